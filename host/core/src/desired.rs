@@ -1,0 +1,160 @@
+//! The union of all fragments, and who wins where two services want the same thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::node::NodeView;
+use crate::objects::{ObjectName, Service};
+use crate::plan::{Totals, plan_node};
+use crate::report::{Reason, Report};
+use crate::set::{Set, SetEntry, SetName};
+use crate::state::{KernelState, VirtualServer};
+
+/// How old a service is. The older one keeps a virtual server that two services want; without timestamps
+/// (manifests that were never in a cluster) the name decides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seniority {
+    created: i64,
+    name: ObjectName,
+}
+
+impl Seniority {
+    /// The seniority of a service.
+    pub fn of(service: &Service) -> Seniority {
+        Seniority { created: service.created.unwrap_or(i64::MAX), name: service.name.clone() }
+    }
+}
+
+/// The wanted state, fragment by fragment. The order in which fragments were put in does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    fragments: BTreeMap<Seniority, KernelState>,
+    seniority: BTreeMap<ObjectName, Seniority>,
+}
+
+impl Desired {
+    /// Puts the fragment of a service in the place of its last one.
+    pub fn replace(&mut self, service: &Service, fragment: KernelState) {
+        self.remove(&service.name);
+        let seniority = Seniority::of(service);
+        self.seniority.insert(service.name.clone(), seniority.clone());
+        self.fragments.insert(seniority, fragment);
+    }
+
+    /// Takes the fragment of a service out.
+    pub fn remove(&mut self, name: &ObjectName) {
+        if let Some(seniority) = self.seniority.remove(name) {
+            self.fragments.remove(&seniority);
+        }
+    }
+
+    /// The wanted state: all fragments and the node's own, and a report for each virtual server that a
+    /// service could not have.
+    pub fn state(&self, node: &NodeView) -> (KernelState, Vec<Report>) {
+        let mut union = Union::default();
+        for (seniority, fragment) in &self.fragments {
+            union.add(&seniority.name, fragment);
+        }
+        let Union { mut state, reports, .. } = union;
+        let own = plan_node(node, &Totals::of(&state));
+        merge(&mut state, own);
+        (state, reports)
+    }
+}
+
+#[derive(Default)]
+struct Union<'a> {
+    state: KernelState,
+    owners: BTreeMap<VirtualServer, &'a ObjectName>,
+    reports: Vec<Report>,
+}
+
+impl<'a> Union<'a> {
+    /// Adds a fragment, but for what belongs to virtual servers that an older service has.
+    fn add(&mut self, name: &'a ObjectName, fragment: &KernelState) {
+        let mut lost = BTreeSet::new();
+        for server in fragment.virtual_servers.keys() {
+            match self.owners.get(server) {
+                None => {
+                    self.owners.insert(*server, name);
+                }
+                Some(owner) => {
+                    lost.insert(*server);
+                    self.reports.push(Report {
+                        service: name.clone(),
+                        reason: Reason::VirtualServerConflict,
+                        message: format!(
+                            "{server} belongs to {owner}, which is older; give one of them another address or port"
+                        ),
+                    });
+                }
+            }
+        }
+        let mut fragment = fragment.clone();
+        if !lost.is_empty() {
+            withdraw(&mut fragment, &lost);
+        }
+        merge(&mut self.state, fragment);
+    }
+}
+
+/// Takes everything that belongs to these virtual servers out of a fragment.
+fn withdraw(fragment: &mut KernelState, lost: &BTreeSet<VirtualServer>) {
+    fragment.virtual_servers.retain(|server, _| !lost.contains(server));
+    fragment.real_servers.retain(|(server, _), _| !lost.contains(server));
+    fragment
+        .entries
+        .retain(|(name, entry), ()| !virtual_server_of(*name, *entry).is_some_and(|s| lost.contains(&s)));
+    let kept: BTreeSet<_> = fragment.virtual_servers.keys().map(|server| server.address.ip()).collect();
+    fragment.addresses.retain(|ip, ()| kept.contains(ip));
+    fragment.entries.retain(|(name, entry), ()| match entry {
+        SetEntry::Ip(ip) if name.set == Set::IpvsIps => kept.contains(ip),
+        _ => true,
+    });
+}
+
+/// The virtual server that an entry of a VIP set is about.
+fn virtual_server_of(name: SetName, entry: SetEntry) -> Option<VirtualServer> {
+    match entry {
+        // These are endpoints, not VIPs.
+        _ if name.set == Set::LoopBack => None,
+        SetEntry::IpPort(ip, protocol, port)
+        | SetEntry::IpPortIp(ip, protocol, port, _)
+        | SetEntry::IpPortNet(ip, protocol, port, _) => Some(VirtualServer::new(protocol, ip, port)),
+        SetEntry::Ip(_) | SetEntry::Port(_) => None,
+    }
+}
+
+/// Adds `other` to `state`. Where both have a key their values are equal, or `state` keeps its own.
+pub fn merge(state: &mut KernelState, other: KernelState) {
+    // Destructured so that a new field cannot be forgotten here.
+    let KernelState {
+        sysctls,
+        timeouts,
+        devices,
+        sets,
+        entries,
+        rules,
+        addresses,
+        virtual_servers,
+        real_servers,
+    } = other;
+    merge_map(&mut state.sysctls, sysctls);
+    merge_map(&mut state.timeouts, timeouts);
+    merge_map(&mut state.devices, devices);
+    merge_map(&mut state.sets, sets);
+    merge_map(&mut state.entries, entries);
+    merge_map(&mut state.rules, rules);
+    merge_map(&mut state.addresses, addresses);
+    merge_map(&mut state.virtual_servers, virtual_servers);
+    merge_map(&mut state.real_servers, real_servers);
+}
+
+fn merge_map<K: Ord, V>(map: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
+    if map.is_empty() {
+        *map = other;
+        return;
+    }
+    for (key, value) in other {
+        map.entry(key).or_insert(value);
+    }
+}

@@ -1,0 +1,204 @@
+//! Families, protocols and addresses: the few words every other module uses.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// An IP family. Everything weir plans exists once per family, and the two never mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both families, in the order in which they are planned and printed.
+    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// The family of a network.
+    pub fn of_net(net: &IpNet) -> Family {
+        Family::of(net.addr())
+    }
+
+    /// The length of a prefix that names a single address: 32 or 128.
+    pub fn full_prefix(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+/// One value per family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerFamily<T> {
+    /// The IPv4 value.
+    pub v4: T,
+    /// The IPv6 value.
+    pub v6: T,
+}
+
+impl<T> PerFamily<T> {
+    /// The value of one family.
+    pub fn get(&self, family: Family) -> &T {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    /// The value of one family, to change it.
+    pub fn get_mut(&mut self, family: Family) -> &mut T {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
+/// A transport protocol that Kubernetes Services know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, protocol number 6.
+    Tcp,
+    /// UDP, protocol number 17.
+    Udp,
+    /// SCTP, protocol number 132.
+    Sctp,
+}
+
+impl Protocol {
+    /// The IP protocol number (IANA "Assigned Internet Protocol Numbers").
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
+    /// The protocol with this IP protocol number, if Services know it.
+    pub fn from_number(number: u8) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+/// A protocol name that is none of `tcp`, `udp`, `sctp`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown protocol `{0}`: tcp, udp and sctp are known")]
+pub struct UnknownProtocol(pub String);
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    /// Reads a protocol name in any case (`TCP` in objects, `tcp` in sets).
+    fn from_str(text: &str) -> Result<Protocol, UnknownProtocol> {
+        match text.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Protocol::Tcp),
+            "udp" => Ok(Protocol::Udp),
+            "sctp" => Ok(Protocol::Sctp),
+            _ => Err(UnknownProtocol(text.to_owned())),
+        }
+    }
+}
+
+/// Parses an address as kube-proxy does: IPv4 octets may have leading zeros and are decimal all the same
+/// (Go's `netutils.ParseIPSloppy`), and an IPv4-mapped IPv6 address is the IPv4 address.
+pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
+    if text.contains(':') {
+        let address = text.parse::<IpAddr>().ok()?;
+        return Some(address.to_canonical());
+    }
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let digits = part.trim_start_matches('0');
+        *octet = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    }
+    parts.next().is_none().then_some(IpAddr::V4(Ipv4Addr::from(octets)))
+}
+
+/// Parses `address/length` with [`parse_ip_sloppy`]'s reading of the address. Host bits are masked off.
+pub fn parse_cidr_sloppy(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let address = parse_ip_sloppy(address)?;
+    if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let net = IpNet::new(address, length.parse().ok()?).ok()?;
+    Some(net.trunc())
+}
+
+/// True for the addresses that no node port is served on and that are never taken for an address of the node:
+/// loopback of both families and IPv6 link-local.
+pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_zeros_are_decimal() {
+        assert_eq!(parse_ip_sloppy("010.000.02.015"), Some("10.0.2.15".parse().unwrap()));
+        assert_eq!(parse_ip_sloppy("0.0.0.0"), Some("0.0.0.0".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "10.0.0", "10.0.0.0.1", "10.0.0.256", "10.0.0.+1", "a.b.c.d", "10.0.0.", ":", "1:2"]
+        {
+            assert_eq!(parse_ip_sloppy(text), None, "{text}");
+        }
+        for text in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "fd00::/129", "10.0.0.0/+8"] {
+            assert_eq!(parse_cidr_sloppy(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn host_bits_are_masked() {
+        assert_eq!(parse_cidr_sloppy("10.0.0.5/8"), Some("10.0.0.0/8".parse().unwrap()));
+        assert_eq!(parse_cidr_sloppy("fd00::1/8"), Some("fd00::/8".parse().unwrap()));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        assert_eq!(parse_ip_sloppy("::ffff:10.0.0.1"), Some("10.0.0.1".parse().unwrap()));
+    }
+}

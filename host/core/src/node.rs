@@ -1,0 +1,351 @@
+//! What a plan needs to know of the node: its addresses, what its kernel can do, and the configuration.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::net::{Family, PerFamily, is_loopback_or_link_local};
+use crate::objects::{Node, NodeAddressType};
+
+/// Everything about the node that planning a service depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node's name.
+    pub name: String,
+    /// The node's zone.
+    pub zone: Option<String>,
+    /// The address the node is known by in each family; decides whether the node is inside source ranges, and
+    /// what `primary` means in `nodePortAddresses`.
+    pub node_ips: PerFamily<IpAddr>,
+    /// The networks of pods on this node.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Addresses of all interfaces but the dummy device.
+    pub host_addresses: Vec<HostAddress>,
+    /// The configuration.
+    pub config: ProxyConfig,
+    /// What the kernel can do.
+    pub capabilities: Capabilities,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The interface's name.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// The part of the configuration that shapes plans (KubeProxyConfiguration and weir's own switches).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// `ipvs.scheduler`; never empty.
+    pub scheduler: String,
+    /// `ipvs.excludeCIDRs`: virtual servers at these addresses are somebody else's.
+    pub exclude_cidrs: Vec<IpNet>,
+    /// `ipvs.strictARP`
+    pub strict_arp: bool,
+    /// `ipvs.tcpTimeout`, whole seconds; `None` leaves the kernel's value.
+    pub tcp_timeout: Option<u32>,
+    /// `ipvs.tcpFinTimeout`
+    pub tcp_fin_timeout: Option<u32>,
+    /// `ipvs.udpTimeout`
+    pub udp_timeout: Option<u32>,
+    /// `iptables.masqueradeAll`
+    pub masquerade_all: bool,
+    /// `iptables.masqueradeBit`, 0 to 31.
+    pub masquerade_bit: u8,
+    /// `detectLocalMode` with its argument.
+    pub detect_local: DetectLocal,
+    /// `nodePortAddresses`
+    pub node_port_addresses: Vec<NodePortAddress>,
+    /// Feature gate `AllowServiceExternalIPs`.
+    pub external_ips: Switch,
+    /// What internal traffic policy Local means for a service that is reachable from outside and has no
+    /// endpoint on this node.
+    pub internal_local: InternalLocal,
+    /// How often the whole state is compared with the kernel (`ipvs.syncPeriod`).
+    pub sync_period: Duration,
+    /// How long to wait after a change before the next one (`ipvs.minSyncPeriod`).
+    pub min_sync_period: Duration,
+}
+
+impl Default for ProxyConfig {
+    /// What an empty configuration file of mode ipvs means.
+    fn default() -> ProxyConfig {
+        ProxyConfig {
+            scheduler: "rr".to_owned(),
+            exclude_cidrs: Vec::new(),
+            strict_arp: false,
+            tcp_timeout: None,
+            tcp_fin_timeout: None,
+            udp_timeout: None,
+            masquerade_all: false,
+            masquerade_bit: 14,
+            detect_local: DetectLocal::ClusterCidr(Vec::new()),
+            node_port_addresses: Vec::new(),
+            external_ips: Switch::On,
+            internal_local: InternalLocal::AsUpstream,
+            sync_period: Duration::from_secs(30),
+            min_sync_period: Duration::ZERO,
+        }
+    }
+}
+
+impl ProxyConfig {
+    /// The masquerade mark: one bit.
+    pub fn masquerade_mark(&self) -> u32 {
+        1 << (self.masquerade_bit & 31)
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// See [`ProxyConfig::internal_local`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InternalLocal {
+    /// The cluster IP uses endpoints of the whole cluster, as kube-proxy does.
+    AsUpstream,
+    /// The cluster IP has no endpoint, as the API says.
+    Enforced,
+}
+
+/// How traffic of pods on this node is told from other traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocal {
+    /// By the cluster's pod networks, at most one per family.
+    ClusterCidr(Vec<IpNet>),
+    /// By the node's pod networks.
+    NodeCidr,
+    /// By the bridge they come from.
+    BridgeInterface(String),
+    /// By the beginning of their interface's name.
+    InterfaceNamePrefix(String),
+}
+
+/// A value of `nodePortAddresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePortAddress {
+    /// A network.
+    Net(IpNet),
+    /// `primary`: the node IP of each family.
+    Primary,
+    /// `localhost`: the loopback networks; no node port is served there in IPVS mode.
+    Localhost,
+    /// `all`: every address of the node.
+    All,
+}
+
+/// What the kernel and the installed programs can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The families in which everything needed works.
+    pub families: Vec<Family>,
+    /// Schedulers the kernel has or can load; `None` when unknown (planning without a kernel).
+    pub schedulers: Option<Vec<String>>,
+    /// Whether iptables can ask IPVS which virtual server a packet belongs to (module `xt_ipvs`).
+    pub ipvs_match: Switch,
+    /// What to do with `net/ipv4/vs/conn_reuse_mode`.
+    pub connection_reuse: ConnectionReuse,
+}
+
+impl Capabilities {
+    /// What a recent kernel with all modules can do; used where no kernel was asked.
+    pub fn assumed() -> Capabilities {
+        Capabilities {
+            families: Family::BOTH.to_vec(),
+            schedulers: None,
+            ipvs_match: Switch::On,
+            connection_reuse: ConnectionReuse::Leave,
+        }
+    }
+}
+
+/// What to do with `net/ipv4/vs/conn_reuse_mode` (kube-proxy's `NewProxier`: kernels 4.1 up to 5.9 delay
+/// new connections from reused ports by a second unless it is 0; later kernels work with their default).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionReuse {
+    /// The kernel's value is right.
+    Leave,
+    /// Set it to 0.
+    Disable,
+}
+
+impl NodeView {
+    /// A view of the node from its object, its addresses and its configuration. `node` is `None` while the
+    /// object has not been seen; `bind_address` is the configuration's, unless it is unspecified.
+    pub fn new(
+        name: &str,
+        node: Option<&Node>,
+        bind_address: Option<IpAddr>,
+        host_addresses: Vec<HostAddress>,
+        config: ProxyConfig,
+        capabilities: Capabilities,
+    ) -> NodeView {
+        let known = node.map(known_ips).unwrap_or_default();
+        let node_ips = choose_node_ips(known, bind_address);
+        NodeView {
+            name: name.to_owned(),
+            zone: node.and_then(Node::zone).map(str::to_owned),
+            node_ips,
+            pod_cidrs: node.map(|n| n.pod_cidrs.clone()).unwrap_or_default(),
+            host_addresses,
+            config,
+            capabilities,
+        }
+    }
+
+    /// Whether an interface other than the dummy device has the address.
+    pub fn is_host_address(&self, address: IpAddr) -> bool {
+        self.host_addresses.iter().any(|host| host.address == address)
+    }
+
+    /// The addresses that node ports of a family are served on, sorted.
+    ///
+    /// With no network of the family (or one that is the whole family) these are all addresses of the host but
+    /// loopback and IPv6 link-local ones; otherwise those inside a network, but loopback.
+    pub fn node_port_ips(&self, family: Family) -> Vec<IpAddr> {
+        let nets = self.node_port_nets(family);
+        let all = nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0);
+        let mut ips: Vec<IpAddr> = self
+            .host_addresses
+            .iter()
+            .map(|host| host.address)
+            .filter(|ip| Family::of(*ip) == family)
+            .filter(|ip| {
+                if all {
+                    !is_loopback_or_link_local(*ip)
+                } else {
+                    !ip.is_loopback() && nets.iter().any(|net| net.contains(ip))
+                }
+            })
+            .collect();
+        ips.sort();
+        ips.dedup();
+        ips
+    }
+
+    fn node_port_nets(&self, family: Family) -> Vec<IpNet> {
+        let mut nets = Vec::new();
+        for address in &self.config.node_port_addresses {
+            match (address, family) {
+                (NodePortAddress::Net(net), _) => nets.push(*net),
+                (NodePortAddress::Primary, _) => {
+                    let ip = *self.node_ips.get(family);
+                    if !ip.is_loopback() {
+                        nets.push(IpNet::from(ip));
+                    }
+                }
+                (NodePortAddress::Localhost, Family::V4) => nets.extend("127.0.0.0/8".parse::<IpNet>()),
+                (NodePortAddress::Localhost, Family::V6) => nets.extend("::1/128".parse::<IpNet>()),
+                (NodePortAddress::All, Family::V4) => nets.extend("0.0.0.0/0".parse::<IpNet>()),
+                (NodePortAddress::All, Family::V6) => nets.extend("::/0".parse::<IpNet>()),
+            }
+        }
+        nets.retain(|net| Family::of_net(net) == family);
+        nets
+    }
+
+    /// Whether the family is planned.
+    pub fn runs(&self, family: Family) -> bool {
+        self.capabilities.families.contains(&family)
+    }
+}
+
+/// The node IPs of the object: the first InternalIP, else ExternalIP, and the first of the other family,
+/// InternalIPs before ExternalIPs (kube-proxy's `GetNodeHostIPs`).
+fn known_ips(node: &Node) -> Vec<IpAddr> {
+    let of_type =
+        |wanted: NodeAddressType| node.addresses.iter().filter(move |(t, _)| *t == wanted).map(|(_, ip)| *ip);
+    let mut ordered = of_type(NodeAddressType::Internal).chain(of_type(NodeAddressType::External));
+    let Some(primary) = ordered.next() else { return Vec::new() };
+    let secondary = ordered.find(|ip| Family::of(*ip) != Family::of(primary));
+    std::iter::once(primary).chain(secondary).collect()
+}
+
+/// The node IP of each family: the bind address replaces the primary one, and loopback stands in for what is
+/// missing (kube-proxy's `detectNodeIPs`).
+fn choose_node_ips(known: Vec<IpAddr>, bind_address: Option<IpAddr>) -> PerFamily<IpAddr> {
+    let mut ips = PerFamily {
+        v4: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        v6: IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    };
+    for ip in known.into_iter().chain(bind_address.filter(|ip| !ip.is_unspecified())) {
+        *ips.get_mut(Family::of(ip)) = ip;
+    }
+    ips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(addresses: &[&str], config: ProxyConfig) -> NodeView {
+        let node = Node {
+            name: "node1".to_owned(),
+            labels: Default::default(),
+            addresses: vec![
+                (NodeAddressType::External, "203.0.113.1".parse().unwrap()),
+                (NodeAddressType::Internal, "10.0.2.15".parse().unwrap()),
+                (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
+            ],
+            pod_cidrs: Vec::new(),
+        };
+        let host = addresses
+            .iter()
+            .map(|a| HostAddress { interface: "eth0".to_owned(), address: a.parse().unwrap() })
+            .collect();
+        NodeView::new("node1", Some(&node), None, host, config, Capabilities::assumed())
+    }
+
+    fn ips(list: &[&str]) -> Vec<IpAddr> {
+        list.iter().map(|a| a.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn node_ips_prefer_internal_addresses_and_fill_the_other_family() {
+        let view = view(&[], ProxyConfig::default());
+        assert_eq!(view.node_ips.v4, "10.0.2.15".parse::<IpAddr>().unwrap());
+        assert_eq!(view.node_ips.v6, "2001:db8::1".parse::<IpAddr>().unwrap());
+        let unknown = choose_node_ips(Vec::new(), None);
+        assert!(unknown.v4.is_loopback() && unknown.v6.is_loopback());
+        let bound = choose_node_ips(ips(&["10.0.2.15"]), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(bound.v4, "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn node_ports_avoid_loopback_and_link_local() {
+        let all = ["127.0.0.1", "10.0.2.15", "169.254.1.1", "::1", "fe80::1", "fec0::15"];
+        let open = view(&all, ProxyConfig::default());
+        assert_eq!(open.node_port_ips(Family::V4), ips(&["10.0.2.15", "169.254.1.1"]));
+        assert_eq!(open.node_port_ips(Family::V6), ips(&["fec0::15"]));
+        let nets = vec![
+            NodePortAddress::Net("127.0.0.0/8".parse().unwrap()),
+            NodePortAddress::Net("10.0.0.0/8".parse().unwrap()),
+            NodePortAddress::Net("fe80::/10".parse().unwrap()),
+        ];
+        let narrow = view(&all, ProxyConfig { node_port_addresses: nets, ..ProxyConfig::default() });
+        assert_eq!(narrow.node_port_ips(Family::V4), ips(&["10.0.2.15"]));
+        // A network that covers link-local addresses is taken at its word.
+        assert_eq!(narrow.node_port_ips(Family::V6), ips(&["fe80::1"]));
+    }
+
+    #[test]
+    fn keywords_are_expanded() {
+        let all = ["127.0.0.1", "10.0.2.15", "10.0.2.16", "2001:db8::1", "2001:db8::2"];
+        let only =
+            |word| view(&all, ProxyConfig { node_port_addresses: vec![word], ..ProxyConfig::default() });
+        assert_eq!(only(NodePortAddress::Primary).node_port_ips(Family::V4), ips(&["10.0.2.15"]));
+        assert_eq!(only(NodePortAddress::Primary).node_port_ips(Family::V6), ips(&["2001:db8::1"]));
+        assert!(only(NodePortAddress::Localhost).node_port_ips(Family::V4).is_empty());
+        assert_eq!(only(NodePortAddress::All).node_port_ips(Family::V4).len(), 2);
+    }
+}

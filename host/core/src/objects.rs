@@ -1,0 +1,224 @@
+//! The Kubernetes objects, reduced to the fields that a service proxy uses.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+
+use crate::net::{Family, PerFamily, Protocol};
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace; never empty for the objects used here.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// `namespace/name`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> ObjectName {
+        ObjectName { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Labels or annotations.
+pub type Attributes = BTreeMap<String, String>;
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: ObjectName,
+    /// `metadata.creationTimestamp` in seconds since 1970; `None` in manifests that were never in a cluster.
+    pub created: Option<i64>,
+    /// `metadata.labels`
+    pub labels: Attributes,
+    /// `metadata.annotations`
+    pub annotations: Attributes,
+    /// `spec.type`
+    pub service_type: ServiceType,
+    /// The cluster IP of each family; both are `None` for headless and ExternalName services.
+    pub cluster_ips: PerFamily<Option<IpAddr>>,
+    /// `spec.externalIPs`, those that are addresses.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`, those with an address that this node serves (ipMode absent or `VIP`).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.ports`
+    pub ports: Vec<ServicePort>,
+    /// `spec.sessionAffinity: ClientIP` with its timeout in seconds; `None` for no affinity.
+    pub client_ip_affinity: Option<u32>,
+    /// `spec.internalTrafficPolicy`
+    pub internal_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`
+    pub external_policy: TrafficPolicy,
+    /// `spec.loadBalancerSourceRanges`, those that are networks, host bits masked off.
+    pub source_ranges: Vec<IpNet>,
+    /// `spec.healthCheckNodePort`
+    pub health_check_node_port: Option<NonZeroU16>,
+}
+
+/// The label that hands a Service to another proxy (any value, even an empty one).
+pub const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// The label of EndpointSlices that belong to headless services.
+pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+/// The label that names the Service of an EndpointSlice.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The label of a node's zone.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+impl Service {
+    /// Whether this proxy is to handle the Service at all.
+    pub fn is_ours(&self) -> bool {
+        !self.labels.contains_key(PROXY_NAME_LABEL) && self.service_type != ServiceType::ExternalName
+    }
+
+    /// Whether the external traffic policy counts, and is Local (`pkg/api/v1/service`, `ExternalPolicyLocal`).
+    pub fn external_policy_is_local(&self) -> bool {
+        let reachable = match self.service_type {
+            ServiceType::LoadBalancer | ServiceType::NodePort => true,
+            ServiceType::ClusterIp => !self.external_ips.is_empty(),
+            ServiceType::ExternalName => false,
+        };
+        reachable && self.external_policy == TrafficPolicy::Local
+    }
+
+    /// The source ranges that apply to one family: none when one of them is the whole family.
+    pub fn source_ranges_of(&self, family: Family) -> Vec<IpNet> {
+        let ranges: Vec<IpNet> =
+            self.source_ranges.iter().filter(|net| Family::of_net(net) == family).copied().collect();
+        if ranges.iter().any(|net| net.prefix_len() == 0) { Vec::new() } else { ranges }
+    }
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reachable inside the cluster.
+    ClusterIp,
+    /// Reachable on a port of every node.
+    NodePort,
+    /// Reachable through a load balancer too.
+    LoadBalancer,
+    /// A DNS alias; nothing to proxy.
+    ExternalName,
+}
+
+/// A traffic policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// Endpoints of the whole cluster.
+    Cluster,
+    /// Endpoints on this node only.
+    Local,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty when the Service has a single unnamed port.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port clients use on VIPs.
+    pub port: u16,
+    /// The port clients use on nodes.
+    pub node_port: Option<NonZeroU16>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub name: ObjectName,
+    /// The Service it belongs to (label `kubernetes.io/service-name`), in the same namespace.
+    pub service: String,
+    /// `addressType`
+    pub family: Family,
+    /// `ports`, those with a name and a number.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints`
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// The name that joins it with a Service's port.
+    pub name: String,
+    /// Its protocol, which must be equal to the Service port's too.
+    pub protocol: Protocol,
+    /// The port the endpoint listens on.
+    pub port: u16,
+}
+
+/// An endpoint of an EndpointSlice: one address, all ports of the slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `addresses[0]`
+    pub address: IpAddr,
+    /// `conditions`
+    pub conditions: Conditions,
+    /// `nodeName`
+    pub node: Option<String>,
+    /// `zone`
+    pub zone: Option<String>,
+    /// `hints.forZones`
+    pub zone_hints: Vec<String>,
+    /// `hints.forNodes`
+    pub node_hints: Vec<String>,
+}
+
+/// `conditions` of an endpoint, absent ones filled in as kube-proxy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conditions {
+    /// Takes new connections (absent = true).
+    pub ready: bool,
+    /// Still answers (absent = true).
+    pub serving: bool,
+    /// Is on its way out (absent = false).
+    pub terminating: bool,
+}
+
+impl Conditions {
+    /// An endpoint in its normal state.
+    pub const READY: Conditions = Conditions { ready: true, serving: true, terminating: false };
+}
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// `metadata.labels`
+    pub labels: Attributes,
+    /// `status.addresses` of the types InternalIP and ExternalIP.
+    pub addresses: Vec<(NodeAddressType, IpAddr)>,
+    /// `spec.podCIDRs`
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Node {
+    /// The node's zone.
+    pub fn zone(&self) -> Option<&str> {
+        self.labels.get(ZONE_LABEL).map(String::as_str)
+    }
+}
+
+/// The type of a node's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeAddressType {
+    /// `InternalIP`
+    Internal,
+    /// `ExternalIP`
+    External,
+}

@@ -1,0 +1,122 @@
+//! What the node itself puts into the kernel: sysctls, timeouts, the dummy device, sets, chains and rules.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::net::{Family, Protocol};
+use crate::node::{ConnectionReuse, DetectLocal, NodeView, Switch};
+use crate::rule::{Chain, ConnectionState, Match, Ports, Rule, Sense, Side, Table, Target};
+use crate::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
+use crate::state::{Device, KernelState, Sysctl, Timeout};
+
+mod chains;
+
+/// What the node's rules depend on of all services together: which sets have entries, and which load-balancer
+/// VIPs the node itself may not use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many entries each set has; sets without entries are absent.
+    pub entries: BTreeMap<SetName, u32>,
+    /// Load-balancer VIPs whose source ranges leave the node out.
+    pub closed_to_node: Vec<(IpAddr, Protocol, u16)>,
+}
+
+impl Totals {
+    /// The totals of the union of all services' fragments.
+    pub fn of(state: &KernelState) -> Totals {
+        let mut totals = Totals::default();
+        for (name, entry) in state.entries.keys() {
+            *totals.entries.entry(*name).or_default() += 1;
+            if name.set == Set::LoadBalancerFw
+                && let SetEntry::IpPort(ip, protocol, port) = *entry
+            {
+                let admitted = SetEntry::IpPortIp(ip, protocol, port, ip);
+                let source_ips = SetName::new(name.family, Set::LoadBalancerSourceIp);
+                if !state.entries.contains_key(&(source_ips, admitted)) {
+                    totals.closed_to_node.push((ip, protocol, port));
+                }
+            }
+        }
+        totals
+    }
+
+    fn has(&self, family: Family, set: Set) -> bool {
+        self.entries.contains_key(&SetName::new(family, set))
+    }
+}
+
+/// The fragment of the node.
+pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
+    let mut state =
+        KernelState { sysctls: sysctls(node), timeouts: timeouts(node), ..KernelState::default() };
+    state.devices.insert(Device::KubeIpvs0, ());
+    for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
+        for name in SetName::all(family) {
+            let count = totals.entries.get(&name).copied().unwrap_or(0);
+            state.sets.insert(name, sized(name.kind(), count));
+        }
+        state.rules.extend(chains::chains(node, totals, family));
+    }
+    state
+}
+
+/// A hash set grows beyond its usual size only while it must, because kube-proxy accepts the usual size alone.
+fn sized(kind: SetKind, count: u32) -> SetKind {
+    match kind {
+        SetKind::Hash { set_type, family, .. } if count > MAX_ELEMENTS => {
+            SetKind::Hash { set_type, family, max_elements: count.next_power_of_two() }
+        }
+        kind => kind,
+    }
+}
+
+fn sysctls(node: &NodeView) -> BTreeMap<Sysctl, i64> {
+    let mut values = BTreeMap::from([
+        (Sysctl::new("net/ipv4/vs/conntrack"), 1),
+        (Sysctl::new("net/ipv4/vs/expire_nodest_conn"), 1),
+        (Sysctl::new("net/ipv4/vs/expire_quiescent_template"), 1),
+        (Sysctl::new("net/ipv4/ip_forward"), 1),
+    ]);
+    if node.capabilities.connection_reuse == ConnectionReuse::Disable {
+        values.insert(Sysctl::new("net/ipv4/vs/conn_reuse_mode"), 0);
+    }
+    if node.config.strict_arp {
+        values.insert(Sysctl::new("net/ipv4/conf/all/arp_ignore"), 1);
+        values.insert(Sysctl::new("net/ipv4/conf/all/arp_announce"), 2);
+    }
+    values
+}
+
+fn timeouts(node: &NodeView) -> BTreeMap<Timeout, u32> {
+    [
+        (Timeout::Tcp, node.config.tcp_timeout),
+        (Timeout::TcpFin, node.config.tcp_fin_timeout),
+        (Timeout::Udp, node.config.udp_timeout),
+    ]
+    .into_iter()
+    .filter_map(|(timeout, seconds)| seconds.map(|s| (timeout, s)))
+    .collect()
+}
+
+/// Tells traffic of this node's pods from other traffic, if the family has what it takes.
+fn detector(node: &NodeView, family: Family) -> Option<Match> {
+    let outside = |nets: &[IpNet]| {
+        let net = nets.iter().find(|net| Family::of_net(net) == family)?;
+        Some(Match::Source(Sense::Not, net.trunc()))
+    };
+    match &node.config.detect_local {
+        DetectLocal::ClusterCidr(nets) => outside(nets),
+        DetectLocal::NodeCidr => outside(&node.pod_cidrs),
+        DetectLocal::BridgeInterface(name) => Some(Match::InInterface(Sense::Not, name.clone())),
+        DetectLocal::InterfaceNamePrefix(prefix) => {
+            Some(Match::InInterface(Sense::Not, format!("{prefix}+")))
+        }
+    }
+}
+
+fn comment(text: &'static str) -> Match {
+    Match::Comment(Cow::Borrowed(text))
+}

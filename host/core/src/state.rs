@@ -1,0 +1,211 @@
+//! What the kernel holds, or should hold: sorted maps from typed keys to values, and their text form.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::net::{Family, Protocol};
+use crate::rule::{Chain, Rule, Table};
+use crate::set::{SetEntry, SetKind, SetName};
+
+mod text;
+
+pub use text::{ParseError, Sign};
+
+/// The state of the kernel as far as weir owns it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelState {
+    /// Values below `/proc/sys`.
+    pub sysctls: BTreeMap<Sysctl, i64>,
+    /// IPVS timeouts in seconds.
+    pub timeouts: BTreeMap<Timeout, u32>,
+    /// Network devices of ours.
+    pub devices: BTreeMap<Device, ()>,
+    /// ipsets.
+    pub sets: BTreeMap<SetName, SetKind>,
+    /// Members of ipsets.
+    pub entries: BTreeMap<(SetName, SetEntry), ()>,
+    /// Chains with their rules. Of built-in chains only the jumps to our chains are listed.
+    pub rules: BTreeMap<(Family, Table, Chain), Vec<Rule>>,
+    /// Addresses on the dummy device.
+    pub addresses: BTreeMap<IpAddr, ()>,
+    /// Virtual servers.
+    pub virtual_servers: BTreeMap<VirtualServer, Scheduling>,
+    /// Real servers.
+    pub real_servers: BTreeMap<(VirtualServer, RealServer), Weight>,
+}
+
+impl KernelState {
+    /// The real servers of one virtual server.
+    pub fn real_servers_of(&self, server: VirtualServer) -> impl Iterator<Item = (RealServer, Weight)> {
+        let first = RealServer(SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.real_servers
+            .range((server, first)..)
+            .take_while(move |((of, _), _)| *of == server)
+            .map(|((_, real), weight)| (*real, *weight))
+    }
+
+    /// The entries of one set.
+    pub fn entries_of(&self, name: SetName) -> impl Iterator<Item = SetEntry> {
+        let first = SetEntry::Ip(IpAddr::from([0, 0, 0, 0]));
+        self.entries
+            .range((name, first)..)
+            .take_while(move |((of, _), ())| *of == name)
+            .map(|((_, entry), ())| *entry)
+    }
+}
+
+/// A value below `/proc/sys`, by its path there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sysctl(pub String);
+
+impl Sysctl {
+    /// The sysctl at this path, `net/ipv4/ip_forward` for instance.
+    pub fn new(path: &str) -> Sysctl {
+        Sysctl(path.to_owned())
+    }
+}
+
+/// An IPVS connection timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timeout {
+    /// Established TCP connections.
+    Tcp,
+    /// TCP connections after a FIN.
+    TcpFin,
+    /// UDP flows.
+    Udp,
+}
+
+/// A network device of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Device {
+    /// `kube-ipvs0`, a dummy device that is never set up; it makes the VIPs local.
+    KubeIpvs0,
+}
+
+/// The name of the dummy device.
+pub const DUMMY_DEVICE: &str = "kube-ipvs0";
+
+/// The IPVS entry that clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VirtualServer {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its address and port.
+    pub address: SocketAddr,
+}
+
+impl VirtualServer {
+    /// The virtual server of `protocol` at `ip`:`port`.
+    pub fn new(protocol: Protocol, ip: IpAddr, port: u16) -> VirtualServer {
+        VirtualServer { protocol, address: SocketAddr::new(ip, port) }
+    }
+
+    /// The family of its address.
+    pub fn family(&self) -> Family {
+        Family::of(self.address.ip())
+    }
+}
+
+/// An IPVS destination behind a virtual server; forwarding is always masquerading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RealServer(pub SocketAddr);
+
+/// The weight of a real server; 0 takes no new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(pub u16);
+
+impl Weight {
+    /// No new connections.
+    pub const QUIESCED: Weight = Weight(0);
+    /// The weight of every real server unless a policy says otherwise.
+    pub const DEFAULT: Weight = Weight(1);
+}
+
+/// How a virtual server spreads connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scheduling {
+    /// The scheduler's name, `rr` for instance.
+    pub scheduler: String,
+    /// Scheduler flags.
+    pub flags: SchedulerFlags,
+    /// Session persistence.
+    pub persistence: Option<Persistence>,
+}
+
+/// IPVS flags of a virtual server that change scheduling (`include/uapi/linux/ip_vs.h`, `IP_VS_SVC_F_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SchedulerFlags(pub u32);
+
+impl SchedulerFlags {
+    /// `IP_VS_SVC_F_ONEPACKET`: each UDP packet is scheduled on its own.
+    pub const ONE_PACKET: SchedulerFlags = SchedulerFlags(0x4);
+    /// `IP_VS_SVC_F_SCHED1`: `sh-fallback`, `mh-fallback`.
+    pub const FALLBACK: SchedulerFlags = SchedulerFlags(0x8);
+    /// `IP_VS_SVC_F_SCHED2`: `sh-port`, `mh-port`.
+    pub const PORT: SchedulerFlags = SchedulerFlags(0x10);
+    /// All flags a policy may set.
+    pub const ALL: SchedulerFlags = SchedulerFlags(0x1c);
+
+    /// Whether all flags of `other` are set.
+    pub fn contains(self, other: SchedulerFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Session persistence of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Persistence {
+    /// Seconds without a connection after which a client may go elsewhere.
+    pub timeout: u32,
+    /// Clients that share this many leading address bits go to the same real server: 32 or 128 = one client.
+    pub prefix: u8,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Timeout::Tcp => "tcp",
+            Timeout::TcpFin => "tcpfin",
+            Timeout::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Timeout, ParseError> {
+        [Timeout::Tcp, Timeout::TcpFin, Timeout::Udp]
+            .into_iter()
+            .find(|t| t.to_string() == text)
+            .ok_or_else(|| ParseError::new(text))
+    }
+}
+
+impl fmt::Display for VirtualServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, self.address)
+    }
+}
+
+impl fmt::Display for RealServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.scheduler)?;
+        if self.flags.0 != 0 {
+            write!(f, " flags {:#x}", self.flags.0)?;
+        }
+        if let Some(Persistence { timeout, prefix }) = self.persistence {
+            write!(f, " persistent {timeout}/{prefix}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! A service as this node sees it: its ports joined with their endpoints, and which of them are used.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::cluster::Cluster;
+use crate::net::{Family, Protocol};
+use crate::node::{NodeView, Switch};
+use crate::objects::{Conditions, ObjectName, Service, ServicePort, TrafficPolicy};
+
+mod select;
+
+pub use select::Selection;
+
+/// A service with everything that planning it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceView {
+    /// The service.
+    pub service: Arc<Service>,
+    /// Its ports, once per family that the service has a cluster IP of.
+    pub ports: Vec<PortView>,
+}
+
+/// A port of a service in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortView {
+    /// The family.
+    pub family: Family,
+    /// The port.
+    pub port: ServicePort,
+    /// The cluster IP of the family.
+    pub cluster_ip: IpAddr,
+    /// The external IPs of the family; none where the feature gate is off.
+    pub external_ips: Vec<IpAddr>,
+    /// The load-balancer VIPs of the family.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// All endpoints of the port, sorted by address.
+    pub endpoints: Vec<EndpointView>,
+    /// Which of them are used.
+    pub selection: Selection,
+}
+
+/// An endpoint of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its conditions.
+    pub conditions: Conditions,
+    /// Where it runs.
+    pub location: Location,
+    /// Its node's name.
+    pub node: Option<String>,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Zones that should use it.
+    pub zone_hints: Vec<String>,
+    /// Nodes that should use it.
+    pub node_hints: Vec<String>,
+}
+
+/// Whether an endpoint runs on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// On this node.
+    Local,
+    /// On another node, or unknown.
+    Remote,
+}
+
+impl ServiceView {
+    /// The view of a service, or `None` when there is none of that name.
+    pub fn new(cluster: &Cluster, name: &ObjectName, node: &NodeView) -> Option<ServiceView> {
+        let service = cluster.service(name)?.clone();
+        let mut ports = Vec::new();
+        for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
+            let Some(cluster_ip) = *service.cluster_ips.get(family) else { continue };
+            let endpoints = join_endpoints(cluster, name, family, &node.name);
+            for port in unique_ports(&service.ports) {
+                let key = (port.name.clone(), port.protocol);
+                let endpoints = endpoints.get(&key).cloned().unwrap_or_default();
+                ports.push(PortView::new(&service, family, cluster_ip, port, endpoints, node));
+            }
+        }
+        Some(ServiceView { service, ports })
+    }
+}
+
+impl PortView {
+    fn new(
+        service: &Service,
+        family: Family,
+        cluster_ip: IpAddr,
+        port: &ServicePort,
+        endpoints: Vec<EndpointView>,
+        node: &NodeView,
+    ) -> PortView {
+        let of_family = |ips: &[IpAddr]| -> Vec<IpAddr> {
+            let mut ips: Vec<IpAddr> = ips.iter().filter(|ip| Family::of(**ip) == family).copied().collect();
+            ips.sort();
+            ips.dedup();
+            ips
+        };
+        let external_ips = of_family(&service.external_ips);
+        let load_balancer_ips = of_family(&service.load_balancer_ips);
+        let policy = select::Policies {
+            internal: service.internal_policy,
+            external: if service.external_policy_is_local() {
+                TrafficPolicy::Local
+            } else {
+                TrafficPolicy::Cluster
+            },
+            reachable: if port.node_port.is_some()
+                || !load_balancer_ips.is_empty()
+                || !external_ips.is_empty()
+            {
+                select::Reach::External
+            } else {
+                select::Reach::Internal
+            },
+            internal_local: node.config.internal_local,
+        };
+        let selection = select::select(&endpoints, &node.name, node.zone.as_deref(), policy);
+        let external_ips = if node.config.external_ips == Switch::On { external_ips } else { Vec::new() };
+        PortView {
+            family,
+            port: port.clone(),
+            cluster_ip,
+            external_ips,
+            load_balancer_ips,
+            endpoints,
+            selection,
+        }
+    }
+
+    /// The endpoints behind the cluster IP.
+    pub fn internal_endpoints(&self) -> impl Iterator<Item = (usize, &EndpointView)> {
+        self.selection.internal.iter().map(|i| (*i, &self.endpoints[*i]))
+    }
+
+    /// The endpoints behind every other VIP and the node port.
+    pub fn external_endpoints(&self) -> impl Iterator<Item = (usize, &EndpointView)> {
+        self.selection.external.iter().map(|i| (*i, &self.endpoints[*i]))
+    }
+}
+
+/// A Service may list a port name twice with different protocols, but not the same pair; the last one counts.
+fn unique_ports(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
+    ports.iter().enumerate().filter_map(|(i, port)| {
+        let again = ports[i + 1..].iter().any(|p| p.name == port.name && p.protocol == port.protocol);
+        (!again).then_some(port)
+    })
+}
+
+type PortKey = (String, Protocol);
+
+/// The endpoints of a service in one family by port, each list sorted by address. Where two slices (or one
+/// slice twice) name the same address and port, one that is not terminating counts, else the last by slice name.
+fn join_endpoints(
+    cluster: &Cluster,
+    service: &ObjectName,
+    family: Family,
+    this_node: &str,
+) -> BTreeMap<PortKey, Vec<EndpointView>> {
+    let mut joined: BTreeMap<PortKey, BTreeMap<SocketAddr, EndpointView>> = BTreeMap::new();
+    for slice in cluster.slices_of(service).filter(|slice| slice.family == family) {
+        for port in &slice.ports {
+            let of_port = joined.entry((port.name.clone(), port.protocol)).or_default();
+            for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
+                let address = SocketAddr::new(endpoint.address, port.port);
+                let known_better = of_port
+                    .get(&address)
+                    .is_some_and(|old| !old.conditions.terminating && endpoint.conditions.terminating);
+                if known_better {
+                    continue;
+                }
+                let location = if endpoint.node.as_deref() == Some(this_node) {
+                    Location::Local
+                } else {
+                    Location::Remote
+                };
+                let view = EndpointView {
+                    address,
+                    conditions: endpoint.conditions,
+                    location,
+                    node: endpoint.node.clone(),
+                    zone: endpoint.zone.clone(),
+                    zone_hints: endpoint.zone_hints.clone(),
+                    node_hints: endpoint.node_hints.clone(),
+                };
+                of_port.insert(address, view);
+            }
+        }
+    }
+    joined.into_iter().map(|(key, endpoints)| (key, endpoints.into_values().collect())).collect()
+}
