@@ -1,0 +1,327 @@
+//! What this kernel and the installed programs can do, found without changing anything.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use weir_core::diff::{Change, Changes};
+use weir_core::kernel::{Failure, Kernel};
+use weir_core::net::{Family, Protocol};
+use weir_core::node::{Capabilities, ConnectionReuse, Switch};
+use weir_core::state::{SchedulerFlags, Scheduling, VirtualServer};
+use weir_netlink::ipvs;
+
+use crate::process;
+use crate::{Linux, iptables};
+
+/// Schedulers that Linux has (`net/netfilter/ipvs/Kconfig`); each is the module `ip_vs_NAME`.
+pub const SCHEDULERS: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
+
+/// Modules that the rules and sets need, beside IPVS itself.
+const NEEDED: [&str; 12] = [
+    "dummy",
+    "ip_set",
+    "ip_set_hash_ip",
+    "ip_set_hash_ipport",
+    "ip_set_hash_ipportip",
+    "ip_set_hash_ipportnet",
+    "ip_set_bitmap_port",
+    "xt_set",
+    "xt_comment",
+    "xt_mark",
+    "xt_addrtype",
+    "xt_conntrack",
+];
+
+/// Where kube-proxy too tries whether a scheduler works; an address for documentation (RFC 5737).
+const PROBE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0));
+const PROBE_PORT: u16 = 20000;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about, in a word or two.
+    pub topic: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub text: String,
+    /// What to do, if anything.
+    pub fix: Option<String>,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As needed.
+    Good,
+    /// Works, but not for everything.
+    Warning,
+    /// Keeps weir from working.
+    Bad,
+}
+
+impl Finding {
+    /// Something that is as needed.
+    pub fn good(topic: &str, text: impl Into<String>) -> Finding {
+        Finding { topic: topic.to_owned(), verdict: Verdict::Good, text: text.into(), fix: None }
+    }
+
+    /// Something that does not work for everything, and what to do.
+    pub fn warning(topic: &str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+        let fix = Some(fix.into());
+        Finding { topic: topic.to_owned(), verdict: Verdict::Warning, text: text.into(), fix }
+    }
+
+    /// Something that keeps weir from working, and what to do.
+    pub fn bad(topic: &str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+        let fix = Some(fix.into());
+        Finding { topic: topic.to_owned(), verdict: Verdict::Bad, text: text.into(), fix }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Good => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Bad => "bad",
+        })
+    }
+}
+
+/// What was found out about this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What plans may use.
+    pub capabilities: Capabilities,
+    /// Each thing that was looked at.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at the running kernel and the installed programs.
+pub fn probe() -> Probe {
+    let modules = Modules::read();
+    let mut findings = Vec::new();
+    probe_ipvs(&modules, &mut findings);
+    let schedulers = probe_schedulers(&modules, &mut findings);
+    let ipvs_match = probe_ipvs_match(&modules, &mut findings);
+    probe_modules(&modules, &mut findings);
+    let families = probe_families(&mut findings);
+    let connection_reuse = connection_reuse(&modules.release);
+    findings.push(Finding::good("kernel", format!("Linux {}", modules.release)));
+    Probe { capabilities: Capabilities { families, schedulers, ipvs_match, connection_reuse }, findings }
+}
+
+/// Loads IPVS if it is missing, with the one program that can.
+pub fn load_ipvs() {
+    if ipvs::Client::open().is_err() {
+        // Whatever it says, the probe that follows tells what is missing in its own words.
+        let _ = process::run("modprobe", &["-a", "ip_vs"], "");
+    }
+}
+
+/// Tries a scheduler on a virtual server that nobody uses, unless a plan would find out by itself. This is the
+/// only certain answer where modules cannot be listed.
+pub fn try_scheduler(kernel: &mut Linux, name: &str) -> Result<(), Failure> {
+    let server =
+        VirtualServer { protocol: Protocol::Tcp, address: SocketAddr::new(PROBE_ADDRESS, PROBE_PORT) };
+    let scheduling =
+        Scheduling { scheduler: name.to_owned(), flags: SchedulerFlags::default(), persistence: None };
+    let changes =
+        Changes(vec![Change::CreateVirtualServer(server, scheduling), Change::DeleteVirtualServer(server)]);
+    kernel.apply(&changes).into_iter().next().unwrap_or(Ok(()))
+}
+
+fn probe_ipvs(modules: &Modules, findings: &mut Vec<Finding>) {
+    findings.push(match ipvs::Client::open() {
+        Ok(_) => Finding::good("ipvs", "the kernel has IPVS"),
+        Err(error) if ipvs::is_absent(&error) => {
+            let fix = match modules.has("ip_vs") {
+                Presence::Absent => "install a kernel with IPVS (CONFIG_IP_VS)",
+                Presence::Loaded | Presence::Loadable | Presence::Unknown => "modprobe ip_vs",
+            };
+            Finding::bad("ipvs", "IPVS is not loaded", fix)
+        }
+        Err(error) => Finding::bad("ipvs", format!("cannot reach IPVS: {error}"), "run as root"),
+    });
+}
+
+fn probe_schedulers(modules: &Modules, findings: &mut Vec<Finding>) -> Option<Vec<String>> {
+    let presence: Vec<(&str, Presence)> =
+        SCHEDULERS.into_iter().map(|name| (name, modules.has(&format!("ip_vs_{name}")))).collect();
+    let with = |wanted: &[Presence]| -> Vec<String> {
+        presence.iter().filter(|(_, p)| wanted.contains(p)).map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let usable = with(&[Presence::Loaded, Presence::Loadable]);
+    if presence.iter().any(|(_, p)| *p == Presence::Unknown) {
+        let loaded = with(&[Presence::Loaded]).join(" ");
+        findings.push(Finding::warning(
+            "schedulers",
+            format!("loaded: {loaded}; others unknown, because the modules of this kernel cannot be listed"),
+            format!(
+                "mount /lib/modules/{} here, or load what is needed: `modprobe ip_vs_wrr`",
+                modules.release
+            ),
+        ));
+        return None;
+    }
+    findings.push(if usable.is_empty() {
+        Finding::bad("schedulers", "the kernel has no scheduler", "install the kernel's module package")
+    } else {
+        Finding::good("schedulers", usable.join(" "))
+    });
+    Some(usable)
+}
+
+fn probe_ipvs_match(modules: &Modules, findings: &mut Vec<Finding>) -> Switch {
+    match modules.has("xt_ipvs") {
+        Presence::Absent => {
+            findings.push(Finding::warning(
+                "module xt_ipvs",
+                "missing: nodes outside a load balancer's source ranges cannot be kept off it",
+                "install the kernel's module package",
+            ));
+            Switch::Off
+        }
+        Presence::Loaded | Presence::Loadable | Presence::Unknown => Switch::On,
+    }
+}
+
+fn probe_modules(modules: &Modules, findings: &mut Vec<Finding>) {
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|name| modules.has(name) == Presence::Absent).collect();
+    findings.push(if missing.is_empty() {
+        Finding::good("modules", "all modules that sets and rules need are there or load by themselves")
+    } else {
+        let list = missing.join(" ");
+        Finding::bad("modules", format!("missing: {list}"), "install the kernel's module package")
+    });
+}
+
+fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
+    let mut families = Vec::new();
+    for family in Family::BOTH {
+        let topic = format!("{family} rules");
+        let missing: Vec<String> = ["restore", "save"]
+            .into_iter()
+            .map(|action| iptables::program(family, action))
+            .filter(|program| process::find(program).is_none())
+            .collect();
+        if !missing.is_empty() {
+            let fix = "install the package `iptables`";
+            let text = format!("missing: {}", missing.join(" "));
+            findings.push(match family {
+                Family::V4 => Finding::bad(&topic, text, fix),
+                Family::V6 => Finding::warning(&topic, text, fix),
+            });
+            continue;
+        }
+        if family == Family::V6
+            && let Some(reason) = why_no_ipv6()
+        {
+            findings.push(Finding::warning(&topic, reason, "nothing, if the node is to be IPv4 only"));
+            continue;
+        }
+        findings.push(match iptables::variant(family) {
+            Some((file, variant)) => {
+                Finding::good(&topic, format!("{} ({variant:?})", file.display()).to_lowercase())
+            }
+            None => Finding::good(&topic, "programs of an unknown variant"),
+        });
+        families.push(family);
+    }
+    families
+}
+
+/// Why this machine has no IPv6, if it has none.
+fn why_no_ipv6() -> Option<&'static str> {
+    if fs::metadata("/proc/net/if_inet6").is_err() {
+        return Some("the kernel has no IPv6");
+    }
+    let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
+    (disabled.trim() == "1").then_some("IPv6 is switched off (net/ipv6/conf/all/disable_ipv6)")
+}
+
+/// From Linux 5.9 on the kernel reuses connections without the delay that mode 1 had before; before 4.1 the
+/// switch does not exist.
+fn connection_reuse(release: &str) -> ConnectionReuse {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if ((4, 1)..(5, 9)).contains(&version) { ConnectionReuse::Disable } else { ConnectionReuse::Leave }
+}
+
+/// Whether a module is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Loaded,
+    Loadable,
+    Absent,
+    /// The modules of this kernel cannot be listed.
+    Unknown,
+}
+
+/// The modules of the running kernel.
+struct Modules {
+    release: String,
+    loaded: BTreeSet<String>,
+    available: Option<BTreeSet<String>>,
+}
+
+impl Modules {
+    fn read() -> Modules {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        let loaded = fs::read_to_string("/proc/modules").unwrap_or_default();
+        let loaded = loaded.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+        let list = |file: &str| fs::read_to_string(format!("/lib/modules/{release}/{file}")).ok();
+        let available = list("modules.dep").map(|dep| {
+            let built_in = list("modules.builtin").unwrap_or_default();
+            dep.lines().chain(built_in.lines()).filter_map(module_name).collect()
+        });
+        Modules { release, loaded, available }
+    }
+
+    fn has(&self, name: &str) -> Presence {
+        if self.loaded.contains(name) {
+            return Presence::Loaded;
+        }
+        match &self.available {
+            None => Presence::Unknown,
+            Some(available) if available.contains(name) => Presence::Loadable,
+            Some(_) => Presence::Absent,
+        }
+    }
+}
+
+/// The module's name in a line such as `kernel/net/netfilter/ipvs/ip_vs_rr.ko.xz: …`.
+fn module_name(line: &str) -> Option<String> {
+    let path = line.split(':').next()?;
+    let file = path.rsplit('/').next()?;
+    let (name, _) = file.split_once(".ko")?;
+    Some(name.replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn module_names_are_found_in_any_packing() {
+        let name = |line| module_name(line);
+        assert_eq!(name("kernel/net/netfilter/ipvs/ip_vs_rr.ko: a.ko b.ko"), Some("ip_vs_rr".to_owned()));
+        assert_eq!(name("kernel/net/netfilter/xt_set.ko.xz:"), Some("xt_set".to_owned()));
+        assert_eq!(name("kernel/drivers/net/dummy.ko"), Some("dummy".to_owned()));
+        assert_eq!(name("# nothing"), None);
+    }
+
+    #[test]
+    fn connection_reuse_depends_on_the_kernel() {
+        assert_eq!(connection_reuse("6.1.0-51-cloud-amd64"), ConnectionReuse::Leave);
+        assert_eq!(connection_reuse("5.9.0"), ConnectionReuse::Leave);
+        assert_eq!(connection_reuse("5.8.18"), ConnectionReuse::Disable);
+        assert_eq!(connection_reuse("4.19.0-27-amd64"), ConnectionReuse::Disable);
+        assert_eq!(connection_reuse("4.0.9"), ConnectionReuse::Leave);
+    }
+}

@@ -1,0 +1,141 @@
+//! iptables through its own programs: `iptables-save` to read, `iptables-restore` to write.
+
+use std::path::PathBuf;
+
+use weir_core::diff::RulesChange;
+use weir_core::kernel::{Failure, FailureKind};
+use weir_core::net::Family;
+
+use crate::process::{self, Finished, ProcessError};
+
+pub mod leftovers;
+pub mod save;
+
+/// How long `iptables-restore` waits for the lock that the legacy variant's programs share, in seconds. Short,
+/// because everything after it waits too; a failed try is repeated.
+const LOCK_WAIT: &str = "1";
+
+/// `iptables-restore` ends with this status when somebody else holds the lock (`RESOURCE_PROBLEM` in
+/// `include/xtables.h` of iptables).
+const RESOURCE_PROBLEM: i32 = 4;
+
+/// Which kernel interface the installed programs use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// nf_tables.
+    Nft,
+    /// The older x_tables.
+    Legacy,
+}
+
+/// Name of a program of one family, `iptables-save` for instance.
+pub fn program(family: Family, action: &str) -> String {
+    match family {
+        Family::V4 => format!("iptables-{action}"),
+        Family::V6 => format!("ip6tables-{action}"),
+    }
+}
+
+/// The variant of the installed programs, by what their name leads to; no program is started.
+pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
+    let file = process::find(&program(family, "restore"))?;
+    let target = file.canonicalize().ok()?;
+    let name = target.file_name()?.to_string_lossy().into_owned();
+    if name.contains("nft") {
+        Some((target, Variant::Nft))
+    } else if name.contains("legacy") || name.starts_with("xtables-multi") {
+        Some((target, Variant::Legacy))
+    } else {
+        // A wrapper script chooses by itself (the official image has one).
+        None
+    }
+}
+
+/// All tables of a family, as `iptables-save` prints them.
+pub fn save(family: Family) -> Result<String, Failure> {
+    let name = program(family, "save");
+    let done = process::run(&name, &[], "").map_err(|error| failure(&error))?;
+    if done.status.success() {
+        return Ok(done.stdout);
+    }
+    Err(refused(&name, &done, ""))
+}
+
+/// Writes a change of rules, all of it or nothing.
+pub fn restore(change: &RulesChange) -> Result<(), Failure> {
+    restore_text(change.family, &change.restore_input())
+}
+
+/// Feeds text to `iptables-restore --noflush`.
+pub fn restore_text(family: Family, input: &str) -> Result<(), Failure> {
+    let name = program(family, "restore");
+    let arguments = ["-w", LOCK_WAIT, "--noflush", "--counters"];
+    let done = process::run(&name, &arguments, input).map_err(|error| failure(&error))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(refused(&name, &done, input))
+}
+
+fn failure(error: &ProcessError) -> Failure {
+    let (kind, hint) = match error {
+        ProcessError::Missing(_) => (FailureKind::Refused, ": install the package `iptables`"),
+        ProcessError::Run { .. } => (FailureKind::Refused, ""),
+        ProcessError::Deadline(_) => (FailureKind::Busy, ""),
+    };
+    let mut message = format!("{error}{hint}");
+    if let Some(source) = std::error::Error::source(error) {
+        message = format!("{message}: {source}");
+    }
+    Failure { kind, message }
+}
+
+fn refused(program: &str, done: &Finished, input: &str) -> Failure {
+    let said = done.stderr.trim();
+    if done.status.code() == Some(RESOURCE_PROBLEM) && said.contains("lock") {
+        let message = format!("`{program}`: another program holds the xtables lock; tried again soon");
+        return Failure { kind: FailureKind::Busy, message };
+    }
+    let line = offending_line(said, input).map(|line| format!(" (line: `{line}`)")).unwrap_or_default();
+    let hint = hint(said, input);
+    Failure {
+        kind: FailureKind::Refused,
+        message: format!("`{program}` failed, {}: {said}{line}{hint}", done.status),
+    }
+}
+
+/// The line of the input that the program complained about.
+fn offending_line<'a>(said: &str, input: &'a str) -> Option<&'a str> {
+    let (_, after) = said.split_once("line ").or_else(|| said.split_once("Error occurred at line: "))?;
+    let digits: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    let number: usize = digits.parse().ok()?;
+    input.lines().nth(number.checked_sub(1)?)
+}
+
+fn hint(said: &str, input: &str) -> &'static str {
+    if said.contains("Permission denied") {
+        "; run as root, or with the capability CAP_NET_ADMIN"
+    } else if said.contains("can't initialize") || said.contains("Could not fetch rule set generation id") {
+        "; load the tables: `modprobe -a ip_tables ip6_tables nf_tables`"
+    } else if input.contains("-m ipvs") && (said.contains("ipvs") || said.contains("RULE_APPEND failed")) {
+        "; the `ipvs` match is needed: `modprobe xt_ipvs`"
+    } else if said.contains("match-set") || said.contains("Set ") {
+        "; the `set` match is needed: `modprobe xt_set`"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offending_line_is_shown() {
+        let input = "*nat\n:X - [0:0]\n-A X -m nonsense -j ACCEPT\nCOMMIT\n";
+        let said = "iptables-restore v1.8.9 (nf_tables): Couldn't load match `nonsense'\n\nError occurred at line: 3";
+        assert_eq!(offending_line(said, input), Some("-A X -m nonsense -j ACCEPT"));
+        assert_eq!(offending_line("iptables-restore: line 4 failed", input), Some("COMMIT"));
+        assert_eq!(offending_line("nothing said", input), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! What service proxies leave in iptables: the chains of IPVS mode and of iptables mode, and the jumps to them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use weir_core::rule::{Chain, Ownership};
+
+/// Chains of iptables mode with a fixed name (`pkg/proxy/iptables/proxier.go` and its predecessors). The kubelet's
+/// own chains (KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-MARK-DROP, KUBE-IPTABLES-HINT) are not among them.
+const FIXED: [&str; 4] = ["KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-CANARY", "KUBE-XLB"];
+
+/// Beginnings of the names of chains that iptables mode makes per service and per endpoint.
+const PREFIXES: [&str; 6] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "KUBE-XLB-"];
+
+/// The leftovers of one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Tables with what is left in them, in the order of `iptables-save`.
+    pub tables: Vec<TableLeftovers>,
+}
+
+/// The leftovers in one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableLeftovers {
+    /// The table's name.
+    pub table: String,
+    /// Chains to remove.
+    pub chains: BTreeSet<String>,
+    /// Rules elsewhere that jump to them, as chain and rule text.
+    pub jumps: Vec<(String, String)>,
+}
+
+/// Which of the modes a chain belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// IPVS mode (some of these chains iptables mode has too).
+    Ipvs,
+    /// iptables mode.
+    Iptables,
+}
+
+/// The mode that makes a chain of this name, if it is a service proxy's.
+pub fn mode(chain: &str) -> Option<Mode> {
+    let ours = |c: &&Chain| c.ownership() == Ownership::Own && c.name() == chain;
+    if Chain::ALL.iter().any(|c| ours(&c)) {
+        return Some(Mode::Ipvs);
+    }
+    let iptables = FIXED.contains(&chain) || PREFIXES.iter().any(|prefix| chain.starts_with(prefix));
+    iptables.then_some(Mode::Iptables)
+}
+
+/// Finds leftovers in `iptables-save` text.
+pub fn find(text: &str) -> Leftovers {
+    let mut tables: Vec<TableLeftovers> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            tables.push(TableLeftovers { table: name.to_owned(), ..TableLeftovers::default() });
+        }
+        let Some(table) = tables.last_mut() else { continue };
+        if let Some(name) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
+            if mode(name).is_some() {
+                table.chains.insert(name.to_owned());
+            }
+        } else if let Some((chain, rule)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
+            && mode(chain).is_none()
+            && jump(rule).is_some_and(|target| mode(target).is_some())
+        {
+            table.jumps.push((chain.to_owned(), rule.to_owned()));
+        }
+    }
+    tables.retain(|table| !table.chains.is_empty() || !table.jumps.is_empty());
+    Leftovers { tables }
+}
+
+fn jump(rule: &str) -> Option<&str> {
+    let mut words = rule.split(' ');
+    words.find(|word| matches!(*word, "-j" | "-g"))?;
+    words.next()
+}
+
+impl Leftovers {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// How many chains of iptables mode there are.
+    pub fn iptables_mode_chains(&self) -> usize {
+        let chains = self.tables.iter().flat_map(|table| &table.chains);
+        chains.filter(|chain| mode(chain) == Some(Mode::Iptables)).count()
+    }
+
+    /// Input for `iptables-restore --noflush` that removes them: jumps first, then all chains are emptied, then
+    /// deleted, so that no chain refers to another when it goes.
+    pub fn restore_input(&self) -> String {
+        let mut text = String::new();
+        for table in &self.tables {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "*{}", table.table);
+            table.chains.iter().for_each(|chain| {
+                let _ = writeln!(text, ":{chain} - [0:0]");
+            });
+            table.jumps.iter().for_each(|(chain, rule)| {
+                let _ = writeln!(text, "-D {chain} {rule}");
+            });
+            table.chains.iter().for_each(|chain| {
+                let _ = writeln!(text, "-X {chain}");
+            });
+            text.push_str("COMMIT\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_modes_are_found_and_others_stay() {
+        let text = "\
+*mangle
+:KUBE-KUBELET-CANARY - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-ABC - [0:0]
+-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A PREROUTING -j DOCKER
+-A KUBE-SERVICES -d 10.0.0.1/32 -j KUBE-SVC-ABC
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:KUBE-FIREWALL - [0:0]
+-A INPUT -j KUBE-FIREWALL
+COMMIT
+";
+        let found = find(text);
+        assert_eq!(found.iptables_mode_chains(), 2);
+        assert_eq!(
+            found.restore_input(),
+            "\
+*mangle
+:KUBE-PROXY-CANARY - [0:0]
+-X KUBE-PROXY-CANARY
+COMMIT
+*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-ABC - [0:0]
+-D PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-X KUBE-SERVICES
+-X KUBE-SVC-ABC
+COMMIT
+"
+        );
+        assert!(find("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! The connection tracker's UDP flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use weir_core::diff::Change;
+use weir_core::kernel::{Failure, FailureKind, Outcome};
+use weir_core::net::{Family, Protocol};
+use weir_core::state::{RealServer, VirtualServer};
+use weir_netlink::conntrack::{Client, Flow};
+use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
+
+use super::session::Session;
+use super::{chain, netlink_family};
+
+/// How often a dump that a concurrent change disturbed is repeated; flows change all the time.
+const DUMP_TRIES: u32 = 5;
+
+/// The connection tracker.
+#[derive(Default)]
+pub(super) struct Flows {
+    session: Session<Client>,
+}
+
+type Kept<'a> = BTreeMap<VirtualServer, &'a BTreeSet<RealServer>>;
+
+impl Flows {
+    pub(super) fn counters(&self) -> Counters {
+        self.session.counters()
+    }
+
+    /// Forgets flows of all these virtual servers with one dump per family.
+    pub(super) fn forget(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        let mut failed: BTreeMap<Family, Failure> = BTreeMap::new();
+        for family in Family::BOTH {
+            let kept: Kept<'_> = changes
+                .iter()
+                .filter_map(|change| match change {
+                    Change::ForgetFlows(server, kept) => Some((*server, kept)),
+                    _ => None,
+                })
+                .filter(|(server, _)| server.family() == family)
+                .collect();
+            if kept.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.forget_family(family, &kept) {
+                let message = format!("forget {family} UDP flows: {}", chain(&error));
+                failed.insert(family, Failure { kind: FailureKind::Busy, message });
+            }
+        }
+        let of_family = |change: &Change| match change {
+            Change::ForgetFlows(server, _) => failed.get(&server.family()).cloned(),
+            _ => None,
+        };
+        changes.iter().map(|change| of_family(change).map_or(Ok(()), Err)).collect()
+    }
+
+    fn forget_family(&mut self, family: Family, kept: &Kept<'_>) -> Result<(), NetlinkError> {
+        let mut flows = self.dump(family);
+        for _ in 1..DUMP_TRIES {
+            if flows.is_ok() {
+                break;
+            }
+            flows = self.dump(family);
+        }
+        let stale: Vec<Flow> = flows?.into_iter().filter(|flow| is_stale(flow, kept)).collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let results = self.session.batch(|client| client.delete(&stale))?;
+        // A flow that ended by itself is as wanted.
+        results
+            .into_iter()
+            .find(|r| r.as_ref().is_err_and(|e| e.refused_with() != Some(Errno::ENOENT)))
+            .unwrap_or(Ok(()))
+    }
+
+    fn dump(&mut self, family: Family) -> Result<Vec<Flow>, NetlinkError> {
+        self.session.call(|client| client.flows(netlink_family(family), Some(TransportProtocol::UDP)))
+    }
+}
+
+/// Whether a flow goes to one of these virtual servers and is answered by none of the real servers that are kept.
+fn is_stale(flow: &Flow, kept: &Kept<'_>) -> bool {
+    let Some(protocol) = Protocol::from_number(flow.original.protocol.0) else { return false };
+    let server = VirtualServer::new(protocol, flow.original.destination, flow.original.destination_port);
+    let answered_by = RealServer(SocketAddr::new(flow.reply.source, flow.reply.source_port));
+    kept.get(&server).is_some_and(|kept| !kept.contains(&answered_by))
+}

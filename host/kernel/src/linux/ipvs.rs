@@ -1,0 +1,267 @@
+//! Virtual servers, real servers and timeouts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use weir_core::diff::Change;
+use weir_core::kernel::{Connections, Failure, FailureKind, Outcome};
+use weir_core::net::{Family, Protocol};
+use weir_core::state::{Persistence, RealServer, SchedulerFlags, Scheduling, Timeout, VirtualServer, Weight};
+use weir_netlink::ipvs::{self, Client, Destination, Flags, Netmask, Service, ServiceKey, Timeouts};
+use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
+
+use super::session::Session;
+use super::{chain, proc_ip_vs};
+
+/// A failed read of virtual servers.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IpvsError {
+    /// The kernel did not answer as hoped.
+    #[error(transparent)]
+    Netlink(NetlinkError),
+    /// The kernel has no IPVS.
+    #[error("this kernel has no IPVS: `modprobe ip_vs`, or install a kernel that has the module")]
+    Absent,
+    /// The list of real servers could not be read.
+    #[error("cannot read {path}")]
+    Proc {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The list of real servers was not understood.
+    #[error(transparent)]
+    Line(#[from] proc_ip_vs::BadLine),
+    /// Virtual servers changed between two reads.
+    #[error("virtual servers changed while they were read")]
+    Changed,
+}
+
+impl From<NetlinkError> for IpvsError {
+    fn from(error: NetlinkError) -> IpvsError {
+        if ipvs::is_absent(&error) { IpvsError::Absent } else { IpvsError::Netlink(error) }
+    }
+}
+
+type Servers = BTreeMap<VirtualServer, Scheduling>;
+type Reals = BTreeMap<(VirtualServer, RealServer), Weight>;
+
+/// The kernel's IPVS.
+#[derive(Default)]
+pub(super) struct Ipvs {
+    session: Session<Client>,
+}
+
+impl Ipvs {
+    pub(super) fn counters(&self) -> Counters {
+        self.session.counters()
+    }
+
+    fn call<V>(&mut self, call: impl FnOnce(&mut Client) -> Result<V, NetlinkError>) -> Result<V, IpvsError> {
+        Ok(self.session.call(call)?)
+    }
+
+    /// Whether the kernel has IPVS loaded.
+    pub(super) fn is_there(&mut self) -> bool {
+        !matches!(self.call(Client::information), Err(IpvsError::Absent))
+    }
+
+    pub(super) fn read_timeouts(&mut self) -> Result<BTreeMap<Timeout, u32>, IpvsError> {
+        let read = self.call(Client::timeouts)?;
+        Ok(BTreeMap::from([
+            (Timeout::Tcp, read.tcp),
+            (Timeout::TcpFin, read.tcp_fin),
+            (Timeout::Udp, read.udp),
+        ]))
+    }
+
+    pub(super) fn set_timeouts(&mut self, timeouts: &BTreeMap<Timeout, u32>) -> Outcome {
+        let seconds = |timeout| timeouts.get(&timeout).copied().unwrap_or(0);
+        let wanted = Timeouts {
+            tcp: seconds(Timeout::Tcp),
+            tcp_fin: seconds(Timeout::TcpFin),
+            udp: seconds(Timeout::Udp),
+        };
+        self.call(|client| client.set_timeouts(&wanted)).map_err(|error| refused(&error, "IPVS timeouts"))
+    }
+
+    /// All virtual servers of ours with their real servers. Schedulers and flags come from one dump, real
+    /// servers from `/proc/net/ip_vs`, which lists those of all virtual servers at once, where netlink would
+    /// need a dump for each; both must agree on the virtual servers.
+    pub(super) fn read(&mut self, exclude: &[IpNet]) -> Result<(Servers, Reals), IpvsError> {
+        let services = self.call(Client::services)?;
+        let mut servers: Servers = services
+            .iter()
+            .filter_map(|service| Some((virtual_server(&service.key)?, scheduling(service))))
+            .collect();
+        let listed = proc_ip_vs::read()?;
+        let seen: BTreeSet<VirtualServer> = listed.servers.iter().copied().collect();
+        if !servers.keys().eq(seen.iter()) {
+            return Err(IpvsError::Changed);
+        }
+        let ours = |server: &VirtualServer| !exclude.iter().any(|net| net.contains(&server.address.ip()));
+        servers.retain(|server, _| ours(server));
+        let reals = listed
+            .reals
+            .into_iter()
+            .filter(|real| ours(&real.server))
+            .map(|real| ((real.server, real.real), real.weight))
+            .collect();
+        Ok((servers, reals))
+    }
+
+    pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        let messages: Vec<ipvs::Change> = changes.iter().filter_map(message).collect();
+        let results = match self.session.batch(|client| client.apply(&messages)) {
+            Ok(results) => results,
+            Err(error) => {
+                let error = IpvsError::from(error);
+                return changes.iter().map(|change| Err(refused(&error, &change.to_string()))).collect();
+            }
+        };
+        let outcomes: Vec<Outcome> =
+            changes.iter().zip(results).map(|(change, result)| outcome(change, result)).collect();
+        mark_prerequisites(changes, outcomes)
+    }
+
+    pub(super) fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
+        let mut connections = Connections::new();
+        let asked: BTreeSet<VirtualServer> = servers.iter().map(|(server, _)| *server).collect();
+        for server in asked {
+            let Ok(found) = self.call(|client| client.destinations(&key(server))) else { continue };
+            for destination in found {
+                let real = RealServer(SocketAddr::new(destination.key.address, destination.key.port));
+                if servers.contains(&(server, real)) {
+                    let count =
+                        destination.active_connections.saturating_add(destination.inactive_connections);
+                    connections.insert((server, real), count);
+                }
+            }
+        }
+        connections
+    }
+}
+
+fn key(server: VirtualServer) -> ServiceKey {
+    ServiceKey::Address {
+        protocol: TransportProtocol(server.protocol.number()),
+        address: server.address.ip(),
+        port: server.address.port(),
+    }
+}
+
+/// `None` for virtual servers that no Service can have: firewall marks and other protocols. They are somebody
+/// else's.
+fn virtual_server(key: &ServiceKey) -> Option<VirtualServer> {
+    match key {
+        ServiceKey::Address { protocol, address, port } => {
+            Some(VirtualServer::new(Protocol::from_number(protocol.0)?, *address, *port))
+        }
+        ServiceKey::FirewallMark { .. } => None,
+    }
+}
+
+fn scheduling(service: &Service) -> Scheduling {
+    let persistence = service.flags.contains(Flags::PERSISTENT).then(|| Persistence {
+        timeout: service.timeout,
+        prefix: match service.netmask {
+            // A mask with holes is nobody's; its length differs from any that is wanted.
+            Netmask::V4(mask) => u8::try_from(u32::from(mask).count_ones()).unwrap_or(0),
+            Netmask::V6(length) => u8::try_from(length).unwrap_or(0),
+        },
+    });
+    let flags = service.flags.without(Flags::PERSISTENT | Flags::HASHED);
+    Scheduling { scheduler: service.scheduler.clone(), flags: SchedulerFlags(flags.0), persistence }
+}
+
+fn service(server: VirtualServer, how: &Scheduling) -> Service {
+    let mut service = Service::new(key(server), how.scheduler.clone());
+    service.flags = Flags(how.flags.0);
+    if let Some(Persistence { timeout, prefix }) = how.persistence {
+        service.flags = service.flags | Flags::PERSISTENT;
+        service.timeout = timeout;
+        service.netmask = match server.family() {
+            Family::V4 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+                Netmask::V4(Ipv4Addr::from(mask))
+            }
+            Family::V6 => Netmask::V6(u32::from(prefix)),
+        };
+    }
+    service
+}
+
+fn destination(real: RealServer, weight: Weight) -> Destination {
+    Destination::new(real.0.ip(), real.0.port(), u32::from(weight.0))
+}
+
+fn message(change: &Change) -> Option<ipvs::Change> {
+    Some(match change {
+        Change::CreateVirtualServer(server, how) => ipvs::Change::NewService(service(*server, how)),
+        Change::UpdateVirtualServer(server, how) => ipvs::Change::SetService(service(*server, how)),
+        Change::DeleteVirtualServer(server) => ipvs::Change::DeleteService(key(*server)),
+        Change::AddRealServer(server, real, weight) => {
+            ipvs::Change::NewDestination(key(*server), destination(*real, *weight))
+        }
+        Change::SetWeight(server, real, weight) => {
+            ipvs::Change::SetDestination(key(*server), destination(*real, *weight))
+        }
+        Change::DeleteRealServer(server, real) => {
+            ipvs::Change::DeleteDestination(key(*server), destination(*real, Weight::QUIESCED).key)
+        }
+        _ => return None,
+    })
+}
+
+fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
+    let Err(error) = result else { return Ok(()) };
+    let unknown_scheduler = match change {
+        // The kernel says ENOENT for a scheduler that it neither has nor can load.
+        Change::CreateVirtualServer(_, how) | Change::UpdateVirtualServer(_, how)
+            if error.refused_with() == Some(Errno::ENOENT) =>
+        {
+            Some(&how.scheduler)
+        }
+        _ => None,
+    };
+    let (kind, hint) = match (unknown_scheduler, error.refused_with()) {
+        (Some(name), _) => {
+            (FailureKind::Refused, format!(": the kernel has no scheduler `{name}`: `modprobe ip_vs_{name}`"))
+        }
+        (None, Some(Errno::EEXIST | Errno::ENOENT | Errno::ESRCH)) => (FailureKind::Stale, String::new()),
+        (None, Some(Errno::EPERM)) => {
+            (FailureKind::Refused, ": the capability CAP_NET_ADMIN is needed".to_owned())
+        }
+        (None, Some(_)) => (FailureKind::Refused, String::new()),
+        // Answers were lost, so nobody knows what happened.
+        (None, None) => (FailureKind::Stale, String::new()),
+    };
+    Err(Failure { kind, message: format!("{change}: {}{hint}", chain(&error)) })
+}
+
+/// Real servers of a virtual server that could not be made have that as their reason.
+fn mark_prerequisites(changes: &[Change], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let mut failed: BTreeSet<VirtualServer> = BTreeSet::new();
+    for (change, outcome) in changes.iter().zip(&mut outcomes) {
+        match change {
+            Change::CreateVirtualServer(server, _)
+                if outcome.as_ref().is_err_and(|f| f.kind == FailureKind::Refused) =>
+            {
+                failed.insert(*server);
+            }
+            Change::AddRealServer(server, ..) if failed.contains(server) && outcome.is_err() => {
+                let message = format!("{change}: its virtual server could not be made");
+                *outcome = Err(Failure { kind: FailureKind::Prerequisite, message });
+            }
+            _ => {}
+        }
+    }
+    outcomes
+}
+
+fn refused(error: &IpvsError, what: &str) -> Failure {
+    Failure { kind: FailureKind::Refused, message: format!("{what}: {}", chain(error)) }
+}

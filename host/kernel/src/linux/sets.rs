@@ -1,0 +1,302 @@
+//! ipsets and their entries.
+
+use std::collections::BTreeMap;
+
+use weir_core::diff::Change;
+use weir_core::kernel::{Failure, FailureKind, Outcome};
+use weir_core::net::{Family, Protocol};
+use weir_core::set::{SetEntry, SetKind, SetName, SetType};
+use weir_netlink::ipset::{
+    Action, Client, Code, CreateFlags, Definition, Element, ElementChange, Existing, Set, SetError, Size,
+};
+use weir_netlink::{Counters, NetlinkError, TransportProtocol};
+
+use super::session::Session;
+use super::{chain, netlink_family};
+
+/// Buckets of a new hash set, as kube-proxy creates them.
+const HASH_BUCKETS: u32 = 1024;
+
+/// Name of the set that is filled and then swapped in; it exists only during a replacement.
+const SCRATCH: &str = "KUBE-WEIR-SCRATCH";
+
+type Kinds = BTreeMap<SetName, SetKind>;
+type Entries = BTreeMap<(SetName, SetEntry), ()>;
+
+/// The kernel's ipsets.
+#[derive(Default)]
+pub(super) struct Sets {
+    session: Session<Client>,
+}
+
+impl Sets {
+    pub(super) fn counters(&self) -> Counters {
+        self.session.counters()
+    }
+
+    /// Whether the kernel has ipset: without its module the first message is refused as unknown.
+    pub(super) fn is_there(&mut self) -> bool {
+        match self.session.call(|client| Ok(client.protocol())) {
+            Err(SetError::Netlink(error)) => error.refused_with() != Some(weir_netlink::Errno::EINVAL),
+            Ok(_) | Err(_) => true,
+        }
+    }
+
+    /// Our sets with their entries. Sets of others are not listed: they may be large.
+    pub(super) fn read(&mut self, families: &[Family]) -> Result<(Kinds, Entries), SetError> {
+        let (mut kinds, mut entries) = (Kinds::new(), Entries::new());
+        let present = self.session.call(Client::headers)?;
+        for header in present {
+            let Ok(name) = header.name.parse::<SetName>() else { continue };
+            if !families.contains(&name.family) {
+                continue;
+            }
+            let Some(listing) = self.session.call(|client| client.list_one(&header.name))? else { continue };
+            let mut foreign = false;
+            for element in &listing.elements {
+                match entry(element) {
+                    Some(entry) => {
+                        entries.insert((name, entry), ());
+                    }
+                    None => foreign = true,
+                }
+            }
+            let kind = if foreign { SetKind::Foreign(describe(&listing.set)) } else { kind(&listing.set) };
+            kinds.insert(name, kind);
+        }
+        Ok((kinds, entries))
+    }
+
+    pub(super) fn create(&mut self, name: SetName, kind: &SetKind) -> Outcome {
+        self.create_named(&name.to_string(), kind)
+    }
+
+    fn create_named(&mut self, name: &str, kind: &SetKind) -> Outcome {
+        let definition = match kind {
+            SetKind::Hash { set_type, family, max_elements } => Definition {
+                name: name.to_owned(),
+                set_type: netlink_type(*set_type),
+                family: Some(netlink_family(*family)),
+                size: Size::Hash { buckets: HASH_BUCKETS, elements: *max_elements },
+            },
+            SetKind::Bitmap => Definition {
+                name: name.to_owned(),
+                set_type: netlink_type(SetType::BitmapPort),
+                family: None,
+                size: Size::Ports { from: 0, to: u16::MAX },
+            },
+            SetKind::Foreign(text) => {
+                let message = format!("create set {name}: `{text}` is not a kind that weir makes");
+                return Err(Failure { kind: FailureKind::Refused, message });
+            }
+        };
+        self.session
+            .call(|client| client.create(&definition, Existing::Refuse))
+            .map_err(|error| failure(&error, &format!("create set {name} {kind}")))
+    }
+
+    /// Fills a set beside the old one and swaps the two, so that rules see one or the other.
+    pub(super) fn replace(&mut self, name: SetName, kind: &SetKind, entries: &[SetEntry]) -> Outcome {
+        let what = format!("replace set {name}");
+        // Left by an earlier run that was killed.
+        match self.session.call(|client| client.destroy(SCRATCH)) {
+            Err(error) if !error.is_absent() => return Err(failure(&error, &what)),
+            _ => {}
+        }
+        self.create_named(SCRATCH, kind)?;
+        let done = self.fill_scratch(entries, &what).and_then(|()| {
+            self.session
+                .call(|client| client.swap(SCRATCH, &name.to_string()))
+                .map_err(|e| failure(&e, &what))
+        });
+        let cleaned = self.session.call(|client| client.destroy(SCRATCH)).map_err(|e| failure(&e, &what));
+        done.and(cleaned)
+    }
+
+    fn fill_scratch(&mut self, entries: &[SetEntry], what: &str) -> Outcome {
+        let elements: Vec<Element> = entries.iter().map(element).collect();
+        let changes: Vec<ElementChange<'_>> = elements
+            .iter()
+            .map(|element| ElementChange { set: SCRATCH, action: Action::Add, element })
+            .collect();
+        let results = self
+            .session
+            .batch(|client| client.apply(&changes, Existing::Accept))
+            .map_err(|error| failure(&error, what))?;
+        results.into_iter().find_map(Result::err).map_or(Ok(()), |error| Err(failure(&error, what)))
+    }
+
+    pub(super) fn destroy(&mut self, name: SetName) -> Outcome {
+        let text = name.to_string();
+        self.session
+            .call(|client| client.destroy(&text))
+            .map_err(|error| failure(&error, &format!("destroy set {name}")))
+    }
+
+    pub(super) fn apply_entries(&mut self, changes: &[Change]) -> Vec<Outcome> {
+        let mut prepared: Vec<(String, Action, Element)> = Vec::with_capacity(changes.len());
+        for change in changes {
+            match change {
+                Change::AddEntry(name, entry) => {
+                    prepared.push((name.to_string(), Action::Add, element(entry)))
+                }
+                Change::DeleteEntry(name, entry) => {
+                    prepared.push((name.to_string(), Action::Delete, element(entry)));
+                }
+                _ => {}
+            }
+        }
+        let messages: Vec<ElementChange<'_>> = prepared
+            .iter()
+            .map(|(set, action, element)| ElementChange { set, action: *action, element })
+            .collect();
+        // Adding what is there and removing what is gone is no failure: the set is as wanted then.
+        let results = match self.session.batch(|client| client.apply(&messages, Existing::Accept)) {
+            Ok(results) => results,
+            Err(error) => {
+                return changes.iter().map(|change| Err(failure(&error, &change.to_string()))).collect();
+            }
+        };
+        changes
+            .iter()
+            .zip(results)
+            .map(|(change, result)| result.map_err(|error| failure(&error, &change.to_string())))
+            .collect()
+    }
+}
+
+fn failure(error: &SetError, what: &str) -> Failure {
+    let (kind, hint) = match error {
+        SetError::Refused { source, .. } => match source {
+            Code::FindType => (
+                FailureKind::Refused,
+                ": load the set types: `modprobe -a ip_set_hash_ip \
+                 ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_bitmap_port`",
+            ),
+            Code::Exist | Code::TypeMismatch | Code::InvalidFamily => (FailureKind::Stale, ""),
+            Code::Busy | Code::Referenced => (FailureKind::Refused, ": a rule still names it"),
+            _ => (FailureKind::Refused, ""),
+        },
+        SetError::Netlink(error) => netlink_hint(error),
+        SetError::Protocol { .. } | SetError::Revision { .. } | SetError::OpaqueElement { .. } => {
+            (FailureKind::Refused, "")
+        }
+    };
+    Failure { kind, message: format!("{what}: {}{hint}", chain(error)) }
+}
+
+fn netlink_hint(error: &NetlinkError) -> (FailureKind, &'static str) {
+    use weir_netlink::Errno;
+    match error.refused_with() {
+        Some(Errno::ENOENT | Errno::EEXIST) => (FailureKind::Stale, ""),
+        Some(Errno::EPERM) => (FailureKind::Refused, ": the capability CAP_NET_ADMIN is needed"),
+        Some(Errno::EINVAL) => (FailureKind::Refused, ": is the kernel module there? `modprobe ip_set`"),
+        Some(_) => (FailureKind::Refused, ""),
+        None => (FailureKind::Stale, ""),
+    }
+}
+
+fn netlink_type(set_type: SetType) -> weir_netlink::ipset::SetType {
+    weir_netlink::ipset::SetType::of(set_type.name())
+}
+
+fn kind(set: &Set) -> SetKind {
+    let plain = set.parameters.flags == CreateFlags::default()
+        && set.parameters.timeout.is_none()
+        && set.parameters.netmask.is_none();
+    let set_type = SetType::ALL.into_iter().find(|t| t.name() == set.set_type.name());
+    match (set_type, set.family, set.parameters.max_elements, set.parameters.ports) {
+        (Some(SetType::BitmapPort), _, _, Some((0, u16::MAX))) if plain => SetKind::Bitmap,
+        (Some(set_type), Some(family), Some(max_elements), None) if plain => {
+            let family = match family {
+                weir_netlink::Family::V4 => Family::V4,
+                weir_netlink::Family::V6 => Family::V6,
+            };
+            SetKind::Hash { set_type, family, max_elements }
+        }
+        _ => SetKind::Foreign(describe(set)),
+    }
+}
+
+/// The set in ipset's words, type and family first.
+fn describe(set: &Set) -> String {
+    let mut words = vec![set.set_type.name().to_owned()];
+    match set.family {
+        Some(weir_netlink::Family::V4) => words.push("family inet".to_owned()),
+        Some(weir_netlink::Family::V6) => words.push("family inet6".to_owned()),
+        None => {}
+    }
+    let parameters = &set.parameters;
+    words.extend(parameters.max_elements.map(|n| format!("maxelem {n}")));
+    words.extend(parameters.ports.map(|(from, to)| format!("range {from}-{to}")));
+    words.extend(parameters.netmask.map(|n| format!("netmask {n}")));
+    words.extend(parameters.timeout.map(|n| format!("timeout {n}")));
+    let flags = [
+        (CreateFlags::COUNTERS, "counters"),
+        (CreateFlags::COMMENT, "comment"),
+        (CreateFlags::FORCE_ADD, "forceadd"),
+        (CreateFlags::SKB_INFO, "skbinfo"),
+    ];
+    words.extend(
+        flags.iter().filter(|(flag, _)| parameters.flags.contains(*flag)).map(|(_, n)| (*n).to_owned()),
+    );
+    words.join(" ")
+}
+
+fn element(entry: &SetEntry) -> Element {
+    let transport = |protocol: Protocol| TransportProtocol(protocol.number());
+    match *entry {
+        SetEntry::Ip(address) => Element::Ip(address),
+        SetEntry::IpPort(address, protocol, port) => {
+            Element::IpPort { address, protocol: transport(protocol), port }
+        }
+        SetEntry::IpPortIp(address, protocol, port, second) => {
+            Element::IpPortIp { address, protocol: transport(protocol), port, second }
+        }
+        SetEntry::IpPortNet(address, protocol, port, net) => Element::IpPortNet {
+            address,
+            protocol: transport(protocol),
+            port,
+            network: net.addr(),
+            prefix: net.prefix_len(),
+        },
+        SetEntry::Port(port) => Element::Port(port),
+    }
+}
+
+/// `None` for elements that weir never makes.
+fn entry(element: &Element) -> Option<SetEntry> {
+    let known = |protocol: TransportProtocol| Protocol::from_number(protocol.0);
+    Some(match *element {
+        Element::Ip(address) => SetEntry::Ip(address),
+        Element::IpPort { address, protocol, port } => SetEntry::IpPort(address, known(protocol)?, port),
+        Element::IpPortIp { address, protocol, port, second } => {
+            SetEntry::IpPortIp(address, known(protocol)?, port, second)
+        }
+        Element::IpPortNet { address, protocol, port, network, prefix } => {
+            let net = ipnet::IpNet::new(network, prefix).ok()?;
+            SetEntry::IpPortNet(address, known(protocol)?, port, net)
+        }
+        Element::Port(port) => SetEntry::Port(port),
+        Element::Net { .. } | Element::Opaque(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_survive_the_way_there_and_back() {
+        for text in [
+            "10.96.0.1",
+            "fd00::1,sctp:99",
+            "10.0.0.1,udp:53,10.0.0.1",
+            "10.0.0.1,tcp:443,10.0.0.0/8",
+            "30080",
+        ] {
+            let there: SetEntry = text.parse().unwrap();
+            assert_eq!(entry(&element(&there)), Some(there));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Values below `/proc/sys`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weir_core::state::Sysctl;
+
+/// A value that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SysctlError {
+    /// The file is not there: the module that makes it is not loaded, or the kernel is too old.
+    #[error("{path} does not exist{hint}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do, beginning with a semicolon; empty when nothing is known.
+        hint: &'static str,
+    },
+    /// Reading failed.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Writing failed.
+    #[error("cannot write {value} to {path}{}", read_only_hint(.source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: i64,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file holds no number.
+    #[error("{path} holds `{text}`, which is not a number")]
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        text: String,
+    },
+}
+
+fn read_only_hint(source: &std::io::Error) -> &'static str {
+    match source.raw_os_error() {
+        // EROFS and EACCES: containers mount /proc/sys read-only.
+        Some(30 | 13) => "; set it on the host, or run privileged once",
+        _ => "",
+    }
+}
+
+fn file(sysctl: &Sysctl) -> PathBuf {
+    Path::new("/proc/sys").join(&sysctl.0)
+}
+
+/// Reads a value; `None` where the file does not exist.
+pub fn read(sysctl: &Sysctl) -> Result<Option<i64>, SysctlError> {
+    let path = file(sysctl);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(SysctlError::Read { path, source }),
+    };
+    match text.trim().parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(SysctlError::NotANumber { path, text: text.trim().to_owned() }),
+    }
+}
+
+/// Writes a value.
+pub fn write(sysctl: &Sysctl, value: i64) -> Result<(), SysctlError> {
+    let path = file(sysctl);
+    match fs::write(&path, value.to_string()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let hint =
+                if sysctl.0.starts_with("net/ipv4/vs/") { "; load IPVS: `modprobe ip_vs`" } else { "" };
+            Err(SysctlError::Missing { path, hint })
+        }
+        Err(source) => Err(SysctlError::Write { path, value, source }),
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether packet filter rules may have changed, found out without starting a process.
+//!
+//! iptables comes in two kinds. With nf_tables every transaction has a number, and chains can be listed by netlink
+//! (include/uapi/linux/netfilter/nf_tables.h). The older x_tables kind ([`legacy`]) gives its tables out as a whole by
+//! `getsockopt`. Nothing here loads a module or makes a table: what is not there is `None`.
+
+pub mod legacy;
+
+use crate::attribute::Attribute;
+use crate::socket::{Counters, KernelTransport, NetlinkError, Protocol, Request, Socket, Transport};
+use crate::{DecodeError, Errno, Family, netfilter};
+
+/// `NFNL_SUBSYS_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h.
+const NFNL_SUBSYS_NFTABLES: u8 = 10;
+const NFT_MSG_GETCHAIN: u8 = 4;
+const NFT_MSG_GETGEN: u8 = 16;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_GEN_ID: u16 = 1;
+
+/// Number of the last nf_tables transaction of a network namespace: another number, possibly other rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(pub u32);
+
+/// A chain and its table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Chain {
+    /// The table's name.
+    pub table: String,
+    /// The chain's name.
+    pub name: String,
+}
+
+impl Chain {
+    /// Reads the body of a chain message.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let attributes = netfilter::attributes(body, "chain")?;
+        let text = |kind| attributes.require(kind).and_then(Attribute::text);
+        Ok(Self { table: text(NFTA_CHAIN_TABLE)?, name: text(NFTA_CHAIN_NAME)? })
+    }
+}
+
+impl Generation {
+    /// Reads the body of the answer to `NFT_MSG_GETGEN`.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        netfilter::attributes(body, "generation")?.require(NFTA_GEN_ID)?.be32().map(Self)
+    }
+}
+
+/// A conversation with the kernel's nf_tables.
+#[derive(Debug)]
+pub struct Client<T = KernelTransport> {
+    socket: Socket<T>,
+}
+
+impl Client<KernelTransport> {
+    /// Opens a socket.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self::over(Socket::open(Protocol::Netfilter)?))
+    }
+}
+
+impl<T: Transport> Client<T> {
+    /// Uses a socket of the netfilter protocol.
+    pub fn over(socket: Socket<T>) -> Self {
+        Self { socket }
+    }
+
+    /// What went through this client's socket.
+    pub fn counters(&self) -> Counters {
+        self.socket.counters()
+    }
+
+    /// The number of the last transaction, or `None` when this kernel has no nf_tables.
+    pub fn generation(&mut self) -> Result<Option<Generation>, NetlinkError> {
+        let operation = "read rules generation";
+        let body = netfilter::begin(netfilter::UNSPECIFIED).into_bytes();
+        let request = Request::new(operation, kind(NFT_MSG_GETGEN), body);
+        let body = match self.socket.get(&request) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            body => body?,
+        };
+        Generation::decode(&body).map(Some).map_err(|source| NetlinkError::Decode { operation, source })
+    }
+
+    /// The chains of a family, base chains included, or `None` when this kernel has no nf_tables.
+    pub fn chains(&mut self, family: Family) -> Result<Option<Vec<Chain>>, NetlinkError> {
+        let mut chains = Vec::new();
+        let body = netfilter::begin(family.number()).into_bytes();
+        let request = Request::dump("list chains", kind(NFT_MSG_GETCHAIN), body);
+        let outcome = self.socket.dump(&request, &mut |_, body| {
+            chains.push(Chain::decode(body)?);
+            Ok(())
+        });
+        match outcome {
+            Err(error) if is_absent(&error) => Ok(None),
+            outcome => outcome.map(|()| Some(chains)),
+        }
+    }
+}
+
+fn kind(command: u8) -> u16 {
+    netfilter::kind(NFNL_SUBSYS_NFTABLES, command)
+}
+
+/// nfnetlink refuses a subsystem that is not there as an invalid argument; these requests have no other that could be.
+fn is_absent(error: &NetlinkError) -> bool {
+    matches!(error.refused_with(), Some(Errno::EINVAL | Errno::EOPNOTSUPP))
+}
+
+#[cfg(test)]
+mod tests;

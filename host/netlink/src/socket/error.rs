@@ -1,0 +1,191 @@
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::Protocol;
+use crate::DecodeError;
+
+/// An error number of the kernel, positive.
+///
+/// Subsystems have numbers of their own above 4096 (ipset: see [`crate::ipset::SetError`]).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+/// Names of include/uapi/asm-generic/errno-base.h and errno.h that callers tell apart.
+impl Errno {
+    /// Not permitted: `CAP_NET_ADMIN` is missing.
+    pub const EPERM: Self = Self(libc::EPERM);
+    /// No such entry, scheduler, set or family.
+    pub const ENOENT: Self = Self(libc::ENOENT);
+    /// No such virtual server.
+    pub const ESRCH: Self = Self(libc::ESRCH);
+    /// A signal came first.
+    pub const EINTR: Self = Self(libc::EINTR);
+    /// Nothing to receive before the timeout.
+    pub const EAGAIN: Self = Self(libc::EAGAIN);
+    /// Another dump runs on this socket.
+    pub const EBUSY: Self = Self(libc::EBUSY);
+    /// It exists already.
+    pub const EEXIST: Self = Self(libc::EEXIST);
+    /// No such device.
+    pub const ENODEV: Self = Self(libc::ENODEV);
+    /// The kernel does not understand the request; also: the subsystem is absent.
+    pub const EINVAL: Self = Self(libc::EINVAL);
+    /// The message is larger than a buffer.
+    pub const EMSGSIZE: Self = Self(libc::EMSGSIZE);
+    /// The address is not on the device.
+    pub const EADDRNOTAVAIL: Self = Self(libc::EADDRNOTAVAIL);
+    /// The receive buffer overflowed; answers are lost.
+    pub const ENOBUFS: Self = Self(libc::ENOBUFS);
+    /// Not supported by this kernel.
+    pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(formatter)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Errno({}: {self})", self.0)
+    }
+}
+
+impl std::error::Error for Errno {}
+
+impl From<io::Error> for Errno {
+    fn from(error: io::Error) -> Self {
+        // Only an error made outside the kernel has no number; transports do not make such errors.
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+/// Why a request has no result. `operation` says what was asked for, in words such as `create set`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetlinkError {
+    /// The socket could not be opened.
+    #[error("opening a netlink socket for {protocol}: {step}")]
+    Open {
+        /// The netlink protocol.
+        protocol: Protocol,
+        /// The call that failed.
+        step: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// The request did not reach the kernel.
+    #[error("{operation}: sending failed")]
+    Send {
+        /// What was asked for.
+        operation: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// The answer could not be received; whether the request was carried out is unknown.
+    #[error("{operation}: receiving failed")]
+    Receive {
+        /// What was asked for.
+        operation: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// The kernel refused the request.
+    #[error("{operation}: refused by the kernel{}", Text(.text))]
+    Refused {
+        /// What was asked for.
+        operation: &'static str,
+        /// The kernel's explanation, where it gives one.
+        text: Option<String>,
+        /// The kernel's number.
+        source: Errno,
+    },
+    /// Something changed during the dump, so it may be incomplete: read again.
+    #[error("{operation}: the dump was interrupted by a change and may be incomplete")]
+    Interrupted {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// The receive buffer overflowed: the request may have been carried out, and state must be read again.
+    #[error("{operation}: answers of the kernel were lost, state must be read again")]
+    Overrun {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// No answer before the deadline: the socket must be opened anew and state read again.
+    #[error("{operation}: no answer after {after:?}")]
+    Timeout {
+        /// What was asked for.
+        operation: &'static str,
+        /// The deadline.
+        after: Duration,
+    },
+    /// An earlier batch broke the socket, and this request was kept back.
+    #[error("{operation}: not sent, because the socket broke before")]
+    NotSent {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// The request is larger than the socket's send buffer.
+    #[error("{operation}: {bytes} bytes do not fit one message")]
+    TooLarge {
+        /// What was asked for.
+        operation: &'static str,
+        /// Size of the message.
+        bytes: usize,
+    },
+    /// The answer was not understood.
+    #[error("{operation}: the answer was not understood")]
+    Decode {
+        /// What was asked for.
+        operation: &'static str,
+        /// Why.
+        source: DecodeError,
+    },
+    /// The kernel acknowledged a question and sent no answer.
+    #[error("{operation}: acknowledged without an answer")]
+    NoAnswer {
+        /// What was asked for.
+        operation: &'static str,
+    },
+}
+
+/// The kernel's own words behind a colon, or nothing.
+struct Text<'a>(&'a Option<String>);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(text) => write!(formatter, " ({text})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl NetlinkError {
+    /// The number the kernel refused with, or `None` when it did not refuse.
+    pub fn refused_with(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { source, .. } => Some(*source),
+            _ => None,
+        }
+    }
+
+    /// Whether the socket is of no further use, because an answer may still be on its way or cannot be read.
+    pub fn needs_new_socket(&self) -> bool {
+        match self {
+            Self::Open { .. }
+            | Self::Send { .. }
+            | Self::Receive { .. }
+            | Self::Timeout { .. }
+            | Self::NotSent { .. } => true,
+            Self::Refused { .. }
+            | Self::Interrupted { .. }
+            | Self::Overrun { .. }
+            | Self::TooLarge { .. }
+            | Self::Decode { .. }
+            | Self::NoAnswer { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The guest's kernel and the part of its root that is the same for every run, made once and kept in `.lab`.
+//!
+//! ```text
+//!  apt-get download ─▶ .lab/packages ─dpkg-deb -x─▶ tree ─depmod─▶ .lab/base/{vmlinuz, root.cpio, manifest}
+//! ```
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cpio::Archive;
+use crate::packages::{self, Package};
+use crate::{kernel, process, workspace};
+
+/// To be raised when this code makes another root from the same packages.
+const FORMAT: u32 = 1;
+
+/// What the guest consists of; apt adds what these depend on.
+const PACKAGES: &[&str] = &[
+    "bash",
+    "busybox-static",
+    "conntrack",
+    "coreutils",
+    "curl",
+    "grep",
+    "iproute2",
+    "ipset",
+    "iptables",
+    "ipvsadm",
+    "kmod",
+    "ncurses-base",
+    "netcat-openbsd",
+    "sed",
+    "socat",
+    "strace",
+    "tcpdump",
+];
+
+/// Dependencies that only installation scripts need. None of those runs here.
+const FOR_INSTALLATION: &[&str] = &[
+    "adduser",
+    "debconf",
+    "dpkg",
+    "init-system-helpers",
+    "lsb-base",
+    "passwd",
+    "perl-base",
+    "sysvinit-utils",
+];
+
+/// With `/usr` merged, packages that still name the old places end up in the new ones.
+const MERGED_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib64"];
+
+/// Left out of the root: nothing in the guest reads it, and every byte is unpacked by an emulated processor.
+const LEFT_OUT: &[&str] = &[
+    "boot",
+    "usr/lib/x86_64-linux-gnu/gconv",
+    "usr/share/bash-completion",
+    "usr/share/bug",
+    "usr/share/common-licenses",
+    "usr/share/doc",
+    "usr/share/doc-base",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/zsh",
+    "var/cache",
+];
+
+/// Links that packages leave to their installation scripts, which never run here. Link and what it leads to.
+const ALTERNATIVES: &[(&str, &str)] = &[
+    ("usr/bin/awk", "mawk"),
+    ("usr/bin/nc", "nc.openbsd"),
+    ("usr/bin/sh", "bash"),
+    ("usr/sbin/ip6tables", "ip6tables-nft"),
+    ("usr/sbin/ip6tables-restore", "ip6tables-nft-restore"),
+    ("usr/sbin/ip6tables-save", "ip6tables-nft-save"),
+    ("usr/sbin/iptables", "iptables-nft"),
+    ("usr/sbin/iptables-restore", "iptables-nft-restore"),
+    ("usr/sbin/iptables-save", "iptables-nft-save"),
+];
+
+/// Programs that busybox provides where no package does.
+const APPLETS: &[&str] = &[
+    "diff", "dmesg", "find", "flock", "gunzip", "gzip", "hostname", "httpd", "less", "mount", "nsenter",
+    "nslookup", "pgrep", "pidof", "ping", "ping6", "pkill", "ps", "setsid", "sysctl", "tar", "top", "umount",
+    "unshare", "vi", "watch", "wget", "xargs",
+];
+
+/// A finished base.
+#[derive(Debug)]
+pub(crate) struct Base {
+    directory: PathBuf,
+}
+
+/// Whether a base from an earlier run will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// The one at hand, if this code made it.
+    Any,
+    /// A new one, from the newest packages that apt knows.
+    Newest,
+}
+
+impl Base {
+    /// The kernel, as QEMU boots it.
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    /// The archive that the kernel unpacks as its root; a run's own archive is appended to it.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.join("root.cpio")
+    }
+
+    /// The base, made when it is missing.
+    pub(crate) fn get(freshness: Freshness) -> Result<Self> {
+        let _lock = workspace::lock_lab()?;
+        let base = Self::at_its_place();
+        if !Self::is_ready(freshness) {
+            base.make(&workspace::lab())?;
+        }
+        Ok(base)
+    }
+
+    /// Whether [`Base::get`] has nothing to do.
+    pub(crate) fn is_ready(freshness: Freshness) -> bool {
+        let manifest =
+            fs::read_to_string(Self::at_its_place().directory.join("manifest")).unwrap_or_default();
+        freshness == Freshness::Any && manifest.lines().next() == Some(&key())
+    }
+
+    fn at_its_place() -> Self {
+        Base { directory: workspace::lab().join("base") }
+    }
+
+    fn make(&self, lab: &Path) -> Result<()> {
+        let work = tempfile::Builder::new()
+            .prefix("making-")
+            .tempdir_in(lab)
+            .context("cannot create a directory")?;
+        let archives = lab.join("packages");
+        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
+
+        let mut found = packages::closure(work.path(), PACKAGES)?;
+        found.retain(|package| !FOR_INSTALLATION.contains(&package.name.as_str()));
+        let meta = packages::first_known(kernel::META_PACKAGES)?;
+        let kernel = packages::closure(work.path(), &[meta])?;
+        found.extend(kernel.into_iter().filter(is_kernel));
+        let files = packages::download(&archives, &found)?;
+
+        let tree = work.path().join("tree");
+        lay_out(&tree)?;
+        packages::unpack(&files, &tree)?;
+        link_programs(&tree)?;
+        let result = work.path().join("base");
+        fs::create_dir(&result).context("cannot create the base's directory")?;
+        let version = take_kernel(&tree, &result)?;
+        write_root(&tree, &version, &result.join("root.cpio"))?;
+        fs::write(result.join("manifest"), manifest(&found)).context("cannot write the base's manifest")?;
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory).context("cannot remove the old base")?;
+        }
+        fs::rename(&result, &self.directory).context("cannot put the base in its place")?;
+        eprintln!("guest made: Linux {version}, {} packages", found.len());
+        Ok(())
+    }
+}
+
+/// `path` with `/bin` and the like replaced by what they lead to in the guest. An archive appended to the root would
+/// put a directory in the place of the link, and nothing would find its libraries any more.
+pub(crate) fn merged(path: &str) -> String {
+    let path = path.trim_start_matches('/');
+    let first = path.split('/').next().unwrap_or(path);
+    if MERGED_DIRECTORIES.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
+}
+
+/// What the base's content depends on in this code.
+fn key() -> String {
+    format!("format {FORMAT}: {}", PACKAGES.join(" "))
+}
+
+fn manifest(found: &[Package]) -> String {
+    let lines = found.iter().map(|package| format!("{} {}\n", package.name, package.version));
+    [key(), "\n".to_owned()].into_iter().chain(lines).collect()
+}
+
+/// The packages that hold a kernel and modules, out of what a meta package brings along for a real installation.
+fn is_kernel(package: &Package) -> bool {
+    package.name.starts_with("linux-image-") || package.name.starts_with("linux-modules-")
+}
+
+fn lay_out(tree: &Path) -> Result<()> {
+    for directory in MERGED_DIRECTORIES {
+        fs::create_dir_all(tree.join("usr").join(directory))?;
+        std::os::unix::fs::symlink(format!("usr/{directory}"), tree.join(directory))?;
+    }
+    for directory in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var"] {
+        fs::create_dir_all(tree.join(directory))?;
+    }
+    // Names that programs look up: without them `root` has no name and `localhost` no address.
+    fs::write(
+        tree.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n",
+    )?;
+    fs::write(tree.join("etc/group"), "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")?;
+    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n10.0.2.15 node1\n")?;
+    Ok(())
+}
+
+fn link_programs(tree: &Path) -> Result<()> {
+    let applets = APPLETS.iter().map(|applet| (format!("usr/bin/{applet}"), "busybox"));
+    let alternatives = ALTERNATIVES.iter().map(|&(link, target)| (link.to_owned(), target));
+    for (link, target) in alternatives.chain(applets) {
+        let place = tree.join(&link);
+        if place.symlink_metadata().is_err() {
+            std::os::unix::fs::symlink(target, &place)
+                .with_context(|| format!("cannot link {}", place.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the kernel to `result` and returns its version, under which its modules are found.
+fn take_kernel(tree: &Path, result: &Path) -> Result<String> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(tree.join("boot")).context("the kernel's package has no /boot")? {
+        let name = entry?.file_name();
+        versions.extend(name.to_string_lossy().strip_prefix("vmlinuz-").map(str::to_owned));
+    }
+    ensure!(versions.len() == 1, "expected one kernel, found {versions:?}");
+    let version = versions.remove(0);
+    fs::copy(tree.join("boot").join(format!("vmlinuz-{version}")), result.join("vmlinuz"))?;
+    process::run(Command::new("depmod").arg("-b").arg(tree).arg(&version).env("PATH", administrator_path()))?;
+    Ok(version)
+}
+
+/// Debian keeps `depmod` out of users' search paths.
+fn administrator_path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+fn write_root(tree: &Path, version: &str, path: &Path) -> Result<()> {
+    let modules = format!("usr/lib/modules/{version}");
+    let dependencies =
+        fs::read_to_string(tree.join(&modules).join("modules.dep")).context("depmod wrote nothing")?;
+    let selected = kernel::select_modules(&dependencies);
+    let all = format!("{modules}/kernel");
+    let wanted = |path: &str| path != all && !LEFT_OUT.contains(&path);
+    let mut archive =
+        Archive::new(BufWriter::new(File::create(path).context("cannot create the root's archive")?));
+    archive.tree("", tree, &wanted)?;
+    for module in &selected {
+        archive.tree(&format!("{modules}/{module}"), &tree.join(&modules).join(module), &|_| true)?;
+    }
+    archive.finish().context("cannot write the root's archive")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_directories_are_found_below_usr() {
+        assert_eq!(merged("/bin/true"), "usr/bin/true");
+        assert_eq!(merged("/lib64/x/y"), "usr/lib64/x/y");
+        assert_eq!(merged("/library/x"), "library/x");
+        assert_eq!(merged("/usr/bin/true"), "usr/bin/true");
+    }
+}

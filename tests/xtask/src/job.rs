@@ -1,0 +1,117 @@
+//! One guest, from its files to its end.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tempfile::TempDir;
+use weir_guest_init::{Command, Streams};
+
+use crate::base::{Base, Freshness};
+use crate::machine::{Clock, Listener, Machine};
+use crate::overlay::{self, Given};
+use crate::workspace;
+
+/// The guest's hardware, as options.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Hardware {
+    /// Seconds after which the guest is ended
+    #[arg(long, default_value_t = Hardware::default().timeout)]
+    timeout: u64,
+    /// Memory in MiB [default: 1024, or more if many files are given]
+    #[arg(long)]
+    memory: Option<u64>,
+    /// Emulated processors
+    #[arg(long, default_value_t = Hardware::default().smp)]
+    smp: u32,
+    /// Let the guest's clock count instructions, for measurements whose ratios repeat
+    #[arg(long)]
+    icount: bool,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Hardware { timeout: 600, memory: None, smp: 2, icount: false }
+    }
+}
+
+impl Hardware {
+    /// The usual guest, ended after this many seconds.
+    pub(crate) fn with_timeout(timeout: u64) -> Self {
+        Hardware { timeout, ..Hardware::default() }
+    }
+
+    fn machine(&self, root_size: u64, streams: Streams) -> Machine {
+        // The archive and what is unpacked from it are in memory at the same time, and the latter may fill half of it.
+        let needed = 512 + 3 * (root_size >> 20);
+        Machine {
+            memory: self.memory.unwrap_or(needed.max(1024)),
+            processors: self.smp,
+            clock: if self.icount { Clock::Instructions } else { Clock::Host },
+            timeout: Duration::from_secs(self.timeout),
+            streams,
+        }
+    }
+}
+
+/// What a guest is to do.
+pub(crate) struct Job {
+    pub(crate) hardware: Hardware,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) files: Vec<Given>,
+}
+
+impl Job {
+    /// Boots a guest and runs the commands in it.
+    pub(crate) fn run(&self, listener: &mut dyn Listener) -> Result<()> {
+        let lab = workspace::lab();
+        let base = Base::get(Freshness::Any)?;
+        let init = init_program()?;
+        let run = RunDirectory::new(&lab)?;
+        let directory = run.place.path();
+        let root = directory.join("root.cpio");
+        let size = overlay::write(&root, &base, &init, &self.commands, &self.files)?;
+        let streams = self.commands.last().map_or(Streams::Port, |command| command.streams);
+        self.hardware.machine(size, streams).run(&base.kernel(), &root, directory, listener)
+    }
+}
+
+/// The files of a guest that runs. A lock tells them from those of an xtask that was killed.
+struct RunDirectory {
+    place: TempDir,
+    _alive: File,
+}
+
+impl RunDirectory {
+    fn new(lab: &Path) -> Result<Self> {
+        // Or another xtask could take this directory for abandoned before it is locked.
+        let _lock = workspace::lock_lab()?;
+        let creating = "cannot create a directory for the guest's files";
+        let place = tempfile::Builder::new().prefix("run-").tempdir_in(lab).context(creating)?;
+        let alive = File::create(place.path().join("alive")).context(creating)?;
+        alive.lock().context(creating)?;
+        remove_abandoned(lab)?;
+        Ok(RunDirectory { place, _alive: alive })
+    }
+}
+
+fn remove_abandoned(lab: &Path) -> Result<()> {
+    for entry in fs::read_dir(lab).with_context(|| format!("cannot list {}", lab.display()))? {
+        let path = entry.context("cannot list the laboratory's directory")?.path();
+        // What has no lock file is no guest's; one that vanishes meanwhile was not abandoned.
+        let Ok(alive) = File::open(path.join("alive")) else { continue };
+        if alive.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+    Ok(())
+}
+
+fn init_program() -> Result<PathBuf> {
+    let artifacts =
+        workspace::build(&["build", "--profile", "lab", "--package", "weir-guest-init", "--bins"])?;
+    let found = artifacts.into_iter().find(|artifact| artifact.name == "weir-guest-init");
+    Ok(found.context("cargo did not name the guest's process 1")?.executable)
+}

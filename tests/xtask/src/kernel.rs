@@ -1,0 +1,69 @@
+//! The guest's kernel: which of its modules the guest gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Debian's and Ubuntu's names of "the newest kernel with the drivers of virtual machines".
+pub(crate) const META_PACKAGES: &[&str] = &["linux-image-cloud-amd64", "linux-image-generic"];
+
+/// Module directories (below `kernel/`) taken whole, and single modules, without their suffix.
+const WANTED: &[&str] = &[
+    "net/",
+    "crypto/",
+    "arch/x86/crypto/crc32c-intel",
+    "drivers/char/virtio_console",
+    "drivers/char/hw_random/virtio-rng",
+    "drivers/net/dummy",
+    "drivers/net/ifb",
+    "drivers/net/ipvlan/",
+    "drivers/net/macvlan",
+    "drivers/net/net_failover",
+    "drivers/net/tun",
+    "drivers/net/veth",
+    "drivers/net/virtio_net",
+    "drivers/net/vrf",
+    "drivers/virtio/",
+    "lib/",
+];
+
+/// The modules to copy: the wanted ones and all they depend on. `dependencies` is `modules.dep`, whose lines read
+/// `kernel/a/b.ko: kernel/c/d.ko ...` with every indirect dependency listed.
+pub(crate) fn select_modules(dependencies: &str) -> BTreeSet<String> {
+    let table: BTreeMap<&str, Vec<&str>> = dependencies
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(module, needs)| (module, needs.split_whitespace().collect()))
+        .collect();
+    let wanted = table.iter().filter(|(module, _)| is_wanted(module));
+    wanted.flat_map(|(module, needs)| needs.iter().chain([module])).map(|&module| module.to_owned()).collect()
+}
+
+fn is_wanted(module: &str) -> bool {
+    let Some(path) = module.strip_prefix("kernel/") else { return false };
+    // `.ko`, `.ko.xz` or `.ko.zst`
+    let stem = path.split_once(".ko").map_or(path, |(stem, _)| stem);
+    WANTED.iter().any(|wanted| if wanted.ends_with('/') { stem.starts_with(wanted) } else { stem == *wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_dependencies_from_anywhere() {
+        let dependencies = "\
+kernel/net/netfilter/ipvs/ip_vs.ko.xz: kernel/net/netfilter/nf_conntrack.ko.xz kernel/far/away.ko.xz
+kernel/net/netfilter/nf_conntrack.ko.xz:
+kernel/far/away.ko.xz:
+kernel/drivers/gpu/card.ko.xz: kernel/far/away.ko.xz
+kernel/drivers/net/dummy.ko.xz:
+kernel/drivers/net/dummy_like.ko.xz:
+";
+        let expected = [
+            "kernel/drivers/net/dummy.ko.xz",
+            "kernel/far/away.ko.xz",
+            "kernel/net/netfilter/ipvs/ip_vs.ko.xz",
+            "kernel/net/netfilter/nf_conntrack.ko.xz",
+        ];
+        assert_eq!(select_modules(dependencies), expected.map(str::to_owned).into());
+    }
+}

@@ -1,0 +1,106 @@
+//! QEMU's command line.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use weir_guest_init::{PORT, Streams};
+
+use super::logs::Logs;
+use super::{Clock, Machine};
+
+/// Kernel parameters: panics end the run, and nothing waits for hardware that is not there.
+const PARAMETERS: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off nokaslr \
+     tsc=reliable no_timer_check random.trust_cpu=on 8250.nr_uarts=1 dummy.numdummies=0 \
+     i8042.noaux i8042.nokbd tpm.disable=1 cryptomgr.notests";
+
+/// The network card, with the MAC address the recorded scenarios had: the guest's link-local address follows from it.
+/// With the offloads on, QEMU's user network loses packets.
+const CARD: &str = "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile=,disable-legacy=on,csum=off,\
+     guest_csum=off,gso=off,mrg_rxbuf=off";
+
+/// The command that runs `machine`. With [`Streams::Port`] its standard streams are pipes.
+pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -> Command {
+    // Even if xtask is killed outright, no guest stays behind.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-machine",
+        "pc,vmport=off",
+    ]);
+    command.args(match machine.clock {
+        Clock::Host => ["-accel", "tcg,thread=multi"].as_slice(),
+        Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"],
+    });
+    command.args(["-cpu", "max", "-smp", &machine.processors.to_string(), "-m", &machine.memory.to_string()]);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", PARAMETERS]);
+    command.arg("-serial").arg(option("file:", &logs.console));
+    // `restrict` keeps the emulated network apart from the host's.
+    command.args(["-netdev", "user,id=net,restrict=on", "-device", CARD]);
+    connect(&mut command, machine.streams, logs);
+    command
+}
+
+/// Adds the serial port and, if wanted, the interactive console.
+fn connect(command: &mut Command, streams: Streams, logs: &Logs) {
+    command.args(["-device", "virtio-serial-pci,disable-legacy=on"]);
+    match streams {
+        Streams::Port => {
+            command.args(["-chardev", "stdio,id=port,signal=off"]);
+            // QEMU takes the end of its input for a host that went away, so it gets a pipe that stays open.
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        }
+        Streams::Console => {
+            command.args([
+                "-chardev",
+                "stdio,id=console,signal=off",
+                "-device",
+                "virtconsole,chardev=console",
+            ]);
+            command.arg("-chardev").arg(option("file,id=port,path=", &logs.port));
+        }
+    }
+    command.args(["-device", &format!("virtserialport,chardev=port,name={PORT}")]);
+}
+
+/// A QEMU option with a path in it, where a comma must be doubled.
+fn option(prefix: &str, path: &Path) -> String {
+    format!("{prefix}{}", path.display().to_string().replace(',', ",,"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn arguments(clock: Clock, streams: Streams) -> String {
+        let machine = Machine { memory: 700, processors: 3, clock, timeout: Duration::ZERO, streams };
+        let logs = Logs::new(Path::new("/a,b"));
+        let command = qemu(&machine, Path::new("/k"), Path::new("/r"), &logs);
+        command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn emulates_in_software_whatever_the_host_can() {
+        for clock in [Clock::Host, Clock::Instructions] {
+            let line = arguments(clock, Streams::Port);
+            assert!(line.contains("-accel tcg,") && !line.contains("kvm"), "{line}");
+        }
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        assert!(arguments(Clock::Host, Streams::Console).contains("path=/a,,b/port.log"));
+    }
+
+    #[test]
+    fn the_guest_cannot_reach_the_host() {
+        let line = arguments(Clock::Host, Streams::Port);
+        assert!(line.contains("user,id=net,restrict=on") && !line.contains("fwd"), "{line}");
+    }
+}

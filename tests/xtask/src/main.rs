@@ -1,0 +1,60 @@
+//! Development commands, as `cargo xtask COMMAND`.
+
+mod base;
+mod cpio;
+mod deny;
+mod guest_tests;
+mod job;
+mod kernel;
+mod machine;
+mod overlay;
+mod packages;
+mod process;
+mod setup;
+mod suite;
+mod tally;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the other commands need, or say how to
+    Setup(setup::Options),
+    /// Run all checks and tests, and end with one line of counts
+    Test(suite::Options),
+    /// Boot a guest with a real IPVS kernel and run a command or tests in it
+    Vm(vm::Options),
+    /// Check licences, sources and banned crates with cargo-deny
+    Deny,
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse().command).unwrap_or_else(|error| {
+        // The chain without the backtrace that anyhow adds when RUST_BACKTRACE is set for tests.
+        let mut causes = error.chain();
+        eprintln!("error: {}", causes.next().map(ToString::to_string).unwrap_or_default());
+        causes.for_each(|cause| eprintln!("  because: {cause}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup(options) => setup::main(&options),
+        Command::Test(options) => suite::main(&options),
+        Command::Vm(options) => vm::main(options),
+        Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
+    }
+}

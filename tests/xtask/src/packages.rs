@@ -1,0 +1,128 @@
+//! Debian packages as a source of files: resolved and downloaded by apt, unpacked by dpkg, never installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process;
+
+/// A package file as apt names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// The file's name in apt's archive directory, where a colon of the version is written `%3a`.
+    pub(crate) file: String,
+}
+
+/// The packages with all they depend on, as if nothing was installed: the result does not vary with the host.
+/// `directory` is an empty one that apt may use.
+pub(crate) fn closure(directory: &Path, names: &[&str]) -> Result<Vec<Package>> {
+    let status = directory.join("nothing-installed");
+    fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
+    fs::create_dir_all(directory.join("partial")).context("cannot create apt's directory")?;
+    let mut apt = Command::new("apt-get");
+    apt.args(["--quiet=2", "--print-uris", "--no-install-recommends", "-o", "Debug::NoLocking=true"]);
+    // Nothing counts as installed, and nothing as downloaded: apt does not name what it has.
+    apt.args(["-o", &format!("Dir::State::status={}", status.display())]);
+    apt.args(["-o", &format!("Dir::Cache::archives={}", directory.display())]);
+    apt.arg("install").args(names);
+    let output = process::output(&mut apt)
+        .context("apt-get cannot resolve the guest's packages; without package lists run: apt-get update")?;
+    parse_uris(&output)
+}
+
+/// Reads `apt-get --print-uris`: `'URL' FILE SIZE HASH` per line.
+fn parse_uris(text: &str) -> Result<Vec<Package>> {
+    text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect()
+}
+
+fn parse_uri(line: &str) -> Result<Package> {
+    let package = || {
+        let file = line.split(' ').nth(1)?;
+        let mut parts = file.strip_suffix(".deb")?.split('_');
+        let (name, version) = (parts.next()?, parts.next()?);
+        Some(Package { name: name.to_owned(), version: version.replace("%3a", ":"), file: file.to_owned() })
+    };
+    package().with_context(|| format!("unknown line of apt-get --print-uris: {line}"))
+}
+
+/// Downloads what `directory` does not hold yet, and returns the paths of all package files.
+pub(crate) fn download(directory: &Path, packages: &[Package]) -> Result<Vec<PathBuf>> {
+    let missing: Vec<&Package> = packages.iter().filter(|p| !directory.join(&p.file).exists()).collect();
+    if !missing.is_empty() {
+        eprintln!("downloading {} packages", missing.len());
+        let mut apt = Command::new("apt-get");
+        // Root's apt would first try to write as another user, who may not write here.
+        apt.args(["--quiet=2", "-o", "APT::Sandbox::User=root", "download"]).current_dir(directory);
+        apt.args(missing.iter().map(|p| format!("{}={}", p.name, p.version)));
+        process::run(&mut apt)
+            .context("cannot download packages; if the package lists are old run: apt-get update")?;
+    }
+    let files: Vec<PathBuf> = packages.iter().map(|p| directory.join(&p.file)).collect();
+    for file in &files {
+        ensure!(file.exists(), "apt-get download did not leave {}", file.display());
+    }
+    Ok(files)
+}
+
+/// Unpacks package files below `root`, one over the other. Links to directories in `root` are followed, which
+/// `dpkg-deb --extract` would replace.
+pub(crate) fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
+    for file in files {
+        let mut open = Command::new("dpkg-deb");
+        open.arg("--fsys-tarfile").arg(file).stdout(Stdio::piped());
+        let mut opened = open.spawn().with_context(|| format!("cannot start {open:?}"))?;
+        let stream = opened.stdout.take().context("dpkg-deb has no output")?;
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--keep-directory-symlink", "--no-same-owner", "--directory"])
+            .arg(root)
+            .stdin(stream);
+        process::run(&mut tar).with_context(|| format!("cannot unpack {}", file.display()))?;
+        let status = opened.wait().with_context(|| format!("cannot wait for {open:?}"))?;
+        ensure!(status.success(), "{open:?}: {status}");
+    }
+    Ok(())
+}
+
+/// The first of `candidates` that apt knows: distributions name the same thing differently.
+pub(crate) fn first_known<'a>(candidates: &[&'a str]) -> Result<&'a str> {
+    for name in candidates {
+        let policy = process::output(Command::new("apt-cache").args(["policy", name]))?;
+        if policy.lines().any(|line| line.trim_start().starts_with("Candidate:") && !line.ends_with("(none)"))
+        {
+            return Ok(name);
+        }
+    }
+    bail!("apt knows none of {candidates:?}; run apt-get update")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_apt_prints() {
+        let text = "\
+'http://deb.debian.org/debian/pool/main/g/gmp/libgmp10_6.2.1%2bdfsg1-1.1_amd64.deb' libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb 562588 SHA256:abc
+'http://deb.debian.org/debian/pool/main/l/lsb/lsb-base_11.6_all.deb' lsb-base_11.6_all.deb 4584 MD5Sum:abc
+";
+        let package = |name: &str, version: &str, file: &str| Package {
+            name: name.into(),
+            version: version.into(),
+            file: file.into(),
+        };
+        let expected = vec![
+            package("libgmp10", "2:6.2.1+dfsg1-1.1", "libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb"),
+            package("lsb-base", "11.6", "lsb-base_11.6_all.deb"),
+        ];
+        assert_eq!(parse_uris(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn refuses_another_format() {
+        assert!(parse_uris("'http://host/x'").is_err());
+    }
+}

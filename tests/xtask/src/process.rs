@@ -1,0 +1,28 @@
+//! Programs started by xtask, with errors that name the whole command.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Runs to the end with the streams of xtask; anything but success is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+/// Standard output of a program that must succeed.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("{command:?} did not print UTF-8"))
+}
+
+/// Whether a program of this name is in the search path.
+pub(crate) fn exists(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps administrators' programs out of users' paths.
+    let beside = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(beside).any(|directory| directory.join(name).is_file())
+}

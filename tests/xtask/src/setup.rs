@@ -1,0 +1,126 @@
+//! What the host must have, and how to get it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::base::{Base, Freshness};
+use crate::{packages, process, workspace};
+
+/// Options of `cargo xtask setup`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Make the guest anew from the newest packages
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// A program and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    pub(crate) program: &'static str,
+    package: &'static str,
+}
+
+const fn from(package: &'static str, program: &'static str) -> Requirement {
+    Requirement { program, package }
+}
+
+/// Everything that the laboratory and the host's tests start.
+const REQUIREMENTS: &[Requirement] = &[
+    from("apt", "apt-get"),
+    from("dpkg", "dpkg-deb"),
+    from("kmod", "depmod"),
+    from("qemu-system-x86", "qemu-system-x86_64"),
+    from("tar", "tar"),
+    from("util-linux", "setpriv"),
+    // Witnesses: tests compare what we wrote or read with what these say.
+    from("conntrack", "conntrack"),
+    from("cpio", "cpio"),
+    from("iproute2", "ip"),
+    from("ipset", "ipset"),
+    from("iptables", "iptables"),
+];
+
+/// Plugins are components for this target.
+const PLUGIN_TARGET: &str = "wasm32-wasip2";
+
+/// What is not installed.
+pub(crate) fn missing() -> Vec<Requirement> {
+    REQUIREMENTS.iter().filter(|requirement| !process::exists(requirement.program)).copied().collect()
+}
+
+/// Installs what is missing, or says how to, and makes the guest.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        "the laboratory takes the guest's programs from the host's distribution, so it needs Linux on x86-64"
+    );
+    let freshness = if options.refresh { Freshness::Newest } else { Freshness::Any };
+    let missing = missing();
+    let base_is_ready = Base::is_ready(freshness);
+    if !missing.is_empty() || !base_is_ready {
+        update_lists()?;
+    }
+    install(&missing)?;
+    add_plugin_target()?;
+    Base::get(freshness)?;
+    println!("ready: cargo xtask test, cargo xtask vm --shell");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn update_lists() -> Result<()> {
+    ensure!(
+        process::exists("apt-get"),
+        "apt-get is not here: the guest is made of Debian or Ubuntu packages. Use such a system or container, with {}",
+        REQUIREMENTS.iter().map(|r| r.program).collect::<Vec<_>>().join(", ")
+    );
+    match administrator("apt-get") {
+        Some(mut command) => process::run(command.args(["--quiet=2", "update"])),
+        // Without rights the lists at hand must do.
+        None => packages::first_known(&["libc6"]).map(drop).context("run as root: apt-get update"),
+    }
+}
+
+fn install(missing: &[Requirement]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|requirement| requirement.package).collect();
+    let Some(mut apt) = administrator("apt-get") else {
+        bail!("run as root: apt-get install --no-install-recommends {}", names.join(" "));
+    };
+    eprintln!("installing {}", names.join(" "));
+    apt.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(names);
+    // dpkg tells every package it unpacks; only errors matter.
+    process::output(&mut apt).map(drop)
+}
+
+/// `program` with the rights of root, if they can be had without a question.
+fn administrator(program: &str) -> Option<Command> {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("env")
+    } else {
+        let allowed = Command::new("sudo").args(["--non-interactive", "true"]).output();
+        if !allowed.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", "env"]);
+        sudo
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    Some(command)
+}
+
+/// rustup may have been told not to install by itself what `rust-toolchain.toml` names.
+fn add_plugin_target() -> Result<()> {
+    if !process::exists("rustup") {
+        eprintln!("rustup is not here: make sure that the Rust target {PLUGIN_TARGET} is installed");
+        return Ok(());
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(workspace::root());
+    process::run(rustup.args(["--quiet", "target", "add", PLUGIN_TARGET]))
+}

@@ -1,0 +1,201 @@
+//! `cargo xtask test`: everything that must hold, and one line of counts.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Error, Result};
+use clap::Args;
+
+use crate::guest_tests::{Run, Selection};
+use crate::job::Hardware;
+use crate::overlay::Given;
+use crate::tally::{Counts, SKIPPED, Tally};
+use crate::{deny, setup, workspace};
+
+/// Test targets that run in the guest, all in one boot.
+const GUEST_TESTS: &[GuestTests] = &[
+    GuestTests { package: "weir-guest-init", target: "guest", files: &[] },
+    GuestTests { package: "weir-netlink", target: "guest_ipvs", files: &[] },
+    GuestTests { package: "weir-netlink", target: "netns", files: &[] },
+];
+
+struct GuestTests {
+    package: &'static str,
+    target: &'static str,
+    /// What the tests read, relative to the workspace; at the same place in the guest.
+    files: &'static [&'static str],
+}
+
+/// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
+const GUEST_TIMEOUT: u64 = 1800;
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only what needs neither the guest nor cargo-deny
+    #[arg(long)]
+    quick: bool,
+    /// Run only tests whose name contains this, and no other checks
+    filter: Option<String>,
+}
+
+/// Runs all tiers; a failed one does not stop the others.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let mut report = Report::default();
+    let everything = options.filter.is_none();
+    if everything {
+        report.check("format", workspace::cargo().args(["fmt", "--all", "--check"]));
+        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        report.check("clippy", workspace::cargo().args(clippy));
+    }
+    report.title("host tests");
+    report.add("host tests", host_tests(options.filter.as_deref()));
+    if !options.quick {
+        report.title("guest tests");
+        match missing() {
+            None => report.add("guest tests", guest_tests(options.filter.clone())),
+            Some(reason) => report.skip("guest tests", &reason),
+        }
+    }
+    if everything && !options.quick {
+        report.title("cargo deny");
+        match deny::check() {
+            Err(error) if error.is::<deny::NotInstalled>() => {
+                report.skip("cargo deny", &format!("{error:#}"))
+            }
+            result => report.add("cargo deny", result.map(|()| Counts { passed: 1, ..Counts::default() })),
+        }
+    }
+    Ok(report.finish())
+}
+
+/// Why there can be no guest.
+fn missing() -> Option<String> {
+    let missing = setup::missing();
+    let programs: Vec<&str> = missing.iter().map(|requirement| requirement.program).collect();
+    (!programs.is_empty()).then(|| format!("{} not installed; run: cargo xtask setup", programs.join(", ")))
+}
+
+fn host_tests(filter: Option<&str>) -> Result<Counts> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(filter);
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut stream = child.stdout.take().context("cargo has no output")?;
+    let mut tally = Tally::default();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).context("cannot read cargo's output")?;
+        if count == 0 {
+            break;
+        }
+        tally.push(&buffer[..count]);
+        io::stdout().write_all(&buffer[..count]).context("cannot write the output")?;
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    Ok(tally.finish(status.success()))
+}
+
+fn guest_tests(filter: Option<String>) -> Result<Counts> {
+    let select = |tests: &GuestTests| Selection {
+        package: tests.package.to_owned(),
+        target: Some(tests.target.to_owned()),
+    };
+    let run = Run {
+        hardware: Hardware::with_timeout(GUEST_TIMEOUT),
+        selections: GUEST_TESTS.iter().map(select).collect(),
+        profile: "dev".to_owned(),
+        files: GUEST_TESTS
+            .iter()
+            .flat_map(|t| t.files)
+            .map(|f| Given::same_path(workspace::root().join(f)))
+            .collect(),
+        environment: Vec::new(),
+        arguments: filter.into_iter().collect(),
+    };
+    run.run()
+}
+
+/// What the tiers came to.
+#[derive(Debug, Default)]
+struct Report {
+    counts: Counts,
+    failures: Vec<String>,
+}
+
+impl Report {
+    fn title(&self, name: &str) {
+        eprintln!("== {name}");
+    }
+
+    /// Runs a command that passes or fails as a whole.
+    fn check(&mut self, name: &str, command: &mut Command) {
+        self.title(name);
+        let result = crate::process::run(command);
+        self.add(name, result.map(|()| Counts { passed: 1, ..Counts::default() }));
+    }
+
+    fn add(&mut self, name: &str, result: Result<Counts>) {
+        let counts = result.unwrap_or_else(|error: Error| {
+            eprintln!("{name}: {error:#}");
+            Counts { failed: 1, ..Counts::default() }
+        });
+        if counts.failed > 0 {
+            self.failures.push(format!("{name} ({})", counts.failed));
+        }
+        self.counts += counts;
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) {
+        println!("{SKIPPED} {name}: {reason}");
+        self.counts.skipped += 1;
+    }
+
+    /// Prints the line of counts.
+    fn finish(self) -> ExitCode {
+        if !self.failures.is_empty() {
+            eprintln!("failed: {}", self.failures.join(", "));
+        }
+        println!("{}", self.counts);
+        let skips = if env::var("CI").is_ok_and(|value| value == "true") { Skips::Fail } else { Skips::Pass };
+        if is_success(self.counts, skips) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// What a skipped test means for the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skips {
+    /// A person at the terminal reads why.
+    Pass,
+    /// In continuous integration nobody does.
+    Fail,
+}
+
+fn is_success(counts: Counts, skips: Skips) -> bool {
+    counts.failed == 0 && (skips == Skips::Pass || counts.skipped == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_fails_only_where_nobody_reads_why() {
+        let skipped = Counts { passed: 1, failed: 0, skipped: 1 };
+        assert!(is_success(skipped, Skips::Pass));
+        assert!(!is_success(skipped, Skips::Fail));
+        assert!(!is_success(Counts { failed: 1, ..skipped }, Skips::Pass));
+        assert!(is_success(Counts { skipped: 0, ..skipped }, Skips::Fail));
+    }
+
+    #[test]
+    fn a_tier_that_cannot_run_is_one_failure() {
+        let mut report = Report::default();
+        report.add("first", Err(anyhow::anyhow!("no such thing")));
+        report.add("second", Ok(Counts { passed: 2, ..Counts::default() }));
+        report.skip("third", "no reason");
+        assert_eq!(report.counts, Counts { passed: 2, failed: 1, skipped: 1 });
+        assert_eq!(report.failures, ["first (1)"]);
+    }
+}

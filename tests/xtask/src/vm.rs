@@ -1,0 +1,110 @@
+//! `cargo xtask vm`: one command, one shell or some tests in a guest.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use weir_guest_init::{Command, Status, Streams};
+
+use crate::guest_tests::{Run, Selection};
+use crate::job::{Hardware, Job};
+use crate::machine::Listener;
+use crate::overlay::Given;
+
+/// Options of `cargo xtask vm`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    hardware: Hardware,
+    /// Open an interactive shell; leave it with `exit`
+    #[arg(long)]
+    shell: bool,
+    /// Copy HOST[:GUEST] into the guest; without GUEST it has the same path there. Repeatable
+    #[arg(long = "file", value_name = "HOST[:GUEST]")]
+    files: Vec<Given>,
+    /// Set NAME=VALUE for the command. Repeatable
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    environment: Vec<(String, String)>,
+    /// Build the tests of PACKAGE[:TARGET] and run them; what follows `--` are arguments for them. Repeatable
+    #[arg(long = "test", value_name = "PACKAGE[:TARGET]", conflicts_with = "shell")]
+    tests: Vec<Selection>,
+    /// Cargo's profile for --test; `lab` is optimised, which emulation rewards
+    #[arg(long, default_value = "dev", requires = "tests")]
+    profile: String,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs what the options say; the exit code is the command's.
+pub(crate) fn main(options: Options) -> Result<ExitCode> {
+    if !options.tests.is_empty() {
+        return run_tests(options);
+    }
+    let (streams, arguments) = match (options.shell, options.command.is_empty()) {
+        (true, true) => (Streams::Console, shell()),
+        (true, false) => (Streams::Console, options.command),
+        (false, false) => (Streams::Port, options.command),
+        (false, true) => bail!("nothing to run: give a command after `--`, or --shell"),
+    };
+    let directory = std::env::current_dir().context("no working directory")?;
+    let directory = directory.to_str().context("the working directory is not UTF-8")?.to_owned();
+    let command = Command { streams, directory, environment: options.environment, arguments };
+    let job = Job { hardware: options.hardware, commands: vec![command], files: options.files };
+    let mut only = OnlyCommand { status: None };
+    job.run(&mut only)?;
+    Ok(match only.status.context("the guest did not run the command")? {
+        Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        // As shells do it.
+        Status::Signaled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Status::NotStarted => ExitCode::from(127),
+    })
+}
+
+fn run_tests(options: Options) -> Result<ExitCode> {
+    let run = Run {
+        hardware: options.hardware,
+        selections: options.tests,
+        profile: options.profile,
+        files: options.files,
+        environment: options.environment,
+        arguments: options.command,
+    };
+    let counts = run.run()?;
+    println!("{counts}");
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An interactive shell in a terminal of the host's size, which a virtio console is not told.
+fn shell() -> Vec<String> {
+    let size = rustix::termios::tcgetwinsize(io::stdin()).ok().filter(|size| size.ws_row > 0);
+    let resize =
+        size.map(|size| format!("stty rows {} cols {}; ", size.ws_row, size.ws_col)).unwrap_or_default();
+    vec!["bash".to_owned(), "-c".to_owned(), format!("{resize}exec bash -i")]
+}
+
+struct OnlyCommand {
+    status: Option<Status>,
+}
+
+impl Listener for OnlyCommand {
+    fn begun(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut output = io::stdout().lock();
+        output.write_all(bytes).and_then(|()| output.flush()).context("cannot write the output")
+    }
+
+    fn ended(&mut self, _: usize, status: Status) -> Result<()> {
+        self.status = Some(status);
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! The workspace: where it is, and what cargo builds in it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// The workspace's root directory.
+pub(crate) fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// Where kernels, packages and running guests have their files.
+pub(crate) fn lab() -> PathBuf {
+    root().join(".lab")
+}
+
+/// Makes the laboratory's directory and locks it until the file is closed: several guests may start at once.
+pub(crate) fn lock_lab() -> Result<File> {
+    let locking = || format!("cannot lock {}", lab().display());
+    fs::create_dir_all(lab()).with_context(locking)?;
+    let lock = File::create(lab().join("lock")).with_context(locking)?;
+    lock.lock().with_context(locking)?;
+    Ok(lock)
+}
+
+/// An executable that cargo built.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Artifact {
+    /// Name of the target (binary, test file or library).
+    pub(crate) name: String,
+    /// Whether it holds tests rather than the program itself.
+    pub(crate) role: Role,
+    pub(crate) executable: PathBuf,
+    /// Directory of its package.
+    pub(crate) directory: PathBuf,
+}
+
+/// What an executable is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Program,
+    Tests,
+}
+
+/// A line of `cargo --message-format=json`; only the fields we use.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Cargo, as it was called itself, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a building cargo command and returns the executables it made or found up to date.
+pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
+    let mut command = cargo();
+    command.args(arguments).args(["--quiet", "--message-format=json-render-diagnostics"]);
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "cargo {}: {}", arguments.join(" "), output.status);
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| artifact(line).transpose()).collect()
+}
+
+fn artifact(line: &str) -> Result<Option<Artifact>> {
+    let message: Message =
+        serde_json::from_str(line).with_context(|| format!("unknown message of cargo: {line}"))?;
+    let Message { reason, manifest_path, executable, target, profile } = message;
+    let (Some(executable), Some(target), Some(profile), Some(manifest)) =
+        (executable, target, profile, manifest_path)
+    else {
+        return Ok(None);
+    };
+    if reason != "compiler-artifact" {
+        return Ok(None);
+    }
+    let directory = manifest.parent().unwrap_or(Path::new("/")).to_owned();
+    let role = if profile.test { Role::Tests } else { Role::Program };
+    Ok(Some(Artifact { name: target.name, role, executable, directory }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_this_very_package() {
+        assert!(root().join("tests/xtask/Cargo.toml").exists());
+    }
+
+    #[test]
+    fn reads_the_messages_that_name_an_executable() {
+        let line = r#"{"reason":"compiler-artifact","package_id":"x","manifest_path":"/w/p/Cargo.toml","target":{"kind":["test"],"name":"guest"},"profile":{"opt_level":"0","test":true},"executable":"/w/target/guest-1"}"#;
+        let expected = Artifact {
+            name: "guest".into(),
+            role: Role::Tests,
+            executable: "/w/target/guest-1".into(),
+            directory: "/w/p".into(),
+        };
+        assert_eq!(artifact(line).unwrap(), Some(expected));
+        assert_eq!(artifact(r#"{"reason":"build-finished","success":true}"#).unwrap(), None);
+        let library = line.replace("\"/w/target/guest-1\"", "null");
+        assert_eq!(artifact(&library).unwrap(), None);
+        assert!(artifact("no json").is_err());
+    }
+}
