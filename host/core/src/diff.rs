@@ -13,11 +13,13 @@ use crate::state::{
     DUMMY_DEVICE, Device, KernelState, RealServer, Scheduling, Sysctl, Timeout, VirtualServer, Weight,
 };
 
+mod prerequisite;
 mod record;
 mod rules;
 
+pub use prerequisite::Failures;
 pub use record::record;
-pub use rules::{RulesChange, TableChange};
+pub use rules::{Direction, RulesChange, TableChange};
 
 /// One change of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,8 @@ pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
     diff.add_entries(&detached.recreated);
     let rules = rules::compare(&desired.rules, &detached.rules);
     // Rules that go can only be missed by what goes with them, so they go last.
-    let (gains, losses): (Vec<_>, Vec<_>) = rules.into_iter().partition(RulesChange::adds);
+    let (gains, losses): (Vec<_>, Vec<_>) =
+        rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
     diff.changes.extend(gains.into_iter().map(Change::WriteRules));
     diff.turn_on();
     diff.turn_off();

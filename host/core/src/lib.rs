@@ -13,6 +13,7 @@
 //! Never: a clock, the environment, a thread, a log line, an input or output, a `Result` for bad user input
 //! (that is a value plus a list of problems), knowledge of netlink or of the Kubernetes API's wire format.
 
+pub mod check;
 pub mod cluster;
 pub mod decision;
 pub mod desired;
@@ -29,6 +30,9 @@ pub mod policy;
 pub mod report;
 pub mod rule;
 pub mod set;
+pub mod simulated;
 pub mod state;
+pub mod sync;
+pub mod trace;
 pub mod view;
 pub mod witness;

@@ -126,6 +126,23 @@ impl fmt::Display for Chain {
     }
 }
 
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The family.
+    pub family: Family,
+    /// The table.
+    pub table: Table,
+    /// The chain.
+    pub chain: Chain,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family, self.table, self.chain)
+    }
+}
+
 /// Whether a match is inverted (`!`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
@@ -241,16 +258,26 @@ impl Rule {
         }
     }
 
-    /// The names of the sets the rule asks.
+    /// Whether the rule does nothing but drop packets.
+    pub fn drops(&self) -> bool {
+        matches!(self, Rule::Known(_, Target::Drop))
+    }
+
+    /// The names of the sets the rule refers to, in whatever way.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
-        let matches: &[Match] = match self {
-            Rule::Known(matches, _) => matches,
-            Rule::Foreign(_) => &[],
+        let (matches, text): (&[Match], &str) = match self {
+            Rule::Known(matches, _) => (matches, ""),
+            Rule::Foreign(text) => (&[], text),
         };
-        matches.iter().filter_map(|m| match m {
+        let asked = matches.iter().filter_map(|m| match m {
             Match::Set(name, _) => Some(name.as_str()),
             _ => None,
-        })
+        });
+        let words = text.split(' ');
+        let named = words.clone().zip(words.skip(1)).filter_map(|(option, name)| {
+            matches!(option, "--match-set" | "--add-set" | "--del-set" | "--map-set").then_some(name)
+        });
+        asked.chain(named)
     }
 }
 

@@ -186,8 +186,9 @@ impl SetName {
     }
 }
 
-impl fmt::Display for SetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl SetName {
+    /// The two parts of the name.
+    fn parts(self) -> (&'static str, &'static str) {
         let prefix = match self.family {
             Family::V4 => "KUBE-",
             Family::V6 => "KUBE-6-",
@@ -195,7 +196,14 @@ impl fmt::Display for SetName {
         // Two IPv6 names are too long for the kernel and are cut, as kube-proxy cuts them.
         let suffix = self.set.suffix();
         let room = NAME_BYTES - prefix.len();
-        write!(f, "{prefix}{}", &suffix[..suffix.len().min(room)])
+        (prefix, &suffix[..suffix.len().min(room)])
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, suffix) = self.parts();
+        write!(f, "{prefix}{suffix}")
     }
 }
 
@@ -211,7 +219,10 @@ impl FromStr for SetName {
         Family::BOTH
             .into_iter()
             .flat_map(SetName::all)
-            .find(|name| name.to_string() == text)
+            .find(|name| {
+                let (prefix, suffix) = name.parts();
+                text.strip_prefix(prefix) == Some(suffix)
+            })
             .ok_or_else(|| ForeignSet(text.to_owned()))
     }
 }

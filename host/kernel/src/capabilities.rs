@@ -213,10 +213,15 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
         if !missing.is_empty() {
             let fix = "install the package `iptables`";
             let text = format!("missing: {}", missing.join(" "));
-            findings.push(match family {
-                Family::V4 => Finding::bad(&topic, text, fix),
-                Family::V6 => Finding::warning(&topic, text, fix),
-            });
+            match family {
+                // Virtual servers without rules serve most traffic, so the rest of the family is kept.
+                Family::V4 => {
+                    findings.push(Finding::bad(&topic, text, fix));
+                    families.push(family);
+                }
+                // As kube-proxy does, such a node is taken for one with IPv4 only.
+                Family::V6 => findings.push(Finding::warning(&topic, text, fix)),
+            }
             continue;
         }
         if family == Family::V6

@@ -223,8 +223,15 @@ impl Kernel for Linux {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(changes.0.len());
         let mut failures = Failures::default();
         for run in changes.0.chunk_by(|a, b| part(a) == part(b) && part(a) != Part::Single) {
-            let forbidden: Vec<Option<Failure>> =
-                run.iter().map(|change| failures.forbid(change).map(|why| forbidden(change, why))).collect();
+            let forbidden: Vec<Option<Failure>> = run
+                .iter()
+                .map(|change| {
+                    let why = failures.forbid(change)?;
+                    // At once: what depends on it may follow in this very run.
+                    failures.note_failed(change);
+                    Some(forbidden(change, why))
+                })
+                .collect();
             let allowed: Vec<Change> =
                 run.iter().zip(&forbidden).filter(|(_, f)| f.is_none()).map(|(c, _)| c.clone()).collect();
             let mut done = self.apply_run(&allowed).into_iter();

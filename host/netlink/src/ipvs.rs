@@ -50,7 +50,8 @@ pub enum Change {
     SetService(Service),
     /// Removes a service with its destinations; `ESRCH` when it is absent.
     DeleteService(ServiceKey),
-    /// Makes a destination; `EEXIST` when it exists, `ESRCH` when the service is absent.
+    /// Makes a destination; `EEXIST` when it exists, `ESRCH` when the service is absent, `EINVAL` when its address is not
+    /// unicast, as which no address counts before the namespace's loopback is up.
     NewDestination(ServiceKey, Destination),
     /// Changes weight, forwarding and thresholds; `ENOENT` when the destination, `ESRCH` when the service is absent.
     SetDestination(ServiceKey, Destination),

@@ -1,7 +1,9 @@
 //! Development commands, as `cargo xtask COMMAND`.
 
 mod base;
+mod bench;
 mod cpio;
+mod demo;
 mod deny;
 mod guest_tests;
 mod job;
@@ -34,8 +36,12 @@ enum Command {
     Setup(setup::Options),
     /// Run all checks and tests, and end with one line of counts
     Test(suite::Options),
+    /// Watch weir on a small cluster: requests, spread, a rollout
+    Demo,
     /// Boot a guest with a real IPVS kernel and run a command or tests in it
     Vm(vm::Options),
+    /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
+    Bench,
     /// Check licences, sources and banned crates with cargo-deny
     Deny,
 }
@@ -54,7 +60,9 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup(options) => setup::main(&options),
         Command::Test(options) => suite::main(&options),
+        Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
+        Command::Bench => bench::main(),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
 }

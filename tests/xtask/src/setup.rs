@@ -9,7 +9,7 @@ use crate::base::{Base, Freshness};
 use crate::{packages, process, workspace};
 
 /// Options of `cargo xtask setup`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Options {
     /// Make the guest anew from the newest packages
     #[arg(long)]

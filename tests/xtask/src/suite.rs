@@ -18,6 +18,9 @@ const GUEST_TESTS: &[GuestTests] = &[
     GuestTests { package: "weir-guest-init", target: "guest", files: &[] },
     GuestTests { package: "weir-netlink", target: "guest_ipvs", files: &[] },
     GuestTests { package: "weir-netlink", target: "netns", files: &[] },
+    GuestTests { package: "weir-kernel", target: "guest_counts", files: &[] },
+    GuestTests { package: "weir", target: "guest_recordings", files: &["tests/scenarios/data"] },
+    GuestTests { package: "weir", target: "guest_packets", files: &[] },
 ];
 
 struct GuestTests {

@@ -56,7 +56,11 @@ pub(crate) fn main(options: Options) -> Result<ExitCode> {
     let directory = std::env::current_dir().context("no working directory")?;
     let directory = directory.to_str().context("the working directory is not UTF-8")?.to_owned();
     let command = Command { streams, directory, environment: options.environment, arguments };
-    let job = Job { hardware: options.hardware, commands: vec![command], files: options.files };
+    run_one(&Job { hardware: options.hardware, commands: vec![command], files: options.files })
+}
+
+/// Runs a job of one command; the exit code is the command's.
+pub(crate) fn run_one(job: &Job) -> Result<ExitCode> {
     let mut only = OnlyCommand { status: None };
     job.run(&mut only)?;
     Ok(match only.status.context("the guest did not run the command")? {

@@ -1,6 +1,6 @@
 //! The difference between two sets of chains, and the text for `iptables-restore` that removes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -13,8 +13,19 @@ use crate::rule::{Chain, Ownership, Rule, Table};
 pub struct RulesChange {
     /// The family.
     pub family: Family,
+    /// Whether rules come or only go.
+    pub direction: Direction,
     /// What changes in each table.
     pub tables: BTreeMap<Table, TableChange>,
+}
+
+/// Whether a change of rules adds any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Rules come; others may go.
+    Adds,
+    /// Rules only go. They may filter what is still there, so they go after it.
+    Removes,
 }
 
 /// New content for some chains of one table.
@@ -28,67 +39,89 @@ pub struct TableChange {
     pub insert: Vec<(Chain, Rule)>,
     /// Jumps to delete from built-in chains.
     pub remove: Vec<(Chain, Rule)>,
-    /// Whether the change adds a rule anywhere.
-    pub adds: bool,
 }
 
 impl TableChange {
     fn is_empty(&self) -> bool {
         self.write.is_empty() && self.delete.is_empty() && self.insert.is_empty() && self.remove.is_empty()
     }
+}
 
+/// What must change in one table, in both directions.
+#[derive(Default)]
+struct TableChanges {
+    adds: TableChange,
+    removes: TableChange,
+}
+
+impl TableChanges {
     fn compare(&mut self, chain: Chain, desired: Option<&Vec<Rule>>, actual: Option<&Vec<Rule>>) {
         let none = Vec::new();
-        let (wanted, present) = (desired.unwrap_or(&none), actual.unwrap_or(&none));
-        if wanted.iter().any(|rule| !present.contains(rule)) {
-            self.adds = true;
+        match (chain.ownership(), desired) {
+            (Ownership::BuiltIn, _) => {
+                self.compare_jumps(chain, desired.unwrap_or(&none), actual.unwrap_or(&none));
+            }
+            (Ownership::Own, None) if actual.is_some() => self.removes.delete.push(chain),
+            (Ownership::Own, Some(wanted)) if desired != actual => self.compare_own(chain, wanted, actual),
+            (Ownership::Own, _) => {}
         }
-        match chain.ownership() {
-            Ownership::Own if desired == actual => {}
-            Ownership::Own => match desired {
-                Some(rules) => {
-                    self.adds |= actual.is_none();
-                    self.write.insert(chain, rules.clone());
-                }
-                None => self.delete.push(chain),
-            },
-            // Where a jump stands among other rules is not ours to say; only that it is there.
-            Ownership::BuiltIn => {
-                let missing = wanted.iter().filter(|rule| !present.contains(rule));
-                self.insert.extend(missing.rev().map(|rule| (chain, rule.clone())));
-                let extra = present.iter().filter(|rule| !wanted.contains(rule));
-                self.remove.extend(extra.map(|rule| (chain, rule.clone())));
+    }
+
+    fn compare_own(&mut self, chain: Chain, wanted: &[Rule], actual: Option<&Vec<Rule>>) {
+        if let Some(present) = actual {
+            if is_subsequence(wanted, present) {
+                self.removes.write.insert(chain, wanted.to_vec());
+                return;
+            }
+            let drops = present.iter().filter(|rule| rule.drops() && !wanted.contains(rule));
+            let first: Vec<Rule> = wanted.iter().chain(drops).cloned().collect();
+            if first.len() > wanted.len() {
+                self.removes.write.insert(chain, wanted.to_vec());
+                self.adds.write.insert(chain, first);
+                return;
             }
         }
+        self.adds.write.insert(chain, wanted.to_vec());
+    }
+
+    /// Where a jump stands among other rules is not ours to say; only that it is there.
+    fn compare_jumps(&mut self, chain: Chain, wanted: &[Rule], present: &[Rule]) {
+        let missing = wanted.iter().filter(|rule| !present.contains(rule));
+        self.adds.insert.extend(missing.rev().map(|rule| (chain, rule.clone())));
+        let extra = present.iter().filter(|rule| !wanted.contains(rule));
+        self.removes.remove.extend(extra.map(|rule| (chain, rule.clone())));
     }
 }
 
-/// What must change from `actual` to `desired`, at most one change per family.
+/// Whether leaving out some of `all` gives `part`.
+fn is_subsequence(part: &[Rule], all: &[Rule]) -> bool {
+    let mut rest = all.iter();
+    part.iter().all(|rule| rest.any(|other| other == rule))
+}
+
+/// What must change from `actual` to `desired`: at most one change per family and direction, additions first.
 pub(super) fn compare(desired: &Chains, actual: &Chains) -> Vec<RulesChange> {
-    let mut changes: BTreeMap<Family, BTreeMap<Table, TableChange>> = BTreeMap::new();
-    let mut keys: Vec<_> = desired.keys().chain(actual.keys()).copied().collect();
-    keys.sort();
-    keys.dedup();
+    let mut changes: BTreeMap<(Direction, Family), BTreeMap<Table, TableChange>> = BTreeMap::new();
+    let keys: BTreeSet<_> = desired.keys().chain(actual.keys()).collect();
+    let mut tables: BTreeMap<(Family, Table), TableChanges> = BTreeMap::new();
     for key @ (family, table, chain) in keys {
-        let change = changes.entry(family).or_default().entry(table).or_default();
-        change.compare(chain, desired.get(&key), actual.get(&key));
+        let change = tables.entry((*family, *table)).or_default();
+        change.compare(*chain, desired.get(key), actual.get(key));
+    }
+    for ((family, table), change) in tables {
+        for (direction, change) in [(Direction::Adds, change.adds), (Direction::Removes, change.removes)] {
+            if !change.is_empty() {
+                changes.entry((direction, family)).or_default().insert(table, change);
+            }
+        }
     }
     changes
         .into_iter()
-        .map(|(family, mut tables)| {
-            tables.retain(|_, change| !change.is_empty());
-            RulesChange { family, tables }
-        })
-        .filter(|change| !change.tables.is_empty())
+        .map(|((direction, family), tables)| RulesChange { family, direction, tables })
         .collect()
 }
 
 impl RulesChange {
-    /// Whether any rule is added.
-    pub fn adds(&self) -> bool {
-        self.tables.values().any(|change| change.adds)
-    }
-
     /// The input for `iptables-restore --noflush`. Declaring a chain creates or empties it.
     pub fn restore_input(&self) -> String {
         let mut text = String::new();
@@ -126,5 +159,56 @@ impl fmt::Display for RulesChange {
             jumps += change.insert.len() + change.remove.len();
         }
         write!(f, "{} rules ({chains} chains, {jumps} jumps)", self.family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chains(list: &[(Table, Chain, &[&str])]) -> Chains {
+        let parse = |rules: &[&str]| rules.iter().map(|text| Rule::parse(text)).collect();
+        list.iter().map(|(table, chain, rules)| ((Family::V4, *table, *chain), parse(rules))).collect()
+    }
+
+    const FILTERED: &str = "-m set --match-set KUBE-LOAD-BALANCER-FW dst,dst -j KUBE-SOURCE-RANGES-FIREWALL";
+    const EXTERNAL: &str = "-m set --match-set KUBE-EXTERNAL-IP dst,dst -j KUBE-MARK-MASQ";
+
+    /// A new rule for one service must not take along the filter of another that is on its way out.
+    #[test]
+    fn rules_go_after_what_they_filter() {
+        let actual = chains(&[
+            (Table::Filter, Chain::KubeProxyFirewall, &[FILTERED]),
+            (Table::Nat, Chain::KubeServices, &[]),
+        ]);
+        let desired = chains(&[
+            (Table::Filter, Chain::KubeProxyFirewall, &[]),
+            (Table::Nat, Chain::KubeServices, &[EXTERNAL]),
+        ]);
+        let changes = compare(&desired, &actual);
+        let tables: Vec<_> =
+            changes.iter().map(|c| (c.direction, c.tables.keys().copied().collect::<Vec<_>>())).collect();
+        assert_eq!(tables, [(Direction::Adds, vec![Table::Nat]), (Direction::Removes, vec![Table::Filter])]);
+    }
+
+    #[test]
+    fn drops_stay_until_what_they_drop_is_gone() {
+        let place = (Table::Filter, Chain::KubeIpvsOutFilter);
+        let drop = |ip: &str| format!("-s {ip}/32 -m ipvs --vproto 6 --vaddr {ip} --vport 443 -j DROP");
+        let (old, new) = (drop("203.0.113.1"), drop("203.0.113.2"));
+        let state = |rule: &str| chains(&[(place.0, place.1, &[rule])]);
+        let changes = compare(&state(&new), &state(&old));
+        let written: Vec<usize> = changes.iter().map(|c| c.tables[&place.0].write[&place.1].len()).collect();
+        assert_eq!(written, [2, 1]);
+    }
+
+    #[test]
+    fn nothing_is_written_for_jumps_in_another_order() {
+        let jumps = |list: &[&str]| chains(&[(Table::Filter, Chain::Input, list)]);
+        let changes = compare(
+            &jumps(&["-j KUBE-IPVS-FILTER", "-j KUBE-NODE-PORT"]),
+            &jumps(&["-j KUBE-NODE-PORT", "-j KUBE-IPVS-FILTER", "-j KUBE-NODE-PORT"]),
+        );
+        assert_eq!(changes, []);
     }
 }

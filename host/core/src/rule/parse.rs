@@ -204,4 +204,12 @@ mod tests {
             assert_eq!(Rule::parse(text), Rule::Foreign(text.to_owned()));
         }
     }
+
+    #[test]
+    fn the_sets_of_other_rules_are_known() {
+        let rule = Rule::parse("-p tcp -m set ! --match-set A src -m tcp --dport 22 -j SET --add-set B src");
+        assert_eq!(rule.sets().collect::<Vec<_>>(), ["A", "B"]);
+        let rule = Rule::parse("-m set --match-set A dst,dst -j ACCEPT");
+        assert_eq!(rule.sets().collect::<Vec<_>>(), ["A"]);
+    }
 }

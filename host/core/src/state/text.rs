@@ -11,7 +11,7 @@ use super::{
     VirtualServer, Weight,
 };
 use crate::net::Family;
-use crate::rule::{Chain, Rule, Table};
+use crate::rule::{Chain, Ownership, Rule, Table};
 use crate::set::{SetEntry, SetName};
 
 /// A line that is not in the text form.
@@ -146,7 +146,8 @@ fn compare_map<K: Ord, V: PartialEq>(
     }
 }
 
-/// Chains are compared rule by rule; a chain whose rules only changed places is one `~ chain` line.
+/// Chains are compared rule by rule; a chain of ours whose rules only changed places is one `~ chain` line. In
+/// built-in chains the place of a jump, and how often it is there, is not ours to say.
 fn compare_chains(
     actual: &BTreeMap<ChainKey, Vec<Rule>>,
     desired: &BTreeMap<ChainKey, Vec<Rule>>,
@@ -161,7 +162,7 @@ fn compare_chains(
         }
         let extra: Vec<&String> = old.iter().filter(|line| !new.contains(line)).collect();
         let missing: Vec<&String> = new.iter().filter(|line| !old.contains(line)).collect();
-        if extra.is_empty() && missing.is_empty() {
+        if extra.is_empty() && missing.is_empty() && key.2.ownership() == Ownership::Own {
             found(Sign::Different, new[0].clone());
         }
         extra.into_iter().for_each(|line| found(Sign::Extra, line.clone()));
@@ -323,5 +324,14 @@ real tcp 10.96.0.10:53 -> 10.0.1.4:53 weight 1
             ]
         );
         assert!(actual.differences(&actual).is_empty());
+    }
+
+    #[test]
+    fn the_place_of_a_jump_in_a_built_in_chain_is_no_difference() {
+        let state = |text: &str| text.parse::<KernelState>().unwrap();
+        let (a, b) =
+            ("rule ip filter INPUT -j KUBE-NODE-PORT\n", "rule ip filter INPUT -j KUBE-IPVS-FILTER\n");
+        assert!(state(&format!("{a}{b}")).differences(&state(&format!("{b}{a}"))).is_empty());
+        assert_eq!(state(a).differences(&state(&format!("{b}{a}"))).len(), 1);
     }
 }

@@ -35,9 +35,6 @@ pub(super) enum IpvsError {
     /// The list of real servers was not understood.
     #[error(transparent)]
     Line(#[from] proc_ip_vs::BadLine),
-    /// Virtual servers changed between two reads.
-    #[error("virtual servers changed while they were read")]
-    Changed,
 }
 
 impl From<NetlinkError> for IpvsError {
@@ -91,19 +88,24 @@ impl Ipvs {
     /// All virtual servers of ours with their real servers. Schedulers and flags come from one dump, real
     /// servers from `/proc/net/ip_vs`, which lists those of all virtual servers at once, where netlink would
     /// need a dump for each; both must agree on the virtual servers.
+    ///
+    /// The file leaves out virtual servers while other network namespaces have some too: `ip_vs_info_seq_next`
+    /// (`net/netfilter/ipvs/ip_vs_ctl.c`) counts theirs, `ip_vs_info_seq_start` does not. Then netlink has to tell.
     pub(super) fn read(&mut self, exclude: &[IpNet]) -> Result<(Servers, Reals), IpvsError> {
+        let ours = |server: &VirtualServer| !exclude.iter().any(|net| net.contains(&server.address.ip()));
         let services = self.call(Client::services)?;
         let mut servers: Servers = services
             .iter()
             .filter_map(|service| Some((virtual_server(&service.key)?, scheduling(service))))
             .collect();
         let listed = proc_ip_vs::read()?;
-        let seen: BTreeSet<VirtualServer> = listed.servers.iter().copied().collect();
-        if !servers.keys().eq(seen.iter()) {
-            return Err(IpvsError::Changed);
-        }
-        let ours = |server: &VirtualServer| !exclude.iter().any(|net| net.contains(&server.address.ip()));
+        let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
+        let complete = servers.keys().eq(seen.iter());
         servers.retain(|server, _| ours(server));
+        if !complete {
+            let reals = self.read_reals(&servers)?;
+            return Ok((servers, reals));
+        }
         let reals = listed
             .reals
             .into_iter()
@@ -111,6 +113,20 @@ impl Ipvs {
             .map(|real| ((real.server, real.real), real.weight))
             .collect();
         Ok((servers, reals))
+    }
+
+    /// The real servers of these virtual servers, one dump for each.
+    fn read_reals(&mut self, servers: &Servers) -> Result<Reals, IpvsError> {
+        let mut reals = Reals::new();
+        for server in servers.keys() {
+            for destination in self.call(|client| client.destinations(&key(*server)))? {
+                let real = RealServer(SocketAddr::new(destination.key.address, destination.key.port));
+                // Others may have set weights that ours cannot have; any such value differs from what is wanted.
+                let weight = Weight(u16::try_from(destination.weight).unwrap_or(u16::MAX));
+                reals.insert((*server, real), weight);
+            }
+        }
+        Ok(reals)
     }
 
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {

@@ -64,9 +64,9 @@ impl SetType {
             .unwrap_or_else(|| Self::Other(name.to_owned()))
     }
 
-    /// The newest revision whose meaning is known here: `IPSET_TYPE_REV_MAX` of net/netfilter/ipset/ip_set_hash_ip.c
-    /// and its neighbours in Linux 6.12, which are also the newest that ipset 7.17 to 7.22 use. Later revisions only
-    /// added extensions; a set made without them is the same in every revision.
+    /// The newest revision whose meaning is known here: `IPSET_TYPE_REV_MAX` of net/netfilter/ipset/ip_set_hash_ip.c and
+    /// its neighbours in Linux 6.18, which ipset 7.17 uses there too. Later revisions only added extensions; a set made
+    /// without them is the same in every revision.
     const fn newest_known(&self) -> Option<u8> {
         match self {
             Self::HashIp | Self::HashIpPortIp => Some(6),

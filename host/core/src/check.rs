@@ -1,0 +1,158 @@
+//! What must be true of every state: of plans, whatever the objects and the policy, and of a kernel at rest.
+//!
+//! That not all real servers of a virtual server are quiesced is no such truth: a service without endpoints may
+//! have several that drain. The guard sees to it for plans.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::net::{Family, Protocol};
+use crate::rule::{Chain, Place, Rule};
+use crate::set::{SetEntry, SetKind, SetName};
+use crate::state::{
+    DUMMY_DEVICE, Device, KernelState, Persistence, RealServer, SchedulerFlags, Scheduling, VirtualServer,
+};
+
+mod rules;
+mod sets;
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A real server without its virtual server.
+    #[error("real {0} -> {1} has no virtual server")]
+    NoVirtualServer(VirtualServer, RealServer),
+    /// Virtual and real server of two families.
+    #[error("real {0} -> {1} mixes families")]
+    MixedServers(VirtualServer, RealServer),
+    /// A scheduler name that the kernel's field cannot hold.
+    #[error("virtual {0} has the scheduler `{1}`, which is not 1 to {SCHEDULER_BYTES} bytes long")]
+    BadScheduler(VirtualServer, String),
+    /// Flags that are not scheduler flags.
+    #[error("virtual {0} has the flags {flags:#x}, not all of which are scheduler flags", flags = .1.0)]
+    BadFlags(VirtualServer, SchedulerFlags),
+    /// A persistence timeout of 0, or a prefix longer than an address.
+    #[error("virtual {0} has the persistence {timeout}/{prefix}", timeout = .1.timeout, prefix = .1.prefix)]
+    BadPersistence(VirtualServer, Persistence),
+    /// A set of another type or family than its name says.
+    #[error("set {0} is {1}")]
+    OddSet(SetName, SetKind),
+    /// More entries than the set can hold.
+    #[error("set {0} has {1} entries and room for {2}")]
+    FullSet(SetName, usize, u32),
+    /// An entry without its set.
+    #[error("entry {0} {1} has no set")]
+    NoSet(SetName, SetEntry),
+    /// An entry of another type or family than its set.
+    #[error("entry {0} {1} is not of its set's type and family")]
+    OddEntry(SetName, SetEntry),
+    /// A VIP or node port that no virtual server has.
+    #[error("entry {0} {1} has no virtual server")]
+    Unserved(SetName, SetEntry),
+    /// An entry that only means something beside an entry of another set.
+    #[error("entry {0} {1} has no entry in {2}")]
+    Alone(SetName, SetEntry, SetName),
+    /// A chain in a table it does not belong to.
+    #[error("chain {0}")]
+    OddChain(Place),
+    /// A rule with an address or a set of another family.
+    #[error("rule {0} {1} mixes families")]
+    MixedRule(Place, Rule),
+    /// A rule that asks a set that is not there.
+    #[error("rule {0} asks the set {1}, which is not there")]
+    UnknownSet(Place, String),
+    /// A jump to a chain that is not there.
+    #[error("rule {0} jumps to {1}, which is not there")]
+    UnknownChain(Place, Chain),
+    /// Addresses without the device that holds them.
+    #[error("there are addresses without the device {DUMMY_DEVICE}")]
+    NoDevice,
+    /// An address that no virtual server has.
+    #[error("address {0} has no virtual server")]
+    UnusedAddress(IpAddr),
+    /// An address on which the host's own ports answer.
+    #[error("address {0} is not in {1}, so the host's ports are open on it")]
+    OpenAddress(IpAddr, SetName),
+    /// An address that is said to be on the device and is not.
+    #[error("address {0} is in {1} and not on {DUMMY_DEVICE}")]
+    UnboundAddress(IpAddr, SetName),
+}
+
+/// The longest scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the closing zero,
+/// `include/uapi/linux/ip_vs.h`).
+const SCHEDULER_BYTES: usize = 15;
+
+/// Everything in a state that must not be.
+pub fn check(state: &KernelState) -> Vec<Violation> {
+    let ports = state.virtual_servers.keys().map(|s| (s.family(), s.protocol, s.address.port())).collect();
+    let mut check = Check { state, ports, found: Vec::new() };
+    check.servers();
+    check.addresses();
+    check.sets();
+    check.entries();
+    check.rules();
+    check.found
+}
+
+struct Check<'a> {
+    state: &'a KernelState,
+    /// What virtual servers there are on any address.
+    ports: BTreeSet<(Family, Protocol, u16)>,
+    found: Vec<Violation>,
+}
+
+impl Check<'_> {
+    fn servers(&mut self) {
+        for (server, scheduling) in &self.state.virtual_servers {
+            self.scheduling(*server, scheduling);
+        }
+        for (server, real) in self.state.real_servers.keys() {
+            if !self.state.virtual_servers.contains_key(server) {
+                self.found.push(Violation::NoVirtualServer(*server, *real));
+            }
+            if Family::of(real.0.ip()) != server.family() {
+                self.found.push(Violation::MixedServers(*server, *real));
+            }
+        }
+    }
+
+    fn scheduling(&mut self, server: VirtualServer, scheduling: &Scheduling) {
+        let Scheduling { scheduler, flags, persistence } = scheduling;
+        if !(1..=SCHEDULER_BYTES).contains(&scheduler.len()) {
+            self.found.push(Violation::BadScheduler(server, scheduler.clone()));
+        }
+        if !SchedulerFlags::ALL.contains(*flags) {
+            self.found.push(Violation::BadFlags(server, *flags));
+        }
+        if let Some(persistence) = persistence {
+            let prefixes = 1..=server.family().full_prefix();
+            if persistence.timeout == 0 || !prefixes.contains(&persistence.prefix) {
+                self.found.push(Violation::BadPersistence(server, *persistence));
+            }
+        }
+    }
+
+    fn addresses(&mut self) {
+        let addresses = &self.state.addresses;
+        if !addresses.is_empty() && !self.state.devices.contains_key(&Device::KubeIpvs0) {
+            self.found.push(Violation::NoDevice);
+        }
+        let served: BTreeSet<IpAddr> = self.state.virtual_servers.keys().map(|s| s.address.ip()).collect();
+        let unused = addresses.keys().filter(|ip| !served.contains(ip));
+        self.found.extend(unused.map(|ip| Violation::UnusedAddress(*ip)));
+        for family in Family::BOTH {
+            let set = SetName::new(family, crate::set::Set::IpvsIps);
+            let open = addresses.keys().filter(|ip| Family::of(**ip) == family);
+            let open = open.filter(|ip| !self.state.entries.contains_key(&(set, SetEntry::Ip(**ip))));
+            self.found.extend(open.map(|ip| Violation::OpenAddress(*ip, set)));
+            let unbound = self.state.entries_of(set).filter_map(|entry| match entry {
+                SetEntry::Ip(ip) if !addresses.contains_key(&ip) => Some(Violation::UnboundAddress(ip, set)),
+                _ => None,
+            });
+            self.found.extend(unbound);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! One round: compare, drain, apply, remember. The loop around it, with its clocks, is the daemon's.
+
+use crate::diff::{Change, Changes, diff, record};
+use crate::drain::{candidates, drain};
+use crate::kernel::{FailureKind, Kernel, Outcome, ReadError};
+use crate::planner::Plan;
+use crate::state::{KernelState, RealServer, VirtualServer};
+
+/// Brings a kernel to a plan, round by round. Between rounds it remembers what the kernel holds, so that a round
+/// with nothing to do sends nothing.
+pub struct Syncer<K> {
+    kernel: K,
+    /// What the kernel holds; `None` when that is not known for certain.
+    actual: Option<KernelState>,
+}
+
+/// What a round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// The changes with their outcomes, in order.
+    pub changes: Vec<(Change, Outcome)>,
+    /// Real servers that keep connections and go when these have ended.
+    pub waiting: Vec<(VirtualServer, RealServer)>,
+}
+
+impl Round {
+    /// Whether every change was made.
+    pub fn succeeded(&self) -> bool {
+        self.changes.iter().all(|(_, outcome)| outcome.is_ok())
+    }
+}
+
+impl<K: Kernel> Syncer<K> {
+    /// A syncer that knows nothing of the kernel yet.
+    pub fn new(kernel: K) -> Syncer<K> {
+        Syncer { kernel, actual: None }
+    }
+
+    /// The kernel.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// Makes the next round read the whole kernel again: what others changed is found and repaired then.
+    pub fn audit(&mut self) {
+        self.actual = None;
+    }
+
+    /// Brings the kernel as close to the plan as it goes. What failed is tried again by the next round.
+    pub fn round(&mut self, plan: &Plan) -> Result<Round, ReadError> {
+        let actual = match self.actual.take() {
+            Some(actual) => actual,
+            None => self.kernel.read()?,
+        };
+        let actual = self.actual.insert(actual);
+        let changes = diff(&plan.state, actual).with_first(&plan.first);
+        let connections = match candidates(&changes) {
+            asked if asked.is_empty() => Default::default(),
+            asked => self.kernel.connections(&asked),
+        };
+        let (changes, waiting) = drain(changes, &connections, &plan.state, actual);
+        if changes.is_empty() {
+            return Ok(Round { changes: Vec::new(), waiting });
+        }
+        let outcomes = self.kernel.apply(&changes);
+        let Changes(changes) = changes;
+        let stale = |outcome: &Outcome| outcome.as_ref().is_err_and(|f| f.kind == FailureKind::Stale);
+        for (change, outcome) in changes.iter().zip(&outcomes) {
+            if outcome.is_ok() {
+                record(actual, change);
+            }
+        }
+        if outcomes.iter().any(stale) || outcomes.len() != changes.len() {
+            self.actual = None;
+        }
+        Ok(Round { changes: changes.into_iter().zip(outcomes).collect(), waiting })
+    }
+}

@@ -1,0 +1,212 @@
+//! Where a packet would go: the chains, sets and virtual servers of a state, asked in the kernel's order.
+//!
+//! ```text
+//! from an interface:  nat PREROUTING ─▶ local? ─yes─▶ filter INPUT ─▶ IPVS ─▶ filter OUTPUT ─▶ nat POSTROUTING
+//!                                         └──no──▶ filter FORWARD ─▶ nat POSTROUTING
+//! from the host:      nat OUTPUT ─▶ IPVS ─▶ filter OUTPUT ─▶ nat POSTROUTING
+//! ```
+//!
+//! IPVS takes packets at the hook LOCAL_IN after the filter and at LOCAL_OUT after nat (`ip_vs_ops4` in
+//! `net/netfilter/ipvs/ip_vs_core.c`), and sends them on through LOCAL_OUT, so that they meet the filter's OUTPUT
+//! chain with their new destination; nat's OUTPUT chain is not asked again for the same connection.
+//!
+//! A packet here is the first of its connection. Rules of others are not in a state, and are taken to let
+//! everything pass.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::net::{Family, Protocol};
+use crate::node::HostAddress;
+use crate::rule::{Place, Rule};
+use crate::state::{KernelState, RealServer, VirtualServer, Weight};
+
+mod matching;
+mod walk;
+
+/// The first packet of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    protocol: Protocol,
+    source: SocketAddr,
+    destination: SocketAddr,
+    origin: Origin,
+}
+
+/// Where a packet comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From outside, or from a pod, by this interface of the node.
+    Interface(String),
+    /// The same, but by a port of this bridge, whose packets iptables sees (`br_netfilter`).
+    Bridge(String),
+    /// From a process of the node itself, or a pod in its network.
+    Host,
+}
+
+/// A packet's source and destination are of different families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a packet from {source_address} cannot go to {destination}: these are two families")]
+pub struct MixedFamilies {
+    source_address: SocketAddr,
+    destination: SocketAddr,
+}
+
+impl Packet {
+    /// A packet.
+    pub fn new(
+        protocol: Protocol,
+        source: SocketAddr,
+        destination: SocketAddr,
+        origin: Origin,
+    ) -> Result<Packet, MixedFamilies> {
+        if Family::of(source.ip()) != Family::of(destination.ip()) {
+            return Err(MixedFamilies { source_address: source, destination });
+        }
+        Ok(Packet { protocol, source, destination, origin })
+    }
+}
+
+/// What happens to a packet, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// What happens on the way, in order. Rules that do not apply are left out.
+    pub steps: Vec<Step>,
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+}
+
+/// Something that happens to a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A rule applies.
+    Rule(Place, Rule),
+    /// A rule of nobody's vocabulary; it is taken not to apply.
+    Unknown(Place, Rule),
+    /// Something else, in words.
+    Event(String),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A real server of this virtual server gets it: one of these, by scheduler and weight.
+    Delivered(VirtualServer, Vec<Delivery>),
+    /// The virtual server has nobody to send it to: the client is told at once that nobody listens.
+    NoRealServer(VirtualServer),
+    /// A rule refuses it: the client is told at once that nobody listens.
+    Refused(Place, Rule),
+    /// It is dropped: the client waits in vain.
+    Dropped(Cause),
+    /// It belongs to no virtual server and is for the host itself: a port of the host may answer.
+    ToHost,
+    /// It belongs to no virtual server and goes on to another machine.
+    Onward(Source),
+}
+
+/// Who drops a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A rule.
+    Rule(Place, Rule),
+    /// IPVS never sends packets from a loopback address to another machine.
+    LoopbackSource,
+}
+
+/// One of the ways a packet may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Who gets it.
+    pub real: RealServer,
+    /// With which weight.
+    pub weight: Weight,
+    /// Whom it seems to come from.
+    pub source: Source,
+}
+
+/// The source address under which a packet arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Its own.
+    Kept,
+    /// The node's, because of this rule.
+    Masqueraded(Place, Rule),
+}
+
+/// Follows a packet through a state on a host that has these addresses beside the dummy device's.
+pub fn trace(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Trace {
+    walk::Walk::new(state, host, packet).run()
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Rule(place, rule) => write!(f, "{} {}: {rule}", place.table, place.chain),
+            Step::Unknown(place, rule) => {
+                write!(f, "{} {}: not understood, taken not to apply: {rule}", place.table, place.chain)
+            }
+            Step::Event(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Delivered(server, ways) => {
+                write!(f, "goes by virtual {server} to ")?;
+                match ways.as_slice() {
+                    [way] => write!(f, "{way}"),
+                    _ => {
+                        write!(f, "one of")?;
+                        ways.iter().try_for_each(|way| write!(f, "\n  {way}"))
+                    }
+                }
+            }
+            Verdict::NoRealServer(server) => {
+                write!(f, "is refused: virtual {server} has no real server that takes connections")
+            }
+            Verdict::Refused(place, rule) => {
+                write!(f, "is refused by {} {}: {rule}", place.table, place.chain)
+            }
+            Verdict::Dropped(Cause::Rule(place, rule)) => {
+                write!(f, "is dropped by {} {}: {rule}", place.table, place.chain)
+            }
+            Verdict::Dropped(Cause::LoopbackSource) => {
+                f.write_str("is dropped by IPVS: a loopback address cannot reach another machine")
+            }
+            Verdict::ToHost => f.write_str("is for the host itself: no virtual server has its destination"),
+            Verdict::Onward(source) => {
+                write!(f, "goes on to its destination, {source}: no virtual server has it")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (weight {}), {}", self.real, self.weight.0, self.source)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Kept => f.write_str("source kept"),
+            Source::Masqueraded(place, rule) => {
+                write!(f, "masqueraded by {} {}: {rule}", place.table, place.chain)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Trace {
+    /// One line per step, then the verdict.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
+        writeln!(f, "{}", self.verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! One test per deliberate difference from kube-proxy (the table in `host/README.md`), where the pure part
+//! decides it. The numbers are those of the table.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use weir_core::cluster::Event;
+use weir_core::diff::{Change, diff};
+use weir_core::drain::drain;
+use weir_core::kernel::Connections;
+use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::node::{
+    Capabilities, HostAddress, InternalLocal, NodePortAddress, NodeView, ProxyConfig, Switch,
+};
+use weir_core::objects::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
+    TrafficPolicy,
+};
+use weir_core::planner::{Plan, Planner};
+use weir_core::policy::BuiltIn;
+use weir_core::report::Reason;
+use weir_core::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
+use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn service(name: &str, cluster_ip: &str) -> Service {
+    Service {
+        name: ObjectName::new("default", name),
+        created: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        service_type: ServiceType::ClusterIp,
+        cluster_ips: PerFamily { v4: Some(ip(cluster_ip)), v6: None },
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        client_ip_affinity: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+        health_check_node_port: None,
+    }
+}
+
+fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice {
+    let endpoint = |(address, node): &(&str, &str)| Endpoint {
+        address: ip(address),
+        conditions: Conditions::READY,
+        node: Some((*node).to_owned()),
+        zone: None,
+        zone_hints: Vec::new(),
+        node_hints: Vec::new(),
+    };
+    EndpointSlice {
+        name: ObjectName::new("default", name),
+        service: service.to_owned(),
+        family: Family::V4,
+        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+fn planner(config: ProxyConfig, capabilities: Capabilities) -> Planner {
+    let addresses = ["10.0.2.15"]
+        .map(|address| HostAddress { interface: "eth0".to_owned(), address: ip(address) })
+        .to_vec();
+    let view = NodeView::new("node1", None, None, addresses, config, capabilities);
+    Planner::new(view, Box::new(BuiltIn))
+}
+
+fn plan(events: impl IntoIterator<Item = Event>) -> Plan {
+    let mut planner = planner(ProxyConfig::default(), Capabilities::assumed());
+    events.into_iter().for_each(|event| {
+        planner.apply(event);
+    });
+    planner.plan()
+}
+
+fn added(service: Service) -> Event {
+    Event::Service(Box::new(service))
+}
+
+fn listed(slice: EndpointSlice) -> Event {
+    Event::Slice(Box::new(slice))
+}
+
+fn server(address: &str) -> VirtualServer {
+    VirtualServer { protocol: Protocol::Tcp, address: address.parse().unwrap() }
+}
+
+fn reals(state: &KernelState, of: &str) -> Vec<String> {
+    state.real_servers_of(server(of)).map(|(real, _)| real.to_string()).collect()
+}
+
+#[test]
+fn q5_a_source_range_of_one_address_is_not_written_again() {
+    let mut service = service("web", "10.96.0.10");
+    service.load_balancer_ips = vec![ip("198.51.100.1")];
+    service.source_ranges = vec!["10.1.2.3/32".parse().unwrap()];
+    let plan = plan([added(service)]);
+    // The kernel reports the network without its length; what is compared are values.
+    let name = SetName::new(Family::V4, Set::LoadBalancerSourceCidr);
+    let entries: Vec<SetEntry> = plan.state.entries_of(name).collect();
+    assert_eq!(entries.len(), 1);
+    assert!(diff(&plan.state, &plan.state).is_empty());
+}
+
+#[test]
+fn q6_internal_traffic_policy_is_enforced_on_demand() {
+    let mut service = service("web", "10.96.0.10");
+    service.service_type = ServiceType::NodePort;
+    service.ports[0].node_port = std::num::NonZeroU16::new(30080);
+    service.internal_policy = TrafficPolicy::Local;
+    let remote = slice("web-1", "web", &[("10.244.1.10", "node2")]);
+    for (internal_local, expected) in
+        [(InternalLocal::AsUpstream, vec!["10.244.1.10:8080"]), (InternalLocal::Enforced, vec![])]
+    {
+        let config = ProxyConfig { internal_local, ..ProxyConfig::default() };
+        let mut planner = planner(config, Capabilities::assumed());
+        planner.apply(added(service.clone()));
+        planner.apply(listed(remote.clone()));
+        assert_eq!(reals(&planner.plan().state, "10.96.0.10:80"), expected);
+    }
+}
+
+#[test]
+fn q10_a_drained_server_is_forgotten_with_its_virtual_server() {
+    let before = plan([
+        added(service("web", "10.96.0.10")),
+        listed(slice("web-1", "web", &[("10.244.0.10", "node1")])),
+    ]);
+    let mut draining = before.state.clone();
+    draining.real_servers.values_mut().for_each(|weight| *weight = Weight::QUIESCED);
+    let gone = plan([]);
+    let (changes, waiting) = drain(diff(&gone.state, &draining), &Connections::new(), &gone.state, &draining);
+    assert!(waiting.is_empty());
+    assert!(changes.0.contains(&Change::DeleteVirtualServer(server("10.96.0.10:80"))));
+}
+
+#[test]
+fn q11_a_weight_that_somebody_changed_is_repaired() {
+    let wanted = plan([
+        added(service("web", "10.96.0.10")),
+        listed(slice("web-1", "web", &[("10.244.0.10", "node1")])),
+    ]);
+    let mut tampered = wanted.state.clone();
+    tampered.real_servers.values_mut().for_each(|weight| *weight = Weight::QUIESCED);
+    let real = RealServer("10.244.0.10:8080".parse().unwrap());
+    assert_eq!(
+        diff(&wanted.state, &tampered).0,
+        [Change::SetWeight(server("10.96.0.10:80"), real, Weight::DEFAULT)]
+    );
+}
+
+#[test]
+fn q13_two_services_on_one_address_the_older_one_has_it() {
+    let with_external_ip = |name: &str, cluster_ip: &str, created| {
+        let mut service = service(name, cluster_ip);
+        service.created = Some(created);
+        service.external_ips = vec![ip("203.0.113.5")];
+        service
+    };
+    let events = [
+        added(with_external_ip("a-young", "10.96.0.10", 200)),
+        added(with_external_ip("b-old", "10.96.0.11", 100)),
+        listed(slice("young", "a-young", &[("10.244.0.10", "node1")])),
+        listed(slice("old", "b-old", &[("10.244.0.11", "node1")])),
+    ];
+    let forwards = plan(events.clone());
+    assert_eq!(reals(&forwards.state, "203.0.113.5:80"), ["10.244.0.11:8080"]);
+    assert_eq!(reals(&forwards.state, "10.96.0.10:80"), ["10.244.0.10:8080"]);
+    let report = forwards.reports.iter().find(|r| r.reason == Reason::VirtualServerConflict).unwrap();
+    assert_eq!(report.service, ObjectName::new("default", "a-young"));
+    assert!(report.message.contains("default/b-old"), "{}", report.message);
+    assert_eq!(plan(events.into_iter().rev()), forwards);
+}
+
+#[test]
+fn q18_a_set_that_overflows_grows_and_shrinks_back() {
+    let many: Vec<(String, &str)> = (0..=MAX_ELEMENTS)
+        .map(|n| (format!("10.{}.{}.{}", 100 + (n >> 16), (n >> 8) & 255, n & 255), "node1"))
+        .collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(address, node)| (address.as_str(), *node)).collect();
+    let name = SetName::new(Family::V4, Set::LoopBack);
+    let full = plan([added(service("web", "10.96.0.10")), listed(slice("web-1", "web", &many))]);
+    assert_eq!(full.state.entries_of(name).count(), 65537);
+    let SetKind::Hash { max_elements, .. } = full.state.sets[&name] else { panic!("a hash set") };
+    assert_eq!(max_elements, 131_072);
+    let fits = plan([added(service("web", "10.96.0.10")), listed(slice("web-1", "web", &many[1..]))]);
+    assert_eq!(fits.state.sets[&name], name.kind());
+    for (desired, actual) in [(&full.state, &fits.state), (&fits.state, &full.state)] {
+        let replaced = diff(desired, actual)
+            .0
+            .iter()
+            .any(|change| matches!(change, Change::ReplaceSet(set, ..) if *set == name));
+        assert!(replaced, "the set is swapped, so that rules never miss it");
+    }
+}
+
+#[test]
+fn q20_node_ports_are_not_served_on_vips() {
+    let mut service = service("web", "10.96.0.10");
+    service.service_type = ServiceType::LoadBalancer;
+    service.load_balancer_ips = vec![ip("198.51.100.1")];
+    service.ports[0].node_port = std::num::NonZeroU16::new(30080);
+    let config = ProxyConfig {
+        node_port_addresses: vec![NodePortAddress::Net("198.51.100.0/24".parse().unwrap())],
+        ..ProxyConfig::default()
+    };
+    let mut planner = planner(config, Capabilities::assumed());
+    planner.apply(added(service));
+    let servers: Vec<u16> = planner.plan().state.virtual_servers.keys().map(|s| s.address.port()).collect();
+    assert_eq!(servers, [80, 80]);
+}
+
+#[test]
+fn q23_without_the_ipvs_match_its_rule_is_left_out_and_reported() {
+    let mut service = service("web", "10.96.0.10");
+    service.load_balancer_ips = vec![ip("198.51.100.1")];
+    service.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    let rules_about_ipvs = |ipvs_match| {
+        let capabilities = Capabilities { ipvs_match, ..Capabilities::assumed() };
+        let mut planner = planner(ProxyConfig::default(), capabilities);
+        planner.apply(added(service.clone()));
+        let plan = planner.plan();
+        let rules = plan.state.to_string().matches("-m ipvs").count();
+        (rules, plan.reports.iter().filter(|r| r.reason == Reason::RuleLeftOut).count())
+    };
+    assert_eq!(rules_about_ipvs(Switch::On), (1, 0));
+    assert_eq!(rules_about_ipvs(Switch::Off), (0, 1));
+}
+
+#[test]
+fn q31_a_slice_that_changes_its_service_leaves_nothing_behind() {
+    let plan = plan([
+        added(service("a", "10.96.0.10")),
+        added(service("b", "10.96.0.11")),
+        listed(slice("x", "a", &[("10.244.0.10", "node1")])),
+        listed(slice("x", "b", &[("10.244.0.10", "node1")])),
+    ]);
+    assert!(reals(&plan.state, "10.96.0.10:80").is_empty());
+    assert_eq!(reals(&plan.state, "10.96.0.11:80"), ["10.244.0.10:8080"]);
+}
+
+#[test]
+fn q32_masquerading_works_before_anything_answers_and_the_api_server_comes_first() {
+    let plan = plan([
+        added(service("a-first-by-name", "10.96.0.5")),
+        added(service("kubernetes", "10.96.0.1")),
+        listed(slice("k", "kubernetes", &[("192.0.2.1", "node2")])),
+    ]);
+    let changes = diff(&plan.state, &KernelState::default()).with_first(&plan.first).0;
+    let place = |wanted: &dyn Fn(&Change) -> bool| changes.iter().position(wanted).unwrap();
+    let api = server("10.96.0.1:80");
+    let rules = place(&|c| matches!(c, Change::WriteRules(_)));
+    let entry = place(&|c| matches!(c, Change::AddEntry(n, _) if n.set == Set::ClusterIp));
+    let created = place(&|c| matches!(c, Change::CreateVirtualServer(s, _) if *s == api));
+    let filled = place(&|c| matches!(c, Change::AddRealServer(s, ..) if *s == api));
+    let bound = place(&|c| *c == Change::AddAddress(ip("10.96.0.1")));
+    let other = place(&|c| matches!(c, Change::CreateVirtualServer(s, _) if *s != api));
+    assert!(entry < created && rules < created && created < filled && filled < bound && bound < other);
+}
+
+#[test]
+fn q33_q34_flows_of_removed_addresses_are_forgotten() {
+    let mut udp = service("dns", "10.96.0.10");
+    udp.service_type = ServiceType::NodePort;
+    udp.ports[0].protocol = Protocol::Udp;
+    udp.ports[0].node_port = std::num::NonZeroU16::new(30053);
+    let mut endpoints = slice("dns-1", "dns", &[("10.244.0.10", "node1")]);
+    endpoints.ports[0].protocol = Protocol::Udp;
+    let there = plan([added(udp.clone()), listed(endpoints)]).state;
+    let forgotten = |desired: &KernelState| -> Vec<(String, BTreeSet<RealServer>)> {
+        let (changes, _) = drain(diff(desired, &there), &Connections::new(), desired, &there);
+        let forget = |change| match change {
+            Change::ForgetFlows(server, kept) => Some((server.to_string(), kept)),
+            _ => None,
+        };
+        changes.0.into_iter().filter_map(forget).collect()
+    };
+    let both = ["udp 10.0.2.15:30053", "udp 10.96.0.10:80"].map(|s| (s.to_owned(), BTreeSet::new()));
+    assert_eq!(forgotten(&plan([added(udp)]).state), both, "the last endpoint is gone");
+    assert_eq!(forgotten(&plan([]).state), both, "the service is gone");
+}
+
+#[test]
+fn q42_a_set_of_the_wrong_family_is_made_anew() {
+    let wanted = plan([added(service("web", "10.96.0.10"))]).state;
+    let name = SetName::new(Family::V4, Set::ClusterIp);
+    let mut actual = wanted.clone();
+    actual.sets.insert(name, SetName::new(Family::V6, Set::ClusterIp).kind());
+    actual.entries.retain(|(of, _), ()| *of != name);
+    let changes = diff(&wanted, &actual).0;
+    let place = |wanted: &dyn Fn(&Change) -> bool| changes.iter().position(wanted).unwrap();
+    let detached = place(&|c| matches!(c, Change::WriteRules(_)));
+    let destroyed = place(&|c| *c == Change::DestroySet(name));
+    let created = place(&|c| matches!(c, Change::CreateSet(n, _) if *n == name));
+    let attached = changes.iter().rposition(|c| matches!(c, Change::WriteRules(_))).unwrap();
+    assert!(detached < destroyed && destroyed < created && created < attached);
+}

@@ -1,0 +1,244 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder of manifests with a scanner on it.
+struct Lab {
+    dir: TempDir,
+    folder: Folder,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let dir = TempDir::new().unwrap();
+        let folder = Folder::new(dir.path(), "n");
+        Lab { dir, folder }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.dir.path().join(name)).unwrap();
+    }
+
+    /// Events in short, and problems without the folder's path.
+    fn scan(&mut self) -> (Vec<String>, Vec<String>) {
+        let (events, problems) = self.folder.scan();
+        let prefix = format!("{}/", self.dir.path().display());
+        let problems = problems.into_iter().map(|p| p.to_string().replace(&prefix, "")).collect();
+        (events.iter().map(short).collect(), problems)
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let (events, problems) = self.scan();
+        assert_eq!(problems, [""; 0]);
+        events
+    }
+}
+
+fn short(event: &Event) -> String {
+    match event {
+        Event::Service(service) => {
+            let ip = service.cluster_ips.v4.map(|ip| ip.to_string()).unwrap_or_default();
+            format!("+{} {ip}", service.name.name)
+        }
+        Event::ServiceGone(name) => format!("-{}", name.name),
+        Event::Slice(slice) => format!("+slice {}", slice.name.name),
+        Event::SliceGone(name) => format!("-slice {}", name.name),
+        Event::Node(node) => format!("+node {}", node.name),
+        Event::NodeGone => "-node".to_owned(),
+    }
+}
+
+fn service(name: &str, ip: &str) -> String {
+    format!("---\n{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: {ip}}}}}\n")
+}
+
+fn slice(name: &str) -> String {
+    format!(
+        "---\n{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, \
+         metadata: {{name: {name}, labels: {{kubernetes.io/service-name: a}}}}}}\n"
+    )
+}
+
+#[test]
+fn only_real_changes_are_announced() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(service("a", "10.0.0.1") + &service("b", "10.0.0.2") + &slice("s")));
+    assert_eq!(lab.events(), ["+a 10.0.0.1", "+b 10.0.0.2", "+slice s"]);
+    assert_eq!(lab.events(), [""; 0]);
+    lab.write(
+        "1.yaml",
+        &("# a comment\n".to_owned() + &service("a", "10.0.0.1") + &service("b", "10.0.0.3")),
+    );
+    assert_eq!(lab.events(), ["+b 10.0.0.3", "-slice s"]);
+    lab.remove("1.yaml");
+    assert_eq!(lab.events(), ["-a", "-b"]);
+}
+
+#[test]
+fn a_write_that_leaves_the_size_as_it_was_is_seen() {
+    let mut lab = Lab::new();
+    for round in 0..50 {
+        let ip = format!("10.0.0.{}", round % 2 + 1);
+        lab.write("1.yaml", &service("a", &ip));
+        assert_eq!(lab.events(), [format!("+a {ip}")], "round {round}");
+    }
+}
+
+#[test]
+fn files_are_chosen_by_name() {
+    let mut lab = Lab::new();
+    for (i, name) in ["a.yaml", "b.yml", "c.json"].iter().enumerate() {
+        let json = serde_json::json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"clusterIP": format!("10.0.0.{i}")}});
+        lab.write(name, &json.to_string());
+    }
+    for name in [".hidden.yaml", ".#a.yaml", "a.yaml~", "#a.yaml#", "a.yaml.swp", "4913", "readme.md"] {
+        lab.write(name, "not: [yaml");
+    }
+    fs::create_dir(lab.dir.path().join("folder.yaml")).unwrap();
+    lab.write("folder.yaml/x.yaml", &service("x", "10.0.0.9"));
+    symlink("nowhere", lab.dir.path().join("dangling.yaml")).unwrap();
+    assert_eq!(lab.events(), ["+a.yaml 10.0.0.0", "+b.yml 10.0.0.1", "+c.json 10.0.0.2"]);
+}
+
+#[test]
+fn a_broken_file_keeps_what_it_gave() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &service("a", "10.0.0.1"));
+    lab.write("2.yaml", &service("b", "10.0.0.2"));
+    assert_eq!(lab.events(), ["+a 10.0.0.1", "+b 10.0.0.2"]);
+    for broken in ["a: [", "a: 1\na: 2\n", "a: \u{0}"] {
+        lab.write("1.yaml", broken);
+        lab.write("2.yaml", &service("b", "10.0.0.3"));
+        let (events, problems) = lab.scan();
+        assert!(events.len() <= 1 && !events.contains(&"-a".to_owned()), "{events:?}");
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("1.yaml: "), "{problems:?}");
+        assert!(problems[0].ends_with("; its last good version stays in use"), "{problems:?}");
+        // The problem stands until it is solved.
+        assert_eq!(lab.scan(), (vec![], problems));
+    }
+    fs::write(lab.dir.path().join("1.yaml"), b"a: \xff").unwrap();
+    assert!(lab.scan().1[0].starts_with("1.yaml: not UTF-8 text"));
+    lab.write("1.yaml", &service("a", "10.0.0.4"));
+    assert_eq!(lab.events(), ["+a 10.0.0.4"]);
+}
+
+#[test]
+fn an_invalid_object_keeps_its_last_good_version() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(service("a", "10.0.0.1") + &service("b", "10.0.0.2")));
+    assert_eq!(lab.events().len(), 2);
+    lab.write("1.yaml", &(service("a", "nonsense") + &service("b", "10.0.0.3") + &service("c", "nonsense")));
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+b 10.0.0.3"]);
+    let address = "spec.clusterIP: `nonsense`: must be an IPv4 or IPv6 address; it is left out";
+    assert_eq!(
+        problems,
+        [
+            format!("1.yaml: Service default/a: {address}"),
+            format!("1.yaml: Service default/c: {address}"),
+            "1.yaml: Service default/a: invalid; its last good version stays in use".to_owned(),
+            "1.yaml: Service default/c: invalid; it is left out".to_owned(),
+        ]
+    );
+    lab.write("1.yaml", &service("b", "10.0.0.3"));
+    assert_eq!(lab.events(), ["-a"]);
+}
+
+#[test]
+fn the_last_file_counts_and_the_other_steps_in() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &service("a", "10.0.0.1"));
+    lab.write("2.yaml", &service("a", "10.0.0.2"));
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+a 10.0.0.2"]);
+    assert_eq!(problems, ["2.yaml: Service default/a: is in 1.yaml too; this one counts"]);
+    lab.remove("2.yaml");
+    assert_eq!(lab.events(), ["+a 10.0.0.1"]);
+    lab.write("2.yaml", &service("a", "10.0.0.1"));
+    assert_eq!(lab.scan().0, [""; 0]);
+    lab.remove("1.yaml");
+    assert_eq!(lab.events(), [""; 0]);
+}
+
+#[test]
+fn a_replaced_file_is_read_again() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &service("a", "10.0.0.1"));
+    lab.scan();
+    lab.scan();
+    lab.write("new.tmp", &service("a", "10.0.0.2"));
+    fs::rename(lab.dir.path().join("new.tmp"), lab.dir.path().join("1.yaml")).unwrap();
+    assert_eq!(lab.events(), ["+a 10.0.0.2"]);
+}
+
+#[test]
+fn a_mounted_config_map_is_followed() {
+    let mut lab = Lab::new();
+    let root = lab.dir.path().to_owned();
+    for (version, ip) in [("..v1", "10.0.0.1"), ("..v2", "10.0.0.2")] {
+        fs::create_dir(root.join(version)).unwrap();
+        lab.write(&format!("{version}/a.yaml"), &service("a", ip));
+    }
+    symlink("..v1", root.join("..data")).unwrap();
+    symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
+    assert_eq!(lab.events(), ["+a 10.0.0.1"]);
+    symlink("..v2", root.join("..data_tmp")).unwrap();
+    fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    assert_eq!(lab.events(), ["+a 10.0.0.2"]);
+}
+
+#[test]
+fn a_missing_folder_takes_nothing_away() {
+    let outer = TempDir::new().unwrap();
+    let path = outer.path().join("manifests");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("1.yaml"), service("a", "10.0.0.1")).unwrap();
+    let mut folder = Folder::new(&path, "n");
+    assert_eq!(folder.scan().0.len(), 1);
+    fs::rename(&path, outer.path().join("away")).unwrap();
+    let (events, problems) = folder.scan();
+    assert_eq!(events, []);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].message.contains("what was read before stays in use"), "{problems:?}");
+    fs::rename(outer.path().join("away"), &path).unwrap();
+    assert_eq!(folder.scan(), (vec![], vec![]));
+}
+
+#[test]
+fn an_unreadable_file_is_judged_anew_when_it_is_back() {
+    let mut state = FileState::default();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("1.yaml");
+    fs::write(&path, service("a", "10.0.0.1")).unwrap();
+    state.refresh(&path, "n");
+    assert_eq!((state.objects.len(), state.problems.len()), (1, 0));
+    fs::rename(&path, dir.path().join("away")).unwrap();
+    state.refresh(&path, "n");
+    assert_eq!((state.objects.len(), state.problems.len()), (1, 1));
+    fs::rename(dir.path().join("away"), &path).unwrap();
+    state.refresh(&path, "n");
+    assert_eq!((state.objects.len(), state.problems.len()), (1, 0));
+}
+
+#[test]
+fn a_single_file_may_have_any_name() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("objects");
+    let text = service("a", "10.0.0.1")
+        + "---\n{apiVersion: v1, kind: Node, metadata: {name: n}}\n---\n{apiVersion: v1, kind: Pod}\n";
+    fs::write(&path, text).unwrap();
+    let mut folder = Folder::new(&path, "n");
+    let (events, problems) = folder.scan();
+    assert_eq!(events.iter().map(short).collect::<Vec<_>>(), ["+node n", "+a 10.0.0.1"]);
+    assert_eq!((problems, folder.ignored()), (vec![], 1));
+    assert_eq!(crate::manifests::read(&path, "n").0, events);
+}

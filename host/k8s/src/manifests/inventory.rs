@@ -1,0 +1,81 @@
+//! A set of objects, and how one set becomes another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use weir_core::cluster::Event;
+use weir_core::objects::{EndpointSlice, Node, ObjectName, Service};
+
+/// What an object is called. The order is that in which new objects are announced.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// This node's object.
+    Node(String),
+    /// A Service.
+    Service(ObjectName),
+    /// An EndpointSlice.
+    Slice(ObjectName),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Node(name) => write!(f, "Node {name}"),
+            Key::Service(name) => write!(f, "Service {name}"),
+            Key::Slice(name) => write!(f, "EndpointSlice {name}"),
+        }
+    }
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    Node(Arc<Node>),
+    Service(Arc<Service>),
+    Slice(Arc<EndpointSlice>),
+}
+
+/// A set of objects by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    objects: BTreeMap<Key, Object>,
+}
+
+impl Inventory {
+    /// The objects of a text of YAML documents. Of Nodes only the one called `node` counts.
+    ///
+    /// Whatever is wrong is left out and named in a problem.
+    pub fn parse(text: &str, node: &str) -> (Inventory, Vec<crate::Problem>) {
+        super::text::inventory(text, node)
+    }
+
+    /// The events that lead from this set to `newer`: new and changed objects first, so that what moves from
+    /// one object to another is never missing in between, then those that are gone.
+    pub fn changes_to(&self, newer: &Inventory) -> Vec<Event> {
+        let here = newer.objects.iter().filter(|(key, object)| self.objects.get(*key) != Some(*object));
+        let gone = self.objects.keys().filter(|key| !newer.objects.contains_key(*key));
+        here.map(|(_, object)| event_of(object)).chain(gone.map(gone_event_of)).collect()
+    }
+
+    /// Adds an object and returns the one it replaces.
+    pub(super) fn insert(&mut self, key: Key, object: Object) -> Option<Object> {
+        self.objects.insert(key, object)
+    }
+}
+
+fn event_of(object: &Object) -> Event {
+    match object {
+        Object::Node(node) => Event::Node(Box::new((**node).clone())),
+        Object::Service(service) => Event::Service(Box::new((**service).clone())),
+        Object::Slice(slice) => Event::Slice(Box::new((**slice).clone())),
+    }
+}
+
+fn gone_event_of(key: &Key) -> Event {
+    match key {
+        Key::Node(_) => Event::NodeGone,
+        Key::Service(name) => Event::ServiceGone(name.clone()),
+        Key::Slice(name) => Event::SliceGone(name.clone()),
+    }
+}

@@ -1,0 +1,282 @@
+//! The objects in one text.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::inventory::{Inventory, Key, Object};
+use crate::Problem;
+use crate::document::{self, Format, SyntaxError};
+use crate::objects::{self, Decoded};
+
+/// What one text holds.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// What became of each object; the last one counts where a name occurs twice.
+    pub(super) objects: BTreeMap<Key, Decoded<Object>>,
+    /// What is wrong with single objects.
+    pub(super) problems: Vec<Problem>,
+    /// How many objects of other kinds there are.
+    pub(super) ignored: usize,
+}
+
+/// Why a text is not usable as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TextError {
+    /// It cannot be parsed.
+    #[error("not readable: {0}")]
+    Syntax(#[from] SyntaxError),
+    /// Which of the values of a key is meant cannot be known.
+    #[error("these keys are written more than once: {}", .0.join(", "))]
+    RepeatedKeys(Vec<String>),
+}
+
+/// Reads a text.
+pub(super) fn read(text: &str, format: Format, node: &str) -> Result<Contents, TextError> {
+    let documents = document::parse(text.trim_start_matches('\u{feff}'), format)?;
+    let repeated: Vec<String> = documents.iter().flat_map(|document| document.repeated.clone()).collect();
+    if !repeated.is_empty() {
+        return Err(TextError::RepeatedKeys(repeated));
+    }
+    let mut contents = Contents::default();
+    for document in &documents {
+        contents.add(&document.value, None, node);
+    }
+    Ok(contents)
+}
+
+/// See [`Inventory::parse`].
+pub(super) fn inventory(text: &str, node: &str) -> (Inventory, Vec<Problem>) {
+    let mut inventory = Inventory::default();
+    let contents = match read(text, Format::Yaml, node) {
+        Ok(contents) => contents,
+        Err(error) => return (inventory, vec![Problem::of_object("", error.to_string())]),
+    };
+    for (key, decoded) in contents.objects {
+        if let Decoded::Here(object) = decoded {
+            inventory.insert(key, object);
+        }
+    }
+    (inventory, contents.problems)
+}
+
+/// `apiVersion` and `kind` of an object.
+#[derive(Clone, Copy)]
+struct TypeMeta<'v> {
+    api_version: &'v str,
+    kind: &'v str,
+}
+
+/// The kinds that matter, each with its API group (empty for the core group).
+const KINDS: [(&str, &str); 3] = [("", "Service"), ("discovery.k8s.io", "EndpointSlice"), ("", "Node")];
+/// The version that is understood, of every group.
+const VERSION: &str = "v1";
+
+impl TypeMeta<'_> {
+    /// Group and version; the core group is written as its version alone.
+    fn group_version(&self) -> (&str, &str) {
+        self.api_version.split_once('/').unwrap_or(("", self.api_version))
+    }
+}
+
+impl Contents {
+    /// Adds an object, or the items of a list. `inherited` is what the list says of items that do not say what
+    /// they are.
+    fn add(&mut self, value: &Value, inherited: Option<TypeMeta<'_>>, node: &str) {
+        let text_of = |key| value.get(key).and_then(Value::as_str);
+        let Some(kind) = text_of("kind").or(inherited.map(|list| list.kind)) else {
+            self.problems
+                .push(Problem::of_object("an object", "must have `apiVersion` and `kind`; it is left out"));
+            return;
+        };
+        let api_version =
+            text_of("apiVersion").or(inherited.map(|list| list.api_version)).unwrap_or_default();
+        let meta = TypeMeta { api_version, kind };
+        match (kind.strip_suffix("List"), value.get("items")) {
+            (Some(""), Some(Value::Array(items))) => items.iter().for_each(|item| self.add(item, None, node)),
+            (Some(item_kind), Some(Value::Array(items)))
+                if KINDS.iter().any(|(_, kind)| *kind == item_kind) =>
+            {
+                let of_items = TypeMeta { kind: item_kind, ..meta };
+                items.iter().for_each(|item| self.add(item, Some(of_items), node));
+            }
+            (Some(""), None | Some(Value::Null)) => {}
+            _ => self.add_object(value, meta, node),
+        }
+    }
+
+    fn add_object(&mut self, value: &Value, meta: TypeMeta<'_>, node: &str) {
+        let (group, version) = meta.group_version();
+        let Some((wanted_group, _)) = KINDS.iter().find(|(_, kind)| *kind == meta.kind) else {
+            self.ignored += 1;
+            return;
+        };
+        if !meta.api_version.is_empty() && group != *wanted_group {
+            self.ignored += 1;
+            return;
+        }
+        if version != VERSION {
+            let separator = if wanted_group.is_empty() { "" } else { "/" };
+            self.problems.push(Problem {
+                field: "apiVersion".to_owned(),
+                value: meta.api_version.to_owned(),
+                ..Problem::of_object(
+                    named(meta.kind, value),
+                    format!("must be `{wanted_group}{separator}{VERSION}`; the object is left out"),
+                )
+            });
+            return;
+        }
+        self.add_known(value, meta.kind, node);
+    }
+
+    fn add_known(&mut self, value: &Value, kind: &str, node: &str) {
+        let name = objects::name_of(value);
+        let (key, decoded, problems) = match kind {
+            "Service" => {
+                let (decoded, problems) = objects::service(value);
+                (name.map(Key::Service), decoded.map(|s| Object::Service(Arc::new(s))), problems)
+            }
+            "EndpointSlice" => {
+                let (decoded, problems) = objects::endpoint_slice(value);
+                (name.map(Key::Slice), decoded.map(|s| Object::Slice(Arc::new(s))), problems)
+            }
+            _ => {
+                if name.as_ref().is_some_and(|name| name.name != node) {
+                    return;
+                }
+                let (decoded, problems) = objects::node(value);
+                (name.map(|n| Key::Node(n.name)), decoded.map(|n| Object::Node(Arc::new(n))), problems)
+            }
+        };
+        self.problems.extend(problems);
+        let Some(key) = key else { return };
+        let object = key.to_string();
+        if self.objects.insert(key, decoded).is_some() {
+            self.problems
+                .push(Problem::of_object(object, "is written more than once here; the last one counts"));
+        }
+    }
+}
+
+fn named(kind: &str, value: &Value) -> String {
+    match objects::name_of(value) {
+        Some(name) => format!("{kind} {name}"),
+        None => format!("{kind} without a name"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(contents: &Contents) -> Vec<String> {
+        contents.objects.keys().map(Key::to_string).collect()
+    }
+
+    fn messages(contents: &Contents) -> Vec<String> {
+        contents.problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn lists_are_opened() {
+        let text = r#"
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: a}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
+---
+apiVersion: v1
+kind: ServiceList
+items:
+- {metadata: {name: b, namespace: x}}
+- {metadata: {name: c}, kind: Service, apiVersion: v1}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSliceList
+items:
+- {metadata: {name: s, labels: {kubernetes.io/service-name: a}}, addressType: IPv4}
+---
+apiVersion: v1
+kind: PodList
+items: [{}]
+---
+apiVersion: v1
+kind: List
+items: null
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!(
+            keys(&contents),
+            ["Service default/a", "Service default/c", "Service x/b", "EndpointSlice default/s"]
+        );
+        assert_eq!(messages(&contents), [""; 0]);
+        assert_eq!(contents.ignored, 2);
+    }
+
+    #[test]
+    fn other_kinds_are_counted_and_other_versions_named() {
+        let text = r#"
+{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: a}}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
+---
+{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a}}
+---
+{kind: Service, metadata: {name: a}}
+---
+{metadata: {name: a}}
+---
+just text
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!((keys(&contents).len(), contents.ignored), (0, 2));
+        assert_eq!(
+            messages(&contents),
+            [
+                "EndpointSlice default/a: apiVersion: `discovery.k8s.io/v1beta1`: must be \
+                 `discovery.k8s.io/v1`; the object is left out",
+                "Service default/a: apiVersion: must be `v1`; the object is left out",
+                "an object: must have `apiVersion` and `kind`; it is left out",
+                "an object: must have `apiVersion` and `kind`; it is left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_this_node_counts() {
+        let text = r#"
+{apiVersion: v1, kind: Node, metadata: {name: n}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: other}, status: wrong}
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!((keys(&contents), messages(&contents)), (vec!["Node n".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn the_last_of_two_counts() {
+        let text = r#"
+{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.2}}
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!(
+            messages(&contents),
+            ["Service default/a: is written more than once here; the last one counts"]
+        );
+        let Some(Decoded::Here(Object::Service(service))) = contents.objects.values().next() else {
+            panic!("{contents:?}")
+        };
+        assert_eq!(service.cluster_ips.v4.unwrap().to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_text_with_repeated_keys_is_refused() {
+        let error = read("kind: A\nspec: {a: 1, a: 2}\n", Format::Yaml, "n").unwrap_err();
+        assert_eq!(error.to_string(), "these keys are written more than once: spec.a");
+    }
+}

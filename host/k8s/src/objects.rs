@@ -1,0 +1,56 @@
+//! The API's objects, reduced to the fields that a service proxy uses, and what they mean.
+//!
+//! Absent fields mean what the API server would fill in, so that a manifest that was never in a cluster means
+//! the same as the object the cluster would make of it.
+
+use serde_json::Value;
+use weir_core::objects::{EndpointSlice, Node, Service};
+
+use crate::Problem;
+
+mod address;
+mod metadata;
+mod node;
+mod port;
+mod service;
+mod slice;
+mod timestamp;
+
+pub(crate) use metadata::name_of;
+
+/// What became of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded<T> {
+    /// It is usable; parts of it that are not were left out.
+    Here(T),
+    /// It is valid, and says that there is nothing to do for it.
+    Gone,
+    /// What it says cannot be known; the last good version, if there was one, is a better guess.
+    Invalid,
+}
+
+impl<T> Decoded<T> {
+    /// The same with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Decoded<U> {
+        match self {
+            Decoded::Here(value) => Decoded::Here(change(value)),
+            Decoded::Gone => Decoded::Gone,
+            Decoded::Invalid => Decoded::Invalid,
+        }
+    }
+}
+
+/// Decodes a `v1` Service.
+pub fn service(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
+    service::decode(value)
+}
+
+/// Decodes a `discovery.k8s.io/v1` EndpointSlice. Those of headless services and of no service are gone.
+pub fn endpoint_slice(value: &Value) -> (Decoded<EndpointSlice>, Vec<Problem>) {
+    slice::decode(value)
+}
+
+/// Decodes a `v1` Node.
+pub fn node(value: &Value) -> (Decoded<Node>, Vec<Problem>) {
+    node::decode(value)
+}

@@ -1,0 +1,138 @@
+//! `v1` Node.
+
+use serde::Deserialize;
+use serde_json::Value;
+use weir_core::net::parse_cidr_sloppy;
+use weir_core::objects::{Node, NodeAddressType};
+
+use super::Decoded;
+use super::address::address;
+use super::metadata::Metadata;
+use crate::Problem;
+use crate::problem::Problems;
+use crate::wire::{self, Fit, items};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wire {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: String,
+    #[serde(rename = "podCIDRs", deserialize_with = "items")]
+    pod_cidrs: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    #[serde(deserialize_with = "items")]
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    #[serde(rename = "type")]
+    address_type: String,
+    address: String,
+}
+
+pub(super) fn decode(value: &Value) -> (Decoded<Node>, Vec<Problem>) {
+    // Nodes have no namespace.
+    let name = value.pointer("/metadata/name").and_then(Value::as_str);
+    let mut problems = Problems::of(format!("Node {}", name.unwrap_or("without a name")));
+    let (wire, fit) = wire::decode::<Wire>(value, &mut problems);
+    let node = (fit == Fit::Whole).then(|| wire.node(&mut problems)).flatten();
+    (node.map_or(Decoded::Invalid, Decoded::Here), problems.into_vec())
+}
+
+impl Wire {
+    fn node(self, problems: &mut Problems) -> Option<Node> {
+        let name = self.metadata.object_name(problems)?.name;
+        let mut addresses = Vec::new();
+        for (i, wire) in self.status.addresses.iter().enumerate() {
+            let address_type = match wire.address_type.as_str() {
+                "InternalIP" => NodeAddressType::Internal,
+                "ExternalIP" => NodeAddressType::External,
+                _ => continue,
+            };
+            let field = format!("status.addresses[{i}].address");
+            addresses.extend(address(&wire.address, field, problems).map(|ip| (address_type, ip)));
+        }
+        let pod_cidrs = self.spec.networks(problems);
+        Some(Node { name, labels: self.metadata.labels, addresses, pod_cidrs })
+    }
+}
+
+impl Spec {
+    fn networks(&self, problems: &mut Problems) -> Vec<ipnet::IpNet> {
+        let fields: Vec<(String, &String)> = if self.pod_cidrs.is_empty() {
+            let single = Some(&self.pod_cidr).filter(|cidr| !cidr.is_empty());
+            single.map(|cidr| ("spec.podCIDR".to_owned(), cidr)).into_iter().collect()
+        } else {
+            self.pod_cidrs.iter().enumerate().map(|(i, cidr)| (format!("spec.podCIDRs[{i}]"), cidr)).collect()
+        };
+        let mut networks = Vec::new();
+        for (field, text) in fields {
+            match parse_cidr_sloppy(text) {
+                Some(network) => networks.push(network),
+                None => problems.note(field, text, "must be a network as in `10.0.0.0/8`; it is left out"),
+            }
+        }
+        networks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_is_read() {
+        let (node, problems) = decode(&json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "a"}},
+            "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00:1::/64"]},
+            "status": {"addresses": [
+                {"type": "Hostname", "address": "n"},
+                {"type": "InternalIP", "address": "10.0.0.1"},
+                {"type": "ExternalIP", "address": "2001:db8::1"},
+            ]},
+        }));
+        assert_eq!(problems, []);
+        let Decoded::Here(node) = node else { panic!("{node:?}") };
+        assert_eq!((node.name.as_str(), node.zone()), ("n", Some("a")));
+        assert_eq!(node.pod_cidrs, ["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()]);
+        assert_eq!(
+            node.addresses,
+            [
+                (NodeAddressType::Internal, "10.0.0.1".parse().unwrap()),
+                (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
+            ]
+        );
+    }
+
+    #[test]
+    fn pod_cidr_stands_in_for_pod_cidrs_and_bad_values_are_named() {
+        let (node, problems) = decode(&json!({
+            "metadata": {"name": "n"},
+            "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": []},
+            "status": {"addresses": [{"type": "InternalIP", "address": "n"}]},
+        }));
+        let Decoded::Here(node) = node else { panic!("{node:?}") };
+        assert_eq!(node.pod_cidrs, ["10.1.0.0/24".parse().unwrap()]);
+        assert!(node.addresses.is_empty());
+        assert_eq!(problems[0].field, "status.addresses[0].address");
+        let (_, problems) = decode(&json!({"metadata": {"name": "n"}, "spec": {"podCIDRs": ["x"]}}));
+        assert_eq!(problems[0].field, "spec.podCIDRs[0]");
+        assert_eq!(decode(&json!({"metadata": {}})).0, Decoded::Invalid);
+    }
+}

@@ -1,0 +1,90 @@
+//! What is wrong with an input, in words for the person who wrote it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One thing that is wrong, where it is, and what is allowed there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file it is in; `None` for objects of the API server.
+    pub file: Option<PathBuf>,
+    /// The object it is in, as `Service default/web`; empty when it concerns the whole file.
+    pub object: String,
+    /// The path of the field, as `spec.ports[0].port`; empty when it concerns the whole object.
+    pub field: String,
+    /// The value found there, as it was written; empty when there is none.
+    pub value: String,
+    /// What is allowed, and what was done instead.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with a whole file.
+    pub(crate) fn of_file(file: &Path, message: impl Into<String>) -> Problem {
+        Problem { file: Some(file.to_owned()), ..Problem::of_object("", message) }
+    }
+
+    /// A problem with a whole object.
+    pub(crate) fn of_object(object: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem {
+            file: None,
+            object: object.into(),
+            field: String::new(),
+            value: String::new(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if !self.object.is_empty() {
+            write!(f, "{}: ", self.object)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        if !self.value.is_empty() {
+            write!(f, "`{}`: ", self.value)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Collects the problems of one object.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    object: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// A collector for an object with this description.
+    pub(crate) fn of(object: impl Into<String>) -> Problems {
+        Problems { object: object.into(), list: Vec::new() }
+    }
+
+    /// Notes that the value of a field is not what it should be.
+    pub(crate) fn note(
+        &mut self,
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        message: impl Into<String>,
+    ) {
+        self.list.push(Problem {
+            file: None,
+            object: self.object.clone(),
+            field: field.into(),
+            value: value.to_string(),
+            message: message.into(),
+        });
+    }
+
+    /// What was noted, in order.
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
+        self.list
+    }
+}

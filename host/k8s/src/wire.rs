@@ -1,0 +1,157 @@
+//! Plain values into typed ones: every field of a wrong type is named, not only the first.
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use crate::problem::Problems;
+
+/// Whether every known field had the right type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Every one had.
+    Whole,
+    /// Some had not; they are as if absent, and there is a problem for each.
+    Partial,
+}
+
+/// Decodes a value; unknown fields are ignored, and a null is an absent field, as in the API.
+///
+/// Serde stops at the first wrong type, so that field is taken out and decoding starts again until nothing is
+/// wrong any more.
+pub(crate) fn decode<T: DeserializeOwned + Default>(value: &Value, problems: &mut Problems) -> (T, Fit) {
+    let mut value = without_nulls(value);
+    let mut fit = Fit::Whole;
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+            Ok(typed) => return (typed, fit),
+            Err(error) => error,
+        };
+        fit = Fit::Partial;
+        let field = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
+        let taken = take(&mut value, error.path());
+        problems.note(field, taken.as_ref().map(abridged).unwrap_or_default(), error.inner().to_string());
+        if taken.is_none() {
+            return (T::default(), fit);
+        }
+    }
+}
+
+/// A copy in which no field is null. List items stay, so that indices stay true.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
+/// Takes the value at `path` out, leaving a null in lists; `None` when there is nothing more to take.
+fn take(value: &mut Value, path: &Path) -> Option<Value> {
+    let mut place = value;
+    let mut segments = path.iter().peekable();
+    while let Some(segment) = segments.next() {
+        match (place, segment) {
+            (Value::Object(fields), Segment::Map { key }) if segments.peek().is_none() => {
+                return fields.remove(key);
+            }
+            (Value::Object(fields), Segment::Map { key }) => place = fields.get_mut(key)?,
+            (Value::Array(items), Segment::Seq { index }) => place = items.get_mut(*index)?,
+            _ => return None,
+        }
+        if segments.peek().is_none() {
+            return Some(place.take()).filter(|taken| !taken.is_null());
+        }
+    }
+    None
+}
+
+/// A value as text that fits a line.
+fn abridged(value: &Value) -> String {
+    const ROOM: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(ROOM) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// For `deserialize_with`: a list in which a null item is an empty one, as in the API server's decoder.
+pub(crate) fn items<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    let items = Vec::<Option<T>>::deserialize(deserializer)?;
+    Ok(items.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Example {
+        number: i64,
+        #[serde(deserialize_with = "items")]
+        names: Vec<String>,
+        inner: Inner,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Inner {
+        flag: bool,
+        text: Option<String>,
+    }
+
+    fn paths(value: Value) -> (Example, Fit, Vec<String>) {
+        let mut problems = Problems::of("Example");
+        let (typed, fit) = decode(&value, &mut problems);
+        (typed, fit, problems.into_vec().into_iter().map(|p| p.field).collect())
+    }
+
+    #[test]
+    fn every_wrong_type_is_named() {
+        let (typed, fit, paths) = paths(json!({
+            "number": "1", "names": [1, "b", {"x": 1}, "d"], "inner": {"flag": "yes", "text": []}, "other": 1,
+        }));
+        assert_eq!(paths, ["inner.flag", "inner.text", "names[0]", "names[2]", "number"]);
+        assert_eq!(fit, Fit::Partial);
+        assert_eq!(typed.names, ["", "b", "", "d"]);
+    }
+
+    #[test]
+    fn nulls_are_absent() {
+        let (typed, fit, paths) =
+            paths(json!({"number": null, "names": [null, "b"], "inner": {"flag": null, "text": null}}));
+        assert_eq!((fit, paths.len()), (Fit::Whole, 0));
+        assert_eq!(typed, Example { names: vec![String::new(), "b".to_owned()], ..Example::default() });
+        assert_eq!(super::tests::paths(json!({"names": null})).1, Fit::Whole);
+    }
+
+    #[test]
+    fn what_is_no_object_at_all_is_one_problem() {
+        for value in [json!(1), json!("x"), json!(true)] {
+            let (typed, fit, paths) = paths(value);
+            assert_eq!((typed, fit, paths), (Example::default(), Fit::Partial, vec![String::new()]));
+        }
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let mut problems = Problems::of("Example");
+        decode::<Example>(&json!({"number": "ä".repeat(100)}), &mut problems);
+        assert_eq!(problems.into_vec()[0].value, format!("{}…", "ä".repeat(60)));
+    }
+}

@@ -1,0 +1,8 @@
+//! One module per subcommand.
+
+pub(crate) mod cleanup;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod trace;

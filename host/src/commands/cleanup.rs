@@ -1,0 +1,119 @@
+//! `weir cleanup`: removes what a service proxy left, and proves it.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use weir_core::diff::{Changes, diff};
+use weir_core::kernel::Kernel;
+use weir_core::net::Family;
+use weir_core::state::KernelState;
+use weir_kernel::iptables::{self, leftovers};
+use weir_kernel::{Linux, capabilities};
+
+use crate::cli::{CleanupArguments, Output};
+use crate::{inputs, style};
+
+/// Everything of ours and of kube-proxy's IPVS and iptables modes, in both families.
+struct Remains {
+    rules: Vec<(Family, leftovers::Leftovers)>,
+    /// The rest, without rules.
+    changes: Changes,
+}
+
+/// Removes everything, or says what it would remove.
+pub(crate) fn run(arguments: &CleanupArguments) -> anyhow::Result<ExitCode> {
+    let settings = inputs::settings(&arguments.node)?;
+    let families = capabilities::probe().capabilities.families;
+    // Sets of a family can be left although its rules cannot be reached any more.
+    let mut kernel = Linux::new(&Family::BOTH, &settings.proxy.exclude_cidrs);
+    let remains = find(&mut kernel, &families)?;
+    if arguments.dry_run {
+        print_remains(&remains, arguments.output);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = remove(&mut kernel, &remains);
+    let left = find(&mut kernel, &families)?;
+    print_outcome(&done, &left, arguments.output);
+    let clean = left.rules.is_empty() && left.changes.is_empty();
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn find(kernel: &mut Linux, families: &[Family]) -> anyhow::Result<Remains> {
+    let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?;
+    actual.rules.clear();
+    let mut rules = Vec::new();
+    for family in families {
+        let text = iptables::save(*family).with_context(|| format!("{family} rules"))?;
+        let found = leftovers::find(&text);
+        if !found.is_empty() {
+            rules.push((*family, found));
+        }
+    }
+    Ok(Remains { rules, changes: diff(&KernelState::default(), &actual) })
+}
+
+/// Each step with its error, if any.
+type Done = Vec<(String, Result<(), String>)>;
+
+/// Rules go first, because sets cannot go while rules name them.
+fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
+    let mut done = Done::new();
+    for (family, found) in &remains.rules {
+        let result = iptables::restore_text(*family, &found.restore_input());
+        done.push((describe(*family, found), result.map_err(|failure| failure.message)));
+    }
+    let outcomes = kernel.apply(&remains.changes);
+    for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
+        done.push((change.to_string(), outcome.map_err(|failure| failure.message)));
+    }
+    done
+}
+
+fn describe(family: Family, found: &leftovers::Leftovers) -> String {
+    let chains: usize = found.tables.iter().map(|table| table.chains.len()).sum();
+    let jumps: usize = found.tables.iter().map(|table| table.jumps.len()).sum();
+    format!(
+        "remove {chains} {family} chains ({} of iptables mode) and {jumps} jumps to them",
+        found.iptables_mode_chains()
+    )
+}
+
+fn print_remains(remains: &Remains, output: Output) {
+    let mut lines: Vec<String> =
+        remains.rules.iter().map(|(family, found)| describe(*family, found)).collect();
+    lines.extend(remains.changes.0.iter().map(|change| change.to_string()));
+    match output {
+        Output::Json => println!("{:#}", json!({"wouldRemove": lines})),
+        Output::Text if lines.is_empty() => println!("nothing to remove"),
+        Output::Text => lines.iter().for_each(|line| println!("would {line}")),
+    }
+}
+
+fn print_outcome(done: &Done, left: &Remains, output: Output) {
+    let clean = left.rules.is_empty() && left.changes.is_empty();
+    match output {
+        Output::Json => {
+            let steps: Vec<Value> = done
+                .iter()
+                .map(|(step, result)| json!({"step": step, "error": result.as_ref().err()}))
+                .collect();
+            println!("{:#}", json!({"steps": steps, "clean": clean}));
+        }
+        Output::Text => {
+            for (step, result) in done {
+                match result {
+                    Ok(()) => println!("{} {step}", style::good("✓")),
+                    Err(error) => println!("{} {step}: {error}", style::bad("✗")),
+                }
+            }
+            if clean {
+                println!("{}", style::good("nothing of a service proxy is left"));
+            } else {
+                println!("{}", style::bad("still there:"));
+                left.rules.iter().for_each(|(family, found)| println!("  {}", describe(*family, found)));
+                left.changes.0.iter().for_each(|change| println!("  {change}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `weir diff`: this node's kernel against the plan.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use weir_core::kernel::Kernel;
+use weir_core::state::Sign;
+use weir_kernel::{Linux, capabilities};
+
+use crate::cli::{DiffArguments, InterfaceArguments, Output};
+use crate::{inputs, json, style};
+
+/// Prints the differences; writes nothing.
+pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
+    let settings = inputs::settings(&arguments.input.node)?;
+    let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
+    let probe = capabilities::probe();
+    let mut kernel = Linux::new(&probe.capabilities.families, &settings.proxy.exclude_cidrs);
+    let mut planner = inputs::planner(&arguments.input, &settings, addresses, probe.capabilities)?;
+    let plan = planner.plan();
+    let actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
+    let differences = actual.differences(&plan.state);
+    match arguments.output {
+        Output::Text => {
+            for (sign, line) in &differences {
+                println!("{}", painted(*sign, &format!("{sign} {line}")));
+            }
+            let verdict = match differences.len() {
+                0 => style::good("the kernel is as planned"),
+                1 => "1 difference".to_owned(),
+                n => format!("{n} differences"),
+            };
+            eprintln!("{verdict}");
+        }
+        Output::Json => {
+            let lines: Vec<_> = differences
+                .iter()
+                .map(|(sign, line)| json!({"sign": sign.to_string(), "line": line}))
+                .collect();
+            let document = json!({
+                "node": settings.node_name,
+                "differences": lines,
+                "reports": json::reports(&plan.reports),
+            });
+            println!("{document:#}");
+        }
+    }
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A line in the colour of its sign.
+pub(crate) fn painted(sign: Sign, line: &str) -> String {
+    match sign {
+        Sign::Missing => style::good(line),
+        Sign::Extra => style::bad(line),
+        Sign::Different => style::doubtful(line),
+    }
+}

@@ -1,0 +1,111 @@
+//! `weir doctor`: everything a person debugging IPVS mode checks by hand, each with a verdict and a fix.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use weir_core::kernel::Kernel;
+use weir_core::net::Family;
+use weir_core::state::KernelState;
+use weir_kernel::capabilities::{self, Finding, Verdict};
+use weir_kernel::{Linux, iptables};
+
+use crate::cli::{DoctorArguments, Output};
+use crate::{inputs, style};
+
+mod node;
+mod state;
+
+/// Looks at everything and changes nothing.
+pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+    let settings = inputs::settings(&arguments.node)?;
+    let probe = capabilities::probe();
+    let families = probe.capabilities.families.clone();
+    let mut findings = probe.findings;
+    let mut kernel = Linux::new(&families, &settings.proxy.exclude_cidrs);
+    findings.extend(node::sysctls(&settings.proxy, &probe.capabilities));
+    findings.extend(node::conntrack());
+    findings.extend(node::other_proxies());
+    for family in &families {
+        findings.extend(rules(*family));
+    }
+    match kernel.read() {
+        Ok(actual) => findings.extend(look_at(&mut kernel, &actual, &families)),
+        Err(error) => {
+            findings.push(Finding::bad("kernel state", error.to_string(), "mend what is bad above"))
+        }
+    }
+    match arguments.output {
+        Output::Text => print_text(&findings),
+        Output::Json => print_json(&findings),
+    }
+    let bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn look_at(kernel: &mut Linux, actual: &KernelState, families: &[Family]) -> Vec<Finding> {
+    let mut findings = state::device(actual);
+    findings.extend(state::sets(actual, families));
+    findings.extend(state::chains(actual, families));
+    findings.extend(state::servers(actual));
+    match kernel.host_addresses() {
+        Ok(addresses) => findings.extend(state::addresses(actual, &addresses)),
+        Err(error) => findings.push(Finding::warning("addresses", error.to_string(), "try again")),
+    }
+    findings
+}
+
+/// Leftovers of other proxy modes in iptables.
+fn rules(family: Family) -> Vec<Finding> {
+    let topic = format!("{family} leftovers");
+    match iptables::save(family) {
+        Ok(text) => {
+            let count = iptables::leftovers::find(&text).iptables_mode_chains();
+            if count == 0 {
+                return vec![Finding::good(&topic, "no chains of kube-proxy's iptables mode")];
+            }
+            vec![Finding::warning(
+                &topic,
+                format!("{count} chains of kube-proxy's iptables mode, which still catch traffic"),
+                "stop the other proxy, then `weir cleanup` and start weir again",
+            )]
+        }
+        Err(failure) => vec![Finding::bad(&topic, failure.message, "run as root")],
+    }
+}
+
+fn print_text(findings: &[Finding]) {
+    let width = findings.iter().map(|finding| finding.topic.len()).max().unwrap_or(0);
+    for finding in findings {
+        let mark = match finding.verdict {
+            Verdict::Good => style::good("ok     "),
+            Verdict::Warning => style::doubtful("warning"),
+            Verdict::Bad => style::bad("BAD    "),
+        };
+        println!("{mark}  {:width$}  {}", finding.topic, finding.text);
+        if let Some(fix) = &finding.fix {
+            println!("         {:width$}  {} {fix}", "", style::faint("→"));
+        }
+    }
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    println!(
+        "{} ok, {} warnings, {} bad",
+        count(Verdict::Good),
+        count(Verdict::Warning),
+        count(Verdict::Bad)
+    );
+}
+
+fn print_json(findings: &[Finding]) {
+    let list: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "topic": finding.topic,
+                "verdict": finding.verdict.to_string(),
+                "text": finding.text,
+                "fix": finding.fix,
+            })
+        })
+        .collect();
+    println!("{:#}", json!({"findings": list}));
+}

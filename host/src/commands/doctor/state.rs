@@ -1,0 +1,167 @@
+//! What the kernel holds: device, sets, chains, virtual servers, and whether they fit together.
+
+use weir_core::net::Family;
+use weir_core::node::HostAddress;
+use weir_core::rule::{Chain, Table};
+use weir_core::set::{SetKind, SetName};
+use weir_core::state::{DUMMY_DEVICE, KernelState, Weight};
+use weir_kernel::capabilities::Finding;
+
+/// How many names to show before the rest is only counted.
+const SHOWN: usize = 5;
+
+fn some_of(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let mut text = names.join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
+    if actual.devices.is_empty() {
+        return vec![Finding::warning(DUMMY_DEVICE, "does not exist", "start `weir run`, which creates it")];
+    }
+    let mut findings = vec![Finding::good(DUMMY_DEVICE, format!("has {} addresses", actual.addresses.len()))];
+    let unserved: Vec<String> = actual
+        .addresses
+        .keys()
+        .filter(|ip| !actual.virtual_servers.keys().any(|server| server.address.ip() == **ip))
+        .map(|ip| ip.to_string())
+        .collect();
+    if !unserved.is_empty() {
+        findings.push(Finding::warning(
+            "addresses without service",
+            format!("{}: traffic to them ends on this node and is refused", some_of(unserved)),
+            "`weir run` removes them, or `ip addr del` by hand",
+        ));
+    }
+    findings
+}
+
+/// Addresses of VIPs on other interfaces: services there answer too, and IPVS sees only part of the traffic.
+pub(super) fn addresses(actual: &KernelState, host: &[HostAddress]) -> Vec<Finding> {
+    let twice: Vec<String> = host
+        .iter()
+        .filter(|address| actual.addresses.contains_key(&address.address))
+        .map(|address| format!("{} on {}", address.address, address.interface))
+        .collect();
+    if twice.is_empty() {
+        return Vec::new();
+    }
+    vec![Finding::warning(
+        "addresses twice",
+        format!("on {DUMMY_DEVICE} and on another interface: {}", some_of(twice)),
+        "remove the address from the other interface, or from the service",
+    )]
+}
+
+pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for family in families {
+        let topic = format!("{family} sets");
+        let missing: Vec<String> = SetName::all(*family)
+            .filter(|name| !actual.sets.contains_key(name))
+            .map(|name| name.to_string())
+            .collect();
+        if missing.is_empty() {
+            let entries = actual.entries.keys().filter(|(name, _)| name.family == *family).count();
+            findings.push(Finding::good(&topic, format!("all are there, {entries} entries")));
+        } else {
+            let text = format!("missing: {}", some_of(missing));
+            findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));
+        }
+    }
+    for (name, kind) in &actual.sets {
+        if *kind == name.kind() {
+            continue;
+        }
+        let (text, fix) = match kind {
+            SetKind::Hash { max_elements, .. } if *max_elements > weir_core::set::MAX_ELEMENTS => (
+                format!("was grown to {max_elements} entries; kube-proxy would not accept it"),
+                "nothing while weir runs",
+            ),
+            kind => (format!("is `{kind}`, not `{}`", name.kind()), "`weir run` replaces it"),
+        };
+        findings.push(Finding::warning(&name.to_string(), text, fix));
+    }
+    findings
+}
+
+pub(super) fn chains(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for family in families {
+        let topic = format!("{family} chains");
+        let missing: Vec<String> = Table::BOTH
+            .into_iter()
+            .flat_map(|table| table.own_chains().iter().map(move |chain| (table, *chain)))
+            .filter(|(table, chain)| !actual.rules.contains_key(&(*family, *table, *chain)))
+            .map(|(table, chain)| format!("{table} {chain}"))
+            .collect();
+        if missing.is_empty() {
+            findings.push(Finding::good(&topic, "all are there"));
+        } else {
+            let text = format!("missing: {}", some_of(missing));
+            findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));
+            continue;
+        }
+        let unreached: Vec<String> = [
+            (Table::Nat, Chain::Prerouting),
+            (Table::Nat, Chain::Output),
+            (Table::Nat, Chain::Postrouting),
+            (Table::Filter, Chain::Input),
+            (Table::Filter, Chain::Forward),
+            (Table::Filter, Chain::Output),
+        ]
+        .into_iter()
+        .filter(|(table, chain)| !actual.rules.contains_key(&(*family, *table, *chain)))
+        .map(|(table, chain)| format!("{table} {chain}"))
+        .collect();
+        if !unreached.is_empty() {
+            findings.push(Finding::bad(
+                &format!("{family} jumps"),
+                format!("nothing leads from {} to our chains", some_of(unreached)),
+                "`weir run` inserts the jumps; something else removes them (a firewall reload?)",
+            ));
+        }
+    }
+    findings
+}
+
+pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
+    let total = format!(
+        "{} virtual servers, {} real servers",
+        actual.virtual_servers.len(),
+        actual.real_servers.len()
+    );
+    let mut findings = vec![Finding::good("IPVS", total)];
+    let empty: Vec<String> = actual
+        .virtual_servers
+        .keys()
+        .filter(|server| actual.real_servers_of(**server).next().is_none())
+        .map(|server| server.to_string())
+        .collect();
+    if !empty.is_empty() {
+        findings.push(Finding::warning(
+            "without endpoints",
+            some_of(empty),
+            "clients are refused until endpoints are ready: `kubectl get endpointslices`",
+        ));
+    }
+    let quiesced: Vec<String> = actual
+        .real_servers
+        .iter()
+        .filter(|(_, weight)| **weight == Weight::QUIESCED)
+        .map(|((server, real), _)| format!("{server} -> {real}"))
+        .collect();
+    if !quiesced.is_empty() {
+        findings.push(Finding::warning(
+            "draining",
+            some_of(quiesced),
+            "nothing: they go when their connections have ended (`ipvsadm -Lnc` shows these)",
+        ));
+    }
+    findings
+}

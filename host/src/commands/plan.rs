@@ -1,0 +1,44 @@
+//! `weir plan`: what the kernel should hold.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use weir_core::node::Capabilities;
+use weir_core::planner::Plan;
+use weir_core::witness;
+
+use crate::cli::{PlanArguments, PlanOutput};
+use crate::{inputs, json, style};
+
+/// Prints the plan.
+pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
+    let settings = inputs::settings(&arguments.input.node)?;
+    let addresses = inputs::host_addresses(&arguments.interfaces)?;
+    let mut planner = inputs::planner(&arguments.input, &settings, addresses, Capabilities::assumed())?;
+    let plan = planner.plan();
+    match arguments.output {
+        PlanOutput::Text => print_text(&plan),
+        PlanOutput::Json => {
+            let document = json!({
+                "node": settings.node_name,
+                "state": json::state(&plan.state),
+                "reports": json::reports(&plan.reports),
+            });
+            println!("{document:#}");
+        }
+        PlanOutput::Kernel => print!("{}", witness::render(&plan.state)),
+    }
+    if arguments.output != PlanOutput::Json {
+        for report in &plan.reports {
+            inputs::warn(&report.to_string());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_text(plan: &Plan) {
+    for line in plan.state.lines() {
+        let (kind, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        println!("{} {rest}", style::heading(kind));
+    }
+}

@@ -1,0 +1,230 @@
+//! `weir run`: keeps the kernel in step with a folder.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+use weir_core::cluster::Event;
+use weir_core::kernel::FailureKind;
+use weir_core::planner::Planner;
+use weir_core::policy::BuiltIn;
+use weir_core::report::Report;
+use weir_core::sync::{Round, Syncer};
+use weir_k8s::Problem;
+use weir_k8s::manifests::Folder;
+use weir_kernel::linux::Effort;
+use weir_kernel::{Linux, capabilities};
+
+use crate::cli::RunArguments;
+use crate::inputs::{self, Settings};
+use crate::logging;
+
+mod agenda;
+mod wake;
+
+use agenda::Agenda;
+use wake::Wake;
+
+/// How long to gather further events after the first: a program that writes ten files causes one round.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Runs until a signal; the kernel keeps its state.
+pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    logging::start(&arguments.log, arguments.log_format)?;
+    let settings = inputs::settings(&arguments.input.node)?;
+    let wakes = wake::start(&arguments.input.manifests)?;
+    capabilities::load_ipvs();
+    let mut daemon = Daemon::new(arguments, settings);
+    if arguments.once {
+        let round = daemon.round(Instant::now());
+        return Ok(if round.is_some_and(|round| round.succeeded()) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    daemon.run(&wakes);
+    info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Daemon {
+    settings: Settings,
+    folder: Folder,
+    planner: Planner,
+    syncer: Syncer<Linux>,
+    agenda: Agenda,
+    /// Whether the folder was read once; before that nothing is written.
+    complete: bool,
+    /// What was said of the objects last time, so that it is said once.
+    problems: Vec<Problem>,
+    reports: Vec<Report>,
+}
+
+impl Daemon {
+    fn new(arguments: &RunArguments, settings: Settings) -> Daemon {
+        let probe = capabilities::probe();
+        for finding in &probe.findings {
+            match &finding.fix {
+                None => debug!(topic = finding.topic, "{}", finding.text),
+                Some(fix) => warn!(topic = finding.topic, fix, "{}", finding.text),
+            }
+        }
+        let mut kernel = Linux::new(&probe.capabilities.families, &settings.proxy.exclude_cidrs);
+        let addresses = kernel.host_addresses().unwrap_or_else(|error| {
+            warn!("{error}: no node ports until addresses can be read");
+            Vec::new()
+        });
+        let view = settings.node_view(None, addresses, probe.capabilities);
+        let agenda = Agenda::new(settings.proxy.sync_period, settings.proxy.min_sync_period, Instant::now());
+        info!(
+            node = settings.node_name,
+            manifests = %arguments.input.manifests.display(),
+            scheduler = settings.proxy.scheduler,
+            "started"
+        );
+        Daemon {
+            folder: Folder::new(&arguments.input.manifests, &settings.node_name),
+            planner: Planner::new(view, Box::new(BuiltIn)),
+            syncer: Syncer::new(kernel),
+            settings,
+            agenda,
+            complete: false,
+            problems: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, wakes: &Receiver<Wake>) {
+        self.round(Instant::now());
+        loop {
+            let pause = self.agenda.next().saturating_duration_since(Instant::now());
+            let wake = match wakes.recv_timeout(pause) {
+                Ok(wake) => Some(wake),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Some(wake) = wake {
+                if !self.take_note(wake) {
+                    return;
+                }
+                while let Ok(wake) = wakes.recv_timeout(GATHER) {
+                    if !self.take_note(wake) {
+                        return;
+                    }
+                }
+                self.agenda.request(Instant::now());
+            }
+            let now = Instant::now();
+            if self.agenda.next() <= now {
+                self.round(now);
+            }
+        }
+    }
+
+    /// Whether to go on.
+    fn take_note(&mut self, wake: Wake) -> bool {
+        match wake {
+            Wake::Manifests => {}
+            Wake::Addresses => self.refresh_addresses(),
+            Wake::Stop => return false,
+        }
+        true
+    }
+
+    /// An address list that cannot be read leaves the last one in force.
+    fn refresh_addresses(&mut self) {
+        match self.syncer.kernel().host_addresses() {
+            Ok(addresses) => {
+                let mut view = self.planner.node().clone();
+                view.host_addresses = addresses;
+                self.planner.set_node(view);
+            }
+            Err(error) => warn!("{error}: the last known addresses stay in force"),
+        }
+    }
+
+    fn scan(&mut self) {
+        let (events, problems) = self.folder.scan();
+        self.complete |= self.folder.is_complete();
+        let mut node_changed = false;
+        for event in events {
+            node_changed |= matches!(event, Event::Node(_) | Event::NodeGone);
+            self.planner.apply(event);
+        }
+        if node_changed {
+            let old = self.planner.node();
+            let view = self.settings.node_view(
+                self.planner.node_object(),
+                old.host_addresses.clone(),
+                old.capabilities.clone(),
+            );
+            self.planner.set_node(view);
+        }
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            warn!("{problem}");
+        }
+        self.problems = problems;
+    }
+
+    fn round(&mut self, now: Instant) -> Option<Round> {
+        if self.agenda.audit_is_due(now) {
+            self.syncer.audit();
+            self.refresh_addresses();
+        }
+        self.scan();
+        if !self.complete {
+            self.agenda.failed(now);
+            return None;
+        }
+        let plan = self.planner.plan();
+        for report in plan.reports.iter().filter(|report| !self.reports.contains(report)) {
+            warn!(service = %report.service, reason = %report.reason, "{}", report.message);
+        }
+        let effort = self.syncer.kernel().effort();
+        let round = self.syncer.round(&plan);
+        let effort = self.syncer.kernel().effort() - effort;
+        self.reports = plan.reports;
+        match round {
+            Ok(round) => {
+                log(&round, effort, now.elapsed());
+                self.agenda.done(now, &round);
+                Some(round)
+            }
+            Err(error) => {
+                error!("{error}; nothing was changed, tried again soon");
+                self.agenda.failed(now);
+                None
+            }
+        }
+    }
+}
+
+/// One line per round that did something, one per failure with a cause of its own, and one per change for those who
+/// want to see each.
+fn log(round: &Round, effort: Effort, took: Duration) {
+    let mut failed = 0;
+    for (change, outcome) in &round.changes {
+        match outcome {
+            Ok(()) => debug!(change = %change, "changed"),
+            Err(failure) => {
+                failed += 1;
+                match failure.kind {
+                    // The change that it waits for has its own line, and may keep hundreds from being tried.
+                    FailureKind::Prerequisite => debug!(change = %change, "{failure}"),
+                    FailureKind::Stale | FailureKind::Busy | FailureKind::Refused => {
+                        error!(change = %change, "{failure}");
+                    }
+                }
+            }
+        }
+    }
+    if !round.changes.is_empty() {
+        let changes = round.changes.len();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let Effort { messages, sends, receives, processes } = effort;
+        let draining = round.waiting.len();
+        info!(changes, failed, draining, messages, sends, receives, processes, took_ms, "synchronised");
+    }
+}

@@ -1,0 +1,130 @@
+//! When the next round is due.
+
+use std::time::{Duration, Instant};
+
+use weir_core::sync::Round;
+
+/// The first pause after a failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How often real servers that wait for their connections are looked at.
+const DRAIN_CHECK: Duration = Duration::from_secs(5);
+
+/// When the next round is due, and whether it reads the whole kernel.
+pub(super) struct Agenda {
+    sync_period: Duration,
+    min_sync_period: Duration,
+    failures: u32,
+    last_end: Option<Instant>,
+    next_audit: Instant,
+    requested: Option<Instant>,
+    follow_up: Option<Instant>,
+}
+
+impl Agenda {
+    pub(super) fn new(sync_period: Duration, min_sync_period: Duration, now: Instant) -> Agenda {
+        Agenda {
+            sync_period,
+            min_sync_period,
+            failures: 0,
+            last_end: None,
+            next_audit: now,
+            requested: None,
+            follow_up: None,
+        }
+    }
+
+    /// Something changed: a round is due, but not before the pause that the configuration asks for.
+    pub(super) fn request(&mut self, now: Instant) {
+        let earliest = self.last_end.map_or(now, |end| now.max(end + self.min_sync_period));
+        self.requested = Some(self.requested.map_or(earliest, |old| old.min(earliest)));
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        let others = self.requested.into_iter().chain(self.follow_up);
+        others.fold(self.next_audit, Instant::min)
+    }
+
+    pub(super) fn audit_is_due(&self, now: Instant) -> bool {
+        self.next_audit <= now
+    }
+
+    /// A round ended; what it could not do is tried again after a pause that grows.
+    pub(super) fn done(&mut self, started: Instant, round: &Round) {
+        if !round.succeeded() {
+            self.failed(started);
+            return;
+        }
+        let now = self.end(started);
+        self.failures = 0;
+        self.follow_up = (!round.waiting.is_empty()).then(|| now + DRAIN_CHECK);
+    }
+
+    /// A round could not be carried out.
+    pub(super) fn failed(&mut self, started: Instant) {
+        let now = self.end(started);
+        let pause = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(self.sync_period);
+        self.failures = self.failures.saturating_add(1);
+        self.follow_up = Some(now + pause);
+    }
+
+    fn end(&mut self, started: Instant) -> Instant {
+        let now = Instant::now();
+        if self.next_audit <= started {
+            self.next_audit = now + self.sync_period;
+        }
+        self.last_end = Some(now);
+        self.requested = None;
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn agenda(now: Instant) -> Agenda {
+        Agenda::new(30 * SECOND, 2 * SECOND, now)
+    }
+
+    #[test]
+    fn rounds_keep_their_distance() {
+        let now = Instant::now();
+        let mut agenda = agenda(now);
+        assert!(agenda.audit_is_due(now));
+        agenda.done(now, &Round::default());
+        assert!(!agenda.audit_is_due(now));
+        assert!(agenda.next() >= now + 30 * SECOND);
+        agenda.request(now);
+        assert!(agenda.next() >= now + 2 * SECOND && agenda.next() < now + 10 * SECOND);
+    }
+
+    #[test]
+    fn failures_are_tried_again_with_growing_pauses() {
+        let now = Instant::now();
+        let mut agenda = agenda(now);
+        agenda.failed(now);
+        let first = agenda.next();
+        assert!(first >= now + SECOND && first < now + 2 * SECOND);
+        agenda.failed(now);
+        assert!(agenda.next() >= now + 2 * SECOND);
+        (0..20).for_each(|_| agenda.failed(now));
+        assert!(agenda.next() <= now + 31 * SECOND);
+    }
+
+    #[test]
+    fn draining_is_looked_at_soon() {
+        let now = Instant::now();
+        let mut agenda = agenda(now);
+        let server = "tcp 10.96.0.10:53".split_once(' ').map(|(_, address)| address.parse().unwrap());
+        let server = weir_core::state::VirtualServer {
+            protocol: weir_core::net::Protocol::Tcp,
+            address: server.unwrap(),
+        };
+        let real = weir_core::state::RealServer("10.0.0.1:53".parse().unwrap());
+        agenda.done(now, &Round { changes: Vec::new(), waiting: vec![(server, real)] });
+        assert!(agenda.next() >= now + DRAIN_CHECK && agenda.next() < now + 2 * DRAIN_CHECK);
+    }
+}

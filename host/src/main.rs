@@ -1,0 +1,41 @@
+//! weir: a kube-proxy for IPVS nodes, with policy that can be plugged in.
+//!
+//! ```text
+//! cli ─▶ commands::{run, plan, diff, trace, doctor, cleanup} ─▶ weir-k8s (objects) ─▶ weir-core (plan) ─▶ weir-kernel
+//! ```
+//!
+//! This crate only puts the others together: arguments, configuration, the loop with its clocks, and output.
+//!
+//! Never: a rule about Services (weir-core), a kernel interface (weir-kernel), a Kubernetes field (weir-k8s).
+
+mod cli;
+mod commands;
+mod inputs;
+mod json;
+mod logging;
+mod style;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Run(arguments) => commands::run::run(arguments),
+        Command::Plan(arguments) => commands::plan::run(arguments),
+        Command::Diff(arguments) => commands::diff::run(arguments),
+        Command::Trace(arguments) => commands::trace::run(arguments),
+        Command::Doctor(arguments) => commands::doctor::run(arguments),
+        Command::Cleanup(arguments) => commands::cleanup::run(arguments),
+    };
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("{} {error:#}", style::error("error:"));
+            ExitCode::from(2)
+        }
+    }
+}

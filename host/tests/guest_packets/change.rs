@@ -1,0 +1,197 @@
+//! Endpoints that come and go while there is traffic.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_core::net::{Family, Protocol};
+use weir_harness::cluster::{Failure, POD_PORT, Service};
+use weir_harness::patience;
+
+use crate::Test;
+use crate::lab::{Lab, Vip};
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("change::no_request_fails_while_endpoints_change", no_request_fails_while_endpoints_change),
+    ("change::an_open_stream_outlives_its_endpoint", an_open_stream_outlives_its_endpoint),
+    (
+        "change::a_removed_endpoint_goes_after_its_last_connection",
+        a_removed_endpoint_goes_after_its_last_connection,
+    ),
+    ("change::a_udp_client_is_answered_by_the_new_endpoint", a_udp_client_is_answered_by_the_new_endpoint),
+    ("change::a_udp_client_finds_the_first_endpoint", a_udp_client_finds_the_first_endpoint),
+    ("change::a_new_node_address_gets_node_ports", a_new_node_address_gets_node_ports),
+];
+
+/// A quiesced real server goes when the kernel has forgotten its connections: 10 seconds after a reset
+/// (`include/net/ip_vs.h`, IP_VS_TCP_S_CLOSE in `ip_vs_proto_tcp.c`), when weir looks the next time.
+const DRAINED: Duration = Duration::from_secs(60);
+
+fn no_request_fails_while_endpoints_change(lab: &mut Lab) -> Result<()> {
+    const STEPS: [&[&str]; 6] = [
+        &["web-2", "far-1"],
+        &["far-1"],
+        &["web-1", "web-2"],
+        &["web-1"],
+        &["web-1", "web-2", "far-1"],
+        &["web-2"],
+    ];
+    let service = lab.exposed(70, &["web-1", "web-2"]);
+    lab.serve(&[&service])?;
+    let families = Family::BOTH.into_iter();
+    let loads: Vec<_> = families
+        .flat_map(|family| {
+            [
+                lab.host("app").load(Protocol::Tcp, lab.target(&service, Vip::Cluster, family)),
+                lab.host("outside").load(Protocol::Tcp, lab.target(&service, Vip::LoadBalancer, family)),
+            ]
+        })
+        .collect();
+    for pods in STEPS {
+        lab.put(&lab.with_pods(service.clone(), pods))?;
+        for family in Family::BOTH {
+            await_active(lab, &service, Vip::LoadBalancer, family, pods)?;
+        }
+    }
+    for load in loads {
+        let tally = load.stop();
+        ensure!(tally.failures.is_empty() && tally.answers.len() == 3, "{tally:?}");
+    }
+    Ok(())
+}
+
+fn an_open_stream_outlives_its_endpoint(lab: &mut Lab) -> Result<()> {
+    let service = lab.internal(71, &["web-1", "web-2"]);
+    lab.serve(&[&service])?;
+    let families = Family::BOTH;
+    let mut streams = Vec::new();
+    for family in families {
+        let target = lab.target(&service, Vip::Cluster, family);
+        let mut stream = lab.host("app").converse(Protocol::Tcp, target)?;
+        let server = stream.ask()?.server;
+        streams.push((family, target, stream, server));
+    }
+    for (family, target, stream, server) in &mut streams {
+        let other = if server == "web-1" { "web-2" } else { "web-1" };
+        lab.put(&lab.with_pods(service.clone(), &[other]))?;
+        await_active(lab, &service, Vip::Cluster, *family, &[other])?;
+        let quiesced = (endpoint(lab, server, *family), 0);
+        let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, *target)?;
+        ensure!(real_servers.contains(&quiesced), "{quiesced:?} is not among {real_servers:?}");
+        for _ in 0..5 {
+            ensure!(stream.ask()?.server == *server, "the stream changed its server");
+        }
+        let tally = lab.ask_often("app", Protocol::Tcp, *target, 6)?;
+        ensure!(tally.answers.keys().eq([other]), "new connections: {tally:?}");
+        // As it was for the other family's stream.
+        lab.put(&service)?;
+        await_active(lab, &service, Vip::Cluster, *family, &["web-1", "web-2"])?;
+        ensure!(stream.ask()?.server == *server, "the stream changed its server");
+    }
+    Ok(())
+}
+
+fn a_removed_endpoint_goes_after_its_last_connection(lab: &mut Lab) -> Result<()> {
+    let service = lab.internal(75, &["web-1"]);
+    lab.serve(&[&service])?;
+    let mut streams = Vec::new();
+    for family in Family::BOTH {
+        let target = lab.target(&service, Vip::Cluster, family);
+        let mut stream = lab.host("app").converse(Protocol::Tcp, target)?;
+        stream.ask()?;
+        streams.push((family, target, stream));
+    }
+    lab.put(&lab.with_pods(service.clone(), &["web-2"]))?;
+    let mut gone = Vec::new();
+    for (family, target, mut stream) in streams {
+        await_active(lab, &service, Vip::Cluster, family, &["web-2"])?;
+        let removed = endpoint(lab, "web-1", family);
+        let quiesced = (removed.clone(), 0);
+        ensure!(lab.daemon()?.real_servers(Protocol::Tcp, target)?.contains(&quiesced), "{removed} is gone");
+        stream.ask().context("the stream before its end")?;
+        stream.abort()?;
+        gone.push((target, removed));
+    }
+    for (target, removed) in gone {
+        patience::until(DRAINED, || {
+            let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, target)?;
+            ensure!(!real_servers.iter().any(|(address, _)| *address == removed), "{real_servers:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn a_udp_client_is_answered_by_the_new_endpoint(lab: &mut Lab) -> Result<()> {
+    let service = lab.exposed(72, &["web-1"]);
+    lab.serve(&[&service])?;
+    let clients = [("app", Vip::Cluster), ("app", Vip::LoadBalancer), ("outside", Vip::NodePort)];
+    let mut open = Vec::new();
+    for (client, vip) in clients {
+        for family in Family::BOTH {
+            let target = lab.target(&service, vip, family);
+            let mut conversation = lab.host(client).converse(Protocol::Udp, target)?;
+            let answer = conversation.ask()?;
+            ensure!(answer.server == "web-1", "{answer:?}");
+            open.push((client, vip, family, conversation));
+        }
+    }
+    lab.serve(&[&lab.with_pods(service, &["web-2"])])?;
+    for (client, vip, family, mut conversation) in open {
+        let answer = conversation.ask().with_context(|| format!("{client} asks {vip:?} {family}"))?;
+        ensure!(answer.server == "web-2", "{client} asks {vip:?} {family}: {answer:?}");
+    }
+    Ok(())
+}
+
+fn a_udp_client_finds_the_first_endpoint(lab: &mut Lab) -> Result<()> {
+    let service = lab.internal(73, &[]);
+    lab.serve(&[&service])?;
+    let mut open = Vec::new();
+    for family in Family::BOTH {
+        let target = lab.target(&service, Vip::Cluster, family);
+        let mut conversation = lab.host("app").converse(Protocol::Udp, target)?;
+        let nobody = conversation.ask();
+        ensure!(nobody == Err(Failure::Refused), "{family}: {nobody:?}");
+        open.push((family, conversation));
+    }
+    lab.serve(&[&lab.with_pods(service, &["web-1"])])?;
+    for (family, mut conversation) in open {
+        let answer = conversation.ask().with_context(|| format!("after the first endpoint of {family}"))?;
+        ensure!(answer.server == "web-1", "{family}: {answer:?}");
+    }
+    Ok(())
+}
+
+fn a_new_node_address_gets_node_ports(lab: &mut Lab) -> Result<()> {
+    const ADDED: &str = "10.0.2.55";
+    let service = lab.exposed(74, &["web-1"]);
+    lab.serve(&[&service])?;
+    let node = lab.cluster.node().namespace();
+    node.ip(&format!("addr add {ADDED}/32 dev eth0\n"))?;
+    let port = lab.target(&service, Vip::NodePort, Family::V4).port();
+    let target = SocketAddr::new(ADDED.parse().context("an address")?, port);
+    let reached = patience::until(patience::GENEROUS, || lab.ask("outside", Protocol::Tcp, target));
+    node.ip(&format!("addr del {ADDED}/32 dev eth0\n"))?;
+    reached.map(drop)
+}
+
+/// Waits until exactly these pods get new connections.
+fn await_active(lab: &Lab, service: &Service, vip: Vip, family: Family, pods: &[&str]) -> Result<()> {
+    let target = lab.target(service, vip, family);
+    let mut wanted: Vec<String> = pods.iter().map(|pod| endpoint(lab, pod, family)).collect();
+    wanted.sort();
+    patience::until(patience::GENEROUS, || {
+        let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, target)?;
+        let mut active: Vec<&String> =
+            real_servers.iter().filter(|(_, weight)| *weight > 0).map(|(address, _)| address).collect();
+        active.sort();
+        ensure!(active.iter().copied().eq(&wanted), "{real_servers:?}, not {pods:?}");
+        Ok(())
+    })
+}
+
+/// As `ipvsadm` prints it.
+fn endpoint(lab: &Lab, pod: &str, family: Family) -> String {
+    SocketAddr::new(lab.host(pod).address(family), POD_PORT).to_string()
+}

@@ -1,0 +1,80 @@
+//! Source ranges of load balancers.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use weir_core::net::{Family, Protocol};
+
+use crate::Test;
+use crate::lab::{Lab, Vip, paths};
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("ranges::admit_one_outside_client_and_nobody_else", admit_one_outside_client_and_nobody_else),
+    ("ranges::refuse_an_outside_client", refuse_an_outside_client),
+    ("ranges::around_the_node_admit_the_node", around_the_node_admit_the_node),
+    ("ranges::leave_other_vips_open", leave_other_vips_open),
+    ("ranges::can_be_lifted", can_be_lifted),
+];
+
+const OUTSIDE: [&str; 2] = ["10.0.2.100/32", "fd00:10:2::100/128"];
+const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
+const NODES: [&str; 2] = ["10.0.2.0/24", "fd00:10:2::/64"];
+
+/// Checks who is let in at the load balancer's IP.
+fn expect(lab: &mut Lab, ranges: &[&str], admitted: &[&str], refused: &[&str]) -> Result<()> {
+    let service = lab.exposed(50, &["web-1", "far-1"]).with("loadBalancerSourceRanges", json!(ranges));
+    lab.serve(&[&service])?;
+    for (family, protocol) in paths() {
+        let target = lab.target(&service, Vip::LoadBalancer, family);
+        for client in admitted {
+            lab.ask_often(client, protocol, target, 2)?;
+        }
+        for client in refused {
+            expect_silence(lab, client, protocol, family, &service)?;
+        }
+    }
+    Ok(())
+}
+
+/// Packets are dropped, so that a client gets no answer, or no permission to send where it is the node itself.
+fn expect_silence(
+    lab: &Lab,
+    client: &str,
+    protocol: Protocol,
+    family: Family,
+    service: &weir_harness::cluster::Service,
+) -> Result<()> {
+    let target = lab.target(service, Vip::LoadBalancer, family);
+    let result = lab.host(client).request_within(Duration::from_millis(500), protocol, target);
+    ensure!(result.is_err(), "{client} asks {protocol} {target}: {result:?}");
+    Ok(())
+}
+
+fn admit_one_outside_client_and_nobody_else(lab: &mut Lab) -> Result<()> {
+    expect(lab, &OUTSIDE, &["outside"], &["app", "far-app", "node"])
+}
+
+fn refuse_an_outside_client(lab: &mut Lab) -> Result<()> {
+    expect(lab, &PODS, &["app", "far-app"], &["outside", "node"])
+}
+
+fn around_the_node_admit_the_node(lab: &mut Lab) -> Result<()> {
+    expect(lab, &NODES, &["outside", "node"], &["app", "far-app"])
+}
+
+fn leave_other_vips_open(lab: &mut Lab) -> Result<()> {
+    let service = lab.exposed(51, &["web-1"]).with("loadBalancerSourceRanges", json!(PODS));
+    lab.serve(&[&service])?;
+    for (family, protocol) in paths() {
+        for vip in [Vip::Cluster, Vip::External, Vip::NodePort] {
+            lab.ask("outside", protocol, lab.target(&service, vip, family))?;
+        }
+    }
+    Ok(())
+}
+
+fn can_be_lifted(lab: &mut Lab) -> Result<()> {
+    expect(lab, &PODS, &[], &["outside", "node"])?;
+    expect(lab, &[], &["app", "far-app", "outside", "node"], &[])
+}

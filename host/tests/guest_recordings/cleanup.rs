@@ -1,0 +1,77 @@
+//! `weir cleanup` removes what a service proxy left and nothing else.
+
+use anyhow::{Result, ensure};
+use weir_harness::witness::{self, Dump};
+
+use crate::stage::Stage;
+
+/// What others have on a node. A chain in each table, so that every table is there from the beginning.
+const FOREIGN: &str = "
+    for program in iptables ip6tables; do
+        $program -t nat -N DOCKER
+        $program -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+        $program -t filter -N KUBE-FIREWALL
+        $program -t filter -A INPUT -j KUBE-FIREWALL
+        $program -t mangle -N KUBE-KUBELET-CANARY
+    done
+    ipset create blocked hash:net
+    ipset add blocked 192.0.2.0/24
+    iptables -t filter -A INPUT -m set --match-set blocked src -j DROP
+    ip link add dummy7 type dummy
+    ip addr add 192.0.2.77/24 dev dummy7
+";
+
+/// What kube-proxy in iptables mode leaves.
+const IPTABLES_MODE: &str = "
+    for program in iptables ip6tables; do
+        $program -t mangle -N KUBE-PROXY-CANARY
+        $program -t nat -N KUBE-SVC-ERIFXISQEP7F7OF4
+        $program -t nat -N KUBE-SEP-IXIQSKMKAEGVXFLN
+        $program -t nat -N KUBE-NODEPORTS
+        $program -t filter -N KUBE-EXTERNAL-SERVICES
+        $program -t nat -A KUBE-SVC-ERIFXISQEP7F7OF4 -m comment --comment 'dns -> pod' -j KUBE-SEP-IXIQSKMKAEGVXFLN
+        $program -t nat -A KUBE-SEP-IXIQSKMKAEGVXFLN -j KUBE-MARK-MASQ
+        $program -t nat -A KUBE-NODEPORTS -p tcp --dport 30001 -j KUBE-SVC-ERIFXISQEP7F7OF4
+        $program -t nat -I PREROUTING -m conntrack --ctstate NEW -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES
+        $program -t filter -I INPUT -m conntrack --ctstate NEW -m comment --comment 'kubernetes externally-visible service portals' -j KUBE-EXTERNAL-SERVICES
+    done
+";
+
+pub(crate) fn cleanup_leaves_nothing() -> Result<()> {
+    let stage = Stage::named("dual-stack")?;
+    stage.netns.script(FOREIGN)?;
+    let before = Dump::of(&stage.netns)?;
+    ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
+    stage.netns.script(IPTABLES_MODE)?;
+    let full = Dump::of(&stage.netns)?;
+    ensure!(
+        full.section("ipvs").len() > 5 && !full.section("link").is_empty(),
+        "there is something to remove"
+    );
+
+    let answer = stage.weir().ask("cleanup", &["--dry-run"])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    let wanted = [
+        "IPv4 chains",
+        "IPv6 chains",
+        "KUBE-CLUSTER-IP",
+        "KUBE-6-CLUSTER-IP",
+        "kube-ipvs0",
+        "10.96.5.10:443",
+    ];
+    for word in wanted {
+        ensure!(answer.stdout.contains(word), "`{word}` is not announced: {}", answer.stdout);
+    }
+    witness::hold(&stage.netns, &full)?;
+
+    let answer = stage.weir().ask("cleanup", &[])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    // Sysctls stay: whether others rely on them nobody knows.
+    let expected = before.with_section("sysctl", &full).with_section("timeouts", &full);
+    Dump::of(&stage.netns)?.expect(&expected)?;
+    stage.netns.script("ip addr show dev dummy7 | grep -q 192.0.2.77")?;
+
+    let answer = stage.weir().ask("cleanup", &[])?;
+    ensure!(answer.status == Some(0) && answer.stdout.contains("nothing"), "{answer:?}");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `weir` against a real kernel, judged by ipvsadm, ipset, iptables-save and ip.
+//!
+//! Each recorded scenario is one test, found by its folder; the others are named after what users see.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use weir_harness::scenario;
+
+mod audit;
+mod cleanup;
+mod diff;
+mod manifests;
+mod missing;
+mod recorded;
+mod restart;
+mod stage;
+
+type Test = fn() -> anyhow::Result<()>;
+
+const TESTS: [(&str, Test); 13] = [
+    ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
+    ("second_start_sends_nothing", restart::second_start_sends_nothing),
+    ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
+    (
+        "nodes_that_share_a_kernel_do_not_disturb_each_other",
+        restart::nodes_that_share_a_kernel_do_not_disturb_each_other,
+    ),
+    ("sigterm_leaves_the_kernel_alone", restart::sigterm_leaves_the_kernel_alone),
+    ("broken_file_keeps_its_services", manifests::broken_file_keeps_its_services),
+    (
+        "folder_that_goes_away_and_returns_loses_nothing",
+        manifests::folder_that_goes_away_and_returns_loses_nothing,
+    ),
+    ("audit_repairs", audit::audit_repairs),
+    ("cleanup_leaves_nothing", cleanup::cleanup_leaves_nothing),
+    ("diff_is_honest", diff::diff_is_honest),
+    (
+        "without_iptables_restore_the_rest_is_programmed",
+        missing::without_iptables_restore_the_rest_is_programmed,
+    ),
+    ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
+    ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),
+];
+
+fn main() -> ExitCode {
+    let scenarios = scenario::all().expect("the recorded scenarios are there");
+    assert!(!scenarios.is_empty(), "no recorded scenarios in {}", scenario::folder().display());
+    let recorded = scenarios
+        .into_iter()
+        .map(|scenario| trial(&format!("recorded::{}", scenario.name), move || recorded::equals(&scenario)));
+    let trials = TESTS.into_iter().map(|(name, test)| trial(name, test)).chain(recorded).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(name: &str, test: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}

@@ -1,0 +1,104 @@
+//! One piece is missing: weir says which and how to mend it, and does everything that is safe without it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+
+use anyhow::{Result, ensure};
+use weir_harness::netns;
+use weir_harness::patience::{self, GENEROUS};
+use weir_harness::weir::{LogLine, Running};
+use weir_harness::witness::Dump;
+
+use crate::manifests::{SOON, WEB};
+use crate::stage::Stage;
+
+/// Waits until these sections are as expected.
+fn settle(stage: &Stage, running: &Running, sections: &[&str], expected: &Dump) -> Result<()> {
+    patience::until(GENEROUS, || {
+        let now = Dump::of(&stage.netns)?;
+        let expected = sections.iter().fold(now.clone(), |dump, name| dump.with_section(name, expected));
+        now.expect(&expected)
+    })
+    .map_err(|error| running.blame(&error))
+}
+
+fn says(line: &LogLine, words: &[&str]) -> bool {
+    words.iter().all(|word| line.text().contains(word))
+}
+
+/// The program that writes IPv4 rules is not installed: VIPs without their filters would be unsafe, so IPv4 waits.
+pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
+    let stage = Stage::named("dual-stack")?;
+    let recorded = stage.recorded()?;
+    // `ip netns exec` gives each process its own mounts, so this hides the program from this one only.
+    let hidden = stage.scratch().join("sbin");
+    let script = format!(
+        "cp -a /usr/sbin {0}; rm {0}/iptables-restore; mount --bind {0} /usr/sbin; exec \"$@\"",
+        hidden.display()
+    );
+    let weir = stage.weir();
+    let mut command = stage.netns.command("bash");
+    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
+    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
+    let running = Running::start(command)?;
+    settle(&stage, &running, &["ipset", "ip6tables", "link", "sysctl"], &recorded)?;
+    running.await_line("with the fix", |line| {
+        line.level() == "ERROR" && says(line, &["iptables-restore", "install the package `iptables`"])
+    })?;
+    for section in ["ipvs", "addresses"] {
+        let now = Dump::of(&stage.netns)?;
+        let ipv6 = |dump: &Dump| -> Vec<String> {
+            dump.section(section).iter().filter(|l| l.contains("[") || l.contains("inet6")).cloned().collect()
+        };
+        ensure!(now.section(section) == ipv6(&recorded), "{section}: {:?}", now.section(section));
+    }
+
+    // Installing it is enough.
+    stage.netns.script(&format!("nsenter -t {} -m umount /usr/sbin", running.id()))?;
+    stage.settle(&running, &recorded)
+}
+
+/// The configured scheduler is not in this kernel.
+pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
+    let stage = Stage::named("cluster-cidr")?.with_ipvs("scheduler", "twos")?;
+    let running = stage.weir().run()?;
+    let sections = ["ipset", "iptables", "ip6tables", "sysctl"];
+    settle(&stage, &running, &sections, &stage.recorded()?)?;
+    running.await_line("with the fix", |line| says(line, &["`twos`", "modprobe ip_vs_twos"])).map(drop)
+}
+
+/// Somebody holds the lock that all iptables programs of the legacy variant take.
+pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
+    let stage = Stage::named("clusterip-tcp")?;
+    let programs = stage.scratch().join("legacy");
+    fs::create_dir(&programs)?;
+    for program in ["iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"] {
+        symlink("/usr/sbin/xtables-legacy-multi", programs.join(program))?;
+    }
+    let mut command = stage.weir().command("run");
+    command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH")?));
+    let running = Running::start(command)?;
+    let sections = ["ipvs", "ipset", "addresses", "sysctl"];
+    settle(&stage, &running, &sections, &stage.recorded()?)?;
+
+    // As the programs do: flock(2) on this file.
+    let lock = File::create("/run/xtables.lock")?;
+    lock.lock()?;
+    stage.manifests.put("web.yaml", WEB)?;
+    let with = stage.planned()?;
+    patience::until(SOON, || settle(&stage, &running, &["ipvs", "ipset", "addresses"], &with))?;
+
+    let external = WEB.replace("spec:", "spec:\n  externalIPs: [203.0.113.9]");
+    stage.manifests.put("web.yaml", &external)?;
+    running.await_line("about the lock", |line| says(line, &["another program holds the xtables lock"]))?;
+    let rules = || netns::output(stage.netns.command("iptables-legacy-save").args(["-t", "nat"]));
+    let words = "--match-set KUBE-EXTERNAL-IP dst,dst -j KUBE-MARK-MASQ";
+    ensure!(!rules()?.contains(words), "the lock was not held");
+    let held = Dump::of(&stage.netns)?;
+    ensure!(held.section("ipvs") == with.section("ipvs"), "a VIP must not answer before its rules are there");
+
+    lock.unlock()?;
+    settle(&stage, &running, &["ipvs", "ipset", "addresses"], &stage.planned()?)?;
+    ensure!(rules()?.contains(words), "the rules are missing:\n{}", rules()?);
+    Ok(())
+}

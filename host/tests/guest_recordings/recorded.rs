@@ -1,0 +1,48 @@
+//! The kernel equals the one that kube-proxy left.
+
+use anyhow::{Context, Result, ensure};
+use weir_harness::scenario::{self, Scenario, Step, Timing};
+use weir_harness::weir::Running;
+
+use crate::stage::Stage;
+
+/// One process goes through all steps. At the end its own reader must see no difference either.
+pub(crate) fn equals(scenario: &Scenario) -> Result<()> {
+    let stage = Stage::of(scenario)?;
+    let mut running = stage.weir().run()?;
+    for step in scenario.steps() {
+        follow(&stage, &running, &step)?;
+    }
+    running.expect_health()?;
+    let answer = stage.weir().ask("diff", &[])?;
+    ensure!(answer.status == Some(0), "weir diff:\n{}{}", answer.stdout, answer.stderr);
+    Ok(())
+}
+
+/// All scenarios of the usual node, one after the other in one process: what was there before leaves no trace.
+pub(crate) fn one_process_goes_from_each_to_the_next() -> Result<()> {
+    let usual = scenario::named("clusterip-tcp")?;
+    let stage = Stage::of(&usual)?;
+    let mut running = stage.weir().run()?;
+    let mut count = 0;
+    for scenario in scenario::all()? {
+        if scenario.shares_node_with(&usual)? {
+            for step in scenario.steps() {
+                follow(&stage, &running, &step)?;
+                count += 1;
+            }
+        }
+    }
+    ensure!(count > 20, "only {count} steps have the usual node");
+    running.expect_health()
+}
+
+fn follow(stage: &Stage, running: &Running, step: &Step) -> Result<()> {
+    stage.manifests.put("objects.json", &step.objects()?)?;
+    let recorded = step.recorded()?;
+    let expected = match step.timing {
+        Timing::Settled => recorded,
+        Timing::Late => recorded.with(&stage.planned()?),
+    };
+    stage.settle(running, &expected).with_context(|| format!("step {}", step.name))
+}

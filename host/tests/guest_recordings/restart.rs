@@ -1,0 +1,67 @@
+//! A start on what an earlier process left.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use weir_harness::netns::Netns;
+use weir_harness::patience::{self, GENEROUS};
+use weir_harness::witness;
+
+use crate::stage::Stage;
+
+/// Neither a message that changes something nor a process that writes rules.
+pub(crate) fn second_start_sends_nothing() -> Result<()> {
+    let stage = Stage::named("random-1")?;
+    let left = stage.leave()?;
+
+    let trace = stage.scratch().join("trace");
+    let mut command = stage.netns.command("strace");
+    command.args(["-f", "-e", "trace=execve", "-o"]).arg(&trace).arg(stage.weir().program);
+    command.args(["run", "--once", "--log", "debug", "--log-format", "json"]);
+    command.arg("--config").arg(stage.weir().config).arg("--manifests").arg(stage.weir().manifests);
+    let output = command.output()?;
+    let log = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{}: {log}", output.status);
+    ensure!(log.contains("\"started\""), "an empty log proves nothing: {log}");
+    for word in ["\"changed\"", "\"synchronised\"", "\"ERROR\""] {
+        ensure!(!log.contains(word), "the first round was not empty:\n{log}");
+    }
+    let trace = fs::read_to_string(trace)?;
+    ensure!(trace.contains("execve(") && !trace.contains("-restore"), "rules were written:\n{trace}");
+    witness::hold(&stage.netns, &left)
+}
+
+/// A process that was killed in the middle is continued by the next one.
+pub(crate) fn killed_first_start_is_finished_by_the_second() -> Result<()> {
+    let stage = Stage::named("random-1")?;
+    let running = stage.weir().run()?;
+    patience::until(GENEROUS, || {
+        ensure!(stage.netns.run("ipset", &["list", "-n"])?.lines().count() > 5, "no sets yet");
+        Ok(())
+    })?;
+    drop(running);
+    stage.start().map(drop)
+}
+
+/// Several nodes on one kernel, as in kind: `/proc/net/ip_vs` then leaves out virtual servers.
+pub(crate) fn nodes_that_share_a_kernel_do_not_disturb_each_other() -> Result<()> {
+    let neighbour = Netns::new()?;
+    neighbour.script("for port in {1..60}; do ipvsadm -A -t 10.96.0.1:$port -s rr; done")?;
+    let stage = Stage::named("random-1")?;
+    stage.leave()?;
+    let answer = stage.weir().ask("diff", &[])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    let servers = neighbour.run("ipvsadm", &["-Sn"])?.lines().count();
+    ensure!(servers == 60, "of the neighbour's 60 virtual servers {servers} are left");
+    Ok(())
+}
+
+/// `weir run` stops at SIGTERM with status 0 and leaves the kernel as it is.
+pub(crate) fn sigterm_leaves_the_kernel_alone() -> Result<()> {
+    let stage = Stage::named("clusterip-tcp")?;
+    let mut running = stage.start()?;
+    stage.netns.script(&format!("kill {}", running.id()))?;
+    let status = running.await_end(GENEROUS)?;
+    ensure!(status == Some(0), "status {status:?}");
+    witness::hold(&stage.netns, &stage.recorded()?)
+}

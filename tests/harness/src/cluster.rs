@@ -1,0 +1,150 @@
+//! A small cluster on one kernel: every machine and pod is a network namespace.
+//!
+//! ```text
+//!   outside 10.0.2.100 ───┐                                    all names and addresses exist in IPv6 too:
+//!                      switch ─── node1 10.0.2.15 ─ cbr0 ─ pods 10.244.0.x        fd00:10:2::, fd00:10:244::
+//!                         └────── node2 10.0.2.16 ─ cbr0 ─ pods 10.244.1.x                     fd00:10:244:1::
+//! ```
+//!
+//! Everything reaches everything without address translation; what is not in these networks goes to `node1`, so that
+//! all VIPs lead there. `node2` only forwards. As kubeadm requires, bridged packets pass the nodes' netfilter: without
+//! that, an answer between two pods of one bridge would not come back through the virtual server.
+
+mod client;
+mod daemon;
+mod host;
+mod manifests;
+mod namespace;
+mod server;
+mod transport;
+mod wiring;
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use weir_core::net::{Family, PerFamily, Protocol};
+
+pub use client::{Answer, Conversation, Failure, PATIENCE, Tally};
+pub use daemon::Daemon;
+pub use host::{Host, Load};
+pub use manifests::{Endpoint, Service, node};
+pub use namespace::Namespace;
+pub use server::Server;
+
+/// Where every pod's server listens, with all protocols.
+pub const POD_PORT: u16 = 8080;
+
+/// All protocols of Services.
+pub const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+/// Which node a pod is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `node1`, where weir runs.
+    Local,
+    /// `node2`.
+    Remote,
+}
+
+impl Place {
+    /// The node's name.
+    pub fn node(self) -> &'static str {
+        match self {
+            Place::Local => "node1",
+            Place::Remote => "node2",
+        }
+    }
+}
+
+/// A pod with its server.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its namespace and addresses.
+    pub host: Host,
+    /// Its node.
+    pub place: Place,
+    _server: Server,
+}
+
+/// A running cluster; it ends when dropped, or with the process.
+#[derive(Debug)]
+pub struct Cluster {
+    node: Host,
+    outside: Host,
+    pods: Vec<Pod>,
+    // Only to keep them: the links of all others end in these two.
+    _other_node: Host,
+    _switch: Namespace,
+}
+
+impl Cluster {
+    /// Makes nodes, network and pods, the latter with addresses in the order given, the first at `.10`.
+    ///
+    /// # Errors
+    /// When the kernel refuses or lacks something; needs root.
+    pub fn new(pods: &[(&str, Place)]) -> Result<Cluster> {
+        wiring::load_modules()?;
+        let switch = wiring::switch()?;
+        let node = wiring::machine("node1", 15, &switch)?;
+        let other_node = wiring::machine("node2", 16, &switch)?;
+        let outside = wiring::machine("outside", 100, &switch)?;
+        wiring::route(&node, &other_node, &outside)?;
+        let mut made = Vec::new();
+        for (number, &(name, place)) in (10..).zip(pods) {
+            let node = if place == Place::Local { &node } else { &other_node };
+            let host = wiring::pod(name, place, number, node).with_context(|| format!("pod {name}"))?;
+            let server = host.serve(&PROTOCOLS, POD_PORT)?;
+            made.push(Pod { host, place, _server: server });
+        }
+        Ok(Cluster { node, outside, pods: made, _other_node: other_node, _switch: switch })
+    }
+
+    /// The node where weir runs.
+    pub fn node(&self) -> &Host {
+        &self.node
+    }
+
+    /// A machine of the nodes' network that is no part of the cluster.
+    pub fn outside(&self) -> &Host {
+        &self.outside
+    }
+
+    /// All pods.
+    pub fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    /// The pod of this name.
+    ///
+    /// # Panics
+    /// When the cluster was made without it: a mistake in the test.
+    pub fn pod(&self, name: &str) -> &Pod {
+        let found = self.pods.iter().find(|pod| pod.host.name() == name);
+        found.unwrap_or_else(|| panic!("this cluster has no pod `{name}`"))
+    }
+
+    /// The node's address that a masqueraded client has for this pod: that of the interface towards it.
+    pub fn masquerade(&self, pod: &Pod, family: Family) -> IpAddr {
+        match pod.place {
+            Place::Local => *wiring::bridge_addresses(Place::Local).get(family),
+            Place::Remote => self.node.address(family),
+        }
+    }
+
+    /// The endpoint that a pod is.
+    ///
+    /// # Panics
+    /// As [`Cluster::pod`].
+    pub fn endpoint(&self, name: &str) -> Endpoint {
+        let pod = self.pod(name);
+        Endpoint {
+            name: name.to_owned(),
+            node: pod.place.node(),
+            addresses: addresses(|f| pod.host.address(f)),
+        }
+    }
+}
+
+fn addresses(of: impl Fn(Family) -> IpAddr) -> PerFamily<IpAddr> {
+    PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
+}

@@ -1,0 +1,132 @@
+//! Requests, and what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::Socket;
+use weir_core::net::Protocol;
+
+use super::transport;
+
+/// How long an answer may take; the guest is emulated, and two seconds hold one retransmission of TCP's first packet.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The server's name.
+    pub server: String,
+    /// The client's address and port as the server saw them.
+    pub source: SocketAddr,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Failure {
+    /// Somebody on the way, or the target itself, said no.
+    #[error("refused")]
+    Refused,
+    /// Nothing came back in time.
+    #[error("no answer in time")]
+    Unanswered,
+    /// An open connection ended.
+    #[error("the connection ended")]
+    Ended,
+    /// Anything else.
+    #[error("failed: {0}")]
+    Other(io::ErrorKind),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock,
+        };
+        match error.kind() {
+            ConnectionRefused => Failure::Refused,
+            TimedOut | WouldBlock => Failure::Unanswered,
+            ConnectionReset | UnexpectedEof | BrokenPipe => Failure::Ended,
+            other => Failure::Other(other),
+        }
+    }
+}
+
+/// A connection, or for UDP a socket that keeps its port. Each question gets one answer.
+#[derive(Debug)]
+pub struct Conversation {
+    socket: Socket,
+}
+
+impl Conversation {
+    /// Connects from the calling thread's namespace.
+    pub(super) fn open(
+        protocol: Protocol,
+        target: SocketAddr,
+        patience: Duration,
+    ) -> Result<Conversation, Failure> {
+        Ok(Conversation { socket: transport::connect(protocol, target, patience)? })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] also stands for an error message that an earlier datagram caused.
+    pub fn ask(&mut self) -> Result<Answer, Failure> {
+        self.socket.write_all(b"who\n")?;
+        let mut text = Vec::new();
+        while text.last() != Some(&b'\n') {
+            let mut buffer = [0; 128];
+            let count = self.socket.read(&mut buffer)?;
+            if count == 0 {
+                return Err(Failure::Ended);
+            }
+            text.extend_from_slice(&buffer[..count]);
+        }
+        parse(&text).ok_or(Failure::Other(io::ErrorKind::InvalidData))
+    }
+
+    /// Ends the connection with a reset: the kernel forgets it within seconds, where it remembers one that ended in
+    /// the usual way for two minutes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn abort(self) -> Result<(), Failure> {
+        Ok(self.socket.set_linger(Some(Duration::ZERO))?)
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Answer> {
+    let (server, source) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
+    Some(Answer { server: server.to_owned(), source: source.parse().ok()? })
+}
+
+/// What became of several requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Answers by server.
+    pub answers: BTreeMap<String, usize>,
+    /// The clients' addresses that servers saw.
+    pub sources: BTreeSet<IpAddr>,
+    /// Requests without an answer, by reason.
+    pub failures: BTreeMap<Failure, usize>,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, result: Result<Answer, Failure>) {
+        match result {
+            Ok(answer) => {
+                *self.answers.entry(answer.server).or_default() += 1;
+                self.sources.insert(answer.source.ip());
+            }
+            Err(failure) => *self.failures.entry(failure).or_default() += 1,
+        }
+    }
+
+    /// Answers of all servers.
+    pub fn answered(&self) -> usize {
+        self.answers.values().sum()
+    }
+}

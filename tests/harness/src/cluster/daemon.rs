@@ -1,0 +1,125 @@
+//! weir on the cluster's node.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use weir_core::net::Protocol;
+
+use super::{Cluster, Namespace};
+use crate::patience::{self, GENEROUS};
+use crate::weir::{Manifests, Running};
+
+/// A running `weir run` on the node, and its folder of manifests. Dropping it stops the program and removes what it
+/// put into the kernel.
+#[derive(Debug)]
+pub struct Daemon {
+    node: Arc<Namespace>,
+    program: PathBuf,
+    flags: Vec<String>,
+    manifests: Manifests,
+    /// `None` only while it is dropped.
+    running: Option<Running>,
+}
+
+impl Daemon {
+    /// Starts the program with these flags and manifests, and waits until the kernel is as planned.
+    ///
+    /// # Errors
+    /// When it does not start, or the kernel is not as planned within a generous time.
+    pub fn start(cluster: &Cluster, program: &Path, flags: &[&str], manifests: Manifests) -> Result<Daemon> {
+        let node = Arc::clone(cluster.node().namespace());
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut daemon = Daemon { node, program: program.to_owned(), flags, manifests, running: None };
+        let command = daemon.command("run");
+        daemon.running = Some(daemon.node.run(|| Running::start(command))?);
+        daemon.settle()?;
+        Ok(daemon)
+    }
+
+    /// The flags it was started with.
+    pub fn flags(&self) -> &[String] {
+        &self.flags
+    }
+
+    /// Its manifests. weir takes note of changes by itself.
+    pub fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
+    /// Waits until the kernel is as planned from the manifests as they are now.
+    ///
+    /// # Errors
+    /// The differences that remain, and the end of the log.
+    pub fn settle(&self) -> Result<()> {
+        let log = || self.running.as_ref().map(Running::log_tail).unwrap_or_default();
+        patience::until(GENEROUS, || self.ask("diff", &[]).map(drop)).with_context(log)
+    }
+
+    /// What a subcommand prints for this node and these manifests; it must succeed.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails, with what it printed.
+    pub fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(subcommand);
+        command.args(arguments);
+        let output =
+            self.node.run(|| command.output().with_context(|| format!("cannot start {command:?}")))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "weir {subcommand}: {}\n{errors}{text}", output.status);
+        Ok(text)
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args([subcommand, "--node", "node1"]).args(&self.flags).stdin(Stdio::null());
+        if subcommand != "cleanup" {
+            command.arg("--manifests").arg(self.manifests.path());
+        }
+        command
+    }
+
+    /// Fails if the program has ended or has logged an error.
+    ///
+    /// # Errors
+    /// How it ended, or what it logged.
+    pub fn expect_health(&mut self) -> Result<()> {
+        self.running.as_mut().map_or(Ok(()), Running::expect_health)
+    }
+
+    /// The real servers of a virtual server with their weights, as `ipvsadm` prints them.
+    ///
+    /// # Errors
+    /// When `ipvsadm` fails, also because there is no such virtual server.
+    pub fn real_servers(&self, protocol: Protocol, server: SocketAddr) -> Result<Vec<(String, u32)>> {
+        let option = match protocol {
+            Protocol::Tcp => "-t",
+            Protocol::Udp => "-u",
+            Protocol::Sctp => "--sctp-service",
+        };
+        let text = self.node.output("ipvsadm", &["-Ln", option, &server.to_string()])?;
+        text.lines()
+            .filter_map(|line| line.trim_start().strip_prefix("-> "))
+            .filter(|line| !line.starts_with("RemoteAddress"))
+            .map(|line| {
+                let mut columns = line.split_whitespace();
+                let address = columns.next().context("a real server without an address")?;
+                let weight = columns.nth(1).context("a real server without a weight")?;
+                Ok((address.to_owned(), weight.parse().context("a weight")?))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Or it would put back what is cleaned up.
+        drop(self.running.take());
+        if let Err(error) = self.ask("cleanup", &[]) {
+            eprintln!("the node keeps what weir made: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A pod, a node or a machine outside: a namespace with an address of each family, servers and clients.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Result;
+use weir_core::net::{Family, PerFamily, Protocol};
+
+use super::client::{Answer, Conversation, Failure, PATIENCE, Tally};
+use super::namespace::Namespace;
+use super::server::Server;
+
+/// A pod, a node or a machine outside.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    addresses: PerFamily<IpAddr>,
+    namespace: Arc<Namespace>,
+}
+
+impl Host {
+    pub(super) fn new(name: &str, addresses: PerFamily<IpAddr>) -> Result<Host> {
+        Ok(Host { name: name.to_owned(), addresses, namespace: Arc::new(Namespace::new()?) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address of one family.
+    pub fn address(&self, family: Family) -> IpAddr {
+        *self.addresses.get(family)
+    }
+
+    /// Its network namespace.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Starts a server of the host's name.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn serve(&self, protocols: &[Protocol], port: u16) -> Result<Server> {
+        Server::start(&self.namespace, &self.name, protocols, port)
+    }
+
+    /// One request from here.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn request(&self, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
+        self.converse(protocol, target)?.ask()
+    }
+
+    /// One request that is given up after `patience`.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn request_within(
+        &self,
+        patience: Duration,
+        protocol: Protocol,
+        target: SocketAddr,
+    ) -> Result<Answer, Failure> {
+        self.inside(|| Conversation::open(protocol, target, patience)?.ask())
+    }
+
+    /// Several requests, one after the other, each on a connection or port of its own.
+    pub fn requests(&self, count: usize, protocol: Protocol, target: SocketAddr) -> Tally {
+        let mut tally = Tally::default();
+        self.inside(|| {
+            for _ in 0..count {
+                tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
+            }
+        });
+        tally
+    }
+
+    /// A connection that stays open.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn converse(&self, protocol: Protocol, target: SocketAddr) -> Result<Conversation, Failure> {
+        self.inside(|| Conversation::open(protocol, target, PATIENCE))
+    }
+
+    /// Requests, one after the other, until told to stop.
+    pub fn load(&self, protocol: Protocol, target: SocketAddr) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (namespace, stopped) = (Arc::clone(&self.namespace), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            let mut tally = Tally::default();
+            inside(&namespace, || {
+                while !stopped.load(Ordering::Relaxed) {
+                    tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
+                }
+            });
+            tally
+        });
+        Load { stop, thread }
+    }
+
+    fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
+        inside(&self.namespace, action)
+    }
+}
+
+/// A namespace that once was made can be entered as long as its handle is open.
+fn inside<T: Send>(namespace: &Namespace, action: impl FnOnce() -> T + Send) -> T {
+    namespace.run(|| Ok(action())).expect("the namespace can be entered")
+}
+
+/// Requests that go on in the background.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Tally>,
+}
+
+impl Load {
+    /// Waits for the last answer and counts.
+    pub fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}

@@ -1,0 +1,109 @@
+//! Network namespaces without names: they end with the process, however it ends.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// The calling thread's own network namespace (`/proc/self` is that of the process's first thread).
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    handle: File,
+}
+
+impl Namespace {
+    /// A new namespace whose loopback is up. IPv6 addresses work at once: nobody else could have the same.
+    ///
+    /// # Errors
+    /// When the kernel refuses, usually for want of rights.
+    pub fn new() -> Result<Namespace> {
+        let handle = in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+            File::open(OWN).context("cannot open the new network namespace")
+        })?;
+        let namespace = Namespace { handle };
+        for scope in ["all", "default"] {
+            for setting in ["accept_dad", "accept_ra", "router_solicitations"] {
+                namespace.set(&format!("net/ipv6/conf/{scope}/{setting}"), "0")?;
+            }
+        }
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Runs `action` in a thread inside; sockets and processes it makes stay inside.
+    ///
+    /// # Errors
+    /// Those of `action`, and when the namespace cannot be entered.
+    pub fn run<T: Send>(&self, action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        in_thread(|| {
+            setns(&self.handle, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
+            action()
+        })
+    }
+
+    /// Where other processes find it while this one runs.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd()).into()
+    }
+
+    /// Carries out commands of `ip -batch`, one per line.
+    ///
+    /// # Errors
+    /// The first that fails, in the words of `ip`.
+    pub fn ip(&self, batch: &str) -> Result<()> {
+        self.run(|| {
+            let mut command = Command::new("ip");
+            command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().context("cannot start ip")?;
+            let mut input = child.stdin.take().context("ip has no input")?;
+            input.write_all(batch.as_bytes()).context("cannot write to ip")?;
+            drop(input);
+            let output = child.wait_with_output().context("cannot wait for ip")?;
+            let errors = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "ip -batch: {}\n{batch}", errors.trim_end());
+            Ok(())
+        })
+    }
+
+    /// Writes one of the sysctls below `/proc/sys`.
+    ///
+    /// # Errors
+    /// When it does not exist or takes no such value.
+    pub fn set(&self, sysctl: &str, value: &str) -> Result<()> {
+        self.run(|| {
+            let path = format!("/proc/sys/{sysctl}");
+            fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))
+        })
+    }
+
+    /// What a program prints; it must succeed.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails, with what it printed to its standard error.
+    pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = self.run(|| {
+            let mut command = Command::new(program);
+            command.args(arguments).output().with_context(|| format!("cannot start {program}"))
+        })?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{program} {arguments:?}: {}", errors.trim_end());
+        String::from_utf8(output.stdout).with_context(|| format!("{program} did not print UTF-8"))
+    }
+}
+
+/// A thread of its own, because a namespace belongs to a thread and this one's must stay as it is.
+fn in_thread<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(action);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

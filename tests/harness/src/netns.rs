@@ -1,0 +1,95 @@
+//! Network namespaces: a node of its own for each test, in the same kernel.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+/// A network namespace with `lo` up. IPVS, ipset, iptables, addresses and the sysctls of the network are its own.
+/// Dropping it removes it; processes inside must have ended before.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+/// Distinguishes the namespaces of one process.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl Netns {
+    /// A fresh namespace.
+    ///
+    /// # Errors
+    /// When `ip` cannot make it: it takes root.
+    pub fn new() -> Result<Netns> {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let netns = Netns { name: format!("weir-{}-{count}", std::process::id()) };
+        output(Command::new("ip").args(["netns", "add", &netns.name]))?;
+        // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
+        netns.run("ip", &["link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// The name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command that will run inside; its process id is the program's own.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a program inside and returns what it prints.
+    ///
+    /// # Errors
+    /// When it does not start or fails; the error holds what it said.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        output(self.command(program).args(arguments))
+    }
+
+    /// Runs lines of bash inside, stopping at the first that fails, and returns what they print.
+    ///
+    /// # Errors
+    /// As [`Netns::run`].
+    pub fn script(&self, lines: &str) -> Result<String> {
+        self.run("bash", &["-euo", "pipefail", "-c", lines])
+    }
+
+    /// Adds a dummy interface with these addresses, each with its prefix length, and brings it up.
+    ///
+    /// # Errors
+    /// As [`Netns::run`].
+    pub fn add_interface(&self, name: &str, mac: &str, addresses: &[&str]) -> Result<()> {
+        let mut lines = format!("ip link add {name} address {mac} type dummy\nip link set {name} up\n");
+        for address in addresses {
+            // Duplicate address detection would make IPv6 addresses unusable for a while.
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            lines.push_str(&format!("ip addr add {address} dev {name} {nodad}\n"));
+        }
+        self.script(&lines).map(drop)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Err(error) = output(Command::new("ip").args(["netns", "del", &self.name])) {
+            eprintln!("the namespace stays: {error:#}");
+        }
+    }
+}
+
+/// What a program prints; it must succeed.
+///
+/// # Errors
+/// When it does not start or fails; the error holds what it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?}: {status}: {}", String::from_utf8_lossy(&stderr).trim());
+    }
+    String::from_utf8(stdout).with_context(|| format!("{command:?} does not print UTF-8"))
+}

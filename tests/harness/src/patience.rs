@@ -1,0 +1,29 @@
+//! Waiting for something to become true.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// How long anything may take in the guest, whose processor is emulated and may be shared with other work.
+pub const GENEROUS: Duration = Duration::from_secs(60);
+
+/// Long enough not to slow down what is waited for: most attempts start processes.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Repeats an attempt until it succeeds.
+///
+/// # Errors
+/// The error of the last attempt, when the limit has passed.
+pub fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= end => {
+                return Err(error).with_context(|| format!("still so after {limit:?}"));
+            }
+            Err(_) => sleep(PAUSE),
+        }
+    }
+}

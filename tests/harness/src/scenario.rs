@@ -1,0 +1,194 @@
+//! The recorded scenarios: `tests/scenarios/data/README.md` tells what the files are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::netns::Netns;
+use crate::witness::Dump;
+
+/// One folder: a node, a configuration, and one or more steps.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The folder's name.
+    pub name: String,
+    folder: PathBuf,
+    late: BTreeMap<String, Value>,
+}
+
+/// The state of the objects, and of the kernel after it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Scenario and number, `mutate-ports/2`.
+    pub name: String,
+    folder: PathBuf,
+    /// How the recording came to be.
+    pub timing: Timing,
+}
+
+/// When the kernel was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// After kube-proxy had taken note of all objects of the step.
+    Settled,
+    /// Before: the kernel does not belong to the step's objects. `late.json` tells what it shows.
+    Late,
+}
+
+/// What was run on the node before.
+const SETUP: &str = "setup.sh";
+
+/// Where the recordings are.
+pub fn folder() -> PathBuf {
+    // Without `..`: in the guest this folder is there and the package's own is not.
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios").join("data")
+}
+
+/// All recorded scenarios, sorted by name.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn all() -> Result<Vec<Scenario>> {
+    let data = folder();
+    let late = serde_json::from_str(&read(&data.join("late.json"))?).context("late.json")?;
+    let mut scenarios = Vec::new();
+    for entry in fs::read_dir(&data).with_context(|| format!("no scenarios in {}", data.display()))? {
+        let folder = entry?.path();
+        if let Some(name) = folder.file_name().and_then(|name| name.to_str())
+            && folder.is_dir()
+        {
+            scenarios.push(Scenario {
+                name: name.to_owned(),
+                folder: folder.clone(),
+                late: BTreeMap::clone(&late),
+            });
+        }
+    }
+    scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(scenarios)
+}
+
+/// The scenario of this name.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn named(name: &str) -> Result<Scenario> {
+    all()?.into_iter().find(|s| s.name == name).with_context(|| format!("there is no scenario {name}"))
+}
+
+impl Scenario {
+    /// The KubeProxyConfiguration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("config.json")
+    }
+
+    /// The Node object.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn node(&self) -> Result<String> {
+        read(&self.folder.join("node.json"))
+    }
+
+    /// The node's interfaces.
+    pub fn interfaces(&self) -> PathBuf {
+        self.folder.join("interfaces.json")
+    }
+
+    /// The steps in their order.
+    pub fn steps(&self) -> Vec<Step> {
+        (1..)
+            .map(|number| (number, self.folder.join(number.to_string())))
+            .take_while(|(_, folder)| folder.is_dir())
+            .map(|(number, folder)| {
+                let name = format!("{}/{number}", self.name);
+                let timing = if self.late.contains_key(&name) { Timing::Late } else { Timing::Settled };
+                Step { name, folder, timing }
+            })
+            .collect()
+    }
+
+    /// Whether node and configuration are the same, so that one process could go through both.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn shares_node_with(&self, other: &Scenario) -> Result<bool> {
+        for file in ["config.json", "node.json", "interfaces.json"] {
+            if read(&self.folder.join(file))? != read(&other.folder.join(file))? {
+                return Ok(false);
+            }
+        }
+        Ok([self, other].iter().all(|scenario| !scenario.folder.join(SETUP).exists()))
+    }
+
+    /// Makes a namespace the scenario's node: `eth0` as recorded, the rest by the scenario's own script.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be read or made.
+    pub fn furnish(&self, netns: &Netns) -> Result<()> {
+        let interfaces: Vec<Value> = serde_json::from_str(&read(&self.interfaces())?)?;
+        let eth0 = interfaces.iter().find(|interface| interface["name"] == "eth0").context("no eth0")?;
+        let addresses: Vec<&str> = eth0["addresses"]
+            .as_array()
+            .context("eth0 has no addresses")?
+            .iter()
+            .filter_map(Value::as_str)
+            // The kernel makes the link-local address from the hardware address.
+            .filter(|address| !address.starts_with("fe80:"))
+            .collect();
+        netns.add_interface("eth0", "52:54:00:12:34:56", &addresses)?;
+        let setup = self.folder.join(SETUP);
+        if setup.exists() {
+            netns.script(&read(&setup)?).context(SETUP)?;
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// All Services and EndpointSlices.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn objects(&self) -> Result<String> {
+        read(&self.folder.join("objects.json"))
+    }
+
+    /// The kernel as recorded.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn recorded(&self) -> Result<Dump> {
+        Ok(Dump::recorded(&read(&self.folder.join("kernel.txt"))?))
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_late_step_exists() {
+        let scenarios = all().unwrap();
+        let steps: Vec<String> = scenarios.iter().flat_map(Scenario::steps).map(|step| step.name).collect();
+        assert!(steps.len() >= scenarios.len());
+        for name in scenarios[0].late.keys() {
+            assert!(steps.contains(name), "late.json names {name}");
+        }
+    }
+
+    #[test]
+    fn recordings_equal_themselves_only() {
+        let steps = named("mutate-ports").unwrap().steps();
+        let [first, second] = [0, 1].map(|index| steps[index].recorded().unwrap());
+        assert_eq!(first.differences(&first), "");
+        assert!(first.differences(&second).contains("## ipvs"));
+    }
+}

@@ -1,0 +1,241 @@
+//! The program under test, in a namespace.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::netns::Netns;
+use crate::patience;
+
+/// A folder of manifests, written as one should write it: each file is replaced as a whole.
+#[derive(Debug)]
+pub struct Manifests {
+    folder: TempDir,
+}
+
+impl Manifests {
+    /// An empty folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> Result<Manifests> {
+        Ok(Manifests { folder: tempfile::tempdir().context("no folder for manifests")? })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts a file in place of the one with its name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, name: &str, text: &str) -> Result<()> {
+        let new = self.path().join(format!(".{name}.new"));
+        fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+        fs::rename(&new, self.path().join(name)).with_context(|| format!("cannot rename {}", new.display()))
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        fs::remove_file(self.path().join(name)).with_context(|| format!("cannot remove {name}"))
+    }
+}
+
+/// How to start the program.
+#[derive(Clone, Debug)]
+pub struct Weir<'n> {
+    /// The program.
+    pub program: PathBuf,
+    /// Where it runs.
+    pub netns: &'n Netns,
+    /// `--manifests`
+    pub manifests: PathBuf,
+    /// `--config`
+    pub config: PathBuf,
+}
+
+/// What a command that ended said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The exit status.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Weir<'_> {
+    /// A command line with `--config` and, where it takes it, `--manifests`.
+    pub fn command(&self, subcommand: &str) -> Command {
+        let mut command = self.netns.command(&self.program);
+        command.arg(subcommand).arg("--config").arg(&self.config);
+        if !matches!(subcommand, "cleanup" | "doctor") {
+            command.arg("--manifests").arg(&self.manifests);
+        }
+        command
+    }
+
+    /// Runs a subcommand to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started; its own failure is in the answer.
+    pub fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<Answer> {
+        let mut command = self.command(subcommand);
+        let Output { status, stdout, stderr } =
+            command.args(arguments).output().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Answer {
+            status: status.code(),
+            stdout: String::from_utf8(stdout).context("standard output")?,
+            stderr: String::from_utf8(stderr).context("standard error")?,
+        })
+    }
+
+    /// Starts `weir run`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run(&self) -> Result<Running> {
+        Running::start(self.command("run"))
+    }
+}
+
+/// A running `weir run`; killed when dropped, and the kernel keeps what it holds.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Running {
+    /// Starts a command that [`Weir::command`] made for `run`, with a log of one JSON object per line.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command) -> Result<Running> {
+        let log = tempfile::NamedTempFile::new().context("no file for the log")?;
+        let child = command
+            .args(["--log", "debug", "--log-format", "json"])
+            .stderr(File::create(log.path()).context("cannot write the log")?)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Running { child, log })
+    }
+
+    /// The log so far, line by line.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn log(&self) -> Result<Vec<LogLine>> {
+        let text = fs::read_to_string(self.log.path()).context("cannot read the log")?;
+        Ok(text.lines().map(LogLine::parse).collect())
+    }
+
+    /// The first log line for which this is true, as soon as there is one.
+    ///
+    /// # Errors
+    /// The whole log, if there is none within a generous time.
+    pub fn await_line(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> Result<LogLine> {
+        patience::until(patience::GENEROUS, || {
+            let lines = self.log()?;
+            let found = lines.iter().find(|line| wanted(line)).cloned();
+            found.with_context(|| format!("no log line {what} among:\n{}", join(&lines)))
+        })
+    }
+
+    /// Fails if the program has ended, or has logged an error.
+    ///
+    /// # Errors
+    /// How it ended, or what it logged.
+    pub fn expect_health(&mut self) -> Result<()> {
+        let lines = self.log()?;
+        if let Some(status) = self.child.try_wait().context("cannot look after the program")? {
+            bail!("it has ended: {status}; its log:\n{}", join(&lines));
+        }
+        let errors: Vec<LogLine> = lines.into_iter().filter(|line| line.level() == "ERROR").collect();
+        ensure!(errors.is_empty(), "it logged errors:\n{}", join(&errors));
+        Ok(())
+    }
+
+    /// Waits until the program ends by itself.
+    ///
+    /// # Errors
+    /// The log, if it does not within the limit.
+    pub fn await_end(&mut self, limit: Duration) -> Result<Option<i32>> {
+        patience::until(limit, || {
+            let status = self.child.try_wait().context("cannot look after the program")?;
+            status.map(|status| status.code()).context("it goes on running")
+        })
+    }
+
+    /// The end of the log, for error messages.
+    pub fn log_tail(&self) -> String {
+        let lines = self.log().unwrap_or_default();
+        format!("the end of its log:\n{}", join(&lines[lines.len().saturating_sub(20)..]))
+    }
+
+    /// An error, with what the program logged last.
+    pub fn blame(&self, error: &Error) -> Error {
+        anyhow!("{error:#}\n{}", self.log_tail())
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line of the log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    text: String,
+    fields: Value,
+}
+
+impl LogLine {
+    fn parse(text: &str) -> LogLine {
+        // What is no JSON, a panic for instance, is kept as text.
+        LogLine { text: text.to_owned(), fields: serde_json::from_str(text).unwrap_or_default() }
+    }
+
+    /// A field, empty if there is none.
+    pub fn field(&self, name: &str) -> String {
+        match &self.fields[name] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// ERROR, WARN, INFO, DEBUG or TRACE.
+    pub fn level(&self) -> String {
+        self.field("level")
+    }
+
+    /// The whole line.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+fn join(lines: &[LogLine]) -> String {
+    lines.iter().map(LogLine::text).collect::<Vec<_>>().join("\n")
+}

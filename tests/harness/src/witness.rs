@@ -1,0 +1,280 @@
+//! What the kernel holds in the words of the programs that administrators trust, in the normal form that
+//! `tests/scenarios/data/README.md` describes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use similar::{ChangeTag, TextDiff};
+
+use crate::netns::Netns;
+use crate::patience::{self, GENEROUS};
+
+mod rules;
+
+/// The sections with what prints them. `ip` is asked about all interfaces, because it fails about a missing one.
+const WITNESSES: [(&str, &str); 8] = [
+    ("ipvs", "ipvsadm -Sn"),
+    ("ipset", "ipset save"),
+    ("iptables", "iptables-save"),
+    ("ip6tables", "ip6tables-save"),
+    ("addresses", "ip -o addr show"),
+    ("link", "ip -o link show"),
+    ("timeouts", "ipvsadm -L --timeout"),
+    ("sysctl", "cd /proc/sys; for key in $SYSCTLS; do echo \"$key=$(cat $key)\"; done"),
+];
+
+/// The sysctls of the network that a service proxy is responsible for, or must leave alone.
+const SYSCTLS: &str = "net/ipv4/vs/conntrack net/ipv4/vs/conn_reuse_mode net/ipv4/vs/expire_nodest_conn \
+    net/ipv4/vs/expire_quiescent_template net/ipv4/ip_forward net/ipv4/conf/all/arp_ignore \
+    net/ipv4/conf/all/arp_announce net/ipv4/conf/all/route_localnet";
+
+/// The dummy device of IPVS mode.
+const DUMMY_DEVICE: &str = "kube-ipvs0";
+
+/// How long a state must stay as it is to count as reached.
+const HOLD: Duration = Duration::from_millis(400);
+
+/// Sections of lines, ordered such that equal dumps mean the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    sections: BTreeMap<String, Vec<String>>,
+}
+
+impl Dump {
+    /// What a namespace holds now.
+    ///
+    /// # Errors
+    /// When one of the programs fails.
+    pub fn of(netns: &Netns) -> Result<Dump> {
+        let mut script = format!("SYSCTLS='{SYSCTLS}'\n");
+        for (section, command) in WITNESSES {
+            // Writing to a string cannot fail.
+            let _ = writeln!(script, "echo '## {section}'\n{command}");
+        }
+        Ok(Dump::parse(&netns.script(&script)?, normal))
+    }
+
+    /// A recording, or what `weir plan --output kernel` prints.
+    pub fn recorded(text: &str) -> Dump {
+        Dump::parse(text, recorded)
+    }
+
+    fn parse(text: &str, normal: fn(&str, Vec<&str>) -> Vec<String>) -> Dump {
+        let mut sections: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut lines = None;
+        for line in text.lines() {
+            if let Some(section) = line.strip_prefix("## ") {
+                lines = Some(sections.entry(section).or_default());
+            } else if let Some(lines) = &mut lines {
+                lines.push(line);
+            }
+        }
+        let sections =
+            sections.into_iter().map(|(name, lines)| (name.to_owned(), normal(name, lines))).collect();
+        Dump { sections }
+    }
+
+    /// Lines of a section.
+    pub fn section(&self, name: &str) -> &[String] {
+        self.sections.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// This dump with all sections that another one has taken from it.
+    #[must_use]
+    pub fn with(mut self, other: &Dump) -> Dump {
+        self.sections.extend(other.sections.clone());
+        self
+    }
+
+    /// This dump with one section taken from another one.
+    #[must_use]
+    pub fn with_section(mut self, name: &str, other: &Dump) -> Dump {
+        self.sections.insert(name.to_owned(), other.section(name).to_vec());
+        self
+    }
+
+    /// Readable lines, empty if there is no difference: `+` is there but not expected, `-` is expected but missing.
+    pub fn differences(&self, expected: &Dump) -> String {
+        let mut text = String::new();
+        let names: BTreeSet<&String> = self.sections.keys().chain(expected.sections.keys()).collect();
+        for name in names {
+            let (old, new) = (expected.section(name), self.section(name));
+            if old == new {
+                continue;
+            }
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "## {name}");
+            let [old, new] = [old, new].map(|lines| lines.iter().map(String::as_str).collect::<Vec<_>>());
+            for change in TextDiff::from_slices(&old, &new).iter_all_changes() {
+                if change.tag() != ChangeTag::Equal {
+                    let _ = writeln!(text, "{} {}", change.tag(), change.value());
+                }
+            }
+        }
+        text
+    }
+
+    /// Fails with the differences, if there are any.
+    ///
+    /// # Errors
+    /// The differences.
+    pub fn expect(&self, expected: &Dump) -> Result<()> {
+        let differences = self.differences(expected);
+        ensure!(differences.is_empty(), "the kernel differs (+ unexpected, - missing):\n{differences}");
+        Ok(())
+    }
+}
+
+/// Waits until a namespace holds what is expected, and goes on holding it.
+///
+/// # Errors
+/// The differences that are left after a generous time, or that came back.
+pub fn settle(netns: &Netns, expected: &Dump) -> Result<()> {
+    patience::until(GENEROUS, || Dump::of(netns)?.expect(expected))?;
+    hold(netns, expected)
+}
+
+/// Looks again after a moment: a state that was passed through does not count.
+///
+/// # Errors
+/// The differences.
+pub fn hold(netns: &Netns, expected: &Dump) -> Result<()> {
+    sleep(HOLD);
+    Dump::of(netns)?.expect(expected).context("it did not stay so")
+}
+
+/// From what programs print to normal form.
+fn normal(section: &str, lines: Vec<&str>) -> Vec<String> {
+    let lines = lines.into_iter();
+    match section {
+        "ipvs" => ipvs(lines.map(str::trim_end).map(str::to_owned).collect()),
+        "ipset" => sorted(lines.map(set_line)),
+        "iptables" | "ip6tables" => rules::canonical(lines),
+        "addresses" => sorted(lines.filter_map(address_line)),
+        "link" => lines.filter_map(link_lines).flatten().collect(),
+        _ => lines.map(str::to_owned).collect(),
+    }
+}
+
+/// A recording is in normal form already; what remains is the order that does not count. Limits of connection
+/// tracking are left out, because they belong to the whole kernel and not to a namespace.
+fn recorded(section: &str, lines: Vec<&str>) -> Vec<String> {
+    let lines = lines.into_iter();
+    match section {
+        "iptables" | "ip6tables" => rules::canonical(lines),
+        "ipvs" => ipvs(lines.map(str::to_owned).collect()),
+        "sysctl" => lines.filter(|line| !line.starts_with("net/netfilter/")).map(str::to_owned).collect(),
+        _ => lines.map(str::to_owned).collect(),
+    }
+}
+
+fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
+
+/// Virtual servers by address, each followed by its real servers.
+fn ipvs(mut lines: Vec<String>) -> Vec<String> {
+    let server = |line: &str| line.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" ");
+    lines.sort_by_cached_key(|line| (server(line), line.clone()));
+    lines
+}
+
+/// Without ` initval 0x…` and ` bucketsize N`, which are chosen at random or depend on the version.
+fn set_line(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word, "initval" | "bucketsize") {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
+}
+
+/// `7: kube-ipvs0    inet 10.96.0.1/32 scope global kube-ipvs0\       valid_lft forever preferred_lft forever`
+fn address_line(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace().skip(1);
+    let device = words.next()?;
+    let rest: Vec<&str> = words.take_while(|word| *word != "valid_lft").collect();
+    let text = rest.join(" ").trim_end_matches(['\\', ' ']).to_owned();
+    (device == DUMMY_DEVICE && !text.starts_with("inet6 fe80:")).then_some(text)
+}
+
+/// `3: kube-ipvs0: <BROADCAST,NOARP> mtu 1500 qdisc noop state DOWN mode DEFAULT group default …`
+fn link_lines(line: &str) -> Option<[String; 2]> {
+    let (_, rest) = line.split_once(&format!(": {DUMMY_DEVICE}: <"))?;
+    let (flags, rest) = rest.split_once("> ")?;
+    let flags: Vec<&str> = flags.split(',').filter(|flag| *flag != "BROADCAST").collect();
+    let (properties, _) = rest.split_once(" mode ")?;
+    Some([flags.join(","), properties.to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "\
+## ipvs
+-A -t 10.96.0.2:53 -s rr 
+-a -t 10.96.0.2:53 -r 10.0.0.2:53 -m -w 1
+-a -t 10.96.0.2:53 -r 10.0.0.1:53 -m -w 1
+-A -t 10.96.0.1:443 -s rr
+## ipset
+create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 maxelem 65536 bucketsize 12 initval 0xa34d
+add KUBE-CLUSTER-IP 10.96.0.1,tcp:443
+## addresses
+1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+7: kube-ipvs0    inet 10.96.0.1/32 scope global kube-ipvs0\\       valid_lft forever preferred_lft forever
+7: kube-ipvs0    inet6 fe80::1/64 scope link \\       valid_lft forever preferred_lft forever
+7: kube-ipvs0    inet6 fd00::1/128 scope global \\       valid_lft forever preferred_lft forever
+## link
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000
+7: kube-ipvs0: <BROADCAST,NOARP> mtu 1500 qdisc noop state DOWN mode DEFAULT group default qlen 1000
+";
+    const RECORDED: &str = "\
+## ipvs
+-A -t 10.96.0.1:443 -s rr
+-A -t 10.96.0.2:53 -s rr
+-a -t 10.96.0.2:53 -r 10.0.0.1:53 -m -w 1
+-a -t 10.96.0.2:53 -r 10.0.0.2:53 -m -w 1
+## ipset
+add KUBE-CLUSTER-IP 10.96.0.1,tcp:443
+create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 maxelem 65536
+## addresses
+inet 10.96.0.1/32 scope global kube-ipvs0
+inet6 fd00::1/128 scope global
+## link
+NOARP
+mtu 1500 qdisc noop state DOWN
+";
+
+    #[test]
+    fn what_programs_print_becomes_the_recorded_form() {
+        let printed = Dump::parse(PRINTED, normal);
+        assert_eq!(printed.differences(&Dump::recorded(RECORDED)), "");
+    }
+
+    #[test]
+    fn differences_name_section_and_line() {
+        let printed = Dump::parse(&PRINTED.replace("10.0.0.2:53 -m -w 1", "10.0.0.2:53 -m -w 0"), normal);
+        assert_eq!(
+            printed.differences(&Dump::recorded(RECORDED)),
+            "## ipvs\n- -a -t 10.96.0.2:53 -r 10.0.0.2:53 -m -w 1\n+ -a -t 10.96.0.2:53 -r 10.0.0.2:53 -m -w 0\n"
+        );
+        let up = Dump::parse(&PRINTED.replace("NOARP>", "NOARP,UP>"), normal);
+        assert_eq!(up.differences(&Dump::recorded(RECORDED)), "## link\n- NOARP\n+ NOARP,UP\n");
+    }
+
+    #[test]
+    fn a_missing_section_is_a_difference() {
+        let printed = Dump::parse("## ipvs\n", normal);
+        assert!(printed.differences(&Dump::recorded(RECORDED)).contains("- add KUBE-CLUSTER-IP"));
+    }
+}

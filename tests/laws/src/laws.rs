@@ -1,0 +1,9 @@
+//! The laws, by what they are about.
+
+mod clients;
+mod differences;
+mod plans;
+mod runs;
+mod texts;
+mod traces;
+mod watch;

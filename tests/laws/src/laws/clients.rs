@@ -1,0 +1,91 @@
+//! What clients notice while one plan is replaced by the next: nothing, unless the plans differ for them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use weir_core::net::Family;
+use weir_core::node::HostAddress;
+use weir_core::simulated::{Fault, Simulated};
+use weir_core::state::KernelState;
+use weir_core::sync::Syncer;
+use weir_core::trace::{Origin, Packet, Verdict, trace};
+
+use super::runs::{Step, step};
+use super::traces::arrivals;
+
+/// How many packets are followed through each state.
+const PACKETS: usize = 16;
+
+/// Some packets to VIPs that both plans have.
+fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
+    let before = &step.before.state;
+    let kept = step.after.state.virtual_servers.keys().filter(|s| before.virtual_servers.contains_key(s));
+    let mut all = Vec::new();
+    for server in kept {
+        let mut origins = arrivals(Family::of(server.address.ip()));
+        origins.push((server.address.ip(), Origin::Host));
+        for (source, origin) in origins {
+            let source = SocketAddr::new(source, 40_000);
+            all.extend(Packet::new(server.protocol, source, server.address, origin));
+        }
+    }
+    if all.is_empty() { all } else { choice.iter().map(|index| index.get(&all).clone()).collect() }
+}
+
+/// What a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Served,
+    Refused,
+    Silence,
+}
+
+fn answer(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Answer {
+    match trace(state, host, packet).verdict {
+        Verdict::Delivered(..) => Answer::Served,
+        Verdict::NoRealServer(_) | Verdict::Refused(..) => Answer::Refused,
+        Verdict::Dropped(_) => Answer::Silence,
+        Verdict::ToHost | Verdict::Onward(_) => Answer::Silence,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    /// L5 and L9: who is served by both plans is served at every step between them, and who is kept out by both
+    /// is kept out; also when the program crashes on the way.
+    #[test]
+    fn clients_notice_nothing(
+        step in step(),
+        choice in prop::collection::vec(any::<Index>(), PACKETS),
+        crash in prop::option::of(0..40u64),
+    ) {
+        let Step { before, after, host } = step.clone();
+        let same = |packet: &Packet| {
+            let answers = [&before, &after].map(|plan| answer(&plan.state, &host, packet));
+            (answers[0] == answers[1]).then_some((packet.clone(), answers[0]))
+        };
+        let followed: Vec<_> = packets(&step, &choice).iter().filter_map(same).collect();
+        let noticed = Arc::new(Mutex::new(Vec::new()));
+        let mut kernel = Simulated::new(before.state.clone());
+        kernel.plan_faults(crash.map(|n| (n, Fault::Crash)));
+        let (sink, addresses) = (noticed.clone(), host.clone());
+        kernel.observe(move |change, state| {
+            for (packet, usual) in &followed {
+                let now = answer(state, &addresses, packet);
+                if now != *usual {
+                    sink.lock().unwrap().push(format!("after `{change}`: {now:?}, not {usual:?}: {packet:?}"));
+                }
+            }
+        });
+        let mut syncer = Syncer::new(kernel);
+        for _ in 0..2 {
+            let _ = syncer.round(&after);
+            syncer.kernel().restart();
+            syncer.audit();
+        }
+        prop_assert_eq!(&*noticed.lock().unwrap(), &Vec::<String>::new());
+    }
+}

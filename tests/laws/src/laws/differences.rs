@@ -1,0 +1,70 @@
+//! What every comparison of states has in common.
+
+use proptest::prelude::*;
+use weir_core::diff::{Changes, diff, record};
+use weir_core::kernel::Kernel;
+use weir_core::policy::BuiltIn;
+use weir_core::simulated::Simulated;
+use weir_core::state::KernelState;
+
+use crate::tamper::tampering;
+use crate::world::world;
+
+/// The wanted state of a generated cluster.
+pub(super) fn wanted() -> impl Strategy<Value = KernelState> {
+    world(16).prop_map(|world| world.planned(BuiltIn).plan().state)
+}
+
+/// Something else that a kernel may hold: another cluster's state that was tampered with, or nothing.
+pub(super) fn found() -> impl Strategy<Value = KernelState> {
+    let tampered = (wanted(), tampering(8)).prop_map(|(mut state, deeds)| {
+        deeds.into_iter().for_each(|deed| deed.apply(&mut state));
+        state
+    });
+    prop_oneof![1 => Just(KernelState::default()), 6 => tampered]
+}
+
+/// The same with the wanted state itself tampered with, so that much is right.
+fn wanted_and_found() -> impl Strategy<Value = (KernelState, KernelState)> {
+    let near = (wanted(), tampering(4)).prop_map(|(wanted, deeds)| {
+        let mut found = wanted.clone();
+        deeds.into_iter().for_each(|deed| deed.apply(&mut found));
+        (wanted, found)
+    });
+    prop_oneof![1 => (wanted(), found()), 1 => near]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// L2: making the changes leads to the wanted state, each of them is possible, and nothing is left to do.
+    #[test]
+    fn changes_lead_to_the_wanted_state((wanted, found) in wanted_and_found()) {
+        let mut kernel = Simulated::new(found.clone());
+        let changes = diff(&wanted, &found);
+        let outcomes = kernel.apply(&changes);
+        let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+        prop_assert_eq!(failed, Vec::new());
+        prop_assert_eq!(kernel.state().differences(&wanted), Vec::new());
+        prop_assert_eq!(diff(&wanted, kernel.state()), Changes::default());
+    }
+
+    /// L2: the program's idea of the state after a change is the kernel's.
+    #[test]
+    fn what_is_noted_is_what_happened((wanted, found) in wanted_and_found()) {
+        let mut kernel = Simulated::new(found.clone());
+        let mut noted = found.clone();
+        for change in diff(&wanted, &found).0 {
+            kernel.apply(&Changes(vec![change.clone()]));
+            record(&mut noted, &change);
+            prop_assert_eq!(&noted, kernel.state(), "after {}", change);
+        }
+    }
+
+    /// L2: no difference is no change, and the other way round.
+    #[test]
+    fn differences_and_changes_agree((wanted, found) in wanted_and_found()) {
+        prop_assert!(diff(&wanted, &wanted).is_empty());
+        prop_assert_eq!(found.differences(&wanted).is_empty(), diff(&wanted, &found).is_empty());
+    }
+}

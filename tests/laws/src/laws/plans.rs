@@ -1,0 +1,131 @@
+//! What every plan has in common.
+
+use proptest::prelude::*;
+use weir_core::check::check;
+use weir_core::cluster::Cluster;
+use weir_core::decision::Decision;
+use weir_core::guard::clamp;
+use weir_core::planner::{Plan, Planner};
+use weir_core::policy::{BuiltIn, Policy};
+use weir_core::state::{KernelState, VirtualServer, Weight};
+use weir_core::view::ServiceView;
+
+use crate::hostile::{Forgetful, hostile};
+use crate::world::{World, event, facts, world};
+
+fn plan_of(world: &World, policy: impl Policy + 'static) -> Plan {
+    world.planned(policy).plan()
+}
+
+/// A planner that is told the objects of the end, each once.
+fn fresh(world: &World, policy: impl Policy + 'static) -> Planner {
+    let events = world.last_events();
+    World { events, ..world.clone() }.planned(policy)
+}
+
+/// Virtual servers that have real servers and would use none of them.
+fn silent(state: &KernelState) -> Vec<VirtualServer> {
+    let quiet = |server: &VirtualServer| {
+        let mut weights = state.real_servers_of(*server).map(|(_, weight)| weight).peekable();
+        weights.peek().is_some() && weights.all(|weight| weight == Weight::QUIESCED)
+    };
+    state.virtual_servers.keys().copied().filter(quiet).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// L1: planning step by step is planning at once.
+    #[test]
+    fn incremental_planning_is_full_planning(
+        world in world(30),
+        policy in hostile(),
+        pauses in prop::collection::vec(any::<bool>(), 30),
+    ) {
+        let mut planner = world.planner(policy.clone());
+        for (event, pause) in world.events.iter().zip(pauses) {
+            world.facts.tell(&mut planner, event.clone());
+            if pause {
+                planner.plan();
+            }
+        }
+        prop_assert_eq!(planner.plan(), fresh(&world, policy).plan());
+    }
+
+    /// L3: the order of objects does not matter, nor how often one is heard.
+    #[test]
+    fn order_and_repetition_do_not_matter(
+        (world, shuffled) in world(24).prop_flat_map(|world| {
+            let twice = [world.last_events(), world.last_events()].concat();
+            (Just(world), Just(twice).prop_shuffle())
+        }),
+    ) {
+        let expected = plan_of(&world, BuiltIn);
+        let shuffled = World { events: shuffled, ..world.clone() };
+        prop_assert_eq!(plan_of(&shuffled, BuiltIn), expected);
+    }
+
+    /// L3: hearing everything again, as after a lost watch, changes nothing.
+    #[test]
+    fn a_relist_changes_nothing(world in world(24)) {
+        let mut planner = world.planned(BuiltIn);
+        let before = planner.plan();
+        for event in world.last_events() {
+            prop_assert!(!planner.apply(event), "an event that said nothing new asks for a plan");
+        }
+        prop_assert_eq!(planner.plan(), before);
+    }
+
+    /// L7: whatever the objects and the policy say, a plan is sound.
+    #[test]
+    fn every_plan_is_sound(world in world(30), policy in hostile()) {
+        for plan in [plan_of(&world, policy), plan_of(&world, BuiltIn)] {
+            prop_assert_eq!(check(&plan.state), Vec::new());
+            prop_assert_eq!(silent(&plan.state), Vec::new());
+        }
+    }
+
+    /// L10: clamping twice is clamping once, and what is clamped fits the view.
+    #[test]
+    fn clamping_twice_is_clamping_once(world in world(24), mut policy in hostile()) {
+        let mut cluster = Cluster::default();
+        world.events.iter().for_each(|event| drop(cluster.apply(event.clone())));
+        let node = world.facts.view(cluster.node().map(|node| &**node));
+        let names: Vec<_> = cluster.service_names().cloned().collect();
+        for view in names.iter().filter_map(|name| ServiceView::new(&cluster, name, &node)) {
+            let [decision] = &policy.decide(std::slice::from_ref(&view), &node)[..] else {
+                panic!("one decision per view");
+            };
+            let (clamped, _) = clamp(&view, decision.clone(), &node);
+            let (again, _) = clamp(&view, clamped.clone(), &node);
+            prop_assert_eq!(&again, &clamped);
+            prop_assert_eq!(clamped.ports.len(), view.ports.len());
+            for (port, decided) in view.ports.iter().zip(&clamped.ports) {
+                prop_assert_eq!(decided.weights.len(), port.endpoints.len());
+            }
+            let (built_in, reports) = clamp(&view, Decision::upstream(&view, &node), &node);
+            prop_assert_eq!(reports, Vec::new(), "the guard has nothing to say about {:?}", built_in);
+        }
+    }
+
+    /// A policy that answers for too few services is as good as none.
+    #[test]
+    fn a_missing_answer_is_the_built_in_one(world in world(24)) {
+        prop_assert_eq!(plan_of(&world, Forgetful).state, plan_of(&world, BuiltIn).state);
+    }
+
+    /// A service that comes and goes leaves nothing.
+    #[test]
+    fn what_goes_leaves_nothing(facts in facts(), events in prop::collection::vec(event(), 0..20)) {
+        use weir_core::cluster::Event;
+        let mut events = events;
+        let gone: Vec<Event> = events.iter().filter_map(|event| match event {
+            Event::Service(service) => Some(Event::ServiceGone(service.name.clone())),
+            _ => None,
+        }).collect();
+        events.push(Event::NodeGone);
+        let nothing = World { facts: facts.clone(), events: Vec::new() };
+        let world = World { facts, events: [events, gone].concat() };
+        prop_assert_eq!(plan_of(&world, BuiltIn), plan_of(&nothing, BuiltIn));
+    }
+}

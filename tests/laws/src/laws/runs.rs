@@ -1,0 +1,193 @@
+//! What every run against a kernel has in common, whatever goes wrong.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use weir_core::diff::{Change, diff};
+use weir_core::kernel::FailureKind;
+use weir_core::node::HostAddress;
+use weir_core::planner::Plan;
+use weir_core::policy::BuiltIn;
+use weir_core::simulated::{Fault, Foreign, Simulated};
+use weir_core::state::KernelState;
+use weir_core::sync::{Round, Syncer};
+
+use super::differences::found;
+use super::watch::Watch;
+use crate::tamper::tampering;
+use crate::world::{edit, event, world};
+
+pub(super) fn plan() -> impl Strategy<Value = Plan> {
+    world(16).prop_map(|world| world.planned(BuiltIn).plan())
+}
+
+/// Faults within the first rounds.
+pub(super) fn script() -> impl Strategy<Value = Vec<(u64, Fault)>> {
+    let kind = select(&[FailureKind::Stale, FailureKind::Busy, FailureKind::Refused][..]);
+    let fault = prop_oneof![
+        3 => kind.clone().prop_map(Fault::Fail),
+        2 => kind.prop_map(Fault::Lose),
+        2 => Just(Fault::WriteHalf),
+        1 => Just(Fault::Crash),
+    ];
+    // A small change takes tens of operations, a cold start more than a hundred.
+    let place = prop_oneof![0..40u64, 40..160u64];
+    prop::collection::vec((place, fault), 0..12)
+}
+
+/// Gives every real server of a state some connections, but not all of them.
+fn connect(kernel: &mut Simulated, state: &KernelState, counts: &[u32]) {
+    for ((server, real), count) in state.real_servers.keys().zip(counts.iter().cycle()) {
+        kernel.set_connections(*server, *real, *count);
+    }
+}
+
+/// Starts the program again if it crashed: all it forgets is what it knew of the kernel.
+fn restart(syncer: &mut Syncer<Simulated>) {
+    if syncer.kernel().has_crashed() {
+        syncer.kernel().restart();
+        syncer.audit();
+    }
+}
+
+/// A change from one plan to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) before: Plan,
+    pub(super) after: Plan,
+    pub(super) host: Vec<HostAddress>,
+}
+
+/// Two plans of one planner with some events between, or the first plan of a fresh node.
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let events = prop::collection::vec(event(), 0..4);
+    let edits = prop::collection::vec(edit(), 1..5);
+    let change = (world(20), events, edits).prop_map(|(world, events, edits)| {
+        let mut planner = world.planned(BuiltIn);
+        let before = planner.plan();
+        let objects = world.last_events();
+        let edits = edits.iter().filter_map(|edit| edit.of(&objects));
+        edits.chain(events).for_each(|event| world.facts.tell(&mut planner, event));
+        Step { before, after: planner.plan(), host: world.facts.host_addresses }
+    });
+    let start = world(16).prop_map(|world| {
+        let after = world.planned(BuiltIn).plan();
+        let before = Plan { state: KernelState::default(), ..after.clone() };
+        Step { before, after, host: world.facts.host_addresses }
+    });
+    prop_oneof![4 => change, 1 => start]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// L4: whatever went wrong, when it is quiet again the wanted state is reached and stays.
+    #[test]
+    fn after_any_faults_the_wanted_state_is_reached(
+        plan in plan(),
+        found in found(),
+        script in script(),
+        meddling in tampering(3),
+        counts in prop::collection::vec(0..3u32, 1..5),
+    ) {
+        let mut kernel = Simulated::new(found.clone());
+        connect(&mut kernel, &found, &counts);
+        kernel.plan_faults(script);
+        let mut syncer = Syncer::new(kernel);
+        for _ in 0..6 {
+            let _ = syncer.round(&plan);
+            restart(&mut syncer);
+        }
+        // Others meddle while the program is not looking; the next audit finds it.
+        let mut state = syncer.kernel().state().clone();
+        meddling.into_iter().for_each(|deed| deed.apply(&mut state));
+        let mut syncer = Syncer::new(Simulated::new(state));
+        let round = syncer.round(&plan).unwrap();
+        prop_assert!(round.succeeded() && round.waiting.is_empty(), "{:?}", round);
+        prop_assert_eq!(syncer.kernel().state().differences(&plan.state), Vec::new());
+        prop_assert_eq!(syncer.round(&plan).unwrap(), Round::default());
+        syncer.audit();
+        prop_assert_eq!(syncer.round(&plan).unwrap(), Round::default());
+    }
+
+    /// L5: on the way from one plan to the next, what both have keeps working, nothing comes up half, and nothing
+    /// filtered is open for a moment; also when the program crashes on the way and starts again.
+    #[test]
+    fn nothing_breaks_on_the_way(
+        Step { before, after, .. } in step(),
+        counts in prop::collection::vec(0..3u32, 1..5),
+        crash in prop::option::of(0..60u64),
+    ) {
+        let mut kernel = Simulated::new(before.state.clone());
+        connect(&mut kernel, &before.state, &counts);
+        kernel.plan_faults(crash.map(|n| (n, Fault::Crash)));
+        let watch = Watch::start(&mut kernel, &before.state, &after.state);
+        let mut syncer = Syncer::new(kernel);
+        for _ in 0..3 {
+            let _ = syncer.round(&after);
+            restart(&mut syncer);
+        }
+        syncer.kernel().plan_faults([]);
+        syncer.kernel().end_connections();
+        prop_assert_eq!(syncer.round(&after).unwrap().waiting, Vec::new());
+        prop_assert_eq!(watch.violations(), Vec::<String>::new());
+        prop_assert_eq!(syncer.kernel().state().differences(&after.state), Vec::new());
+    }
+
+    /// L5 on a bad day: whatever fails, no VIP is open beyond its filters on its way up or down.
+    #[test]
+    fn nothing_is_opened_by_faults(
+        Step { before, after, .. } in step(),
+        script in script(),
+    ) {
+        let mut kernel = Simulated::new(before.state.clone());
+        kernel.plan_faults(script);
+        let watch = Watch::start(&mut kernel, &before.state, &after.state).for_filters_only();
+        let mut syncer = Syncer::new(kernel);
+        for _ in 0..5 {
+            let _ = syncer.round(&after);
+            restart(&mut syncer);
+        }
+        prop_assert_eq!(watch.violations(), Vec::<String>::new());
+    }
+
+    /// Before anything else answers on a fresh node, the API server does: the node's agents need it to go on.
+    #[test]
+    fn the_api_server_comes_first(plan in plan()) {
+        let changes = diff(&plan.state, &KernelState::default()).with_first(&plan.first);
+        let turned_on = changes.0.iter().filter_map(|change| match change {
+            Change::CreateVirtualServer(server, _) => Some(server.address.ip()),
+            Change::AddRealServer(server, ..) => Some(server.address.ip()),
+            Change::AddAddress(ip) => Some(*ip),
+            _ => None,
+        });
+        let order: Vec<bool> = turned_on.map(|ip| plan.first.contains(&ip)).collect();
+        prop_assert!(order.is_sorted_by(|a, b| a >= b), "{:?}", changes);
+        let bound = |change: &Change| matches!(change, Change::AddAddress(ip) if plan.first.contains(ip));
+        prop_assert_eq!(changes.0.iter().any(bound), plan.first.iter().any(|ip| plan.state.addresses.contains_key(ip)));
+    }
+
+    /// L4: a virtual server of somebody else is left alone, and nothing else suffers.
+    #[test]
+    fn what_belongs_to_others_stops_nothing_else(plan in plan(), index in any::<prop::sample::Index>()) {
+        let servers: Vec<_> = plan.state.virtual_servers.keys().collect();
+        if servers.is_empty() {
+            return Ok(());
+        }
+        let taken = *index.get(&servers);
+        let foreign = Foreign { virtual_servers: BTreeSet::from([*taken]), ..Foreign::default() };
+        let mut syncer = Syncer::new(Simulated::default().with_foreign(foreign));
+        for _ in 0..3 {
+            syncer.round(&plan).unwrap();
+        }
+        let mut expected = plan.state.clone();
+        expected.virtual_servers.remove(taken);
+        expected.real_servers.retain(|(server, _), _| server != taken);
+        let ip = taken.address.ip();
+        if !expected.virtual_servers.keys().any(|server| server.address.ip() == ip) {
+            expected.addresses.remove(&ip);
+        }
+        prop_assert_eq!(syncer.kernel().state().differences(&expected), Vec::new());
+    }
+}

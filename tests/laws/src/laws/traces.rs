@@ -1,0 +1,246 @@
+//! What becomes of packets in every plan: what the API promises, computed from the objects alone, is what the
+//! rules, sets and virtual servers do.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::prelude::*;
+use weir_core::cluster::Cluster;
+use weir_core::net::{Family, Protocol};
+use weir_core::node::{DetectLocal, NodeView, Switch};
+use weir_core::policy::BuiltIn;
+use weir_core::rule::{Chain, Place};
+use weir_core::state::{KernelState, RealServer, VirtualServer};
+use weir_core::trace::{Cause, Origin, Packet, Source, Verdict, trace};
+use weir_core::view::{Location, PortView, ServiceView};
+
+use crate::world::{World, world};
+
+/// What kind of VIP a virtual server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Cluster,
+    External,
+    LoadBalancer,
+    NodePort,
+}
+
+/// A virtual server as a service asks for it.
+struct Vip<'a> {
+    kind: Kind,
+    server: VirtualServer,
+    service: &'a ServiceView,
+    port: &'a PortView,
+}
+
+/// A planned world, and what its objects ask for.
+struct Planned {
+    state: KernelState,
+    node: NodeView,
+    views: Vec<ServiceView>,
+}
+
+impl Planned {
+    fn new(world: &World) -> Planned {
+        let mut cluster = Cluster::default();
+        world.events.iter().for_each(|event| drop(cluster.apply(event.clone())));
+        let node = world.facts.view(cluster.node().map(|node| &**node));
+        let views =
+            cluster.service_names().filter_map(|name| ServiceView::new(&cluster, name, &node)).collect();
+        Planned { state: world.planned(BuiltIn).plan().state, node, views }
+    }
+
+    /// All virtual servers that exactly one port of a service asks for, or of the oldest service that asks for
+    /// it. Node ports of two services are left out: the API server never gives one away twice.
+    fn vips(&self) -> Vec<Vip<'_>> {
+        let mut claims: BTreeMap<VirtualServer, Vec<Vip<'_>>> = BTreeMap::new();
+        for service in &self.views {
+            for port in &service.ports {
+                for (kind, ip, number) in self.places(port) {
+                    let server = VirtualServer::new(port.port.protocol, ip, number);
+                    claims.entry(server).or_default().push(Vip { kind, server, service, port });
+                }
+            }
+        }
+        claims.into_values().filter_map(oldest).collect()
+    }
+
+    fn places(&self, port: &PortView) -> Vec<(Kind, IpAddr, u16)> {
+        let number = port.port.port;
+        let mut places = vec![(Kind::Cluster, port.cluster_ip, number)];
+        places.extend(port.external_ips.iter().map(|ip| (Kind::External, *ip, number)));
+        places.extend(port.load_balancer_ips.iter().map(|ip| (Kind::LoadBalancer, *ip, number)));
+        if let Some(number) = port.port.node_port {
+            let ips = self.node.node_port_ips(port.family);
+            places.extend(ips.into_iter().map(|ip| (Kind::NodePort, ip, number.get())));
+        }
+        places
+    }
+
+    /// Whether an endpoint's address is the node's own, be it that somebody made it a VIP.
+    fn is_here(&self, ip: IpAddr) -> bool {
+        self.node.is_host_address(ip) || self.state.addresses.contains_key(&ip)
+    }
+
+    /// Whether an endpoint of any service runs here at this address.
+    fn runs_here(&self, protocol: Protocol, address: SocketAddr) -> bool {
+        self.views.iter().flat_map(|view| &view.ports).any(|port| {
+            port.port.protocol == protocol
+                && port.endpoints.iter().any(|e| e.address == address && e.location == Location::Local)
+        })
+    }
+
+    /// Whether a source is masqueraded because of the VIP it uses.
+    fn is_masqueraded(&self, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -> bool {
+        let config = &self.node.config;
+        if vip.kind != Kind::Cluster {
+            return !vip.service.service.external_policy_is_local();
+        }
+        let came_by = |accept: &dyn Fn(&str) -> bool| match origin {
+            Origin::Interface(name) | Origin::Bridge(name) => accept(name),
+            Origin::Host => false,
+        };
+        let nets = match &config.detect_local {
+            _ if config.masquerade_all => return true,
+            DetectLocal::BridgeInterface(bridge) => return !came_by(&|name| name == bridge),
+            DetectLocal::InterfaceNamePrefix(prefix) => return !came_by(&|name| name.starts_with(prefix)),
+            DetectLocal::ClusterCidr(nets) => nets,
+            DetectLocal::NodeCidr => &self.node.pod_cidrs,
+        };
+        match nets.iter().find(|net| Family::of_net(net) == vip.port.family) {
+            Some(net) => !net.contains(&source),
+            // Nothing tells pods from others, so only the node itself is masqueraded: its source is the VIP.
+            None => *origin == Origin::Host,
+        }
+    }
+}
+
+fn oldest(mut claims: Vec<Vip<'_>>) -> Option<Vip<'_>> {
+    let shared = claims.len() > 1;
+    if shared && claims.iter().any(|vip| vip.kind == Kind::NodePort) {
+        return None;
+    }
+    let age =
+        |vip: &Vip<'_>| (vip.service.service.created.unwrap_or(i64::MAX), vip.service.service.name.clone());
+    claims.sort_by_key(age);
+    let twice = claims.get(1).is_some_and(|next| age(next) == age(&claims[0]));
+    claims.into_iter().next().filter(|_| !twice)
+}
+
+/// Sources of packets: from far away, inside some source ranges, and pods of this node.
+pub(super) fn arrivals(family: Family) -> Vec<(IpAddr, Origin)> {
+    let by = |name: &str| Origin::Interface(name.to_owned());
+    let sources: &[(&str, Origin)] = match family {
+        Family::V4 => &[
+            ("8.8.8.8", by("eth0")),
+            ("203.0.113.200", by("eth0")),
+            ("192.0.2.77", by("eth0")),
+            ("10.244.0.1", by("cni0")),
+            ("10.244.0.2", Origin::Bridge("cni0".to_owned())),
+            ("10.244.1.3", by("veth7")),
+        ],
+        Family::V6 => &[
+            ("2600::1", by("eth0")),
+            ("2001:db8::77", by("eth0")),
+            ("fd00:244::1", by("cni0")),
+            ("fd00:244::2", by("veth7")),
+        ],
+    };
+    sources.iter().map(|(ip, origin)| (ip.parse().unwrap(), origin.clone())).collect()
+}
+
+/// What must become of a packet.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// One of these gets it; those in the second list see the node as its source.
+    Delivered(Vec<RealServer>, Vec<RealServer>),
+    NobodyThere,
+    DroppedBy(Chain),
+    Other(String),
+}
+
+fn expected(planned: &Planned, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -> Fate {
+    let service = &vip.service.service;
+    let ranges = match vip.kind {
+        Kind::LoadBalancer => service.source_ranges_of(vip.port.family),
+        _ => Vec::new(),
+    };
+    let node_admitted = ranges.iter().any(|net| net.contains(planned.node.node_ips.get(vip.port.family)));
+    let arrives = *origin != Origin::Host;
+    if arrives && !ranges.is_empty() && !ranges.iter().any(|net| net.contains(&source)) {
+        return Fate::DroppedBy(Chain::KubeSourceRangesFirewall);
+    }
+    let endpoints: Vec<SocketAddr> = match vip.kind {
+        Kind::Cluster => vip.port.internal_endpoints().map(|(_, e)| e.address).collect(),
+        _ => vip.port.external_endpoints().map(|(_, e)| e.address).collect(),
+    };
+    if endpoints.is_empty() {
+        return Fate::NobodyThere;
+    }
+    if !arrives && !ranges.is_empty() && !node_admitted && planned.node.capabilities.ipvs_match == Switch::On
+    {
+        return Fate::DroppedBy(Chain::KubeIpvsOutFilter);
+    }
+    let masqueraded = planned.is_masqueraded(vip, source, origin);
+    let sees_node = |address: &&SocketAddr| {
+        let hairpin = address.ip() == source && planned.runs_here(vip.server.protocol, **address);
+        let never_leaves = arrives && planned.is_here(address.ip());
+        !never_leaves && (masqueraded || hairpin)
+    };
+    let hidden = endpoints.iter().filter(sees_node).map(|address| RealServer(*address)).collect();
+    Fate::Delivered(endpoints.into_iter().map(RealServer).collect(), hidden)
+}
+
+fn fate(verdict: Verdict) -> Fate {
+    match verdict {
+        Verdict::Delivered(_, ways) => {
+            let hidden = ways.iter().filter(|way| way.source != Source::Kept).map(|way| way.real).collect();
+            Fate::Delivered(ways.iter().map(|way| way.real).collect(), hidden)
+        }
+        Verdict::NoRealServer(_) => Fate::NobodyThere,
+        Verdict::Dropped(Cause::Rule(Place { chain, .. }, _)) => Fate::DroppedBy(chain),
+        other => Fate::Other(other.to_string()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// L9: a packet to a service reaches an endpoint that was selected, under the right source address, or is
+    /// stopped where the documentation says.
+    #[test]
+    fn packets_to_services_arrive(world in world(24)) {
+        let planned = Planned::new(&world);
+        for vip in planned.vips() {
+            let mut packets = arrivals(vip.port.family);
+            packets.push((vip.server.address.ip(), Origin::Host));
+            for (source, origin) in packets {
+                let from = SocketAddr::new(source, 40_000);
+                let to = vip.server.address;
+                let packet = Packet::new(vip.server.protocol, from, to, origin.clone()).unwrap();
+                let trace = trace(&planned.state, &planned.node.host_addresses, &packet);
+                let expected = expected(&planned, &vip, source, &origin);
+                let text = trace.to_string();
+                prop_assert_eq!(
+                    fate(trace.verdict), expected, "{:?} {} from {} {:?}:\n{}", vip.kind, vip.server, source, origin, text
+                );
+            }
+        }
+    }
+
+    /// L9: on addresses of the dummy device nothing answers but services.
+    #[test]
+    fn host_ports_on_vips_are_refused(world in world(24), protocol in 0..3usize) {
+        let planned = Planned::new(&world);
+        let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp][protocol];
+        for ip in planned.state.addresses.keys() {
+            for (source, origin) in arrivals(Family::of(*ip)) {
+                let packet =
+                    Packet::new(protocol, SocketAddr::new(source, 40_000), SocketAddr::new(*ip, 22), origin);
+                let trace = trace(&planned.state, &planned.node.host_addresses, &packet.unwrap());
+                let refused = matches!(&trace.verdict, Verdict::Refused(place, _) if place.chain == Chain::KubeIpvsFilter);
+                prop_assert!(refused, "{}", trace);
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Looks at the state after each change between two plans.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use weir_core::diff::Change;
+use weir_core::net::Family;
+use weir_core::rule::{Chain, Match, Rule, Table, Target};
+use weir_core::set::{Set, SetEntry, SetName};
+use weir_core::simulated::Simulated;
+use weir_core::state::{KernelState, VirtualServer, Weight};
+
+/// A watch over a kernel.
+pub(super) struct Watch {
+    violations: Arc<Mutex<Vec<String>>>,
+    scope: Arc<Mutex<Scope>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Everything,
+    Filters,
+}
+
+impl Watch {
+    /// Watches a kernel that holds `before` while it is led to `after`.
+    pub(super) fn start(kernel: &mut Simulated, before: &KernelState, after: &KernelState) -> Watch {
+        let violations = Arc::new(Mutex::new(Vec::new()));
+        let scope = Arc::new(Mutex::new(Scope::Everything));
+        let bounds = Bounds::new(before, after);
+        let (sink, looks_at) = (violations.clone(), scope.clone());
+        kernel.observe(move |change, state| {
+            let mut found = bounds.open_filters(state);
+            if *looks_at.lock().unwrap() == Scope::Everything {
+                found.extend(bounds.lost(state));
+                found.extend(bounds.half_up(change, state));
+            }
+            sink.lock().unwrap().extend(found.into_iter().map(|what| format!("after `{change}`: {what}")));
+        });
+        Watch { violations, scope }
+    }
+
+    /// The same, but lost and half made things are forgiven: faults make them.
+    pub(super) fn for_filters_only(self) -> Watch {
+        *self.scope.lock().unwrap() = Scope::Filters;
+        self
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.lock().unwrap().clone()
+    }
+}
+
+/// What the two plans allow to be seen on the way between them.
+struct Bounds {
+    /// The lines that both have.
+    both: KernelState,
+    after: KernelState,
+    /// VIPs with source ranges, in each plan that has them at all.
+    filtered: BTreeSet<VirtualServer>,
+    /// The rules that keep the node itself off a VIP, with the VIP.
+    closed: BTreeSet<(VirtualServer, Rule)>,
+}
+
+impl Bounds {
+    fn new(before: &KernelState, after: &KernelState) -> Bounds {
+        let filtered = [before, after].into_iter().flat_map(vips_with_ranges);
+        let open = |vip: &VirtualServer, state: &KernelState| {
+            state.virtual_servers.contains_key(vip) && !is_filtered(*vip, state)
+        };
+        let filtered = filtered.filter(|vip| !open(vip, before) && !open(vip, after)).collect();
+        let is_closed = |(vip, rule): &(VirtualServer, Rule), state: &KernelState| {
+            !state.virtual_servers.contains_key(vip) || closing(state).contains(&(*vip, rule.clone()))
+        };
+        let closed = closing(before).into_iter().chain(closing(after));
+        let closed = closed.filter(|vip| is_closed(vip, before) && is_closed(vip, after)).collect();
+        Bounds { both: intersection(before, after), after: after.clone(), filtered, closed }
+    }
+
+    /// What both plans have and the state has not.
+    fn lost(&self, state: &KernelState) -> Vec<String> {
+        let mut lost = Vec::new();
+        let both = &self.both;
+        lost.extend(
+            both.virtual_servers
+                .keys()
+                .filter(|s| !state.virtual_servers.contains_key(s))
+                .map(|s| format!("no {s}")),
+        );
+        lost.extend(
+            both.addresses.keys().filter(|ip| !state.addresses.contains_key(ip)).map(|ip| format!("no {ip}")),
+        );
+        lost.extend(
+            both.entries
+                .keys()
+                .filter(|e| !state.entries.contains_key(e))
+                .map(|(n, e)| format!("no {n} {e}")),
+        );
+        for (key, weight) in &both.real_servers {
+            if *weight != Weight::QUIESCED
+                && state.real_servers.get(key).is_none_or(|now| *now == Weight::QUIESCED)
+            {
+                lost.push(format!("{} -> {} takes no connections", key.0, key.1));
+            }
+        }
+        for (place, rules) in &both.rules {
+            let now = state.rules.get(place);
+            let gone = rules.iter().filter(|rule| !now.is_some_and(|now| now.contains(rule)));
+            lost.extend(gone.map(|rule| format!("no rule {rule} in {}", place.2)));
+        }
+        lost
+    }
+
+    /// Addresses that answer before, or longer than, what is behind them.
+    fn half_up(&self, change: &Change, state: &KernelState) -> Vec<String> {
+        let mut found = Vec::new();
+        let served: BTreeSet<IpAddr> = state.virtual_servers.keys().map(|s| s.address.ip()).collect();
+        for ip in state.addresses.keys() {
+            if !served.contains(ip) {
+                found.push(format!("{ip} has no virtual server"));
+            }
+        }
+        if let Change::AddAddress(ip) = change {
+            for key in self.after.real_servers.keys().filter(|(server, _)| server.address.ip() == *ip) {
+                if !state.real_servers.contains_key(key) {
+                    found.push(format!("{} -> {} is missing", key.0, key.1));
+                }
+            }
+        }
+        found
+    }
+
+    /// VIPs that can be reached past their source ranges, and host ports on VIPs.
+    fn open_filters(&self, state: &KernelState) -> Vec<String> {
+        let mut found = Vec::new();
+        for vip in &self.filtered {
+            if state.virtual_servers.contains_key(vip) && !is_filtered(*vip, state) {
+                found.push(format!("{vip} is open"));
+            }
+        }
+        let closing = closing(state);
+        for (vip, rule) in &self.closed {
+            if state.virtual_servers.contains_key(vip) && !closing.contains(&(*vip, rule.clone())) {
+                found.push(format!("{vip} is open to the node"));
+            }
+        }
+        for ip in state.addresses.keys() {
+            let closed = (SetName::new(Family::of(*ip), Set::IpvsIps), SetEntry::Ip(*ip));
+            if !state.entries.contains_key(&closed) {
+                found.push(format!("the host's ports on {ip} are open"));
+            }
+        }
+        found
+    }
+}
+
+fn intersection(a: &KernelState, b: &KernelState) -> KernelState {
+    let mut both = a.clone();
+    both.virtual_servers.retain(|server, _| b.virtual_servers.contains_key(server));
+    both.real_servers.retain(|key, _| b.real_servers.get(key).is_some_and(|w| *w != Weight::QUIESCED));
+    both.addresses.retain(|ip, ()| b.addresses.contains_key(ip));
+    both.entries.retain(|entry, ()| b.entries.contains_key(entry));
+    for (place, rules) in &mut both.rules {
+        rules.retain(|rule| b.rules.get(place).is_some_and(|other| other.contains(rule)));
+    }
+    both
+}
+
+fn vips_with_ranges(state: &KernelState) -> impl Iterator<Item = VirtualServer> {
+    state.entries.keys().filter_map(|(name, entry)| match (name.set, *entry) {
+        (Set::LoadBalancerFw, SetEntry::IpPort(ip, protocol, port)) => {
+            Some(VirtualServer::new(protocol, ip, port))
+        }
+        _ => None,
+    })
+}
+
+/// The rules that keep the node itself off a VIP, with the VIP.
+fn closing(state: &KernelState) -> BTreeSet<(VirtualServer, Rule)> {
+    let rules = state.rules.iter().filter(|((.., chain), _)| *chain == Chain::KubeIpvsOutFilter);
+    let vip = |rule: &Rule| match rule {
+        Rule::Known(matches, Target::Drop) => matches.iter().find_map(|test| match test {
+            Match::VirtualServer(protocol, ip, port) => Some(VirtualServer::new(*protocol, *ip, *port)),
+            _ => None,
+        }),
+        _ => None,
+    };
+    rules.flat_map(|(_, rules)| rules).filter_map(|rule| Some((vip(rule)?, rule.clone()))).collect()
+}
+
+/// Whether packets to a VIP meet its source ranges: its entry, the rule that asks for it, and the final drop.
+fn is_filtered(vip: VirtualServer, state: &KernelState) -> bool {
+    let family = vip.family();
+    let set = SetName::new(family, Set::LoadBalancerFw);
+    let entry = SetEntry::IpPort(vip.address.ip(), vip.protocol, vip.address.port());
+    let rules =
+        |chain| state.rules.get(&(family, Table::Filter, chain)).map(Vec::as_slice).unwrap_or_default();
+    let jump = |chain: Chain, to: Chain| rules(chain).iter().any(|rule| rule.jump() == Some(to));
+    let asks = |rule: &Rule| {
+        rule.sets().any(|name| name == set.to_string())
+            && rule.jump() == Some(Chain::KubeSourceRangesFirewall)
+    };
+    state.entries.contains_key(&(set, entry))
+        && jump(Chain::Input, Chain::KubeProxyFirewall)
+        && rules(Chain::KubeProxyFirewall).iter().any(asks)
+        && rules(Chain::KubeSourceRangesFirewall).last() == Some(&Rule::always(Target::Drop))
+}

@@ -1,0 +1,125 @@
+//! Generated clusters. Names and addresses come from small pools, so that objects meet: shared VIPs, slices that
+//! change their service, endpoints in two slices, external IPs that are the node's.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use weir_core::cluster::Event;
+use weir_core::net::Protocol;
+use weir_core::objects::ObjectName;
+use weir_core::planner::Planner;
+use weir_core::policy::Policy;
+
+mod edit;
+mod node;
+mod service;
+mod slice;
+
+pub use edit::{Edit, edit};
+pub use node::{Facts, facts, node};
+pub use service::service;
+pub use slice::slice;
+
+/// The name of the node that plans.
+pub const NODE: &str = "node1";
+
+/// A cluster as it came to be.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// What the node is, apart from its object.
+    pub facts: Facts,
+    /// What was heard, in this order.
+    pub events: Vec<Event>,
+}
+
+/// A world after up to `length` events.
+pub fn world(length: usize) -> impl Strategy<Value = World> {
+    (facts(), prop::collection::vec(event(), 0..length)).prop_map(|(facts, events)| World { facts, events })
+}
+
+/// Something that was heard.
+pub fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => service().prop_map(|service| Event::Service(Box::new(service))),
+        1 => service_name().prop_map(Event::ServiceGone),
+        8 => slice().prop_map(|slice| Event::Slice(Box::new(slice))),
+        2 => slice_name().prop_map(Event::SliceGone),
+        1 => node().prop_map(|node| Event::Node(Box::new(node))),
+        1 => Just(Event::NodeGone),
+    ]
+}
+
+impl World {
+    /// A planner that heard nothing yet.
+    pub fn planner(&self, policy: impl Policy + 'static) -> Planner {
+        Planner::new(self.facts.view(None), Box::new(policy))
+    }
+
+    /// A planner that heard everything.
+    pub fn planned(&self, policy: impl Policy + 'static) -> Planner {
+        let mut planner = self.planner(policy);
+        self.events.iter().for_each(|event| self.facts.tell(&mut planner, event.clone()));
+        planner
+    }
+
+    /// The objects that are there in the end, each once, sorted by kind and name.
+    pub fn last_events(&self) -> Vec<Event> {
+        let mut last: BTreeMap<(u8, Option<ObjectName>), Event> = BTreeMap::new();
+        for event in &self.events {
+            last.insert(subject(event), event.clone());
+        }
+        last.into_values()
+            .filter(|event| matches!(event, Event::Service(_) | Event::Slice(_) | Event::Node(_)))
+            .collect()
+    }
+}
+
+/// What an event is about.
+pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
+    match event {
+        Event::Service(service) => (0, Some(service.name.clone())),
+        Event::ServiceGone(name) => (0, Some(name.clone())),
+        Event::Slice(slice) => (1, Some(slice.name.clone())),
+        Event::SliceGone(name) => (1, Some(name.clone())),
+        Event::Node(_) | Event::NodeGone => (2, None),
+    }
+}
+
+const SERVICES: [(&str, &str); 6] = [
+    ("default", "kubernetes"),
+    ("default", "web"),
+    ("default", "dns"),
+    ("shop", "web"),
+    ("shop", "cart"),
+    ("shop", "game"),
+];
+
+fn service_name() -> impl Strategy<Value = ObjectName> {
+    select(&SERVICES[..]).prop_map(|(namespace, name)| ObjectName::new(namespace, name))
+}
+
+fn slice_name() -> impl Strategy<Value = ObjectName> {
+    (select(&["default", "shop"][..]), 0..5u8)
+        .prop_map(|(namespace, n)| ObjectName::new(namespace, format!("slice-{n}")))
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![3 => Just(Protocol::Tcp), 2 => Just(Protocol::Udp), 1 => Just(Protocol::Sctp)]
+}
+
+const PORT_NAMES: &[&str] = &["", "http", "dns"];
+
+fn port_name() -> impl Strategy<Value = String> {
+    select(PORT_NAMES).prop_map(str::to_owned)
+}
+
+fn address_of(pool: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
+    // The pools are literals of this crate.
+    select(pool).prop_map(|text| text.parse().expect("an address"))
+}
+
+fn weighted_option<S: Strategy>(some: f64, of: S) -> impl Strategy<Value = Option<S::Value>> {
+    prop::option::weighted(some, of)
+}

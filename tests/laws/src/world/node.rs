@@ -1,0 +1,153 @@
+//! Generated nodes: the object, the addresses, the configuration and the kernel's abilities.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use weir_core::cluster::Event;
+use weir_core::net::Family;
+use weir_core::node::{
+    Capabilities, ConnectionReuse, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView,
+    ProxyConfig, Switch,
+};
+use weir_core::objects::{Attributes, Node, NodeAddressType, ZONE_LABEL};
+use weir_core::planner::Planner;
+
+use super::{NODE, address_of, weighted_option};
+
+/// What the node is, apart from its object.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The addresses of its interfaces.
+    pub host_addresses: Vec<HostAddress>,
+    /// The configuration.
+    pub config: ProxyConfig,
+    /// What its kernel can do.
+    pub capabilities: Capabilities,
+}
+
+impl Facts {
+    /// The view of the node with this object.
+    pub fn view(&self, node: Option<&Node>) -> NodeView {
+        let (config, capabilities) = (self.config.clone(), self.capabilities.clone());
+        NodeView::new(NODE, node, None, self.host_addresses.clone(), config, capabilities)
+    }
+
+    /// Tells a planner of an event, as the daemon does.
+    pub fn tell(&self, planner: &mut Planner, event: Event) {
+        planner.apply(event);
+        let view = self.view(planner.node_object());
+        planner.set_node(view);
+    }
+}
+
+/// Facts about the node.
+pub fn facts() -> impl Strategy<Value = Facts> {
+    let addresses = prop::sample::subsequence(
+        &["127.0.0.1", "::1", "192.0.2.10", "192.0.2.11", "2001:db8::10", "fe80::10", "10.244.0.254"][..],
+        0..=7,
+    );
+    (addresses, config(), capabilities()).prop_map(|(addresses, config, capabilities)| Facts {
+        host_addresses: addresses.into_iter().map(host_address).collect(),
+        config,
+        capabilities,
+    })
+}
+
+fn host_address(text: &str) -> HostAddress {
+    HostAddress { interface: "eth0".to_owned(), address: text.parse().expect("an address") }
+}
+
+fn config() -> impl Strategy<Value = ProxyConfig> {
+    let scheduling = (select(&["rr", "wlc", "mh"][..]), weighted_option(0.2, 1..900u32), any::<bool>());
+    let traffic = (
+        any::<bool>(),
+        select(&[0u8, 14, 31][..]),
+        detect_local(),
+        prop::collection::vec(node_port_address(), 0..2),
+        prop::bool::weighted(0.9),
+        any::<bool>(),
+    );
+    (scheduling, traffic).prop_map(|((scheduler, tcp_timeout, strict_arp), traffic)| {
+        let (masquerade_all, masquerade_bit, detect_local, node_port_addresses, external, enforced) = traffic;
+        ProxyConfig {
+            scheduler: scheduler.to_owned(),
+            strict_arp,
+            tcp_timeout,
+            masquerade_all,
+            masquerade_bit,
+            detect_local,
+            node_port_addresses,
+            external_ips: switch(external),
+            internal_local: if enforced { InternalLocal::Enforced } else { InternalLocal::AsUpstream },
+            ..ProxyConfig::default()
+        }
+    })
+}
+
+fn switch(on: bool) -> Switch {
+    if on { Switch::On } else { Switch::Off }
+}
+
+fn detect_local() -> impl Strategy<Value = DetectLocal> {
+    let cidrs = prop::sample::subsequence(&["10.244.0.0/16", "fd00:244::/64"][..], 0..=2);
+    prop_oneof![
+        cidrs.prop_map(|nets| {
+            DetectLocal::ClusterCidr(nets.into_iter().map(|net| net.parse().expect("a network")).collect())
+        }),
+        Just(DetectLocal::NodeCidr),
+        Just(DetectLocal::BridgeInterface("cni0".to_owned())),
+        Just(DetectLocal::InterfaceNamePrefix("veth".to_owned())),
+    ]
+}
+
+fn node_port_address() -> impl Strategy<Value = NodePortAddress> {
+    prop_oneof![
+        select(&["192.0.2.0/28", "127.0.0.0/8", "2001:db8::/64"][..])
+            .prop_map(|net| NodePortAddress::Net(net.parse().expect("a network"))),
+        Just(NodePortAddress::Primary),
+        Just(NodePortAddress::Localhost),
+        Just(NodePortAddress::All),
+    ]
+}
+
+fn capabilities() -> impl Strategy<Value = Capabilities> {
+    let families = prop_oneof![
+        4 => Just(Family::BOTH.to_vec()),
+        1 => Just(vec![Family::V4]),
+        1 => Just(vec![Family::V6]),
+    ];
+    let schedulers =
+        prop_oneof![Just(None), Just(Some(["rr", "wrr", "wlc", "sh", "mh"].map(str::to_owned).to_vec())),];
+    (families, schedulers, prop::bool::weighted(0.8), any::<bool>()).prop_map(
+        |(families, schedulers, ipvs_match, old)| Capabilities {
+            families,
+            schedulers,
+            ipvs_match: switch(ipvs_match),
+            connection_reuse: if old { ConnectionReuse::Disable } else { ConnectionReuse::Leave },
+        },
+    )
+}
+
+/// A Node object.
+pub fn node() -> impl Strategy<Value = Node> {
+    let addresses = prop::collection::vec(
+        (
+            prop_oneof![Just(NodeAddressType::Internal), Just(NodeAddressType::External)],
+            address_of(&["192.0.2.10", "192.0.2.11", "2001:db8::10"]),
+        ),
+        0..3,
+    );
+    let pod_cidrs = prop::sample::subsequence(&["10.244.0.0/24", "fd00:244::/112"][..], 0..=2);
+    (weighted_option(0.7, select(&["a", "b"][..])), addresses, pod_cidrs).prop_map(
+        |(zone, addresses, pod_cidrs): (_, Vec<(_, IpAddr)>, _)| Node {
+            name: NODE.to_owned(),
+            labels: zone
+                .map(|zone| (ZONE_LABEL.to_owned(), zone.to_owned()))
+                .into_iter()
+                .collect::<Attributes>(),
+            addresses,
+            pod_cidrs: pod_cidrs.into_iter().map(|net| net.parse().expect("a network")).collect(),
+        },
+    )
+}

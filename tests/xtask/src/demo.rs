@@ -1,0 +1,102 @@
+//! `cargo xtask demo`: weir on a small cluster in a guest, for people to watch.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use weir_guest_init::{Command, Streams};
+
+use crate::base::{Base, Freshness};
+use crate::job::{Hardware, Job};
+use crate::overlay::Given;
+use crate::workspace::{self, Role};
+use crate::{setup, vm};
+
+const MANIFESTS: &str = "tests/demo/manifests";
+
+const WHAT_NEXT: &str = "
+What next
+  cargo xtask vm --shell             look around in the guest: ipvsadm, ipset, iptables, ip
+  tests/demo/manifests               change the Services and run this again
+  cargo xtask test                   everything that must hold
+  README.md                          what weir is, and how to run it on a node";
+
+/// Installs what is missing, builds weir and plays the demonstration.
+pub(crate) fn main() -> Result<ExitCode> {
+    if !setup::missing().is_empty() || !Base::is_ready(Freshness::Any) {
+        eprintln!("First the guest: packages are downloaded, and unpacked below .lab");
+        setup::main(&setup::Options::default())?;
+    }
+    eprintln!("Building weir; the first time that takes some minutes");
+    let programs = Programs::build()?;
+    eprintln!("Booting a guest with a real IPVS kernel");
+    let status = vm::run_one(&programs.job()?)?;
+    if status == ExitCode::SUCCESS {
+        println!("{WHAT_NEXT}");
+        if this_machine_has_ipvs() {
+            println!("{}", programs.without_the_guest());
+        }
+    }
+    Ok(status)
+}
+
+/// What runs in the guest.
+struct Programs {
+    weir: PathBuf,
+    demo: PathBuf,
+}
+
+impl Programs {
+    fn build() -> Result<Programs> {
+        let built = workspace::build(&["build", "--package", "weir", "--package", "weir-harness", "--bins"])?;
+        let find = |name: &str| {
+            let found = built.iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
+            found
+                .map(|artifact| artifact.executable.clone())
+                .with_context(|| format!("cargo built no {name}"))
+        };
+        Ok(Programs { weir: find("weir")?, demo: find("weir-demo")? })
+    }
+
+    fn job(&self) -> Result<Job> {
+        let root = workspace::root();
+        let manifests = root.join(MANIFESTS);
+        let colour = if io::stdout().is_terminal() { None } else { Some(("NO_COLOR".into(), "1".into())) };
+        let command = Command {
+            streams: Streams::Port,
+            directory: text(root)?,
+            environment: colour.into_iter().collect(),
+            arguments: vec![
+                text(&self.demo)?,
+                "--weir".into(),
+                text(&self.weir)?,
+                "--manifests".into(),
+                text(&manifests)?,
+            ],
+        };
+        let files = [&self.weir, &self.demo, &manifests].map(Given::same_path).into();
+        Ok(Job { hardware: Hardware::default(), commands: vec![command], files })
+    }
+
+    fn without_the_guest(&self) -> String {
+        format!(
+            "\nThis machine's kernel has IPVS. To see the same on it, in network namespaces of its own (as root; it \
+             loads\nthe modules ip_vs, sctp and br_netfilter, see tests/demo/README.md):\n  sudo {} --weir {} \
+             --manifests {MANIFESTS}",
+            self.demo.display(),
+            self.weir.display()
+        )
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
+}
+
+/// Asks without loading anything.
+fn this_machine_has_ipvs() -> bool {
+    let mut modprobe = process::Command::new("modprobe");
+    modprobe.args(["--dry-run", "--quiet", "ip_vs"]).stdout(Stdio::null()).stderr(Stdio::null());
+    Path::new("/proc/net/ip_vs").exists() || modprobe.status().is_ok_and(|status| status.success())
+}
