@@ -1,79 +1,202 @@
-//! Interim reading of the configuration; the real one replaces this file.
+//! The configuration file of kube-proxy: `KubeProxyConfiguration`, `kubeproxy.config.k8s.io/v1alpha1`.
+//!
+//! Every field of the file is known here, with its type and the values it may have (kube-proxy 1.37,
+//! `pkg/proxy/apis/config`), also those that mean nothing in IPVS mode: a file that kube-proxy accepts is accepted.
+//! All mistakes of a file are told at once.
+
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::Value;
-use weir_core::node::{DetectLocal, NodePortAddress, ProxyConfig};
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+use weir_core::net::parse_cidr_sloppy;
+use weir_core::node::{DetectLocal, InternalLocal, NodePortAddress, ProxyConfig, Switch};
 
-use crate::Problem;
+use crate::document::{self, Format};
+use crate::problem::{Problem, Problems};
 
-/// Interim.
-#[derive(Debug)]
-pub struct Configuration(Value);
+mod duration;
+mod schema;
+mod validate;
 
-/// Interim.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+pub use duration::parse_duration;
 
-/// Interim.
-pub fn load(path: &Path) -> Result<(Configuration, Vec<Problem>), ConfigError> {
-    parse(&std::fs::read_to_string(path).map_err(|e| ConfigError(e.to_string()))?)
+/// The version of the file that is understood.
+const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+/// Its kind.
+const KIND: &str = "KubeProxyConfiguration";
+
+/// A configuration file that was understood and is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    values: Map<String, Value>,
 }
 
-/// Interim.
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no YAML or JSON.
+    #[error("not readable as YAML or JSON: {0}")]
+    Syntax(String),
+    /// It holds none or several documents.
+    #[error("{0} documents, where one {KIND} is expected")]
+    Documents(usize),
+    /// Fields with values that cannot be used.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    match lines.len() {
+        1 => lines[0].clone(),
+        count => format!("{count} mistakes:\n  {}", lines.join("\n  ")),
+    }
+}
+
+/// Reads a file. The problems are those that do no harm: unknown and repeated keys, fields that should be set.
+pub fn load(path: &Path) -> Result<(Configuration, Vec<Problem>), ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text)
+}
+
+/// Reads the text of a file; see [`load`].
 pub fn parse(text: &str) -> Result<(Configuration, Vec<Problem>), ConfigError> {
-    Ok((Configuration(serde_json::from_str(text).map_err(|e| ConfigError(e.to_string()))?), Vec::new()))
+    let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
+    let mut documents =
+        document::parse(text, format).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+    documents.retain(|document| !document.value.is_null());
+    let count = documents.len();
+    let (Some(document), 1) = (documents.pop(), count) else { return Err(ConfigError::Documents(count)) };
+    let mut warnings = Problems::default();
+    for key in &document.repeated {
+        warnings.note(key.clone(), "", "is there more than once; the last one counts");
+    }
+    let mut errors = Problems::default();
+    let values = schema::read(document.value, &mut warnings, &mut errors);
+    let configuration = Configuration { values };
+    validate::header(&configuration, &mut errors);
+    validate::values(&configuration, &mut warnings, &mut errors);
+    let errors = errors.into_vec();
+    if errors.is_empty() {
+        Ok((configuration, warnings.into_vec()))
+    } else {
+        Err(ConfigError::Invalid(errors))
+    }
 }
 
 impl Configuration {
-    /// Interim.
+    fn get(&self, path: &str) -> Option<&Value> {
+        let mut parts = path.split('.');
+        let first = self.values.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part)).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, path: &str) -> &str {
+        self.get(path).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn number(&self, path: &str) -> Option<i64> {
+        self.get(path).and_then(Value::as_i64)
+    }
+
+    fn is_on(&self, path: &str) -> bool {
+        self.get(path).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn texts(&self, path: &str) -> impl Iterator<Item = &str> {
+        self.get(path).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// A duration; `None` when it is absent or zero, which mean the same in every field.
+    fn duration(&self, path: &str) -> Option<Duration> {
+        parse_duration(self.text(path)).filter(|duration| !duration.is_zero())
+    }
+
+    /// `hostnameOverride`, if it is set.
     pub fn hostname_override(&self) -> Option<&str> {
-        self.0["hostnameOverride"].as_str()
+        Some(self.text("hostnameOverride")).filter(|name| !name.is_empty())
     }
-    /// Interim.
+
+    /// `bindAddress`, if it is set; it may be unspecified.
     pub fn bind_address(&self) -> Option<IpAddr> {
-        None
+        self.text("bindAddress").parse().ok()
     }
-    /// Interim.
+
+    /// The part of the configuration that shapes plans.
     pub fn proxy_config(&self) -> ProxyConfig {
-        let cfg = &self.0;
-        let mut c = ProxyConfig::default();
-        let secs = |v: &Value| v.as_str().and_then(|s| s.strip_suffix('s')).and_then(|s| s.parse::<u32>().ok());
-        if let Some(s) = cfg["ipvs"]["scheduler"].as_str() {
-            c.scheduler = s.into();
+        let defaults = ProxyConfig::default();
+        let seconds = |path| {
+            let whole = self.duration(path)?.as_secs();
+            u32::try_from(whole).ok().filter(|seconds| *seconds > 0)
+        };
+        let gate = self.get("featureGates.AllowServiceExternalIPs").and_then(Value::as_bool);
+        ProxyConfig {
+            scheduler: Some(self.text("ipvs.scheduler"))
+                .filter(|name| !name.is_empty())
+                .map_or(defaults.scheduler, str::to_owned),
+            exclude_cidrs: self.texts("ipvs.excludeCIDRs").filter_map(parse_cidr_sloppy).collect(),
+            strict_arp: self.is_on("ipvs.strictARP"),
+            tcp_timeout: seconds("ipvs.tcpTimeout"),
+            tcp_fin_timeout: seconds("ipvs.tcpFinTimeout"),
+            udp_timeout: seconds("ipvs.udpTimeout"),
+            masquerade_all: self.is_on("iptables.masqueradeAll"),
+            masquerade_bit: self
+                .number("iptables.masqueradeBit")
+                .and_then(|bit| u8::try_from(bit).ok())
+                .unwrap_or(defaults.masquerade_bit),
+            detect_local: self.detect_local(),
+            node_port_addresses: self.texts("nodePortAddresses").filter_map(node_port_address).collect(),
+            external_ips: if gate == Some(false) { Switch::Off } else { Switch::On },
+            internal_local: InternalLocal::AsUpstream,
+            sync_period: self.duration("ipvs.syncPeriod").unwrap_or(defaults.sync_period),
+            min_sync_period: self.duration("ipvs.minSyncPeriod").unwrap_or(defaults.min_sync_period),
         }
-        c.strict_arp = cfg["ipvs"]["strictARP"].as_bool().unwrap_or(false);
-        c.tcp_timeout = secs(&cfg["ipvs"]["tcpTimeout"]);
-        c.tcp_fin_timeout = secs(&cfg["ipvs"]["tcpFinTimeout"]);
-        c.udp_timeout = secs(&cfg["ipvs"]["udpTimeout"]);
-        if let Some(s) = secs(&cfg["ipvs"]["syncPeriod"]) {
-            c.sync_period = std::time::Duration::from_secs(s.into());
+    }
+
+    fn detect_local(&self) -> DetectLocal {
+        match self.text("detectLocalMode") {
+            "NodeCIDR" => DetectLocal::NodeCidr,
+            "BridgeInterface" => {
+                DetectLocal::BridgeInterface(self.text("detectLocal.bridgeInterface").to_owned())
+            }
+            "InterfaceNamePrefix" => {
+                DetectLocal::InterfaceNamePrefix(self.text("detectLocal.interfaceNamePrefix").to_owned())
+            }
+            _ => DetectLocal::ClusterCidr(self.cluster_cidrs().filter_map(parse_cidr_sloppy).collect()),
         }
-        for x in cfg["ipvs"]["excludeCIDRs"].as_array().into_iter().flatten() {
-            c.exclude_cidrs.extend(x.as_str().and_then(|s| s.parse::<ipnet::IpNet>().ok()));
-        }
-        c.masquerade_all = cfg["iptables"]["masqueradeAll"].as_bool().unwrap_or(false);
-        if let Some(b) = cfg["iptables"]["masqueradeBit"].as_u64() {
-            c.masquerade_bit = b as u8;
-        }
-        if let Some(s) = cfg["clusterCIDR"].as_str() {
-            c.detect_local = DetectLocal::ClusterCidr(s.split(',').filter_map(|x| x.parse().ok()).collect());
-        }
-        if cfg["detectLocalMode"] == "NodeCIDR" {
-            c.detect_local = DetectLocal::NodeCidr;
-        }
-        if cfg["detectLocalMode"] == "BridgeInterface" {
-            c.detect_local = DetectLocal::BridgeInterface("cbr0".into());
-        }
-        for x in cfg["nodePortAddresses"].as_array().into_iter().flatten() {
-            let t = x.as_str().unwrap_or_default();
-            c.node_port_addresses.extend(if t == "primary" {
-                Some(NodePortAddress::Primary)
-            } else {
-                t.parse().ok().map(NodePortAddress::Net)
-            });
-        }
-        c
+    }
+
+    /// The parts of `clusterCIDR`.
+    fn cluster_cidrs(&self) -> impl Iterator<Item = &str> {
+        self.text("clusterCIDR").split(',').map(str::trim).filter(|part| !part.is_empty())
     }
 }
+
+fn node_port_address(text: &str) -> Option<NodePortAddress> {
+    match text {
+        "primary" => Some(NodePortAddress::Primary),
+        "localhost" => Some(NodePortAddress::Localhost),
+        "all" => Some(NodePortAddress::All),
+        net => parse_cidr_sloppy(net).map(NodePortAddress::Net),
+    }
+}
+
+/// Whether two networks are of one family.
+fn same_family(a: &IpNet, b: &IpNet) -> bool {
+    a.addr().is_ipv4() == b.addr().is_ipv4()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,15 @@
 //! The cluster that all tests share, and weir in it.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::PermissionDenied;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::{self, Answer, Cluster, Daemon, Host, Place, Service, Tally};
+use weir_harness::cluster::{self, Answer, Cluster, Daemon, Failure, Host, Place, Service, Tally};
 use weir_harness::weir::Manifests;
 
 /// The program under test.
@@ -142,6 +145,25 @@ impl Lab {
         Ok(tally)
     }
 
+    /// Requests, all at once because each takes its time, that must stay unanswered, or be denied where the client is
+    /// the node itself.
+    pub(crate) fn expect_silence(&self, requests: &[(&str, Protocol, SocketAddr)]) -> Result<()> {
+        let results: Vec<_> = thread::scope(|scope| {
+            let ask = |&(client, protocol, target): &(&str, Protocol, SocketAddr)| {
+                let host = self.host(client);
+                scope.spawn(move || host.request_within(SILENCE, protocol, target))
+            };
+            let threads: Vec<_> = requests.iter().map(ask).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a request does not panic")).collect()
+        });
+        for ((client, protocol, target), result) in requests.iter().zip(results) {
+            let denied = *client == "node" && result == Err(Failure::Other(PermissionDenied));
+            let silent = result == Err(Failure::Unanswered) || denied;
+            ensure!(silent, "{client} asks {protocol} {target}: {result:?}");
+        }
+        Ok(())
+    }
+
     /// Requests to every endpoint, whose servers must all see the client's own address.
     pub(crate) fn expect_kept(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<()> {
         let own = self.host(client).address(Family::of(target.ip()));
@@ -168,6 +190,9 @@ impl Lab {
         Ok(())
     }
 }
+
+/// How long nothing must come back to count as silence: many times what an answer takes.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Requests that reach each of at most three endpoints at least once, round robin.
 const ROUNDS: usize = 3;

@@ -1,0 +1,181 @@
+//! The fields of the file and their types.
+
+use serde_json::{Map, Value};
+
+use super::duration::parse_duration;
+use crate::problem::Problems;
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bool,
+    Number,
+    /// A text that is a duration.
+    Duration,
+    Texts,
+    /// Names with `true` or `false`.
+    Gates,
+    /// Other fields, listed by their paths.
+    Section,
+    /// Anything: it is checked by whom it concerns.
+    Any,
+}
+
+use Kind::{Any, Bool, Duration, Gates, Number, Section, Text, Texts};
+
+/// Every field of v1alpha1, by its path (`staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go`).
+const FIELDS: &[(&str, Kind)] = &[
+    ("apiVersion", Text),
+    ("kind", Text),
+    ("featureGates", Gates),
+    ("clientConnection", Section),
+    ("clientConnection.kubeconfig", Text),
+    ("clientConnection.acceptContentTypes", Text),
+    ("clientConnection.contentType", Text),
+    ("clientConnection.qps", Number),
+    ("clientConnection.burst", Number),
+    ("logging", Any),
+    ("hostnameOverride", Text),
+    ("bindAddress", Text),
+    ("healthzBindAddress", Text),
+    ("metricsBindAddress", Text),
+    ("bindAddressHardFail", Bool),
+    ("enableProfiling", Bool),
+    ("showHiddenMetricsForVersion", Text),
+    ("mode", Text),
+    ("iptables", Section),
+    ("iptables.masqueradeBit", Number),
+    ("iptables.masqueradeAll", Bool),
+    ("iptables.localhostNodePorts", Bool),
+    ("iptables.syncPeriod", Duration),
+    ("iptables.minSyncPeriod", Duration),
+    ("ipvs", Section),
+    ("ipvs.syncPeriod", Duration),
+    ("ipvs.minSyncPeriod", Duration),
+    ("ipvs.scheduler", Text),
+    ("ipvs.excludeCIDRs", Texts),
+    ("ipvs.strictARP", Bool),
+    ("ipvs.tcpTimeout", Duration),
+    ("ipvs.tcpFinTimeout", Duration),
+    ("ipvs.udpTimeout", Duration),
+    ("nftables", Section),
+    ("nftables.masqueradeBit", Number),
+    ("nftables.masqueradeAll", Bool),
+    ("nftables.syncPeriod", Duration),
+    ("nftables.minSyncPeriod", Duration),
+    ("winkernel", Section),
+    ("winkernel.networkName", Text),
+    ("winkernel.sourceVip", Text),
+    ("winkernel.enableDSR", Bool),
+    ("winkernel.rootHnsEndpointName", Text),
+    ("winkernel.forwardHealthCheckVip", Bool),
+    ("detectLocalMode", Text),
+    ("detectLocal", Section),
+    ("detectLocal.bridgeInterface", Text),
+    ("detectLocal.interfaceNamePrefix", Text),
+    ("clusterCIDR", Text),
+    ("nodePortAddresses", Texts),
+    ("oomScoreAdj", Number),
+    ("conntrack", Section),
+    ("conntrack.maxPerCore", Number),
+    ("conntrack.min", Number),
+    ("conntrack.tcpEstablishedTimeout", Duration),
+    ("conntrack.tcpCloseWaitTimeout", Duration),
+    ("conntrack.tcpBeLiberal", Bool),
+    ("conntrack.udpTimeout", Duration),
+    ("conntrack.udpStreamTimeout", Duration),
+    ("configSyncPeriod", Duration),
+    ("portRange", Text),
+    ("windowsRunAsService", Bool),
+];
+
+/// A key that is this close to an unknown one is suggested.
+const SIMILAR: f64 = 0.75;
+
+/// Keeps the known fields of the right type. Unknown keys do no harm, wrong types do.
+pub(super) fn read(value: Value, warnings: &mut Problems, errors: &mut Problems) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => read_section("", fields, warnings, errors),
+        other => {
+            errors.note("", excerpt(&other), "the file must hold keys and values");
+            Map::new()
+        }
+    }
+}
+
+fn read_section(
+    section: &str,
+    fields: Map<String, Value>,
+    warnings: &mut Problems,
+    errors: &mut Problems,
+) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (key, value) in fields {
+        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        let Some((_, kind)) = FIELDS.iter().find(|(known, _)| *known == path) else {
+            warnings.note(path.clone(), "", format!("unknown key, ignored{}", hint(&path)));
+            continue;
+        };
+        match value {
+            Value::Null => {}
+            Value::Object(inner) if *kind == Section => {
+                kept.insert(key, Value::Object(read_section(&path, inner, warnings, errors)));
+            }
+            value => match why_not(*kind, &value) {
+                None => {
+                    kept.insert(key, value);
+                }
+                Some(allowed) => errors.note(path, excerpt(&value), allowed),
+            },
+        }
+    }
+    kept
+}
+
+/// What is allowed, if the value is not.
+fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
+    match (kind, value) {
+        (Text, Value::String(_)) | (Bool, Value::Bool(_)) | (Any, _) => None,
+        (Number, Value::Number(number)) if number.is_i64() || number.is_f64() => None,
+        (Duration, Value::String(text)) if is_duration(text) => None,
+        (Texts, Value::Array(list)) if list.iter().all(Value::is_string) => None,
+        (Gates, Value::Object(gates)) if gates.values().all(Value::is_boolean) => None,
+        (Text, _) => Some("a text is expected"),
+        (Bool, _) => Some("true or false is expected"),
+        (Number, _) => Some("a number is expected"),
+        (Duration, _) => Some("a duration such as 30s, 1m30s or 1.5h is expected"),
+        (Texts, _) => Some("a list of texts is expected"),
+        (Gates, _) => Some("names with true or false are expected"),
+        (Section, _) => Some("keys and values are expected"),
+    }
+}
+
+/// A negative duration is one too; what it is good for, validation says.
+fn is_duration(text: &str) -> bool {
+    parse_duration(text.strip_prefix('-').unwrap_or(text)).is_some()
+}
+
+fn hint(path: &str) -> String {
+    let best = FIELDS
+        .iter()
+        .map(|(known, _)| (strsim::jaro_winkler(known, path), *known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        Some((score, known)) if score >= SIMILAR => format!("; is `{known}` meant?"),
+        _ => String::new(),
+    }
+}
+
+/// The value as it was written, cut where it gets long.
+fn excerpt(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
+}

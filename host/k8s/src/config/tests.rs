@@ -1,0 +1,172 @@
+use super::*;
+
+fn problems(body: &str) -> Vec<String> {
+    let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
+    match parse(&text) {
+        Ok((_, warnings)) => warnings.iter().map(|p| format!("warning: {p}")).collect(),
+        Err(ConfigError::Invalid(errors)) => errors.iter().map(|p| p.to_string()).collect(),
+        Err(other) => vec![other.to_string()],
+    }
+}
+
+fn proxy(body: &str) -> ProxyConfig {
+    let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
+    parse(&text).unwrap().0.proxy_config()
+}
+
+#[test]
+fn an_empty_file_has_the_defaults() {
+    assert_eq!(proxy(""), ProxyConfig::default());
+    assert_eq!(proxy("ipvs: {syncPeriod: 0s, scheduler: ''}"), ProxyConfig::default());
+}
+
+#[test]
+fn what_kubeadm_writes_is_accepted() {
+    let text = r#"
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection: {acceptContentTypes: "", burst: 0, contentType: "", kubeconfig: /var/lib/kube-proxy/kubeconfig.conf, qps: 0}
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack: {maxPerCore: null, min: null, tcpBeLiberal: false, tcpCloseWaitTimeout: null, tcpEstablishedTimeout: null, udpStreamTimeout: 0s, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 0s, tcpFinTimeout: 0s, tcpTimeout: 0s, udpTimeout: 0s}
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0}
+metricsBindAddress: ""
+nftables: {masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
+"#;
+    assert_eq!(problems(text), [""; 0]);
+    let config = proxy(text);
+    assert_eq!(config.detect_local, DetectLocal::ClusterCidr(vec!["10.244.0.0/16".parse().unwrap()]));
+}
+
+#[test]
+fn every_field_that_shapes_plans_is_read() {
+    let config = proxy(
+        "ipvs: {scheduler: wlc, excludeCIDRs: [192.0.2.0/24], strictARP: true, tcpTimeout: 700s, \
+         tcpFinTimeout: 1.5s, udpTimeout: 500ms, syncPeriod: 10s, minSyncPeriod: 2s}\n\
+         iptables: {masqueradeAll: true, masqueradeBit: 31}\n\
+         nodePortAddresses: [primary, 10.0.0.0/8]\n\
+         detectLocalMode: InterfaceNamePrefix\n\
+         detectLocal: {interfaceNamePrefix: veth}\n\
+         featureGates: {AllowServiceExternalIPs: false}\n",
+    );
+    let expected = ProxyConfig {
+        scheduler: "wlc".to_owned(),
+        exclude_cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+        strict_arp: true,
+        tcp_timeout: Some(700),
+        tcp_fin_timeout: Some(1),
+        // Less than a second is 0 seconds, which leaves the kernel's value.
+        udp_timeout: None,
+        masquerade_all: true,
+        masquerade_bit: 31,
+        detect_local: DetectLocal::InterfaceNamePrefix("veth".to_owned()),
+        node_port_addresses: vec![
+            NodePortAddress::Primary,
+            NodePortAddress::Net("10.0.0.0/8".parse().unwrap()),
+        ],
+        external_ips: Switch::Off,
+        internal_local: InternalLocal::AsUpstream,
+        sync_period: Duration::from_secs(10),
+        min_sync_period: Duration::from_secs(2),
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let told = problems(
+        "ipvs: {syncPeriod: 5s, minSyncPeriod: 6s, excludeCIDRs: [10.0.0.0], tcpTimeout: -1s, strictARP: 1}\n\
+         iptables: {masqueradeBit: 32}\n\
+         clusterCIDR: 10.0.0.0/8,10.1.0.0/16\n\
+         bindAddress: localhost\n\
+         healthzBindAddress: 0.0.0.0:0\n\
+         nodePortAddresses: [all, all, eth0]\n\
+         oomScoreAdj: -1001\n",
+    );
+    let expected = [
+        "ipvs.strictARP: `1`: true or false is expected",
+        "ipvs.tcpTimeout: `-1s`: must be greater than or equal to 0",
+        "ipvs.minSyncPeriod: `6s`: must not be greater than ipvs.syncPeriod, which is 5s",
+        "iptables.masqueradeBit: `32`: must be a whole number from 0 to 31",
+        "oomScoreAdj: `-1001`: must be a whole number from -1000 to 1000",
+        "bindAddress: `localhost`: must be an IP address, 10.0.0.1 or fd00::1 for instance",
+        "healthzBindAddress: `0.0.0.0:0`: must be IP:port, with a port from 1 to 65535",
+        "ipvs.excludeCIDRs[0]: `10.0.0.0`: must be a network, 10.0.0.0/8 for instance",
+        "nodePortAddresses[1]: `all`: is there more than once",
+        "nodePortAddresses[2]: `eth0`: must be a network, 10.0.0.0/8 for instance, or primary, localhost or all",
+        "clusterCIDR: `10.0.0.0/8,10.1.0.0/16`: two networks must be of different families",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn unknown_and_repeated_keys_do_no_harm_and_are_told() {
+    assert_eq!(
+        problems("ipvs: {sheduler: lc}\nclusterCidr: 10.0.0.0/8\niptables: {}\niptables: {}\n"),
+        [
+            "warning: iptables: is there more than once; the last one counts",
+            "warning: clusterCidr: unknown key, ignored; is `clusterCIDR` meant?",
+            "warning: ipvs.sheduler: unknown key, ignored; is `ipvs.scheduler` meant?",
+        ]
+    );
+}
+
+#[test]
+fn other_modes_are_refused_with_a_way_out() {
+    let mode = |mode: &str| {
+        let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: '{mode}'\n");
+        parse(&text).map_err(|error| error.to_string())
+    };
+    assert!(mode("iptables").unwrap_err().contains("keep running kube-proxy"));
+    assert!(mode("userspace").unwrap_err().contains("ipvs is allowed"));
+    assert_eq!(mode("").unwrap().1.len(), 1, "a warning");
+}
+
+#[test]
+fn wrong_files_are_refused() {
+    let refused = |text: &str| parse(text).unwrap_err().to_string();
+    assert!(refused("").starts_with("0 documents"));
+    assert!(refused("a: 1\n---\nb: 1\n").starts_with("2 documents"));
+    assert!(
+        refused("apiVersion: v1\nkind: Pod\nmode: ipvs").contains("`KubeProxyConfiguration` is expected")
+    );
+    assert!(refused("[1]").contains("keys and values"));
+    assert!(refused("{").starts_with("not readable"));
+    assert!(load(Path::new("/nonexistent/x")).unwrap_err().to_string().starts_with("cannot read"));
+}
+
+#[test]
+fn detection_modes_need_their_argument() {
+    assert_eq!(
+        problems("detectLocalMode: BridgeInterface\n"),
+        [
+            "detectLocal.bridgeInterface: detectLocalMode BridgeInterface needs a name of 1 to 15 characters here"
+        ]
+    );
+    assert_eq!(
+        problems("detectLocalMode: Magic\n"),
+        ["detectLocalMode: `Magic`: must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"]
+    );
+}
+
+#[test]
+fn one_family_of_node_port_addresses_is_a_warning() {
+    assert_eq!(
+        problems("nodePortAddresses: [10.0.0.0/8]\n"),
+        [
+            "warning: nodePortAddresses: names no IPv6 network, so node ports are served on all IPv6 addresses of the node"
+        ]
+    );
+}

@@ -1,0 +1,240 @@
+//! What the values may be (kube-proxy's `pkg/proxy/apis/config/validation`), each mistake with its field, its value
+//! and what is allowed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use weir_core::net::parse_cidr_sloppy;
+
+use super::duration::parse_duration;
+use super::{API_VERSION, Configuration, KIND, same_family};
+use crate::problem::Problems;
+
+/// Gates that kube-proxy 1.37 knows and weir reads or ignores.
+const LOCKED_ON: [&str; 3] =
+    ["PreferSameTrafficDistribution", "MultiCIDRServiceAllocator", "NFTablesProxyMode"];
+
+/// Version and kind.
+pub(super) fn header(configuration: &Configuration, errors: &mut Problems) {
+    for (field, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        let found = configuration.text(field);
+        if found != wanted {
+            errors.note(field, found, format!("`{wanted}` is expected"));
+        }
+    }
+}
+
+/// Everything else.
+pub(super) fn values(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+    mode(configuration, warnings, errors);
+    periods(configuration, errors);
+    numbers(configuration, errors);
+    addresses(configuration, warnings, errors);
+    networks(configuration, errors);
+    node_port_addresses(configuration, warnings, errors);
+    detect_local(configuration, errors);
+    gates(configuration, warnings, errors);
+}
+
+fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+    match configuration.text("mode") {
+        "ipvs" => {}
+        "" => warnings.note("mode", "", "not set, which means iptables to kube-proxy; weir always uses ipvs"),
+        mode @ ("iptables" | "nftables") => errors.note(
+            "mode",
+            mode,
+            "weir does IPVS only: set `mode: ipvs`, or keep running kube-proxy on this node",
+        ),
+        mode => errors.note("mode", mode, "ipvs is allowed"),
+    }
+}
+
+fn periods(configuration: &Configuration, errors: &mut Problems) {
+    for field in ["ipvs.syncPeriod", "configSyncPeriod"] {
+        if is_negative(configuration, field) {
+            errors.note(field, configuration.text(field), "must be greater than 0");
+        }
+    }
+    let not_negative = [
+        "ipvs.minSyncPeriod",
+        "ipvs.tcpTimeout",
+        "ipvs.tcpFinTimeout",
+        "ipvs.udpTimeout",
+        "conntrack.tcpEstablishedTimeout",
+        "conntrack.tcpCloseWaitTimeout",
+        "conntrack.udpTimeout",
+        "conntrack.udpStreamTimeout",
+    ];
+    for field in not_negative {
+        if is_negative(configuration, field) {
+            errors.note(field, configuration.text(field), "must be greater than or equal to 0");
+        }
+    }
+    let proxy = configuration.proxy_config();
+    if proxy.min_sync_period > proxy.sync_period {
+        errors.note(
+            "ipvs.minSyncPeriod",
+            configuration.text("ipvs.minSyncPeriod"),
+            format!("must not be greater than ipvs.syncPeriod, which is {:?}", proxy.sync_period),
+        );
+    }
+}
+
+fn is_negative(configuration: &Configuration, field: &str) -> bool {
+    let text = configuration.text(field);
+    text.starts_with('-') && parse_duration(&text[1..]).is_some_and(|duration| !duration.is_zero())
+}
+
+fn numbers(configuration: &Configuration, errors: &mut Problems) {
+    let ranges = [
+        ("iptables.masqueradeBit", 0, 31),
+        ("oomScoreAdj", -1000, 1000),
+        ("conntrack.maxPerCore", 0, i64::MAX),
+        ("conntrack.min", 0, i64::MAX),
+        ("clientConnection.burst", 0, i64::MAX),
+    ];
+    for (field, least, most) in ranges {
+        let Some(value) = configuration.get(field) else { continue };
+        if !value.as_i64().is_some_and(|number| (least..=most).contains(&number)) {
+            let allowed = if most == i64::MAX {
+                format!("must be a whole number greater than or equal to {least}")
+            } else {
+                format!("must be a whole number from {least} to {most}")
+            };
+            errors.note(field, value, allowed);
+        }
+    }
+}
+
+fn addresses(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+    let bind = configuration.text("bindAddress");
+    if !bind.is_empty() && bind.parse::<IpAddr>().is_err() {
+        errors.note("bindAddress", bind, "must be an IP address, 10.0.0.1 or fd00::1 for instance");
+    }
+    for field in ["healthzBindAddress", "metricsBindAddress"] {
+        let text = configuration.text(field);
+        let whole = text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0);
+        // An address without a port gets the usual one.
+        if !text.is_empty() && !whole && text.parse::<IpAddr>().is_err() {
+            errors.note(field, text, "must be IP:port, with a port from 1 to 65535");
+        }
+    }
+    let name = configuration.get("hostnameOverride").and_then(|name| name.as_str());
+    if name.is_some_and(|name| !name.is_empty() && name.trim().is_empty()) {
+        errors.note("hostnameOverride", name.unwrap_or_default(), "must not be blank");
+    }
+    let unused = configuration.text("portRange");
+    if !unused.is_empty() {
+        warnings.note("portRange", unused, "means nothing any more, to kube-proxy neither");
+    }
+}
+
+fn networks(configuration: &Configuration, errors: &mut Problems) {
+    for (index, text) in configuration.texts("ipvs.excludeCIDRs").enumerate() {
+        if parse_cidr_sloppy(text).is_none() {
+            errors.note(
+                format!("ipvs.excludeCIDRs[{index}]"),
+                text,
+                "must be a network, 10.0.0.0/8 for instance",
+            );
+        }
+    }
+}
+
+fn node_port_addresses(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+    const KEYWORDS: [&str; 3] = ["primary", "localhost", "all"];
+    let mut seen = Vec::new();
+    for (index, text) in configuration.texts("nodePortAddresses").enumerate() {
+        let field = format!("nodePortAddresses[{index}]");
+        if KEYWORDS.contains(&text) {
+            if seen.contains(&text) {
+                errors.note(field, text, "is there more than once");
+            }
+            seen.push(text);
+        } else if parse_cidr_sloppy(text).is_none() {
+            errors.note(
+                field,
+                text,
+                "must be a network, 10.0.0.0/8 for instance, or primary, localhost or all",
+            );
+        }
+    }
+    let nets: Vec<_> = configuration.texts("nodePortAddresses").filter_map(parse_cidr_sloppy).collect();
+    if let Some(first) = nets.first()
+        && seen.is_empty()
+        && nets.iter().all(|net| same_family(net, first))
+    {
+        let other = if first.addr().is_ipv4() { "IPv6" } else { "IPv4" };
+        warnings.note(
+            "nodePortAddresses",
+            "",
+            format!(
+                "names no {other} network, so node ports are served on all {other} addresses of the node"
+            ),
+        );
+    }
+}
+
+fn detect_local(configuration: &Configuration, errors: &mut Problems) {
+    const MODE: &str = "detectLocalMode";
+    match configuration.text(MODE) {
+        "" | "ClusterCIDR" => cluster_cidr(configuration, errors),
+        "NodeCIDR" => {}
+        "BridgeInterface" => needs(configuration, "detectLocal.bridgeInterface", errors),
+        "InterfaceNamePrefix" => needs(configuration, "detectLocal.interfaceNamePrefix", errors),
+        other => {
+            errors.note(MODE, other, "must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+        }
+    }
+}
+
+/// The longest name of an interface (`IFNAMSIZ` is 16 with the closing zero, `include/uapi/linux/if.h`).
+const INTERFACE_NAME_BYTES: usize = 15;
+
+fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
+    let name = configuration.text(field);
+    let fits = (1..=INTERFACE_NAME_BYTES).contains(&name.len());
+    if !fits || name.chars().any(|c| c.is_whitespace() || c == '/') {
+        let mode = configuration.text("detectLocalMode");
+        errors.note(field, name, format!("detectLocalMode {mode} needs a name of 1 to 15 characters here"));
+    }
+}
+
+fn cluster_cidr(configuration: &Configuration, errors: &mut Problems) {
+    const FIELD: &str = "clusterCIDR";
+    let parts: Vec<&str> = configuration.cluster_cidrs().collect();
+    let nets: Vec<_> = parts.iter().filter_map(|part| parse_cidr_sloppy(part)).collect();
+    for part in parts.iter().filter(|part| parse_cidr_sloppy(part).is_none()) {
+        errors.note(FIELD, part, "must be a network, 10.244.0.0/16 for instance");
+    }
+    let text = configuration.text(FIELD);
+    match nets[..] {
+        [a, b] if same_family(&a, &b) => {
+            errors.note(FIELD, text, "two networks must be of different families");
+        }
+        [_, _, _, ..] => errors.note(FIELD, text, "at most one network of each family is allowed"),
+        _ => {}
+    }
+}
+
+fn gates(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+    const KNOWN: [&str; 6] = [
+        "KubeProxyIPVS",
+        "AllowServiceExternalIPs",
+        "ComponentFlagz",
+        "ComponentStatusz",
+        "NativeHistograms",
+        "WatchListClient",
+    ];
+    let gates = configuration.get("featureGates").and_then(|gates| gates.as_object());
+    for (gate, value) in gates.into_iter().flatten() {
+        let field = format!("featureGates.{gate}");
+        let off = value.as_bool() == Some(false);
+        if LOCKED_ON.contains(&gate.as_str()) && off {
+            errors.note(field, value, "is locked to true");
+        } else if gate == "KubeProxyIPVS" && off {
+            errors.note(field, value, "forbids IPVS mode, which is all that weir does");
+        } else if !KNOWN.contains(&gate.as_str()) && !LOCKED_ON.contains(&gate.as_str()) {
+            warnings.note(field, "", "means nothing to weir");
+        }
+    }
+}
