@@ -197,40 +197,49 @@ pub(crate) struct DiffArguments {
 /// `weir trace`
 #[derive(Args, Debug)]
 pub(crate) struct TraceArguments {
+    /// Folder with manifests (YAML or JSON, Lists included), or one file: ask the plan for them.
+    #[arg(long, value_name = "PATH", required_unless_present = "live", conflicts_with = "live")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// Ask this machine's kernel instead of a plan.
+    #[arg(long, conflicts_with = "interfaces")]
+    pub(crate) live: bool,
     #[command(flatten)]
-    pub(crate) input: InputArguments,
+    pub(crate) node: NodeArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
     /// Where the packet comes from: an address, or `host` for this node itself.
-    #[arg(long, value_name = "IP|host")]
-    pub(crate) from: String,
+    #[arg(long, value_name = "IP|host", value_parser = parse_sender)]
+    pub(crate) from: Sender,
     /// Where it is sent: ADDRESS:PORT, IPv6 addresses in brackets.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) to: std::net::SocketAddr,
     /// tcp, udp or sctp.
     #[arg(long, default_value = "tcp")]
     pub(crate) protocol: Protocol,
-    /// The interface it arrives on; default: any that is not a bridge.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) interface: Option<String>,
-    /// Ask this machine's kernel instead of the plan.
+    /// The interface it arrives on.
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    pub(crate) interface: String,
+    /// The interface is a bridge, and the packet comes from one of its ports.
     #[arg(long)]
-    pub(crate) live: bool,
+    pub(crate) bridged: bool,
     /// `text` or `json`.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
 
-impl TraceArguments {
-    /// The source address, `None` for the node itself.
-    pub(crate) fn source(&self) -> Result<Option<IpAddr>, String> {
-        match self.from.as_str() {
-            "host" => Ok(None),
-            text => text
-                .parse()
-                .map(Some)
-                .map_err(|_| format!("--from `{text}` is neither an address nor `host`")),
-        }
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The node itself.
+    Host,
+    /// Somebody else.
+    Address(IpAddr),
+}
+
+fn parse_sender(text: &str) -> Result<Sender, String> {
+    match text {
+        "host" => Ok(Sender::Host),
+        text => text.parse().map(Sender::Address).map_err(|_| "neither an address nor `host`".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use weir_k8s::config::{self, Configuration};
 use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
 
-use crate::cli::{ConfigurationFlags, InputArguments, InterfaceArguments, NodeArguments};
+use crate::cli::{ConfigurationFlags, InterfaceArguments, NodeArguments};
 use crate::style;
 
 /// What the node is to do, and which one it is.
@@ -155,18 +155,18 @@ impl Settings {
 pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<Vec<HostAddress>> {
     match &arguments.interfaces {
         Some(file) => interfaces::load(file).with_context(|| format!("--interfaces {}", file.display())),
-        None => Linux::new(&[], &[]).host_addresses().context("this machine's addresses"),
+        None => Linux::new(&[]).host_addresses().context("this machine's addresses"),
     }
 }
 
 /// A planner that has seen all objects below the path.
 pub(crate) fn planner(
-    input: &InputArguments,
+    manifests: &Path,
     settings: &Settings,
     addresses: Vec<HostAddress>,
     capabilities: Capabilities,
 ) -> anyhow::Result<Planner> {
-    let events = read_manifests(&input.manifests, &settings.node_name)?;
+    let events = read_manifests(manifests, &settings.node_name)?;
     let node = events.iter().find_map(|event| match event {
         Event::Node(node) => Some((**node).clone()),
         _ => None,

@@ -36,7 +36,11 @@ fn equals(scenario: &Scenario) -> Result<()> {
         let planned = plan(scenario, manifests.path())?;
         let recorded = without_foreign_servers(&fs::read_to_string(folder.join("kernel.txt"))?, scenario)?;
         let differences = Dump::recorded(&planned).differences(&Dump::recorded(&recorded));
-        ensure!(differences.is_empty(), "{}: the plan differs (+ unexpected, - missing):\n{differences}", step.name);
+        ensure!(
+            differences.is_empty(),
+            "{}: the plan differs (+ unexpected, - missing):\n{differences}",
+            step.name
+        );
     }
     Ok(())
 }

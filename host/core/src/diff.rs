@@ -110,7 +110,10 @@ pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
     // Rules that go can only be missed by what goes with them, so they go last.
     let (gains, losses): (Vec<_>, Vec<_>) =
         rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
-    diff.changes.extend(gains.into_iter().map(Change::WriteRules));
+    for mut rules in gains {
+        rules.filtered = diff.filtered(rules.family);
+        diff.changes.push(Change::WriteRules(rules));
+    }
     diff.turn_on();
     diff.turn_off();
     diff.changes.extend(losses.into_iter().map(Change::WriteRules));
@@ -193,6 +196,17 @@ impl Diff<'_> {
         self.changes.extend(created);
         self.changes.extend(replaced);
         Detached { rules, recreated }
+    }
+
+    /// The virtual servers of a family that have source ranges.
+    fn filtered(&self, family: Family) -> BTreeSet<VirtualServer> {
+        self.desired
+            .entries_of(SetName::new(family, Set::LoadBalancerFw))
+            .filter_map(|entry| match entry {
+                SetEntry::IpPort(ip, protocol, port) => Some(VirtualServer::new(protocol, ip, port)),
+                _ => None,
+            })
+            .collect()
     }
 
     fn add_entries(&mut self, recreated: &BTreeSet<SetName>) {

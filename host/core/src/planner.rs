@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::cluster::{Cluster, Dirty, Event};
 use crate::decision::Decision;
 use crate::desired::Desired;
@@ -36,6 +38,8 @@ pub struct Plan {
     pub reports: Vec<Report>,
     /// Addresses to turn on before all others: those of the API server's service.
     pub first: BTreeSet<IpAddr>,
+    /// Networks in which virtual servers that are not in the plan belong to somebody else.
+    pub excluded: Vec<IpNet>,
 }
 
 impl Planner {
@@ -107,7 +111,7 @@ impl Planner {
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
         reports.extend(self.left_out(&state));
         reports.sort();
-        Plan { state, reports, first: self.first() }
+        Plan { state, reports, first: self.first(), excluded: self.node.config.exclude_cidrs.clone() }
     }
 
     fn first(&self) -> BTreeSet<IpAddr> {

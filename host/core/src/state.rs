@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 use crate::net::{Family, Protocol};
 use crate::rule::{Chain, Rule, Table};
 use crate::set::{SetEntry, SetKind, SetName};
@@ -44,6 +46,19 @@ impl KernelState {
             .range((server, first)..)
             .take_while(move |((of, _), _)| *of == server)
             .map(|((_, real), weight)| (*real, *weight))
+    }
+
+    /// Takes out virtual servers at excluded addresses, but for those that `wanted` has: they are somebody else's.
+    pub fn forget_excluded(&mut self, excluded: &[IpNet], wanted: &KernelState) {
+        if excluded.is_empty() {
+            return;
+        }
+        let is_ours = |server: &VirtualServer| {
+            wanted.virtual_servers.contains_key(server)
+                || !excluded.iter().any(|net| net.contains(&server.address.ip()))
+        };
+        self.virtual_servers.retain(|server, _| is_ours(server));
+        self.real_servers.retain(|(server, _), _| is_ours(server));
     }
 
     /// The entries of one set.

@@ -1,6 +1,8 @@
 //! One round: compare, drain, apply, remember. The loop around it, with its clocks, is the daemon's.
 
-use crate::diff::{Change, Changes, diff, record};
+use std::collections::BTreeSet;
+
+use crate::diff::{Change, diff, record};
 use crate::drain::{candidates, drain};
 use crate::kernel::{FailureKind, Kernel, Outcome, ReadError};
 use crate::planner::Plan;
@@ -12,6 +14,8 @@ pub struct Syncer<K> {
     kernel: K,
     /// What the kernel holds; `None` when that is not known for certain.
     actual: Option<KernelState>,
+    /// Flows that could not be forgotten yet; they are not part of any state that could be compared.
+    flows: BTreeSet<VirtualServer>,
 }
 
 /// What a round did.
@@ -33,7 +37,7 @@ impl Round {
 impl<K: Kernel> Syncer<K> {
     /// A syncer that knows nothing of the kernel yet.
     pub fn new(kernel: K) -> Syncer<K> {
-        Syncer { kernel, actual: None }
+        Syncer { kernel, actual: None, flows: BTreeSet::new() }
     }
 
     /// The kernel.
@@ -53,26 +57,45 @@ impl<K: Kernel> Syncer<K> {
             None => self.kernel.read()?,
         };
         let actual = self.actual.insert(actual);
+        actual.forget_excluded(&plan.excluded, &plan.state);
         let changes = diff(&plan.state, actual).with_first(&plan.first);
         let connections = match candidates(&changes) {
             asked if asked.is_empty() => Default::default(),
             asked => self.kernel.connections(&asked),
         };
-        let (changes, waiting) = drain(changes, &connections, &plan.state, actual);
+        let (mut changes, waiting) = drain(changes, &connections, &plan.state, actual);
+        changes.0.extend(std::mem::take(&mut self.flows).into_iter().map(|server| {
+            let kept = plan.state.real_servers_of(server).map(|(real, _)| real).collect();
+            Change::ForgetFlows(server, kept)
+        }));
         if changes.is_empty() {
             return Ok(Round { changes: Vec::new(), waiting });
         }
         let outcomes = self.kernel.apply(&changes);
-        let Changes(changes) = changes;
-        let stale = |outcome: &Outcome| outcome.as_ref().is_err_and(|f| f.kind == FailureKind::Stale);
-        for (change, outcome) in changes.iter().zip(&outcomes) {
-            if outcome.is_ok() {
-                record(actual, change);
+        let changes: Vec<(Change, Outcome)> = changes.0.into_iter().zip(outcomes).collect();
+        for (change, outcome) in &changes {
+            match (outcome, change) {
+                (Ok(()), _) => record(actual, change),
+                (Err(_), Change::ForgetFlows(server, _)) => {
+                    self.flows.insert(*server);
+                }
+                (Err(_), _) => {}
             }
         }
-        if outcomes.iter().any(stale) || outcomes.len() != changes.len() {
+        if changes.iter().any(|(change, outcome)| leaves_doubt(change, outcome)) {
             self.actual = None;
         }
-        Ok(Round { changes: changes.into_iter().zip(outcomes).collect(), waiting })
+        Ok(Round { changes, waiting })
+    }
+}
+
+/// Whether nobody knows what the kernel holds now. Rules are written table by table, so that a refused change
+/// may have been made in part.
+fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
+    let Err(failure) = outcome else { return false };
+    match failure.kind {
+        FailureKind::Stale => true,
+        FailureKind::Refused => matches!(change, Change::WriteRules(_)),
+        FailureKind::Prerequisite | FailureKind::Busy => false,
     }
 }

@@ -1,6 +1,5 @@
 //! The kernel of this network namespace.
 
-use ipnet::IpNet;
 use weir_core::diff::{Change, Changes, Failures};
 use weir_core::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
 use weir_core::net::Family;
@@ -21,7 +20,6 @@ use crate::sysctl;
 /// The kernel of this network namespace, as far as weir owns it.
 pub struct Linux {
     families: Vec<Family>,
-    exclude_cidrs: Vec<IpNet>,
     ipvs: ipvs::Ipvs,
     sets: sets::Sets,
     device: device::DummyDevice,
@@ -71,12 +69,10 @@ const SYSCTLS: [&str; 7] = [
 const READ_TRIES: u32 = 5;
 
 impl Linux {
-    /// The kernel, limited to these families. Virtual servers at addresses inside `exclude_cidrs` are somebody
-    /// else's: they are neither read nor changed. Sockets are opened when they are needed.
-    pub fn new(families: &[Family], exclude_cidrs: &[IpNet]) -> Linux {
+    /// The kernel, limited to these families. Sockets are opened when they are needed.
+    pub fn new(families: &[Family]) -> Linux {
         Linux {
             families: families.to_vec(),
-            exclude_cidrs: exclude_cidrs.to_vec(),
             ipvs: ipvs::Ipvs::default(),
             sets: sets::Sets::default(),
             device: device::DummyDevice::default(),
@@ -113,8 +109,7 @@ impl Linux {
     pub fn read_removable(&mut self) -> Result<KernelState, ReadError> {
         let mut state = KernelState::default();
         if self.ipvs.is_there() {
-            (state.virtual_servers, state.real_servers) =
-                retry("virtual servers", || self.ipvs.read(&self.exclude_cidrs))?;
+            (state.virtual_servers, state.real_servers) = retry("virtual servers", || self.ipvs.read())?;
         }
         if self.sets.is_there() {
             (state.sets, state.entries) = retry("sets", || self.sets.read(&self.families))?;
@@ -131,8 +126,7 @@ impl Linux {
             state.sysctls.extend(value.map(|value| (key, value)));
         }
         state.timeouts = retry("IPVS timeouts", || self.ipvs.read_timeouts())?;
-        (state.virtual_servers, state.real_servers) =
-            retry("virtual servers", || self.ipvs.read(&self.exclude_cidrs))?;
+        (state.virtual_servers, state.real_servers) = retry("virtual servers", || self.ipvs.read())?;
         (state.sets, state.entries) = retry("sets", || self.sets.read(&self.families))?;
         (state.devices, state.addresses) = retry("the dummy device", || self.device.read())?;
         state.addresses.retain(|ip, ()| self.families.contains(&Family::of(*ip)));

@@ -80,7 +80,7 @@ impl Bench {
     fn new() -> Bench {
         let capabilities = Capabilities { families: vec![Family::V4], ..Capabilities::assumed() };
         let view = NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), capabilities);
-        let kernel = Linux::new(&[Family::V4], &[]);
+        let kernel = Linux::new(&[Family::V4]);
         Bench { planner: Planner::new(view, Box::new(BuiltIn)), syncer: Syncer::new(kernel) }
     }
 

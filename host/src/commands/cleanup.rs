@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use weir_core::diff::{Changes, diff};
 use weir_core::kernel::Kernel;
@@ -26,22 +27,24 @@ pub(crate) fn run(arguments: &CleanupArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     let families = capabilities::probe().capabilities.families;
     // Sets of a family can be left although its rules cannot be reached any more.
-    let mut kernel = Linux::new(&Family::BOTH, &settings.proxy.exclude_cidrs);
-    let remains = find(&mut kernel, &families)?;
+    let mut kernel = Linux::new(&Family::BOTH);
+    let excluded = &settings.proxy.exclude_cidrs;
+    let remains = find(&mut kernel, &families, excluded)?;
     if arguments.dry_run {
         print_remains(&remains, arguments.output);
         return Ok(ExitCode::SUCCESS);
     }
     let done = remove(&mut kernel, &remains);
-    let left = find(&mut kernel, &families)?;
+    let left = find(&mut kernel, &families, excluded)?;
     print_outcome(&done, &left, arguments.output);
     let clean = left.rules.is_empty() && left.changes.is_empty();
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn find(kernel: &mut Linux, families: &[Family]) -> anyhow::Result<Remains> {
+fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::Result<Remains> {
     let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?;
     actual.rules.clear();
+    actual.forget_excluded(excluded, &KernelState::default());
     let mut rules = Vec::new();
     for family in families {
         let text = iptables::save(*family).with_context(|| format!("{family} rules"))?;

@@ -16,10 +16,11 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
     let probe = capabilities::probe();
-    let mut kernel = Linux::new(&probe.capabilities.families, &settings.proxy.exclude_cidrs);
-    let mut planner = inputs::planner(&arguments.input, &settings, addresses, probe.capabilities)?;
+    let mut kernel = Linux::new(&probe.capabilities.families);
+    let mut planner = inputs::planner(&arguments.input.manifests, &settings, addresses, probe.capabilities)?;
     let plan = planner.plan();
-    let actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
+    let mut actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
+    actual.forget_excluded(&plan.excluded, &plan.state);
     let differences = actual.differences(&plan.state);
     match arguments.output {
         Output::Text => {

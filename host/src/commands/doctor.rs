@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let probe = capabilities::probe();
     let families = probe.capabilities.families.clone();
     let mut findings = probe.findings;
-    let mut kernel = Linux::new(&families, &settings.proxy.exclude_cidrs);
+    let mut kernel = Linux::new(&families);
     findings.extend(node::sysctls(&settings.proxy, &probe.capabilities));
     findings.extend(node::conntrack());
     findings.extend(node::other_proxies());

@@ -14,7 +14,8 @@ use crate::{inputs, json, style};
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let mut planner = inputs::planner(&arguments.input, &settings, addresses, Capabilities::assumed())?;
+    let mut planner =
+        inputs::planner(&arguments.input.manifests, &settings, addresses, Capabilities::assumed())?;
     let plan = planner.plan();
     match arguments.output {
         PlanOutput::Text => print_text(&plan),

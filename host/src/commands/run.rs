@@ -71,7 +71,7 @@ impl Daemon {
                 Some(fix) => warn!(topic = finding.topic, fix, "{}", finding.text),
             }
         }
-        let mut kernel = Linux::new(&probe.capabilities.families, &settings.proxy.exclude_cidrs);
+        let mut kernel = Linux::new(&probe.capabilities.families);
         let addresses = kernel.host_addresses().unwrap_or_else(|error| {
             warn!("{error}: no node ports until addresses can be read");
             Vec::new()

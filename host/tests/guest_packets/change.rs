@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::{Failure, POD_PORT, Service};
+use weir_harness::cluster::{Failure, PATIENCE, POD_PORT, Service};
 use weir_harness::patience;
 
 use crate::Test;
@@ -20,6 +20,11 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ),
     ("change::a_udp_client_is_answered_by_the_new_endpoint", a_udp_client_is_answered_by_the_new_endpoint),
     ("change::a_udp_client_finds_the_first_endpoint", a_udp_client_finds_the_first_endpoint),
+    (
+        "change::a_udp_client_that_was_there_before_the_service",
+        a_udp_client_that_was_there_before_the_service,
+    ),
+    ("change::a_killed_and_restarted_weir_disturbs_nobody", a_killed_and_restarted_weir_disturbs_nobody),
     ("change::a_new_node_address_gets_node_ports", a_new_node_address_gets_node_ports),
 ];
 
@@ -159,6 +164,53 @@ fn a_udp_client_finds_the_first_endpoint(lab: &mut Lab) -> Result<()> {
     for (family, mut conversation) in open {
         let answer = conversation.ask().with_context(|| format!("after the first endpoint of {family}"))?;
         ensure!(answer.server == "web-1", "{family}: {answer:?}");
+    }
+    Ok(())
+}
+
+/// Its first datagrams went nowhere, but the connection tracker remembers that they were not to be masqueraded.
+fn a_udp_client_that_was_there_before_the_service(lab: &mut Lab) -> Result<()> {
+    const NOBODY: &str = "default via 10.0.2.2 dev eth0";
+    let service = lab.exposed(77, &["far-1"]);
+    lab.serve(&[])?;
+    let node = lab.cluster.node().namespace();
+    node.ip(&format!("neigh add 10.0.2.2 lladdr 02:00:00:00:00:02 dev eth0\nroute add {NOBODY}\n"))?;
+    let target = lab.target(&service, Vip::LoadBalancer, Family::V4);
+    let client = lab.host("outside").converse(Protocol::Udp, target)?;
+    let mut client = client.with_patience(Duration::from_millis(200))?;
+    let early = client.ask();
+    ensure!(early == Err(Failure::Unanswered), "before the service: {early:?}");
+    lab.serve(&[&service])?;
+    let answer = client.with_patience(PATIENCE)?.ask();
+    let node = lab.cluster.node().namespace();
+    node.ip(&format!("route del {NOBODY}\nneigh del 10.0.2.2 dev eth0\n"))?;
+    ensure!(answer.as_ref().is_ok_and(|answer| answer.server == "far-1"), "{answer:?}");
+    Ok(())
+}
+
+fn a_killed_and_restarted_weir_disturbs_nobody(lab: &mut Lab) -> Result<()> {
+    let service = lab.exposed(76, &["web-1", "web-2", "far-1"]);
+    lab.serve(&[&service])?;
+    let mut streams = Vec::new();
+    let mut loads = Vec::new();
+    for family in Family::BOTH {
+        let (inside, outside) =
+            (lab.target(&service, Vip::Cluster, family), lab.target(&service, Vip::NodePort, family));
+        let mut stream = lab.host("outside").converse(Protocol::Tcp, outside)?;
+        streams.push((stream.ask()?, stream));
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            loads.push(lab.host("app").load(protocol, inside));
+        }
+        loads.push(lab.host("outside").load(Protocol::Tcp, outside));
+    }
+    lab.restart()?;
+    for load in loads {
+        let tally = load.stop();
+        ensure!(tally.failures.is_empty() && tally.answers.len() == 3, "{tally:?}");
+    }
+    for (before, mut stream) in streams {
+        let after = stream.ask()?;
+        ensure!(after == before, "{after:?}, not {before:?}");
     }
     Ok(())
 }

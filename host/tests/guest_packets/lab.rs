@@ -76,6 +76,11 @@ impl Lab {
         self.serve_with(&[], services)
     }
 
+    /// Kills weir and starts it again on what it left.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.daemon.as_mut().context("weir was not started")?.restart()
+    }
+
     /// The running weir.
     pub(crate) fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("weir was not started")

@@ -18,7 +18,8 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
 
 const BOUND: [Vip; 3] = [Vip::Cluster, Vip::External, Vip::LoadBalancer];
 
-/// The node's own TCP learns of a refusal a second late, with its first retransmission; one kind of VIP must do.
+/// In one kernel a refusal may come back while the client's TCP still holds its socket, and then counts a second later
+/// only, with the first retransmission. For the node itself it always does, so that one kind of VIP must do.
 fn clients_of(vip: Vip) -> &'static [&'static str] {
     if vip == Vip::Cluster { &["app", "outside", "node"] } else { &["app", "outside"] }
 }

@@ -16,7 +16,6 @@ use crate::state::{Device, VirtualServer};
 pub struct Failures {
     devices: BTreeSet<Device>,
     sets: BTreeSet<SetName>,
-    rules: BTreeSet<Family>,
     /// VIPs whose source ranges are not in force.
     unfiltered: BTreeSet<VirtualServer>,
     /// Addresses on which the host's own ports would answer.
@@ -53,7 +52,7 @@ impl Failures {
             }
             Change::AddEntry(name, entry) => self.note_entry(*name, *entry),
             Change::WriteRules(rules) if rules.direction == Direction::Adds => {
-                self.rules.insert(rules.family);
+                self.unfiltered.extend(&rules.filtered);
             }
             Change::CreateVirtualServer(server, _) => {
                 self.not_created.insert(*server);
@@ -102,9 +101,6 @@ impl Failures {
         if self.unfiltered.contains(&server) {
             return Some("its source ranges could not be put in force");
         }
-        if self.rules.contains(&server.family()) {
-            return Some("the rules that masquerade and filter its traffic could not be written");
-        }
         None
     }
 
@@ -151,7 +147,8 @@ mod tests {
     fn filters_stay_while_their_vip_stays() {
         let removes = |family| {
             let direction = Direction::Removes;
-            Change::WriteRules(RulesChange { family, direction, tables: BTreeMap::new() })
+            let (tables, filtered) = Default::default();
+            Change::WriteRules(RulesChange { family, direction, tables, filtered })
         };
         let vip = VirtualServer::new(Protocol::Tcp, "203.0.113.1".parse().unwrap(), 443);
         for failed in [Change::DeleteVirtualServer(vip), Change::DeleteAddress(vip.address.ip())] {

@@ -34,6 +34,7 @@ fn write(edit: impl FnOnce(&mut TableChange)) -> Change {
         family: Family::V4,
         direction: Direction::Adds,
         tables: BTreeMap::from([(Table::Nat, table)]),
+        filtered: Default::default(),
     })
 }
 
@@ -191,7 +192,12 @@ fn half_written_rules_are_the_first_table() {
         (Table::Nat, table(Chain::KubeServices)),
     ]);
     kernel.plan_faults([(0, Fault::WriteHalf)]);
-    let change = Change::WriteRules(RulesChange { family: Family::V4, direction: Direction::Adds, tables });
+    let change = Change::WriteRules(RulesChange {
+        family: Family::V4,
+        direction: Direction::Adds,
+        tables,
+        filtered: Default::default(),
+    });
     assert_eq!(kinds(&mut kernel, vec![change]), [Some(Refused)]);
     let chains: Vec<_> = kernel.state().rules.keys().map(|(.., chain)| *chain).collect();
     assert_eq!(chains, [Chain::KubeForward]);

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ipnet::IpNet;
 use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Failure, FailureKind, Outcome};
 use weir_core::net::{Family, Protocol};
@@ -91,27 +90,19 @@ impl Ipvs {
     ///
     /// The file leaves out virtual servers while other network namespaces have some too: `ip_vs_info_seq_next`
     /// (`net/netfilter/ipvs/ip_vs_ctl.c`) counts theirs, `ip_vs_info_seq_start` does not. Then netlink has to tell.
-    pub(super) fn read(&mut self, exclude: &[IpNet]) -> Result<(Servers, Reals), IpvsError> {
-        let ours = |server: &VirtualServer| !exclude.iter().any(|net| net.contains(&server.address.ip()));
+    pub(super) fn read(&mut self) -> Result<(Servers, Reals), IpvsError> {
         let services = self.call(Client::services)?;
-        let mut servers: Servers = services
+        let servers: Servers = services
             .iter()
             .filter_map(|service| Some((virtual_server(&service.key)?, scheduling(service))))
             .collect();
         let listed = proc_ip_vs::read()?;
         let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
-        let complete = servers.keys().eq(seen.iter());
-        servers.retain(|server, _| ours(server));
-        if !complete {
+        if !servers.keys().eq(seen.iter()) {
             let reals = self.read_reals(&servers)?;
             return Ok((servers, reals));
         }
-        let reals = listed
-            .reals
-            .into_iter()
-            .filter(|real| ours(&real.server))
-            .map(|real| ((real.server, real.real), real.weight))
-            .collect();
+        let reals = listed.reals.into_iter().map(|real| ((real.server, real.real), real.weight)).collect();
         Ok((servers, reals))
     }
 

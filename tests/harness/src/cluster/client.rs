@@ -87,6 +87,15 @@ impl Conversation {
         parse(&text).ok_or(Failure::Other(io::ErrorKind::InvalidData))
     }
 
+    /// Gives up sooner, or later.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn with_patience(self, patience: Duration) -> Result<Conversation, Failure> {
+        self.socket.set_read_timeout(Some(patience))?;
+        Ok(self)
+    }
+
     /// Ends the connection with a reset: the kernel forgets it within seconds, where it remembers one that ended in
     /// the usual way for two minutes.
     ///

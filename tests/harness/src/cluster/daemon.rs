@@ -20,7 +20,7 @@ pub struct Daemon {
     program: PathBuf,
     flags: Vec<String>,
     manifests: Manifests,
-    /// `None` only while it is dropped.
+    /// `None` only while it is started or dropped.
     running: Option<Running>,
 }
 
@@ -33,10 +33,19 @@ impl Daemon {
         let node = Arc::clone(cluster.node().namespace());
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut daemon = Daemon { node, program: program.to_owned(), flags, manifests, running: None };
-        let command = daemon.command("run");
-        daemon.running = Some(daemon.node.run(|| Running::start(command))?);
-        daemon.settle()?;
+        daemon.restart()?;
         Ok(daemon)
+    }
+
+    /// Kills the program, starts it again on what it left, and waits until the kernel is as planned.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        drop(self.running.take());
+        let command = self.command("run");
+        self.running = Some(self.node.run(|| Running::start(command))?);
+        self.settle()
     }
 
     /// The flags it was started with.
