@@ -57,6 +57,8 @@ fn play(arguments: &Arguments) -> Result<()> {
     stage.show_kernel()?;
     page::headline("Requests: who answers, and which client address do the servers see?");
     requests::through_all_vips(&stage)?;
+    page::headline("Where would a packet go? (weir trace)");
+    stage.show_trace()?;
     page::headline("A rollout while requests run: web-4 takes the place of web-2");
     rollout::replace_a_pod(&stage)
 }
