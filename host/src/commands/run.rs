@@ -26,8 +26,11 @@ mod wake;
 use agenda::Agenda;
 use wake::Wake;
 
-/// How long to gather further events after the first: a program that writes ten files causes one round.
+/// How long to gather further events after each: a program that writes ten files causes one round.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How long to gather at most: a program that never stops writing must not hold up what it wrote.
+const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
 /// Runs until a signal; the kernel keeps its state.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
@@ -109,7 +112,10 @@ impl Daemon {
                 if !self.take_note(wake) {
                     return;
                 }
-                while let Ok(wake) = wakes.recv_timeout(GATHER) {
+                let end = Instant::now() + GATHER_AT_MOST;
+                while Instant::now() < end
+                    && let Ok(wake) = wakes.recv_timeout(GATHER)
+                {
                     if !self.take_note(wake) {
                         return;
                     }
@@ -147,7 +153,8 @@ impl Daemon {
 
     fn scan(&mut self) {
         let (events, problems) = self.folder.scan();
-        self.complete |= self.folder.is_complete();
+        let first = !self.complete && self.folder.is_complete();
+        self.complete |= first;
         let mut node_changed = false;
         for event in events {
             node_changed |= matches!(event, Event::Node(_) | Event::NodeGone);
@@ -161,6 +168,12 @@ impl Daemon {
                 old.capabilities.clone(),
             );
             self.planner.set_node(view);
+        }
+        if first && self.planner.node_object().is_none() {
+            let name = &self.settings.node_name;
+            warn!(
+                "no Node object `{name}` among the manifests: its addresses, zone and pod networks are unknown"
+            );
         }
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             warn!("{problem}");
