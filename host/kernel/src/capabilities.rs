@@ -9,9 +9,11 @@ use weir_core::diff::{Change, Changes};
 use weir_core::kernel::{Failure, Kernel};
 use weir_core::net::{Family, Protocol};
 use weir_core::node::{Capabilities, ConnectionReuse, Switch};
+use weir_core::set::SetType;
 use weir_core::state::{SchedulerFlags, Scheduling, VirtualServer};
-use weir_netlink::ipvs;
+use weir_netlink::{ipset, ipvs};
 
+use crate::linux::chain;
 use crate::process;
 use crate::{Linux, iptables};
 
@@ -109,6 +111,7 @@ pub fn probe() -> Probe {
     let schedulers = probe_schedulers(&modules, &mut findings);
     let ipvs_match = probe_ipvs_match(&modules, &mut findings);
     probe_modules(&modules, &mut findings);
+    findings.push(probe_sets());
     let families = probe_families(&mut findings);
     let connection_reuse = connection_reuse(&modules.release);
     findings.push(Finding::good("kernel", format!("Linux {}", modules.release)));
@@ -157,10 +160,13 @@ fn probe_schedulers(modules: &Modules, findings: &mut Vec<Finding>) -> Option<Ve
     };
     let usable = with(&[Presence::Loaded, Presence::Loadable]);
     if presence.iter().any(|(_, p)| *p == Presence::Unknown) {
-        let loaded = with(&[Presence::Loaded]).join(" ");
+        let loaded = match with(&[Presence::Loaded]) {
+            names if names.is_empty() => "none loaded".to_owned(),
+            names => format!("loaded: {}", names.join(" ")),
+        };
         findings.push(Finding::warning(
             "schedulers",
-            format!("loaded: {loaded}; others unknown, because the modules of this kernel cannot be listed"),
+            format!("{loaded}; others unknown, because the modules of this kernel cannot be listed"),
             format!(
                 "mount /lib/modules/{} here, or load what is needed: `modprobe ip_vs_wrr`",
                 modules.release
@@ -191,14 +197,40 @@ fn probe_ipvs_match(modules: &Modules, findings: &mut Vec<Finding>) -> Switch {
 }
 
 fn probe_modules(modules: &Modules, findings: &mut Vec<Finding>) {
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|name| modules.has(name) == Presence::Absent).collect();
-    findings.push(if missing.is_empty() {
-        Finding::good("modules", "all modules that sets and rules need are there or load by themselves")
+    const TOPIC: &str = "modules";
+    let with =
+        |wanted| -> Vec<&str> { NEEDED.into_iter().filter(|name| modules.has(name) == wanted).collect() };
+    let (missing, unknown) = (with(Presence::Absent), with(Presence::Unknown));
+    findings.push(if !missing.is_empty() {
+        let text = format!("missing: {}", missing.join(" "));
+        Finding::bad(TOPIC, text, "install the kernel's module package")
+    } else if unknown.is_empty() {
+        Finding::good(TOPIC, "all that sets and rules need are there, and load by themselves")
     } else {
-        let list = missing.join(" ");
-        Finding::bad("modules", format!("missing: {list}"), "install the kernel's module package")
+        Finding::good(TOPIC, "not listed here; what sets and rules need is built in or loads by itself")
     });
+}
+
+/// Whether the kernel offers each set type in a revision that is understood. To answer, it loads their modules.
+fn probe_sets() -> Finding {
+    const TOPIC: &str = "ipset";
+    const FIX: &str = "modprobe -a ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip \
+        ip_set_hash_ipportnet ip_set_bitmap_port";
+    let mut client = match ipset::Client::open() {
+        Ok(client) => client,
+        Err(error) => return Finding::bad(TOPIC, format!("cannot reach ipset: {}", chain(&error)), FIX),
+    };
+    let mut revisions = Vec::new();
+    for set_type in SetType::ALL {
+        let family = (set_type != SetType::BitmapPort).then_some(weir_netlink::Family::V4);
+        match client.revisions(&ipset::SetType::of(set_type.name()), family) {
+            Ok(offered) => revisions.push(format!("{set_type} up to {}", offered.newest)),
+            Err(error) => {
+                return Finding::bad(TOPIC, format!("set type {set_type}: {}", chain(&error)), FIX);
+            }
+        }
+    }
+    Finding::good(TOPIC, format!("protocol {}, {}", client.protocol(), revisions.join(", ")))
 }
 
 fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {

@@ -158,7 +158,7 @@ fn retry<V, E: std::error::Error>(
 }
 
 /// An error with its sources, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
