@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn reads_what_apt_prints() {
         let text = "\
-'http://deb.debian.org/debian/pool/main/g/gmp/libgmp10_6.2.1%2bdfsg1-1.1_amd64.deb' libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb 562588 SHA256:abc
-'http://deb.debian.org/debian/pool/main/l/lsb/lsb-base_11.6_all.deb' lsb-base_11.6_all.deb 4584 MD5Sum:abc
+'http://mirror.example/debian/pool/main/g/gmp/libgmp10_6.2.1%2bdfsg1-1.1_amd64.deb' libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb 562588 SHA256:abc
+'http://mirror.example/debian/pool/main/l/lsb/lsb-base_11.6_all.deb' lsb-base_11.6_all.deb 4584 MD5Sum:abc
 ";
         let package = |name: &str, version: &str, file: &str| Package {
             name: name.into(),
