@@ -13,6 +13,7 @@ use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
 
 use crate::cli::{ConfigurationFlags, InterfaceArguments, NodeArguments};
+use crate::output::complain;
 use crate::style;
 
 /// What the node is to do, and which one it is.
@@ -195,7 +196,7 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
 
 /// Tells a person about something odd.
 pub(crate) fn warn(message: &str) {
-    eprintln!("{} {message}", style::warning("warning:"));
+    complain!("{} {message}", style::warning("warning:"));
 }
 
 fn print_problems(problems: &[Problem]) {

@@ -13,6 +13,7 @@ mod commands;
 mod inputs;
 mod json;
 mod logging;
+mod output;
 mod style;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::output::complain;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("{} {error:#}", style::error("error:"));
+            complain!("{} {error:#}", style::error("error:"));
             ExitCode::from(2)
         }
     }

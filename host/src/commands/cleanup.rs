@@ -13,6 +13,7 @@ use weir_kernel::iptables::{self, leftovers};
 use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{CleanupArguments, Output};
+use crate::output::say;
 use crate::{inputs, style};
 
 /// Everything of ours and of kube-proxy's IPVS and iptables modes, in both families.
@@ -68,7 +69,11 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     }
     let outcomes = kernel.apply(&remains.changes);
     for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
-        done.push((change.to_string(), outcome.map_err(|failure| failure.message)));
+        let step = change.to_string();
+        // Most failures name their change, for the log.
+        let why = |message: String| message.strip_prefix(&format!("{step}: ")).unwrap_or(&message).to_owned();
+        let result = outcome.map_err(|failure| why(failure.message));
+        done.push((step, result));
     }
     done
 }
@@ -87,9 +92,9 @@ fn print_remains(remains: &Remains, output: Output) {
         remains.rules.iter().map(|(family, found)| describe(*family, found)).collect();
     lines.extend(remains.changes.0.iter().map(|change| change.to_string()));
     match output {
-        Output::Json => println!("{:#}", json!({"wouldRemove": lines})),
-        Output::Text if lines.is_empty() => println!("nothing to remove"),
-        Output::Text => lines.iter().for_each(|line| println!("would {line}")),
+        Output::Json => say!("{:#}", json!({"wouldRemove": lines})),
+        Output::Text if lines.is_empty() => say!("nothing to remove"),
+        Output::Text => lines.iter().for_each(|line| say!("would {line}")),
     }
 }
 
@@ -101,21 +106,21 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
                 .iter()
                 .map(|(step, result)| json!({"step": step, "error": result.as_ref().err()}))
                 .collect();
-            println!("{:#}", json!({"steps": steps, "clean": clean}));
+            say!("{:#}", json!({"steps": steps, "clean": clean}));
         }
         Output::Text => {
             for (step, result) in done {
                 match result {
-                    Ok(()) => println!("{} {step}", style::good("✓")),
-                    Err(error) => println!("{} {step}: {error}", style::bad("✗")),
+                    Ok(()) => say!("{} {step}", style::good("✓")),
+                    Err(error) => say!("{} {step}: {error}", style::bad("✗")),
                 }
             }
             if clean {
-                println!("{}", style::good("nothing of a service proxy is left"));
+                say!("{}", style::good("nothing of a service proxy is left"));
             } else {
-                println!("{}", style::bad("still there:"));
-                left.rules.iter().for_each(|(family, found)| println!("  {}", describe(*family, found)));
-                left.changes.0.iter().for_each(|change| println!("  {change}"));
+                say!("{}", style::bad("still there:"));
+                left.rules.iter().for_each(|(family, found)| say!("  {}", describe(*family, found)));
+                left.changes.0.iter().for_each(|change| say!("  {change}"));
             }
         }
     }

@@ -9,6 +9,7 @@ use weir_core::state::Sign;
 use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{DiffArguments, InterfaceArguments, Output};
+use crate::output::{complain, say};
 use crate::{inputs, json, style};
 
 /// Prints the differences; writes nothing.
@@ -25,14 +26,14 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     match arguments.output {
         Output::Text => {
             for (sign, line) in &differences {
-                println!("{}", painted(*sign, &format!("{sign} {line}")));
+                say!("{}", painted(*sign, &format!("{sign} {line}")));
             }
             let verdict = match differences.len() {
                 0 => style::good("the kernel is as planned"),
                 1 => "1 difference".to_owned(),
                 n => format!("{n} differences"),
             };
-            eprintln!("{verdict}");
+            complain!("{verdict}");
         }
         Output::Json => {
             let lines: Vec<_> = differences
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
                 "differences": lines,
                 "reports": json::reports(&plan.reports),
             });
-            println!("{document:#}");
+            say!("{document:#}");
         }
     }
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,6 +10,7 @@ use weir_kernel::capabilities::{self, Finding, Verdict};
 use weir_kernel::{Linux, iptables};
 
 use crate::cli::{DoctorArguments, Output};
+use crate::output::say;
 use crate::{inputs, style};
 
 mod node;
@@ -81,18 +82,13 @@ fn print_text(findings: &[Finding]) {
             Verdict::Warning => style::doubtful("warning"),
             Verdict::Bad => style::bad("BAD    "),
         };
-        println!("{mark}  {:width$}  {}", finding.topic, finding.text);
+        say!("{mark}  {:width$}  {}", finding.topic, finding.text);
         if let Some(fix) = &finding.fix {
-            println!("         {:width$}  {} {fix}", "", style::faint("→"));
+            say!("         {:width$}  {} {fix}", "", style::faint("→"));
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    println!(
-        "{} ok, {} warnings, {} bad",
-        count(Verdict::Good),
-        count(Verdict::Warning),
-        count(Verdict::Bad)
-    );
+    say!("{} ok, {} warnings, {} bad", count(Verdict::Good), count(Verdict::Warning), count(Verdict::Bad));
 }
 
 fn print_json(findings: &[Finding]) {
@@ -107,5 +103,5 @@ fn print_json(findings: &[Finding]) {
             })
         })
         .collect();
-    println!("{:#}", json!({"findings": list}));
+    say!("{:#}", json!({"findings": list}));
 }

@@ -8,6 +8,7 @@ use weir_core::planner::Plan;
 use weir_core::witness;
 
 use crate::cli::{PlanArguments, PlanOutput};
+use crate::output::{self, say};
 use crate::{inputs, json, style};
 
 /// Prints the plan.
@@ -25,9 +26,9 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
                 "state": json::state(&plan.state),
                 "reports": json::reports(&plan.reports),
             });
-            println!("{document:#}");
+            say!("{document:#}");
         }
-        PlanOutput::Kernel => print!("{}", witness::render(&plan.state)),
+        PlanOutput::Kernel => output::out(format_args!("{}", witness::render(&plan.state))),
     }
     if arguments.output != PlanOutput::Json {
         for report in &plan.reports {
@@ -40,6 +41,6 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
 fn print_text(plan: &Plan) {
     for line in plan.state.lines() {
         let (kind, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        println!("{} {rest}", style::heading(kind));
+        say!("{} {rest}", style::heading(kind));
     }
 }

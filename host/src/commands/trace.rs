@@ -13,6 +13,7 @@ use weir_core::trace::{Delivery, Origin, Packet, Source, Trace, Verdict, trace};
 use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{Output, Sender, TraceArguments};
+use crate::output::say;
 use crate::{inputs, style};
 
 /// The source port of a traced packet; no rule of ours looks at it.
@@ -42,7 +43,7 @@ pub(crate) fn run(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
     let traced = trace(&asked.state, &asked.host, &packet);
     match arguments.output {
         Output::Text => print_text(arguments, source, &traced),
-        Output::Json => println!("{:#}", to_json(&traced)),
+        Output::Json => say!("{:#}", to_json(&traced)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,10 +88,10 @@ fn print_text(arguments: &TraceArguments, source: SocketAddr, traced: &Trace) {
         Sender::Host => format!("host ({source})"),
         Sender::Address(_) => source.to_string(),
     };
-    println!("{}", style::heading(&format!("{} {sender} -> {}", arguments.protocol, arguments.to)));
-    traced.steps.iter().for_each(|step| println!("{} {step}", style::faint("·")));
+    say!("{}", style::heading(&format!("{} {sender} -> {}", arguments.protocol, arguments.to)));
+    traced.steps.iter().for_each(|step| say!("{} {step}", style::faint("·")));
     let verdict = traced.verdict.to_string();
-    println!(
+    say!(
         "{}",
         match traced.verdict {
             Verdict::Delivered(..) => style::good(&verdict),

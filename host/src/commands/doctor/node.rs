@@ -63,11 +63,12 @@ pub(super) fn conntrack() -> Vec<Finding> {
         )];
     };
     let text = format!("{count} of {max} entries");
-    vec![if count * 10 > max * 9 {
+    // A maximum of 0 is none at all.
+    vec![if max > 0 && count > max - max / 10 {
         Finding::bad(
             "connection tracking",
             format!("{text}: new connections are about to be dropped"),
-            format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2),
+            format!("sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2)),
         )
     } else {
         Finding::good("connection tracking", text)

@@ -37,5 +37,10 @@ pub(crate) fn configure() -> Result<()> {
     drop(input);
     let status = child.wait().context("cannot wait for ip")?;
     ensure!(status.success(), "ip -batch: {status}");
+    // The device tells its carrier by itself, and on a busy machine not at once.
+    let state = Path::new("/sys/class/net/eth0/operstate");
+    wait_until("the carrier of eth0", || {
+        fs::read_to_string(state).ok().filter(|state| state.trim() == "up")
+    })?;
     Ok(())
 }
