@@ -2,17 +2,21 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
+use anyhow::bail;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::LogFormat;
 
 /// Sends log lines of this level and above to standard error.
 pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let level: LevelFilter = level
-        .parse()
-        .with_context(|| format!("--log `{level}`: allowed are error, warn, info, debug and trace"))?;
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let Ok(level) = level.parse::<LevelFilter>() else {
+        bail!("--log `{level}`: allowed are error, warn, info, debug and trace");
+    };
+    // The daemon outlives whoever reads its log: a line that cannot be written must not end it.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => {

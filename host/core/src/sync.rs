@@ -89,13 +89,34 @@ impl<K: Kernel> Syncer<K> {
     }
 }
 
-/// Whether nobody knows what the kernel holds now. Rules are written table by table, so that a refused change
-/// may have been made in part.
+/// Whether nobody knows what the kernel holds now. Rules are written table by table, so that a refused or
+/// interrupted change may have been made in part.
 fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
     let Err(failure) = outcome else { return false };
     match failure.kind {
         FailureKind::Stale => true,
-        FailureKind::Refused => matches!(change, Change::WriteRules(_)),
-        FailureKind::Prerequisite | FailureKind::Busy => false,
+        FailureKind::Refused | FailureKind::Busy => matches!(change, Change::WriteRules(_)),
+        FailureKind::Prerequisite => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Failure;
+    use crate::net::Family;
+    use crate::rule::{Chain, Table};
+
+    /// Whoever holds the lock may take it between two tables of one write.
+    #[test]
+    fn rules_are_read_again_after_a_write_that_met_a_lock() {
+        let mut wanted = KernelState::default();
+        wanted.rules.insert((Family::V4, Table::Nat, Chain::KubeServices), Vec::new());
+        let changes = diff(&wanted, &KernelState::default());
+        let [change @ Change::WriteRules(_)] = changes.0.as_slice() else { panic!("{changes:?}") };
+        let failed = |kind| Err(Failure { kind, message: String::new() });
+        assert!(leaves_doubt(change, &failed(FailureKind::Busy)));
+        assert!(!leaves_doubt(change, &failed(FailureKind::Prerequisite)));
+        assert!(!leaves_doubt(change, &Ok(())));
     }
 }

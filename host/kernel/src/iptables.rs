@@ -1,5 +1,6 @@
 //! iptables through its own programs: `iptables-save` to read, `iptables-restore` to write.
 
+use std::fs;
 use std::path::PathBuf;
 
 use weir_core::diff::RulesChange;
@@ -49,6 +50,22 @@ pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
         // A wrapper script chooses by itself (the official image has one).
         None
     }
+}
+
+/// What the variant that the installed programs do not use holds: the program that shows it, and what it prints.
+/// `None` where that variant is unknown, not installed, or has no tables; asking for tables would make them.
+pub fn other_variant(family: Family) -> Option<(String, String)> {
+    let (action, tables) = match (variant(family)?.1, family) {
+        (Variant::Nft, Family::V4) => ("legacy-save", Some("/proc/net/ip_tables_names")),
+        (Variant::Nft, Family::V6) => ("legacy-save", Some("/proc/net/ip6_tables_names")),
+        (Variant::Legacy, _) => ("nft-save", None),
+    };
+    if tables.is_some_and(|file| fs::read_to_string(file).unwrap_or_default().is_empty()) {
+        return None;
+    }
+    let name = program(family, action);
+    let done = process::run(&name, &[], "").ok()?;
+    done.status.success().then_some((name, done.stdout))
 }
 
 /// All tables of a family, as `iptables-save` prints them.

@@ -9,7 +9,7 @@
 //! crate are grouping, the meaning of errors, and the two programs without which iptables cannot be reached.
 //!
 //! Never: a decision about services, a shell, a process other than `iptables-restore` to change and
-//! `iptables-save` to read, `modprobe` once at start where IPVS is missing.
+//! `iptables-save` (of both variants) to read, `modprobe` once at start where IPVS is missing.
 
 pub mod capabilities;
 pub mod events;

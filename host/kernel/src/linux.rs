@@ -118,6 +118,11 @@ impl Linux {
         Ok(state)
     }
 
+    /// Removes the set that a killed run may have left half filled; no rule names it.
+    pub fn remove_scratch(&mut self) -> Outcome {
+        if self.sets.is_there() { self.sets.destroy_scratch() } else { Ok(()) }
+    }
+
     fn read_state(&mut self) -> Result<KernelState, ReadError> {
         let mut state = KernelState::default();
         for path in SYSCTLS {

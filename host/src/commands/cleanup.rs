@@ -67,6 +67,9 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
         let result = iptables::restore_text(*family, &found.restore_input());
         done.push((describe(*family, found), result.map_err(|failure| failure.message)));
     }
+    if let Err(failure) = kernel.remove_scratch() {
+        done.push(("remove the scratch set".to_owned(), Err(failure.message)));
+    }
     let outcomes = kernel.apply(&remains.changes);
     for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
         let step = change.to_string();

@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     findings.extend(node::other_proxies());
     for family in &families {
         findings.extend(rules(*family));
+        findings.extend(other_variant(*family));
     }
     match kernel.read() {
         Ok(actual) => findings.extend(look_at(&mut kernel, &actual, &families)),
@@ -72,6 +73,25 @@ fn rules(family: Family) -> Vec<Finding> {
         }
         Err(failure) => vec![Finding::bad(&topic, failure.message, "run as root")],
     }
+}
+
+/// Rules of the other variant decide too, and none of the installed programs shows or removes them.
+fn other_variant(family: Family) -> Option<Finding> {
+    let (program, text) = iptables::other_variant(family)?;
+    let rules = text.lines().filter(|line| line.starts_with("-A ")).count();
+    let topic = format!("{family} {}", program.trim_end_matches("-save"));
+    if !iptables::leftovers::find(&text).is_empty() {
+        let restore = program.replace("-save", "-restore");
+        return Some(Finding::warning(
+            &topic,
+            "has chains of a service proxy, which still catch traffic and which `weir cleanup` does not see",
+            format!("{program} | grep -v KUBE- | {restore} (the kubelet makes its own chains again)"),
+        ));
+    }
+    (rules > 0).then(|| {
+        let text = format!("has {rules} rules beside those of the installed variant");
+        Finding::warning(&topic, text, format!("use one variant; `{program}` shows the rules of this one"))
+    })
 }
 
 fn print_text(findings: &[Finding]) {

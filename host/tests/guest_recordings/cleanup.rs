@@ -21,6 +21,9 @@ const FOREIGN: &str = "
     ip addr add 192.0.2.77/24 dev dummy7
 ";
 
+/// A virtual server inside the networks that the scenario excludes.
+const FOREIGN_SERVER: &str = "ipvsadm -A -t 192.0.2.100:8443 -s rr";
+
 /// What kube-proxy in iptables mode leaves.
 const IPTABLES_MODE: &str = "
     for program in iptables ip6tables; do
@@ -73,5 +76,23 @@ pub(crate) fn cleanup_leaves_nothing() -> Result<()> {
 
     let answer = stage.weir().ask("cleanup", &[])?;
     ensure!(answer.status == Some(0) && answer.stdout.contains("nothing"), "{answer:?}");
+    Ok(())
+}
+
+pub(crate) fn cleanup_spares_excluded_networks() -> Result<()> {
+    let stage = Stage::named("exclude-cidrs")?;
+    stage.netns.script(FOREIGN_SERVER)?;
+    let before = Dump::of(&stage.netns)?;
+    ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
+    let full = Dump::of(&stage.netns)?;
+    ensure!(full.section("ipvs").len() > before.section("ipvs").len(), "there is something to remove");
+
+    let answer = stage.weir().ask("cleanup", &[])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    let excluded = |dump: &Dump| -> Vec<String> {
+        dump.section("ipvs").iter().filter(|line| line.contains(" 192.0.2.100:")).cloned().collect()
+    };
+    let left = Dump::of(&stage.netns)?;
+    ensure!(left.section("ipvs") == excluded(&before), "left {left:?} of {before:?}");
     Ok(())
 }

@@ -18,7 +18,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 13] = [
+const TESTS: [(&str, Test); 14] = [
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
@@ -34,6 +34,7 @@ const TESTS: [(&str, Test); 13] = [
     ),
     ("audit_repairs", audit::audit_repairs),
     ("cleanup_leaves_nothing", cleanup::cleanup_leaves_nothing),
+    ("cleanup_spares_excluded_networks", cleanup::cleanup_spares_excluded_networks),
     ("diff_is_honest", diff::diff_is_honest),
     (
         "without_iptables_restore_the_rest_is_programmed",

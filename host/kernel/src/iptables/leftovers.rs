@@ -72,10 +72,27 @@ pub fn find(text: &str) -> Leftovers {
     Leftovers { tables }
 }
 
+/// The chain that a rule leads to. What is quoted is a comment, which may look like a jump.
 fn jump(rule: &str) -> Option<&str> {
-    let mut words = rule.split(' ');
+    let mut quoted = false;
+    let mut words = rule.split(' ').filter(|word| {
+        let outside = !quoted;
+        quoted ^= quotes(word) % 2 == 1;
+        outside
+    });
     words.find(|word| matches!(*word, "-j" | "-g"))?;
     words.next()
+}
+
+/// How many quotes without a backslash before them a word has.
+fn quotes(word: &str) -> usize {
+    let mut escaped = false;
+    let opens = |c: &char| {
+        let counts = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        counts
+    };
+    word.chars().filter(opens).count()
 }
 
 impl Leftovers {
@@ -157,5 +174,19 @@ COMMIT
 "
         );
         assert!(find("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").is_empty());
+    }
+
+    #[test]
+    fn a_comment_that_looks_like_a_jump_is_no_jump() {
+        let text = "\
+*nat
+:MINE - [0:0]
+-A MINE -m comment --comment \"look \\\" at -j KUBE-SERVICES here\" -j ACCEPT
+-A MINE -m comment --comment \"goes \\\" there\" -j KUBE-SERVICES
+COMMIT
+";
+        let found = find(text);
+        assert_eq!(found.tables[0].jumps.len(), 1);
+        assert!(found.tables[0].jumps[0].1.contains("goes"));
     }
 }

@@ -98,11 +98,7 @@ impl Sets {
     /// Fills a set beside the old one and swaps the two, so that rules see one or the other.
     pub(super) fn replace(&mut self, name: SetName, kind: &SetKind, entries: &[SetEntry]) -> Outcome {
         let what = format!("replace set {name}");
-        // Left by an earlier run that was killed.
-        match self.session.call(|client| client.destroy(SCRATCH)) {
-            Err(error) if !error.is_absent() => return Err(failure(&error, &what)),
-            _ => {}
-        }
+        self.destroy_scratch()?;
         self.create_named(SCRATCH, kind)?;
         let done = self.fill_scratch(entries, &what).and_then(|()| {
             self.session
@@ -111,6 +107,14 @@ impl Sets {
         });
         let cleaned = self.session.call(|client| client.destroy(SCRATCH)).map_err(|e| failure(&e, &what));
         done.and(cleaned)
+    }
+
+    /// Destroys what a run that was killed during a replacement left.
+    pub(super) fn destroy_scratch(&mut self) -> Outcome {
+        match self.session.call(|client| client.destroy(SCRATCH)) {
+            Err(error) if !error.is_absent() => Err(failure(&error, &format!("destroy set {SCRATCH}"))),
+            _ => Ok(()),
+        }
     }
 
     fn fill_scratch(&mut self, entries: &[SetEntry], what: &str) -> Outcome {
