@@ -191,6 +191,10 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
     path.metadata().with_context(|| format!("--manifests {}", path.display()))?;
     let (events, problems) = manifests::read(path, node_name);
     print_problems(&problems);
+    // A folder may be empty, but a plan for nothing must not pass for the plan of what could not be read.
+    if events.is_empty() && !problems.is_empty() {
+        bail!("--manifests {}: nothing in it could be used", path.display());
+    }
     Ok(events)
 }
 

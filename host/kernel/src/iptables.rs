@@ -68,6 +68,11 @@ pub fn other_variant(family: Family) -> Option<(String, String)> {
     done.status.success().then_some((name, done.stdout))
 }
 
+/// Whether the programs of a family are not installed at all.
+pub fn is_missing(family: Family) -> bool {
+    ["save", "restore"].iter().all(|action| process::find(&program(family, action)).is_none())
+}
+
 /// All tables of a family, as `iptables-save` prints them.
 pub fn save(family: Family) -> Result<String, Failure> {
     let name = program(family, "save");
@@ -80,18 +85,17 @@ pub fn save(family: Family) -> Result<String, Failure> {
 
 /// Writes a change of rules, all of it or nothing.
 pub fn restore(change: &RulesChange) -> Result<(), Failure> {
-    restore_text(change.family, &change.restore_input())
+    restore_with(&program(change.family, "restore"), &change.restore_input())
 }
 
-/// Feeds text to `iptables-restore --noflush`.
-pub fn restore_text(family: Family, input: &str) -> Result<(), Failure> {
-    let name = program(family, "restore");
+/// Feeds text to this program, which is one of the variants of `iptables-restore`.
+pub fn restore_with(name: &str, input: &str) -> Result<(), Failure> {
     let arguments = ["-w", LOCK_WAIT, "--noflush", "--counters"];
-    let done = process::run(&name, &arguments, input).map_err(|error| failure(&error))?;
+    let done = process::run(name, &arguments, input).map_err(|error| failure(&error))?;
     if done.status.success() {
         return Ok(());
     }
-    Err(refused(&name, &done, input))
+    Err(refused(name, &done, input))
 }
 
 fn failure(error: &ProcessError) -> Failure {

@@ -18,9 +18,17 @@ use crate::{inputs, style};
 
 /// Everything of ours and of kube-proxy's IPVS and iptables modes, in both families.
 struct Remains {
-    rules: Vec<(Family, leftovers::Leftovers)>,
+    rules: Vec<RuleRemains>,
     /// The rest, without rules.
     changes: Changes,
+}
+
+/// What is left in the rules of one family and variant.
+struct RuleRemains {
+    family: Family,
+    /// The program that removes it.
+    restore: String,
+    found: leftovers::Leftovers,
 }
 
 /// Removes everything, or says what it would remove.
@@ -49,9 +57,15 @@ fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::
     let mut rules = Vec::new();
     for family in families {
         let text = iptables::save(*family).with_context(|| format!("{family} rules"))?;
-        let found = leftovers::find(&text);
-        if !found.is_empty() {
-            rules.push((*family, found));
+        let installed = (iptables::program(*family, "restore"), text);
+        // A node that changed its variant may have rules in both.
+        let other = iptables::other_variant(*family);
+        let other = other.map(|(save, text)| (save.replace("-save", "-restore"), text));
+        for (restore, text) in std::iter::once(installed).chain(other) {
+            let found = leftovers::find(&text);
+            if !found.is_empty() {
+                rules.push(RuleRemains { family: *family, restore, found });
+            }
         }
     }
     Ok(Remains { rules, changes: diff(&KernelState::default(), &actual) })
@@ -63,9 +77,9 @@ type Done = Vec<(String, Result<(), String>)>;
 /// Rules go first, because sets cannot go while rules name them.
 fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     let mut done = Done::new();
-    for (family, found) in &remains.rules {
-        let result = iptables::restore_text(*family, &found.restore_input());
-        done.push((describe(*family, found), result.map_err(|failure| failure.message)));
+    for rules in &remains.rules {
+        let result = iptables::restore_with(&rules.restore, &rules.found.restore_input());
+        done.push((describe(rules), result.map_err(|failure| failure.message)));
     }
     if let Err(failure) = kernel.remove_scratch() {
         done.push(("remove the scratch set".to_owned(), Err(failure.message)));
@@ -81,18 +95,18 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     done
 }
 
-fn describe(family: Family, found: &leftovers::Leftovers) -> String {
+fn describe(rules: &RuleRemains) -> String {
+    let RuleRemains { family, restore, found } = rules;
     let chains: usize = found.tables.iter().map(|table| table.chains.len()).sum();
     let jumps: usize = found.tables.iter().map(|table| table.jumps.len()).sum();
+    let iptables_mode = found.iptables_mode_chains();
     format!(
-        "remove {chains} {family} chains ({} of iptables mode) and {jumps} jumps to them",
-        found.iptables_mode_chains()
+        "remove {chains} {family} chains ({iptables_mode} of iptables mode) and {jumps} jumps to them by {restore}"
     )
 }
 
 fn print_remains(remains: &Remains, output: Output) {
-    let mut lines: Vec<String> =
-        remains.rules.iter().map(|(family, found)| describe(*family, found)).collect();
+    let mut lines: Vec<String> = remains.rules.iter().map(describe).collect();
     lines.extend(remains.changes.0.iter().map(|change| change.to_string()));
     match output {
         Output::Json => say!("{:#}", json!({"wouldRemove": lines})),
@@ -122,7 +136,7 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
                 say!("{}", style::good("nothing of a service proxy is left"));
             } else {
                 say!("{}", style::bad("still there:"));
-                left.rules.iter().for_each(|(family, found)| say!("  {}", describe(*family, found)));
+                left.rules.iter().for_each(|rules| say!("  {}", describe(rules)));
                 left.changes.0.iter().for_each(|change| say!("  {change}"));
             }
         }

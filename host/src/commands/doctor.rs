@@ -75,17 +75,16 @@ fn rules(family: Family) -> Vec<Finding> {
     }
 }
 
-/// Rules of the other variant decide too, and none of the installed programs shows or removes them.
+/// Rules of the other variant decide too, and the installed programs do not show them.
 fn other_variant(family: Family) -> Option<Finding> {
     let (program, text) = iptables::other_variant(family)?;
     let rules = text.lines().filter(|line| line.starts_with("-A ")).count();
     let topic = format!("{family} {}", program.trim_end_matches("-save"));
     if !iptables::leftovers::find(&text).is_empty() {
-        let restore = program.replace("-save", "-restore");
         return Some(Finding::warning(
             &topic,
-            "has chains of a service proxy, which still catch traffic and which `weir cleanup` does not see",
-            format!("{program} | grep -v KUBE- | {restore} (the kubelet makes its own chains again)"),
+            "has chains of a service proxy, which still catch traffic",
+            "stop the other proxy, then `weir cleanup` and start weir again",
         ));
     }
     (rules > 0).then(|| {

@@ -29,7 +29,9 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = tail;
     }
-    (!text.is_empty()).then_some(total)
+    // Go counts nanoseconds in 63 bits.
+    let fits = i64::try_from(total.as_nanos()).is_ok();
+    (!text.is_empty() && fits).then_some(total)
 }
 
 #[cfg(test)]
@@ -46,7 +48,7 @@ mod tests {
         assert_eq!(millis("0"), Some(0));
         assert_eq!(millis("0s"), Some(0));
         assert_eq!(millis("+1s"), Some(1000));
-        for text in ["", "30", "s", "1d", "-1s", "1s2", "..s", "1e3s", "99999999999999999999h"] {
+        for text in ["", "30", "s", "1d", "-1s", "1s2", "..s", "1e3s", "99999999999999999999h", "2562048h"] {
             assert_eq!(millis(text), None, "{text}");
         }
     }

@@ -149,12 +149,12 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn detection_modes_need_their_argument() {
-    assert_eq!(
-        problems("detectLocalMode: BridgeInterface\n"),
-        [
-            "detectLocal.bridgeInterface: detectLocalMode BridgeInterface needs a name of 1 to 15 characters here"
-        ]
-    );
+    for name in ["''", "a-name-of-16-chr", "a b", "'!'", "'a\"b'"] {
+        let told = problems(&format!(
+            "detectLocalMode: BridgeInterface\ndetectLocal: {{bridgeInterface: {name}}}\n"
+        ));
+        assert!(told.len() == 1 && told[0].contains("needs the name of an interface"), "{name}: {told:?}");
+    }
     assert_eq!(
         problems("detectLocalMode: Magic\n"),
         ["detectLocalMode: `Magic`: must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"]

@@ -193,9 +193,16 @@ const INTERFACE_NAME_BYTES: usize = 15;
 fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
     let name = configuration.text(field);
     let fits = (1..=INTERFACE_NAME_BYTES).contains(&name.len());
-    if !fits || name.chars().any(|c| c.is_whitespace() || c == '/') {
+    // The kernel refuses blanks, `/` and `:` (`dev_valid_name`, `net/core/dev.c`); the others mean something else in
+    // a rule.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || r#"/:"'\\!+"#.contains(c);
+    if !fits || name.chars().any(odd) {
         let mode = configuration.text("detectLocalMode");
-        errors.note(field, name, format!("detectLocalMode {mode} needs a name of 1 to 15 characters here"));
+        errors.note(
+            field,
+            name,
+            format!("detectLocalMode {mode} needs the name of an interface here: 1 to 15 characters, none of / : \" ' \\ ! +"),
+        );
     }
 }
 
