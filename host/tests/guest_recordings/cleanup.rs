@@ -96,3 +96,19 @@ pub(crate) fn cleanup_spares_excluded_networks() -> Result<()> {
     ensure!(left.section("ipvs") == excluded(&before), "left {left:?} of {before:?}");
     Ok(())
 }
+
+/// A node whose programs were switched from one variant to the other has rules in both; those of the old one keep
+/// sets from being destroyed.
+pub(crate) fn cleanup_removes_rules_of_both_variants() -> Result<()> {
+    let stage = Stage::named("clusterip-tcp")?;
+    ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
+    stage.netns.script("iptables-save | iptables-legacy-restore")?;
+    let legacy = || stage.netns.script("iptables-legacy-save");
+    ensure!(legacy()?.contains("KUBE-SERVICES"), "there is something to remove");
+
+    let answer = stage.weir().ask("cleanup", &[])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    ensure!(!legacy()?.contains("KUBE-"), "left:\n{}", legacy()?);
+    ensure!(Dump::of(&stage.netns)?.section("ipset").is_empty(), "sets are left");
+    Ok(())
+}

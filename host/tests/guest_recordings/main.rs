@@ -18,7 +18,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 14] = [
+const TESTS: [(&str, Test); 15] = [
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
@@ -35,6 +35,7 @@ const TESTS: [(&str, Test); 14] = [
     ("audit_repairs", audit::audit_repairs),
     ("cleanup_leaves_nothing", cleanup::cleanup_leaves_nothing),
     ("cleanup_spares_excluded_networks", cleanup::cleanup_spares_excluded_networks),
+    ("cleanup_removes_rules_of_both_variants", cleanup::cleanup_removes_rules_of_both_variants),
     ("diff_is_honest", diff::diff_is_honest),
     (
         "without_iptables_restore_the_rest_is_programmed",
