@@ -150,16 +150,27 @@ pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
     parts.next().is_none().then_some(IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
-/// Parses `address/length` with [`parse_ip_sloppy`]'s reading of the address. Host bits are masked off.
+/// Parses `address/length` with [`parse_ip_sloppy`]'s reading of an IPv4 address. Host bits are masked off. The
+/// length of an IPv4-mapped IPv6 network counts all 128 bits, and it is an IPv4 network if it has the mapping's 96 in
+/// full: `::ffff:10.0.0.0/104` is `10.0.0.0/8`, as it is for kube-proxy.
 pub fn parse_cidr_sloppy(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
-    let address = parse_ip_sloppy(address)?;
     if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let net = IpNet::new(address, length.parse().ok()?).ok()?;
-    Some(net.trunc())
+    let length: u8 = length.parse().ok()?;
+    if !address.contains(':') {
+        return Some(IpNet::new(parse_ip_sloppy(address)?, length).ok()?.trunc());
+    }
+    let net = IpNet::new(address.parse().ok()?, length).ok()?.trunc();
+    match net.addr().to_canonical() {
+        IpAddr::V4(mapped) => IpNet::new(mapped.into(), length.checked_sub(MAPPED_PREFIX)?).ok(),
+        IpAddr::V6(_) => Some(net),
+    }
 }
+
+/// Length of `::ffff:0:0/96`, where IPv6 holds the IPv4 addresses (RFC 4291, 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
 
 /// True for the addresses that no node port is served on and that are never taken for an address of the node:
 /// loopback of both families and IPv6 link-local.
@@ -200,5 +211,18 @@ mod tests {
     #[test]
     fn mapped_addresses_are_ipv4() {
         assert_eq!(parse_ip_sloppy("::ffff:10.0.0.1"), Some("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn mapped_networks_are_ipv4_if_all_of_the_mapping_is_in_them() {
+        for (text, net) in [
+            ("::ffff:10.0.0.5/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.5/128", "10.0.0.5/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:10.0.0.0/95", "::fffe:0:0/95"),
+            ("::ffff:10.0.0.0/24", "::/24"),
+        ] {
+            assert_eq!(parse_cidr_sloppy(text), Some(net.parse().unwrap()), "{text}");
+        }
     }
 }

@@ -156,7 +156,8 @@ fn unique_ports(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
 type PortKey = (String, Protocol);
 
 /// The endpoints of a service in one family by port, each list sorted by address. Where two slices (or one
-/// slice twice) name the same address and port, one that is not terminating counts, else the last by slice name.
+/// slice twice) name the same address and port, the last that is not terminating counts, else the first; slices go
+/// by name.
 fn join_endpoints(
     cluster: &Cluster,
     service: &ObjectName,
@@ -169,10 +170,7 @@ fn join_endpoints(
             let of_port = joined.entry((port.name.clone(), port.protocol)).or_default();
             for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
                 let address = SocketAddr::new(endpoint.address, port.port);
-                let known_better = of_port
-                    .get(&address)
-                    .is_some_and(|old| !old.conditions.terminating && endpoint.conditions.terminating);
-                if known_better {
+                if endpoint.conditions.terminating && of_port.contains_key(&address) {
                     continue;
                 }
                 let location = if endpoint.node.as_deref() == Some(this_node) {
@@ -194,4 +192,46 @@ fn join_endpoints(
         }
     }
     joined.into_iter().map(|(key, endpoints)| (key, endpoints.into_values().collect())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Event;
+    use crate::objects::{Endpoint, EndpointPort, EndpointSlice};
+
+    /// Which of two endpoints with one address and port counts, told by its node.
+    fn winner(first: Conditions, second: Conditions) -> Option<String> {
+        let endpoint = |conditions, node: &str| Endpoint {
+            address: [10, 244, 0, 1].into(),
+            conditions,
+            node: Some(node.to_owned()),
+            zone: None,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        };
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", "web-1"),
+            service: "web".to_owned(),
+            family: Family::V4,
+            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 80 }],
+            endpoints: vec![endpoint(first, "first"), endpoint(second, "second")],
+        };
+        let mut cluster = Cluster::default();
+        cluster.apply(Event::Slice(Box::new(slice)));
+        let joined = join_endpoints(&cluster, &ObjectName::new("default", "web"), Family::V4, "first");
+        let [endpoints] = joined.into_values().collect::<Vec<_>>().try_into().unwrap();
+        let [only] = <[EndpointView; 1]>::try_from(endpoints).unwrap();
+        only.node
+    }
+
+    #[test]
+    fn of_one_address_the_last_that_is_not_terminating_counts_else_the_first() {
+        let (ready, ending) = (Conditions::READY, Conditions { terminating: true, ..Conditions::READY });
+        let gone = Conditions { ready: false, serving: false, terminating: true };
+        assert_eq!(winner(ready, ready).as_deref(), Some("second"));
+        assert_eq!(winner(ready, ending).as_deref(), Some("first"));
+        assert_eq!(winner(ending, ready).as_deref(), Some("second"));
+        assert_eq!(winner(ending, gone).as_deref(), Some("first"));
+    }
 }
