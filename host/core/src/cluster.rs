@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::objects::{EndpointSlice, Node, ObjectName, Service};
+use crate::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
 
 /// Something the API server, or a folder of manifests, said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub enum Event {
     Node(Box<Node>),
     /// This node's object is gone.
     NodeGone,
+    /// The object of any node, this one included, for policies that look at all of them.
+    AnyNode(Box<Node>),
+    /// A node's object is gone, by its name.
+    AnyNodeGone(String),
+    /// A Namespace is there, new or changed.
+    Namespace(Box<Namespace>),
+    /// A Namespace is gone, by its name.
+    NamespaceGone(String),
 }
 
 /// What an event asks to be planned again.
@@ -29,6 +37,10 @@ pub enum Dirty {
     Services(BTreeSet<ObjectName>),
     /// Every service: the node changed.
     Node,
+    /// Every service that is decided by looking at all nodes.
+    AllNodes,
+    /// The services of this namespace, where they are decided by looking at it.
+    Namespace(String),
 }
 
 /// The objects as last seen. Applying events in any order, repeatedly, ends in the same value.
@@ -39,6 +51,8 @@ pub struct Cluster {
     /// Which slices a service has; kept so that a changed service label of a slice leaves nothing stale.
     slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     node: Option<Arc<Node>>,
+    nodes: BTreeMap<String, Arc<Node>>,
+    namespaces: BTreeMap<String, Arc<Namespace>>,
 }
 
 impl Cluster {
@@ -61,6 +75,25 @@ impl Cluster {
             }
             Event::NodeGone => match self.node.take() {
                 Some(_) => Dirty::Node,
+                None => Dirty::Services(BTreeSet::new()),
+            },
+            Event::AnyNode(node) => match replace(&mut self.nodes, node.name.clone(), *node) {
+                Change::Some => Dirty::AllNodes,
+                Change::None => Dirty::Services(BTreeSet::new()),
+            },
+            Event::AnyNodeGone(name) => match self.nodes.remove(&name) {
+                Some(_) => Dirty::AllNodes,
+                None => Dirty::Services(BTreeSet::new()),
+            },
+            Event::Namespace(namespace) => {
+                let name = namespace.name.clone();
+                match replace(&mut self.namespaces, name.clone(), *namespace) {
+                    Change::Some => Dirty::Namespace(name),
+                    Change::None => Dirty::Services(BTreeSet::new()),
+                }
+            }
+            Event::NamespaceGone(name) => match self.namespaces.remove(&name) {
+                Some(_) => Dirty::Namespace(name),
                 None => Dirty::Services(BTreeSet::new()),
             },
         }
@@ -118,10 +151,35 @@ impl Cluster {
         self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
     }
 
+    /// All nodes that were heard of as such, by name.
+    pub fn nodes(&self) -> &BTreeMap<String, Arc<Node>> {
+        &self.nodes
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(name)
+    }
+
     /// This node's object.
     pub fn node(&self) -> Option<&Arc<Node>> {
         self.node.as_ref()
     }
+}
+
+/// Whether an event said anything new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Some,
+    None,
+}
+
+fn replace<V: PartialEq>(map: &mut BTreeMap<String, Arc<V>>, key: String, value: V) -> Change {
+    if map.get(&key).is_some_and(|old| **old == value) {
+        return Change::None;
+    }
+    map.insert(key, Arc::new(value));
+    Change::Some
 }
 
 fn service_of(slice: &EndpointSlice) -> ObjectName {

@@ -1,5 +1,14 @@
-//! What a policy decides for a service. Policies fill in decisions, nothing else; `guard` clamps them before
-//! the planner sees them.
+//! What policies decide for a service. They fill in decisions, nothing else; `guard` clamps them before the planner
+//! sees them.
+//!
+//! [`Decision::upstream`] is kube-proxy's answer, and the value of each field that no policy changed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::node::NodeView;
 use crate::state::{Persistence, SchedulerFlags, Scheduling, Weight};
@@ -10,6 +19,14 @@ use crate::view::{PortView, ServiceView};
 pub struct Decision {
     /// Whether this node handles the service.
     pub handling: Handling,
+    /// Which of its VIPs this node serves.
+    pub vips: VipFilter,
+    /// Who may reach it, beyond `spec.loadBalancerSourceRanges`, which always count.
+    pub sources: Vec<SourceFilter>,
+    /// Whose source address is replaced.
+    pub masquerade: Masquerade,
+    /// What becomes of TCP connections when their endpoint goes.
+    pub drain: Drain,
     /// One decision per port, in the order of [`ServiceView::ports`].
     pub ports: Vec<PortDecision>,
 }
@@ -23,6 +40,164 @@ pub enum Handling {
     Ignore(String),
 }
 
+/// The kind of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VipKind {
+    /// A cluster IP.
+    Cluster,
+    /// An external IP.
+    External,
+    /// A load-balancer VIP.
+    LoadBalancer,
+    /// A node port, on an address of the node.
+    NodePort,
+}
+
+impl VipKind {
+    /// All kinds.
+    pub const ALL: [VipKind; 4] =
+        [VipKind::Cluster, VipKind::External, VipKind::LoadBalancer, VipKind::NodePort];
+}
+
+impl fmt::Display for VipKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            VipKind::Cluster => "cluster",
+            VipKind::External => "external",
+            VipKind::LoadBalancer => "load-balancer",
+            VipKind::NodePort => "node-port",
+        })
+    }
+}
+
+/// One value per kind of VIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerVipKind<T> {
+    /// For the cluster IP.
+    pub cluster: T,
+    /// For external IPs.
+    pub external: T,
+    /// For load-balancer VIPs.
+    pub load_balancer: T,
+    /// For node ports.
+    pub node_port: T,
+}
+
+impl<T> PerVipKind<T> {
+    /// The value of one kind.
+    pub fn get(&self, kind: VipKind) -> &T {
+        match kind {
+            VipKind::Cluster => &self.cluster,
+            VipKind::External => &self.external,
+            VipKind::LoadBalancer => &self.load_balancer,
+            VipKind::NodePort => &self.node_port,
+        }
+    }
+
+    /// The value of one kind, to change it.
+    pub fn get_mut(&mut self, kind: VipKind) -> &mut T {
+        match kind {
+            VipKind::Cluster => &mut self.cluster,
+            VipKind::External => &mut self.external,
+            VipKind::LoadBalancer => &mut self.load_balancer,
+            VipKind::NodePort => &mut self.node_port,
+        }
+    }
+}
+
+/// Which VIPs of a service this node serves. A VIP that is not served has no virtual server, no address on the dummy
+/// device and no set entries, as if the object did not name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipFilter {
+    /// The kinds that are served.
+    pub kinds: BTreeSet<VipKind>,
+    /// VIPs that are not served, of whatever kind is named, each with the reason.
+    pub refused: Vec<RefusedVip>,
+    /// Node ports are served on the node's addresses inside these networks only; `None` = wherever
+    /// `nodePortAddresses` says.
+    pub node_port_networks: Option<Vec<IpNet>>,
+}
+
+impl Default for VipFilter {
+    /// Everything is served.
+    fn default() -> VipFilter {
+        VipFilter { kinds: VipKind::ALL.into(), refused: Vec::new(), node_port_networks: None }
+    }
+}
+
+/// A VIP that is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedVip {
+    /// Its kind.
+    pub kind: VipKind,
+    /// Its address.
+    pub address: IpAddr,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// A limit on who may connect. It holds for what arrives at the node, pods on it included; the node's own processes
+/// are counted as coming from the node IP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFilter {
+    /// The kinds of VIPs it holds for.
+    pub kinds: BTreeSet<VipKind>,
+    /// What the ranges mean.
+    pub action: SourceAction,
+    /// Networks of both families. A filter holds for a family only if it names a network of it, as
+    /// `spec.loadBalancerSourceRanges` does; the guard reports a family that stays open.
+    pub ranges: Vec<IpNet>,
+}
+
+/// What the ranges of a [`SourceFilter`] mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceAction {
+    /// Nobody else may connect. Several filters for one kind: a source must be allowed by each.
+    Allow,
+    /// These may not connect.
+    Deny,
+}
+
+/// Whose source address is replaced by the node's on the way to an endpoint. An endpoint that reaches itself through
+/// a VIP is always masqueraded, because it cannot work otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Masquerade {
+    /// Per kind of VIP.
+    pub treatments: PerVipKind<Treatment>,
+    /// Sources that are never masqueraded, whatever the kind of VIP.
+    pub except: Vec<IpNet>,
+}
+
+/// What happens to the source address of connections to a VIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Treatment {
+    /// What kube-proxy does.
+    #[default]
+    Default,
+    /// It stays.
+    Never,
+    /// It is replaced by an address that the kernel picks.
+    Always,
+    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`).
+    OffCluster,
+    /// It is replaced if the chosen endpoint runs on another node.
+    RemoteEndpoints,
+    /// It is replaced by this address of the node. VIPs of the other family are treated by default.
+    Address(IpAddr),
+}
+
+/// What becomes of TCP connections when their endpoint goes. UDP and SCTP ones end at once, as in kube-proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Drain {
+    /// The endpoint takes no new connections and goes when it has none left.
+    #[default]
+    UntilIdle,
+    /// The same, but it goes after this time at the latest, counted from when this process first saw it leave.
+    UntilDeadline(Duration),
+    /// It goes at once, with its connections.
+    AtOnce,
+}
+
 /// The decision for one port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortDecision {
@@ -30,14 +205,22 @@ pub struct PortDecision {
     pub scheduling: Scheduling,
     /// The weight of each endpoint, in the order of [`PortView::endpoints`].
     pub weights: Vec<Weight>,
+    /// Endpoints that are left out, as indexes into [`PortView::endpoints`].
+    pub dropped: BTreeSet<usize>,
 }
 
 impl Decision {
     /// What kube-proxy does: the configured scheduler for everything, persistence from session affinity,
     /// equal weights.
     pub fn upstream(view: &ServiceView, node: &NodeView) -> Decision {
-        let ports = view.ports.iter().map(|port| PortDecision::upstream(view, port, node)).collect();
-        Decision { handling: Handling::Handle, ports }
+        Decision {
+            handling: Handling::Handle,
+            vips: VipFilter::default(),
+            sources: Vec::new(),
+            masquerade: Masquerade::default(),
+            drain: Drain::default(),
+            ports: view.ports.iter().map(|port| PortDecision::upstream(view, port, node)).collect(),
+        }
     }
 }
 
@@ -54,6 +237,7 @@ impl PortDecision {
         PortDecision {
             scheduling: Scheduling { scheduler, flags, persistence },
             weights: vec![Weight::DEFAULT; port.endpoints.len()],
+            dropped: BTreeSet::new(),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Clamp<'_> {
         let built_in = PortDecision::upstream(self.view, port, self.node);
         let scheduling = self.scheduling(port, decided.scheduling, built_in.scheduling);
         let weights = self.weights(port, decided.weights, built_in.weights);
-        PortDecision { scheduling, weights }
+        PortDecision { scheduling, weights, dropped: decided.dropped }
     }
 
     fn scheduling(&mut self, port: &PortView, decided: Scheduling, built_in: Scheduling) -> Scheduling {

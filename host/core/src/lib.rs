@@ -27,6 +27,7 @@ pub mod objects;
 pub mod plan;
 pub mod planner;
 pub mod policy;
+pub mod readiness;
 pub mod report;
 pub mod rule;
 pub mod set;

@@ -298,6 +298,10 @@ mod tests {
                 (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
             ],
             pod_cidrs: Vec::new(),
+            annotations: Default::default(),
+            unschedulable: false,
+            taints: Vec::new(),
+            allocatable: Default::default(),
         };
         let host = addresses
             .iter()

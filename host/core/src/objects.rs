@@ -133,6 +133,8 @@ pub struct ServicePort {
     pub port: u16,
     /// The port clients use on nodes.
     pub node_port: Option<NonZeroU16>,
+    /// `appProtocol`; empty if absent.
+    pub app_protocol: String,
 }
 
 /// An EndpointSlice.
@@ -142,6 +144,10 @@ pub struct EndpointSlice {
     pub name: ObjectName,
     /// The Service it belongs to (label `kubernetes.io/service-name`), in the same namespace.
     pub service: String,
+    /// `metadata.labels`
+    pub labels: Attributes,
+    /// `metadata.annotations`
+    pub annotations: Attributes,
     /// `addressType`
     pub family: Family,
     /// `ports`, those with a name and a number.
@@ -205,6 +211,34 @@ pub struct Node {
     pub addresses: Vec<(NodeAddressType, IpAddr)>,
     /// `spec.podCIDRs`
     pub pod_cidrs: Vec<IpNet>,
+    /// `metadata.annotations`
+    pub annotations: Attributes,
+    /// `spec.unschedulable`
+    pub unschedulable: bool,
+    /// `spec.taints`, as `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
+    pub taints: Vec<String>,
+    /// `status.allocatable`, else `status.capacity`.
+    pub allocatable: Allocatable,
+}
+
+/// What pods may use of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocatable {
+    /// Thousandths of a processor; 0 if unknown.
+    pub cpu_millis: u64,
+    /// Bytes of memory; 0 if unknown.
+    pub memory_bytes: u64,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// `metadata.labels`
+    pub labels: Attributes,
+    /// `metadata.annotations`
+    pub annotations: Attributes,
 }
 
 impl Node {

@@ -6,16 +6,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Dirty, Event};
-use crate::decision::Decision;
+use crate::decision::{Decision, Drain};
 use crate::desired::Desired;
 use crate::guard::clamp;
 use crate::net::Family;
 use crate::node::NodeView;
 use crate::objects::{Node, ObjectName};
 use crate::plan::plan_service;
-use crate::policy::Policy;
+use crate::policy::{Decided, Policy, Surroundings};
+use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
-use crate::state::KernelState;
+use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
 
 /// Keeps the wanted state up to date: events go in, plans come out. Only services that an event touched are
@@ -27,6 +28,26 @@ pub struct Planner {
     desired: Desired,
     dirty: BTreeSet<ObjectName>,
     reports: BTreeMap<ObjectName, Vec<Report>>,
+    readiness: Readiness,
+    /// Services whose policy wants to be asked again, by the time.
+    expiries: BTreeMap<ObjectName, u64>,
+    /// How the connections of a service's endpoints end, where that is not kube-proxy's way.
+    drains: BTreeMap<ObjectName, BTreeMap<VirtualServer, Drain>>,
+}
+
+/// How one service came to its part of the plan, step by step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What was known of it.
+    pub view: ServiceView,
+    /// What the policy answered.
+    pub decided: Decided,
+    /// What the guard made of that.
+    pub clamped: Decision,
+    /// What the guard and the planner had to say.
+    pub reports: Vec<Report>,
+    /// Its fragment of the wanted state.
+    pub fragment: KernelState,
 }
 
 /// The wanted state with what a person should know about it.
@@ -40,6 +61,8 @@ pub struct Plan {
     pub first: BTreeSet<IpAddr>,
     /// Networks in which virtual servers that are not in the plan belong to somebody else.
     pub excluded: Vec<IpNet>,
+    /// How connections end, for virtual servers where that is not kube-proxy's way.
+    pub drains: BTreeMap<VirtualServer, Drain>,
 }
 
 impl Planner {
@@ -52,7 +75,41 @@ impl Planner {
             desired: Desired::default(),
             dirty: BTreeSet::new(),
             reports: BTreeMap::new(),
+            readiness: Readiness::default(),
+            expiries: BTreeMap::new(),
+            drains: BTreeMap::new(),
         }
+    }
+
+    /// Goes on with what an earlier process knew of the readiness of endpoints.
+    pub fn set_readiness(&mut self, readiness: Readiness) {
+        self.readiness = readiness;
+    }
+
+    /// What a later process should know of the readiness of endpoints.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Puts another policy in the place of the one before; everything is decided again.
+    pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
+        self.policy = policy;
+        self.dirty.extend(self.cluster.service_names().cloned());
+    }
+
+    /// The policy.
+    pub fn policy(&mut self) -> &mut dyn Policy {
+        &mut *self.policy
+    }
+
+    /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.expiries.values().min().copied()
+    }
+
+    /// The names of all services, sorted.
+    pub fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.cluster.service_names()
     }
 
     /// Takes note of an event and says whether anything must be planned again.
@@ -61,6 +118,14 @@ impl Planner {
             Dirty::Services(names) => self.dirty.extend(names),
             // The node's view is made by the caller, who knows addresses and configuration.
             Dirty::Node => return true,
+            Dirty::AllNodes if self.policy.reads().nodes => {
+                self.dirty.extend(self.cluster.service_names().cloned());
+            }
+            Dirty::Namespace(namespace) if self.policy.reads().namespaces => {
+                let of_it = self.cluster.service_names().filter(|name| name.namespace == namespace);
+                self.dirty.extend(of_it.cloned());
+            }
+            Dirty::AllNodes | Dirty::Namespace(_) => {}
         }
         !self.dirty.is_empty()
     }
@@ -83,35 +148,111 @@ impl Planner {
         }
     }
 
-    /// The wanted state.
+    /// The wanted state, for a policy without a sense of time.
     pub fn plan(&mut self) -> Plan {
-        let names = std::mem::take(&mut self.dirty);
-        let mut views = Vec::with_capacity(names.len());
-        for name in names {
-            match ServiceView::new(&self.cluster, &name, &self.node) {
-                Some(view) => views.push(view),
-                None => {
-                    self.desired.remove(&name);
-                    self.reports.remove(&name);
-                }
-            }
+        self.plan_at(0)
+    }
+
+    /// The wanted state at a time, in seconds since 1970.
+    pub fn plan_at(&mut self, now: u64) -> Plan {
+        let expired = self.expiries.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone());
+        self.dirty.extend(expired);
+        let views = self.take_dirty_views(now);
+        for (view, decided) in views.iter().zip(self.decide(&views, now)) {
+            self.replace(view, decided);
         }
-        let mut decisions = self.policy.decide(&views, &self.node);
-        if decisions.len() != views.len() {
-            decisions = views.iter().map(|view| Decision::upstream(view, &self.node)).collect();
-        }
-        for (view, decision) in views.iter().zip(decisions) {
-            let (decision, mut reports) = clamp(view, decision, &self.node);
-            let (fragment, more) = plan_service(view, &decision, &self.node);
-            reports.extend(more);
-            self.desired.replace(&view.service, fragment);
-            self.reports.insert(view.service.name.clone(), reports);
-        }
+        self.readiness.settle();
         let (state, conflicts) = self.desired.state(&self.node);
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
         reports.extend(self.left_out(&state));
         reports.sort();
-        Plan { state, reports, first: self.first(), excluded: self.node.config.exclude_cidrs.clone() }
+        let drains = self.drains.values().flatten().map(|(server, drain)| (*server, *drain)).collect();
+        let excluded = self.node.config.exclude_cidrs.clone();
+        Plan { state, reports, first: self.first(), excluded, drains }
+    }
+
+    /// How a service came to its part of the plan, or `None` if there is no such service. Changes nothing but what the
+    /// policy remembers.
+    pub fn explain(&mut self, name: &ObjectName, now: u64) -> Option<Explanation> {
+        let mut view = ServiceView::new(&self.cluster, name, &self.node)?;
+        view.note_readiness(&self.readiness);
+        let decided = self.decide(std::slice::from_ref(&view), now).remove(0);
+        let (clamped, mut reports) = clamp(&view, decided.decision.clone(), &self.node);
+        let (fragment, more) = plan_service(&view, &clamped, &self.node);
+        reports.extend(more);
+        Some(Explanation { view, decided, clamped, reports, fragment })
+    }
+
+    /// The views of all services, as a policy would be asked about them.
+    pub fn views(&self) -> Vec<ServiceView> {
+        let view = |name| ServiceView::new(&self.cluster, name, &self.node);
+        let mut views: Vec<ServiceView> = self.cluster.service_names().filter_map(view).collect();
+        views.iter_mut().for_each(|view| view.note_readiness(&self.readiness));
+        views
+    }
+
+    /// What a policy may look at beside views.
+    pub fn surroundings(&self, now: u64) -> Surroundings<'_> {
+        Surroundings { node: &self.node, nodes: self.cluster.nodes(), now }
+    }
+
+    /// The views of the services that are to be planned again; those that are gone are taken out at once.
+    fn take_dirty_views(&mut self, now: u64) -> Vec<ServiceView> {
+        let names = std::mem::take(&mut self.dirty);
+        let watched = self.policy.reads().ready_since;
+        let mut views = Vec::with_capacity(names.len());
+        for name in names {
+            match ServiceView::new(&self.cluster, &name, &self.node) {
+                Some(mut view) => {
+                    if watched {
+                        self.readiness.observe(&view, now);
+                        view.note_readiness(&self.readiness);
+                    }
+                    views.push(view);
+                }
+                None => self.forget(&name),
+            }
+        }
+        views
+    }
+
+    fn forget(&mut self, name: &ObjectName) {
+        self.desired.remove(name);
+        self.reports.remove(name);
+        self.readiness.forget(name);
+        self.expiries.remove(name);
+        self.drains.remove(name);
+    }
+
+    /// One answer per view, the built-in one where the policy gave none.
+    fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
+        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let decided = self.policy.decide(views, &around);
+        if decided.len() == views.len() {
+            return decided;
+        }
+        views.iter().map(|view| Decision::upstream(view, &self.node).into()).collect()
+    }
+
+    /// Puts a service's part of the plan in the place of its last one.
+    fn replace(&mut self, view: &ServiceView, decided: Decided) {
+        let name = &view.service.name;
+        let (decision, clamps) = clamp(view, decided.decision, &self.node);
+        let (fragment, more) = plan_service(view, &decision, &self.node);
+        let reports = [decided.reports, clamps, more].concat();
+        match decided.expires {
+            Some(at) => self.expiries.insert(name.clone(), at),
+            None => self.expiries.remove(name),
+        };
+        match decision.drain {
+            Drain::UntilIdle => self.drains.remove(name),
+            drain => {
+                let servers = fragment.virtual_servers.keys().map(|server| (*server, drain));
+                self.drains.insert(name.clone(), servers.collect())
+            }
+        };
+        self.desired.replace(&view.service, fragment);
+        self.reports.insert(name.clone(), reports);
     }
 
     fn first(&self) -> BTreeSet<IpAddr> {

@@ -1,13 +1,77 @@
 //! The seam between objects and plans: who decides.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::decision::Decision;
 use crate::node::NodeView;
+use crate::objects::Node;
+use crate::report::Report;
 use crate::view::ServiceView;
 
 /// Decides how services are handled.
 pub trait Policy {
-    /// One decision per view, in order. An answer of another length is treated by the guard as no answer.
-    fn decide(&mut self, views: &[ServiceView], node: &NodeView) -> Vec<Decision>;
+    /// One answer per view, in order. Answers of another number are treated as no answers.
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided>;
+
+    /// What it reads beyond Services, EndpointSlices and this node.
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+}
+
+/// What a policy may look at beside the services it is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// This node.
+    pub node: &'a NodeView,
+    /// All nodes of the cluster that were seen, this one included, by name.
+    pub nodes: &'a BTreeMap<String, Arc<Node>>,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// An answer of a policy for one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The decision; not clamped yet.
+    pub decision: Decision,
+    /// Why, in the words of whoever had a part in it; for `explain` only.
+    pub notes: Vec<Note>,
+    /// What went wrong.
+    pub reports: Vec<Report>,
+    /// When to ask again although nothing changed, in seconds since 1970.
+    pub expires: Option<u64>,
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Decided {
+        Decided { decision, notes: Vec::new(), reports: Vec::new(), expires: None }
+    }
+}
+
+/// Why a plugin answered what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// Who.
+    pub plugin: String,
+    /// What it was asked: `filter`, `scheduler` or `masquerade`.
+    pub hook: &'static str,
+    /// What it answered, in one line.
+    pub answer: String,
+    /// Its reason; empty if it gave none.
+    pub reason: String,
+}
+
+/// What a policy reads that a node does not look at otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Nodes other than this one: each change of one is a reason to decide again.
+    pub nodes: bool,
+    /// Namespaces.
+    pub namespaces: bool,
+    /// Since when endpoints are ready, which is only kept if somebody reads it.
+    pub ready_since: bool,
 }
 
 /// kube-proxy's behaviour.
@@ -15,7 +79,7 @@ pub trait Policy {
 pub struct BuiltIn;
 
 impl Policy for BuiltIn {
-    fn decide(&mut self, views: &[ServiceView], node: &NodeView) -> Vec<Decision> {
-        views.iter().map(|view| Decision::upstream(view, node)).collect()
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        views.iter().map(|view| Decision::upstream(view, around.node).into()).collect()
     }
 }

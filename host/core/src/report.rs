@@ -22,6 +22,10 @@ pub enum Reason {
     DecisionClamped,
     /// A policy said that this node does not handle the service.
     ServiceIgnored,
+    /// A policy said that this node does not serve a VIP.
+    VipRefused,
+    /// A plugin failed; the last good decision or the built-in one stands in.
+    PolicyFailed,
     /// An older service has the same virtual server.
     VirtualServerConflict,
     /// A rule was left out because the kernel cannot run it.
@@ -35,6 +39,8 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::DecisionClamped => "DecisionClamped",
             Reason::ServiceIgnored => "ServiceIgnored",
+            Reason::VipRefused => "VipRefused",
+            Reason::PolicyFailed => "PolicyFailed",
             Reason::VirtualServerConflict => "VirtualServerConflict",
             Reason::RuleLeftOut => "RuleLeftOut",
             Reason::SourceRangesOneFamily => "SourceRangesOneFamily",

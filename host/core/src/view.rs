@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::net::{Family, Protocol};
 use crate::node::{NodeView, Switch};
-use crate::objects::{Conditions, ObjectName, Service, ServicePort, TrafficPolicy};
+use crate::objects::{Conditions, EndpointSlice, Namespace, ObjectName, Service, ServicePort, TrafficPolicy};
+use crate::readiness::Readiness;
 
 mod select;
 
@@ -18,6 +19,10 @@ pub use select::Selection;
 pub struct ServiceView {
     /// The service.
     pub service: Arc<Service>,
+    /// Its namespace, if that was seen.
+    pub namespace: Option<Arc<Namespace>>,
+    /// Its EndpointSlices, sorted by name.
+    pub slices: Vec<Arc<EndpointSlice>>,
     /// Its ports, once per family that the service has a cluster IP of.
     pub ports: Vec<PortView>,
 }
@@ -58,6 +63,10 @@ pub struct EndpointView {
     pub zone_hints: Vec<String>,
     /// Nodes that should use it.
     pub node_hints: Vec<String>,
+    /// The EndpointSlice that names it, as an index into [`ServiceView::slices`].
+    pub slice: usize,
+    /// Seconds since 1970 at which this node saw it become ready, if it did and somebody wants to know.
+    pub ready_since: Option<u64>,
 }
 
 /// Whether an endpoint runs on this node.
@@ -83,7 +92,19 @@ impl ServiceView {
                 ports.push(PortView::new(&service, family, cluster_ip, port, endpoints, node));
             }
         }
-        Some(ServiceView { service, ports })
+        let namespace = cluster.namespace(&name.namespace).cloned();
+        let slices = cluster.slices_of(name).cloned().collect();
+        Some(ServiceView { service, namespace, slices, ports })
+    }
+
+    /// Fills in since when endpoints are ready.
+    pub fn note_readiness(&mut self, readiness: &Readiness) {
+        for port in &mut self.ports {
+            for endpoint in &mut port.endpoints {
+                let key = (port.port.protocol, endpoint.address);
+                endpoint.ready_since = readiness.since(&self.service.name, key);
+            }
+        }
     }
 }
 
@@ -165,7 +186,7 @@ fn join_endpoints(
     this_node: &str,
 ) -> BTreeMap<PortKey, Vec<EndpointView>> {
     let mut joined: BTreeMap<PortKey, BTreeMap<SocketAddr, EndpointView>> = BTreeMap::new();
-    for slice in cluster.slices_of(service).filter(|slice| slice.family == family) {
+    for (index, slice) in cluster.slices_of(service).enumerate().filter(|(_, slice)| slice.family == family) {
         for port in &slice.ports {
             let of_port = joined.entry((port.name.clone(), port.protocol)).or_default();
             for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
@@ -186,6 +207,8 @@ fn join_endpoints(
                     zone: endpoint.zone.clone(),
                     zone_hints: endpoint.zone_hints.clone(),
                     node_hints: endpoint.node_hints.clone(),
+                    slice: index,
+                    ready_since: None,
                 };
                 of_port.insert(address, view);
             }
@@ -213,6 +236,8 @@ mod tests {
         let slice = EndpointSlice {
             name: ObjectName::new("default", "web-1"),
             service: "web".to_owned(),
+            labels: Default::default(),
+            annotations: Default::default(),
             family: Family::V4,
             ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 80 }],
             endpoints: vec![endpoint(first, "first"), endpoint(second, "second")],

@@ -36,7 +36,13 @@ fn service(name: &str, cluster_ip: &str) -> Service {
         cluster_ips: PerFamily { v4: Some(ip(cluster_ip)), v6: None },
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+            app_protocol: String::new(),
+        }],
         client_ip_affinity: None,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
@@ -55,6 +61,8 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice
         node_hints: Vec::new(),
     };
     EndpointSlice {
+        labels: Default::default(),
+        annotations: Default::default(),
         name: ObjectName::new("default", name),
         service: service.to_owned(),
         family: Family::V4,

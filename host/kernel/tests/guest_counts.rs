@@ -43,7 +43,13 @@ fn service(n: u16) -> Service {
         cluster_ips: PerFamily { v4: Some(IpAddr::V4(Ipv4Addr::new(10, 96, high, low))), v6: None },
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+            app_protocol: String::new(),
+        }],
         client_ip_affinity: None,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
@@ -63,6 +69,8 @@ fn slice(n: u16, endpoints: u16) -> EndpointSlice {
         node_hints: Vec::new(),
     };
     EndpointSlice {
+        labels: Default::default(),
+        annotations: Default::default(),
         name: ObjectName::new("default", format!("service-{n:04}")),
         service: format!("service-{n:04}"),
         family: Family::V4,

@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::decision::{Decision, Handling, PortDecision};
-use weir_core::node::NodeView;
-use weir_core::policy::Policy;
+use weir_core::policy::{Decided, Policy, Surroundings};
 use weir_core::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use weir_core::view::{PortView, ServiceView};
 
@@ -84,7 +83,14 @@ impl Whim {
             0.. => ports.truncate(ports.len().saturating_sub(self.missing_ports as usize)),
             _ => ports.extend(ports.first().cloned()),
         }
-        Decision { handling, ports }
+        Decision {
+            handling,
+            ports,
+            vips: Default::default(),
+            sources: Vec::new(),
+            masquerade: Default::default(),
+            drain: Default::default(),
+        }
     }
 
     fn port(&self, port: &PortView) -> PortDecision {
@@ -101,15 +107,16 @@ impl Whim {
         PortDecision {
             scheduling: Scheduling { scheduler: self.scheduler.to_owned(), flags, persistence },
             weights,
+            dropped: Default::default(),
         }
     }
 }
 
 impl Policy for Hostile {
-    fn decide(&mut self, views: &[ServiceView], _: &NodeView) -> Vec<Decision> {
+    fn decide(&mut self, views: &[ServiceView], _: &Surroundings<'_>) -> Vec<Decided> {
         let choose =
             |view: &ServiceView| view.service.name.to_string().bytes().map(usize::from).sum::<usize>();
-        views.iter().map(|view| self.whims[choose(view) % self.whims.len()].decide(view)).collect()
+        views.iter().map(|view| self.whims[choose(view) % self.whims.len()].decide(view).into()).collect()
     }
 }
 
@@ -118,7 +125,7 @@ impl Policy for Hostile {
 pub struct Forgetful;
 
 impl Policy for Forgetful {
-    fn decide(&mut self, views: &[ServiceView], node: &NodeView) -> Vec<Decision> {
-        views.iter().skip(1).map(|view| Decision::upstream(view, node)).collect()
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        views.iter().skip(1).map(|view| Decision::upstream(view, around.node).into()).collect()
     }
 }

@@ -84,6 +84,9 @@ pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
         Event::Slice(slice) => (1, Some(slice.name.clone())),
         Event::SliceGone(name) => (1, Some(name.clone())),
         Event::Node(_) | Event::NodeGone => (2, None),
+        Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {
+            (3, None)
+        }
     }
 }
 

@@ -119,6 +119,8 @@ mod tests {
 
     fn endpoint(n: u8, location: Location, conditions: Conditions) -> EndpointView {
         EndpointView {
+            slice: 0,
+            ready_since: None,
             address: ([10, 244, 0, n], 8080).into(),
             conditions,
             location,

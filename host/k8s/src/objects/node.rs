@@ -67,7 +67,16 @@ impl Wire {
             addresses.extend(address(&wire.address, field, problems).map(|ip| (address_type, ip)));
         }
         let pod_cidrs = self.spec.networks(problems);
-        Some(Node { name, labels: self.metadata.labels, addresses, pod_cidrs })
+        Some(Node {
+            name,
+            labels: self.metadata.labels,
+            addresses,
+            pod_cidrs,
+            annotations: self.metadata.annotations,
+            unschedulable: false,
+            taints: Vec::new(),
+            allocatable: Default::default(),
+        })
     }
 }
 

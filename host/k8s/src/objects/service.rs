@@ -302,7 +302,13 @@ impl Port {
         let number = port::number(self.port.as_ref(), format!("{field}.port"), "the port", problems);
         let node_port =
             port::optional(self.node_port.as_ref(), format!("{field}.nodePort"), "the node port", problems);
-        Some(ServicePort { name: self.name.clone(), protocol: protocol?, port: number?.get(), node_port })
+        Some(ServicePort {
+            name: self.name.clone(),
+            protocol: protocol?,
+            port: number?.get(),
+            node_port,
+            app_protocol: String::new(),
+        })
     }
 }
 

@@ -104,7 +104,15 @@ impl Wire {
         let ports = ports.filter_map(|(i, port)| port.endpoint_port(i, problems)).collect();
         let endpoints = self.endpoints.into_iter().enumerate();
         let endpoints = endpoints.filter_map(|(i, e)| e.endpoint(i, family, problems)).collect();
-        Decoded::Here(EndpointSlice { name, service, family, ports, endpoints })
+        Decoded::Here(EndpointSlice {
+            name,
+            service,
+            labels: self.metadata.labels,
+            annotations: self.metadata.annotations,
+            family,
+            ports,
+            endpoints,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use weir_core::cluster::Cluster;
 use weir_core::decision::Decision;
 use weir_core::guard::clamp;
 use weir_core::planner::{Plan, Planner};
-use weir_core::policy::{BuiltIn, Policy};
+use weir_core::policy::{BuiltIn, Policy, Surroundings};
 use weir_core::state::{KernelState, VirtualServer, Weight};
 use weir_core::view::ServiceView;
 
@@ -93,10 +93,11 @@ proptest! {
         let node = world.facts.view(cluster.node().map(|node| &**node));
         let names: Vec<_> = cluster.service_names().cloned().collect();
         for view in names.iter().filter_map(|name| ServiceView::new(&cluster, name, &node)) {
-            let [decision] = &policy.decide(std::slice::from_ref(&view), &node)[..] else {
+            let around = Surroundings { node: &node, nodes: cluster.nodes(), now: 0 };
+            let [decided] = &policy.decide(std::slice::from_ref(&view), &around)[..] else {
                 panic!("one decision per view");
             };
-            let (clamped, _) = clamp(&view, decision.clone(), &node);
+            let (clamped, _) = clamp(&view, decided.decision.clone(), &node);
             let (again, _) = clamp(&view, clamped.clone(), &node);
             prop_assert_eq!(&again, &clamped);
             prop_assert_eq!(clamped.ports.len(), view.ports.len());

@@ -141,6 +141,10 @@ pub fn node() -> impl Strategy<Value = Node> {
     let pod_cidrs = prop::sample::subsequence(&["10.244.0.0/24", "fd00:244::/112"][..], 0..=2);
     (weighted_option(0.7, select(&["a", "b"][..])), addresses, pod_cidrs).prop_map(
         |(zone, addresses, pod_cidrs): (_, Vec<(_, IpAddr)>, _)| Node {
+            annotations: Default::default(),
+            unschedulable: false,
+            taints: Vec::new(),
+            allocatable: Default::default(),
             name: NODE.to_owned(),
             labels: zone
                 .map(|zone| (ZONE_LABEL.to_owned(), zone.to_owned()))

@@ -124,6 +124,7 @@ pub(super) fn port() -> impl Strategy<Value = ServicePort> {
             protocol,
             port,
             node_port: node_port.and_then(NonZeroU16::new),
+            app_protocol: String::new(),
         },
     )
 }

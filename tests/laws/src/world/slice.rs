@@ -16,6 +16,8 @@ pub fn slice() -> impl Strategy<Value = EndpointSlice> {
     (slice_name(), service, family).prop_flat_map(|(name, service, family)| {
         let endpoints = prop::collection::vec(endpoint(family), 0..5);
         (ports(), endpoints).prop_map(move |(ports, endpoints)| EndpointSlice {
+            labels: Default::default(),
+            annotations: Default::default(),
             name: name.clone(),
             service: service.clone(),
             family,

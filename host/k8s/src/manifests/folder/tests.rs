@@ -52,6 +52,10 @@ fn short(event: &Event) -> String {
         Event::SliceGone(name) => format!("-slice {}", name.name),
         Event::Node(node) => format!("+node {}", node.name),
         Event::NodeGone => "-node".to_owned(),
+        Event::AnyNode(node) => format!("+any node {}", node.name),
+        Event::AnyNodeGone(name) => format!("-any node {name}"),
+        Event::Namespace(namespace) => format!("+namespace {}", namespace.name),
+        Event::NamespaceGone(name) => format!("-namespace {name}"),
     }
 }
 

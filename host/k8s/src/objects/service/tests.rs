@@ -47,6 +47,7 @@ fn absent_fields_have_their_defaults() {
                 protocol: Protocol::Tcp,
                 port: 80,
                 node_port: None,
+                app_protocol: String::new(),
             }],
             client_ip_affinity: None,
             internal_policy: TrafficPolicy::Cluster,
