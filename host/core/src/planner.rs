@@ -222,6 +222,17 @@ impl Planner {
         self.readiness.forget(name);
         self.expiries.remove(name);
         self.drains.remove(name);
+        self.policy.forget(name);
+    }
+
+    /// Has the policy check some of the answers that it remembers, and returns what it found.
+    pub fn audit_policy(&mut self, count: usize, now: u64) -> Vec<Report> {
+        let names = self.policy.sample(count);
+        let view = |name| ServiceView::new(&self.cluster, name, &self.node);
+        let mut views: Vec<ServiceView> = names.iter().filter_map(view).collect();
+        views.iter_mut().for_each(|view| view.note_readiness(&self.readiness));
+        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        self.policy.audit(&views, &around)
     }
 
     /// One answer per view, the built-in one where the policy gave none.

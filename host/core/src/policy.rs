@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::decision::Decision;
 use crate::node::NodeView;
-use crate::objects::Node;
+use crate::objects::{Node, ObjectName};
 use crate::report::Report;
 use crate::view::ServiceView;
 
@@ -17,6 +17,20 @@ pub trait Policy {
     /// What it reads beyond Services, EndpointSlices and this node.
     fn reads(&self) -> Reads {
         Reads::default()
+    }
+
+    /// A service is gone; what is remembered of it may go too.
+    fn forget(&mut self, _service: &ObjectName) {}
+
+    /// Some services that it remembers answers for, others each time.
+    fn sample(&mut self, _count: usize) -> Vec<ObjectName> {
+        Vec::new()
+    }
+
+    /// Checks for some services whether the answers that it remembers are those it would give now, and reports those
+    /// that are not. Unlike all else it may ask what needs no answer.
+    fn audit(&mut self, _views: &[ServiceView], _around: &Surroundings<'_>) -> Vec<Report> {
+        Vec::new()
     }
 }
 

@@ -26,6 +26,10 @@ pub enum Reason {
     VipRefused,
     /// A plugin failed; the last good decision or the built-in one stands in.
     PolicyFailed,
+    /// A plugin answered the same question in two ways.
+    PolicyImpure,
+    /// A plugin that only runs in shadow would decide otherwise.
+    ShadowDifference,
     /// An older service has the same virtual server.
     VirtualServerConflict,
     /// A rule was left out because the kernel cannot run it.
@@ -41,6 +45,8 @@ impl fmt::Display for Reason {
             Reason::ServiceIgnored => "ServiceIgnored",
             Reason::VipRefused => "VipRefused",
             Reason::PolicyFailed => "PolicyFailed",
+            Reason::PolicyImpure => "PolicyImpure",
+            Reason::ShadowDifference => "ShadowDifference",
             Reason::VirtualServerConflict => "VirtualServerConflict",
             Reason::RuleLeftOut => "RuleLeftOut",
             Reason::SourceRangesOneFamily => "SourceRangesOneFamily",

@@ -17,6 +17,7 @@ mod document;
 pub mod interfaces;
 pub mod manifests;
 pub mod objects;
+pub mod policy_config;
 mod problem;
 mod wire;
 

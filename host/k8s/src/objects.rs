@@ -12,6 +12,7 @@ mod address;
 mod metadata;
 mod node;
 mod port;
+pub(crate) mod quantity;
 mod service;
 mod slice;
 mod timestamp;

@@ -1,1 +1,40 @@
-//! weir-policy
+//! weir-policy: policy by WebAssembly components.
+//!
+//! ```text
+//! file ─▶ Artifact (verified, compiled, linked, configured) ─▶ Plugin (memory, breaker, account) ─▶ Chain: Policy
+//!
+//! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─check─▶ Opinion ─▶ Decision ─▶ weir-core's guard
+//! ```
+//!
+//! Every failure has an outcome that is written down in `wit/README.md`, and none of them reaches another plugin,
+//! another service, or the daemon.
+//!
+//! Never: a decision of its own (weir-core's built-in policy makes those), a file or socket for a guest, a guest that
+//! outlives a call, machine code that weir did not compile.
+
+mod account;
+mod answer;
+mod artifact;
+mod bindings;
+mod breaker;
+mod cache;
+mod call;
+mod chain;
+mod compile;
+mod engine;
+mod guest;
+mod hook;
+mod lower;
+mod memo;
+mod needs;
+mod plugin;
+mod wasi;
+
+pub use account::{Account, Condition};
+pub use artifact::{Artifact, Facts, LoadError};
+pub use cache::{Cache, CacheError};
+pub use call::CallFailure;
+pub use chain::{Chain, Status};
+pub use compile::{CompileError, Compiler, child};
+pub use engine::{EngineError, Runtime};
+pub use needs::NeedError;

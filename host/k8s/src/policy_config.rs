@@ -1,0 +1,362 @@
+//! The file that lists plugins: `PolicyConfiguration`, `policy.weir/v1alpha1`.
+//!
+//! A mistake in one plugin's entry refuses that entry and no other; a mistake outside the entries refuses the file.
+//! A key that is not known is a mistake: a misspelt `failurePolicy` must not silently be the default.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use weir_core::objects::Service;
+
+use crate::document::{self, Format};
+use crate::problem::{Problem, Problems};
+
+mod entry;
+
+/// The version of the file that is understood.
+const API_VERSION: &str = "policy.weir/v1alpha1";
+/// Its kind.
+const KIND: &str = "PolicyConfiguration";
+
+/// A file that was understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyConfiguration {
+    /// The plugins in the order in which they are asked.
+    pub plugins: Vec<PluginEntry>,
+    /// How much a new version of a plugin may change at once.
+    pub max_change: MaxChange,
+    /// Digests of components whose large change is wanted.
+    pub confirmed: Vec<Digest>,
+}
+
+/// An entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginEntry {
+    /// Its name; `plugins[2]` if it has none that can be used.
+    pub name: String,
+    /// The entry, or everything that is wrong with it.
+    pub plugin: Result<PluginConfiguration, Vec<Problem>>,
+}
+
+/// How one plugin is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginConfiguration {
+    /// Its name, unique in the file.
+    pub name: String,
+    /// The file of the component; a relative path was joined with the configuration's folder.
+    pub source: PathBuf,
+    /// What the component must be, if that is fixed.
+    pub sha256: Option<Digest>,
+    /// The interfaces it is asked through; `None` = all that it exports.
+    pub interfaces: Option<BTreeSet<Interface>>,
+    /// The services it is asked about.
+    pub select: Selector,
+    /// Its own configuration, which only it understands.
+    pub configuration: Value,
+    /// What stands in for an answer that it does not give.
+    pub failure_policy: FailurePolicy,
+    /// Whether it decides.
+    pub mode: Mode,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// An interface of the plugin contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interface {
+    /// Which services, VIPs and endpoints.
+    Filter,
+    /// How connections are spread.
+    Scheduler,
+    /// Whose source address is replaced.
+    Masquerade,
+}
+
+impl Interface {
+    /// All of them, in the order in which a service passes them.
+    pub const ALL: [Interface; 3] = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Interface::Filter => "filter",
+            Interface::Scheduler => "scheduler",
+            Interface::Masquerade => "masquerade",
+        })
+    }
+}
+
+/// Which services a plugin is asked about: all, or those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Names of namespaces, in which `*` stands for any text; empty = all.
+    pub namespaces: Vec<String>,
+    /// Labels of the service that must have these values; empty = all.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    /// Whether a plugin is asked about the service.
+    pub fn selects(&self, service: &Service) -> bool {
+        let namespace = &service.name.namespace;
+        (self.namespaces.is_empty() || self.namespaces.iter().any(|pattern| matches(pattern, namespace)))
+            && self.labels.iter().all(|(key, value)| service.labels.get(key) == Some(value))
+    }
+}
+
+/// Whether `*` in the pattern can stand for something so that it is the text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(start) => text = &text[start + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+/// What stands in for an answer that a plugin does not give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// Its last good answer about the service, else none.
+    #[default]
+    LastGood,
+    /// None: as if the plugin were not there.
+    Default,
+    /// The service is left alone on this node.
+    SkipService,
+}
+
+/// Whether a plugin decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It is asked beside the others, and what it would change is reported.
+    Shadow,
+}
+
+/// What a plugin may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory of an instance in bytes, all its memories together.
+    pub memory_bytes: u64,
+    /// Time for one call of up to 256 services.
+    pub call_timeout: Duration,
+    /// Time for all calls through one interface in one round.
+    pub sync_budget: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory_bytes: 16 << 20,
+            call_timeout: Duration::from_millis(100),
+            sync_budget: Duration::from_millis(500),
+        }
+    }
+}
+
+/// How much a new version of a plugin may change at once. A change is too large if it exceeds both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxChange {
+    /// Percent of all services.
+    pub percent: u32,
+    /// Services.
+    pub services: u32,
+}
+
+impl Default for MaxChange {
+    fn default() -> MaxChange {
+        MaxChange { percent: 20, services: 50 }
+    }
+}
+
+impl MaxChange {
+    /// Whether a change of so many of all services is too large.
+    pub fn is_exceeded(self, changed: usize, all: usize) -> bool {
+        changed > self.services as usize && changed * 100 > all * self.percent as usize
+    }
+}
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 digest: 64 hexadecimal digits, with or without `sha256:` before them")]
+pub struct BadDigest;
+
+impl FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Digest, BadDigest> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(BadDigest);
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadDigest)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadDigest)?;
+        }
+        Ok(Digest(bytes))
+    }
+}
+
+/// Why a file cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyConfigError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no YAML or JSON.
+    #[error("not readable as YAML or JSON: {0}")]
+    Syntax(String),
+    /// It holds none or several documents.
+    #[error("{0} documents, where one {KIND} is expected")]
+    Documents(usize),
+    /// Something outside the plugins' entries is wrong.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// If the file as a whole cannot be used; what is wrong with single plugins is in their entries.
+pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| PolicyConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Reads the text of a file that is in `folder`; see [`load`].
+pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
+    let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
+    let mut documents =
+        document::parse(text, format).map_err(|error| PolicyConfigError::Syntax(error.to_string()))?;
+    documents.retain(|document| !document.value.is_null());
+    let count = documents.len();
+    let (Some(document), 1) = (documents.pop(), count) else {
+        return Err(PolicyConfigError::Documents(count));
+    };
+    let mut problems = Problems::default();
+    for key in &document.repeated {
+        problems.note(key.clone(), "", "is there more than once; which one is meant cannot be known");
+    }
+    let configuration = file(&document.value, folder, &mut problems);
+    let problems = problems.into_vec();
+    if problems.is_empty() { Ok(configuration) } else { Err(PolicyConfigError::Invalid(problems)) }
+}
+
+fn file(value: &Value, folder: &Path, problems: &mut Problems) -> PolicyConfiguration {
+    let mut configuration = PolicyConfiguration::default();
+    let Value::Object(fields) = value else {
+        problems.note("", value, "must be an object with apiVersion, kind and plugins");
+        return configuration;
+    };
+    only(fields, "", &["apiVersion", "kind", "maxChange", "confirmed", "plugins"], problems);
+    for (key, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        if fields.get(key).and_then(Value::as_str) != Some(wanted) {
+            let found = fields.get(key).map(Value::to_string).unwrap_or_default();
+            problems.note(key, found, format!("must be `{wanted}`"));
+        }
+    }
+    if let Some(value) = fields.get("maxChange") {
+        configuration.max_change = max_change(value, problems);
+    }
+    if let Some(value) = fields.get("confirmed") {
+        for (i, text) in texts(value, "confirmed", problems).into_iter().enumerate() {
+            match text.parse() {
+                Ok(digest) => configuration.confirmed.push(digest),
+                Err(error) => problems.note(format!("confirmed[{i}]"), text, format!("is {error}")),
+            }
+        }
+    }
+    match fields.get("plugins") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(entries)) => configuration.plugins = entry::entries(entries, folder),
+        Some(other) => problems.note("plugins", other, "must be a list"),
+    }
+    configuration
+}
+
+fn max_change(value: &Value, problems: &mut Problems) -> MaxChange {
+    let mut max_change = MaxChange::default();
+    let Value::Object(fields) = value else {
+        problems.note("maxChange", value, "must be an object with percent and services");
+        return max_change;
+    };
+    only(fields, "maxChange.", &["percent", "services"], problems);
+    let places =
+        [("percent", &mut max_change.percent, 100), ("services", &mut max_change.services, u32::MAX)];
+    for (key, place, most) in places {
+        let Some(value) = fields.get(key) else { continue };
+        match value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
+            Some(number) => *place = number,
+            None => {
+                problems.note(format!("maxChange.{key}"), value, format!("must be a number from 0 to {most}"))
+            }
+        }
+    }
+    max_change
+}
+
+/// Notes every key that is not known, with the one that may have been meant.
+fn only(fields: &Map<String, Value>, path: &str, known: &[&str], problems: &mut Problems) {
+    for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
+        let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(key, name), name)).min();
+        let hint = match nearest {
+            Some((distance, name)) if distance <= 3 => format!("; did you mean `{name}`?"),
+            _ => format!("; known are {}", known.join(", ")),
+        };
+        problems.note(format!("{path}{key}"), "", format!("is not known{hint}"));
+    }
+}
+
+fn texts(value: &Value, path: &str, problems: &mut Problems) -> Vec<String> {
+    let Value::Array(items) = value else {
+        problems.note(path, value, "must be a list of texts");
+        return Vec::new();
+    };
+    let mut texts = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        match item {
+            Value::String(text) => texts.push(text.clone()),
+            other => problems.note(format!("{path}[{i}]"), other, "must be a text"),
+        }
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests;

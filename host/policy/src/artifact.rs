@@ -1,0 +1,407 @@
+//! A plugin on its way from a file to something that can be asked: read, verified, compiled, linked, configured and
+//! described. Whatever is wrong is found here, with the plugin not yet in use.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
+use wasmtime::{Engine, Precompiled};
+use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
+
+use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
+use crate::call::{CallFailure, Instance};
+use crate::compile::{CompileError, Compiler};
+use crate::engine::Runtime;
+use crate::guest::{Guest, cut, printable};
+use crate::needs::{NeedError, Needs};
+use crate::wasi;
+
+/// The largest component that is read; SpiderMonkey in one is 12 MB, Python 18.
+const LARGEST: u64 = 64 << 20;
+
+/// The package of the contract, and the track of it that this version speaks.
+const PACKAGE: &str = "weir:policy/";
+const TRACK: &str = "0.1.";
+
+/// A plugin that can be asked.
+pub struct Artifact {
+    pub(crate) runtime: Runtime,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) lifecycle: lifecycle::GuestIndices,
+    pub(crate) filter: Option<filter::GuestIndices>,
+    pub(crate) scheduler: Option<scheduler::GuestIndices>,
+    pub(crate) masquerade: Option<masquerade::GuestIndices>,
+    pub(crate) needs: Needs,
+    pub(crate) configuration: PluginConfiguration,
+    /// The configuration in the form in which the guest gets it.
+    pub(crate) settings: String,
+    /// What is in the file.
+    pub(crate) facts: Facts,
+}
+
+/// What can be said of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The digest of the file.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The name the plugin gives itself.
+    pub name: String,
+    /// Its version, in its own words.
+    pub version: String,
+    /// What it reads.
+    pub needs: Vec<String>,
+    /// Its exports.
+    pub exports: Vec<String>,
+    /// Its imports.
+    pub imports: Vec<String>,
+    /// The interfaces of the contract that it is asked through.
+    pub interfaces: Vec<Interface>,
+    /// The memory of an instance that was only configured, in bytes.
+    pub memory: u64,
+}
+
+/// Why a plugin is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is larger than any plugin.
+    #[error("{path} is larger than {} MiB", LARGEST >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not the one that was meant.
+    #[error(
+        "{path} is {actual}, and the configuration wants {wanted}: put the right file there, or correct `sha256`"
+    )]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        actual: Digest,
+        /// What it should be.
+        wanted: Digest,
+    },
+    /// Machine code.
+    #[error("{path} is compiled code, which cannot be checked and is never taken: give the component itself")]
+    Precompiled {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A core module.
+    #[error(
+        "{path} is a core WebAssembly module, not a component: build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+    )]
+    Module {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It speaks another version of the contract.
+    #[error(
+        "it exports {found}, and this version of weir speaks {PACKAGE}*@{TRACK}x: build it against the contract of this weir"
+    )]
+    Version {
+        /// What it exports.
+        found: String,
+    },
+    /// It exports nothing of the contract.
+    #[error(
+        "it exports none of {PACKAGE}filter, {PACKAGE}scheduler and {PACKAGE}masquerade (it has: {found})"
+    )]
+    NoInterface {
+        /// What it exports.
+        found: String,
+    },
+    /// It lacks an interface.
+    #[error("it does not export {PACKAGE}{interface}, which {why}")]
+    Missing {
+        /// The interface.
+        interface: String,
+        /// Who wants it.
+        why: &'static str,
+    },
+    /// It wants something that plugins do not get.
+    #[error("it imports {import}, and plugins get no {what}; they decide by what they are handed")]
+    Import {
+        /// The import.
+        import: String,
+        /// What it would reach.
+        what: &'static str,
+    },
+    /// Its functions have other types.
+    #[error("its functions do not fit the contract: {0}")]
+    Link(String),
+    /// It refused its configuration.
+    #[error("it refuses its configuration: {}", .0.join("; "))]
+    Configuration(Vec<String>),
+    /// It failed while it was configured.
+    #[error("it failed while it was being {step}: {failure}")]
+    Start {
+        /// What it was doing.
+        step: &'static str,
+        /// What happened.
+        failure: CallFailure,
+    },
+    /// It needs something that it cannot have.
+    #[error("{}", list(.0))]
+    Needs(Vec<NeedError>),
+}
+
+fn list(errors: &[NeedError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Artifact {
+    /// Loads a plugin.
+    ///
+    /// # Errors
+    /// With the first thing that is wrong, or all things that the plugin finds wrong with its configuration.
+    pub fn load(
+        runtime: &Runtime,
+        compiler: &Compiler,
+        configuration: &PluginConfiguration,
+    ) -> Result<Artifact, LoadError> {
+        let path = &configuration.source;
+        let bytes = read(path)?;
+        let digest = Digest(Sha256::digest(&bytes).into());
+        if let Some(wanted) = configuration.sha256
+            && wanted != digest
+        {
+            return Err(LoadError::Digest { path: path.clone(), actual: digest, wanted });
+        }
+        refuse_other_kinds(path, &bytes)?;
+        let component = compiler.compile(runtime, digest, &bytes)?;
+        let names = Names::of(&component, runtime.engine());
+        names.check()?;
+        let pre = link(runtime, &component)?;
+        let wants = |interface: Interface| {
+            names.exports_interface(interface)
+                && configuration.interfaces.as_ref().is_none_or(|wanted| wanted.contains(&interface))
+        };
+        for wanted in configuration.interfaces.iter().flatten() {
+            if !names.exports_interface(*wanted) {
+                let interface = wanted.to_string();
+                return Err(LoadError::Missing { interface, why: "the configuration names" });
+            }
+        }
+        let misfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
+        let found = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
+        let mut artifact = Artifact {
+            runtime: runtime.clone(),
+            lifecycle: lifecycle::GuestIndices::new(&pre).map_err(misfit)?,
+            filter: wants(Interface::Filter)
+                .then(|| filter::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(misfit)?,
+            scheduler: wants(Interface::Scheduler)
+                .then(|| scheduler::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(misfit)?,
+            masquerade: wants(Interface::Masquerade)
+                .then(|| masquerade::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(misfit)?,
+            pre,
+            needs: Needs::default(),
+            configuration: configuration.clone(),
+            settings: configuration.configuration.to_string(),
+            facts: Facts {
+                digest,
+                bytes: bytes.len() as u64,
+                name: String::new(),
+                version: String::new(),
+                needs: Vec::new(),
+                interfaces: found.into_iter().filter(|interface| wants(*interface)).collect(),
+                exports: names.exports,
+                imports: names.imports,
+                memory: 0,
+            },
+        };
+        artifact.introduce()?;
+        Ok(artifact)
+    }
+
+    /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the
+    /// contract.
+    fn introduce(&mut self) -> Result<(), LoadError> {
+        let starting = |step| move |failure| LoadError::Start { step, failure };
+        let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
+        if let Err(refusals) = instance.configure().map_err(starting("configured"))? {
+            let said = |text: String| cut(printable(&text), 1024);
+            return Err(LoadError::Configuration(refusals.into_iter().take(64).map(said).collect()));
+        }
+        let description = instance.describe().map_err(starting("described"))?;
+        instance.check_interfaces().map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let memory = instance.peak_memory();
+        drop(instance);
+        self.facts.memory = memory;
+        self.needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
+        self.facts.name = cut(printable(&description.name), 128);
+        self.facts.version = cut(printable(&description.version), 128);
+        self.facts.needs = self.needs.words().to_vec();
+        Ok(())
+    }
+
+    /// What can be said of the component.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether the plugin is asked through an interface.
+    pub(crate) fn has(&self, interface: Interface) -> bool {
+        self.facts.interfaces.contains(&interface)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
+
+fn refuse_other_kinds(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+    if matches!(Engine::detect_precompiled(bytes), Some(Precompiled::Module | Precompiled::Component)) {
+        return Err(LoadError::Precompiled { path: path.to_owned() });
+    }
+    // The preamble's layer: 0 is a core module, 1 a component (component-model/design/mvp/Binary.md).
+    if bytes.starts_with(b"\0asm\x01\0\0\0") {
+        return Err(LoadError::Module { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn link(runtime: &Runtime, component: &Component) -> Result<InstancePre<Guest>, LoadError> {
+    let mut linker = Linker::new(runtime.engine());
+    log::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |guest| guest)
+        .and_then(|()| wasi::define(&mut linker, component, runtime.engine()))
+        .and_then(|()| linker.instantiate_pre(component))
+        .map_err(|error| LoadError::Link(format!("{error:#}")))
+}
+
+/// The names of what a component exports and imports.
+struct Names {
+    exports: Vec<String>,
+    imports: Vec<String>,
+}
+
+impl Names {
+    fn of(component: &Component, engine: &Engine) -> Names {
+        let component_type = component.component_type();
+        let exports = component_type.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        // A plugin that only uses the contract's types names their interface too; nothing is behind it.
+        let imports = component_type
+            .imports(engine)
+            .filter(|(_, import)| match &import.ty {
+                ComponentItem::ComponentInstance(instance) => instance.exports(engine).next().is_some(),
+                _ => true,
+            })
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        Names { exports, imports }
+    }
+
+    fn exports_interface(&self, interface: Interface) -> bool {
+        self.exports.iter().any(|name| speaks(name, &interface.to_string()))
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        let of_the_contract: Vec<&str> =
+            self.exports.iter().map(String::as_str).filter(|name| name.starts_with(PACKAGE)).collect();
+        if let Some(other) = of_the_contract.iter().find(|name| !is_of_track(name)) {
+            return Err(LoadError::Version { found: (*other).to_owned() });
+        }
+        if !["filter", "scheduler", "masquerade"]
+            .iter()
+            .any(|i| self.exports.iter().any(|name| speaks(name, i)))
+        {
+            let found = if self.exports.is_empty() { "nothing".to_owned() } else { self.exports.join(", ") };
+            return Err(LoadError::NoInterface { found });
+        }
+        if !self.exports.iter().any(|name| speaks(name, "lifecycle")) {
+            return Err(LoadError::Missing { interface: "lifecycle".to_owned(), why: "every plugin has" });
+        }
+        self.imports.iter().try_for_each(|import| check_import(import))
+    }
+}
+
+fn is_of_track(name: &str) -> bool {
+    name.split_once('@').is_some_and(|(_, version)| version.starts_with(TRACK))
+}
+
+fn speaks(export: &str, interface: &str) -> bool {
+    export.strip_prefix(PACKAGE).is_some_and(|rest| wasi::unversioned(rest) == interface)
+        && is_of_track(export)
+}
+
+fn check_import(import: &str) -> Result<(), LoadError> {
+    let ours = ["log", "types"].iter().any(|interface| speaks(import, interface));
+    if ours || wasi::tolerates(import) {
+        return Ok(());
+    }
+    let what = match wasi::unversioned(import) {
+        name if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") => "network",
+        name if name.starts_with(PACKAGE) => "such interface of this version of weir",
+        _ => "such interface",
+    };
+    Err(LoadError::Import { import: import.to_owned(), what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(exports: &[&str], imports: &[&str]) -> Result<(), String> {
+        let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        Names { exports: own(exports), imports: own(imports) }.check().map_err(|error| error.to_string())
+    }
+
+    const LIFECYCLE: &str = "weir:policy/lifecycle@0.1.0";
+
+    #[test]
+    fn a_later_patch_of_the_track_is_taken_and_another_track_is_named() {
+        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.3"], &[]), Ok(()));
+        let other = names(&["weir:policy/lifecycle@0.2.0", "weir:policy/filter@0.2.0"], &[]).unwrap_err();
+        assert!(other.contains("weir:policy/lifecycle@0.2.0") && other.contains("@0.1.x"), "{other}");
+        assert!(names(&["weir:policy/filter"], &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(names(&[], &[]).unwrap_err().contains("nothing"));
+        assert!(names(&[LIFECYCLE], &[]).unwrap_err().contains("exports none of"));
+        assert!(names(&["weir:policy/filter@0.1.0"], &[]).unwrap_err().contains("lifecycle"));
+        // Toolchains add exports of their own.
+        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.0", "init"], &[]), Ok(()));
+    }
+
+    #[test]
+    fn imports_that_lead_outside_are_refused() {
+        let with = |import| names(&[LIFECYCLE, "weir:policy/filter@0.1.0"], &[import]);
+        for fine in ["wasi:cli/environment@0.2.12", "wasi:io/streams@0.2.0", "weir:policy/log@0.1.0"] {
+            assert_eq!(with(fine), Ok(()));
+        }
+        assert!(with("wasi:sockets/tcp@0.2.0").unwrap_err().contains("no network"));
+        assert!(with("wasi:http/outgoing-handler@0.2.0").unwrap_err().contains("no network"));
+        assert!(with("acme:kernel/modules").unwrap_err().contains("acme:kernel/modules"));
+        assert!(with("weir:policy/log@0.2.0").is_err());
+    }
+}

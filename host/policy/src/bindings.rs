@@ -1,0 +1,31 @@
+//! The contract's types and calls, generated from `wit/policy.wit`.
+//!
+//! One module per track of the contract. A later track gets a module of its own beside this one, and conversions into
+//! what the rest of the crate works with; plugins of all tracks run side by side.
+
+/// Track 0.1.
+pub(crate) mod v0_1 {
+    use std::hash::{Hash, Hasher};
+
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "policy",
+        additional_derives: [PartialEq, Hash],
+    });
+
+    // The macro that makes flags leaves this out.
+    impl Hash for weir::policy::types::VipKinds {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.as_array().hash(state);
+        }
+    }
+
+    impl Hash for weir::policy::types::EndpointState {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.as_array().hash(state);
+        }
+    }
+}
+
+pub(crate) use v0_1::exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
+pub(crate) use v0_1::weir::policy::{log, types};

@@ -1,0 +1,273 @@
+//! Compiled code on disk, so that a restart costs milliseconds.
+//!
+//! Machine code cannot be checked: whoever can write into this directory can run anything as weir. So it is used only
+//! if it belongs to this user and nobody else may write there, and each file is read through one descriptor that was
+//! checked, and compared with the digest that was written beside it. Whatever is odd is deleted and compiled again.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, warn};
+use wasmtime::component::Component;
+use weir_k8s::policy_config::Digest;
+
+use crate::compile::deserialize;
+use crate::engine::Runtime;
+
+/// The first bytes of a file of ours, before the digest of the rest.
+const MAGIC: &[u8; 8] = b"weircwa1";
+
+/// The largest file that is read; SpiderMonkey's code is 33.5 MB.
+const LARGEST: u64 = 256 << 20;
+
+/// How many files are kept; the oldest go first.
+const FILES: usize = 64;
+
+/// A directory of compiled code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+/// A directory that cannot be trusted or made.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// It cannot be made or looked at.
+    #[error("the directory {path} for compiled plugins cannot be used")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could put code there.
+    #[error(
+        "the directory {path} for compiled plugins belongs to user {owner} and has mode {mode:o}: it must be a directory of user {user} with mode 700"
+    )]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+        /// This process's user.
+        user: u32,
+    },
+}
+
+impl Cache {
+    /// The cache in a directory, which is made if it is not there.
+    pub fn open(directory: &Path) -> Result<Cache, CacheError> {
+        let failed = |source| CacheError::Io { path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let metadata = fs::symlink_metadata(directory).map_err(failed)?;
+        let user = rustix::process::geteuid().as_raw();
+        if !metadata.is_dir() || metadata.uid() != user || metadata.mode() & 0o077 != 0 {
+            return Err(CacheError::Untrusted {
+                path: directory.to_owned(),
+                owner: metadata.uid(),
+                mode: metadata.mode() & 0o7777,
+                user,
+            });
+        }
+        Ok(Cache { directory: directory.to_owned() })
+    }
+
+    /// The compiled component of this digest, if it is there and sound.
+    pub(crate) fn get(&self, runtime: &Runtime, digest: Digest) -> Option<Component> {
+        let path = self.path(runtime, digest);
+        let code = match read(&path) {
+            Ok(code) => code,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(file = %path.display(), "compiled plugin is not used but made again: {error}");
+                let _ = fs::remove_file(&path);
+                return None;
+            }
+        };
+        match deserialize(runtime, &code) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                debug!(file = %path.display(), "compiled plugin is made again: {error:#}");
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Keeps compiled code. A cache that cannot be written costs time, nothing else.
+    pub(crate) fn put(&self, runtime: &Runtime, digest: Digest, code: &[u8]) {
+        let path = self.path(runtime, digest);
+        if let Err(error) = write(&path, code).and_then(|()| self.tidy()) {
+            warn!(file = %path.display(), "compiled plugin is not kept: {error}");
+        }
+    }
+
+    fn path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
+        // Another version or configuration of the engine has files of its own, so that two versions of weir do not
+        // delete each other's.
+        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        runtime.engine().precompile_compatibility_hash().hash(&mut hasher);
+        let name = digest.to_string();
+        let name = name.strip_prefix("sha256:").unwrap_or(&name);
+        self.directory.join(format!("{name}-{:016x}.cwasm", hasher.finish()))
+    }
+
+    /// Deletes the oldest files beyond [`FILES`].
+    fn tidy(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        files.sort();
+        for (_, path) in files.iter().take(files.len().saturating_sub(FILES)) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A hash that is the same in every process.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+fn odd(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let follow_no_link = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(|_| odd("no such flag"))?;
+    let mut file = OpenOptions::new().read(true).custom_flags(follow_no_link).open(path)?;
+    let metadata = file.metadata()?;
+    let user = rustix::process::geteuid().as_raw();
+    if !metadata.is_file() || metadata.uid() != user || metadata.mode() & 0o022 != 0 {
+        return Err(odd("it is not a file that only this user can write"));
+    }
+    if metadata.len() > LARGEST {
+        return Err(odd("it is too large"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let Some((head, code)) = bytes.split_at_checked(MAGIC.len() + 32) else {
+        return Err(odd("it is cut off"));
+    };
+    if !head.starts_with(MAGIC) || head[MAGIC.len()..] != Sha256::digest(code)[..] {
+        return Err(odd("its content is not what was written"));
+    }
+    Ok(code.to_vec())
+}
+
+/// Writes a whole file or none.
+fn write(path: &Path, code: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    const DIGEST: Digest = Digest([7; 32]);
+
+    fn code(runtime: &Runtime) -> Vec<u8> {
+        // The smallest component there is.
+        runtime.engine().precompile_component(b"\0asm\x0d\0\x01\0").unwrap()
+    }
+
+    struct Kept {
+        runtime: Runtime,
+        cache: Cache,
+        path: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    fn kept() -> Kept {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        cache.put(&runtime, DIGEST, &code(&runtime));
+        let path = cache.path(&runtime, DIGEST);
+        Kept { runtime, cache, path, _folder: folder }
+    }
+
+    #[test]
+    fn what_was_kept_is_found_again() {
+        let Kept { runtime, cache, path, .. } = kept();
+        assert!(cache.get(&runtime, DIGEST).is_some());
+        assert!(cache.get(&runtime, Digest([8; 32])).is_none());
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn changed_cut_foreign_and_linked_files_are_not_run_but_deleted() {
+        let spoil: [fn(&Path); 5] = [
+            |path| {
+                let mut bytes = fs::read(path).unwrap();
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1;
+                fs::write(path, bytes).unwrap();
+            },
+            |path| fs::write(path, &fs::read(path).unwrap()[..20]).unwrap(),
+            |path| fs::write(path, b"machine code of somebody else, long enough to have a head").unwrap(),
+            |path| fs::set_permissions(path, fs::Permissions::from_mode(0o622)).unwrap(),
+            |path| {
+                let elsewhere = path.with_extension("elsewhere");
+                fs::rename(path, &elsewhere).unwrap();
+                symlink(&elsewhere, path).unwrap();
+            },
+        ];
+        for (i, spoil) in spoil.into_iter().enumerate() {
+            let Kept { runtime, cache, path, _folder } = kept();
+            spoil(&path);
+            assert!(cache.get(&runtime, DIGEST).is_none(), "case {i}");
+            assert!(fs::symlink_metadata(&path).is_err(), "case {i} is still there");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(Cache::open(folder.path()), Err(CacheError::Untrusted { .. })));
+    }
+
+    #[test]
+    fn only_so_many_files_are_kept() {
+        let Kept { runtime, cache, path, _folder } = kept();
+        for n in 0..FILES + 3 {
+            cache.put(&runtime, Digest([n as u8 + 10; 32]), &code(&runtime));
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), FILES);
+    }
+}

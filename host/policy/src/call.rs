@@ -1,0 +1,247 @@
+//! One instance of a plugin: made, configured, asked, and thrown away.
+//!
+//! An instance lives for one call. What it could remember would make its answers depend on what it was asked before,
+//! and after a trap nothing in it can be trusted.
+
+use std::fmt;
+use std::time::Duration;
+
+use wasmtime::component::Instance as Component;
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use crate::artifact::Artifact;
+use crate::bindings::{filter, lifecycle, masquerade, scheduler, types};
+use crate::engine::Ticking;
+use crate::guest::{Guest, cut, printable};
+
+/// What may come out of a guest in one call, in bytes: its answers and its log lines.
+const ANSWER_BYTES: usize = 2 << 20;
+
+/// Time to be instantiated, configured and described in, apart from calls: Python needs some.
+const START_TIME: Duration = Duration::from_secs(5);
+
+/// What went wrong in a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// It took too long.
+    Deadline,
+    /// It wanted more memory or table elements than it may have, and then gave up.
+    Memory,
+    /// It trapped, in the runtime's words.
+    Trap(String),
+    /// It answered something that is no answer.
+    Answer(String),
+    /// It says that something is wrong with what it was asked about.
+    InvalidInput(String),
+    /// It says that asking again may help.
+    Transient(String),
+    /// It says that asking again will not help.
+    Permanent(String),
+}
+
+impl CallFailure {
+    /// The failure in one word, for counting.
+    pub fn word(&self) -> &'static str {
+        match self {
+            CallFailure::Deadline => "deadline",
+            CallFailure::Memory => "memory",
+            CallFailure::Trap(_) => "trap",
+            CallFailure::Answer(_) => "answer",
+            CallFailure::InvalidInput(_) => "invalid-input",
+            CallFailure::Transient(_) => "transient",
+            CallFailure::Permanent(_) => "permanent",
+        }
+    }
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallFailure::Deadline => f.write_str("it did not answer in time (`limits.callTimeout`)"),
+            CallFailure::Memory => f.write_str("it needs more memory than it may have (`limits.memory`)"),
+            CallFailure::Trap(why) => write!(f, "it trapped: {why}"),
+            CallFailure::Answer(why) => write!(f, "its answer is none: {why}"),
+            CallFailure::InvalidInput(why) => write!(f, "it cannot decide about the service: {why}"),
+            CallFailure::Transient(why) => write!(f, "it cannot decide now: {why}"),
+            CallFailure::Permanent(why) => write!(f, "it cannot decide at all: {why}"),
+        }
+    }
+}
+
+/// The result of a call.
+pub(crate) type Called<T> = Result<T, CallFailure>;
+
+/// A fresh instance.
+pub(crate) struct Instance<'a> {
+    artifact: &'a Artifact,
+    store: Store<Guest>,
+    component: Component,
+    _ticking: Ticking<'a>,
+}
+
+impl<'a> Instance<'a> {
+    /// Makes an instance that is not configured yet.
+    pub(crate) fn start(artifact: &'a Artifact) -> Called<Instance<'a>> {
+        let limits = &artifact.configuration.limits;
+        let digest = artifact.facts.digest.0;
+        let seed = digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        let guest = Guest::new(&artifact.configuration.name, limits.memory_bytes, seed);
+        let mut store = Store::new(artifact.runtime.engine(), guest);
+        store.limiter(|guest| guest);
+        store.set_hostcall_fuel(ANSWER_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().check_deadline()?;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let ticking = artifact.runtime.ticking();
+        store.data_mut().allow(START_TIME);
+        match artifact.pre.instantiate(&mut store) {
+            Ok(component) => Ok(Instance { artifact, store, component, _ticking: ticking }),
+            Err(error) => Err(failure(&mut store, &error)),
+        }
+    }
+
+    /// Makes an instance and hands it the configuration, which it took before.
+    pub(crate) fn ready(artifact: &'a Artifact) -> Called<Instance<'a>> {
+        let mut instance = Instance::start(artifact)?;
+        instance.configure()?.map_err(|refusals| {
+            CallFailure::Permanent(cut(
+                printable(&format!(
+                    "it refuses the configuration that it took before: {}",
+                    refusals.join("; ")
+                )),
+                256,
+            ))
+        })?;
+        Ok(instance)
+    }
+
+    /// Hands over the configuration.
+    pub(crate) fn configure(&mut self) -> Called<Result<(), Vec<String>>> {
+        self.store.data_mut().allow(START_TIME);
+        let artifact = self.artifact;
+        self.call(|store, component| {
+            artifact.lifecycle.load(&mut *store, component)?.call_configure(store, &artifact.settings)
+        })
+    }
+
+    /// Asks who the plugin is.
+    pub(crate) fn describe(&mut self) -> Called<lifecycle::Description> {
+        self.store.data_mut().allow(START_TIME);
+        let artifact = self.artifact;
+        self.call(|store, component| artifact.lifecycle.load(&mut *store, component)?.call_describe(store))
+    }
+
+    /// Checks that each interface in use has the contract's functions.
+    pub(crate) fn check_interfaces(&mut self) -> wasmtime::Result<()> {
+        let artifact = self.artifact;
+        if let Some(indices) = &artifact.filter {
+            indices.load(&mut self.store, &self.component)?;
+        }
+        if let Some(indices) = &artifact.scheduler {
+            indices.load(&mut self.store, &self.component)?;
+        }
+        if let Some(indices) = &artifact.masquerade {
+            indices.load(&mut self.store, &self.component)?;
+        }
+        Ok(())
+    }
+
+    /// The most memory the instance had so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.store.data().peak_memory()
+    }
+
+    /// How many of its log lines were dropped.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        self.store.data().dropped_lines()
+    }
+
+    /// Asks the filter.
+    pub(crate) fn select(
+        &mut self,
+        context: &types::Context,
+        services: &[types::Service],
+        time: Duration,
+    ) -> Called<Vec<filter::Verdict>> {
+        let indices = self.artifact.filter.as_ref().ok_or_else(no_interface)?;
+        self.store.data_mut().allow(time);
+        let answer = self.call(|store, component| {
+            indices.load(&mut *store, component)?.call_select(store, context, services)
+        })?;
+        answers(answer, services.len())
+    }
+
+    /// Asks the scheduler.
+    pub(crate) fn schedule(
+        &mut self,
+        context: &types::Context,
+        requests: &[scheduler::Request],
+        time: Duration,
+    ) -> Called<Vec<scheduler::Schedule>> {
+        let indices = self.artifact.scheduler.as_ref().ok_or_else(no_interface)?;
+        self.store.data_mut().allow(time);
+        let answer = self.call(|store, component| {
+            indices.load(&mut *store, component)?.call_schedule_services(store, context, requests)
+        })?;
+        answers(answer, requests.len())
+    }
+
+    /// Asks the masquerade policy.
+    pub(crate) fn treat(
+        &mut self,
+        context: &types::Context,
+        requests: &[masquerade::Request],
+        time: Duration,
+    ) -> Called<Vec<masquerade::Treatments>> {
+        let indices = self.artifact.masquerade.as_ref().ok_or_else(no_interface)?;
+        self.store.data_mut().allow(time);
+        let answer = self.call(|store, component| {
+            indices.load(&mut *store, component)?.call_treat(store, context, requests)
+        })?;
+        answers(answer, requests.len())
+    }
+
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut Store<Guest>, &Component) -> wasmtime::Result<T>,
+    ) -> Called<T> {
+        // A call may end between two looks at the clock; its answer counts, late as it is.
+        call(&mut self.store, &self.component).map_err(|error| failure(&mut self.store, &error))
+    }
+}
+
+fn no_interface() -> CallFailure {
+    CallFailure::Answer("it has no such interface".to_owned())
+}
+
+fn answers<T>(answer: Result<Vec<T>, types::Error>, wanted: usize) -> Called<Vec<T>> {
+    let said = |text: String| cut(printable(&text), 256);
+    match answer {
+        Ok(answers) if answers.len() == wanted => Ok(answers),
+        Ok(answers) => Err(CallFailure::Answer(format!("{} answers for {wanted} services", answers.len()))),
+        Err(types::Error::InvalidInput(why)) => Err(CallFailure::InvalidInput(said(why))),
+        Err(types::Error::Transient(why)) => Err(CallFailure::Transient(said(why))),
+        Err(types::Error::Permanent(why)) => Err(CallFailure::Permanent(said(why))),
+    }
+}
+
+/// Why a call failed, in the order of what is most telling.
+fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
+    let guest = store.data_mut();
+    guest.finish_printing();
+    if guest.overdue() {
+        return CallFailure::Deadline;
+    }
+    if guest.refused_memory() {
+        return CallFailure::Memory;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => {
+            CallFailure::Trap("it gave up (a panic, or `unreachable`; see its log lines)".to_owned())
+        }
+        Some(trap) => CallFailure::Trap(trap.to_string()),
+        None => CallFailure::Trap(cut(printable(&error.root_cause().to_string()), 256)),
+    }
+}

@@ -1,0 +1,231 @@
+//! All plugins of a node, as one policy.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weir_core::decision::Decision;
+use weir_core::objects::ObjectName;
+use weir_core::policy::{Decided, Note, Policy, Reads, Surroundings};
+use weir_core::report::{Reason, Report};
+use weir_core::view::ServiceView;
+use weir_k8s::policy_config::Mode;
+
+use crate::account::{Account, Condition};
+use crate::answer::{Answer, Opinion};
+use crate::artifact::{Artifact, Facts};
+use crate::hook::{Filter, Hook, Masquerade, Scheduler};
+use crate::plugin::{Plugin, Remembers};
+
+/// Plugins in the order in which they are asked. With none it is the built-in policy.
+#[derive(Default)]
+pub struct Chain {
+    plugins: Vec<Plugin>,
+    /// Where the next audit goes on.
+    cursor: usize,
+}
+
+/// What becomes of one service on its way through the chain.
+struct Course<'a> {
+    view: &'a ServiceView,
+    opinion: Opinion,
+    notes: Vec<Note>,
+    reports: Vec<Report>,
+    expires: Option<u64>,
+}
+
+/// What can be said of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it decides or is only watched.
+    pub mode: Mode,
+    /// What is in its file.
+    pub facts: Facts,
+    /// What it did and cost.
+    pub account: Account,
+    /// Whether it is asked.
+    pub condition: Condition,
+    /// Questions that are known to fail it.
+    pub poisoned: usize,
+}
+
+impl Chain {
+    /// A chain that has asked nobody anything yet. `node` is this node's name.
+    pub fn new(artifacts: Vec<Artifact>, node: &str) -> Chain {
+        let plugins = artifacts.into_iter().map(|artifact| Plugin::new(Arc::new(artifact), node)).collect();
+        Chain { plugins, cursor: 0 }
+    }
+
+    /// What can be said of each plugin, at a time in seconds since 1970.
+    pub fn status(&self, now: u64) -> Vec<Status> {
+        let status = |plugin: &Plugin| Status {
+            name: plugin.name().to_owned(),
+            mode: plugin.artifact.configuration.mode,
+            facts: plugin.artifact.facts().clone(),
+            account: plugin.account().clone(),
+            condition: plugin.condition(now),
+            poisoned: plugin.poisoned(),
+        };
+        self.plugins.iter().map(status).collect()
+    }
+
+    /// Asks one plugin about every service that it is for.
+    fn consult<H: Hook>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>)
+    where
+        Plugin: Remembers<H>,
+    {
+        if !plugin.has(H::INTERFACE) {
+            return;
+        }
+        let select = &plugin.artifact.configuration.select;
+        let chosen: Vec<usize> = (0..courses.len())
+            .filter(|i| select.selects(&courses[*i].view.service) && !courses[*i].opinion.ignores())
+            .collect();
+        let items: Vec<_> = chosen.iter().map(|i| (courses[*i].view, &courses[*i].opinion)).collect();
+        let replies = plugin.ask::<H>(&items, around);
+        let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration.mode);
+        for (i, reply) in chosen.into_iter().zip(replies) {
+            let course = &mut courses[i];
+            course.expires = earlier(course.expires, reply.expires);
+            if let Some(failure) = reply.failure {
+                course.report(Reason::PolicyFailed, failure.text.clone());
+                if failure.skip && mode == Mode::Enforce {
+                    course.opinion.skipped = Some(failure.text);
+                }
+            }
+            let Some(answer) = reply.answer else { continue };
+            let (said, reason) = (answer.summary(), answer.reason());
+            match mode {
+                Mode::Enforce => {
+                    if !said.is_empty() || !reason.is_empty() {
+                        course.note(&name, H::NAME, said, reason);
+                    }
+                    H::add(&mut course.opinion, answer);
+                }
+                Mode::Shadow => course.compare::<H>(&name, answer, reason, around),
+            }
+        }
+    }
+
+    fn each<H: Hook>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>)
+    where
+        Plugin: Remembers<H>,
+    {
+        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.artifact.configuration.mode == mode) {
+            Chain::consult::<H>(plugin, courses, around);
+        }
+    }
+}
+
+impl Course<'_> {
+    fn report(&mut self, reason: Reason, message: String) {
+        self.reports.push(Report { service: self.view.service.name.clone(), reason, message });
+    }
+
+    fn note(&mut self, plugin: &str, hook: &'static str, answer: String, reason: String) {
+        self.notes.push(Note { plugin: plugin.to_owned(), hook, answer, reason });
+    }
+
+    /// Notes what would be different if a watched plugin decided.
+    fn compare<H: Hook>(
+        &mut self,
+        plugin: &str,
+        answer: H::Answer,
+        reason: String,
+        around: &Surroundings<'_>,
+    ) {
+        let mut other = self.opinion.clone();
+        let said = answer.summary();
+        H::add(&mut other, answer);
+        let node = around.node;
+        let clamped =
+            |opinion: &Opinion| weir_core::guard::clamp(self.view, opinion.decision(self.view, node), node).0;
+        if clamped(&other) != clamped(&self.opinion) {
+            self.note(plugin, H::NAME, format!("would change the decision: {said}"), reason);
+            self.report(Reason::ShadowDifference, format!("plugin {plugin} (shadow), {}: {said}", H::NAME));
+        }
+    }
+}
+
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl Policy for Chain {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        if self.plugins.is_empty() {
+            return views.iter().map(|view| Decision::upstream(view, around.node).into()).collect();
+        }
+        let course = |view| Course {
+            view,
+            opinion: Opinion::default(),
+            notes: Vec::new(),
+            reports: Vec::new(),
+            expires: None,
+        };
+        let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
+        for mode in [Mode::Enforce, Mode::Shadow] {
+            self.each::<Filter>(mode, &mut courses, around);
+            self.each::<Scheduler>(mode, &mut courses, around);
+            self.each::<Masquerade>(mode, &mut courses, around);
+        }
+        let decided = |course: Course<'_>| Decided {
+            decision: course.opinion.decision(course.view, around.node),
+            notes: course.notes,
+            reports: course.reports,
+            expires: course.expires,
+        };
+        courses.into_iter().map(decided).collect()
+    }
+
+    fn reads(&self) -> Reads {
+        self.plugins.iter().map(|plugin| plugin.artifact.needs.reads()).fold(Reads::default(), |all, one| {
+            Reads {
+                nodes: all.nodes || one.nodes,
+                namespaces: all.namespaces || one.namespaces,
+                ready_since: all.ready_since || one.ready_since,
+            }
+        })
+    }
+
+    fn forget(&mut self, service: &ObjectName) {
+        self.plugins.iter_mut().for_each(|plugin| plugin.forget(service));
+    }
+
+    fn sample(&mut self, count: usize) -> Vec<ObjectName> {
+        let known: BTreeSet<ObjectName> = self.plugins.iter().flat_map(Plugin::services).collect();
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let start = self.cursor % known.len();
+        self.cursor = start + count;
+        known.iter().cycle().skip(start).take(count.min(known.len())).cloned().collect()
+    }
+
+    fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
+        let opinion = Opinion::default();
+        let mut reports = Vec::new();
+        // Only the first enforced plugin of an interface is asked with the opinion that it was asked with before; for
+        // the others the question is another one, and the memory has no answer to compare.
+        for plugin in &mut self.plugins {
+            let items: Vec<_> = views.iter().map(|view| (view, &opinion)).collect();
+            let mut changed = plugin.audit::<Filter>(&items, around);
+            changed.extend(plugin.audit::<Scheduler>(&items, around));
+            changed.extend(plugin.audit::<Masquerade>(&items, around));
+            reports.extend(changed.into_iter().map(|service| Report {
+                service,
+                reason: Reason::PolicyImpure,
+                message: format!(
+                    "plugin {}: asked the same again it answered otherwise; its answers are not remembered any more, \
+                     which costs a call per change. Its answers must depend on its arguments alone",
+                    plugin.name()
+                ),
+            }));
+        }
+        reports
+    }
+}

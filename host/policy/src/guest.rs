@@ -1,0 +1,223 @@
+//! What the host keeps for one running instance: its limits, its deadline, and its voice.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, trace, warn};
+use wasmtime::{ResourceLimiter, Result, bail};
+
+use crate::bindings::{log, types};
+
+/// Table elements of all tables together. The largest of the measured guests, Python, has 7,688.
+const TABLE_ELEMENTS: usize = 20_000;
+/// Instances of core modules in one component.
+const INSTANCES: usize = 100;
+/// Memories, and tables, in one component; Python has 11 and 12.
+const MEMORIES: usize = 16;
+const TABLES: usize = 32;
+
+/// Log lines of one call, bytes of all of them, and bytes of one.
+const LOG_LINES: u32 = 100;
+const LOG_BYTES: usize = 8 << 10;
+const LOG_LINE_BYTES: usize = 1 << 10;
+
+/// The host's side of an instance.
+pub(crate) struct Guest {
+    /// The plugin's name, for its log lines.
+    plugin: String,
+    deadline: Instant,
+    overdue: bool,
+    memory: Memory,
+    random: u64,
+    lines: Lines,
+}
+
+/// Linear memory of all memories of an instance together.
+struct Memory {
+    used: usize,
+    peak: usize,
+    limit: usize,
+    refused: bool,
+    elements: usize,
+}
+
+/// What is left of the plugin's right to speak in this call.
+struct Lines {
+    left: u32,
+    bytes: usize,
+    dropped: u64,
+    /// A line of standard output that has no end yet.
+    partial: String,
+}
+
+impl Guest {
+    pub(crate) fn new(plugin: &str, memory: u64, seed: u64) -> Guest {
+        let limit = usize::try_from(memory).unwrap_or(usize::MAX);
+        Guest {
+            plugin: plugin.to_owned(),
+            deadline: Instant::now(),
+            overdue: false,
+            memory: Memory { used: 0, peak: 0, limit, refused: false, elements: 0 },
+            random: seed,
+            lines: Lines { left: LOG_LINES, bytes: LOG_BYTES, dropped: 0, partial: String::new() },
+        }
+    }
+
+    /// Allows the guest to run for this long from now.
+    pub(crate) fn allow(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+    }
+
+    /// Called while the guest runs, a few milliseconds apart.
+    pub(crate) fn check_deadline(&mut self) -> Result<()> {
+        if Instant::now() >= self.deadline {
+            self.overdue = true;
+            bail!("deadline");
+        }
+        Ok(())
+    }
+
+    /// Whether the guest was stopped because its time was up.
+    pub(crate) fn overdue(&self) -> bool {
+        self.overdue
+    }
+
+    /// Whether the guest wanted more memory than it may have.
+    pub(crate) fn refused_memory(&self) -> bool {
+        self.memory.refused
+    }
+
+    /// The most memory the guest had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory.peak as u64
+    }
+
+    /// How many log lines were dropped.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        self.lines.dropped
+    }
+
+    /// The next number of a sequence that is the same for each instance of a plugin (SplitMix64).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Takes what the guest wrote to standard output or standard error; each line becomes one of the log.
+    pub(crate) fn print(&mut self, bytes: &[u8]) {
+        for c in String::from_utf8_lossy(bytes).chars() {
+            if c == '\n' {
+                let line = std::mem::take(&mut self.lines.partial);
+                self.emit(log::Level::Info, &line, &[]);
+            } else if self.lines.partial.len() < LOG_LINE_BYTES {
+                self.lines.partial.push(c);
+            }
+        }
+    }
+
+    /// Writes what standard output has no end of line for: the last words before a trap.
+    pub(crate) fn finish_printing(&mut self) {
+        if !self.lines.partial.is_empty() {
+            let line = std::mem::take(&mut self.lines.partial);
+            self.emit(log::Level::Info, &line, &[]);
+        }
+    }
+
+    fn emit(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
+        let text = line(message, fields);
+        if self.lines.left == 0 || self.lines.bytes < text.len() {
+            self.lines.dropped += 1;
+            return;
+        }
+        self.lines.left -= 1;
+        self.lines.bytes -= text.len();
+        let plugin = &self.plugin;
+        match level {
+            log::Level::Error => error!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Warn => warn!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Info => info!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Debug => debug!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Trace => trace!(target: "weir::plugin", plugin, "{text}"),
+        }
+    }
+}
+
+/// One line: control characters would forge others.
+fn line(message: &str, fields: &[(String, String)]) -> String {
+    let mut text = printable(message);
+    for (key, value) in fields {
+        text.push_str(&format!(" {}={:?}", printable(key), printable(value)));
+    }
+    cut(text, LOG_LINE_BYTES)
+}
+
+/// The text without what would move a terminal's cursor or end a line.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(LOG_LINE_BYTES).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The first bytes of a text, as many as fit and are whole characters.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+impl types::Host for Guest {}
+
+impl log::Host for Guest {
+    fn enabled(&mut self, level: log::Level) -> bool {
+        self.lines.left > 0
+            && match level {
+                log::Level::Error => tracing::enabled!(target: "weir::plugin", tracing::Level::ERROR),
+                log::Level::Warn => tracing::enabled!(target: "weir::plugin", tracing::Level::WARN),
+                log::Level::Info => tracing::enabled!(target: "weir::plugin", tracing::Level::INFO),
+                log::Level::Debug => tracing::enabled!(target: "weir::plugin", tracing::Level::DEBUG),
+                log::Level::Trace => tracing::enabled!(target: "weir::plugin", tracing::Level::TRACE),
+            }
+    }
+
+    fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) {
+        self.emit(level, &message, &fields);
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let memory = &mut self.memory;
+        let used = memory.used.saturating_add(desired.saturating_sub(current));
+        if used > memory.limit {
+            memory.refused = true;
+            return Ok(false);
+        }
+        memory.used = used;
+        memory.peak = memory.peak.max(used);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let elements = self.memory.elements.saturating_add(desired.saturating_sub(current));
+        if elements > TABLE_ELEMENTS {
+            self.memory.refused = true;
+            return Ok(false);
+        }
+        self.memory.elements = elements;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}

@@ -1,0 +1,121 @@
+//! Answers that were given, so that nothing is asked twice and the last good one is at hand when a plugin fails.
+
+use std::collections::HashMap;
+
+use weir_core::objects::ObjectName;
+
+use crate::call::CallFailure;
+
+/// The remembered answers of one plugin through one interface; at most one per service.
+#[derive(Debug)]
+pub(crate) struct Memo<A> {
+    entries: HashMap<ObjectName, Remembered<A>>,
+}
+
+#[derive(Debug)]
+struct Remembered<A> {
+    /// What the answer depends on: a keyed hash of the context and the question. Two versions of one service with one
+    /// hash are all that could be confused, and the key is a secret of this process.
+    key: u64,
+    outcome: Outcome<A>,
+    /// The last answer that was one.
+    good: Option<A>,
+    /// When the outcome must not be used any more.
+    expires: Option<u64>,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome<A> {
+    /// It was answered.
+    Answer(A),
+    /// It fails the plugin, and would again.
+    Poison(CallFailure),
+}
+
+impl<A> Default for Memo<A> {
+    fn default() -> Memo<A> {
+        Memo { entries: HashMap::new() }
+    }
+}
+
+impl<A: Clone> Memo<A> {
+    /// What is known of a question, and until when.
+    pub(crate) fn recall(
+        &self,
+        service: &ObjectName,
+        key: u64,
+        now: u64,
+    ) -> Option<(&Outcome<A>, Option<u64>)> {
+        let known = self.entries.get(service).filter(|known| known.key == key)?;
+        known.expires.is_none_or(|at| now < at).then_some((&known.outcome, known.expires))
+    }
+
+    /// Takes note of what became of a question.
+    pub(crate) fn remember(
+        &mut self,
+        service: &ObjectName,
+        key: u64,
+        outcome: Outcome<A>,
+        expires: Option<u64>,
+    ) {
+        let good = match &outcome {
+            Outcome::Answer(answer) => Some(answer.clone()),
+            Outcome::Poison(_) => self.last_good(service).cloned(),
+        };
+        self.entries.insert(service.clone(), Remembered { key, outcome, good, expires });
+    }
+
+    /// The last answer about a service that was one.
+    pub(crate) fn last_good(&self, service: &ObjectName) -> Option<&A> {
+        self.entries.get(service)?.good.as_ref()
+    }
+
+    /// Forgets a service that is gone.
+    pub(crate) fn forget(&mut self, service: &ObjectName) {
+        self.entries.remove(service);
+    }
+
+    /// Makes every answer a thing of the past, but keeps the last good ones.
+    pub(crate) fn expire_all(&mut self) {
+        self.entries.values_mut().for_each(|known| known.expires = Some(0));
+    }
+
+    /// The services with answers.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ObjectName> {
+        self.entries.keys()
+    }
+
+    /// How many services have a question that fails the plugin.
+    pub(crate) fn poisoned(&self) -> usize {
+        self.entries.values().filter(|known| matches!(known.outcome, Outcome::Poison(_))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_for_its_question_and_its_time() {
+        let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
+        memo.remember(&web, 1, Outcome::Answer('a'), Some(10));
+        assert_eq!(memo.recall(&web, 1, 9), Some((&Outcome::Answer('a'), Some(10))));
+        assert_eq!(memo.recall(&web, 1, 10), None);
+        assert_eq!(memo.recall(&web, 2, 0), None);
+        assert_eq!(memo.last_good(&web), Some(&'a'));
+    }
+
+    #[test]
+    fn poison_leaves_the_last_good_answer() {
+        let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
+        memo.remember(&web, 1, Outcome::Answer('a'), None);
+        memo.remember(&web, 2, Outcome::Poison(CallFailure::Memory), None);
+        assert_eq!(memo.recall(&web, 2, 0), Some((&Outcome::Poison(CallFailure::Memory), None)));
+        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(&'a'), 1));
+        memo.expire_all();
+        assert_eq!((memo.recall(&web, 2, 0), memo.last_good(&web)), (None, Some(&'a')));
+        memo.forget(&web);
+        assert_eq!(memo.last_good(&web), None);
+    }
+}

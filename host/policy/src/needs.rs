@@ -1,0 +1,183 @@
+//! What a plugin says it reads. Only that is sent to it, and only a change of that is a reason to ask it again.
+
+use weir_core::objects::Attributes;
+use weir_core::policy::Reads;
+
+/// The needs of a plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Labels of services.
+    pub(crate) labels: Keys,
+    /// Annotations of services.
+    pub(crate) annotations: Keys,
+    /// Labels of their namespaces.
+    pub(crate) namespace_labels: Keys,
+    /// Annotations of their namespaces.
+    pub(crate) namespace_annotations: Keys,
+    /// Labels of their EndpointSlices.
+    pub(crate) slice_labels: Keys,
+    /// Annotations of their EndpointSlices.
+    pub(crate) slice_annotations: Keys,
+    /// Labels of nodes.
+    pub(crate) node_labels: Keys,
+    /// Annotations of nodes.
+    pub(crate) node_annotations: Keys,
+    /// The endpoints one by one.
+    pub(crate) endpoints: bool,
+    /// Which EndpointSlice an endpoint is from.
+    pub(crate) slices: bool,
+    /// All nodes of the cluster.
+    pub(crate) nodes: bool,
+    /// The addresses of this node's interfaces.
+    pub(crate) host_addresses: bool,
+    /// The time.
+    pub(crate) time: bool,
+    /// Since when endpoints are ready.
+    pub(crate) ready_since: bool,
+    /// The words of the plugin, for people.
+    words: Vec<String>,
+}
+
+/// Which keys of an object's labels or annotations: exact ones, and beginnings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    exact: Vec<String>,
+    prefixes: Vec<String>,
+}
+
+impl Keys {
+    fn add(&mut self, pattern: &str) {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => self.prefixes.push(prefix.to_owned()),
+            None => self.exact.push(pattern.to_owned()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// The pairs whose keys are wanted, sorted by key.
+    pub(crate) fn of(&self, attributes: &Attributes) -> Vec<(String, String)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let wanted = |key: &String| {
+            self.exact.contains(key) || self.prefixes.iter().any(|prefix| key.starts_with(prefix.as_str()))
+        };
+        attributes.iter().filter(|(key, _)| wanted(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+}
+
+/// A need that this version of weir does not know or does not grant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NeedError {
+    /// Not a word of the vocabulary.
+    #[error("it needs `{0}`, which this version of weir does not know; use a newer weir or an older plugin")]
+    Unknown(String),
+    /// A word for a later version.
+    #[error("it needs `{0}`, which is reserved for a later version of weir")]
+    Reserved(String),
+    /// A key is missing.
+    #[error("it needs `{0}`, which lacks a key: write `{0}KEY` or `{0}PREFIX*`")]
+    NoKey(String),
+}
+
+impl Needs {
+    /// Reads the words of a plugin.
+    pub(crate) fn parse(words: &[String]) -> Result<Needs, Vec<NeedError>> {
+        let mut needs = Needs { words: words.to_vec(), ..Needs::default() };
+        let errors: Vec<NeedError> = words.iter().filter_map(|word| needs.add(word).err()).collect();
+        if errors.is_empty() { Ok(needs) } else { Err(errors) }
+    }
+
+    fn add(&mut self, word: &str) -> Result<(), NeedError> {
+        match word {
+            "endpoints" => self.endpoints = true,
+            "slices" => self.slices = true,
+            "nodes" => self.nodes = true,
+            "host-addresses" => self.host_addresses = true,
+            "time" => self.time = true,
+            "ready-since" => self.ready_since = true,
+            "statistics" => return Err(NeedError::Reserved(word.to_owned())),
+            _ => return self.add_keys(word),
+        }
+        Ok(())
+    }
+
+    fn add_keys(&mut self, word: &str) -> Result<(), NeedError> {
+        let Some((what, key)) = word.split_once(':') else { return Err(NeedError::Unknown(word.to_owned())) };
+        let keys = match what {
+            "label" => &mut self.labels,
+            "annotation" => &mut self.annotations,
+            "namespace-label" => &mut self.namespace_labels,
+            "namespace-annotation" => &mut self.namespace_annotations,
+            "slice-label" => &mut self.slice_labels,
+            "slice-annotation" => &mut self.slice_annotations,
+            "node-label" => &mut self.node_labels,
+            "node-annotation" => &mut self.node_annotations,
+            _ => return Err(NeedError::Unknown(word.to_owned())),
+        };
+        if key.is_empty() {
+            return Err(NeedError::NoKey(word.to_owned()));
+        }
+        keys.add(key);
+        self.slices |= !self.slice_labels.is_empty() || !self.slice_annotations.is_empty();
+        self.nodes |= !self.node_labels.is_empty() || !self.node_annotations.is_empty();
+        Ok(())
+    }
+
+    /// What the objects' source must deliver.
+    pub(crate) fn reads(&self) -> Reads {
+        Reads {
+            nodes: self.nodes,
+            namespaces: !self.namespace_labels.is_empty() || !self.namespace_annotations.is_empty(),
+            ready_since: self.ready_since,
+        }
+    }
+
+    /// The needs in the plugin's words.
+    pub(crate) fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Needs, Vec<NeedError>> {
+        Needs::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn keys_are_exact_or_beginnings() {
+        let needs = parse(&["annotation:a", "annotation:b/*"]).unwrap();
+        let all = ["a", "a/x", "b", "b/x", "b/y"].map(|key| (key.to_owned(), "v".to_owned()));
+        let got: Vec<String> = needs.annotations.of(&all.into()).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(got, ["a", "b/x", "b/y"]);
+        assert!(needs.labels.of(&[("a".to_owned(), String::new())].into()).is_empty());
+    }
+
+    #[test]
+    fn a_need_of_parts_is_a_need_of_the_whole() {
+        let needs = parse(&["slice-annotation:w", "node-label:z"]).unwrap();
+        assert!(needs.slices && needs.nodes && !needs.endpoints);
+        assert_eq!(needs.reads(), Reads { nodes: true, namespaces: false, ready_since: false });
+        assert!(parse(&["namespace-label:*"]).unwrap().reads().namespaces);
+    }
+
+    #[test]
+    fn every_unknown_word_is_named() {
+        let errors = parse(&["endpoints", "wallet", "pod-label:a", "label:", "statistics"]).unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                NeedError::Unknown("wallet".to_owned()),
+                NeedError::Unknown("pod-label:a".to_owned()),
+                NeedError::NoKey("label:".to_owned()),
+                NeedError::Reserved("statistics".to_owned()),
+            ]
+        );
+    }
+}
