@@ -136,23 +136,23 @@ pub struct RefusedVip {
     pub reason: String,
 }
 
-/// A limit on who may connect. It holds for what arrives at the node, pods on it included; the node's own processes
-/// are counted as coming from the node IP.
+/// A limit on who may connect. It holds for what arrives at the node, pods on it included, but not for the node's own
+/// processes: IPVS takes their packets before any filter sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFilter {
     /// The kinds of VIPs it holds for.
     pub kinds: BTreeSet<VipKind>,
     /// What the ranges mean.
     pub action: SourceAction,
-    /// Networks of both families. A filter holds for a family only if it names a network of it, as
-    /// `spec.loadBalancerSourceRanges` does; the guard reports a family that stays open.
+    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed ones that names no network
+    /// of a family closes that family.
     pub ranges: Vec<IpNet>,
 }
 
 /// What the ranges of a [`SourceFilter`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceAction {
-    /// Nobody else may connect. Several filters for one kind: a source must be allowed by each.
+    /// Nobody else may connect. With several filters for one kind a source must be allowed by each.
     Allow,
     /// These may not connect.
     Deny,

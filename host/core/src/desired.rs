@@ -1,10 +1,12 @@
 //! The union of all fragments, and who wins where two services want the same thing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use crate::net::{Family, PerFamily};
 use crate::node::NodeView;
 use crate::objects::{ObjectName, Service};
-use crate::plan::{Totals, plan_node};
+use crate::plan::{Fragment, SNAT_SLOTS, Totals, plan_node};
 use crate::report::{Reason, Report};
 use crate::set::{Set, SetEntry, SetName};
 use crate::state::{KernelState, VirtualServer};
@@ -27,13 +29,13 @@ impl Seniority {
 /// The wanted state, fragment by fragment. The order in which fragments were put in does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    fragments: BTreeMap<Seniority, KernelState>,
+    fragments: BTreeMap<Seniority, Fragment>,
     seniority: BTreeMap<ObjectName, Seniority>,
 }
 
 impl Desired {
     /// Puts the fragment of a service in the place of its last one.
-    pub fn replace(&mut self, service: &Service, fragment: KernelState) {
+    pub fn replace(&mut self, service: &Service, fragment: Fragment) {
         self.remove(&service.name);
         let seniority = Seniority::of(service);
         self.seniority.insert(service.name.clone(), seniority.clone());
@@ -54,8 +56,9 @@ impl Desired {
         for (seniority, fragment) in &self.fragments {
             union.add(&seniority.name, fragment);
         }
+        let snat = union.assign_addresses();
         let Union { mut state, reports, .. } = union;
-        let own = plan_node(node, &Totals::of(&state));
+        let own = plan_node(node, &Totals { snat, ..Totals::of(&state) });
         merge(&mut state, own);
         (state, reports)
     }
@@ -65,14 +68,16 @@ impl Desired {
 struct Union<'a> {
     state: KernelState,
     owners: BTreeMap<VirtualServer, &'a ObjectName>,
+    /// Which address replaces sources, oldest service first.
+    snat: Vec<(&'a ObjectName, VirtualServer, IpAddr)>,
     reports: Vec<Report>,
 }
 
 impl<'a> Union<'a> {
     /// Adds a fragment, but for what belongs to virtual servers that an older service has.
-    fn add(&mut self, name: &'a ObjectName, fragment: &KernelState) {
+    fn add(&mut self, name: &'a ObjectName, fragment: &Fragment) {
         let mut lost = BTreeSet::new();
-        for server in fragment.virtual_servers.keys() {
+        for server in fragment.state.virtual_servers.keys() {
             match self.owners.get(server) {
                 None => {
                     self.owners.insert(*server, name);
@@ -89,11 +94,49 @@ impl<'a> Union<'a> {
                 }
             }
         }
-        let mut fragment = fragment.clone();
+        let mut state = fragment.state.clone();
         if !lost.is_empty() {
-            withdraw(&mut fragment, &lost);
+            withdraw(&mut state, &lost);
         }
-        merge(&mut self.state, fragment);
+        merge(&mut self.state, state);
+        let kept = fragment.snat.iter().filter(|(server, _)| !lost.contains(server));
+        self.snat.extend(kept.map(|(server, address)| (name, *server, *address)));
+    }
+
+    /// Gives the chosen addresses their places, and the virtual servers their entries. The oldest services choose
+    /// first; what they chose is sorted, so that the order of events does not matter.
+    fn assign_addresses(&mut self) -> PerFamily<Vec<IpAddr>> {
+        let mut chosen: PerFamily<Vec<IpAddr>> = PerFamily::default();
+        for (_, _, address) in &self.snat {
+            let places = chosen.get_mut(Family::of(*address));
+            if places.len() < SNAT_SLOTS && !places.contains(address) {
+                places.push(*address);
+            }
+        }
+        Family::BOTH.into_iter().for_each(|family| chosen.get_mut(family).sort());
+        for (name, server, address) in std::mem::take(&mut self.snat) {
+            let family = Family::of(address);
+            let places = chosen.get(family);
+            let set = match places.iter().position(|place| *place == address) {
+                Some(0) => Set::Snat1,
+                Some(_) => Set::Snat2,
+                None => {
+                    self.reports.push(Report {
+                        service: name.clone(),
+                        reason: Reason::DecisionClamped,
+                        message: format!(
+                            "{server}: the source cannot become {address}, because older services have taken the \
+                             {SNAT_SLOTS} places with {}; an address that the kernel picks is used",
+                            places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+                        ),
+                    });
+                    Set::MasqueradeAlways
+                }
+            };
+            let vip = SetEntry::IpPort(server.address.ip(), server.protocol, server.address.port());
+            self.state.entries.insert((SetName::new(family, set), vip), ());
+        }
+        chosen
     }
 }
 

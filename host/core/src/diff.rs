@@ -201,11 +201,10 @@ impl Diff<'_> {
     /// The virtual servers of a family that have source ranges.
     fn filtered(&self, family: Family) -> BTreeSet<VirtualServer> {
         self.desired
-            .entries_of(SetName::new(family, Set::LoadBalancerFw))
-            .filter_map(|entry| match entry {
-                SetEntry::IpPort(ip, protocol, port) => Some(VirtualServer::new(protocol, ip, port)),
-                _ => None,
-            })
+            .entries
+            .keys()
+            .filter(|(name, _)| name.family == family)
+            .filter_map(|(name, entry)| closes(name.set, *entry))
             .collect()
     }
 
@@ -281,17 +280,34 @@ impl Diff<'_> {
     }
 }
 
+/// The virtual server that an entry closes to some sources: it must not be reachable without the entry.
+fn closes(set: Set, entry: SetEntry) -> Option<VirtualServer> {
+    match (set, entry) {
+        (Set::LoadBalancerFw | Set::SourceLimited, SetEntry::IpPort(ip, protocol, port))
+        | (Set::SourceDeny, SetEntry::IpPortNet(ip, protocol, port, _)) => {
+            Some(VirtualServer::new(protocol, ip, port))
+        }
+        _ => None,
+    }
+}
+
 /// The order in which entries are added. A VIP must not be filtered before its exceptions are there, nor
 /// refused (the addresses' set) before it is known as a VIP. Entries are removed in the reverse order.
 fn entry_step(set: Set) -> u8 {
     match set {
-        Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp => 0,
-        Set::LoadBalancerFw => 1,
+        Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp | Set::SourceAllow => 0,
+        Set::LoadBalancerFw | Set::SourceLimited | Set::SourceDeny => 1,
         Set::LoadBalancerLocal
         | Set::ExternalIpLocal
         | Set::NodePortLocalTcp
         | Set::NodePortLocalUdp
-        | Set::NodePortLocalSctp => 2,
+        | Set::NodePortLocalSctp
+        | Set::MasqueradeExcept
+        | Set::MasqueradeAlways
+        | Set::MasqueradeOffCluster
+        | Set::MasqueradeRemote
+        | Set::Snat1
+        | Set::Snat2 => 2,
         Set::LoopBack
         | Set::ClusterIp
         | Set::ExternalIp
@@ -299,7 +315,8 @@ fn entry_step(set: Set) -> u8 {
         | Set::NodePortTcp
         | Set::NodePortUdp
         | Set::NodePortSctp
-        | Set::HealthCheckNodePort => 3,
+        | Set::HealthCheckNodePort
+        | Set::Masquerade => 3,
         Set::IpvsIps => 4,
     }
 }

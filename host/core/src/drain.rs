@@ -1,11 +1,16 @@
 //! What becomes of connections when real servers go.
 //!
 //! A TCP real server with connections is quiesced (weight 0) until it is idle; UDP and SCTP ones go at once, and
-//! the connection tracker forgets UDP flows that nobody will answer. Nothing is remembered between runs: a
+//! the connection tracker forgets UDP flows that nobody will answer. For that nothing is remembered between runs: a
 //! quiesced real server is in the actual state and not in the desired one, so the next comparison asks again.
+//!
+//! A policy may want it otherwise for a service: at once, or with a deadline. Deadlines are counted from when this
+//! process first saw the real server leave, so that a restart starts them anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use crate::decision::Drain;
 use crate::diff::{Change, Changes};
 use crate::kernel::Connections;
 use crate::net::Protocol;
@@ -25,21 +30,71 @@ pub fn candidates(changes: &Changes) -> Vec<(VirtualServer, RealServer)> {
         .collect()
 }
 
+/// How long connections may stay, where that is not kube-proxy's way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Since when real servers with a deadline drain, in time since any fixed moment.
+    since: BTreeMap<(VirtualServer, RealServer), Duration>,
+}
+
+impl Deadlines {
+    /// Whether a real server that is to go may not wait any longer.
+    fn is_over(&mut self, key: (VirtualServer, RealServer), how: Drain, now: Duration) -> bool {
+        match how {
+            Drain::UntilIdle => false,
+            Drain::AtOnce => true,
+            Drain::UntilDeadline(time) => now >= *self.since.entry(key).or_insert(now) + time,
+        }
+    }
+
+    /// Forgets real servers that do not drain any more, and returns when the next deadline is.
+    pub fn settle(
+        &mut self,
+        waiting: &[(VirtualServer, RealServer)],
+        drains: &BTreeMap<VirtualServer, Drain>,
+    ) -> Option<Duration> {
+        let waiting: BTreeSet<_> = waiting.iter().collect();
+        self.since.retain(|key, _| waiting.contains(key));
+        let deadlines = self.since.iter().filter_map(|((server, _), since)| match drains.get(server) {
+            Some(Drain::UntilDeadline(time)) => Some(*since + *time),
+            _ => None,
+        });
+        deadlines.min()
+    }
+}
+
+/// What [`drain`] looks at beside the changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// How many connections real servers have.
+    pub connections: &'a Connections,
+    /// The wanted state.
+    pub desired: &'a KernelState,
+    /// The state as it is.
+    pub actual: &'a KernelState,
+    /// How connections end, where that is not kube-proxy's way.
+    pub drains: &'a BTreeMap<VirtualServer, Drain>,
+    /// The time since any fixed moment.
+    pub now: Duration,
+}
+
 /// Quiesces instead of deleting where there are connections, and returns the changes and the real servers that
 /// wait. A real server that could not be asked counts as busy.
 pub fn drain(
     changes: Changes,
-    connections: &Connections,
-    desired: &KernelState,
-    actual: &KernelState,
+    situation: Situation<'_>,
+    deadlines: &mut Deadlines,
 ) -> (Changes, Vec<(VirtualServer, RealServer)>) {
+    let Situation { connections, desired, actual, drains, now } = situation;
     let mut waiting = Vec::new();
     let mut drained = Vec::with_capacity(changes.0.len());
     let forgotten = forget_flows(&changes, desired, actual);
     for change in changes.0 {
         match change {
             Change::DeleteRealServer(server, real) if server.protocol == Protocol::Tcp => {
-                if connections.get(&(server, real)) == Some(&0) {
+                let how = drains.get(&server).copied().unwrap_or_default();
+                let idle = connections.get(&(server, real)) == Some(&0);
+                if idle || deadlines.is_over((server, real), how, now) {
                     drained.push(change);
                     continue;
                 }
@@ -75,4 +130,77 @@ fn forget_flows(changes: &Changes, desired: &KernelState, actual: &KernelState) 
             Change::ForgetFlows(server, kept)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: u32 = 3;
+
+    struct Leaving {
+        server: VirtualServer,
+        real: RealServer,
+        actual: KernelState,
+        deadlines: Deadlines,
+    }
+
+    fn leaving() -> Leaving {
+        let server = VirtualServer::new(Protocol::Tcp, "10.96.0.10".parse().unwrap(), 80);
+        let real = RealServer("10.0.0.1:8080".parse().unwrap());
+        let mut actual = KernelState::default();
+        actual.real_servers.insert((server, real), Weight::DEFAULT);
+        Leaving { server, real, actual, deadlines: Deadlines::default() }
+    }
+
+    impl Leaving {
+        /// The change that is left, and when to come back.
+        fn at(&mut self, seconds: u64, how: Drain) -> (Vec<Change>, Option<Duration>) {
+            let key = (self.server, self.real);
+            let drains = BTreeMap::from([(self.server, how)]);
+            let situation = Situation {
+                connections: &Connections::from([(key, BUSY)]),
+                desired: &KernelState::default(),
+                actual: &self.actual,
+                drains: &drains,
+                now: Duration::from_secs(seconds),
+            };
+            let changes = Changes(vec![Change::DeleteRealServer(self.server, self.real)]);
+            let (changes, waiting) = drain(changes, situation, &mut self.deadlines);
+            if let Some(Change::SetWeight(.., weight)) = changes.0.first() {
+                self.actual.real_servers.insert(key, *weight);
+            }
+            (changes.0, self.deadlines.settle(&waiting, &drains))
+        }
+    }
+
+    #[test]
+    fn a_busy_real_server_waits_until_its_deadline() {
+        let mut leaving = leaving();
+        let how = Drain::UntilDeadline(Duration::from_secs(30));
+        let quiesce = Change::SetWeight(leaving.server, leaving.real, Weight::QUIESCED);
+        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
+        assert_eq!(leaving.at(100, how), (vec![quiesce], Some(Duration::from_secs(130))));
+        assert_eq!(leaving.at(129, how), (vec![], Some(Duration::from_secs(130))));
+        assert_eq!(leaving.at(130, how), (vec![delete], None));
+    }
+
+    #[test]
+    fn one_that_comes_back_starts_anew() {
+        let mut leaving = leaving();
+        let how = Drain::UntilDeadline(Duration::from_secs(30));
+        leaving.at(0, how);
+        // It is wanted again: nothing waits.
+        assert_eq!(leaving.deadlines.settle(&[], &BTreeMap::new()), None);
+        assert_eq!(leaving.at(40, how).1, Some(Duration::from_secs(70)));
+    }
+
+    #[test]
+    fn without_a_deadline_it_waits_for_ever_and_at_once_it_does_not_wait() {
+        let mut leaving = leaving();
+        assert_eq!(leaving.at(0, Drain::UntilIdle).1, None);
+        assert_eq!(leaving.at(1_000_000, Drain::UntilIdle).0, []);
+        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
+        assert_eq!(leaving.at(0, Drain::AtOnce).0, [delete]);
+    }
 }

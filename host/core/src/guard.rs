@@ -1,8 +1,19 @@
 //! Clamps decisions, so that nothing a policy answers can break a plan: whatever comes in, what goes out fits
 //! the service, the kernel's abilities and the ranges of the kernel's fields. Clamping twice is clamping once.
 
-use crate::decision::{Decision, Handling, PortDecision};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::decision::{
+    Decision, Drain, Handling, Masquerade, PortDecision, RefusedVip, SourceFilter, Treatment, VipFilter,
+    VipKind,
+};
+use crate::net::{Family, Protocol, is_loopback_or_link_local};
 use crate::node::NodeView;
+use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use crate::view::{PortView, ServiceView};
@@ -14,6 +25,18 @@ const SCHEDULER_BYTES: usize = 15;
 /// The longest persistence timeout, one day: the API's limit for `timeoutSeconds`, which also keeps the kernel's
 /// multiplication by its tick rate in range.
 const PERSISTENCE_SECONDS: u32 = 86_400;
+
+/// The most networks in one list: each becomes an entry per VIP and port.
+const NETWORKS: usize = 256;
+
+/// The most source filters of one service.
+const SOURCE_FILTERS: usize = 16;
+
+/// The longest drain deadline.
+const LONGEST_DRAIN: Duration = Duration::from_secs(86_400);
+
+/// The longest text of a policy that is shown, in characters.
+const REASON: usize = 256;
 
 /// Clamps the decision for a service and reports each thing that was changed.
 pub fn clamp(view: &ServiceView, decision: Decision, node: &NodeView) -> (Decision, Vec<Report>) {
@@ -33,29 +56,39 @@ impl Clamp<'_> {
         self.reports.push(Report { service: self.view.service.name.clone(), reason, message });
     }
 
+    fn clamped(&mut self, message: String) {
+        self.report(Reason::DecisionClamped, message);
+    }
+
     fn decision(&mut self, mut decision: Decision) -> Decision {
-        if let Handling::Ignore(why) = &decision.handling {
-            let name = &self.view.service.name;
-            if name.namespace == "default" && name.name == "kubernetes" {
-                // Without it the node's own agents lose the API server, and nobody could repair the policy.
-                self.report(
-                    Reason::DecisionClamped,
-                    format!("the API server's own service is always handled, although a policy said: {why}"),
-                );
-                decision.handling = Handling::Handle;
-            } else {
-                self.report(Reason::ServiceIgnored, why.clone());
-            }
+        let name = &self.view.service.name;
+        if name.namespace == "default" && name.name == "kubernetes" {
+            decision = self.protect(decision);
+        }
+        if let Handling::Ignore(why) = &mut decision.handling {
+            *why = tidy(why);
+            let why = why.clone();
+            self.report(Reason::ServiceIgnored, why);
+        }
+        self.vips(&mut decision.vips);
+        self.sources(&mut decision.sources);
+        self.masquerade(&mut decision.masquerade);
+        if let Drain::UntilDeadline(time) = &mut decision.drain
+            && *time > LONGEST_DRAIN
+        {
+            self.clamped(format!(
+                "a drain deadline of {} s is too long; {} s are used",
+                time.as_secs(),
+                LONGEST_DRAIN.as_secs()
+            ));
+            *time = LONGEST_DRAIN;
         }
         if decision.ports.len() != self.view.ports.len() {
-            self.report(
-                Reason::DecisionClamped,
-                format!(
-                    "a policy decided {} ports where there are {}; the built-in decision is used",
-                    decision.ports.len(),
-                    self.view.ports.len()
-                ),
-            );
+            self.clamped(format!(
+                "a policy decided {} ports where there are {}; the built-in decision is used",
+                decision.ports.len(),
+                self.view.ports.len()
+            ));
             decision.ports = Decision::upstream(self.view, self.node).ports;
         }
         let view = self.view;
@@ -64,11 +97,173 @@ impl Clamp<'_> {
         decision
     }
 
+    /// Leaves nothing but the scheduling of the API server's own service to policies: without it the node's agents lose
+    /// the API server, and nobody could repair the policy.
+    fn protect(&mut self, decision: Decision) -> Decision {
+        let mut kept = Decision::upstream(self.view, self.node);
+        let mut ports = decision.ports.clone();
+        ports.iter_mut().for_each(|port| port.dropped.clear());
+        kept.ports = ports;
+        if kept != decision {
+            let said = match &decision.handling {
+                Handling::Ignore(why) => format!("leave it alone: {}", tidy(why)),
+                Handling::Handle => "change who is served and how".to_owned(),
+            };
+            self.clamped(format!(
+                "the API server's own service is always handled, although a policy said: {said}"
+            ));
+        }
+        kept
+    }
+
+    fn vips(&mut self, vips: &mut VipFilter) {
+        let view = self.view;
+        let is_there = |refused: &RefusedVip| {
+            view.ports.iter().any(|port| match refused.kind {
+                VipKind::Cluster => port.cluster_ip == refused.address,
+                VipKind::External => port.external_ips.contains(&refused.address),
+                VipKind::LoadBalancer => port.load_balancer_ips.contains(&refused.address),
+                VipKind::NodePort => port.port.node_port.is_some(),
+            })
+        };
+        vips.refused.retain(is_there);
+        vips.refused.sort_by_key(|refused| (refused.kind, refused.address));
+        vips.refused.dedup_by_key(|refused| (refused.kind, refused.address));
+        for refused in &mut vips.refused {
+            refused.reason = tidy(&refused.reason);
+            let RefusedVip { kind, address, reason } = refused;
+            let message = format!("{kind} VIP {address} is not served: {reason}");
+            self.reports.push(Report {
+                service: view.service.name.clone(),
+                reason: Reason::VipRefused,
+                message,
+            });
+        }
+        if let Some(networks) = &mut vips.node_port_networks {
+            self.networks("networks of node ports", networks);
+        }
+    }
+
+    fn sources(&mut self, filters: &mut Vec<SourceFilter>) {
+        if filters.len() > SOURCE_FILTERS {
+            let (count, most) = (filters.len(), SOURCE_FILTERS);
+            self.clamped(format!("a policy gave {count} source filters; the first {most} are used"));
+            filters.truncate(SOURCE_FILTERS);
+        }
+        for filter in filters {
+            self.networks("networks of a source filter", &mut filter.ranges);
+        }
+    }
+
+    /// Clears host bits and bounds the length of a list.
+    fn networks(&mut self, what: &str, networks: &mut Vec<IpNet>) {
+        networks.iter_mut().for_each(|net| *net = net.trunc());
+        networks.sort();
+        networks.dedup();
+        if networks.len() > NETWORKS {
+            let count = networks.len();
+            self.clamped(format!("a policy gave {count} {what}; the first {NETWORKS} are used"));
+            networks.truncate(NETWORKS);
+        }
+    }
+
+    fn masquerade(&mut self, masquerade: &mut Masquerade) {
+        self.networks("networks that are never masqueraded", &mut masquerade.except);
+        let families: BTreeSet<Family> = self.view.ports.iter().map(|port| port.family).collect();
+        for kind in VipKind::ALL {
+            let treatment = masquerade.treatments.get_mut(kind);
+            let refusal = match *treatment {
+                Treatment::Address(address) if !self.is_own(address) => Some(format!(
+                    "{kind} VIPs: the source cannot become {address}, which is no address of this node; they are \
+                     treated as without a policy"
+                )),
+                Treatment::OffCluster
+                    if !families.iter().any(|family| detector(self.node, *family).is_some()) =>
+                {
+                    Some(format!(
+                        "{kind} VIPs: nothing tells sources outside the cluster from others; they are treated as \
+                         without a policy (set clusterCIDR, or another detectLocalMode)"
+                    ))
+                }
+                _ => None,
+            };
+            if let Some(message) = refusal.filter(|_| !families.is_empty()) {
+                *treatment = Treatment::Default;
+                self.clamped(message);
+            }
+        }
+    }
+
+    /// Whether replies to an address come back to this node from elsewhere.
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.node.is_host_address(address) && !is_loopback_or_link_local(address)
+    }
+
     fn port(&mut self, port: &PortView, decided: PortDecision) -> PortDecision {
         let built_in = PortDecision::upstream(self.view, port, self.node);
+        let dropped = self.dropped(port, decided.dropped);
+        let weights = self.weights(port, decided.weights, built_in.weights, &dropped);
         let scheduling = self.scheduling(port, decided.scheduling, built_in.scheduling);
-        let weights = self.weights(port, decided.weights, built_in.weights);
-        PortDecision { scheduling, weights, dropped: decided.dropped }
+        let (scheduling, weights) = self.heed_weights(port, scheduling, weights, &dropped);
+        PortDecision { scheduling, weights, dropped }
+    }
+
+    fn dropped(&mut self, port: &PortView, mut dropped: BTreeSet<usize>) -> BTreeSet<usize> {
+        dropped.retain(|index| *index < port.endpoints.len());
+        let none_left = |chosen: &[usize]| !chosen.is_empty() && chosen.iter().all(|i| dropped.contains(i));
+        if none_left(&port.selection.internal) || none_left(&port.selection.external) {
+            self.clamped(format!(
+                "{}: every endpoint would be left out; all stay (to serve nothing, ignore the service)",
+                place(port)
+            ));
+            dropped.clear();
+        }
+        dropped
+    }
+
+    /// Weights that differ need a scheduler that looks at them (`net/netfilter/ipvs/ip_vs_rr.c`, `_lc.c`, `_dh.c` and
+    /// `_nq.c` and others: the first three only ask whether a weight is 0).
+    fn heed_weights(
+        &mut self,
+        port: &PortView,
+        mut scheduling: Scheduling,
+        weights: Vec<Weight>,
+        dropped: &BTreeSet<usize>,
+    ) -> (Scheduling, Vec<Weight>) {
+        let kept = weights.iter().enumerate().filter(|(index, _)| !dropped.contains(index));
+        let mut shares: Vec<Weight> =
+            kept.map(|(_, weight)| *weight).filter(|w| *w != Weight::QUIESCED).collect();
+        shares.sort();
+        shares.dedup();
+        if shares.len() < 2 {
+            return (scheduling, weights);
+        }
+        let heeding = match scheduling.scheduler.as_str() {
+            "rr" => Some("wrr"),
+            "lc" => Some("wlc"),
+            "dh" => None,
+            _ => return (scheduling, weights),
+        };
+        let place = place(port);
+        match heeding.filter(|name| self.knows(name)) {
+            Some(name) => {
+                self.clamped(format!(
+                    "{place}: `{}` takes no notice of weights; `{name}` is used",
+                    scheduling.scheduler
+                ));
+                scheduling.scheduler = name.to_owned();
+                (scheduling, weights)
+            }
+            None => {
+                self.clamped(format!(
+                    "{place}: `{}` takes no notice of weights; all but 0 count as {}",
+                    scheduling.scheduler,
+                    Weight::DEFAULT.0
+                ));
+                let equal = |weight| if weight == Weight::QUIESCED { weight } else { Weight::DEFAULT };
+                (scheduling, weights.into_iter().map(equal).collect())
+            }
+        }
     }
 
     fn scheduling(&mut self, port: &PortView, decided: Scheduling, built_in: Scheduling) -> Scheduling {
@@ -94,6 +289,7 @@ impl Clamp<'_> {
             );
             flags = allowed;
         }
+        flags = self.fitting_flags(port, &scheduler, flags);
         let persistence = persistence.map(|wanted| {
             let clamped = Persistence {
                 timeout: wanted.timeout.clamp(1, PERSISTENCE_SECONDS),
@@ -114,6 +310,34 @@ impl Clamp<'_> {
         Scheduling { scheduler, flags, persistence }
     }
 
+    /// Flags that mean something for this scheduler and protocol; the kernel keeps others without a word.
+    fn fitting_flags(&mut self, port: &PortView, scheduler: &str, flags: SchedulerFlags) -> SchedulerFlags {
+        let place = place(port);
+        let mut fitting = flags;
+        let hashing = SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0);
+        if fitting.0 & hashing.0 != 0 && !matches!(scheduler, "sh" | "mh") {
+            self.clamped(format!(
+                "{place}: the flags fallback and port are for sh and mh, not for `{scheduler}`"
+            ));
+            fitting = SchedulerFlags(fitting.0 & !hashing.0);
+        }
+        if fitting.contains(SchedulerFlags::ONE_PACKET) {
+            if port.port.protocol == Protocol::Udp {
+                self.report(
+                    Reason::OnePacket,
+                    format!(
+                        "{place}: with one-packet scheduling answers keep the endpoint's address; it is for traffic \
+                         that is not answered"
+                    ),
+                );
+            } else {
+                self.clamped(format!("{place}: one-packet scheduling is for UDP"));
+                fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::ONE_PACKET.0);
+            }
+        }
+        fitting
+    }
+
     fn knows(&self, scheduler: &str) -> bool {
         let well_formed = (1..=SCHEDULER_BYTES).contains(&scheduler.len())
             && scheduler.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -124,7 +348,13 @@ impl Clamp<'_> {
         well_formed && there
     }
 
-    fn weights(&mut self, port: &PortView, decided: Vec<Weight>, built_in: Vec<Weight>) -> Vec<Weight> {
+    fn weights(
+        &mut self,
+        port: &PortView,
+        decided: Vec<Weight>,
+        built_in: Vec<Weight>,
+        dropped: &BTreeSet<usize>,
+    ) -> Vec<Weight> {
         let place = place(port);
         if decided.len() != built_in.len() {
             self.report(
@@ -138,8 +368,10 @@ impl Clamp<'_> {
             );
             return built_in;
         }
-        let silent =
-            |chosen: &[usize]| !chosen.is_empty() && chosen.iter().all(|i| decided[*i] == Weight::QUIESCED);
+        let silent = |chosen: &[usize]| {
+            let mut used = chosen.iter().filter(|i| !dropped.contains(i)).peekable();
+            used.peek().is_some() && used.all(|i| decided[*i] == Weight::QUIESCED)
+        };
         if silent(&port.selection.internal) || silent(&port.selection.external) {
             self.report(
                 Reason::DecisionClamped,
@@ -149,6 +381,11 @@ impl Clamp<'_> {
         }
         decided
     }
+}
+
+/// A policy's words, fit to be shown: one line, not too long.
+fn tidy(text: &str) -> String {
+    text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn place(port: &PortView) -> String {

@@ -1,5 +1,6 @@
 //! Families, protocols and addresses: the few words every other module uses.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -36,6 +37,17 @@ impl Family {
             Family::V6 => 128,
         }
     }
+}
+
+/// The networks that are inside one of each list, sorted, none twice.
+pub fn overlap(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
+    let smaller = |a: &IpNet, b: &IpNet| match (a.contains(b), b.contains(a)) {
+        (true, _) => Some(*b),
+        (_, true) => Some(*a),
+        _ => None,
+    };
+    let both: BTreeSet<IpNet> = a.iter().flat_map(|a| b.iter().filter_map(move |b| smaller(a, b))).collect();
+    both.into_iter().collect()
 }
 
 impl fmt::Display for Family {

@@ -98,6 +98,14 @@ impl ProxyConfig {
     pub fn masquerade_mark(&self) -> u32 {
         1 << (self.masquerade_bit & 31)
     }
+
+    /// The lower of the two bits of the packet mark that tell how to masquerade, where a policy decided it: the two
+    /// below the masquerade bit, or above it if it is one of the lowest two. They are used only while there is such a
+    /// decision. By default these are bits 12 and 13 (0x3000), which no widespread network plugin uses.
+    pub fn treatment_shift(&self) -> u32 {
+        let bit = u32::from(self.masquerade_bit & 31);
+        if bit >= 2 { bit - 2 } else { bit + 1 }
+    }
 }
 
 /// On or off.

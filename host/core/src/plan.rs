@@ -3,5 +3,6 @@
 mod node;
 mod service;
 
-pub use node::{Totals, plan_node};
-pub use service::plan_service;
+pub(crate) use node::detector;
+pub use node::{SNAT_SLOTS, Totals, plan_node};
+pub use service::{Fragment, plan_service};

@@ -12,7 +12,7 @@ use crate::guard::clamp;
 use crate::net::Family;
 use crate::node::NodeView;
 use crate::objects::{Node, ObjectName};
-use crate::plan::plan_service;
+use crate::plan::{Fragment, plan_service};
 use crate::policy::{Decided, Policy, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
@@ -47,7 +47,7 @@ pub struct Explanation {
     /// What the guard and the planner had to say.
     pub reports: Vec<Report>,
     /// Its fragment of the wanted state.
-    pub fragment: KernelState,
+    pub fragment: Fragment,
 }
 
 /// The wanted state with what a person should know about it.
@@ -258,7 +258,7 @@ impl Planner {
         match decision.drain {
             Drain::UntilIdle => self.drains.remove(name),
             drain => {
-                let servers = fragment.virtual_servers.keys().map(|server| (*server, drain));
+                let servers = fragment.state.virtual_servers.keys().map(|server| (*server, drain));
                 self.drains.insert(name.clone(), servers.collect())
             }
         };

@@ -26,6 +26,8 @@ pub enum Reason {
     VipRefused,
     /// A plugin failed; the last good decision or the built-in one stands in.
     PolicyFailed,
+    /// Answers keep the endpoint's address because a policy asked for one-packet scheduling.
+    OnePacket,
     /// A plugin answered the same question in two ways.
     PolicyImpure,
     /// A plugin that only runs in shadow would decide otherwise.
@@ -45,6 +47,7 @@ impl fmt::Display for Reason {
             Reason::ServiceIgnored => "ServiceIgnored",
             Reason::VipRefused => "VipRefused",
             Reason::PolicyFailed => "PolicyFailed",
+            Reason::OnePacket => "OnePacket",
             Reason::PolicyImpure => "PolicyImpure",
             Reason::ShadowDifference => "ShadowDifference",
             Reason::VirtualServerConflict => "VirtualServerConflict",

@@ -59,8 +59,17 @@ impl Table {
                 Chain::KubeNodePort,
                 Chain::KubeLoadBalancer,
                 Chain::KubeMarkMasq,
+                Chain::WeirMasquerade,
+                Chain::WeirPostrouting,
+                Chain::WeirSnat1,
+                Chain::WeirSnat2,
             ],
         }
+    }
+
+    /// Those of them that kube-proxy has too. They are always there; the others only while a decision needs them.
+    pub fn upstream_chains(self) -> impl Iterator<Item = Chain> {
+        self.own_chains().iter().copied().filter(|chain| !chain.name().starts_with("WEIR-"))
     }
 }
 
@@ -118,6 +127,10 @@ chains! {
     KubeSourceRangesFirewall "KUBE-SOURCE-RANGES-FIREWALL" Own "filter: admits by source range, drops the rest.",
     KubeIpvsFilter "KUBE-IPVS-FILTER" Own "filter: refuses host ports on VIPs.",
     KubeIpvsOutFilter "KUBE-IPVS-OUT-FILTER" Own "filter: keeps the node itself off VIPs it may not use.",
+    WeirMasquerade "WEIR-MASQUERADE" Own "nat: marks as policies decided.",
+    WeirPostrouting "WEIR-POSTROUTING" Own "nat: masquerades as policies decided.",
+    WeirSnat1 "WEIR-SNAT-1" Own "nat: replaces the source by the first chosen address.",
+    WeirSnat2 "WEIR-SNAT-2" Own "nat: replaces the source by the second chosen address.",
 }
 
 impl fmt::Display for Chain {
@@ -173,7 +186,7 @@ pub enum Match {
     /// `-m comment`; matches everything.
     Comment(Cow<'static, str>),
     /// `-m set --match-set NAME SIDES`. The name is text: a rule may name a set that is not ours.
-    Set(String, Vec<Side>),
+    Set(Sense, String, Vec<Side>),
     /// `-m mark --mark VALUE/MASK`
     Mark(Sense, u32, u32),
     /// `-m addrtype --dst-type LOCAL` or `--src-type LOCAL`
@@ -212,11 +225,15 @@ pub enum Target {
     Masquerade(Ports),
     /// `MARK --set-xmark VALUE/MASK`: clear the mask's bits, then exclusive-or the value.
     SetMark(u32, u32),
+    /// `SNAT --to-source ADDRESS`
+    Snat(IpAddr, Ports),
     /// Jump to another chain.
     Jump(Chain),
+    /// `-g CHAIN`: go to another chain, at whose end the chain before this one goes on.
+    Goto(Chain),
 }
 
-/// How `MASQUERADE` picks source ports.
+/// How `MASQUERADE` and `SNAT` pick source ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
     /// Keep the port if it is free.
@@ -250,10 +267,10 @@ impl Rule {
         parse::parse(text).unwrap_or_else(|| Rule::Foreign(text.to_owned()))
     }
 
-    /// The chain the rule jumps to, if it does.
+    /// The chain the rule jumps or goes to, if it does.
     pub fn jump(&self) -> Option<Chain> {
         match self {
-            Rule::Known(_, Target::Jump(chain)) => Some(*chain),
+            Rule::Known(_, Target::Jump(chain) | Target::Goto(chain)) => Some(*chain),
             _ => None,
         }
     }
@@ -270,7 +287,7 @@ impl Rule {
             Rule::Foreign(text) => (&[], text),
         };
         let asked = matches.iter().filter_map(|m| match m {
-            Match::Set(name, _) => Some(name.as_str()),
+            Match::Set(_, name, _) => Some(name.as_str()),
             _ => None,
         });
         let words = text.split(' ');
@@ -288,7 +305,10 @@ impl fmt::Display for Rule {
                 for test in matches {
                     write!(f, "{test} ")?;
                 }
-                write!(f, "-j {target}")
+                match target {
+                    Target::Goto(chain) => write!(f, "-g {chain}"),
+                    target => write!(f, "-j {target}"),
+                }
             }
             Rule::Foreign(text) => f.write_str(text),
         }
@@ -311,8 +331,8 @@ impl fmt::Display for Match {
             Match::InInterface(sense, name) => write!(f, "{sense}-i {name}"),
             Match::Protocol(protocol) => write!(f, "-p {protocol}"),
             Match::Comment(text) => write!(f, "-m comment --comment \"{}\"", escape(text)),
-            Match::Set(name, sides) => {
-                write!(f, "-m set --match-set {name} ")?;
+            Match::Set(sense, name, sides) => {
+                write!(f, "-m set {sense}--match-set {name} ")?;
                 for (i, side) in sides.iter().enumerate() {
                     let comma = if i == 0 { "" } else { "," };
                     write!(f, "{comma}{}", side.short())?;
@@ -380,7 +400,9 @@ impl fmt::Display for Target {
             Target::Masquerade(Ports::Kept) => f.write_str("MASQUERADE"),
             Target::Masquerade(Ports::Random) => f.write_str("MASQUERADE --random-fully"),
             Target::SetMark(value, mask) => write!(f, "MARK --set-xmark {value:#x}/{mask:#x}"),
-            Target::Jump(chain) => write!(f, "{chain}"),
+            Target::Snat(address, Ports::Kept) => write!(f, "SNAT --to-source {address}"),
+            Target::Snat(address, Ports::Random) => write!(f, "SNAT --to-source {address} --random-fully"),
+            Target::Jump(chain) | Target::Goto(chain) => write!(f, "{chain}"),
         }
     }
 }

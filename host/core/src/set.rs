@@ -48,11 +48,31 @@ pub enum Set {
     HealthCheckNodePort,
     /// The addresses on the dummy device.
     IpvsIps,
+    /// VIPs and node ports with the sources that are never masqueraded.
+    MasqueradeExcept,
+    /// VIPs and node ports that are not treated by default. Those in no other set are never masqueraded.
+    Masquerade,
+    /// VIPs and node ports whose sources are always masqueraded.
+    MasqueradeAlways,
+    /// VIPs and node ports whose sources are masqueraded if they are outside the cluster.
+    MasqueradeOffCluster,
+    /// VIPs and node ports whose sources are masqueraded if the endpoint is on another node.
+    MasqueradeRemote,
+    /// VIPs and node ports whose sources are replaced by the first chosen address.
+    Snat1,
+    /// VIPs and node ports whose sources are replaced by the second chosen address.
+    Snat2,
+    /// VIPs and node ports with the sources that may not connect.
+    SourceDeny,
+    /// VIPs and node ports to which only some sources may connect.
+    SourceLimited,
+    /// VIPs and node ports with the sources that may connect.
+    SourceAllow,
 }
 
 impl Set {
-    /// All sets, in the order of the table they are documented in.
-    pub const ALL: [Set; 17] = [
+    /// kube-proxy's sets, in the order of the table they are documented in. They are always there.
+    pub const UPSTREAM: [Set; 17] = [
         Set::LoopBack,
         Set::ClusterIp,
         Set::ExternalIp,
@@ -72,11 +92,33 @@ impl Set {
         Set::IpvsIps,
     ];
 
+    /// The sets of decisions that kube-proxy cannot make. Each is there only while it has entries, so that a node
+    /// without such decisions looks like kube-proxy's.
+    pub const POLICY: [Set; 10] = [
+        Set::MasqueradeExcept,
+        Set::Masquerade,
+        Set::MasqueradeAlways,
+        Set::MasqueradeOffCluster,
+        Set::MasqueradeRemote,
+        Set::Snat1,
+        Set::Snat2,
+        Set::SourceDeny,
+        Set::SourceLimited,
+        Set::SourceAllow,
+    ];
+
+    /// Whether the set is one of [`Set::POLICY`].
+    pub fn is_of_policy(self) -> bool {
+        Set::POLICY.contains(&self)
+    }
+
     /// The ipset type name.
     pub fn set_type(self) -> SetType {
         match self {
             Set::LoopBack | Set::LoadBalancerSourceIp => SetType::HashIpPortIp,
-            Set::LoadBalancerSourceCidr => SetType::HashIpPortNet,
+            Set::LoadBalancerSourceCidr | Set::MasqueradeExcept | Set::SourceDeny | Set::SourceAllow => {
+                SetType::HashIpPortNet
+            }
             Set::NodePortTcp
             | Set::NodePortLocalTcp
             | Set::NodePortUdp
@@ -90,7 +132,14 @@ impl Set {
             | Set::LoadBalancerLocal
             | Set::LoadBalancerFw
             | Set::NodePortSctp
-            | Set::NodePortLocalSctp => SetType::HashIpPort,
+            | Set::NodePortLocalSctp
+            | Set::Masquerade
+            | Set::MasqueradeAlways
+            | Set::MasqueradeOffCluster
+            | Set::MasqueradeRemote
+            | Set::Snat1
+            | Set::Snat2
+            | Set::SourceLimited => SetType::HashIpPort,
         }
     }
 
@@ -126,6 +175,16 @@ impl Set {
             }
             Set::HealthCheckNodePort => "Kubernetes health check node port",
             Set::IpvsIps => "Addresses on the ipvs interface",
+            Set::MasqueradeExcept => "weir: sources that a policy never masquerades",
+            Set::Masquerade => "weir: masquerading is decided by a policy",
+            Set::MasqueradeAlways => "weir: a policy masquerades all sources",
+            Set::MasqueradeOffCluster => "weir: a policy masquerades sources outside the cluster",
+            Set::MasqueradeRemote => "weir: a policy masquerades on the way to other nodes",
+            Set::Snat1 => "weir: a policy chose the first source address",
+            Set::Snat2 => "weir: a policy chose the second source address",
+            Set::SourceDeny => "weir: sources that a policy shuts out",
+            Set::SourceLimited => "weir: a policy says who may connect",
+            Set::SourceAllow => "weir: sources that a policy admits",
         }
     }
 
@@ -149,6 +208,16 @@ impl Set {
             Set::NodePortLocalSctp => "NODE-PORT-LOCAL-SCTP-HASH",
             Set::HealthCheckNodePort => "HEALTH-CHECK-NODE-PORT",
             Set::IpvsIps => "IPVS-IPS",
+            Set::MasqueradeExcept => "MASQ-EXCEPT",
+            Set::Masquerade => "MASQ",
+            Set::MasqueradeAlways => "MASQ-ALWAYS",
+            Set::MasqueradeOffCluster => "MASQ-OFF-CLUSTER",
+            Set::MasqueradeRemote => "MASQ-REMOTE",
+            Set::Snat1 => "SNAT-1",
+            Set::Snat2 => "SNAT-2",
+            Set::SourceDeny => "SOURCE-DENY",
+            Set::SourceLimited => "SOURCE-LIMITED",
+            Set::SourceAllow => "SOURCE-ALLOW",
         }
     }
 }
@@ -174,7 +243,12 @@ impl SetName {
 
     /// All names of one family.
     pub fn all(family: Family) -> impl Iterator<Item = SetName> {
-        Set::ALL.into_iter().map(move |set| SetName { family, set })
+        Set::UPSTREAM.into_iter().chain(Set::POLICY).map(move |set| SetName { family, set })
+    }
+
+    /// The names of kube-proxy's sets in one family.
+    pub fn upstream(family: Family) -> impl Iterator<Item = SetName> {
+        Set::UPSTREAM.into_iter().map(move |set| SetName { family, set })
     }
 
     /// What the set is created with when it holds no more than the usual number of entries.
@@ -189,9 +263,11 @@ impl SetName {
 impl SetName {
     /// The two parts of the name.
     fn parts(self) -> (&'static str, &'static str) {
-        let prefix = match self.family {
-            Family::V4 => "KUBE-",
-            Family::V6 => "KUBE-6-",
+        let prefix = match (self.set.is_of_policy(), self.family) {
+            (false, Family::V4) => "KUBE-",
+            (false, Family::V6) => "KUBE-6-",
+            (true, Family::V4) => "WEIR-",
+            (true, Family::V6) => "WEIR-6-",
         };
         // Two IPv6 names are too long for the kernel and are cut, as kube-proxy cuts them.
         let suffix = self.set.suffix();

@@ -1,9 +1,10 @@
 //! One round: compare, drain, apply, remember. The loop around it, with its clocks, is the daemon's.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::diff::{Change, diff, record};
-use crate::drain::{candidates, drain};
+use crate::drain::{Deadlines, Situation, candidates, drain};
 use crate::kernel::{FailureKind, Kernel, Outcome, ReadError};
 use crate::planner::Plan;
 use crate::state::{KernelState, RealServer, VirtualServer};
@@ -16,6 +17,7 @@ pub struct Syncer<K> {
     actual: Option<KernelState>,
     /// Flows that could not be forgotten yet; they are not part of any state that could be compared.
     flows: BTreeSet<VirtualServer>,
+    deadlines: Deadlines,
 }
 
 /// What a round did.
@@ -25,6 +27,8 @@ pub struct Round {
     pub changes: Vec<(Change, Outcome)>,
     /// Real servers that keep connections and go when these have ended.
     pub waiting: Vec<(VirtualServer, RealServer)>,
+    /// When the first of them must go although it has connections, in the caller's time.
+    pub deadline: Option<Duration>,
 }
 
 impl Round {
@@ -37,7 +41,7 @@ impl Round {
 impl<K: Kernel> Syncer<K> {
     /// A syncer that knows nothing of the kernel yet.
     pub fn new(kernel: K) -> Syncer<K> {
-        Syncer { kernel, actual: None, flows: BTreeSet::new() }
+        Syncer { kernel, actual: None, flows: BTreeSet::new(), deadlines: Deadlines::default() }
     }
 
     /// The kernel.
@@ -50,8 +54,9 @@ impl<K: Kernel> Syncer<K> {
         self.actual = None;
     }
 
-    /// Brings the kernel as close to the plan as it goes. What failed is tried again by the next round.
-    pub fn round(&mut self, plan: &Plan) -> Result<Round, ReadError> {
+    /// Brings the kernel as close to the plan as it goes. What failed is tried again by the next round. `now` is the
+    /// time since any moment that stays the same for this syncer.
+    pub fn round(&mut self, plan: &Plan, now: Duration) -> Result<Round, ReadError> {
         let actual = match self.actual.take() {
             Some(actual) => actual,
             None => self.kernel.read()?,
@@ -63,13 +68,16 @@ impl<K: Kernel> Syncer<K> {
             asked if asked.is_empty() => Default::default(),
             asked => self.kernel.connections(&asked),
         };
-        let (mut changes, waiting) = drain(changes, &connections, &plan.state, actual);
+        let situation =
+            Situation { connections: &connections, desired: &plan.state, actual, drains: &plan.drains, now };
+        let (mut changes, waiting) = drain(changes, situation, &mut self.deadlines);
+        let deadline = self.deadlines.settle(&waiting, &plan.drains);
         changes.0.extend(std::mem::take(&mut self.flows).into_iter().map(|server| {
             let kept = plan.state.real_servers_of(server).map(|(real, _)| real).collect();
             Change::ForgetFlows(server, kept)
         }));
         if changes.is_empty() {
-            return Ok(Round { changes: Vec::new(), waiting });
+            return Ok(Round { changes: Vec::new(), waiting, deadline });
         }
         let outcomes = self.kernel.apply(&changes);
         let changes: Vec<(Change, Outcome)> = changes.0.into_iter().zip(outcomes).collect();
@@ -85,7 +93,7 @@ impl<K: Kernel> Syncer<K> {
         if changes.iter().any(|(change, outcome)| leaves_doubt(change, outcome)) {
             self.actual = None;
         }
-        Ok(Round { changes, waiting })
+        Ok(Round { changes, waiting, deadline })
     }
 }
 

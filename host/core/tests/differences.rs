@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weir_core::cluster::Event;
-use weir_core::diff::{Change, diff};
-use weir_core::drain::drain;
+use weir_core::diff::{Change, Changes, diff};
+use weir_core::drain::{Situation, drain};
 use weir_core::kernel::Connections;
 use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{
@@ -99,6 +99,18 @@ fn server(address: &str) -> VirtualServer {
     VirtualServer { protocol: Protocol::Tcp, address: address.parse().unwrap() }
 }
 
+/// What is left of the changes when nobody says how many connections there are.
+fn drained(desired: &KernelState, actual: &KernelState) -> (Changes, Vec<(VirtualServer, RealServer)>) {
+    let situation = Situation {
+        connections: &Connections::new(),
+        desired,
+        actual,
+        drains: &Default::default(),
+        now: Default::default(),
+    };
+    drain(diff(desired, actual), situation, &mut Default::default())
+}
+
 fn reals(state: &KernelState, of: &str) -> Vec<String> {
     state.real_servers_of(server(of)).map(|(real, _)| real.to_string()).collect()
 }
@@ -143,7 +155,7 @@ fn q10_a_drained_server_is_forgotten_with_its_virtual_server() {
     let mut draining = before.state.clone();
     draining.real_servers.values_mut().for_each(|weight| *weight = Weight::QUIESCED);
     let gone = plan([]);
-    let (changes, waiting) = drain(diff(&gone.state, &draining), &Connections::new(), &gone.state, &draining);
+    let (changes, waiting) = drained(&gone.state, &draining);
     assert!(waiting.is_empty());
     assert!(changes.0.contains(&Change::DeleteVirtualServer(server("10.96.0.10:80"))));
 }
@@ -282,7 +294,7 @@ fn q33_q34_flows_of_removed_addresses_are_forgotten() {
     endpoints.ports[0].protocol = Protocol::Udp;
     let there = plan([added(udp.clone()), listed(endpoints)]).state;
     let forgotten = |desired: &KernelState| -> Vec<(String, BTreeSet<RealServer>)> {
-        let (changes, _) = drain(diff(desired, &there), &Connections::new(), desired, &there);
+        let (changes, _) = drained(desired, &there);
         let forget = |change| match change {
             Change::ForgetFlows(server, kept) => Some((server.to_string(), kept)),
             _ => None,

@@ -97,7 +97,7 @@ impl Bench {
         let before = self.syncer.kernel().effort();
         let start = Instant::now();
         let plan = self.planner.plan();
-        let round = self.syncer.round(&plan).expect("the kernel can be read");
+        let round = self.syncer.round(&plan, std::time::Duration::ZERO).expect("the kernel can be read");
         for (change, outcome) in &round.changes {
             assert_eq!(outcome, &Ok(()), "{change}");
         }

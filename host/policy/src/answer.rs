@@ -9,6 +9,7 @@ use weir_core::decision::{
     Decision, Drain, Handling, Masquerade, PortDecision, RefusedVip, SourceAction, SourceFilter, Treatment,
     VipKind,
 };
+use weir_core::net::overlap;
 use weir_core::node::NodeView;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
 use weir_core::view::{PortView, ServiceView};
@@ -461,17 +462,6 @@ fn restrict(decision: &mut Decision, verdict: &filter::Verdict) {
             ranges: networks(&source.ranges).ok()?,
         })
     }));
-}
-
-/// The networks that are inside one of each list.
-fn overlap(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
-    let smaller = |a: &IpNet, b: &IpNet| match (a.contains(b), b.contains(a)) {
-        (true, _) => Some(*b),
-        (_, true) => Some(*a),
-        _ => None,
-    };
-    let all: BTreeSet<IpNet> = a.iter().flat_map(|a| b.iter().filter_map(move |b| smaller(a, b))).collect();
-    all.into_iter().collect()
 }
 
 fn schedule_port(

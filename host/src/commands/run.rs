@@ -58,6 +58,8 @@ struct Daemon {
     planner: Planner,
     syncer: Syncer<Linux>,
     agenda: Agenda,
+    /// What times are counted from that clocks must not change.
+    started: Instant,
     /// Whether the folder was read once; before that nothing is written.
     complete: bool,
     /// What was said of the objects last time, so that it is said once.
@@ -93,6 +95,7 @@ impl Daemon {
             syncer: Syncer::new(kernel),
             settings,
             agenda,
+            started: Instant::now(),
             complete: false,
             problems: Vec::new(),
             reports: Vec::new(),
@@ -196,7 +199,7 @@ impl Daemon {
             warn!(service = %report.service, reason = %report.reason, "{}", report.message);
         }
         let effort = self.syncer.kernel().effort();
-        let round = self.syncer.round(&plan);
+        let round = self.syncer.round(&plan, self.started.elapsed());
         let effort = self.syncer.kernel().effort() - effort;
         self.reports = plan.reports;
         match round {

@@ -56,8 +56,10 @@ fn families(rule: &Rule) -> Vec<Family> {
             _ => None,
         })
         .collect();
-    if let Target::Reject(family) = target {
-        families.push(*family);
+    match target {
+        Target::Reject(family) => families.push(*family),
+        Target::Snat(address, _) => families.push(Family::of(*address)),
+        _ => {}
     }
     families
 }

@@ -55,8 +55,18 @@ impl Check<'_> {
             | Set::LoadBalancerLocal
             | Set::LoadBalancerFw
             | Set::NodePortSctp
-            | Set::NodePortLocalSctp => match entry {
-                SetEntry::IpPort(ip, protocol, port) => {
+            | Set::NodePortLocalSctp
+            | Set::MasqueradeExcept
+            | Set::Masquerade
+            | Set::MasqueradeAlways
+            | Set::MasqueradeOffCluster
+            | Set::MasqueradeRemote
+            | Set::Snat1
+            | Set::Snat2
+            | Set::SourceDeny
+            | Set::SourceLimited
+            | Set::SourceAllow => match entry {
+                SetEntry::IpPort(ip, protocol, port) | SetEntry::IpPortNet(ip, protocol, port, _) => {
                     self.state.virtual_servers.contains_key(&VirtualServer::new(protocol, ip, port))
                 }
                 _ => false,
@@ -93,6 +103,12 @@ fn companion(name: SetName, entry: SetEntry) -> Option<(Set, SetEntry)> {
         Set::NodePortLocalTcp => Set::NodePortTcp,
         Set::NodePortLocalUdp => Set::NodePortUdp,
         Set::NodePortLocalSctp => Set::NodePortSctp,
+        Set::MasqueradeAlways
+        | Set::MasqueradeOffCluster
+        | Set::MasqueradeRemote
+        | Set::Snat1
+        | Set::Snat2 => Set::Masquerade,
+        Set::SourceAllow => Set::SourceLimited,
         _ => return None,
     };
     let vip = match entry {

@@ -69,14 +69,9 @@ impl Failures {
     }
 
     fn note_entry(&mut self, name: SetName, entry: SetEntry) {
-        match (name.set, entry) {
-            (Set::LoadBalancerFw, SetEntry::IpPort(ip, protocol, port)) => {
-                self.unfiltered.insert(VirtualServer::new(protocol, ip, port));
-            }
-            (Set::IpvsIps, SetEntry::Ip(ip)) => {
-                self.unguarded.insert(ip);
-            }
-            _ => {}
+        self.unfiltered.extend(super::closes(name.set, entry));
+        if let (Set::IpvsIps, SetEntry::Ip(ip)) = (name.set, entry) {
+            self.unguarded.insert(ip);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::net::{Family, Protocol};
+use crate::net::{Family, PerFamily, Protocol};
 use crate::node::{ConnectionReuse, DetectLocal, NodeView, Switch};
 use crate::rule::{Chain, ConnectionState, Match, Ports, Rule, Sense, Side, Table, Target};
 use crate::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
@@ -22,7 +22,13 @@ pub struct Totals {
     pub entries: BTreeMap<SetName, u32>,
     /// Load-balancer VIPs whose source ranges leave the node out.
     pub closed_to_node: Vec<(IpAddr, Protocol, u16)>,
+    /// The addresses that replace sources in each family, at most [`SNAT_SLOTS`].
+    pub snat: PerFamily<Vec<IpAddr>>,
 }
+
+/// How many addresses can replace sources at the same time in one family: as many as the two spare bits of the packet
+/// mark can tell from each other and from masquerading by endpoint.
+pub const SNAT_SLOTS: usize = 2;
 
 impl Totals {
     /// The totals of the union of all services' fragments.
@@ -56,6 +62,9 @@ pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
     for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
         for name in SetName::all(family) {
             let count = totals.entries.get(&name).copied().unwrap_or(0);
+            if count == 0 && name.set.is_of_policy() {
+                continue;
+            }
             state.sets.insert(name, sized(name.kind(), count));
         }
         state.rules.extend(chains::chains(node, totals, family));
@@ -102,7 +111,7 @@ fn timeouts(node: &NodeView) -> BTreeMap<Timeout, u32> {
 }
 
 /// Tells traffic of this node's pods from other traffic, if the family has what it takes.
-fn detector(node: &NodeView, family: Family) -> Option<Match> {
+pub(crate) fn detector(node: &NodeView, family: Family) -> Option<Match> {
     let outside = |nets: &[IpNet]| {
         let net = nets.iter().find(|net| Family::of_net(net) == family)?;
         Some(Match::Source(Sense::Not, net.trunc()))

@@ -2,25 +2,41 @@
 
 use std::net::IpAddr;
 
-use crate::decision::{Decision, Handling, PortDecision};
-use crate::net::{Family, Protocol};
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::decision::{Decision, Handling, PortDecision, SourceAction, Treatment, VipKind};
+use crate::net::{Family, Protocol, overlap};
 use crate::node::NodeView;
 use crate::objects::{Service, ServiceType};
+use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::set::{Set, SetEntry, SetName};
 use crate::state::{KernelState, RealServer, VirtualServer};
 use crate::view::{EndpointView, Location, PortView, ServiceView};
 
-/// The fragment of a service: its virtual servers, real servers, addresses and set entries.
-pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (KernelState, Vec<Report>) {
-    let mut state = KernelState::default();
+/// What a service adds to the wanted state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fragment {
+    /// Its virtual servers, real servers, addresses and set entries.
+    pub state: KernelState,
+    /// Virtual servers whose clients' source is to be replaced by an address of the node. There is room for few
+    /// addresses on a node, so that only all fragments together tell which of them become entries.
+    pub snat: BTreeMap<VirtualServer, IpAddr>,
+}
+
+/// The fragment of a service.
+pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Fragment, Vec<Report>) {
+    let mut fragment = Fragment::default();
     if matches!(decision.handling, Handling::Ignore(_)) {
-        return (state, Vec::new());
+        return (fragment, Vec::new());
     }
     for (port, decided) in view.ports.iter().zip(&decision.ports) {
-        PortPlan { service: &view.service, port, decided, node, state: &mut state }.plan();
+        let Fragment { state, snat } = &mut fragment;
+        PortPlan { service: &view.service, port, decision, decided, node, state, snat }.plan();
     }
-    (state, reports(view))
+    (fragment, reports(view))
 }
 
 /// Warns where source ranges of one family leave the other family's load-balancer VIPs open.
@@ -52,9 +68,11 @@ fn reports(view: &ServiceView) -> Vec<Report> {
 struct PortPlan<'a> {
     service: &'a Service,
     port: &'a PortView,
+    decision: &'a Decision,
     decided: &'a PortDecision,
     node: &'a NodeView,
     state: &'a mut KernelState,
+    snat: &'a mut BTreeMap<VirtualServer, IpAddr>,
 }
 
 /// Whether a VIP is bound when an interface of the host has it already.
@@ -91,32 +109,56 @@ impl PortPlan<'_> {
         }
     }
 
+    /// Whether the decision lets this node serve a VIP.
+    fn serves(&self, kind: VipKind, ip: IpAddr) -> bool {
+        let vips = &self.decision.vips;
+        vips.kinds.contains(&kind)
+            && !vips.refused.iter().any(|refused| refused.kind == kind && refused.address == ip)
+    }
+
     fn plan_cluster_ip(&mut self) {
         let (port, ip) = (self.port, self.port.cluster_ip);
+        if !self.serves(VipKind::Cluster, ip) {
+            return;
+        }
         self.entry(Set::ClusterIp, SetEntry::IpPort(ip, self.protocol(), port.port.port));
-        self.virtual_server(ip, port.port.port, Binding::Always, port.internal_endpoints());
+        let server = VirtualServer::new(self.protocol(), ip, port.port.port);
+        self.virtual_server(VipKind::Cluster, server, Binding::Always, port.internal_endpoints());
     }
 
     fn plan_external_ips(&mut self) {
         let port = self.port;
         let local = self.service.external_policy_is_local();
         for &ip in &port.external_ips {
+            if !self.serves(VipKind::External, ip) {
+                continue;
+            }
             let set = if local { Set::ExternalIpLocal } else { Set::ExternalIp };
             self.entry(set, SetEntry::IpPort(ip, self.protocol(), port.port.port));
-            self.virtual_server(ip, port.port.port, Binding::UnlessHost, port.external_endpoints());
+            let server = VirtualServer::new(self.protocol(), ip, port.port.port);
+            self.virtual_server(VipKind::External, server, Binding::UnlessHost, port.external_endpoints());
         }
     }
 
     fn plan_load_balancer(&mut self) {
         let port = self.port;
         for &ip in &port.load_balancer_ips {
+            if !self.serves(VipKind::LoadBalancer, ip) {
+                continue;
+            }
             let vip = SetEntry::IpPort(ip, self.protocol(), port.port.port);
             self.entry(Set::LoadBalancer, vip);
             if self.service.external_policy_is_local() {
                 self.entry(Set::LoadBalancerLocal, vip);
             }
             self.plan_source_ranges(ip, vip);
-            self.virtual_server(ip, port.port.port, Binding::UnlessHost, port.external_endpoints());
+            let server = VirtualServer::new(self.protocol(), ip, port.port.port);
+            self.virtual_server(
+                VipKind::LoadBalancer,
+                server,
+                Binding::UnlessHost,
+                port.external_endpoints(),
+            );
         }
     }
 
@@ -145,6 +187,10 @@ impl PortPlan<'_> {
         if node_port.is_none() || !node_ips.is_empty() {
             self.plan_health_check();
         }
+        let networks = self.decision.vips.node_port_networks.as_ref();
+        let inside = |ip: &IpAddr| networks.is_none_or(|nets| nets.iter().any(|net| net.contains(ip)));
+        let node_ips: Vec<IpAddr> =
+            node_ips.into_iter().filter(|ip| inside(ip) && self.serves(VipKind::NodePort, *ip)).collect();
         let Some(number) = node_port.filter(|_| !node_ips.is_empty()) else { return };
         let local = self.service.external_policy_is_local();
         let (set, local_set) = match self.protocol() {
@@ -162,7 +208,8 @@ impl PortPlan<'_> {
             if local {
                 self.entry(local_set, entry);
             }
-            self.virtual_server(ip, number, Binding::Never, port.external_endpoints());
+            let server = VirtualServer::new(self.protocol(), ip, number);
+            self.virtual_server(VipKind::NodePort, server, Binding::Never, port.external_endpoints());
         }
     }
 
@@ -178,16 +225,20 @@ impl PortPlan<'_> {
 
     fn virtual_server<'e>(
         &mut self,
-        ip: IpAddr,
-        port: u16,
+        kind: VipKind,
+        server: VirtualServer,
         binding: Binding,
         endpoints: impl Iterator<Item = (usize, &'e EndpointView)>,
     ) {
-        let server = VirtualServer::new(self.protocol(), ip, port);
+        let ip = server.address.ip();
         // One address may be two kinds of VIP of the same port; the later kind decides, as in kube-proxy.
-        self.state.real_servers.retain(|(of, _), _| *of != server);
-        self.state.virtual_servers.insert(server, self.decided.scheduling.clone());
-        for (index, endpoint) in endpoints {
+        if self.state.virtual_servers.insert(server, self.decided.scheduling.clone()).is_some() {
+            self.state.real_servers.retain(|(of, _), _| *of != server);
+            self.forget_treatment(server);
+        }
+        self.plan_masquerade(kind, server);
+        self.plan_sources(kind, server);
+        for (index, endpoint) in endpoints.filter(|(index, _)| !self.decided.dropped.contains(index)) {
             let weight = self.decided.weights[index];
             self.state.real_servers.insert((server, RealServer(endpoint.address)), weight);
         }
@@ -199,6 +250,88 @@ impl PortPlan<'_> {
         if bind {
             self.state.addresses.insert(ip, ());
             self.entry(Set::IpvsIps, SetEntry::Ip(ip));
+        }
+    }
+
+    /// Takes out what an earlier kind of VIP said of a virtual server. What shuts sources out stays: two kinds of
+    /// filters hold both.
+    fn forget_treatment(&mut self, server: VirtualServer) {
+        let (ip, port) = (server.address.ip(), server.address.port());
+        let same = SetEntry::IpPort(ip, server.protocol, port);
+        self.state.entries.retain(|(name, entry), ()| match name.set {
+            Set::Masquerade | Set::MasqueradeAlways | Set::MasqueradeOffCluster | Set::MasqueradeRemote => {
+                *entry != same
+            }
+            _ => true,
+        });
+        self.snat.remove(&server);
+    }
+
+    fn plan_masquerade(&mut self, kind: VipKind, server: VirtualServer) {
+        let (ip, protocol, port) = (server.address.ip(), server.protocol, server.address.port());
+        let family = self.port.family;
+        let masquerade = &self.decision.masquerade;
+        let mut treatment = *masquerade.treatments.get(kind);
+        for net in masquerade.except.iter().filter(|net| Family::of_net(net) == family) {
+            if net.prefix_len() == 0 {
+                // The kernel's sets hold no network of everything, and this says the same.
+                treatment = Treatment::Never;
+            } else {
+                self.entry(Set::MasqueradeExcept, SetEntry::IpPortNet(ip, protocol, port, *net));
+            }
+        }
+        let vip = SetEntry::IpPort(ip, protocol, port);
+        let set = match treatment {
+            Treatment::Default => return,
+            Treatment::Address(address) if Family::of(address) != family => return,
+            // Nothing tells the cluster's sources from others; the guard has said so.
+            Treatment::OffCluster if detector(self.node, family).is_none() => return,
+            Treatment::Never => None,
+            Treatment::Always => Some(Set::MasqueradeAlways),
+            Treatment::OffCluster => Some(Set::MasqueradeOffCluster),
+            Treatment::RemoteEndpoints => Some(Set::MasqueradeRemote),
+            Treatment::Address(address) => {
+                self.snat.insert(server, address);
+                None
+            }
+        };
+        self.entry(Set::Masquerade, vip);
+        if let Some(set) = set {
+            self.entry(set, vip);
+        }
+    }
+
+    fn plan_sources(&mut self, kind: VipKind, server: VirtualServer) {
+        let (ip, protocol, port) = (server.address.ip(), server.protocol, server.address.port());
+        let family = self.port.family;
+        let filters = self.decision.sources.iter().filter(|filter| filter.kinds.contains(&kind));
+        let of_family = |nets: &[IpNet]| -> Vec<IpNet> {
+            nets.iter().filter(|net| Family::of_net(net) == family).copied().collect()
+        };
+        let mut allowed: Option<Vec<IpNet>> = None;
+        let mut denied: Vec<IpNet> = Vec::new();
+        for filter in filters {
+            let ranges = of_family(&filter.ranges);
+            match filter.action {
+                SourceAction::Deny => denied.extend(ranges),
+                SourceAction::Allow => {
+                    allowed = Some(allowed.map_or(ranges.clone(), |earlier| overlap(&earlier, &ranges)));
+                }
+            }
+        }
+        // The kernel's sets hold no network of everything.
+        let everything = |nets: &[IpNet]| nets.iter().any(|net| net.prefix_len() == 0);
+        if everything(&denied) {
+            (allowed, denied) = (Some(Vec::new()), Vec::new());
+        }
+        for net in denied {
+            self.entry(Set::SourceDeny, SetEntry::IpPortNet(ip, protocol, port, net));
+        }
+        if let Some(nets) = allowed.filter(|nets| !everything(nets)) {
+            self.entry(Set::SourceLimited, SetEntry::IpPort(ip, protocol, port));
+            for net in nets {
+                self.entry(Set::SourceAllow, SetEntry::IpPortNet(ip, protocol, port, net));
+            }
         }
     }
 }

@@ -19,6 +19,11 @@ pub(super) fn parse(text: &str) -> Option<Rule> {
                 let target = parse_target(&mut words)?;
                 return words.next().is_none().then_some(Rule::Known(matches, target));
             }
+            "-g" => {
+                let name = words.next()?;
+                let target = Target::Goto(*Chain::ALL.iter().find(|c| c.name() == name)?);
+                return words.next().is_none().then_some(Rule::Known(matches, target));
+            }
             "!" => {
                 let word = words.next()?;
                 matches.push(parse_plain(Sense::Not, word, &mut words)?);
@@ -87,10 +92,10 @@ fn parse_module<'a>(module: &str, words: &mut impl Iterator<Item = &'a str>) -> 
     }
     match (module, word, sense) {
         ("comment", "--comment", Sense::Is) => Some(Match::Comment(Cow::Owned(words.next()?.to_owned()))),
-        ("set", "--match-set", Sense::Is) => {
+        ("set", "--match-set", _) => {
             let name = words.next()?.to_owned();
             let sides = words.next()?.split(',').map(parse_side).collect::<Option<Vec<Side>>>()?;
-            Some(Match::Set(name, sides))
+            Some(Match::Set(sense, name, sides))
         }
         ("mark", "--mark", _) => {
             let (value, mask) = parse_mark(words.next()?)?;
@@ -162,6 +167,14 @@ fn parse_target<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Target>
             let (value, mask) = parse_mark(expect(words, "--set-xmark")?)?;
             Some(Target::SetMark(value, mask))
         }
+        "SNAT" => {
+            let address = expect(words, "--to-source")?.parse().ok()?;
+            match words.next() {
+                None => Some(Target::Snat(address, Ports::Kept)),
+                Some("--random-fully") => Some(Target::Snat(address, Ports::Random)),
+                Some(_) => None,
+            }
+        }
         name => Chain::ALL.iter().find(|c| c.name() == name).map(|c| Target::Jump(*c)),
     }
 }
@@ -185,6 +198,11 @@ mod tests {
             r#"-m set --match-set KUBE-EXTERNAL-IP dst,dst -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j ACCEPT"#,
             r#"-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT"#,
             r#"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"#,
+            r#"-m set --match-set WEIR-MASQ dst,dst -g WEIR-MASQUERADE"#,
+            r#"-m set --match-set WEIR-SOURCE-LIMITED dst,dst -m set ! --match-set WEIR-SOURCE-ALLOW dst,dst,src -j DROP"#,
+            r#"-m mark ! --mark 0x0/0x3000 -j WEIR-POSTROUTING"#,
+            r#"-j SNAT --to-source 192.0.2.1 --random-fully"#,
+            r#"-j SNAT --to-source 2001:db8::1"#,
         ] {
             let rule = Rule::parse(text);
             assert!(matches!(rule, Rule::Known(..)), "{text}");

@@ -105,14 +105,17 @@ impl Restore<'_> {
             }
             let Rule::Known(_, target) = rule else { continue };
             match target {
-                Target::Jump(chain) if !self.chains.contains_key(&self.key(*chain)) => {
+                Target::Jump(chain) | Target::Goto(chain) if !self.chains.contains_key(&self.key(*chain)) => {
                     return Err((Refused, format!("Couldn't load target `{chain}'")));
                 }
                 Target::Reject(family) if self.table != Table::Filter || *family != self.family => {
                     return Err((Refused, "REJECT is for the filter table of its family".to_owned()));
                 }
-                Target::Masquerade(_) if self.table != Table::Nat => {
-                    return Err((Refused, "MASQUERADE is for the nat table".to_owned()));
+                Target::Masquerade(_) | Target::Snat(..) if self.table != Table::Nat => {
+                    return Err((Refused, "MASQUERADE and SNAT are for the nat table".to_owned()));
+                }
+                Target::Snat(address, _) if Family::of(*address) != self.family => {
+                    return Err((Refused, format!("Bad IP address \"{address}\"")));
                 }
                 _ => {}
             }

@@ -16,7 +16,7 @@ impl Walk<'_> {
             Match::InInterface(sense, pattern) => holds(*sense, self.came_by(pattern)),
             Match::Protocol(protocol) => self.packet.protocol == *protocol,
             Match::Comment(_) => true,
-            Match::Set(name, sides) => self.is_in_set(name, sides),
+            Match::Set(sense, name, sides) => holds(*sense, self.is_in_set(name, sides)),
             Match::Mark(sense, value, mask) => holds(*sense, self.mark & mask == *value),
             Match::LocalAddress(sense, side) => holds(*sense, self.is_local(self.side(*side).ip())),
             Match::BridgedIn(sense) => holds(*sense, matches!(self.packet.origin, Origin::Bridge(_))),

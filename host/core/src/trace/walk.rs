@@ -166,13 +166,15 @@ impl<'a> Walk<'a> {
                 Target::Return => return End::Through,
                 Target::Drop => return End::Stopped(Verdict::Dropped(Cause::Rule(place, rule.clone()))),
                 Target::Reject(_) => return End::Stopped(Verdict::Refused(place, rule.clone())),
-                Target::Masquerade(_) => return End::Masqueraded(place, rule.clone()),
+                Target::Masquerade(_) | Target::Snat(..) => return End::Masqueraded(place, rule.clone()),
                 Target::SetMark(value, mask) => self.mark = (self.mark & !mask) ^ value,
                 Target::Jump(to) if depth > 0 => match self.walk(table, to, depth - 1) {
                     End::Through => {}
                     end => return end,
                 },
-                Target::Jump(_) => {}
+                // Where the chain ends, this one ends too.
+                Target::Goto(to) if depth > 0 => return self.walk(table, to, depth - 1),
+                Target::Jump(_) | Target::Goto(_) => {}
             }
         }
         End::Through

@@ -62,7 +62,7 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for family in families {
         let topic = format!("{family} sets");
-        let missing: Vec<String> = SetName::all(*family)
+        let missing: Vec<String> = SetName::upstream(*family)
             .filter(|name| !actual.sets.contains_key(name))
             .map(|name| name.to_string())
             .collect();
@@ -96,7 +96,7 @@ pub(super) fn chains(actual: &KernelState, families: &[Family]) -> Vec<Finding> 
         let topic = format!("{family} chains");
         let missing: Vec<String> = Table::BOTH
             .into_iter()
-            .flat_map(|table| table.own_chains().iter().map(move |chain| (table, *chain)))
+            .flat_map(|table| table.upstream_chains().map(move |chain| (table, chain)))
             .filter(|(table, chain)| !actual.rules.contains_key(&(*family, *table, *chain)))
             .map(|(table, chain)| format!("{table} {chain}"))
             .collect();

@@ -124,7 +124,7 @@ mod tests {
             address: server.unwrap(),
         };
         let real = weir_core::state::RealServer("10.0.0.1:53".parse().unwrap());
-        agenda.done(now, &Round { changes: Vec::new(), waiting: vec![(server, real)] });
+        agenda.done(now, &Round { changes: Vec::new(), waiting: vec![(server, real)], deadline: None });
         assert!(agenda.next() >= now + DRAIN_CHECK && agenda.next() < now + 2 * DRAIN_CHECK);
     }
 }

@@ -82,7 +82,7 @@ proptest! {
         });
         let mut syncer = Syncer::new(kernel);
         for _ in 0..2 {
-            let _ = syncer.round(&after);
+            let _ = syncer.round(&after, std::time::Duration::ZERO);
             syncer.kernel().restart();
             syncer.audit();
         }

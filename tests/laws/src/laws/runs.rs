@@ -96,19 +96,19 @@ proptest! {
         kernel.plan_faults(script);
         let mut syncer = Syncer::new(kernel);
         for _ in 0..6 {
-            let _ = syncer.round(&plan);
+            let _ = syncer.round(&plan, std::time::Duration::ZERO);
             restart(&mut syncer);
         }
         // Others meddle while the program is not looking; the next audit finds it.
         let mut state = syncer.kernel().state().clone();
         meddling.into_iter().for_each(|deed| deed.apply(&mut state));
         let mut syncer = Syncer::new(Simulated::new(state));
-        let round = syncer.round(&plan).unwrap();
+        let round = syncer.round(&plan, std::time::Duration::ZERO).unwrap();
         prop_assert!(round.succeeded() && round.waiting.is_empty(), "{:?}", round);
         prop_assert_eq!(syncer.kernel().state().differences(&plan.state), Vec::new());
-        prop_assert_eq!(syncer.round(&plan).unwrap(), Round::default());
+        prop_assert_eq!(syncer.round(&plan, std::time::Duration::ZERO).unwrap(), Round::default());
         syncer.audit();
-        prop_assert_eq!(syncer.round(&plan).unwrap(), Round::default());
+        prop_assert_eq!(syncer.round(&plan, std::time::Duration::ZERO).unwrap(), Round::default());
     }
 
     /// L5: on the way from one plan to the next, what both have keeps working, nothing comes up half, and nothing
@@ -125,12 +125,12 @@ proptest! {
         let watch = Watch::start(&mut kernel, &before.state, &after.state);
         let mut syncer = Syncer::new(kernel);
         for _ in 0..3 {
-            let _ = syncer.round(&after);
+            let _ = syncer.round(&after, std::time::Duration::ZERO);
             restart(&mut syncer);
         }
         syncer.kernel().plan_faults([]);
         syncer.kernel().end_connections();
-        prop_assert_eq!(syncer.round(&after).unwrap().waiting, Vec::new());
+        prop_assert_eq!(syncer.round(&after, std::time::Duration::ZERO).unwrap().waiting, Vec::new());
         prop_assert_eq!(watch.violations(), Vec::<String>::new());
         prop_assert_eq!(syncer.kernel().state().differences(&after.state), Vec::new());
     }
@@ -146,7 +146,7 @@ proptest! {
         let watch = Watch::start(&mut kernel, &before.state, &after.state).for_filters_only();
         let mut syncer = Syncer::new(kernel);
         for _ in 0..5 {
-            let _ = syncer.round(&after);
+            let _ = syncer.round(&after, std::time::Duration::ZERO);
             restart(&mut syncer);
         }
         prop_assert_eq!(watch.violations(), Vec::<String>::new());
@@ -179,7 +179,7 @@ proptest! {
         let foreign = Foreign { virtual_servers: BTreeSet::from([*taken]), ..Foreign::default() };
         let mut syncer = Syncer::new(Simulated::default().with_foreign(foreign));
         for _ in 0..3 {
-            syncer.round(&plan).unwrap();
+            syncer.round(&plan, std::time::Duration::ZERO).unwrap();
         }
         let mut expected = plan.state.clone();
         expected.virtual_servers.remove(taken);

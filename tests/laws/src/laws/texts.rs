@@ -36,8 +36,8 @@ fn test() -> impl Strategy<Value = Match> {
         protocol().prop_map(Match::Protocol),
         // Everything a comment may hold that stays on its line.
         "[ -~é]{0,40}".prop_map(|text| Match::Comment(Cow::Owned(text))),
-        ("[A-Z0-9-]{1,31}", prop::collection::vec(side(), 1..4))
-            .prop_map(|(name, sides)| Match::Set(name, sides)),
+        (sense(), "[A-Z0-9-]{1,31}", prop::collection::vec(side(), 1..4))
+            .prop_map(|(sense, name, sides)| Match::Set(sense, name, sides)),
         (sense(), any::<u32>(), any::<u32>())
             .prop_map(|(sense, value, mask)| Match::Mark(sense, value, mask)),
         (sense(), side()).prop_map(|(sense, side)| Match::LocalAddress(sense, side)),
@@ -57,6 +57,9 @@ fn target() -> impl Strategy<Value = Target> {
         select(&[Ports::Kept, Ports::Random][..]).prop_map(Target::Masquerade),
         (any::<u32>(), any::<u32>()).prop_map(|(value, mask)| Target::SetMark(value, mask)),
         select(Chain::ALL).prop_map(Target::Jump),
+        select(Chain::ALL).prop_map(Target::Goto),
+        (any::<std::net::IpAddr>(), select(&[Ports::Kept, Ports::Random][..]))
+            .prop_map(|(ip, ports)| Target::Snat(ip.to_canonical(), ports)),
     ]
 }
 

@@ -11,22 +11,29 @@ type ChainRules = ((Family, Table, Chain), Vec<Rule>);
 
 /// All chains of a family, built-in ones with their jumps only.
 pub(super) fn chains(node: &NodeView, totals: &Totals, family: Family) -> Vec<ChainRules> {
-    let mut writer = Writer { family, totals, mark: node.config.masquerade_mark(), out: Vec::new() };
+    let marks = Marks::of(node);
+    let mut writer = Writer { family, totals, mark: marks.masquerade, marks, out: Vec::new() };
     for table in Table::BOTH {
-        for chain in table.own_chains() {
-            writer.out.push(((family, table, *chain), Vec::new()));
+        for chain in table.upstream_chains() {
+            writer.out.push(((family, table, chain), Vec::new()));
         }
     }
     writer.write_jumps();
     writer.write_nat(node);
     writer.write_filter(node);
+    writer.write_treatments(node);
     writer.out
 }
+
+mod treatments;
+
+use treatments::Marks;
 
 struct Writer<'a> {
     family: Family,
     totals: &'a Totals,
     mark: u32,
+    marks: Marks,
     out: Vec<ChainRules>,
 }
 
@@ -56,7 +63,7 @@ impl Writer<'_> {
     }
 
     fn set(&self, set: Set, sides: &[Side]) -> Match {
-        Match::Set(SetName::new(self.family, set).to_string(), sides.to_vec())
+        Match::Set(Sense::Is, SetName::new(self.family, set).to_string(), sides.to_vec())
     }
 
     /// A comment and a set match, the usual beginning of a rule.
@@ -95,10 +102,12 @@ impl Writer<'_> {
         if let Ok(net) = loopback {
             self.nat(KubeServices, [Match::Source(Sense::Is, net)], Target::Return);
         }
+        self.write_decided_vips();
         if self.has(Set::LoopBack) {
             let hairpin = self.commented(Set::LoopBack, &[DST, DST, SRC]);
             self.nat(KubePostrouting, hairpin, Target::Masquerade(Ports::Kept));
         }
+        self.write_decided_connections();
         if self.has(Set::LoadBalancer) {
             let vip = self.commented(Set::LoadBalancer, DST_DST);
             self.nat(KubeServices, vip, Target::Jump(KubeLoadBalancer));
@@ -183,6 +192,7 @@ impl Writer<'_> {
 
     fn write_filter(&mut self, node: &NodeView) {
         use Chain::{KubeForward, KubeIpvsFilter, KubeProxyFirewall, KubeSourceRangesFirewall};
+        self.write_sources();
         if self.has(Set::LoadBalancerFw) {
             let vip = self.commented(Set::LoadBalancerFw, DST_DST);
             self.filter(KubeProxyFirewall, vip, Target::Jump(KubeSourceRangesFirewall));

@@ -1,0 +1,143 @@
+//! The rules behind decisions that kube-proxy cannot make: masquerading and sources by VIP. Each rule is there only
+//! while a set has entries for it, and their number does not depend on the number of services.
+//!
+//! Who is masqueraded is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where the VIP is gone: the
+//! packet mark carries it from one to the other. kube-proxy's bit says that something is to be done; two bits beside it
+//! say what, where it is not what kube-proxy does. Chains of ours are only reached from kube-proxy's, so that they are
+//! dead once a kube-proxy has written its own again.
+
+use super::super::detector;
+use super::{Chain, DST, DST_DST, Match, NodeView, Ports, SRC, Sense, Set, SetName, Table, Target, Writer};
+
+/// The bits of the packet mark that masquerading uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// kube-proxy's: to be masqueraded.
+    pub(super) masquerade: u32,
+    /// Ours: how. 1 = only on the way to another node, 2 and 3 = by the first or second chosen address.
+    how: u32,
+    shift: u32,
+}
+
+const REMOTE: u32 = 1;
+const FIRST_SLOT: u32 = 2;
+
+impl Marks {
+    pub(super) fn of(node: &NodeView) -> Marks {
+        let shift = node.config.treatment_shift();
+        Marks { masquerade: node.config.masquerade_mark(), how: 3 << shift, shift }
+    }
+
+    fn both(self) -> u32 {
+        self.masquerade | self.how
+    }
+
+    fn value(self, how: u32) -> u32 {
+        how << self.shift
+    }
+}
+
+/// The chain and the set of each chosen address, in the order of the addresses.
+const SLOTS: [(Set, Chain); super::super::SNAT_SLOTS] =
+    [(Set::Snat1, Chain::WeirSnat1), (Set::Snat2, Chain::WeirSnat2)];
+
+impl Writer<'_> {
+    /// At the top of KUBE-SERVICES: what policies decided comes before what kube-proxy does for all.
+    pub(super) fn write_decided_vips(&mut self) {
+        if self.has(Set::MasqueradeExcept) {
+            let except = self.commented(Set::MasqueradeExcept, &[DST, DST, SRC]);
+            self.nat(Chain::KubeServices, except, Target::Return);
+        }
+        if self.has(Set::Masquerade) {
+            let decided = self.commented(Set::Masquerade, DST_DST);
+            self.nat(Chain::KubeServices, decided, Target::Goto(Chain::WeirMasquerade));
+        }
+    }
+
+    /// In KUBE-POSTROUTING, before what kube-proxy does with marked packets.
+    pub(super) fn write_decided_connections(&mut self) {
+        if self.needs_postrouting() {
+            let decided = [Match::Mark(Sense::Not, 0, self.marks.how)];
+            self.nat(Chain::KubePostrouting, decided, Target::Jump(Chain::WeirPostrouting));
+        }
+    }
+
+    fn needs_postrouting(&self) -> bool {
+        self.has(Set::MasqueradeRemote) || SLOTS.iter().any(|(set, _)| self.has(*set))
+    }
+
+    /// The chains of ours.
+    pub(super) fn write_treatments(&mut self, node: &NodeView) {
+        if self.has(Set::Masquerade) {
+            self.write_marking(node);
+        }
+        if self.needs_postrouting() {
+            self.write_postrouting();
+        }
+    }
+
+    fn write_marking(&mut self, node: &NodeView) {
+        const CHAIN: Chain = Chain::WeirMasquerade;
+        self.out.push(((self.family, Table::Nat, CHAIN), Vec::new()));
+        if self.has(Set::MasqueradeAlways) {
+            let always = self.commented(Set::MasqueradeAlways, DST_DST);
+            self.nat(CHAIN, always, Target::Jump(Chain::KubeMarkMasq));
+        }
+        if self.has(Set::MasqueradeOffCluster)
+            && let Some(outside) = detector(node, self.family)
+        {
+            let mut matches = vec![outside];
+            matches.extend(self.commented(Set::MasqueradeOffCluster, DST_DST));
+            self.nat(CHAIN, matches, Target::Jump(Chain::KubeMarkMasq));
+        }
+        let slots = SLOTS.into_iter().zip(FIRST_SLOT..).map(|((set, _), how)| (set, how));
+        for (set, how) in std::iter::once((Set::MasqueradeRemote, REMOTE)).chain(slots) {
+            if self.has(set) {
+                let marks = self.marks;
+                let mark = Target::SetMark(marks.masquerade | marks.value(how), marks.both());
+                let matches = self.commented(set, DST_DST);
+                self.nat(CHAIN, matches, mark);
+            }
+        }
+    }
+
+    fn write_postrouting(&mut self) {
+        const CHAIN: Chain = Chain::WeirPostrouting;
+        let marks = self.marks;
+        let how = |how| Match::Mark(Sense::Is, marks.value(how), marks.how);
+        if self.has(Set::MasqueradeRemote) && self.has(Set::LoopBack) {
+            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice.
+            let here = self.set(Set::LoopBack, &[DST, DST, DST]);
+            self.nat(CHAIN, [how(REMOTE), here], Target::SetMark(0, marks.both()));
+        }
+        for (((set, chain), slot), address) in
+            SLOTS.into_iter().zip(FIRST_SLOT..).zip(self.totals.snat.get(self.family).clone())
+        {
+            if self.has(set) {
+                self.nat(CHAIN, [how(slot)], Target::Jump(chain));
+                // Cleared first, so that a packet that passes a second time is not treated again.
+                self.nat(chain, [], Target::SetMark(0, marks.both()));
+                self.nat(chain, [], Target::Snat(address, Ports::Random));
+            }
+        }
+        self.nat(CHAIN, [], Target::SetMark(0, marks.how));
+    }
+
+    /// In KUBE-PROXY-FIREWALL: who may connect.
+    pub(super) fn write_sources(&mut self) {
+        const CHAIN: Chain = Chain::KubeProxyFirewall;
+        if self.has(Set::SourceDeny) {
+            let denied = self.commented(Set::SourceDeny, &[DST, DST, SRC]);
+            self.filter(CHAIN, denied, Target::Drop);
+        }
+        if self.has(Set::SourceLimited) {
+            let mut strangers = self.commented(Set::SourceLimited, DST_DST);
+            // A set without entries is not there, and then everybody is a stranger.
+            if self.has(Set::SourceAllow) {
+                let admitted = SetName::new(self.family, Set::SourceAllow).to_string();
+                strangers.push(Match::Set(Sense::Not, admitted, vec![DST, DST, SRC]));
+            }
+            self.filter(CHAIN, strangers, Target::Drop);
+        }
+    }
+}
