@@ -1,8 +1,16 @@
 //! Policies that answer anything but what they should.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::select;
-use weir_core::decision::{Decision, Handling, PortDecision};
+use weir_core::decision::{
+    Decision, Drain, Handling, Masquerade, PerVipKind, PortDecision, RefusedVip, SourceAction, SourceFilter,
+    Treatment, VipFilter, VipKind,
+};
 use weir_core::policy::{Decided, Policy, Surroundings};
 use weir_core::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use weir_core::view::{PortView, ServiceView};
@@ -22,6 +30,19 @@ struct Whim {
     flags: u32,
     persistence: Option<(u32, u8)>,
     weights: Weights,
+    dropped: Dropped,
+    vips: VipFilter,
+    sources: Vec<SourceFilter>,
+    masquerade: Masquerade,
+    drain: Drain,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Dropped {
+    None,
+    All,
+    First,
+    Nonsense,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +84,118 @@ fn whim() -> impl Strategy<Value = Whim> {
     let timeouts = prop_oneof![Just(0), Just(60), Just(86_401), any::<u32>()];
     let prefixes = select(&[0, 1, 24, 32, 33, 64, 128, 129, 255][..]);
     let persistence = prop::option::of((timeouts, prefixes));
-    (prop::bool::weighted(0.2), missing, select(schedulers), flags, persistence, weights).prop_map(
-        |(ignore, missing_ports, scheduler, flags, persistence, weights)| Whim {
+    let dropped = select(&[Dropped::None, Dropped::All, Dropped::First, Dropped::Nonsense][..]);
+    let scheduling =
+        (prop::bool::weighted(0.2), missing, select(schedulers), flags, persistence, weights, dropped);
+    let drain = prop_oneof![
+        Just(Drain::UntilIdle),
+        Just(Drain::AtOnce),
+        any::<u64>().prop_map(|s| Drain::UntilDeadline(Duration::from_secs(s))),
+    ];
+    let rest = (vips(), prop::collection::vec(source_filter(), 0..3), masquerade(), drain);
+    (scheduling, rest).prop_map(
+        |(
+            (ignore, missing_ports, scheduler, flags, persistence, weights, dropped),
+            (vips, sources, masquerade, drain),
+        )| Whim {
             ignore,
             missing_ports,
             scheduler,
             flags,
             persistence,
             weights,
+            dropped,
+            vips,
+            sources,
+            masquerade,
+            drain,
+        },
+    )
+}
+
+/// The part of a decision that is about VIPs and sources, of any kind.
+#[derive(Clone, Debug)]
+pub struct Whims {
+    /// Which VIPs.
+    pub vips: VipFilter,
+    /// Who may connect.
+    pub sources: Vec<SourceFilter>,
+    /// Whose source is replaced.
+    pub masquerade: Masquerade,
+}
+
+/// Whims of every kind.
+pub fn whims() -> impl Strategy<Value = Whims> {
+    let vips = prop_oneof![3 => Just(VipFilter::default()), 1 => vips()];
+    let sources = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(source_filter(), 0..3)];
+    (vips, sources, masquerade()).prop_map(|(vips, sources, masquerade)| Whims { vips, sources, masquerade })
+}
+
+/// Addresses that are VIPs, the node's, a pod's, and nobody's.
+fn some_address() -> impl Strategy<Value = IpAddr> {
+    const ADDRESSES: &[&str] = &[
+        "10.96.0.1",
+        "10.96.0.10",
+        "192.0.2.1",
+        "10.0.2.15",
+        "127.0.0.1",
+        "0.0.0.0",
+        "203.0.113.1",
+        "fd00:96::10",
+        "2001:db8::15",
+        "fe80::1",
+        "::",
+    ];
+    prop_oneof![3 => select(ADDRESSES).prop_map(|text| text.parse().unwrap()), 1 => any::<IpAddr>()]
+}
+
+/// Networks, host bits and all.
+pub fn networks() -> impl Strategy<Value = Vec<IpNet>> {
+    let net = || {
+        (some_address(), 0..=128u8).prop_map(|(ip, prefix)| {
+            let longest = if ip.is_ipv4() { 32 } else { 128 };
+            IpNet::new(ip, prefix % (longest + 1)).unwrap()
+        })
+    };
+    prop_oneof![8 => prop::collection::vec(net(), 0..4), 1 => prop::collection::vec(net(), 300..301)]
+}
+
+fn kinds() -> impl Strategy<Value = BTreeSet<VipKind>> {
+    prop::sample::subsequence(VipKind::ALL.to_vec(), 0..=4).prop_map(|kinds| kinds.into_iter().collect())
+}
+
+fn vips() -> impl Strategy<Value = VipFilter> {
+    let refused = (select(&VipKind::ALL[..]), some_address()).prop_map(|(kind, address)| RefusedVip {
+        kind,
+        address,
+        reason: "a\nwhim".to_owned(),
+    });
+    let all = Just(BTreeSet::from(VipKind::ALL));
+    (prop_oneof![2 => all, 1 => kinds()], prop::collection::vec(refused, 0..4), prop::option::of(networks()))
+        .prop_map(|(kinds, refused, node_port_networks)| VipFilter { kinds, refused, node_port_networks })
+}
+
+fn source_filter() -> impl Strategy<Value = SourceFilter> {
+    let action = select(&[SourceAction::Allow, SourceAction::Deny][..]);
+    (kinds(), action, networks()).prop_map(|(kinds, action, ranges)| SourceFilter { kinds, action, ranges })
+}
+
+fn masquerade() -> impl Strategy<Value = Masquerade> {
+    let treatment = || {
+        prop_oneof![
+            Just(Treatment::Default),
+            Just(Treatment::Never),
+            Just(Treatment::Always),
+            Just(Treatment::OffCluster),
+            Just(Treatment::RemoteEndpoints),
+            some_address().prop_map(Treatment::Address),
+        ]
+    };
+    let except = prop_oneof![2 => Just(Vec::new()), 1 => networks()];
+    ((treatment(), treatment(), treatment(), treatment()), except).prop_map(
+        |((cluster, external, load_balancer, node_port), except)| Masquerade {
+            treatments: PerVipKind { cluster, external, load_balancer, node_port },
+            except,
         },
     )
 }
@@ -86,10 +211,10 @@ impl Whim {
         Decision {
             handling,
             ports,
-            vips: Default::default(),
-            sources: Vec::new(),
-            masquerade: Default::default(),
-            drain: Default::default(),
+            vips: self.vips.clone(),
+            sources: self.sources.clone(),
+            masquerade: self.masquerade.clone(),
+            drain: self.drain,
         }
     }
 
@@ -104,10 +229,16 @@ impl Whim {
         };
         let persistence = self.persistence.map(|(timeout, prefix)| Persistence { timeout, prefix });
         let flags = SchedulerFlags(self.flags);
+        let dropped = match self.dropped {
+            Dropped::None => BTreeSet::new(),
+            Dropped::All => (0..count).collect(),
+            Dropped::First => BTreeSet::from([0]),
+            Dropped::Nonsense => BTreeSet::from([1, count, usize::MAX]),
+        };
         PortDecision {
             scheduling: Scheduling { scheduler: self.scheduler.to_owned(), flags, persistence },
             weights,
-            dropped: Default::default(),
+            dropped,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The laws, by what they are about.
 
 mod clients;
+mod decisions;
 mod differences;
 mod plans;
 mod runs;

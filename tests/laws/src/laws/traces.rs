@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use weir_core::cluster::Cluster;
 use weir_core::net::{Family, Protocol};
 use weir_core::node::{DetectLocal, NodeView, Switch};
-use weir_core::policy::BuiltIn;
+use weir_core::policy::{BuiltIn, Policy};
 use weir_core::rule::{Chain, Place};
 use weir_core::state::{KernelState, RealServer, VirtualServer};
 use weir_core::trace::{Cause, Origin, Packet, Source, Verdict, trace};
@@ -18,7 +18,7 @@ use crate::world::{World, world};
 
 /// What kind of VIP a virtual server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Cluster,
     External,
     LoadBalancer,
@@ -26,33 +26,48 @@ enum Kind {
 }
 
 /// A virtual server as a service asks for it.
-struct Vip<'a> {
-    kind: Kind,
-    server: VirtualServer,
-    service: &'a ServiceView,
-    port: &'a PortView,
+pub(super) struct Vip<'a> {
+    pub(super) kind: Kind,
+    pub(super) server: VirtualServer,
+    pub(super) service: &'a ServiceView,
+    pub(super) port: &'a PortView,
 }
 
 /// A planned world, and what its objects ask for.
-struct Planned {
-    state: KernelState,
-    node: NodeView,
+pub(super) struct Planned {
+    pub(super) state: KernelState,
+    pub(super) node: NodeView,
     views: Vec<ServiceView>,
 }
 
 impl Planned {
     fn new(world: &World) -> Planned {
+        Planned::by(world, BuiltIn)
+    }
+
+    /// Planned by a policy.
+    pub(super) fn by(world: &World, policy: impl Policy + 'static) -> Planned {
         let mut cluster = Cluster::default();
         world.events.iter().for_each(|event| drop(cluster.apply(event.clone())));
         let node = world.facts.view(cluster.node().map(|node| &**node));
         let views =
             cluster.service_names().filter_map(|name| ServiceView::new(&cluster, name, &node)).collect();
-        Planned { state: world.planned(BuiltIn).plan().state, node, views }
+        Planned { state: world.planned(policy).plan().state, node, views }
     }
 
     /// All virtual servers that exactly one port of a service asks for, or of the oldest service that asks for
     /// it. Node ports of two services are left out: the API server never gives one away twice.
     fn vips(&self) -> Vec<Vip<'_>> {
+        self.claims().into_values().filter_map(oldest).collect()
+    }
+
+    /// All virtual servers that one port of one service asks for once.
+    pub(super) fn undisputed_vips(&self) -> Vec<Vip<'_>> {
+        let sole = |mut claims: Vec<_>| if claims.len() == 1 { claims.pop() } else { None };
+        self.claims().into_values().filter_map(sole).collect()
+    }
+
+    fn claims(&self) -> BTreeMap<VirtualServer, Vec<Vip<'_>>> {
         let mut claims: BTreeMap<VirtualServer, Vec<Vip<'_>>> = BTreeMap::new();
         for service in &self.views {
             for port in &service.ports {
@@ -62,7 +77,7 @@ impl Planned {
                 }
             }
         }
-        claims.into_values().filter_map(oldest).collect()
+        claims
     }
 
     fn places(&self, port: &PortView) -> Vec<(Kind, IpAddr, u16)> {
@@ -78,12 +93,12 @@ impl Planned {
     }
 
     /// Whether an endpoint's address is the node's own, be it that somebody made it a VIP.
-    fn is_here(&self, ip: IpAddr) -> bool {
+    pub(super) fn is_here(&self, ip: IpAddr) -> bool {
         self.node.is_host_address(ip) || self.state.addresses.contains_key(&ip)
     }
 
     /// Whether an endpoint of any service runs here at this address.
-    fn runs_here(&self, protocol: Protocol, address: SocketAddr) -> bool {
+    pub(super) fn runs_here(&self, protocol: Protocol, address: SocketAddr) -> bool {
         self.views.iter().flat_map(|view| &view.ports).any(|port| {
             port.port.protocol == protocol
                 && port.endpoints.iter().any(|e| e.address == address && e.location == Location::Local)
@@ -91,27 +106,33 @@ impl Planned {
     }
 
     /// Whether a source is masqueraded because of the VIP it uses.
-    fn is_masqueraded(&self, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -> bool {
+    pub(super) fn is_masqueraded(&self, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -> bool {
         let config = &self.node.config;
         if vip.kind != Kind::Cluster {
             return !vip.service.service.external_policy_is_local();
         }
+        if config.masquerade_all {
+            return true;
+        }
+        // If nothing tells pods from others, only the node itself is masqueraded: its source is the VIP.
+        self.is_outside(vip.port.family, source, origin).unwrap_or(*origin == Origin::Host)
+    }
+
+    /// Whether a source is outside the cluster, if that can be told.
+    pub(super) fn is_outside(&self, family: Family, source: IpAddr, origin: &Origin) -> Option<bool> {
         let came_by = |accept: &dyn Fn(&str) -> bool| match origin {
             Origin::Interface(name) | Origin::Bridge(name) => accept(name),
             Origin::Host => false,
         };
-        let nets = match &config.detect_local {
-            _ if config.masquerade_all => return true,
-            DetectLocal::BridgeInterface(bridge) => return !came_by(&|name| name == bridge),
-            DetectLocal::InterfaceNamePrefix(prefix) => return !came_by(&|name| name.starts_with(prefix)),
+        let nets = match &self.node.config.detect_local {
+            DetectLocal::BridgeInterface(bridge) => return Some(!came_by(&|name| name == bridge)),
+            DetectLocal::InterfaceNamePrefix(prefix) => {
+                return Some(!came_by(&|name| name.starts_with(prefix)));
+            }
             DetectLocal::ClusterCidr(nets) => nets,
             DetectLocal::NodeCidr => &self.node.pod_cidrs,
         };
-        match nets.iter().find(|net| Family::of_net(net) == vip.port.family) {
-            Some(net) => !net.contains(&source),
-            // Nothing tells pods from others, so only the node itself is masqueraded: its source is the VIP.
-            None => *origin == Origin::Host,
-        }
+        nets.iter().find(|net| Family::of_net(net) == family).map(|net| !net.contains(&source))
     }
 }
 
