@@ -127,7 +127,7 @@ pub struct Whims {
 /// Whims of every kind.
 pub fn whims() -> impl Strategy<Value = Whims> {
     let vips = prop_oneof![3 => Just(VipFilter::default()), 1 => vips()];
-    let sources = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(source_filter(), 0..3)];
+    let sources = prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(source_filter(), 1..4)];
     (vips, sources, masquerade()).prop_map(|(vips, sources, masquerade)| Whims { vips, sources, masquerade })
 }
 
@@ -138,6 +138,11 @@ fn some_address() -> impl Strategy<Value = IpAddr> {
         "10.96.0.10",
         "192.0.2.1",
         "10.0.2.15",
+        "8.8.8.8",
+        "203.0.113.200",
+        "10.244.0.1",
+        "2600::1",
+        "fd00:244::1",
         "127.0.0.1",
         "0.0.0.0",
         "203.0.113.1",
