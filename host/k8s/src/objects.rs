@@ -4,12 +4,13 @@
 //! the same as the object the cluster would make of it.
 
 use serde_json::Value;
-use weir_core::objects::{EndpointSlice, Node, Service};
+use weir_core::objects::{EndpointSlice, Namespace, Node, Service};
 
 use crate::Problem;
 
 mod address;
 mod metadata;
+mod namespace;
 mod node;
 mod port;
 pub(crate) mod quantity;
@@ -54,4 +55,9 @@ pub fn endpoint_slice(value: &Value) -> (Decoded<EndpointSlice>, Vec<Problem>) {
 /// Decodes a `v1` Node.
 pub fn node(value: &Value) -> (Decoded<Node>, Vec<Problem>) {
     node::decode(value)
+}
+
+/// Decodes a `v1` Namespace.
+pub fn namespace(value: &Value) -> (Decoded<Namespace>, Vec<Problem>) {
+    namespace::decode(value)
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::cluster::Event;
 use weir_core::net::Protocol;
-use weir_core::objects::ObjectName;
+use weir_core::objects::{Namespace, ObjectName};
 use weir_core::planner::Planner;
 use weir_core::policy::Policy;
 
@@ -48,6 +48,10 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => slice_name().prop_map(Event::SliceGone),
         1 => node().prop_map(|node| Event::Node(Box::new(node))),
         1 => Just(Event::NodeGone),
+        1 => node().prop_map(|node| Event::AnyNode(Box::new(node))),
+        1 => Just(Event::AnyNodeGone(NODE.to_owned())),
+        1 => namespace().prop_map(|namespace| Event::Namespace(Box::new(namespace))),
+        1 => select(NAMESPACES).prop_map(|name| Event::NamespaceGone(name.to_owned())),
     ]
 }
 
@@ -71,7 +75,16 @@ impl World {
             last.insert(subject(event), event.clone());
         }
         last.into_values()
-            .filter(|event| matches!(event, Event::Service(_) | Event::Slice(_) | Event::Node(_)))
+            .filter(|event| {
+                !matches!(
+                    event,
+                    Event::ServiceGone(_)
+                        | Event::SliceGone(_)
+                        | Event::NodeGone
+                        | Event::AnyNodeGone(_)
+                        | Event::NamespaceGone(_)
+                )
+            })
             .collect()
     }
 }
@@ -84,9 +97,10 @@ pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
         Event::Slice(slice) => (1, Some(slice.name.clone())),
         Event::SliceGone(name) => (1, Some(name.clone())),
         Event::Node(_) | Event::NodeGone => (2, None),
-        Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {
-            (3, None)
-        }
+        Event::AnyNode(node) => (3, Some(ObjectName::new("", node.name.clone()))),
+        Event::AnyNodeGone(name) => (3, Some(ObjectName::new("", name.clone()))),
+        Event::Namespace(namespace) => (4, Some(ObjectName::new("", namespace.name.clone()))),
+        Event::NamespaceGone(name) => (4, Some(ObjectName::new("", name.clone()))),
     }
 }
 
@@ -98,6 +112,16 @@ const SERVICES: [(&str, &str); 6] = [
     ("shop", "cart"),
     ("shop", "game"),
 ];
+
+const NAMESPACES: &[&str] = &["default", "shop"];
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    (select(NAMESPACES), select(&["a", "b"][..])).prop_map(|(name, tier)| Namespace {
+        name: name.to_owned(),
+        labels: [("tier".to_owned(), tier.to_owned())].into(),
+        annotations: Default::default(),
+    })
+}
 
 fn service_name() -> impl Strategy<Value = ObjectName> {
     select(&SERVICES[..]).prop_map(|(namespace, name)| ObjectName::new(namespace, name))

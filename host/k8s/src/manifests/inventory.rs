@@ -5,13 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use weir_core::cluster::Event;
-use weir_core::objects::{EndpointSlice, Node, ObjectName, Service};
+use weir_core::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
 
 /// What an object is called. The order is that in which new objects are announced.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     /// This node's object.
     Node(String),
+    /// The object of any node, this one included.
+    AnyNode(String),
+    /// A Namespace.
+    Namespace(String),
     /// A Service.
     Service(ObjectName),
     /// An EndpointSlice.
@@ -21,7 +25,8 @@ pub(super) enum Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Key::Node(name) => write!(f, "Node {name}"),
+            Key::Node(name) | Key::AnyNode(name) => write!(f, "Node {name}"),
+            Key::Namespace(name) => write!(f, "Namespace {name}"),
             Key::Service(name) => write!(f, "Service {name}"),
             Key::Slice(name) => write!(f, "EndpointSlice {name}"),
         }
@@ -32,6 +37,8 @@ impl fmt::Display for Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Object {
     Node(Arc<Node>),
+    AnyNode(Arc<Node>),
+    Namespace(Arc<Namespace>),
     Service(Arc<Service>),
     Slice(Arc<EndpointSlice>),
 }
@@ -43,7 +50,7 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// The objects of a text of YAML documents. Of Nodes only the one called `node` counts.
+    /// The objects of a text of YAML documents. `node` is the name of this node.
     ///
     /// Whatever is wrong is left out and named in a problem.
     pub fn parse(text: &str, node: &str) -> (Inventory, Vec<crate::Problem>) {
@@ -67,6 +74,8 @@ impl Inventory {
 fn event_of(object: &Object) -> Event {
     match object {
         Object::Node(node) => Event::Node(Box::new((**node).clone())),
+        Object::AnyNode(node) => Event::AnyNode(Box::new((**node).clone())),
+        Object::Namespace(namespace) => Event::Namespace(Box::new((**namespace).clone())),
         Object::Service(service) => Event::Service(Box::new((**service).clone())),
         Object::Slice(slice) => Event::Slice(Box::new((**slice).clone())),
     }
@@ -75,6 +84,8 @@ fn event_of(object: &Object) -> Event {
 fn gone_event_of(key: &Key) -> Event {
     match key {
         Key::Node(_) => Event::NodeGone,
+        Key::AnyNode(name) => Event::AnyNodeGone(name.clone()),
+        Key::Namespace(name) => Event::NamespaceGone(name.clone()),
         Key::Service(name) => Event::ServiceGone(name.clone()),
         Key::Slice(name) => Event::SliceGone(name.clone()),
     }

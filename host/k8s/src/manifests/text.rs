@@ -69,7 +69,8 @@ struct TypeMeta<'v> {
 }
 
 /// The kinds that matter, each with its API group (empty for the core group).
-const KINDS: [(&str, &str); 3] = [("", "Service"), ("discovery.k8s.io", "EndpointSlice"), ("", "Node")];
+const KINDS: [(&str, &str); 4] =
+    [("", "Service"), ("discovery.k8s.io", "EndpointSlice"), ("", "Node"), ("", "Namespace")];
 /// The version that is understood, of every group.
 const VERSION: &str = "v1";
 
@@ -134,6 +135,14 @@ impl Contents {
     fn add_known(&mut self, value: &Value, kind: &str, node: &str) {
         let name = objects::name_of(value);
         let (key, decoded, problems) = match kind {
+            "Namespace" => {
+                let (decoded, problems) = objects::namespace(value);
+                (
+                    name.map(|n| Key::Namespace(n.name)),
+                    decoded.map(|n| Object::Namespace(Arc::new(n))),
+                    problems,
+                )
+            }
             "Service" => {
                 let (decoded, problems) = objects::service(value);
                 (name.map(Key::Service), decoded.map(|s| Object::Service(Arc::new(s))), problems)
@@ -143,11 +152,12 @@ impl Contents {
                 (name.map(Key::Slice), decoded.map(|s| Object::Slice(Arc::new(s))), problems)
             }
             _ => {
-                if name.as_ref().is_some_and(|name| name.name != node) {
-                    return;
-                }
                 let (decoded, problems) = objects::node(value);
-                (name.map(|n| Key::Node(n.name)), decoded.map(|n| Object::Node(Arc::new(n))), problems)
+                let decoded = decoded.map(Arc::new);
+                if let Some(own) = name.as_ref().filter(|name| name.name == node) {
+                    self.objects.insert(Key::Node(own.name.clone()), decoded.clone().map(Object::Node));
+                }
+                (name.map(|n| Key::AnyNode(n.name)), decoded.map(Object::AnyNode), problems)
             }
         };
         self.problems.extend(problems);
@@ -246,14 +256,26 @@ just text
     }
 
     #[test]
-    fn only_this_node_counts() {
+    fn this_node_is_one_of_all() {
         let text = r#"
 {apiVersion: v1, kind: Node, metadata: {name: n}}
 ---
 {apiVersion: v1, kind: Node, metadata: {name: other}, status: wrong}
 "#;
         let contents = read(text, Format::Yaml, "n").unwrap();
-        assert_eq!((keys(&contents), messages(&contents)), (vec!["Node n".to_owned()], vec![]));
+        let this = [Key::Node("n".to_owned()), Key::AnyNode("n".to_owned())];
+        assert!(this.iter().all(|key| matches!(contents.objects[key], Decoded::Here(_))));
+        // What is wrong with another node is said, and stops nothing.
+        assert_eq!(contents.objects[&Key::AnyNode("other".to_owned())], Decoded::Invalid);
+        assert!(messages(&contents).iter().all(|message| message.starts_with("Node other: ")));
+        assert_eq!(contents.objects.len(), 3);
+    }
+
+    #[test]
+    fn namespaces_are_objects_too() {
+        let text = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: a}}}";
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!((keys(&contents), messages(&contents)), (vec!["Namespace shop".to_owned()], vec![]));
     }
 
     #[test]

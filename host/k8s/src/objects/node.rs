@@ -3,11 +3,12 @@
 use serde::Deserialize;
 use serde_json::Value;
 use weir_core::net::parse_cidr_sloppy;
-use weir_core::objects::{Node, NodeAddressType};
+use weir_core::objects::{Allocatable, Node, NodeAddressType};
 
 use super::Decoded;
 use super::address::address;
 use super::metadata::Metadata;
+use super::quantity;
 use crate::Problem;
 use crate::problem::Problems;
 use crate::wire::{self, Fit, items};
@@ -27,6 +28,24 @@ struct Spec {
     pod_cidr: String,
     #[serde(rename = "podCIDRs", deserialize_with = "items")]
     pod_cidrs: Vec<String>,
+    unschedulable: bool,
+    #[serde(deserialize_with = "items")]
+    taints: Vec<Taint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Taint {
+    key: String,
+    value: String,
+    effect: String,
+}
+
+impl Taint {
+    fn text(&self) -> String {
+        let Taint { key, value, effect } = self;
+        if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +53,37 @@ struct Spec {
 struct Status {
     #[serde(deserialize_with = "items")]
     addresses: Vec<Address>,
+    capacity: Resources,
+    allocatable: Resources,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    cpu: Option<Value>,
+    memory: Option<Value>,
+}
+
+impl Status {
+    fn allocatable(&self, problems: &mut Problems) -> Allocatable {
+        let (given, there) = (&self.allocatable, &self.capacity);
+        let cpu = given.cpu.as_ref().or(there.cpu.as_ref());
+        let memory = given.memory.as_ref().or(there.memory.as_ref());
+        Allocatable {
+            cpu_millis: amount("cpu", cpu, quantity::millis, problems),
+            memory_bytes: amount("memory", memory, quantity::bytes, problems),
+        }
+    }
+}
+
+fn amount(name: &str, value: Option<&Value>, read: fn(&str) -> Option<u64>, problems: &mut Problems) -> u64 {
+    let Some(value) = value else { return 0 };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    read(&text).unwrap_or_else(|| {
+        let field = format!("status.allocatable.{name}");
+        problems.note(field, text, "must be a quantity as in `500m` or `16Gi`; it counts as unknown");
+        0
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,15 +117,16 @@ impl Wire {
             addresses.extend(address(&wire.address, field, problems).map(|ip| (address_type, ip)));
         }
         let pod_cidrs = self.spec.networks(problems);
+        let allocatable = self.status.allocatable(problems);
         Some(Node {
             name,
             labels: self.metadata.labels,
             addresses,
             pod_cidrs,
             annotations: self.metadata.annotations,
-            unschedulable: false,
-            taints: Vec::new(),
-            allocatable: Default::default(),
+            unschedulable: self.spec.unschedulable,
+            taints: self.spec.taints.iter().map(Taint::text).collect(),
+            allocatable,
         })
     }
 }
@@ -127,6 +178,28 @@ mod tests {
                 (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
             ]
         );
+    }
+
+    #[test]
+    fn what_policies_look_at_is_read() {
+        let (node, problems) = decode(&json!({
+            "metadata": {"name": "n", "annotations": {"a": "b"}},
+            "spec": {"unschedulable": true, "taints": [
+                {"key": "maintenance", "effect": "NoSchedule"},
+                {"key": "gpu", "value": "yes", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"},
+            ]},
+            "status": {"capacity": {"cpu": "8", "memory": "32Gi"}, "allocatable": {"cpu": "7500m"}},
+        }));
+        assert_eq!(problems, []);
+        let Decoded::Here(node) = node else { panic!("{node:?}") };
+        assert!(node.unschedulable);
+        assert_eq!(node.taints, ["maintenance:NoSchedule", "gpu=yes:NoExecute"]);
+        assert_eq!(node.allocatable, Allocatable { cpu_millis: 7500, memory_bytes: 32 << 30 });
+        assert_eq!(node.annotations["a"], "b");
+        let (node, problems) =
+            decode(&json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "lots"}}}));
+        let Decoded::Here(node) = node else { panic!("{node:?}") };
+        assert_eq!((node.allocatable.cpu_millis, problems[0].value.as_str()), (0, "lots"));
     }
 
     #[test]

@@ -53,6 +53,7 @@ struct Port {
     protocol: String,
     port: Option<Number>,
     node_port: Option<Number>,
+    app_protocol: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -307,7 +308,7 @@ impl Port {
             protocol: protocol?,
             port: number?.get(),
             node_port,
-            app_protocol: String::new(),
+            app_protocol: self.app_protocol.clone(),
         })
     }
 }

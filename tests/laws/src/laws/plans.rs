@@ -1,12 +1,15 @@
 //! What every plan has in common.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 use weir_core::check::check;
-use weir_core::cluster::Cluster;
+use weir_core::cluster::{Cluster, Event};
 use weir_core::decision::Decision;
 use weir_core::guard::clamp;
 use weir_core::planner::{Plan, Planner};
-use weir_core::policy::{BuiltIn, Policy, Surroundings};
+use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
 use weir_core::state::{KernelState, VirtualServer, Weight};
 use weir_core::view::ServiceView;
 
@@ -30,6 +33,25 @@ fn silent(state: &KernelState) -> Vec<VirtualServer> {
         weights.peek().is_some() && weights.all(|weight| weight == Weight::QUIESCED)
     };
     state.virtual_servers.keys().copied().filter(quiet).collect()
+}
+
+/// Decides as the built-in policy, and counts the services it is asked about.
+struct Onlooker {
+    reads: Reads,
+    asked: Rc<Cell<usize>>,
+}
+
+const ALL: Reads = Reads { nodes: true, namespaces: true, ready_since: true };
+
+impl Policy for Onlooker {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        self.asked.set(self.asked.get() + views.len());
+        BuiltIn.decide(views, around)
+    }
+
+    fn reads(&self) -> Reads {
+        self.reads
+    }
 }
 
 proptest! {
@@ -107,6 +129,33 @@ proptest! {
             let (built_in, reports) = clamp(&view, Decision::upstream(&view, &node), &node);
             prop_assert_eq!(reports, Vec::new(), "the guard has nothing to say about {:?}", built_in);
         }
+    }
+
+    /// L1 for policies that look at nodes and namespaces: a change of these is heard, and only by who reads them.
+    #[test]
+    fn nodes_and_namespaces_count_for_who_reads_them(world in world(24)) {
+        let asked = |reads: Reads| -> Vec<usize> {
+            let policy = Onlooker { reads, asked: Rc::default() };
+            let count = policy.asked.clone();
+            let mut planner = world.planner(policy);
+            let plan = |event: &Event| {
+                world.facts.tell(&mut planner, event.clone());
+                planner.plan();
+                count.take()
+            };
+            world.events.iter().map(plan).collect()
+        };
+        let (all, none) = (asked(ALL), asked(Reads::default()));
+        for ((event, all), none) in world.events.iter().zip(all).zip(none) {
+            match event {
+                Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {
+                    prop_assert_eq!(none, 0, "{:?}", event);
+                }
+                _ => prop_assert_eq!(all, none, "{:?}", event),
+            }
+        }
+        let reader = Onlooker { reads: ALL, asked: Rc::default() };
+        prop_assert_eq!(fresh(&world, reader).plan(), fresh(&world, BuiltIn).plan());
     }
 
     /// A policy that answers for too few services is as good as none.

@@ -242,7 +242,7 @@ fn a_single_file_may_have_any_name() {
     fs::write(&path, text).unwrap();
     let mut folder = Folder::new(&path, "n");
     let (events, problems) = folder.scan();
-    assert_eq!(events.iter().map(short).collect::<Vec<_>>(), ["+node n", "+a 10.0.0.1"]);
+    assert_eq!(events.iter().map(short).collect::<Vec<_>>(), ["+node n", "+any node n", "+a 10.0.0.1"]);
     assert_eq!((problems, folder.ignored()), (vec![], 1));
     assert_eq!(crate::manifests::read(&path, "n").0, events);
 }
