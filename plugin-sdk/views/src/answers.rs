@@ -1,0 +1,352 @@
+//! What a plugin answers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::VipKind;
+
+/// What to leave out for one service. The default leaves out nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Verdict {
+    /// Leave the whole service alone, for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<String>,
+    /// Serve these kinds of VIPs only; absent = all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<BTreeSet<VipKind>>,
+    /// Do not serve these VIPs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+    /// Serve node ports only on addresses of the node inside these networks; absent = as configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port_networks: Option<Vec<IpNet>>,
+    /// Endpoints to leave out, as (index of the port, index of the endpoint).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped_endpoints: Vec<(u32, u32)>,
+    /// Limits on sources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceFilter>,
+    /// Why, in one sentence; empty = nothing to tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Seconds after which to ask again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub re_evaluate_after: Option<u32>,
+}
+
+impl Verdict {
+    /// Leaves out nothing.
+    pub fn keep() -> Verdict {
+        Verdict::default()
+    }
+
+    /// Leaves the whole service alone.
+    pub fn ignore(reason: impl Into<String>) -> Verdict {
+        Verdict { ignore: Some(reason.into()), ..Verdict::default() }
+    }
+
+    /// Serves only these kinds of VIPs.
+    #[must_use]
+    pub fn only(mut self, kinds: impl IntoIterator<Item = VipKind>) -> Verdict {
+        self.kinds = Some(kinds.into_iter().collect());
+        self
+    }
+
+    /// Does not serve a VIP.
+    #[must_use]
+    pub fn refuse(mut self, kind: VipKind, address: IpAddr, reason: impl Into<String>) -> Verdict {
+        self.refusals.push(Refusal { kind, address, reason: reason.into() });
+        self
+    }
+
+    /// Limits who may connect.
+    #[must_use]
+    pub fn sources(
+        mut self,
+        kinds: impl IntoIterator<Item = VipKind>,
+        action: SourceAction,
+        ranges: Vec<IpNet>,
+    ) -> Verdict {
+        self.sources.push(SourceFilter { kinds: kinds.into_iter().collect(), action, ranges });
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Verdict {
+        self.reason = reason.into();
+        self
+    }
+}
+
+/// A VIP that is not served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Refusal {
+    /// Its kind.
+    pub kind: VipKind,
+    /// Its address.
+    pub address: IpAddr,
+    /// Why.
+    pub reason: String,
+}
+
+/// A limit on sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SourceFilter {
+    /// The kinds of VIPs it holds for.
+    pub kinds: BTreeSet<VipKind>,
+    /// What the ranges mean.
+    pub action: SourceAction,
+    /// Networks.
+    pub ranges: Vec<IpNet>,
+}
+
+/// What the ranges of a [`SourceFilter`] mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceAction {
+    /// Nobody else may connect.
+    Allow,
+    /// These may not connect.
+    Deny,
+}
+
+/// How one service is scheduled. The default keeps what earlier plugins said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Schedule {
+    /// One per port of the service, or none at all = what earlier plugins said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Scheduling>,
+    /// What becomes of TCP connections when their endpoint goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// Why, in one sentence; empty = nothing to tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Seconds after which to ask again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub re_evaluate_after: Option<u32>,
+}
+
+impl Schedule {
+    /// Keeps what earlier plugins said.
+    pub fn keep() -> Schedule {
+        Schedule::default()
+    }
+
+    /// Says something for each port: the answer's ports are made of `port`, called with each index.
+    pub fn each(ports: usize, port: impl FnMut(usize) -> Scheduling) -> Schedule {
+        Schedule { ports: (0..ports).map(port).collect(), ..Schedule::default() }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Schedule {
+        self.reason = reason.into();
+        self
+    }
+
+    /// Asks to be asked again.
+    #[must_use]
+    pub fn again_after(mut self, seconds: u32) -> Schedule {
+        self.re_evaluate_after = Some(seconds);
+        self
+    }
+}
+
+/// How one port is scheduled. The default keeps what earlier plugins said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Scheduling {
+    /// A scheduler of the kernel, or `default` for the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// Any of `fallback`, `port`, `one-packet`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler_flags: Option<Vec<String>>,
+    /// Whether a client stays with an endpoint.
+    #[serde(skip_serializing_if = "Persistence::is_keep")]
+    pub persistence: Persistence,
+    /// How much of the traffic each endpoint gets.
+    #[serde(skip_serializing_if = "Weights::is_keep")]
+    pub weights: Weights,
+}
+
+impl Scheduling {
+    /// With this scheduler.
+    pub fn scheduler(name: impl Into<String>) -> Scheduling {
+        Scheduling { scheduler: Some(name.into()), ..Scheduling::default() }
+    }
+
+    /// With these weights.
+    pub fn weights(weights: Vec<u16>) -> Scheduling {
+        Scheduling { weights: Weights::Each(weights), ..Scheduling::default() }
+    }
+}
+
+/// Whether a client stays with an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistence {
+    /// What earlier plugins said, else the service's session affinity.
+    #[default]
+    Keep,
+    /// The service's session affinity.
+    SessionAffinity,
+    /// Never.
+    Off,
+    /// For so many seconds, by so many leading bits of the address.
+    On(u32, u8),
+}
+
+impl Persistence {
+    /// Whether it says nothing.
+    pub fn is_keep(&self) -> bool {
+        *self == Persistence::Keep
+    }
+}
+
+/// How much of the traffic each endpoint gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weights {
+    /// What earlier plugins said, else the same for all.
+    #[default]
+    Keep,
+    /// The same for all.
+    Equal,
+    /// One per endpoint; 0 = no new connections.
+    Each(Vec<u16>),
+}
+
+impl Weights {
+    /// Whether it says nothing.
+    pub fn is_keep(&self) -> bool {
+        *self == Weights::Keep
+    }
+}
+
+/// What becomes of TCP connections when their endpoint goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drain {
+    /// The endpoint goes when it has none left.
+    UntilIdle,
+    /// The same, but after so many seconds at the latest.
+    UntilDeadline(u32),
+    /// It goes at once.
+    AtOnce,
+    /// A mode of a later version.
+    Other(String),
+}
+
+/// How one service is masqueraded. The default keeps what earlier plugins said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Treatments {
+    /// Of connections to the cluster IP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Treatment>,
+    /// Of connections to external IPs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<Treatment>,
+    /// Of connections to load-balancer VIPs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<Treatment>,
+    /// Of connections to node ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<Treatment>,
+    /// Sources that are never masqueraded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub except_sources: Option<Vec<IpNet>>,
+    /// Why, in one sentence; empty = nothing to tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Seconds after which to ask again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub re_evaluate_after: Option<u32>,
+}
+
+impl Treatments {
+    /// Keeps what earlier plugins said.
+    pub fn keep() -> Treatments {
+        Treatments::default()
+    }
+
+    /// The treatment of one kind of VIP.
+    pub fn of(&self, kind: VipKind) -> Option<&Treatment> {
+        match kind {
+            VipKind::Cluster => self.cluster.as_ref(),
+            VipKind::External => self.external.as_ref(),
+            VipKind::LoadBalancer => self.load_balancer.as_ref(),
+            VipKind::NodePort => self.node_port.as_ref(),
+        }
+    }
+
+    /// Treats one kind of VIP.
+    #[must_use]
+    pub fn treat(mut self, kind: VipKind, treatment: Treatment) -> Treatments {
+        let place = match kind {
+            VipKind::Cluster => &mut self.cluster,
+            VipKind::External => &mut self.external,
+            VipKind::LoadBalancer => &mut self.load_balancer,
+            VipKind::NodePort => &mut self.node_port,
+        };
+        *place = Some(treatment);
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Treatments {
+        self.reason = reason.into();
+        self
+    }
+}
+
+/// What happens to the source of connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Treatment {
+    /// What kube-proxy does.
+    Default,
+    /// It stays.
+    Never,
+    /// It becomes the node's.
+    Always,
+    /// It becomes the node's if it is outside the cluster.
+    OffCluster,
+    /// It becomes the node's if the endpoint is on another node.
+    RemoteEndpoints,
+    /// It becomes this address of the node.
+    Address(IpAddr),
+    /// A mode of a later version.
+    Other(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_a_short_json_form() {
+        let answer = Schedule::each(1, |_| Scheduling {
+            persistence: Persistence::On(60, 24),
+            ..Scheduling::weights(vec![1, 2])
+        });
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(text, r#"{"ports":[{"persistence":{"on":[60,24]},"weights":{"each":[1,2]}}]}"#);
+        assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), answer);
+        assert_eq!(serde_json::to_string(&Verdict::keep()).unwrap(), "{}");
+        let treated = Treatments::keep().treat(VipKind::LoadBalancer, Treatment::Address("192.0.2.1".parse().unwrap()));
+        assert_eq!(serde_json::to_string(&treated).unwrap(), r#"{"load-balancer":{"address":"192.0.2.1"}}"#);
+        assert!(serde_json::from_str::<Verdict>(r#"{"ignored":"x"}"#).is_err());
+    }
+}

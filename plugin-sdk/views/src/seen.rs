@@ -1,0 +1,289 @@
+//! What a plugin sees.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Labels or annotations.
+pub type Attributes = BTreeMap<String, String>;
+
+/// What is the same for all services of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Context {
+    /// This node's name.
+    pub node: String,
+    /// This node's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Rc<str>>,
+    /// Differs between nodes and never changes on one.
+    pub seed: u64,
+    /// Seconds since 1970; absent unless the need `time` is declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<u64>,
+    /// The configured scheduler, which services get by default.
+    pub default_scheduler: String,
+    /// The schedulers that this node's kernel has; empty if unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedulers: Vec<String>,
+    /// Addresses of this node's own interfaces; empty unless the need `host-addresses` is declared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_addresses: Vec<IpAddr>,
+    /// All nodes of the cluster, sorted by name; empty unless a need of nodes is declared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
+}
+
+impl Context {
+    /// A node by its name.
+    pub fn node_named(&self, name: &str) -> Option<&Node> {
+        let index = self.nodes.binary_search_by(|node| node.name.as_str().cmp(name)).ok()?;
+        Some(&self.nodes[index])
+    }
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Rc<str>>,
+    /// Whether weir runs on it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub this: bool,
+    /// Those of its labels that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Attributes,
+    /// Those of its annotations that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: Attributes,
+    /// `spec.unschedulable`
+    #[serde(skip_serializing_if = "is_false")]
+    pub unschedulable: bool,
+    /// Its taints, as `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
+    /// Thousandths of a processor that pods may use; 0 if unknown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cpu_millis: u64,
+    /// Bytes of memory that pods may use; 0 if unknown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub memory_bytes: u64,
+    /// Its InternalIP and ExternalIP addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `ClusterIP`, `NodePort` or `LoadBalancer`.
+    pub service_type: String,
+    /// Those of its labels that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Attributes,
+    /// Those of its annotations that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: Attributes,
+    /// Those of its namespace's labels that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespace_labels: Attributes,
+    /// Those of its namespace's annotations that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespace_annotations: Attributes,
+    /// Session affinity `ClientIP` with its timeout in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity_seconds: Option<u32>,
+    /// `internalTrafficPolicy: Local`
+    #[serde(skip_serializing_if = "is_false")]
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`, where it counts.
+    #[serde(skip_serializing_if = "is_false")]
+    pub external_local: bool,
+    /// `loadBalancerSourceRanges`
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source_ranges: Vec<IpNet>,
+    /// Its EndpointSlices; empty unless a need of slices is declared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slice>,
+    /// Its ports, one per port and address family.
+    pub ports: Vec<Port>,
+}
+
+impl Service {
+    /// One of its EndpointSlices.
+    pub fn slice_named(&self, name: &str) -> Option<&Slice> {
+        self.slices.iter().find(|slice| slice.name == name)
+    }
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Slice {
+    /// Its name.
+    pub name: String,
+    /// Those of its labels that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Attributes,
+    /// Those of its annotations that were declared as needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: Attributes,
+}
+
+/// A port of a service in one address family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Port {
+    /// Its name; empty if it has none.
+    #[serde(default)]
+    pub name: String,
+    /// Its address family.
+    #[serde(default)]
+    pub family: Family,
+    /// Its protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// The port clients use on VIPs.
+    pub port: u16,
+    /// The port clients use on nodes; 0 for none.
+    #[serde(default, skip_serializing_if = "is_no_port")]
+    pub node_port: u16,
+    /// `appProtocol`; empty if absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub app_protocol: String,
+    /// Cluster IP, external IPs and load-balancer VIPs.
+    #[serde(default)]
+    pub vips: Vec<Vip>,
+    /// How many endpoints there are.
+    #[serde(default)]
+    pub endpoints_total: u32,
+    /// How many of them run on this node.
+    #[serde(default)]
+    pub endpoints_local: u32,
+    /// All endpoints sorted by address; empty unless the need `endpoints` is declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A virtual address of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Vip {
+    /// Its kind.
+    pub kind: VipKind,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// An endpoint of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Takes new connections.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ready: bool,
+    /// Still answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub serving: bool,
+    /// Is on its way out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub terminating: bool,
+    /// Runs on this node.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub local: bool,
+    /// Was selected for the cluster IP.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub internal: bool,
+    /// Was selected for external IPs, load-balancer VIPs and node ports.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub external: bool,
+    /// Its zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Rc<str>>,
+    /// Its node's name; absent unless a need of nodes is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Rc<str>>,
+    /// Its EndpointSlice's name; absent unless a need of slices is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Rc<str>>,
+    /// Seconds since 1970 at which this node saw it become ready; absent for one that was ready before anybody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<u64>,
+}
+
+impl Endpoint {
+    /// Whether the endpoint was selected for any VIP.
+    pub fn is_used(&self) -> bool {
+        self.internal || self.external
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// The kind of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipKind {
+    /// A cluster IP.
+    Cluster,
+    /// An external IP.
+    External,
+    /// A load-balancer VIP.
+    LoadBalancer,
+    /// A node port, on an address of the node.
+    NodePort,
+}
+
+impl VipKind {
+    /// All kinds.
+    pub const ALL: [VipKind; 4] =
+        [VipKind::Cluster, VipKind::External, VipKind::LoadBalancer, VipKind::NodePort];
+}
+
+pub(crate) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+fn is_no_port(value: &u16) -> bool {
+    *value == 0
+}
