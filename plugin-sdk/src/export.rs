@@ -84,14 +84,18 @@ impl<E: Exported> lifecycle::Guest for Export<E> {
 }
 
 impl<E: Exported> filter::Guest for Export<E> {
-    fn select(ctx: types::Context, services: Vec<types::Service>) -> Result<Vec<filter::Verdict>, types::Error> {
+    fn select(
+        ctx: types::Context,
+        services: Vec<types::Service>,
+    ) -> Result<Vec<filter::Verdict>, types::Error> {
         let plugin = plugin::<E::Plugin>()?;
         let (context, names) = convert::context(ctx);
         services
             .into_iter()
             .map(|service| {
                 let service = convert::service(service, &names);
-                let verdict = E::select(&plugin, &service, &context).map_err(|error| failed(&service, error))?;
+                let verdict =
+                    E::select(&plugin, &service, &context).map_err(|error| failed(&service, error))?;
                 Ok(convert::verdict(verdict))
             })
             .collect()

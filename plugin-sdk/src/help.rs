@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn annotations_are_parsed_or_named() {
-        let attributes = Attributes::from([("a".to_owned(), " 7 ".to_owned()), ("b".to_owned(), "x".to_owned())]);
+        let attributes =
+            Attributes::from([("a".to_owned(), " 7 ".to_owned()), ("b".to_owned(), "x".to_owned())]);
         assert_eq!(parsed::<u16>(&attributes, "a"), Ok(Some(7)));
         assert_eq!(parsed::<u16>(&attributes, "c"), Ok(None));
         assert!(parsed::<u16>(&attributes, "b").unwrap_err().starts_with("b: `x`"));

@@ -27,8 +27,9 @@ pub use ipnet::IpNet;
 pub use serde;
 pub use serde_json;
 pub use weir_plugin_views::{
-    Attributes, Context, Drain, Endpoint, Family, Node, Persistence, Port, Protocol, Refusal, Schedule, Scheduling,
-    Service, Slice, SourceAction, SourceFilter, Treatment, Treatments, Verdict, Vip, VipKind, Weights,
+    Attributes, Context, Drain, Endpoint, Family, Node, Persistence, Port, Protocol, Refusal, Schedule,
+    Scheduling, Service, Slice, SourceAction, SourceFilter, Treatment, Treatments, Verdict, Vip, VipKind,
+    Weights,
 };
 
 /// A plugin that was configured.

@@ -64,10 +64,7 @@ pub fn refusals<P: Plugin>(configuration: &Value) -> Vec<String> {
     P::configure(&configuration.to_string()).err().unwrap_or_default()
 }
 
-fn answers<A>(
-    services: &[Service],
-    mut answer: impl FnMut(usize, &Service) -> Result<A, Error>,
-) -> Vec<A> {
+fn answers<A>(services: &[Service], mut answer: impl FnMut(usize, &Service) -> Result<A, Error>) -> Vec<A> {
     let name = |service: &Service| format!("{}/{}", service.namespace, service.name);
     let expect = |(index, service): (usize, &Service)| match answer(index, service) {
         Ok(answer) => answer,
@@ -110,7 +107,8 @@ pub fn goldens(folder: &Path) -> Vec<(PathBuf, Golden)> {
     assert!(!paths.is_empty(), "{} has no golden files", folder.display());
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let golden = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let golden =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (path, golden)
     };
     paths.into_iter().map(read).collect()

@@ -26,8 +26,8 @@ pub struct Account {
     pub impure: u64,
 }
 
-/// Whether a plugin is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a plugin is asked, through the interface for which that is worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// It is.
     Ready,

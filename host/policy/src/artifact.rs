@@ -254,6 +254,11 @@ impl Artifact {
         self.facts.name = cut(printable(&description.name), 128);
         self.facts.version = cut(printable(&description.version), 128);
         self.facts.needs = self.needs.words().to_vec();
+        // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
+        if let Some((_, decided)) = description.extra.iter().find(|(key, _)| key == "interfaces") {
+            let decided: Vec<&str> = decided.split(' ').collect();
+            self.facts.interfaces.retain(|interface| decided.contains(&interface.to_string().as_str()));
+        }
         Ok(())
     }
 
@@ -311,7 +316,9 @@ impl Names {
         let imports = component_type
             .imports(engine)
             .filter(|(_, import)| match &import.ty {
-                ComponentItem::ComponentInstance(instance) => instance.exports(engine).next().is_some(),
+                ComponentItem::ComponentInstance(instance) => {
+                    instance.exports(engine).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
+                }
                 _ => true,
             })
             .map(|(name, _)| name.to_owned())

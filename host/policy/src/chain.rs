@@ -14,7 +14,9 @@ use crate::account::{Account, Condition};
 use crate::answer::{Answer, Opinion};
 use crate::artifact::{Artifact, Facts};
 use crate::hook::{Filter, Hook, Masquerade, Scheduler};
+use crate::load::Refused;
 use crate::plugin::{Plugin, Remembers};
+use crate::record::{Record, Recorded};
 
 /// Plugins in the order in which they are asked. With none it is the built-in policy.
 #[derive(Default)]
@@ -70,8 +72,42 @@ impl Chain {
         self.plugins.iter().map(status).collect()
     }
 
+    /// Starts to keep what is asked and answered from now on.
+    pub fn start_recording(&mut self) {
+        self.plugins.iter_mut().for_each(|plugin| plugin.records = Some(Vec::new()));
+    }
+
+    /// What was asked and answered since the last time; answers from memory were asked before.
+    pub fn take_records(&mut self) -> Vec<Record> {
+        let records = self.plugins.iter_mut().filter_map(|plugin| plugin.records.as_mut());
+        records.flat_map(std::mem::take).collect()
+    }
+
+    /// Takes over the plugins of an earlier chain: with what they remember where they are the same here, with their last
+    /// good answers where there is another of the same name, and as they are where that was refused. `order` has the
+    /// names of the configuration.
+    pub fn inherit(&mut self, earlier: Chain, refused: &[Refused], order: &[String]) {
+        for mut old in earlier.plugins {
+            let Some(new) = self.plugins.iter_mut().find(|new| new.name() == old.name()) else {
+                if refused.iter().any(|plugin| plugin.name == old.name()) {
+                    self.plugins.push(old);
+                }
+                continue;
+            };
+            if new.artifact.facts().digest == old.artifact.facts().digest
+                && new.artifact.configuration == old.artifact.configuration
+            {
+                old.records = new.records.take();
+                *new = old;
+            } else {
+                new.inherit_good(old);
+            }
+        }
+        self.plugins.sort_by_key(|plugin| order.iter().position(|name| name == plugin.name()));
+    }
+
     /// Asks one plugin about every service that it is for.
-    fn consult<H: Hook>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>)
+    fn consult<H: Recorded>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>)
     where
         Plugin: Remembers<H>,
     {
@@ -108,7 +144,7 @@ impl Chain {
         }
     }
 
-    fn each<H: Hook>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>)
+    fn each<H: Recorded>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>)
     where
         Plugin: Remembers<H>,
     {

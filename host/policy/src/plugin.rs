@@ -20,6 +20,7 @@ use crate::call::{CallFailure, Called, Instance};
 use crate::hook::{self, Hook};
 use crate::lower::{Lowering, Renewal, Zones};
 use crate::memo::{Memo, Outcome};
+use crate::record::{Record, Recorded, record};
 
 /// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
 pub(crate) const BATCH: usize = 256;
@@ -43,10 +44,13 @@ pub(crate) struct Plugin {
     filter: Memo<filter::Verdict>,
     scheduler: Memo<scheduler::Schedule>,
     masquerade: Memo<masquerade::Treatments>,
-    breaker: Breaker,
+    /// One per interface, in their order: a scheduler that traps says nothing about the filter.
+    breakers: [Breaker; Interface::ALL.len()],
     account: Account,
     purity: Purity,
     keys: RandomState,
+    /// What was asked and answered since somebody last took it; `None` = nobody wants to know.
+    pub(crate) records: Option<Vec<Record>>,
 }
 
 /// Whether a plugin was caught answering the same question in two ways.
@@ -133,10 +137,11 @@ impl Plugin {
             filter: Memo::default(),
             scheduler: Memo::default(),
             masquerade: Memo::default(),
-            breaker: Breaker::new(seed.finish()),
+            breakers: Interface::ALL.map(|interface| Breaker::new(seed.finish() ^ interface as u64)),
             account: Account::default(),
             purity: Purity::Assumed,
             keys: RandomState::new(),
+            records: None,
         }
     }
 
@@ -149,7 +154,7 @@ impl Plugin {
     }
 
     /// Asks about services, or remembers what was answered before. One reply per item, in order.
-    pub(crate) fn ask<H: Hook>(
+    pub(crate) fn ask<H: Recorded>(
         &mut self,
         items: &[Item<'_>],
         around: &Surroundings<'_>,
@@ -172,7 +177,10 @@ impl Plugin {
         }
         self.account.remembered += (items.len() - questions.open.len()) as u64;
         let asked = self.ask_open(&questions, items, around.now);
-        for (open, asked) in questions.open.iter().zip(asked) {
+        for ((open, asked), request) in questions.open.iter().zip(asked).zip(&questions.requests) {
+            if let (Some(records), Ok(answer)) = (&mut self.records, &asked) {
+                records.push(record::<H>(&self.artifact, &questions.context, request, answer.clone()));
+            }
             replies[open.index] = Some(self.conclude::<H>(items[open.index].0, open.key, asked, around.now));
         }
         // Every place was filled: by a memory or by an answer.
@@ -236,7 +244,7 @@ impl Plugin {
         let mut results = Vec::with_capacity(questions.open.len());
         while results.len() < questions.open.len() {
             let rest = questions.open.len() - results.len();
-            let size = match self.breaker.leave(now) {
+            let size = match self.breakers[H::INTERFACE as usize].leave(now) {
                 Leave::Ask => BATCH,
                 Leave::Try => TRIAL,
                 Leave::Wait(until) => {
@@ -250,7 +258,7 @@ impl Plugin {
             }
             let batch = results.len()..results.len() + size.min(rest);
             let asked = self.ask_batch(questions, batch, items, &budget);
-            self.judge(&asked, now);
+            self.judge(H::INTERFACE, &asked, now);
             results.extend(asked);
         }
         results
@@ -330,7 +338,8 @@ impl Plugin {
 
     /// Draws conclusions about the plugin from a batch. A single service that fails it is that service's trouble, or a
     /// tenant could switch a policy off for everybody; but time that is lost is lost for all.
-    fn judge<A>(&mut self, asked: &[Result<A, Lack>], now: u64) {
+    fn judge<A>(&mut self, interface: Interface, asked: &[Result<A, Lack>], now: u64) {
+        let breaker = &mut self.breakers[interface as usize];
         let failures = || {
             asked.iter().filter_map(|result| match result {
                 Err(Lack::Failed(failure)) => Some(failure),
@@ -338,15 +347,15 @@ impl Plugin {
             })
         };
         if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
-            self.breaker.stick();
+            breaker.stick();
         } else if failures()
             .any(|failure| matches!(failure, CallFailure::Deadline | CallFailure::Transient(_)))
         {
-            self.breaker.failed(now);
+            breaker.failed(now);
         } else if asked.iter().any(Result::is_ok) {
-            self.breaker.succeeded();
+            breaker.succeeded();
         } else if failures().count() > 1 {
-            self.breaker.failed(now);
+            breaker.failed(now);
         }
     }
 
@@ -372,7 +381,7 @@ impl Plugin {
                 Reply { answer: Some(answer), failure: None, expires: lifetime }
             }
             Err(lack) => {
-                let expires = self.retry_at(&lack, now);
+                let expires = self.retry_at(H::INTERFACE, &lack, now);
                 if let Lack::Failed(failure) = &lack
                     && !matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_))
                 {
@@ -384,10 +393,10 @@ impl Plugin {
         }
     }
 
-    fn retry_at(&self, lack: &Lack, now: u64) -> Option<u64> {
+    fn retry_at(&self, interface: Interface, lack: &Lack, now: u64) -> Option<u64> {
         match lack {
             Lack::Failed(CallFailure::Deadline) => Some(now + RETRY_SLOW),
-            Lack::Failed(CallFailure::Transient(_)) => match self.breaker.leave(now) {
+            Lack::Failed(CallFailure::Transient(_)) => match self.breakers[interface as usize].leave(now) {
                 Leave::Wait(until) => until,
                 Leave::Ask | Leave::Try => Some(now + 1),
             },
@@ -433,11 +442,12 @@ impl Plugin {
 
     /// Whether it is asked now.
     pub(crate) fn condition(&self, now: u64) -> Condition {
-        match self.breaker.leave(now) {
+        let condition = |breaker: &Breaker| match breaker.leave(now) {
             Leave::Ask | Leave::Try => Condition::Ready,
             Leave::Wait(Some(until)) => Condition::Suspended(until),
             Leave::Wait(None) => Condition::GivenUp,
-        }
+        };
+        self.breakers.iter().map(condition).max().unwrap_or(Condition::Ready)
     }
 
     /// How many questions are known to fail it.
@@ -462,6 +472,13 @@ impl Plugin {
             .collect()
     }
 
+    /// Goes on with the last good answers of an earlier version, should this one fail.
+    pub(crate) fn inherit_good(&mut self, earlier: Plugin) {
+        (self.filter, self.scheduler, self.masquerade) =
+            (earlier.filter, earlier.scheduler, earlier.masquerade);
+        self.expire_all();
+    }
+
     fn expire_all(&mut self) {
         self.filter.expire_all();
         self.scheduler.expire_all();
@@ -474,7 +491,9 @@ impl Plugin {
     where
         Plugin: Remembers<H>,
     {
-        if self.purity == Purity::Refuted || self.breaker.leave(around.now) != Leave::Ask {
+        if self.purity == Purity::Refuted
+            || self.breakers[H::INTERFACE as usize].leave(around.now) != Leave::Ask
+        {
             return Vec::new();
         }
         let time = self.artifact.configuration.limits.call_timeout;

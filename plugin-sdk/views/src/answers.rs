@@ -345,7 +345,8 @@ mod tests {
         assert_eq!(text, r#"{"ports":[{"persistence":{"on":[60,24]},"weights":{"each":[1,2]}}]}"#);
         assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), answer);
         assert_eq!(serde_json::to_string(&Verdict::keep()).unwrap(), "{}");
-        let treated = Treatments::keep().treat(VipKind::LoadBalancer, Treatment::Address("192.0.2.1".parse().unwrap()));
+        let treated =
+            Treatments::keep().treat(VipKind::LoadBalancer, Treatment::Address("192.0.2.1".parse().unwrap()));
         assert_eq!(serde_json::to_string(&treated).unwrap(), r#"{"load-balancer":{"address":"192.0.2.1"}}"#);
         assert!(serde_json::from_str::<Verdict>(r#"{"ignored":"x"}"#).is_err());
     }

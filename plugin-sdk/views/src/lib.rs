@@ -7,10 +7,11 @@
 //! Never: WebAssembly, a rule about Services, input or output.
 
 mod answers;
+mod conversions;
 mod seen;
 
 pub use answers::{
-    Drain, Persistence, Refusal, Schedule, Scheduling, SourceAction, SourceFilter, Treatment, Treatments, Verdict,
-    Weights,
+    Drain, Persistence, Refusal, Schedule, Scheduling, SourceAction, SourceFilter, Treatment, Treatments,
+    Verdict, Weights,
 };
 pub use seen::{Attributes, Context, Endpoint, Family, Node, Port, Protocol, Service, Slice, Vip, VipKind};

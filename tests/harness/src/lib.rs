@@ -11,6 +11,7 @@
 //! Never: our own reader of the kernel. A bug in it would be on both sides of the comparison.
 
 pub mod cluster;
+pub mod components;
 pub mod netns;
 pub mod patience;
 pub mod scenario;

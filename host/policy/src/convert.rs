@@ -1,0 +1,5 @@
+//! Between the contract's records and the views that are printed, recorded and replayed.
+
+use crate::bindings::{filter, masquerade, scheduler, types};
+
+weir_plugin_views::conversions!();

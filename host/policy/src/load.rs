@@ -1,0 +1,96 @@
+//! From the configuration to a chain: what can be loaded is, and what cannot is named.
+
+use weir_k8s::policy_config::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
+
+use crate::artifact::{Artifact, LoadError};
+use crate::chain::Chain;
+use crate::compile::Compiler;
+use crate::engine::Runtime;
+
+/// Loads plugins.
+#[derive(Clone)]
+pub struct Loader {
+    /// The engine.
+    pub runtime: Runtime,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// The name of this node.
+    pub node: String,
+    /// Plugins that only run beside the others, whatever the configuration says.
+    pub shadow: Vec<String>,
+}
+
+/// A plugin that is not taken.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its name.
+    pub name: String,
+    /// Why not, in one sentence.
+    pub why: String,
+}
+
+/// A chain, and what is missing from it.
+pub struct Loaded {
+    /// The plugins that were taken.
+    pub chain: Chain,
+    /// Those that were not.
+    pub refused: Vec<Refused>,
+    /// The names of all in the order of the configuration.
+    pub order: Vec<String>,
+    /// How much the chain may change at once.
+    pub max_change: MaxChange,
+    /// The digests of components whose large change is wanted.
+    pub confirmed: Vec<Digest>,
+}
+
+impl Loader {
+    /// Loads one plugin.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn load_one(&self, configuration: &PluginConfiguration) -> Result<Artifact, LoadError> {
+        Artifact::load(&self.runtime, &self.compiler, configuration)
+    }
+
+    /// Loads all plugins. One that cannot be used does not keep the others away.
+    pub fn load(&self, configuration: &PolicyConfiguration) -> Loaded {
+        let mut artifacts = Vec::new();
+        let mut refused = Vec::new();
+        for entry in &configuration.plugins {
+            let plugin = match &entry.plugin {
+                Ok(plugin) => plugin,
+                Err(_) => {
+                    refused
+                        .push(Refused { name: entry.name.clone(), why: entry.refusal().unwrap_or_default() });
+                    continue;
+                }
+            };
+            let mut plugin = plugin.clone();
+            if self.shadow.contains(&plugin.name) {
+                plugin.mode = Mode::Shadow;
+            }
+            match self.load_one(&plugin) {
+                Ok(artifact) => artifacts.push(artifact),
+                Err(error) => refused.push(Refused { name: entry.name.clone(), why: told(&error) }),
+            }
+        }
+        Loaded {
+            chain: Chain::new(artifacts, &self.node),
+            refused,
+            order: configuration.plugins.iter().map(|entry| entry.name.clone()).collect(),
+            max_change: configuration.max_change,
+            confirmed: configuration.confirmed.clone(),
+        }
+    }
+}
+
+/// An error with its causes.
+fn told(error: &LoadError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

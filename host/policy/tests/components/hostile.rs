@@ -1,0 +1,293 @@
+//! Guests that do what they must not: each has its documented outcome, and nobody else notices.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weir_core::objects::ObjectName;
+use weir_core::planner::Plan;
+use weir_core::policy::BuiltIn;
+use weir_core::report::Reason;
+use weir_policy::{Chain, Condition};
+
+use crate::lifecycle::Shared;
+use crate::world::{NODE, chain, configuration, hear, load, planner, refusal, service};
+
+const HOSTILE: &str = "weir-guest-hostile";
+
+fn plan(behaviour: &str, services: u32) -> Plan {
+    planner(chain(HOSTILE, json!({"configuration": behaviour})), services).plan()
+}
+
+fn built_in(services: u32) -> Plan {
+    planner(BuiltIn, services).plan()
+}
+
+/// What is said of failures, per service.
+fn failures(plan: &Plan) -> Vec<&str> {
+    let failed = plan.reports.iter().filter(|report| report.reason == Reason::PolicyFailed);
+    failed.map(|report| report.message.as_str()).collect()
+}
+
+/// A guest that fails whatever it is asked changes nothing, and each service is told why.
+fn changes_nothing(behaviour: &str, word: &str) {
+    let plan = plan(behaviour, 3);
+    assert_eq!(plan.state, built_in(3).state, "{behaviour}");
+    let said = failures(&plan);
+    assert_eq!(said.len(), 3, "{behaviour}: {said:?}");
+    assert!(said.iter().all(|text| text.contains(word)), "{behaviour}: {said:?}");
+}
+
+#[test]
+fn guests_that_never_answer_are_stopped() {
+    let start = Instant::now();
+    changes_nothing("loop", "time");
+    // A bound for a hang, not for speed: the budget of a round is half a second.
+    assert!(start.elapsed() < Duration::from_secs(60));
+    changes_nothing("recurse", "trapped");
+    changes_nothing("memory", "limits.memory");
+}
+
+#[test]
+fn guests_that_trap_are_told_from_those_that_give_up() {
+    changes_nothing("trap", "trapped");
+    changes_nothing("panic", "trapped");
+    changes_nothing("exit", "exit(1)");
+}
+
+#[test]
+fn answers_that_are_none_are_refused() {
+    changes_nothing("few", "answers for");
+    changes_nothing("many", "answers for");
+    changes_nothing("huge", "trapped");
+    changes_nothing("few-ports", "3 ports, the service 1");
+    changes_nothing("wrong-weights", "9 weights for 2 endpoints");
+    changes_nothing("unknown-flag", "`turbo`");
+    changes_nothing("group", "reserved");
+    changes_nothing("extra", "`future`");
+    changes_nothing("drain", "`explode`");
+    changes_nothing("filter-nonsense", "endpoint 9 of port 9");
+    changes_nothing("filter-action", "`perhaps`");
+    changes_nothing("treat-nonsense", "`sometimes`");
+    changes_nothing("treat-address", "lacks a source");
+}
+
+#[test]
+fn errors_of_the_contract_have_their_outcomes() {
+    changes_nothing("invalid", "odd [31m service");
+    changes_nothing("transient", "later");
+    changes_nothing("permanent", "never");
+    changes_nothing("file", "no file");
+    // The clock stands still, so that an answer cannot depend on it.
+    changes_nothing("time", "the clock says Ok(0)");
+}
+
+#[test]
+fn unwise_answers_are_clamped() {
+    for behaviour in ["unknown-scheduler", "long-scheduler", "zero-weights", "filter-drop-all"] {
+        // Schedulers are checked against the kernel's where that is known.
+        let mut planner = planner(chain(HOSTILE, json!({"configuration": behaviour})), 3);
+        let mut node = planner.node().clone();
+        node.capabilities.schedulers = Some(["rr", "wrr", "mh"].map(str::to_owned).into());
+        planner.set_node(node);
+        let plan = planner.plan();
+        assert_eq!(plan.state.virtual_servers, built_in(3).state.virtual_servers, "{behaviour}");
+        assert_eq!(plan.state.real_servers, built_in(3).state.real_servers, "{behaviour}");
+        let clamped = plan.reports.iter().filter(|report| report.reason == Reason::DecisionClamped);
+        assert_eq!(clamped.count(), 3, "{behaviour}: {:?}", plan.reports);
+        assert!(plan.reports.iter().all(|report| report.message.len() < 600), "{behaviour}");
+    }
+}
+
+#[test]
+fn a_filter_cannot_take_the_api_server_away() {
+    let mut planner = planner(chain(HOSTILE, json!({"configuration": "filter-everything"})), 2);
+    hear(&mut planner, service("kubernetes", &[], 1));
+    let plan = planner.plan();
+    assert_eq!(plan.state.virtual_servers.len(), 1);
+    let ignored: Vec<_> = plan.reports.iter().filter(|r| r.reason == Reason::ServiceIgnored).collect();
+    assert_eq!(ignored.len(), 2);
+    assert!(ignored.iter().all(|report| report.message == "go away "), "{ignored:?}");
+}
+
+#[test]
+fn a_poisonous_service_is_found_and_the_others_are_decided() {
+    let shared =
+        Shared::new(chain(HOSTILE, json!({"configuration": "trap s77", "interfaces": ["scheduler"]})));
+    let mut planner = planner(shared.clone(), 300);
+    let plan = planner.plan();
+    let decided = plan.state.virtual_servers.values().filter(|how| how.scheduler == "wrr").count();
+    assert_eq!(decided, 299);
+    assert_eq!(failures(&plan).len(), 1);
+    let account = shared.account();
+    // One batch is one call; the other, of 44, is halved down to one service, two calls a step.
+    assert_eq!((account.calls, account.failures["trap"]), (12, 6));
+    // It is not asked again until something changes.
+    hear(&mut planner, service("s77", &[("not", "needed")], 2));
+    assert_eq!(failures(&planner.plan()).len(), 1);
+    assert_eq!(shared.account().calls, 12);
+    assert_eq!(shared.chain().status(0)[0].condition, Condition::Ready);
+}
+
+#[test]
+fn a_plugin_that_fails_all_the_time_is_left_alone_for_a_while() {
+    let shared = Shared::new(chain(HOSTILE, json!({"configuration": "trap", "interfaces": ["scheduler"]})));
+    let mut planner = planner(shared.clone(), 600);
+    planner.plan_at(1000);
+    let first = shared.account().calls;
+    let Condition::Suspended(until) = shared.chain().status(1000)[0].condition else {
+        panic!("it is asked on")
+    };
+    hear(&mut planner, service("new", &[], 1));
+    planner.plan_at(1000);
+    assert_eq!(shared.account().calls, first);
+    hear(&mut planner, service("newer", &[], 1));
+    planner.plan_at(until);
+    assert!(shared.account().calls > first);
+    // After enough tries it is given up.
+    let mut now = until;
+    for i in 0..40 {
+        now += 100;
+        hear(&mut planner, service(&format!("n{i}"), &[], 1));
+        hear(&mut planner, service(&format!("m{i}"), &[], 1));
+        planner.plan_at(now);
+    }
+    assert_eq!(shared.chain().status(now)[0].condition, Condition::GivenUp);
+}
+
+#[test]
+fn a_failed_plugin_leaves_its_last_good_answer() {
+    let good = load(HOSTILE, json!({"configuration": "good"})).unwrap();
+    let shared = Shared::new(Chain::new(vec![good], NODE));
+    let mut planner = planner(shared.clone(), 3);
+    let before = planner.plan();
+    assert!(before.state.virtual_servers.values().all(|how| how.scheduler == "wrr"));
+    let mut broken = chain(HOSTILE, json!({"configuration": "trap"}));
+    broken.inherit(std::mem::take(&mut *shared.chain()), &[], &["plugin".to_owned()]);
+    *shared.chain() = broken;
+    planner.set_policy(Box::new(shared.clone()));
+    let after = planner.plan();
+    assert_eq!(after.state, before.state);
+    assert!(failures(&after).iter().all(|text| text.contains("last good answer")));
+}
+
+#[test]
+fn failure_policies_differ() {
+    let with = |policy: &str| {
+        let more = json!({"configuration": "trap s1", "failurePolicy": policy});
+        planner(chain(HOSTILE, more), 3).plan()
+    };
+    assert_eq!(with("Default").state.virtual_servers.len(), 3);
+    let skipped = with("SkipService");
+    assert_eq!(skipped.state.virtual_servers.len(), 2);
+    assert!(skipped.reports.iter().any(|report| report.reason == Reason::ServiceIgnored));
+}
+
+#[test]
+fn other_plugins_are_not_concerned() {
+    let bad = load(HOSTILE, json!({"name": "bad", "configuration": "memory"})).unwrap();
+    let good = load(HOSTILE, json!({"name": "good", "configuration": "good"})).unwrap();
+    let plan = planner(Chain::new(vec![bad, good], NODE), 3).plan();
+    assert!(plan.state.virtual_servers.values().all(|how| how.scheduler == "wrr"));
+    assert_eq!(failures(&plan).len(), 3);
+}
+
+#[test]
+fn a_flood_of_words_is_cut() {
+    let shared = Shared::new(chain(HOSTILE, json!({"configuration": "flood", "interfaces": ["scheduler"]})));
+    let mut planner = planner(shared.clone(), 3);
+    planner.plan();
+    assert!(shared.account().dropped_lines > 100_000, "{:?}", shared.account());
+    assert!(shared.account().peak_memory < 4 << 20);
+}
+
+#[test]
+fn a_plugin_that_lies_about_what_it_reads_is_found_out() {
+    let shared = Shared::new(chain(HOSTILE, json!({"configuration": "impure", "interfaces": ["scheduler"]})));
+    let mut planner = planner(shared.clone(), 8);
+    planner.plan();
+    assert_eq!(
+        planner.audit_policy(8, 0),
+        [],
+        "the planner's policy is not audited through the test's wrapper"
+    );
+    let views = planner.views();
+    let reports = weir_core::policy::Policy::audit(&mut *shared.chain(), &views, &planner.surroundings(0));
+    assert!(!reports.is_empty() && reports.iter().all(|report| report.reason == Reason::PolicyImpure));
+    let calls = shared.account().calls;
+    hear(&mut planner, service("s1", &[("not", "needed")], 2));
+    planner.plan();
+    assert_eq!(shared.account().calls, calls + 1, "nothing is remembered of it any more");
+}
+
+#[test]
+fn what_a_plugin_may_not_be_is_found_when_it_is_loaded() {
+    let said = |behaviour: &str| refusal(HOSTILE, json!({"configuration": behaviour}));
+    assert!(said("refuse").contains("first reason; second reason"));
+    assert!(said("configure-trap").contains("configured: it trapped"));
+    assert!(said("needs-unknown").contains("`wallet`"));
+    assert!(said("needs-statistics").contains("reserved"));
+    assert!(refusal("weir-guest-identity", json!({"limits": {"memory": "1Mi"}})).contains("limits.memory"));
+}
+
+/// The identity plugin with some names in it written otherwise.
+fn renamed(from: &str, to: &str) -> String {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = std::fs::read(configuration("weir-guest-identity", json!({})).source).unwrap();
+    let mut found = 0;
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from.as_bytes()) {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+            found += 1;
+        }
+    }
+    assert!(found > 0, "there is no {from}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renamed.wasm");
+    std::fs::write(&path, bytes).unwrap();
+    refusal("weir-guest-identity", json!({"source": path}))
+}
+
+#[test]
+fn another_version_of_the_contract_is_named() {
+    let said = renamed("weir:policy/filter@0.1.0", "weir:policy/filter@0.9.0");
+    assert!(said.contains("weir:policy/filter@0.9.0") && said.contains("@0.1.x"), "{said}");
+}
+
+#[test]
+fn a_plugin_that_asks_for_sockets_is_refused() {
+    let said = renamed("wasi:cli/terminal-output@0.2.6", "wasi:sockets/tcp-socket1@0.2.6");
+    assert!(said.contains("wasi:sockets/tcp-socket1@0.2.6") && said.contains("no network"), "{said}");
+}
+
+#[test]
+fn ten_thousand_failures_leak_nothing() {
+    let artifact = load(HOSTILE, json!({"configuration": "trap"})).unwrap();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let context = weir_plugin_sdk::Context::default();
+    let ask = |count: u32| {
+        for _ in 0..count {
+            let service = weir_plugin_sdk::Service::default();
+            let interface = weir_k8s::policy_config::Interface::Scheduler;
+            artifact.replay(interface, context.clone(), vec![service], &[Value::Null]).unwrap_err();
+        }
+    };
+    ask(1000);
+    let before = resident();
+    ask(10_000);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes more after 10,000 failures");
+}
+
+#[test]
+fn a_service_that_goes_is_forgotten() {
+    let shared = Shared::new(chain(HOSTILE, json!({"configuration": "trap s1"})));
+    let mut planner = planner(shared.clone(), 3);
+    planner.plan();
+    assert_eq!(shared.chain().status(0)[0].poisoned, 1);
+    hear(&mut planner, [weir_core::cluster::Event::ServiceGone(ObjectName::new("default", "s1"))]);
+    planner.plan();
+    assert_eq!(shared.chain().status(0)[0].poisoned, 0);
+}

@@ -1,0 +1,115 @@
+//! A plugin that does what it should.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde_json::json;
+use weir_core::objects::ObjectName;
+use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
+use weir_core::view::ServiceView;
+use weir_policy::{Account, Chain, Compiler};
+
+use crate::world::{chain, configuration, hear, load, loader, planner, refusal, service};
+
+/// A chain that can be looked at while a planner has it.
+#[derive(Clone)]
+pub(crate) struct Shared(Rc<RefCell<Chain>>);
+
+impl Shared {
+    pub(crate) fn new(chain: Chain) -> Shared {
+        Shared(Rc::new(RefCell::new(chain)))
+    }
+
+    /// The account of the only plugin.
+    pub(crate) fn account(&self) -> Account {
+        self.0.borrow().status(0)[0].account.clone()
+    }
+
+    pub(crate) fn chain(&self) -> std::cell::RefMut<'_, Chain> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Policy for Shared {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        self.0.borrow_mut().decide(views, around)
+    }
+
+    fn reads(&self) -> Reads {
+        self.0.borrow().reads()
+    }
+
+    fn forget(&mut self, service: &ObjectName) {
+        self.0.borrow_mut().forget(service);
+    }
+}
+
+#[test]
+fn identity_plans_what_the_built_in_policy_plans() {
+    let with = planner(chain("weir-guest-identity", json!({})), 300).plan();
+    assert_eq!(with, planner(BuiltIn, 300).plan());
+}
+
+#[test]
+fn a_plugin_is_asked_once_and_then_only_about_what_changed() {
+    let shared = Shared::new(chain("weir-guest-identity", json!({"interfaces": ["scheduler"]})));
+    let mut planner = planner(shared.clone(), 300);
+    planner.plan();
+    let cold = shared.account();
+    assert_eq!((cold.calls, cold.asked, cold.remembered), (2, 300, 0));
+    planner.plan();
+    hear(&mut planner, service("s7", &[], 2));
+    planner.plan();
+    assert_eq!(shared.account().calls, 2, "nothing changed");
+    hear(&mut planner, service("s7", &[("not", "needed")], 3));
+    planner.plan();
+    let warm = shared.account();
+    assert_eq!((warm.calls, warm.remembered), (3, 0), "the number of endpoints is always seen");
+    hear(&mut planner, service("s7", &[("still", "not needed")], 3));
+    planner.plan();
+    let warm = shared.account();
+    assert_eq!((warm.calls, warm.remembered), (3, 1), "what was not declared is no reason to ask");
+}
+
+#[test]
+fn what_a_plugin_is_can_be_told() {
+    let artifact = load("weir-guest-identity", json!({})).unwrap();
+    let facts = artifact.facts();
+    assert_eq!(facts.name, "identity");
+    assert_eq!(facts.interfaces.len(), 3);
+    assert!(facts.exports.contains(&"weir:policy/filter@0.1.0".to_owned()));
+    assert!(facts.imports.iter().all(|import| import.starts_with("wasi:")), "{:?}", facts.imports);
+    assert!(facts.memory > 0);
+}
+
+#[test]
+fn files_that_are_no_plugins_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        json!({"source": path})
+    };
+    let package = "weir-guest-identity";
+    let said = |more| refusal(package, more);
+    assert!(said(json!({"source": "/nowhere/x.wasm"})).contains("/nowhere/x.wasm"));
+    assert!(said(file("text", b"not wasm")).contains("not a component"));
+    assert!(said(file("core", b"\0asm\x01\0\0\0")).contains("core WebAssembly module"));
+    assert!(said(file("empty", b"\0asm\x0d\0\x01\0")).contains("exports none of"));
+    assert!(said(json!({"sha256": "00".repeat(32)})).contains("wants sha256:0000"));
+    let whole = std::fs::read(configuration(package, json!({})).source).unwrap();
+    assert!(said(file("cut", &whole[..whole.len() / 2])).contains("not a component"));
+}
+
+#[test]
+fn compiled_code_is_made_by_a_child_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("compiler");
+    // Stands for a compiler that dies; the real one is tried by the program's own tests.
+    std::fs::write(&script, "#!/bin/sh\ncat > /dev/null\necho 'it is too odd' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut loader = loader();
+    loader.compiler = Compiler::Child { program: script, arguments: Vec::new(), cache: None };
+    let error = loader.load_one(&configuration("weir-guest-identity", json!({}))).err().unwrap();
+    assert!(error.to_string().contains("it is too odd"), "{error}");
+}

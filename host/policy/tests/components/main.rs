@@ -1,0 +1,5 @@
+//! Real components behind the policy: what they may do, what they cost, and what becomes of their failures.
+
+mod hostile;
+mod lifecycle;
+mod world;

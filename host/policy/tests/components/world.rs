@@ -1,0 +1,127 @@
+//! A small cluster, and plugins for it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weir_core::cluster::Event;
+use weir_core::net::PerFamily;
+use weir_core::net::{Family, Protocol};
+use weir_core::node::{Capabilities, NodeView, ProxyConfig};
+use weir_core::objects::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
+    TrafficPolicy,
+};
+use weir_core::planner::Planner;
+use weir_core::policy::Policy;
+use weir_harness::components::component;
+use weir_k8s::policy_config::{self, PluginConfiguration};
+use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
+
+/// This node's name.
+pub(crate) const NODE: &str = "node1";
+
+/// The configuration of one plugin; `more` replaces or adds fields.
+pub(crate) fn configuration(package: &str, more: Value) -> PluginConfiguration {
+    let mut entry = json!({"name": "plugin", "source": component(package)});
+    for (key, value) in more.as_object().unwrap() {
+        entry[key] = value.clone();
+    }
+    let file =
+        json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
+    let parsed = policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    parsed.plugins[0].plugin.clone().unwrap()
+}
+
+/// A loader that compiles in this process.
+pub(crate) fn loader() -> Loader {
+    Loader {
+        runtime: Runtime::new().unwrap(),
+        compiler: Compiler::InProcess,
+        node: NODE.to_owned(),
+        shadow: Vec::new(),
+    }
+}
+
+/// Loads a plugin.
+pub(crate) fn load(package: &str, more: Value) -> Result<Artifact, LoadError> {
+    loader().load_one(&configuration(package, more))
+}
+
+/// Why a plugin is refused.
+pub(crate) fn refusal(package: &str, more: Value) -> String {
+    match load(package, more) {
+        Ok(_) => panic!("{package} was taken"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A chain of one plugin.
+pub(crate) fn chain(package: &str, more: Value) -> Chain {
+    Chain::new(vec![load(package, more).unwrap()], NODE)
+}
+
+/// A service with one TCP port and some endpoints.
+pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -> [Event; 2] {
+    let ip = name.bytes().fold(10u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    let number = name.bytes().map(u16::from).sum::<u16>();
+    let service = Service {
+        name: ObjectName::new("default", name),
+        created: None,
+        labels: BTreeMap::new(),
+        annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        service_type: ServiceType::ClusterIp,
+        cluster_ips: PerFamily {
+            v4: Some(std::net::IpAddr::from([10, 96, (number % 250) as u8, ip])),
+            v6: None,
+        },
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+            app_protocol: String::new(),
+        }],
+        client_ip_affinity: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+        health_check_node_port: None,
+    };
+    let endpoint = |i| Endpoint {
+        address: std::net::IpAddr::from([10, 0, 1, i]),
+        conditions: Conditions::READY,
+        node: None,
+        zone: Some("a".to_owned()),
+        zone_hints: Vec::new(),
+        node_hints: Vec::new(),
+    };
+    let slice = EndpointSlice {
+        name: ObjectName::new("default", format!("{name}-1")),
+        service: name.to_owned(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        family: Family::V4,
+        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: (1..=endpoints).map(endpoint).collect(),
+    };
+    [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
+}
+
+/// A planner that has heard of some services `s0`, `s1`, ….
+pub(crate) fn planner(policy: impl Policy + 'static, services: u32) -> Planner {
+    let node = NodeView::new(NODE, None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
+    let mut planner = Planner::new(node, Box::new(policy));
+    for i in 0..services {
+        hear(&mut planner, service(&format!("s{i}"), &[], 2));
+    }
+    planner
+}
+
+/// Tells a planner something.
+pub(crate) fn hear(planner: &mut Planner, events: impl IntoIterator<Item = Event>) {
+    events.into_iter().for_each(|event| {
+        planner.apply(event);
+    });
+}

@@ -1,0 +1,257 @@
+//! A plugin that does whatever its configuration says a plugin must not. It is written against the bare contract, since
+//! the SDK would not let it.
+//!
+//! The configuration is one word, or a word and the name of a service (`"trap s7"`) to misbehave about that one only.
+
+use std::hint::black_box;
+
+wit_bindgen::generate!({ path: "../../../wit", world: "policy", generate_all });
+
+use exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
+use weir::policy::{log, types};
+
+struct Hostile;
+
+static mut WORD: String = String::new();
+static mut CALLS: u32 = 0;
+
+fn word() -> String {
+    // There is one thread.
+    unsafe { (*&raw const WORD).clone() }
+}
+
+fn behaviour(names: &[&str]) -> String {
+    let all = word();
+    match all.split_once(' ') {
+        None => all,
+        Some((word, victim)) if names.contains(&victim) => word.to_owned(),
+        Some(_) => String::new(),
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    recurse(depth + 1) + frame[3]
+}
+
+/// Misbehaves, if that is not a matter of what is answered.
+fn misbehave(word: &str) -> Result<(), types::Error> {
+    match word {
+        "loop" => loop {
+            black_box(0);
+        },
+        "recurse" => drop(black_box(recurse(0))),
+        "memory" => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 1 << 20]);
+                black_box(&hoard);
+            }
+        }
+        "trap" => std::process::abort(),
+        "panic" => panic!("on purpose"),
+        "exit" => std::process::exit(3),
+        "flood" => {
+            for i in 0..100_000 {
+                log::write(
+                    log::Level::Info,
+                    &format!("line {i}\nforged line"),
+                    &[("k".into(), "v".repeat(100))],
+                );
+                println!("print {i}");
+            }
+        }
+        "slow" => {
+            // A good part of a second of work.
+            let mut x = 1u64;
+            for i in 0..40_000_000u64 {
+                x = black_box(x.wrapping_mul(6364136223846793005).wrapping_add(i));
+            }
+        }
+        "file" => {
+            if let Err(error) = std::fs::read("/etc/hostname") {
+                return Err(types::Error::InvalidInput(format!("no file: {error}")));
+            }
+        }
+        "time" => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs());
+            return Err(types::Error::InvalidInput(format!("the clock says {now:?}")));
+        }
+        "invalid" => return Err(types::Error::InvalidInput("odd\u{1b}[31m service".into())),
+        "transient" => return Err(types::Error::Transient("later".into())),
+        "permanent" => return Err(types::Error::Permanent("never".into())),
+        _ => {}
+    }
+    Ok(())
+}
+
+impl lifecycle::Guest for Hostile {
+    fn configure(configuration: String) -> Result<(), Vec<String>> {
+        let text = configuration.trim_matches('"').to_owned();
+        if text == "refuse" {
+            return Err(vec!["first reason".into(), "second reason".into()]);
+        }
+        unsafe { WORD = text };
+        match word().as_str() {
+            "configure-loop" => misbehave("loop").map_err(|_| vec![]),
+            "configure-trap" => misbehave("trap").map_err(|_| vec![]),
+            _ => Ok(()),
+        }
+    }
+
+    fn describe() -> lifecycle::Description {
+        let needs = match word().as_str() {
+            "needs-unknown" => vec!["wallet".to_owned()],
+            "needs-statistics" => vec!["statistics".to_owned()],
+            _ => vec!["endpoints".to_owned()],
+        };
+        lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, extra: vec![] }
+    }
+}
+
+fn verdict() -> filter::Verdict {
+    filter::Verdict {
+        ignore: None,
+        kinds: None,
+        refusals: vec![],
+        node_port_networks: None,
+        dropped_endpoints: vec![],
+        sources: vec![],
+        reason: String::new(),
+        re_evaluate_after: None,
+        extra: vec![],
+    }
+}
+
+fn schedule() -> scheduler::Schedule {
+    scheduler::Schedule {
+        ports: vec![],
+        drain: None,
+        reason: String::new(),
+        re_evaluate_after: None,
+        extra: vec![],
+    }
+}
+
+fn scheduling() -> scheduler::Scheduling {
+    scheduler::Scheduling {
+        scheduler: None,
+        scheduler_flags: None,
+        persistence: scheduler::Persistence::Keep,
+        weights: scheduler::Weights::Keep,
+        persistence_group: None,
+        extra: vec![],
+    }
+}
+
+impl filter::Guest for Hostile {
+    fn select(
+        _: types::Context,
+        services: Vec<types::Service>,
+    ) -> Result<Vec<filter::Verdict>, types::Error> {
+        let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let word = behaviour(&names);
+        let mut verdicts: Vec<filter::Verdict> = services.iter().map(|_| verdict()).collect();
+        for verdict in &mut verdicts {
+            match word.as_str() {
+                "filter-everything" => verdict.ignore = Some("go away\u{7}".into()),
+                "filter-drop-all" => verdict.dropped_endpoints = vec![(0, 0), (0, 1)],
+                "filter-nonsense" => verdict.dropped_endpoints = vec![(9, 9)],
+                "filter-action" => {
+                    verdict.sources = vec![filter::SourceFilter {
+                        kinds: types::VipKinds::all(),
+                        action: "perhaps".into(),
+                        ranges: vec![],
+                        extra: vec![],
+                    }];
+                }
+                _ => {}
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+impl scheduler::Guest for Hostile {
+    fn schedule_services(
+        _: types::Context,
+        requests: Vec<scheduler::Request>,
+    ) -> Result<Vec<scheduler::Schedule>, types::Error> {
+        let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
+        let word = behaviour(&names);
+        misbehave(&word)?;
+        unsafe { CALLS += requests.len() as u32 };
+        let calls = unsafe { CALLS };
+        let mut answers: Vec<scheduler::Schedule> = Vec::new();
+        for request in &requests {
+            let mut answer = schedule();
+            let mut port = scheduling();
+            match word.as_str() {
+                "unknown-scheduler" => port.scheduler = Some("nonsense".into()),
+                "long-scheduler" => port.scheduler = Some("x".repeat(100_000)),
+                "unknown-flag" => port.scheduler_flags = Some(vec!["turbo".into()]),
+                "zero-weights" => {
+                    let count = request.service.ports.first().map_or(0, |port| port.endpoints.len());
+                    port.weights = scheduler::Weights::Each(vec![0; count]);
+                }
+                "wrong-weights" => port.weights = scheduler::Weights::Each(vec![7; 9]),
+                "group" => port.persistence_group = Some("g".into()),
+                "extra" => answer.extra = vec![("future".into(), "x".into())],
+                "drain" => answer.drain = Some(scheduler::Drain { mode: "explode".into(), deadline: None }),
+                "again" => answer.re_evaluate_after = Some(0),
+                // Depends on how many were asked before, which nobody declared.
+                "impure" => port.scheduler = Some(if calls % 2 == 0 { "wrr" } else { "mh" }.into()),
+                "good" => port.scheduler = Some("wrr".into()),
+                _ if word.is_empty() => port.scheduler = Some("wrr".into()),
+                _ => {}
+            }
+            if !matches!(word.as_str(), "few-ports") {
+                answer.ports = request.service.ports.iter().map(|_| port.clone()).collect();
+            } else {
+                answer.ports = vec![port.clone(), port.clone(), port.clone()];
+            }
+            if word == "huge" {
+                answer.reason = "x".repeat(1 << 20);
+            }
+            answers.push(answer);
+        }
+        match word.as_str() {
+            "few" => drop(answers.pop()),
+            "many" => answers.extend(answers.clone()),
+            "huge" => answers.extend(answers.clone()),
+            _ => {}
+        }
+        Ok(answers)
+    }
+}
+
+impl masquerade::Guest for Hostile {
+    fn treat(
+        _: types::Context,
+        requests: Vec<masquerade::Request>,
+    ) -> Result<Vec<masquerade::Treatments>, types::Error> {
+        let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
+        let mode = match behaviour(&names).as_str() {
+            "treat-nonsense" => Some("sometimes"),
+            "treat-address" => Some("address"),
+            _ => None,
+        };
+        let cluster = mode.map(|mode| masquerade::Treatment { mode: mode.into(), source: None });
+        Ok(requests
+            .iter()
+            .map(|_| masquerade::Treatments {
+                cluster: cluster.clone(),
+                external: None,
+                load_balancer: None,
+                node_port: None,
+                except_sources: None,
+                reason: String::new(),
+                re_evaluate_after: None,
+                extra: vec![],
+            })
+            .collect())
+    }
+}
+
+export!(Hostile);

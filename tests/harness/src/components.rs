@@ -1,0 +1,37 @@
+//! Plugins and hostile guests as components, built when a test first asks for one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Packages that are built for the plugins' target.
+pub const PACKAGES: &[&str] = &["weir-guest-hostile", "weir-guest-identity"];
+
+/// The component of a package.
+///
+/// # Panics
+/// If it cannot be built. In the guest of the laboratory nothing is built: there the host has put it in place.
+pub fn component(package: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
+    let file = root.join("target/wasm32-wasip2/plugin").join(format!("{}.wasm", package.replace('-', "_")));
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        BUILT.get_or_init(|| {
+            let mut command = Command::new(cargo);
+            command.current_dir(root).args([
+                "build",
+                "--quiet",
+                "--profile",
+                "plugin",
+                "--target",
+                "wasm32-wasip2",
+            ]);
+            // Flags for the tests' own machine code are not for components.
+            command.env_remove("RUSTFLAGS").args(PACKAGES.iter().flat_map(|name| ["--package", name]));
+            let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+            assert!(status.success(), "{command:?}: {status}; is the target installed? cargo xtask setup");
+        });
+    }
+    assert!(file.exists(), "{} is not there", file.display());
+    file
+}
