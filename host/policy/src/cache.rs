@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_is_found_again() {
-        let Kept { runtime, cache, path, .. } = kept();
+        let Kept { runtime, cache, path, _folder } = kept();
         assert!(cache.get(&runtime, DIGEST).is_some());
         assert!(cache.get(&runtime, Digest([8; 32])).is_none());
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
