@@ -20,9 +20,14 @@ use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
 /// This node's name.
 pub(crate) const NODE: &str = "node1";
 
+/// Time enough for a machine that is busy with other tests.
+pub(crate) fn ample() -> Value {
+    json!({"callTimeout": "5s", "syncBudget": "10s"})
+}
+
 /// The configuration of one plugin; `more` replaces or adds fields.
 pub(crate) fn configuration(package: &str, more: Value) -> PluginConfiguration {
-    let mut entry = json!({"name": "plugin", "source": component(package)});
+    let mut entry = json!({"name": "plugin", "source": component(package), "limits": ample()});
     for (key, value) in more.as_object().unwrap() {
         entry[key] = value.clone();
     }
