@@ -1,6 +1,8 @@
 //! All plugins of a node, as one policy.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_core::decision::Decision;
@@ -263,5 +265,43 @@ impl Policy for Chain {
             }));
         }
         reports
+    }
+}
+
+/// A chain that a planner decides by and somebody else looks after.
+#[derive(Clone, Default)]
+pub struct SharedChain(Rc<RefCell<Chain>>);
+
+impl SharedChain {
+    /// Shares a chain.
+    pub fn new(chain: Chain) -> SharedChain {
+        SharedChain(Rc::new(RefCell::new(chain)))
+    }
+
+    /// The chain. Not while a planner decides.
+    pub fn chain(&self) -> RefMut<'_, Chain> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Policy for SharedChain {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        self.chain().decide(views, around)
+    }
+
+    fn reads(&self) -> Reads {
+        self.chain().reads()
+    }
+
+    fn forget(&mut self, service: &ObjectName) {
+        self.chain().forget(service);
+    }
+
+    fn sample(&mut self, count: usize) -> Vec<ObjectName> {
+        self.chain().sample(count)
+    }
+
+    fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
+        self.chain().audit(views, around)
     }
 }

@@ -37,7 +37,7 @@ pub use account::{Account, Condition};
 pub use artifact::{Artifact, Facts, LoadError};
 pub use cache::{Cache, CacheError};
 pub use call::CallFailure;
-pub use chain::{Chain, Status};
+pub use chain::{Chain, SharedChain, Status};
 pub use compile::{CompileError, Compiler, child};
 pub use engine::{EngineError, Runtime};
 pub use load::{Loaded, Loader, Refused};

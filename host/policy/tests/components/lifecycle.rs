@@ -1,47 +1,14 @@
 //! A plugin that does what it should.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use serde_json::json;
-use weir_core::objects::ObjectName;
-use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
-use weir_core::view::ServiceView;
-use weir_policy::{Account, Chain, Compiler};
+use weir_core::policy::BuiltIn;
+use weir_policy::{Account, Compiler, SharedChain};
 
 use crate::world::{chain, configuration, hear, load, loader, planner, refusal, service};
 
-/// A chain that can be looked at while a planner has it.
-#[derive(Clone)]
-pub(crate) struct Shared(Rc<RefCell<Chain>>);
-
-impl Shared {
-    pub(crate) fn new(chain: Chain) -> Shared {
-        Shared(Rc::new(RefCell::new(chain)))
-    }
-
-    /// The account of the only plugin.
-    pub(crate) fn account(&self) -> Account {
-        self.0.borrow().status(0)[0].account.clone()
-    }
-
-    pub(crate) fn chain(&self) -> std::cell::RefMut<'_, Chain> {
-        self.0.borrow_mut()
-    }
-}
-
-impl Policy for Shared {
-    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
-        self.0.borrow_mut().decide(views, around)
-    }
-
-    fn reads(&self) -> Reads {
-        self.0.borrow().reads()
-    }
-
-    fn forget(&mut self, service: &ObjectName) {
-        self.0.borrow_mut().forget(service);
-    }
+/// The account of the only plugin.
+pub(crate) fn account(shared: &SharedChain) -> Account {
+    shared.chain().status(0)[0].account.clone()
 }
 
 #[test]
@@ -52,22 +19,22 @@ fn identity_plans_what_the_built_in_policy_plans() {
 
 #[test]
 fn a_plugin_is_asked_once_and_then_only_about_what_changed() {
-    let shared = Shared::new(chain("weir-guest-identity", json!({"interfaces": ["scheduler"]})));
+    let shared = SharedChain::new(chain("weir-guest-identity", json!({"interfaces": ["scheduler"]})));
     let mut planner = planner(shared.clone(), 300);
     planner.plan();
-    let cold = shared.account();
+    let cold = account(&shared);
     assert_eq!((cold.calls, cold.asked, cold.remembered), (2, 300, 0));
     planner.plan();
     hear(&mut planner, service("s7", &[], 2));
     planner.plan();
-    assert_eq!(shared.account().calls, 2, "nothing changed");
+    assert_eq!(account(&shared).calls, 2, "nothing changed");
     hear(&mut planner, service("s7", &[("not", "needed")], 3));
     planner.plan();
-    let warm = shared.account();
+    let warm = account(&shared);
     assert_eq!((warm.calls, warm.remembered), (3, 0), "the number of endpoints is always seen");
     hear(&mut planner, service("s7", &[("still", "not needed")], 3));
     planner.plan();
-    let warm = shared.account();
+    let warm = account(&shared);
     assert_eq!((warm.calls, warm.remembered), (3, 1), "what was not declared is no reason to ask");
 }
 
