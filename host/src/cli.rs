@@ -28,6 +28,14 @@ pub(crate) enum Command {
     Trace(TraceArguments),
     /// Check everything that IPVS mode depends on, with a fix for what is wrong. Exit status 1 if something is.
     Doctor(DoctorArguments),
+    /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it.
+    Explain(ExplainArguments),
+    /// Look at plugins, try them, and start new ones.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Compile a component from standard input to standard output, for a running weir.
+    #[command(hide = true)]
+    CompilePlugin,
     /// Remove everything that weir, or kube-proxy in IPVS or iptables mode, left on this node.
     Cleanup(CleanupArguments),
 }
@@ -40,6 +48,98 @@ pub(crate) struct InputArguments {
     pub(crate) manifests: PathBuf,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArguments,
+}
+
+/// Who decides.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Policy")]
+pub(crate) struct PolicyArguments {
+    /// PolicyConfiguration file: the plugins, in order. Without it weir decides as kube-proxy does.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Plugins of the file that are only asked beside the others: what they would change is reported.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
+    pub(crate) shadow: Vec<String>,
+}
+
+/// `weir explain`
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// The service, as NAMESPACE/NAME.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    #[command(flatten)]
+    pub(crate) interfaces: InterfaceArguments,
+    /// `text` or `json`; only the second tells all that plugins saw.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// `weir plugin`
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginCommand {
+    /// Say whether weir takes a plugin: world, version, imports, limits, configuration. Exit status 1 if not.
+    Check(PluginFileArguments),
+    /// Tell what is in a plugin.
+    Inspect(PluginFileArguments),
+    /// Ask a plugin about all services of a folder, or replay what was recorded.
+    Run(PluginRunArguments),
+    /// Measure what a plugin costs: instantiation, calls, memory.
+    Bench(PluginFileArguments),
+    /// Start a new plugin in Rust in a folder of its own.
+    New(PluginNewArguments),
+}
+
+/// A plugin and its configuration.
+#[derive(Args, Debug)]
+pub(crate) struct PluginFileArguments {
+    /// The component.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Its configuration as YAML or JSON, or @FILE.
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub(crate) configuration: Option<String>,
+    /// Memory of an instance, for instance 32Mi.
+    #[arg(long, value_name = "QUANTITY")]
+    pub(crate) memory: Option<String>,
+    /// `text` or `json`.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// `weir plugin run`
+#[derive(Args, Debug)]
+pub(crate) struct PluginRunArguments {
+    #[command(flatten)]
+    pub(crate) plugin: PluginFileArguments,
+    /// Folder with manifests, or one file.
+    #[arg(long, value_name = "PATH", required_unless_present = "replay", conflicts_with = "replay")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// Questions that were recorded: ask them again, and say which answers are others. Exit status 1 if any is.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
+    /// Write down what is asked and answered, one record a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+    #[command(flatten)]
+    pub(crate) interfaces: InterfaceArguments,
+}
+
+/// `weir plugin new`
+#[derive(Args, Debug)]
+pub(crate) struct PluginNewArguments {
+    /// Its name: small letters, digits and dashes. The folder is called the same.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The folder of weir's plugin-sdk.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: PathBuf,
 }
 
 /// The configuration and the node's name.
@@ -134,6 +234,12 @@ pub(crate) struct RunArguments {
     /// Stop after the first complete round; exit status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,
+    /// Folder for compiled plugins; it must belong to this user alone. Without it they are compiled at each start.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) plugin_cache: Option<PathBuf>,
+    /// Write down what plugins are asked and answer, one record a line, for `weir plugin run --replay`.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) record: Option<PathBuf>,
     /// How much to log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,
@@ -205,6 +311,8 @@ pub(crate) struct TraceArguments {
     pub(crate) live: bool,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
     /// Where the packet comes from: an address, or `host` for this node itself.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, HostAddress, InternalLocal, NodeView, ProxyConfig};
 use weir_core::planner::Planner;
-use weir_core::policy::BuiltIn;
 use weir_k8s::config::{self, Configuration};
-use weir_k8s::{Problem, interfaces, manifests};
+use weir_k8s::{Problem, interfaces, manifests, policy_config};
 use weir_kernel::Linux;
+use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
 
-use crate::cli::{ConfigurationFlags, InterfaceArguments, NodeArguments};
+use crate::cli::{ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
 use crate::output::complain;
 use crate::style;
 
@@ -160,10 +160,33 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
     }
 }
 
+/// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
+pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<SharedChain> {
+    let Some(file) = &arguments.policy else { return Ok(SharedChain::default()) };
+    let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
+    let loader = Loader {
+        runtime: Runtime::new()?,
+        compiler: Compiler::InProcess,
+        node: node.to_owned(),
+        shadow: arguments.shadow.clone(),
+    };
+    let loaded = loader.load(&configuration);
+    for Refused { name, why } in &loaded.refused {
+        warn(&format!("plugin {name} is not used: {why}"));
+    }
+    Ok(SharedChain::new(loaded.chain))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
+}
+
 /// A planner that has seen all objects below the path.
 pub(crate) fn planner(
     manifests: &Path,
     settings: &Settings,
+    policy: SharedChain,
     addresses: Vec<HostAddress>,
     capabilities: Capabilities,
 ) -> anyhow::Result<Planner> {
@@ -180,7 +203,7 @@ pub(crate) fn planner(
         ));
     }
     let view = settings.node_view(node.as_ref(), addresses, capabilities);
-    let mut planner = Planner::new(view, Box::new(BuiltIn));
+    let mut planner = Planner::new(view, Box::new(policy));
     for event in events {
         planner.apply(event);
     }
@@ -207,4 +230,15 @@ fn print_problems(problems: &[Problem]) {
     for problem in problems {
         warn(&problem.to_string());
     }
+}
+
+/// An error with its causes, as one sentence.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! weir: a kube-proxy for IPVS nodes, with policy that can be plugged in.
 //!
 //! ```text
-//! cli ─▶ commands::{run, plan, diff, trace, doctor, cleanup} ─▶ weir-k8s (objects) ─▶ weir-core (plan) ─▶ weir-kernel
+//! cli ─▶ commands::{run, plan, …} ─▶ weir-k8s (objects) ─▶ weir-policy (plugins) ─▶ weir-core (plan) ─▶ weir-kernel
 //! ```
 //!
 //! This crate only puts the others together: arguments, configuration, the loop with its clocks, and output.
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => commands::plan::run(arguments),
         Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Trace(arguments) => commands::trace::run(arguments),
+        Command::Explain(arguments) => commands::explain::run(arguments),
+        Command::Plugin(command) => commands::plugin::run(command),
+        Command::CompilePlugin => commands::plugin::compile(),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Cleanup(arguments) => commands::cleanup::run(arguments),
     };

@@ -191,6 +191,20 @@ impl Planner {
         views
     }
 
+    /// For how many services another policy would decide otherwise, and how many there are.
+    pub fn changes_under(&mut self, other: &mut dyn Policy, now: u64) -> (usize, usize) {
+        let views = self.views();
+        let before = self.decide(&views, now);
+        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let after = other.decide(&views, &around);
+        let clamped = |view: &ServiceView, decided: Decided| clamp(view, decided.decision, &self.node).0;
+        let pairs = views.iter().zip(before).zip(after);
+        let changed = pairs.filter(|((view, before), after)| {
+            clamped(view, before.clone()) != clamped(view, after.clone())
+        });
+        (changed.count(), views.len())
+    }
+
     /// What a policy may look at beside views.
     pub fn surroundings(&self, now: u64) -> Surroundings<'_> {
         Surroundings { node: &self.node, nodes: self.cluster.nodes(), now }

@@ -22,3 +22,17 @@ mod problem;
 mod wire;
 
 pub use problem::Problem;
+
+/// A single value written as YAML or JSON.
+///
+/// # Errors
+/// With what is wrong with the text.
+pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
+    let mut documents = document::parse(text, document::Format::Yaml).map_err(|error| error.to_string())?;
+    match (documents.pop(), documents.len()) {
+        (None, _) => Ok(serde_json::Value::Null),
+        (Some(document), 0) if document.repeated.is_empty() => Ok(document.value),
+        (Some(document), 0) => Err(format!("these keys are written more than once: {}", document.repeated.join(", "))),
+        (Some(_), more) => Err(format!("{} documents, where one is expected", more + 1)),
+    }
+}

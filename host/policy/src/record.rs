@@ -190,6 +190,14 @@ impl Artifact {
         Ok(answers.into_iter().map(H::answer).collect())
     }
 
+    /// Makes an instance, hands it the configuration, and throws it away.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn start_once(&self) -> Result<(), ReplayError> {
+        Instance::ready(self).map(drop).map_err(ReplayError::Call)
+    }
+
     /// One call of a fresh instance.
     fn call_once<H: Hook>(
         &self,

@@ -15,9 +15,10 @@ use crate::{inputs, json, style};
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
+    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
     let mut planner =
-        inputs::planner(&arguments.input.manifests, &settings, addresses, Capabilities::assumed())?;
-    let plan = planner.plan();
+        inputs::planner(&arguments.input.manifests, &settings, policy, addresses, Capabilities::assumed())?;
+    let plan = planner.plan_at(inputs::now());
     match arguments.output {
         PlanOutput::Text => print_text(&plan),
         PlanOutput::Json => {

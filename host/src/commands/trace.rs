@@ -51,8 +51,9 @@ pub(crate) fn run(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
 fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::Result<Asked> {
     let settings = inputs::settings(&arguments.node)?;
     let host = inputs::host_addresses(&arguments.interfaces)?;
-    let mut planner = inputs::planner(manifests, &settings, host.clone(), Capabilities::assumed())?;
-    let plan = planner.plan();
+    let policy = inputs::policy(&arguments.policy, &settings.node_name)?;
+    let mut planner = inputs::planner(manifests, &settings, policy, host.clone(), Capabilities::assumed())?;
+    let plan = planner.plan_at(inputs::now());
     plan.reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let PerFamily { v4, v6 } = planner.node().node_ips;
     Ok(Asked { state: plan.state, host, node_ips: PerFamily { v4: Some(v4), v6: Some(v6) } })
