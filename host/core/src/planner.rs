@@ -199,9 +199,8 @@ impl Planner {
         let after = other.decide(&views, &around);
         let clamped = |view: &ServiceView, decided: Decided| clamp(view, decided.decision, &self.node).0;
         let pairs = views.iter().zip(before).zip(after);
-        let changed = pairs.filter(|((view, before), after)| {
-            clamped(view, before.clone()) != clamped(view, after.clone())
-        });
+        let changed = pairs
+            .filter(|((view, before), after)| clamped(view, before.clone()) != clamped(view, after.clone()));
         (changed.count(), views.len())
     }
 

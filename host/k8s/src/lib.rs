@@ -32,7 +32,9 @@ pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
     match (documents.pop(), documents.len()) {
         (None, _) => Ok(serde_json::Value::Null),
         (Some(document), 0) if document.repeated.is_empty() => Ok(document.value),
-        (Some(document), 0) => Err(format!("these keys are written more than once: {}", document.repeated.join(", "))),
+        (Some(document), 0) => {
+            Err(format!("these keys are written more than once: {}", document.repeated.join(", ")))
+        }
         (Some(_), more) => Err(format!("{} documents, where one is expected", more + 1)),
     }
 }

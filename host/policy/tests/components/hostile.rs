@@ -134,7 +134,8 @@ fn a_poisonous_service_is_found_and_the_others_are_decided() {
 
 #[test]
 fn a_plugin_that_fails_all_the_time_is_left_alone_for_a_while() {
-    let shared = SharedChain::new(chain(HOSTILE, json!({"configuration": "trap", "interfaces": ["scheduler"]})));
+    let shared =
+        SharedChain::new(chain(HOSTILE, json!({"configuration": "trap", "interfaces": ["scheduler"]})));
     let mut planner = planner(shared.clone(), 600);
     planner.plan_at(1000);
     let first = account(&shared).calls;
@@ -197,7 +198,8 @@ fn other_plugins_are_not_concerned() {
 
 #[test]
 fn a_flood_of_words_is_cut() {
-    let shared = SharedChain::new(chain(HOSTILE, json!({"configuration": "flood", "interfaces": ["scheduler"]})));
+    let shared =
+        SharedChain::new(chain(HOSTILE, json!({"configuration": "flood", "interfaces": ["scheduler"]})));
     let mut planner = planner(shared.clone(), 3);
     let plan = planner.plan();
     assert_eq!(failures(&plan), [""; 0]);
@@ -207,7 +209,8 @@ fn a_flood_of_words_is_cut() {
 
 #[test]
 fn a_plugin_that_lies_about_what_it_reads_is_found_out() {
-    let shared = SharedChain::new(chain(HOSTILE, json!({"configuration": "impure", "interfaces": ["scheduler"]})));
+    let shared =
+        SharedChain::new(chain(HOSTILE, json!({"configuration": "impure", "interfaces": ["scheduler"]})));
     let mut planner = planner(shared.clone(), 8);
     planner.plan();
     let reports = planner.audit_policy(8, 0);

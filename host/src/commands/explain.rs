@@ -1,0 +1,93 @@
+//! `weir explain`: how a service came to its part of the plan.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use weir_core::node::Capabilities;
+use weir_core::objects::ObjectName;
+use weir_core::planner::Explanation;
+use weir_policy::Record;
+
+use crate::cli::{ExplainArguments, Output};
+use crate::output::say;
+use crate::{inputs, json, style};
+
+/// Prints the explanation.
+pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    let (namespace, name) =
+        arguments.service.split_once('/').context("the service must be given as NAMESPACE/NAME")?;
+    let settings = inputs::settings(&arguments.input.node)?;
+    let addresses = inputs::host_addresses(&arguments.interfaces)?;
+    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    policy.chain().start_recording();
+    let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
+    let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
+    let name = ObjectName::new(namespace, name);
+    let explanation = planner
+        .explain(&name, inputs::now())
+        .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
+    let records = policy.chain().take_records();
+    match arguments.output {
+        Output::Text => print_text(&name, &explanation),
+        Output::Json => say!("{:#}", to_json(&explanation, &records)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_text(name: &ObjectName, explanation: &Explanation) {
+    say!("{} {name}", style::heading("service"));
+    for port in &explanation.view.ports {
+        say!(
+            "  {} {} {}: {} endpoints, {} behind the cluster IP, {} behind other VIPs",
+            port.family,
+            port.port.protocol,
+            port.port.port,
+            port.endpoints.len(),
+            port.selection.internal.len(),
+            port.selection.external.len()
+        );
+    }
+    say!("{}", style::heading("plugins"));
+    let decided = &explanation.decided;
+    if decided.notes.is_empty() && decided.reports.is_empty() {
+        say!("  none had anything to say: it is decided as kube-proxy does");
+    }
+    for note in &decided.notes {
+        let answer = if note.answer.is_empty() { "nothing" } else { &note.answer };
+        say!("  {} {}: {answer}", note.plugin, note.hook);
+        if !note.reason.is_empty() {
+            say!("    because: {}", note.reason);
+        }
+    }
+    for report in &decided.reports {
+        say!("  {}", style::bad(&format!("{}: {}", report.reason, report.message)));
+    }
+    say!("{}", style::heading("guard and planner"));
+    if explanation.reports.is_empty() {
+        say!("  nothing was changed");
+    }
+    for report in &explanation.reports {
+        say!("  {}", style::doubtful(&format!("{}: {}", report.reason, report.message)));
+    }
+    say!("{}", style::heading("kernel"));
+    for line in explanation.fragment.state.lines() {
+        say!("  {line}");
+    }
+    for (server, address) in &explanation.fragment.snat {
+        say!("  source of connections to {server} becomes {address}");
+    }
+}
+
+fn to_json(explanation: &Explanation, records: &[Record]) -> serde_json::Value {
+    let note = |note: &weir_core::policy::Note| json!({"plugin": note.plugin, "interface": note.hook, "answer": note.answer, "reason": note.reason});
+    let decided = &explanation.decided;
+    json!({
+        "asked": records,
+        "answers": decided.notes.iter().map(note).collect::<Vec<_>>(),
+        "failures": json::reports(&decided.reports),
+        "reports": json::reports(&explanation.reports),
+        "state": json::state(&explanation.fragment.state),
+        "ask-again-at": decided.expires,
+    })
+}

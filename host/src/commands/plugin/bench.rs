@@ -1,0 +1,92 @@
+//! `weir plugin bench`: what a plugin costs. Times are for comparing plugins on one machine, not for promises.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_plugin_views::{Context, Endpoint, Family, Port, Protocol, Service};
+
+use crate::cli::{Output, PluginFileArguments};
+use crate::output::say;
+
+/// How often each thing is measured; the median is shown.
+const ROUNDS: usize = 15;
+
+/// Measures and prints.
+pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let artifact = super::load(arguments)??;
+    let mut rows = vec![("load and compile".to_owned(), start.elapsed())];
+    rows.push(("instantiate and configure".to_owned(), median(|| Ok(artifact.start_once()?))?));
+    for interface in artifact.facts().interfaces.clone() {
+        for (count, endpoints) in [(1, 10), (256, 0), (256, 10), (256, 100)] {
+            let services = services(count, endpoints);
+            let context = Context { node: "bench".to_owned(), ..Context::default() };
+            let time = median(|| {
+                artifact.replay(interface, context.clone(), services.clone(), &[])?;
+                Ok(())
+            })?;
+            rows.push((format!("{interface}: {count} services of {endpoints} endpoints"), time));
+        }
+    }
+    let facts = artifact.facts();
+    if arguments.output == Output::Json {
+        let row = |(what, time): &(String, Duration)| json!({"what": what, "microseconds": time.as_micros()});
+        let times: Vec<_> = rows.iter().map(row).collect();
+        say!("{:#}", json!({"times": times, "memory": facts.memory, "bytes": facts.bytes}));
+    } else {
+        for (what, time) in &rows {
+            say!("{what:<45} {:>10.1} µs", time.as_secs_f64() * 1e6);
+        }
+        say!("{:<45} {:>10} bytes", "memory of a configured instance", facts.memory);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn median(mut measure: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        measure()?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    Ok(times[ROUNDS / 2])
+}
+
+/// Services of one port with so many endpoints.
+fn services(count: u32, endpoints: u32) -> Vec<Service> {
+    let endpoint = |i: u32| Endpoint {
+        address: (std::net::Ipv4Addr::from(0x0a00_0000 + i), 8080).into(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        local: false,
+        internal: true,
+        external: true,
+        zone: None,
+        node: None,
+        slice: None,
+        ready_since: None,
+    };
+    let port = Port {
+        name: "http".to_owned(),
+        family: Family::Ipv4,
+        protocol: Protocol::Tcp,
+        port: 80,
+        node_port: 0,
+        app_protocol: String::new(),
+        vips: Vec::new(),
+        endpoints_total: endpoints,
+        endpoints_local: 0,
+        endpoints: (0..endpoints).map(endpoint).collect(),
+    };
+    let service = |i| Service {
+        namespace: "bench".to_owned(),
+        name: format!("service-{i}"),
+        service_type: "ClusterIP".to_owned(),
+        ports: vec![port.clone()],
+        ..Service::default()
+    };
+    (0..count).map(service).collect()
+}
