@@ -63,7 +63,9 @@ fn config() -> Config {
         .wasm_multi_value(true)
         .wasm_reference_types(true)
         .wasm_extended_const(true)
-        .wasm_multi_memory(false)
+        // A component may consist of several, as those of JavaScript do, and what wasmtime puts between them copies from
+        // memory to memory. Without this it panics on such a component instead of refusing it.
+        .wasm_multi_memory(true)
         .wasm_memory64(false)
         .wasm_tail_call(false)
         .wasm_simd(false)

@@ -68,6 +68,35 @@ fn files_that_are_no_plugins_are_refused_by_name() {
     assert!(said(file("cut", &whole[..whole.len() / 2])).contains("not a component"));
 }
 
+/// Two components in one, with a string that goes from one's memory to the other's.
+const SEVERAL: &str = r#"(component
+  (component $inner
+    (core module $m
+      (memory (export "memory") 1)
+      (func (export "take") (param i32 i32))
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
+    (core instance $i (instantiate $m))
+    (func (export "take") (param "text" string)
+      (canon lift (core func $i "take") (memory $i "memory") (realloc (func $i "realloc")))))
+  (component $outer
+    (import "take" (func $take (param "text" string)))
+    (core module $libc (memory (export "memory") 1))
+    (core instance $libc (instantiate $libc))
+    (core func $take (canon lower (func $take) (memory $libc "memory")))
+    (core module $m (import "" "take" (func (param i32 i32))))
+    (core instance (instantiate $m (with "" (instance (export "take" (func $take)))))))
+  (instance $inner (instantiate $inner))
+  (instance (instantiate $outer (with "take" (func $inner "take")))))"#;
+
+#[test]
+fn a_component_made_of_several_is_looked_at_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("several.wasm");
+    std::fs::write(&path, wat::parse_str(SEVERAL).unwrap()).unwrap();
+    let said = refusal("weir-guest-identity", json!({"source": path}));
+    assert!(said.contains("exports none of"), "{said}");
+}
+
 #[test]
 fn compiled_code_is_made_by_a_child_and_kept() {
     let folder = tempfile::tempdir().unwrap();
