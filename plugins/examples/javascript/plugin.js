@@ -1,0 +1,30 @@
+// A plugin for weir that gives a share of a service's traffic to its canaries.
+//
+// The decisions are made in canary.js, which knows nothing of WebAssembly. This file is what weir calls: one object
+// per interface of the contract.
+import { needs, parse, schedule } from "./canary.js";
+
+// weir configures each fresh instance once, before it asks anything.
+let settings;
+
+export const lifecycle = {
+    // Takes the configuration, or throws everything that is wrong with it.
+    configure(configuration) {
+        const { parsed, problems } = parse(configuration);
+        if (problems.length > 0) {
+            throw problems;
+        }
+        settings = parsed;
+    },
+
+    describe() {
+        return { name: "canary", version: "0.1.0", needs: needs(settings), extra: [] };
+    },
+};
+
+export const scheduler = {
+    // Answers each request with one schedule, in order.
+    scheduleServices(_context, requests) {
+        return requests.map(({ service }) => schedule(service, settings));
+    },
+};
