@@ -5,6 +5,7 @@ mod bench;
 mod cpio;
 mod demo;
 mod deny;
+mod examples;
 mod guest_tests;
 mod job;
 mod kernel;
@@ -42,6 +43,8 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
     Bench,
+    /// Build the example plugins in Go, JavaScript and Python
+    Examples(examples::Options),
     /// Check licences, sources and banned crates with cargo-deny
     Deny,
 }
@@ -63,6 +66,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
         Command::Bench => bench::main(),
+        Command::Examples(options) => examples::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
 }

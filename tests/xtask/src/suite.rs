@@ -122,13 +122,13 @@ fn guest_tests(filter: Option<String>) -> Result<Counts> {
 
 /// What the tiers came to.
 #[derive(Debug, Default)]
-struct Report {
+pub(crate) struct Report {
     counts: Counts,
     failures: Vec<String>,
 }
 
 impl Report {
-    fn title(&self, name: &str) {
+    pub(crate) fn title(&self, name: &str) {
         eprintln!("== {name}");
     }
 
@@ -139,7 +139,7 @@ impl Report {
         self.add(name, result.map(|()| Counts { passed: 1, ..Counts::default() }));
     }
 
-    fn add(&mut self, name: &str, result: Result<Counts>) {
+    pub(crate) fn add(&mut self, name: &str, result: Result<Counts>) {
         let counts = result.unwrap_or_else(|error: Error| {
             eprintln!("{name}: {error:#}");
             Counts { failed: 1, ..Counts::default() }
@@ -150,13 +150,13 @@ impl Report {
         self.counts += counts;
     }
 
-    fn skip(&mut self, name: &str, reason: &str) {
+    pub(crate) fn skip(&mut self, name: &str, reason: &str) {
         println!("{SKIPPED} {name}: {reason}");
         self.counts.skipped += 1;
     }
 
     /// Prints the line of counts.
-    fn finish(self) -> ExitCode {
+    pub(crate) fn finish(self) -> ExitCode {
         if !self.failures.is_empty() {
             eprintln!("failed: {}", self.failures.join(", "));
         }

@@ -13,6 +13,11 @@ pub(crate) fn root() -> &'static Path {
     here.ancestors().nth(2).unwrap_or(here)
 }
 
+/// Where cargo and we put what can be made again.
+pub(crate) fn target() -> PathBuf {
+    root().join("target")
+}
+
 /// Where kernels, packages and running guests have their files.
 pub(crate) fn lab() -> PathBuf {
     root().join(".lab")

@@ -1,0 +1,105 @@
+//! Whether what makes an example is on this machine.
+
+use std::process::{Command, Stdio};
+
+use super::Language;
+use crate::process;
+
+/// A program that says its version.
+struct Program {
+    name: &'static str,
+    /// Asks for the version.
+    argument: &'static str,
+    at_least: Version,
+}
+
+/// Major and minor.
+type Version = (u32, u32);
+
+/// The oldest that the generated code works with.
+const GO: Program = Program { name: "go", argument: "version", at_least: (1, 25) };
+/// The oldest with a test runner that finds the tests by itself.
+const NODE: Program = Program { name: "node", argument: "--version", at_least: (20, 0) };
+/// The oldest whose syntax the example uses and for which componentize-py is made.
+const PYTHON: Program = Program { name: "python3", argument: "--version", at_least: (3, 9) };
+
+/// Why an example in this language cannot be made here.
+pub(super) fn missing(language: Language) -> Option<String> {
+    match language {
+        Language::Go => GO.missing(),
+        Language::Javascript => {
+            NODE.missing().or_else(|| (!process::exists("npm")).then(|| "npm is not installed".to_owned()))
+        }
+        Language::Python => PYTHON.missing().or_else(without_venv),
+    }
+}
+
+impl Program {
+    fn missing(&self) -> Option<String> {
+        let Program { name, argument, at_least } = self;
+        if !process::exists(name) {
+            return Some(format!("{name} is not installed"));
+        }
+        // A wrapper may be in the search path without the program behind it.
+        let Ok(text) = process::output(Command::new(name).arg(argument)) else {
+            return Some(format!("{name} does not run"));
+        };
+        older(&text, *at_least).map(|found| format!("{name} {found}"))
+    }
+}
+
+/// What is wrong with the version in a program's own words.
+fn older(text: &str, at_least: Version) -> Option<String> {
+    let (major, minor) = at_least;
+    match version(text) {
+        None => Some(format!("says `{}` instead of a version", text.trim())),
+        Some(found) if found >= at_least => None,
+        Some((m, n)) => Some(format!("{m}.{n} is too old, {major}.{minor} is needed")),
+    }
+}
+
+/// The first version in a text: `go version go1.26.8 linux/amd64`, `v20.20.2`, `Python 3.11.7`.
+fn version(text: &str) -> Option<Version> {
+    text.split_whitespace().find_map(|word| {
+        let number = word.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let (major, rest) = number.split_once('.')?;
+        let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    })
+}
+
+/// Debian has the module that makes environments in a package of its own.
+fn without_venv() -> Option<String> {
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let there = python.status().is_ok_and(|status| status.success());
+    (!there).then(|| "python3 has no venv; on Debian it is in the package python3-venv".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_versions_in_what_programs_say() {
+        assert_eq!(version("go version go1.26.8 linux/amd64\n"), Some((1, 26)));
+        assert_eq!(version("go version go1.27rc1 linux/amd64"), Some((1, 27)));
+        assert_eq!(version("v20.20.2\n"), Some((20, 20)));
+        assert_eq!(version("Python 3.11.7"), Some((3, 11)));
+        assert_eq!(version("no such command"), None);
+    }
+
+    #[test]
+    fn says_what_is_needed() {
+        assert_eq!(older("go1.19.8", (1, 25)).unwrap(), "1.19 is too old, 1.25 is needed");
+        assert_eq!(older("go1.25", (1, 25)), None);
+        assert_eq!(older("Python 3.11.7", (3, 9)), None, "not compared as text");
+        assert_eq!(older("devel\n", (1, 25)).unwrap(), "says `devel` instead of a version");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let program = Program { name: "weir-has-no-such-program", argument: "version", at_least: (1, 0) };
+        assert_eq!(program.missing().unwrap(), "weir-has-no-such-program is not installed");
+    }
+}

@@ -1,0 +1,97 @@
+//! What an example must answer, asked with the real host.
+//!
+//! The golden files are of the form that weir-plugin-sdk's test kit reads. weir replays records, which hold the same
+//! for one service each.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::process;
+
+/// The most memory that a plugin may be given; a person who tries one out has not limited it yet.
+const MEMORY: &str = "64Mi";
+
+/// Asks the component all that is in the golden files of a folder.
+pub(super) fn check(weir: &Path, component: &Path, folder: &Path) -> Result<()> {
+    for golden in goldens(folder)? {
+        let reading = || format!("cannot use {}", golden.display());
+        let text = fs::read_to_string(&golden).with_context(reading)?;
+        let records = records(&serde_json::from_str(&text).with_context(reading)?).with_context(reading)?;
+        let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        file.write_all(records.as_bytes()).context("cannot write a temporary file")?;
+        let mut command = Command::new(weir);
+        command.args(["plugin", "run", "--memory", MEMORY]).arg(component).arg("--replay").arg(file.path());
+        process::run(&mut command).with_context(|| golden.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn goldens(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("cannot read {}", folder.display());
+    let entries: Result<Vec<_>, _> = fs::read_dir(folder).with_context(reading)?.collect();
+    let mut paths: Vec<PathBuf> = entries.with_context(reading)?.iter().map(fs::DirEntry::path).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    ensure!(!paths.is_empty(), "{} has no golden files", folder.display());
+    Ok(paths)
+}
+
+/// One record a line for each service of a golden file.
+fn records(golden: &Value) -> Result<String> {
+    let list = |name: &str| golden[name].as_array().with_context(|| format!("{name} is no list"));
+    let (services, answers) = (list("services")?, list("schedules")?);
+    ensure!(services.len() == answers.len(), "{} services, {} schedules", services.len(), answers.len());
+    let mut lines = String::new();
+    for (index, (service, answer)) in services.iter().zip(answers).enumerate() {
+        let record = json!({
+            "plugin": "example",
+            "digest": "",
+            "interface": "scheduler",
+            "configuration": golden["configuration"],
+            "context": golden["context"],
+            "service": service,
+            // Null, where the file has none, says that no earlier plugin said anything.
+            "prior": golden["prior-schedules"][index],
+            "answer": answer,
+        });
+        lines.push_str(&format!("{record}\n"));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_golden_file_is_a_record_for_each_service() {
+        let mut golden = json!({
+            "configuration": {"a": 1},
+            "context": {"node": "n"},
+            "services": [{"name": "x"}, {"name": "y"}],
+            "schedules": [{}, {"reason": "why"}],
+        });
+        let lines = |golden: &Value| -> Vec<Value> {
+            let text = records(golden).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let found = lines(&golden);
+        assert_eq!(found.len(), 2);
+        assert_eq!((&found[0]["service"]["name"], &found[1]["service"]["name"]), (&json!("x"), &json!("y")));
+        assert_eq!((&found[0]["prior"], &found[1]["answer"]["reason"]), (&Value::Null, &json!("why")));
+        golden["prior-schedules"] = json!([{}, {"reason": "earlier"}]);
+        assert_eq!(lines(&golden)[1]["prior"]["reason"], "earlier");
+    }
+
+    #[test]
+    fn an_answer_for_each_service_is_needed() {
+        let error = |golden| records(&golden).unwrap_err().to_string();
+        assert_eq!(error(json!({"services": [{}], "schedules": []})), "1 services, 0 schedules");
+        assert_eq!(error(json!({"services": [{}]})), "schedules is no list");
+    }
+}
