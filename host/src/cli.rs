@@ -87,7 +87,7 @@ pub(crate) enum PluginCommand {
     /// Tell what is in a plugin.
     Inspect(PluginFileArguments),
     /// Ask a plugin about all services of a folder, or replay what was recorded.
-    Run(PluginRunArguments),
+    Run(Box<PluginRunArguments>),
     /// Measure what a plugin costs: instantiation, calls, memory.
     Bench(PluginFileArguments),
     /// Start a new plugin in Rust in a folder of its own.

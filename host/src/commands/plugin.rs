@@ -17,8 +17,6 @@ mod ask;
 mod bench;
 mod replay;
 
-pub(crate) use ask::write_records;
-
 /// Runs one of the subcommands.
 pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
     match command {

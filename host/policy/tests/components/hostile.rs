@@ -122,9 +122,9 @@ fn a_poisonous_service_is_found_and_the_others_are_decided() {
     let decided = plan.state.virtual_servers.values().filter(|how| how.scheduler == "wrr").count();
     assert_eq!(decided, 299);
     assert_eq!(failures(&plan).len(), 1);
-    let account = account(&shared);
+    let cost = account(&shared);
     // One batch is one call; the other, of 44, is halved down to one service, two calls a step.
-    assert_eq!((account.calls, account.failures["trap"]), (12, 6));
+    assert_eq!((cost.calls, cost.failures["trap"]), (12, 6));
     // It is not asked again until something changes.
     hear(&mut planner, service("s77", &[("not", "needed")], 2));
     assert_eq!(failures(&planner.plan()).len(), 1);

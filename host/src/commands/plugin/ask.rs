@@ -52,7 +52,7 @@ fn print_text(view: &ServiceView, decided: &Decided) {
 }
 
 /// Appends records to a file, one a line.
-pub(crate) fn write_records(file: &Path, records: &[Record]) -> anyhow::Result<()> {
+fn write_records(file: &Path, records: &[Record]) -> anyhow::Result<()> {
     let writing = || format!("cannot write records to {}", file.display());
     let mut lines = String::new();
     for record in records {
