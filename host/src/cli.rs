@@ -234,12 +234,6 @@ pub(crate) struct RunArguments {
     /// Stop after the first complete round; exit status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,
-    /// Folder for compiled plugins; it must belong to this user alone. Without it they are compiled at each start.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) plugin_cache: Option<PathBuf>,
-    /// Write down what plugins are asked and answer, one record a line, for `weir plugin run --replay`.
-    #[arg(long, value_name = "FILE", requires = "policy")]
-    pub(crate) record: Option<PathBuf>,
     /// How much to log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,

@@ -8,13 +8,13 @@ use tracing::{debug, error, info, warn};
 use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
 use weir_core::planner::Planner;
-use weir_core::policy::BuiltIn;
 use weir_core::report::Report;
 use weir_core::sync::{Round, Syncer};
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
 use weir_kernel::linux::Effort;
 use weir_kernel::{Linux, capabilities};
+use weir_policy::SharedChain;
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let wakes = wake::start(&arguments.input.manifests)?;
     capabilities::load_ipvs();
-    let mut daemon = Daemon::new(arguments, settings);
+    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let mut daemon = Daemon::new(arguments, settings, policy);
     if arguments.once {
         let round = daemon.round(Instant::now());
         return Ok(if round.is_some_and(|round| round.succeeded()) {
@@ -68,7 +69,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(arguments: &RunArguments, settings: Settings) -> Daemon {
+    fn new(arguments: &RunArguments, settings: Settings, policy: SharedChain) -> Daemon {
         let probe = capabilities::probe();
         for finding in &probe.findings {
             match &finding.fix {
@@ -91,7 +92,7 @@ impl Daemon {
         );
         Daemon {
             folder: Folder::new(&arguments.input.manifests, &settings.node_name),
-            planner: Planner::new(view, Box::new(BuiltIn)),
+            planner: Planner::new(view, Box::new(policy)),
             syncer: Syncer::new(kernel),
             settings,
             agenda,
@@ -194,7 +195,7 @@ impl Daemon {
             self.agenda.failed(now);
             return None;
         }
-        let plan = self.planner.plan();
+        let plan = self.planner.plan_at(inputs::now());
         for report in plan.reports.iter().filter(|report| !self.reports.contains(report)) {
             warn!(service = %report.service, reason = %report.reason, "{}", report.message);
         }
