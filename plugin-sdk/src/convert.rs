@@ -1,6 +1,8 @@
 //! Between the contract's records and the views.
 
-use crate::bindings::exports::weir::policy::{filter, masquerade, scheduler};
-use crate::bindings::weir::policy::types;
+use crate::bindings::filter::exports::weir::policy::filter;
+use crate::bindings::lifecycle::weir::policy::types;
+use crate::bindings::masquerade::exports::weir::policy::masquerade;
+use crate::bindings::scheduler::exports::weir::policy::scheduler;
 
 weir_plugin_views::conversions!();

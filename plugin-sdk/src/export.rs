@@ -1,139 +1,153 @@
-//! What [`crate::export!`] makes a component of: the batch loop, and the plugin between calls of one instance.
+/// Makes a component of a plugin: it exports `lifecycle` and exactly the interfaces that are named.
+///
+/// ```
+/// use weir_plugin_sdk::{Context, Error, Plugin, Schedule, Scheduler, Service, configuration};
+///
+/// struct Keeper;
+///
+/// impl Plugin for Keeper {
+///     const NAME: &'static str = "keeper";
+///     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+///
+///     fn configure(text: &str) -> Result<Keeper, Vec<String>> {
+///         configuration::none(text)?;
+///         Ok(Keeper)
+///     }
+///
+///     fn needs(&self) -> Vec<String> {
+///         Vec::new()
+///     }
+/// }
+///
+/// impl Scheduler for Keeper {
+///     fn schedule(&self, _: &Service, _: &Schedule, _: &Context) -> Result<Schedule, Error> {
+///         Ok(Schedule::keep())
+///     }
+/// }
+///
+/// weir_plugin_sdk::export!(Keeper: scheduler);
+/// ```
+///
+/// Several interfaces are separated by commas: `export!(MyPlugin: filter, scheduler, masquerade)`. A crate has one
+/// `export!`. Built for anything but WebAssembly it checks that the traits are there and exports nothing.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty: $($interface:ident),+ $(,)?) => {
+        const _: () = {
+            $($crate::__assert!($interface $plugin);)+
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::rc::Rc;
+            // An instance has one thread, and is configured before anything else.
+            #[cfg(target_family = "wasm")]
+            ::std::thread_local! {
+                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+            }
 
-use weir_plugin_views::{Context, Schedule, Service, Treatments, Verdict};
+            #[cfg(target_family = "wasm")]
+            struct Component;
 
-use crate::bindings::exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
-use crate::bindings::weir::policy::types;
-use crate::{Error, Plugin, convert};
+            #[cfg(target_family = "wasm")]
+            use $crate::bindings::lifecycle::exports::weir::policy::lifecycle as wire_lifecycle;
 
-/// The interfaces of a plugin; those that it does not have answer that everything stays as it is.
-pub trait Exported {
-    /// The plugin.
-    type Plugin: Plugin + 'static;
-    /// The interfaces that it has, so that weir does not ask through the others.
-    const INTERFACES: &'static str;
+            #[cfg(target_family = "wasm")]
+            impl wire_lifecycle::Guest for Component {
+                fn configure(configuration: ::std::string::String)
+                    -> ::std::result::Result<(), ::std::vec::Vec<::std::string::String>>
+                {
+                    let plugin = <$plugin as $crate::Plugin>::configure(&configuration)?;
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| ::std::vec!["it was configured twice".to_owned()])
+                }
 
-    /// See [`crate::Filter`].
-    ///
-    /// # Errors
-    /// As the plugin says.
-    fn select(_: &Self::Plugin, _: &Service, _: &Context) -> Result<Verdict, Error> {
-        Ok(Verdict::keep())
-    }
+                fn describe() -> wire_lifecycle::Description {
+                    PLUGIN.with(|cell| $crate::component::describe(cell.get()))
+                }
+            }
 
-    /// See [`crate::Scheduler`].
-    ///
-    /// # Errors
-    /// As the plugin says.
-    fn schedule(_: &Self::Plugin, _: &Service, _: &Schedule, _: &Context) -> Result<Schedule, Error> {
-        Ok(Schedule::keep())
-    }
+            #[cfg(target_family = "wasm")]
+            $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
 
-    /// See [`crate::Masquerade`].
-    ///
-    /// # Errors
-    /// As the plugin says.
-    fn treat(_: &Self::Plugin, _: &Service, _: &Treatments, _: &Context) -> Result<Treatments, Error> {
-        Ok(Treatments::keep())
-    }
+            $(
+                #[cfg(target_family = "wasm")]
+                $crate::__export!($interface);
+            )+
+        };
+    };
 }
 
-/// The component.
-pub struct Export<E>(std::marker::PhantomData<E>);
-
-thread_local! {
-    /// The configured plugin. An instance is configured once and lives for one call.
-    static PLUGIN: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+/// Checks that a plugin decides what it says it decides.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __assert {
+    (filter $plugin:ty) => {
+        const _: fn() = || $crate::component::is_filter::<$plugin>();
+    };
+    (scheduler $plugin:ty) => {
+        const _: fn() = || $crate::component::is_scheduler::<$plugin>();
+    };
+    (masquerade $plugin:ty) => {
+        const _: fn() = || $crate::component::is_masquerade::<$plugin>();
+    };
+    ($other:ident $plugin:ty) => {
+        ::std::compile_error!(::std::concat!(
+            "`",
+            ::std::stringify!($other),
+            "` is none of the interfaces filter, scheduler, masquerade"
+        ));
+    };
 }
 
-fn plugin<P: 'static>() -> Result<Rc<P>, types::Error> {
-    let configured = PLUGIN.with_borrow(Clone::clone);
-    configured
-        .and_then(|plugin| plugin.downcast().ok())
-        .ok_or_else(|| types::Error::Permanent("it was asked before it was configured".to_owned()))
-}
-
-fn failed(service: &Service, error: Error) -> types::Error {
-    let named = |why: String| format!("{}/{}: {why}", service.namespace, service.name);
-    match error {
-        Error::InvalidInput(why) => types::Error::InvalidInput(named(why)),
-        Error::Transient(why) => types::Error::Transient(named(why)),
-        Error::Permanent(why) => types::Error::Permanent(named(why)),
-    }
-}
-
-impl<E: Exported> lifecycle::Guest for Export<E> {
-    fn configure(configuration: String) -> Result<(), Vec<String>> {
-        let plugin = E::Plugin::configure(&configuration)?;
-        PLUGIN.set(Some(Rc::new(plugin)));
-        Ok(())
-    }
-
-    fn describe() -> lifecycle::Description {
-        lifecycle::Description {
-            name: E::Plugin::NAME.to_owned(),
-            version: E::Plugin::VERSION.to_owned(),
-            needs: plugin::<E::Plugin>().map(|plugin| plugin.needs()).unwrap_or_default(),
-            extra: vec![("interfaces".to_owned(), E::INTERFACES.trim_end().to_owned())],
+/// Exports one interface.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    (filter) => {
+        impl $crate::bindings::filter::exports::weir::policy::filter::Guest for Component {
+            fn select(
+                context: $crate::bindings::lifecycle::weir::policy::types::Context,
+                asked: ::std::vec::Vec<$crate::bindings::lifecycle::weir::policy::types::Service>,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::bindings::filter::exports::weir::policy::filter::Verdict>,
+                $crate::bindings::lifecycle::weir::policy::types::Error,
+            > {
+                PLUGIN.with(|cell| {
+                    let plugin = cell.get().ok_or_else($crate::component::unconfigured)?;
+                    $crate::component::select(plugin, context, asked)
+                })
+            }
         }
-    }
-}
-
-impl<E: Exported> filter::Guest for Export<E> {
-    fn select(
-        ctx: types::Context,
-        services: Vec<types::Service>,
-    ) -> Result<Vec<filter::Verdict>, types::Error> {
-        let plugin = plugin::<E::Plugin>()?;
-        let (context, names) = convert::context(ctx);
-        services
-            .into_iter()
-            .map(|service| {
-                let service = convert::service(service, &names);
-                let verdict =
-                    E::select(&plugin, &service, &context).map_err(|error| failed(&service, error))?;
-                Ok(convert::verdict(verdict))
-            })
-            .collect()
-    }
-}
-
-impl<E: Exported> scheduler::Guest for Export<E> {
-    fn schedule_services(
-        ctx: types::Context,
-        requests: Vec<scheduler::Request>,
-    ) -> Result<Vec<scheduler::Schedule>, types::Error> {
-        let plugin = plugin::<E::Plugin>()?;
-        let (context, names) = convert::context(ctx);
-        requests
-            .into_iter()
-            .map(|scheduler::Request { service, prior }| {
-                let (service, prior) = (convert::service(service, &names), convert::prior_schedule(prior));
-                let schedule = E::schedule(&plugin, &service, &prior, &context);
-                Ok(convert::schedule(schedule.map_err(|error| failed(&service, error))?))
-            })
-            .collect()
-    }
-}
-
-impl<E: Exported> masquerade::Guest for Export<E> {
-    fn treat(
-        ctx: types::Context,
-        requests: Vec<masquerade::Request>,
-    ) -> Result<Vec<masquerade::Treatments>, types::Error> {
-        let plugin = plugin::<E::Plugin>()?;
-        let (context, names) = convert::context(ctx);
-        requests
-            .into_iter()
-            .map(|masquerade::Request { service, prior }| {
-                let (service, prior) = (convert::service(service, &names), convert::prior_treatments(prior));
-                let treatments = E::treat(&plugin, &service, &prior, &context);
-                Ok(convert::treatments(treatments.map_err(|error| failed(&service, error))?))
-            })
-            .collect()
-    }
+        $crate::bindings::filter::export_filter!(Component with_types_in $crate::bindings::filter);
+    };
+    (scheduler) => {
+        impl $crate::bindings::scheduler::exports::weir::policy::scheduler::Guest for Component {
+            fn schedule_services(
+                context: $crate::bindings::lifecycle::weir::policy::types::Context,
+                asked: ::std::vec::Vec<$crate::bindings::scheduler::exports::weir::policy::scheduler::Request>,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::bindings::scheduler::exports::weir::policy::scheduler::Schedule>,
+                $crate::bindings::lifecycle::weir::policy::types::Error,
+            > {
+                PLUGIN.with(|cell| {
+                    let plugin = cell.get().ok_or_else($crate::component::unconfigured)?;
+                    $crate::component::schedule(plugin, context, asked)
+                })
+            }
+        }
+        $crate::bindings::scheduler::export_scheduler!(Component with_types_in $crate::bindings::scheduler);
+    };
+    (masquerade) => {
+        impl $crate::bindings::masquerade::exports::weir::policy::masquerade::Guest for Component {
+            fn treat(
+                context: $crate::bindings::lifecycle::weir::policy::types::Context,
+                asked: ::std::vec::Vec<$crate::bindings::masquerade::exports::weir::policy::masquerade::Request>,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<$crate::bindings::masquerade::exports::weir::policy::masquerade::Treatments>,
+                $crate::bindings::lifecycle::weir::policy::types::Error,
+            > {
+                PLUGIN.with(|cell| {
+                    let plugin = cell.get().ok_or_else($crate::component::unconfigured)?;
+                    $crate::component::treat(plugin, context, asked)
+                })
+            }
+        }
+        $crate::bindings::masquerade::export_masquerade!(Component with_types_in $crate::bindings::masquerade);
+    };
 }

@@ -11,17 +11,20 @@
 //!
 //! Never: state between calls, a clock, a file, a network.
 
-// The world's records are documented where they are written, in `wit/policy.wit`.
-#[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
 #[doc(hidden)]
 pub mod bindings;
-mod convert;
 #[doc(hidden)]
-pub mod export;
-pub mod help;
+pub mod component;
+pub mod configuration;
+mod convert;
+mod export;
+pub mod glob;
+pub mod hash;
 pub mod log;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod value;
+pub mod weights;
 
 pub use ipnet::IpNet;
 pub use serde;
@@ -32,27 +35,31 @@ pub use weir_plugin_views::{
     Weights,
 };
 
-/// A plugin that was configured.
-pub trait Plugin: Sized {
+/// A plugin. Its value is its configuration, read once; it decides through [`Filter`], [`Scheduler`] and
+/// [`Masquerade`], as many of them as [`export!`] names.
+///
+/// Decisions are pure: weir throws an instance away after each call and remembers answers, so that anything a plugin
+/// keeps between calls is lost or, worse, makes it answer the same question in two ways.
+pub trait Plugin: Sized + 'static {
     /// The name it gives itself.
     const NAME: &'static str;
-    /// Its version.
+    /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
-    /// Makes a plugin of its configuration. [`help::configuration`] does it for a type that serde can read.
+    /// Makes a plugin of its configuration, JSON that is `null` if there is none. [`configuration`] has what it takes.
     ///
     /// # Errors
     /// With everything that is wrong, each as a sentence that names the key, the value and what is allowed.
     fn configure(configuration: &str) -> Result<Self, Vec<String>>;
 
     /// What it reads beyond names, ports and policies, in the words of `wit/README.md`: `annotation:KEY`, `endpoints`,
-    /// `nodes` and so on. What is not named here is empty.
+    /// `nodes` and so on. What is not named here is empty, and no reason to be asked again.
     fn needs(&self) -> Vec<String>;
 }
 
 /// Decides which services, VIPs and endpoints this node handles, and who may reach them.
 pub trait Filter: Plugin {
-    /// The verdict on one service.
+    /// What to leave out of one service. Nothing here can lift what another plugin restricts.
     ///
     /// # Errors
     /// See [`Error`].
@@ -61,7 +68,7 @@ pub trait Filter: Plugin {
 
 /// Decides how connections are spread over endpoints.
 pub trait Scheduler: Plugin {
-    /// The schedule of one service, of which earlier plugins said `prior`.
+    /// The schedule of one service, of which earlier plugins said `prior`. What the answer keeps stays so.
     ///
     /// # Errors
     /// See [`Error`].
@@ -70,77 +77,33 @@ pub trait Scheduler: Plugin {
 
 /// Decides whose source address is replaced.
 pub trait Masquerade: Plugin {
-    /// The treatment of one service, of which earlier plugins said `prior`.
+    /// The treatment of one service, of which earlier plugins said `prior`. What the answer keeps stays so.
     ///
     /// # Errors
     /// See [`Error`].
     fn treat(&self, service: &Service, prior: &Treatments, context: &Context) -> Result<Treatments, Error>;
 }
 
-/// Why there is no answer. A wrong annotation is seldom a reason: better keep the default, and say so in the answer's
-/// `reason`.
+/// Why there is no answer.
+///
+/// The contract has one result for a whole call, and a call is about up to 256 services; the SDK makes that result of the
+/// answers about single services:
+///
+/// - [`InvalidInput`](Error::InvalidInput) is about one service. The call fails, weir asks again with parts of the batch
+///   until it knows which services it is about, and goes by the plugin's `failurePolicy` for these alone. That is up to 16
+///   more calls for each, so an annotation that users get wrong every day deserves an answer that keeps the default and
+///   says why in its `reason`, and not an error.
+/// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) are about the plugin. The call fails whatever the
+///   other services were; weir does not search, and the `failurePolicy` counts for all of them.
+///
+/// Of several errors the gravest counts, permanent before transient before invalid input, so that the order of services
+/// does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Something is wrong with this service. The call fails as a whole, and weir asks again in parts until it knows which
-    /// service it was; that one keeps its last good answer, and the others get theirs.
+    /// Something is wrong with this service.
     InvalidInput(String),
     /// Asking again later may help.
     Transient(String),
     /// Asking again will not help before plugin or configuration change.
     Permanent(String),
-}
-
-/// Makes a component of a plugin: `export!(MyPlugin: scheduler)`, with any of `filter`, `scheduler` and `masquerade`, in
-/// that order.
-#[macro_export]
-macro_rules! export {
-    ($plugin:ty: $($interface:ident),+) => {
-        const _: () = {
-            struct Component;
-            impl $crate::export::Exported for Component {
-                type Plugin = $plugin;
-                const INTERFACES: &'static str = concat!($(stringify!($interface), " "),+);
-                $crate::export!(@filter $($interface)+);
-                $crate::export!(@scheduler $($interface)+);
-                $crate::export!(@masquerade $($interface)+);
-            }
-            type Export = $crate::export::Export<Component>;
-            $crate::bindings::export_world!(Export with_types_in $crate::bindings);
-        };
-    };
-    (@filter filter $($rest:ident)*) => {
-        fn select(
-            plugin: &Self::Plugin,
-            service: &$crate::Service,
-            context: &$crate::Context,
-        ) -> Result<$crate::Verdict, $crate::Error> {
-            $crate::Filter::select(plugin, service, context)
-        }
-    };
-    (@filter $other:ident $($rest:ident)*) => { $crate::export!(@filter $($rest)*); };
-    (@filter) => {};
-    (@scheduler scheduler $($rest:ident)*) => {
-        fn schedule(
-            plugin: &Self::Plugin,
-            service: &$crate::Service,
-            prior: &$crate::Schedule,
-            context: &$crate::Context,
-        ) -> Result<$crate::Schedule, $crate::Error> {
-            $crate::Scheduler::schedule(plugin, service, prior, context)
-        }
-    };
-    (@scheduler $other:ident $($rest:ident)*) => { $crate::export!(@scheduler $($rest)*); };
-    (@scheduler) => {};
-    (@masquerade masquerade $($rest:ident)*) => {
-        fn treat(
-            plugin: &Self::Plugin,
-            service: &$crate::Service,
-            prior: &$crate::Treatments,
-            context: &$crate::Context,
-        ) -> Result<$crate::Treatments, $crate::Error> {
-            $crate::Masquerade::treat(plugin, service, prior, context)
-        }
-    };
-    (@masquerade $other:ident $($rest:ident)*) => { $crate::export!(@masquerade $($rest)*); };
-    (@masquerade) => {};
 }

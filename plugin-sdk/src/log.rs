@@ -1,38 +1,46 @@
-//! Lines for weir's log. In native tests they go to standard error.
+//! Lines for weir's own log: text, and keys with values.
+//!
+//! ```
+//! use weir_plugin_sdk::log;
+//!
+//! log::debug!("{} endpoints in this zone", 3; service = "shop/web", zone = "a");
+//! ```
+//!
+//! The host is asked first whether anybody reads lines of the level; only then are text and values composed. It cuts and
+//! drops what is too much: 100 lines and 8 KiB per call, 1 KiB per line. In a native build lines go to standard error,
+//! or to whoever [captures](crate::testing::logged) them.
 
-/// How important a line is.
+/// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something is wrong.
+    /// Something is broken.
     Error,
-    /// Something may be wrong.
+    /// Something should be looked at.
     Warn,
-    /// Something a person may want to know.
+    /// Something that happened.
     Info,
-    /// For who looks for a mistake.
+    /// For whoever looks into a problem.
     Debug,
-    /// Everything.
+    /// For whoever wrote the plugin.
     Trace,
 }
 
-/// Whether anybody reads lines of this level: ask before composing one.
+/// Whether anybody reads lines of this level.
 pub fn enabled(level: Level) -> bool {
-    imported::enabled(level)
+    imp::enabled(level)
 }
 
-/// Writes a line with some keys and values, if anybody reads it.
-pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) {
-    if enabled(level) {
-        imported::write(level, message, fields);
-    }
+/// Writes a line, whether anybody reads it or not. The macros ask first.
+pub fn write(level: Level, message: &str, fields: &[(&str, String)]) {
+    imp::write(level, message, fields);
 }
 
 #[cfg(target_family = "wasm")]
-mod imported {
+mod imp {
     use super::Level;
-    use crate::bindings::weir::policy::log;
+    use crate::bindings::lifecycle::weir::policy::log;
 
-    fn level(level: Level) -> log::Level {
+    fn lower(level: Level) -> log::Level {
         match level {
             Level::Error => log::Level::Error,
             Level::Warn => log::Level::Warn,
@@ -42,26 +50,100 @@ mod imported {
         }
     }
 
-    pub(super) fn enabled(of: Level) -> bool {
-        log::enabled(level(of))
+    pub(super) fn enabled(level: Level) -> bool {
+        log::enabled(lower(level))
     }
 
-    pub(super) fn write(of: Level, message: &str, fields: &[(&str, &str)]) {
+    pub(super) fn write(level: Level, message: &str, fields: &[(&str, String)]) {
         let fields: Vec<(String, String)> =
-            fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        log::write(level(of), message, &fields);
+            fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        log::write(lower(level), message, &fields);
     }
 }
 
 #[cfg(not(target_family = "wasm"))]
-mod imported {
+mod imp {
+    use std::cell::RefCell;
+
     use super::Level;
+
+    thread_local! {
+        /// The lines of a test that captures them.
+        static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+    }
 
     pub(super) fn enabled(_: Level) -> bool {
         true
     }
 
-    pub(super) fn write(level: Level, message: &str, fields: &[(&str, &str)]) {
-        eprintln!("{level:?}: {message} {fields:?}");
+    pub(super) fn write(level: Level, message: &str, fields: &[(&str, String)]) {
+        let fields: String = fields.iter().map(|(key, value)| format!(" {key}={value:?}")).collect();
+        let line = format!("{message}{fields}");
+        CAPTURED.with_borrow_mut(|captured| match captured {
+            Some(lines) => lines.push((level, line)),
+            None => eprintln!("{level:?}: {line}"),
+        });
+    }
+
+    pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
+        let before = CAPTURED.replace(Some(Vec::new()));
+        let result = run();
+        (result, CAPTURED.replace(before).unwrap_or_default())
     }
 }
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use imp::capture;
+
+/// Writes a line of a level if anybody reads it: `log!(Level::Info, "text {}", x; key = value)`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log {
+    ($level:expr, $format:literal $(, $argument:expr)* $(,)? $(; $($key:ident = $value:expr),+ $(,)?)?) => {
+        if $crate::log::enabled($level) {
+            $crate::log::write(
+                $level,
+                &::std::format!($format $(, $argument)*),
+                &[$($((::std::stringify!($key), ::std::string::ToString::to_string(&$value))),+)?],
+            );
+        }
+    };
+}
+
+/// Writes an error.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __error {
+    ($($line:tt)+) => { $crate::__log!($crate::log::Level::Error, $($line)+) };
+}
+
+/// Writes a warning.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __warn {
+    ($($line:tt)+) => { $crate::__log!($crate::log::Level::Warn, $($line)+) };
+}
+
+/// Writes what happened.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __info {
+    ($($line:tt)+) => { $crate::__log!($crate::log::Level::Info, $($line)+) };
+}
+
+/// Writes for whoever looks into a problem.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __debug {
+    ($($line:tt)+) => { $crate::__log!($crate::log::Level::Debug, $($line)+) };
+}
+
+/// Writes for whoever wrote the plugin.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __trace {
+    ($($line:tt)+) => { $crate::__log!($crate::log::Level::Trace, $($line)+) };
+}
+
+#[doc(inline)]
+pub use crate::{__debug as debug, __error as error, __info as info, __trace as trace, __warn as warn};

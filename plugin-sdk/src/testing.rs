@@ -10,6 +10,10 @@
 //!
 //! With the variable `UPDATE_EXPECTED` set, what is expected is written anew instead of compared. weir's own tests run
 //! the same files against the component.
+//!
+//! The plugin is asked as weir asks it: it sees only what it declared as needs, whatever else the file holds, all services
+//! come in one batch, and then each alone. Answers that differ between the two are a failure, since they depend on
+//! something else than the service.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +22,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_plugin_views::{Context, Schedule, Service, Treatments, Verdict};
 
-use crate::{Error, Filter, Masquerade, Plugin, Scheduler};
+use crate::bindings::lifecycle::weir::policy::types;
+use crate::bindings::{masquerade, scheduler};
+use crate::log::Level;
+use crate::{Filter, Masquerade, Plugin, Scheduler, component, convert};
+
+mod needs;
 
 /// A golden file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,34 +73,88 @@ pub fn refusals<P: Plugin>(configuration: &Value) -> Vec<String> {
     P::configure(&configuration.to_string()).err().unwrap_or_default()
 }
 
-fn answers<A>(services: &[Service], mut answer: impl FnMut(usize, &Service) -> Result<A, Error>) -> Vec<A> {
-    let name = |service: &Service| format!("{}/{}", service.namespace, service.name);
-    let expect = |(index, service): (usize, &Service)| match answer(index, service) {
-        Ok(answer) => answer,
-        Err(error) => panic!("no answer about {}: {error:?}", name(service)),
-    };
-    services.iter().enumerate().map(expect).collect()
+/// What a plugin wrote into the log while something ran, as level and line, and what came out of it.
+pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
+    crate::log::capture(run)
 }
+
+type Called<A> = Result<Vec<A>, types::Error>;
 
 impl Golden {
     /// Asks a filter.
+    ///
+    /// # Panics
+    /// If there is no answer, or the answers depend on the batch; likewise the next two.
     pub fn select<P: Filter>(&self) -> Vec<Verdict> {
-        let plugin: P = plugin(&self.configuration);
-        answers(&self.services, |_, service| plugin.select(service, &self.context))
+        let answers = self.ask::<P, _>(|plugin, context, services| {
+            component::select(plugin, context, services.into_iter().map(|(_, service)| service).collect())
+        });
+        answers.into_iter().map(convert::answered_verdict).collect()
     }
 
     /// Asks a scheduler.
+    ///
+    /// # Panics
+    /// See [`select`](Golden::select).
     pub fn schedule<P: Scheduler>(&self) -> Vec<Schedule> {
-        let plugin: P = plugin(&self.configuration);
-        let prior = |index| self.prior_schedules.get(index).cloned().unwrap_or_default();
-        answers(&self.services, |index, service| plugin.schedule(service, &prior(index), &self.context))
+        let request = |(index, service)| scheduler::exports::weir::policy::scheduler::Request {
+            service,
+            prior: convert::schedule(self.prior_schedules.get(index).cloned().unwrap_or_default()),
+        };
+        let answers = self.ask::<P, _>(|plugin, context, services| {
+            component::schedule(plugin, context, services.into_iter().map(request).collect())
+        });
+        answers.into_iter().map(convert::prior_schedule).collect()
     }
 
     /// Asks a masquerade policy.
+    ///
+    /// # Panics
+    /// See [`select`](Golden::select).
     pub fn treat<P: Masquerade>(&self) -> Vec<Treatments> {
+        let request = |(index, service)| masquerade::exports::weir::policy::masquerade::Request {
+            service,
+            prior: convert::treatments(self.prior_treatments.get(index).cloned().unwrap_or_default()),
+        };
+        let answers = self.ask::<P, _>(|plugin, context, services| {
+            component::treat(plugin, context, services.into_iter().map(request).collect())
+        });
+        answers.into_iter().map(convert::prior_treatments).collect()
+    }
+
+    /// Asks about all services at once, and about each alone.
+    fn ask<P: Plugin, A: std::fmt::Debug>(
+        &self,
+        call: impl Fn(&P, types::Context, Vec<(usize, types::Service)>) -> Called<A>,
+    ) -> Vec<A> {
         let plugin: P = plugin(&self.configuration);
-        let prior = |index| self.prior_treatments.get(index).cloned().unwrap_or_default();
-        answers(&self.services, |index, service| plugin.treat(service, &prior(index), &self.context))
+        let needs = needs::Needs::parse(&plugin.needs());
+        let context = needs.reduced_context(&self.context);
+        let services: Vec<Service> =
+            self.services.iter().map(|service| needs.reduced_service(service)).collect();
+        let (context, indexes) = convert::lower_context(context, &services);
+        let services: Vec<types::Service> =
+            services.into_iter().map(|service| convert::lower_service(service, &indexes)).collect();
+        let answers = |services: Vec<(usize, types::Service)>| {
+            let names = services.iter().map(|(_, service)| format!("{}/{}", service.namespace, service.name));
+            let names: Vec<String> = names.collect();
+            match call(&plugin, context.clone(), services) {
+                Ok(answers) if answers.len() == names.len() => answers,
+                Ok(answers) => panic!("{} answers about {}", answers.len(), names.join(", ")),
+                Err(error) => panic!("no answer about {}: {error}", names.join(", ")),
+            }
+        };
+        let together = answers(services.iter().cloned().enumerate().collect());
+        for (index, service) in services.into_iter().enumerate() {
+            let name = format!("{}/{}", service.namespace, service.name);
+            let alone = answers(vec![(index, service)]);
+            assert_eq!(
+                format!("{:?}", alone[0]),
+                format!("{:?}", together[index]),
+                "the answer about {name} alone and in a batch"
+            );
+        }
+        together
     }
 }
 
@@ -129,3 +192,60 @@ pub fn check(folder: &Path, ask: impl Fn(&Golden) -> Golden) {
         }
     }
 }
+
+/// Runs the golden files of a folder against the interfaces that are named, which are those of
+/// [`export!`](crate::export):
+///
+/// ```
+/// # use weir_plugin_sdk::{Context, Error, Plugin, Schedule, Scheduler, Service};
+/// # struct MyPlugin;
+/// # impl Plugin for MyPlugin {
+/// #     const NAME: &'static str = "my-plugin";
+/// #     const VERSION: &'static str = "1";
+/// #     fn configure(_: &str) -> Result<MyPlugin, Vec<String>> { Ok(MyPlugin) }
+/// #     fn needs(&self) -> Vec<String> { Vec::new() }
+/// # }
+/// # impl Scheduler for MyPlugin {
+/// #     fn schedule(&self, _: &Service, _: &Schedule, _: &Context) -> Result<Schedule, Error> { Ok(Schedule::keep()) }
+/// # }
+/// # let folder = tempfile::tempdir().unwrap();
+/// # std::fs::write(folder.path().join("a.json"), r#"{"context": {}, "services": [], "schedules": []}"#).unwrap();
+/// # let tests_views = folder.path();
+/// weir_plugin_sdk::check_goldens!(tests_views, MyPlugin: scheduler);
+/// ```
+///
+/// # Panics
+/// If an answer is not as expected.
+#[macro_export]
+macro_rules! check_goldens {
+    ($folder:expr, $plugin:ty: $($interface:ident),+ $(,)?) => {
+        $crate::testing::check(::std::path::Path::new(&$folder), |golden| {
+            let mut asked = $crate::testing::Golden {
+                verdicts: None,
+                schedules: None,
+                treatments: None,
+                ..golden.clone()
+            };
+            $($crate::__ask!($interface, asked, golden, $plugin);)+
+            asked
+        });
+    };
+}
+
+/// Asks through one interface.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ask {
+    (filter, $asked:ident, $golden:ident, $plugin:ty) => {
+        $asked.verdicts = Some($golden.select::<$plugin>());
+    };
+    (scheduler, $asked:ident, $golden:ident, $plugin:ty) => {
+        $asked.schedules = Some($golden.schedule::<$plugin>());
+    };
+    (masquerade, $asked:ident, $golden:ident, $plugin:ty) => {
+        $asked.treatments = Some($golden.treat::<$plugin>());
+    };
+}
+
+#[cfg(test)]
+mod tests;

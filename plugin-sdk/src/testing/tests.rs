@@ -1,0 +1,140 @@
+use std::cell::Cell;
+
+use serde_json::json;
+
+use super::*;
+use crate::{Context, Error, Scheduling};
+
+/// Tells in its reason all that it sees, and needs what its configuration says.
+struct Witness(Vec<String>);
+
+impl Plugin for Witness {
+    const NAME: &'static str = "witness";
+    const VERSION: &'static str = "1";
+
+    fn configure(text: &str) -> Result<Witness, Vec<String>> {
+        crate::configuration::parse(text).map(Witness)
+    }
+
+    fn needs(&self) -> Vec<String> {
+        self.0.clone()
+    }
+}
+
+impl Scheduler for Witness {
+    fn schedule(&self, service: &Service, prior: &Schedule, context: &Context) -> Result<Schedule, Error> {
+        crate::log::info!("asked"; service = service.name);
+        let prior = prior.ports.first().and_then(|port| port.scheduler.clone());
+        let seen = json!({"service": service, "context": context, "prior": prior});
+        Ok(Schedule::each(1, |_| Scheduling::scheduler("mh")).because(seen.to_string()))
+    }
+}
+
+fn golden(needs: &[&str]) -> Golden {
+    let golden = json!({
+        "configuration": needs,
+        "context": {
+            "node": "n1", "seed": 1, "now": 1000, "default-scheduler": "rr", "host-addresses": ["192.0.2.1"],
+            "nodes": [{"name": "n1", "labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}]
+        },
+        "services": [{
+            "namespace": "shop", "name": "web", "service-type": "ClusterIP",
+            "labels": {"l": "1"}, "annotations": {"x/1": "1", "x/2": "2", "y": "3"},
+            "namespace-labels": {"n": "1"}, "namespace-annotations": {"m": "1"},
+            "slices": [{"name": "web-1", "labels": {"s": "1"}, "annotations": {"t": "1"}}],
+            "ports": [{"port": 80, "endpoints-total": 1, "endpoints": [
+                {"address": "10.0.0.1:80", "zone": "z", "node": "n1", "slice": "web-1", "ready-since": 9}
+            ]}]
+        }],
+        "prior-schedules": [{"ports": [{"scheduler": "sh"}]}]
+    });
+    serde_json::from_value(golden).unwrap()
+}
+
+fn seen(needs: &[&str]) -> Value {
+    let answers = golden(needs).schedule::<Witness>();
+    serde_json::from_str(&answers[0].reason).unwrap()
+}
+
+#[test]
+fn a_plugin_sees_nothing_that_it_did_not_declare() {
+    let seen = seen(&[]);
+    assert_eq!(seen["prior"], "sh");
+    assert_eq!(seen["context"], json!({"node": "n1", "seed": 1, "default-scheduler": "rr"}));
+    let port = json!({
+        "name": "", "family": "ipv4", "protocol": "tcp", "port": 80, "vips": [], "endpoints-total": 1, "endpoints-local": 0
+    });
+    let service = json!({"namespace": "shop", "name": "web", "service-type": "ClusterIP", "ports": [port]});
+    assert_eq!(seen["service"], service);
+}
+
+#[test]
+fn each_need_opens_what_it_names() {
+    let attribute = |need: &str, place: &str, expected: Value| {
+        let seen = seen(&[need]);
+        assert_eq!(seen.pointer(place), Some(&expected), "{need}");
+    };
+    attribute("annotation:x/*", "/service/annotations", json!({"x/1": "1", "x/2": "2"}));
+    attribute("label:l", "/service/labels", json!({"l": "1"}));
+    attribute("namespace-label:n", "/service/namespace-labels", json!({"n": "1"}));
+    attribute("namespace-annotation:*", "/service/namespace-annotations", json!({"m": "1"}));
+    attribute("slices", "/service/slices", json!([{"name": "web-1"}]));
+    attribute("slice-label:s", "/service/slices/0/labels", json!({"s": "1"}));
+    attribute("slice-annotation:t", "/service/slices/0/annotations", json!({"t": "1"}));
+    attribute("nodes", "/context/nodes", json!([{"name": "n1"}]));
+    attribute("node-label:a", "/context/nodes/0/labels", json!({"a": "1"}));
+    attribute("node-annotation:c", "/context/nodes/0/annotations", json!({"c": "3"}));
+    attribute("host-addresses", "/context/host-addresses", json!(["192.0.2.1"]));
+    attribute("time", "/context/now", json!(1000));
+    attribute("endpoints", "/service/ports/0/endpoints", json!([{"address": "10.0.0.1:80", "zone": "z"}]));
+    let all = seen(&["endpoints", "nodes", "slices", "ready-since"]);
+    let endpoint =
+        json!({"address": "10.0.0.1:80", "zone": "z", "node": "n1", "slice": "web-1", "ready-since": 9});
+    assert_eq!(all["service"]["ports"][0]["endpoints"], json!([endpoint]));
+}
+
+#[test]
+#[should_panic(expected = "`pod-label:a`, which is none of the words")]
+fn a_need_that_weir_would_refuse_is_refused() {
+    golden(&["pod-label:a"]).schedule::<Witness>();
+}
+
+#[test]
+fn lines_of_the_log_can_be_looked_at() {
+    let (_, lines) = logged(|| golden(&[]).schedule::<Witness>());
+    let expected = (Level::Info, r#"asked service="web""#.to_owned());
+    assert_eq!(lines, [expected.clone(), expected], "once in the batch, once alone");
+}
+
+/// Remembers what it was asked, which it must not.
+struct Moody;
+
+thread_local! {
+    static ASKED: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Plugin for Moody {
+    const NAME: &'static str = "moody";
+    const VERSION: &'static str = "1";
+
+    fn configure(_: &str) -> Result<Moody, Vec<String>> {
+        Ok(Moody)
+    }
+
+    fn needs(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Scheduler for Moody {
+    fn schedule(&self, _: &Service, _: &Schedule, _: &Context) -> Result<Schedule, Error> {
+        ASKED.set(ASKED.get() + 1);
+        Ok(Schedule::keep().because(format!("question {}", ASKED.get())))
+    }
+}
+
+#[test]
+#[should_panic(expected = "the answer about shop/web alone and in a batch")]
+fn an_answer_that_depends_on_the_batch_is_a_failure() {
+    golden(&[]).schedule::<Moody>();
+}
