@@ -21,6 +21,7 @@ mod export;
 pub mod glob;
 pub mod hash;
 pub mod log;
+pub mod scope;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 pub mod value;

@@ -3,7 +3,7 @@
 //! Small, because schedulers count with them. `wrr` gives an endpoint of a high weight that many connections in a row,
 //! `sh` fills a table of 256 places with them and has none left for the others if one weight is more than that.
 
-use weir_plugin_views::{Endpoint, Scheduling, Weights};
+use weir_plugin_views::{Context, Endpoint, Scheduling, Weights};
 
 /// The largest weight, unless an endpoint's share is so small that it needs a larger one beside it.
 const LARGEST: u128 = 100;
@@ -102,48 +102,96 @@ pub fn said(prior: Option<&Scheduling>, endpoints: &[Endpoint]) -> Vec<u16> {
     }
 }
 
-/// Whether the failsafe of [`quiesce`] kept endpoints in use.
+/// Whether the failsafe of [`quiesce`] or [`spare`] kept endpoints in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failsafe {
     /// It had nothing to do.
     Idle,
-    /// It kept some that should have been quiesced.
+    /// It kept some that should take no connections.
     Held,
 }
 
 /// Gives some endpoints weight 0, so that they take no new connections, but never leaves a VIP without any: if that would
-/// be all that are used for cluster IPs, or all for the other VIPs, these stay as they are.
-pub fn quiesce(weights: &mut [u16], endpoints: &[Endpoint], which: impl Fn(&Endpoint) -> bool) -> Failsafe {
+/// be all that are used for cluster IPs, or all for the other VIPs, these stay as they are. `which` gets the place of an
+/// endpoint, too; there are as many weights as endpoints.
+pub fn quiesce(
+    weights: &mut [u16],
+    endpoints: &[Endpoint],
+    which: impl Fn(usize, &Endpoint) -> bool,
+) -> Failsafe {
+    let asked: Vec<bool> =
+        endpoints.iter().enumerate().map(|(index, endpoint)| which(index, endpoint)).collect();
     let mut spared = vec![false; endpoints.len()];
     let uses: [fn(&Endpoint) -> bool; 2] = [|endpoint| endpoint.internal, |endpoint| endpoint.external];
     for uses in uses {
-        let used = || {
-            endpoints.iter().zip(weights.iter()).map(|(endpoint, weight)| (uses(endpoint), endpoint, weight))
-        };
-        let takes =
-            |(used, endpoint, weight): (bool, &Endpoint, &u16)| used && *weight > 0 && !which(endpoint);
-        if !used().any(takes) {
-            used().zip(&mut spared).for_each(|((used, _, weight), spared)| *spared |= used && *weight > 0);
+        let takes = |index: usize| uses(&endpoints[index]) && weights[index] > 0;
+        if !(0..endpoints.len()).any(|index| takes(index) && !asked[index]) {
+            (0..endpoints.len()).filter(|index| takes(*index)).for_each(|index| spared[index] = true);
         }
     }
     let mut failsafe = Failsafe::Idle;
-    for ((endpoint, weight), spared) in endpoints.iter().zip(weights.iter_mut()).zip(spared) {
-        match which(endpoint) {
-            true if spared => failsafe = Failsafe::Held,
-            true => *weight = 0,
-            false => {}
+    for ((asked, spared), weight) in asked.into_iter().zip(spared).zip(weights) {
+        match (asked, spared) {
+            (true, true) => failsafe = Failsafe::Held,
+            (true, false) => *weight = 0,
+            (false, _) => {}
         }
     }
     failsafe
 }
 
-/// The scheduler of the same kind that takes notice of weights: `rr` and `lc` only ask whether one is 0.
-pub fn heeding(scheduler: &str) -> &str {
-    match scheduler {
+/// Gives weight 1 to the endpoints of a kind of VIP if all of them have 0, so that it keeps answering. For weights that were
+/// computed; [`quiesce`] is for those that are to be taken away. There are as many weights as endpoints.
+pub fn spare(weights: &mut [u16], endpoints: &[Endpoint]) -> Failsafe {
+    let mut failsafe = Failsafe::Idle;
+    let uses: [fn(&Endpoint) -> bool; 2] = [|endpoint| endpoint.internal, |endpoint| endpoint.external];
+    for uses in uses {
+        let used: Vec<usize> = (0..endpoints.len()).filter(|index| uses(&endpoints[*index])).collect();
+        if !used.is_empty() && used.iter().all(|index| weights[*index] == 0) {
+            used.iter().for_each(|index| weights[*index] = 1);
+            failsafe = Failsafe::Held;
+        }
+    }
+    failsafe
+}
+
+/// The scheduler that a port has after what earlier plugins said.
+pub fn scheduler<'a>(prior: Option<&'a Scheduling>, context: &'a Context) -> &'a str {
+    let said = prior.and_then(|scheduling| scheduling.scheduler.as_deref());
+    said.filter(|name| *name != "default").unwrap_or(&context.default_scheduler)
+}
+
+/// A schedule that heeds these weights, whatever scheduler the port has:
+///
+/// - `rr` and `lc` only ask whether a weight is 0; if others differ, they become `wrr` and `wlc`, if the kernel has these.
+/// - `sh` and `mh` can send a client to an endpoint that takes no new connections, and then drop what it sends; if a
+///   weight is 0, they get the flag that makes them choose again.
+pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u16>) -> Scheduling {
+    let present = scheduler(prior, context);
+    let heeding = match present {
         "rr" => "wrr",
         "lc" => "wlc",
         other => other,
+    };
+    let has = context.schedulers.is_empty() || context.schedulers.iter().any(|known| known == heeding);
+    let change = heeding != present && differ(&weights) && has;
+    let quiesced = weights.contains(&0) && matches!(present, "sh" | "mh");
+    Scheduling {
+        scheduler: change.then(|| heeding.to_owned()),
+        scheduler_flags: quiesced.then(|| with_fallback(prior, present)),
+        ..Scheduling::weights(weights)
     }
+}
+
+fn with_fallback(prior: Option<&Scheduling>, scheduler: &str) -> Vec<String> {
+    let said = prior.and_then(|scheduling| scheduling.scheduler_flags.clone());
+    // Without a word from anybody weir gives `mh` this flag, as kube-proxy does.
+    let by_default = || if scheduler == "mh" { vec!["port".to_owned()] } else { Vec::new() };
+    let mut flags = said.unwrap_or_else(by_default);
+    if !flags.iter().any(|flag| flag == "fallback") {
+        flags.insert(0, "fallback".to_owned());
+    }
+    flags
 }
 
 /// Whether endpoints that take connections have different weights, so that the scheduler matters.

@@ -58,11 +58,11 @@ fn endpoint(port: u16, internal: bool, external: bool) -> Endpoint {
 fn the_last_endpoint_is_never_quiesced() {
     let endpoints = [endpoint(1, true, true), endpoint(2, true, true)];
     let mut weights = [5, 5];
-    assert_eq!(quiesce(&mut weights, &endpoints, |e| e.address.port() == 1), Failsafe::Idle);
+    assert_eq!(quiesce(&mut weights, &endpoints, |_, e| e.address.port() == 1), Failsafe::Idle);
     assert_eq!(weights, [0, 5]);
-    assert_eq!(quiesce(&mut weights, &endpoints, |_| true), Failsafe::Held);
+    assert_eq!(quiesce(&mut weights, &endpoints, |_, _| true), Failsafe::Held);
     assert_eq!(weights, [0, 5]);
-    assert_eq!(quiesce(&mut [], &[], |_| true), Failsafe::Idle);
+    assert_eq!(quiesce(&mut [], &[], |_, _| true), Failsafe::Idle);
 }
 
 #[test]
@@ -70,13 +70,57 @@ fn each_kind_of_vip_keeps_an_endpoint() {
     // The second is the only one for external VIPs, the third is used by nobody.
     let endpoints = [endpoint(1, true, false), endpoint(2, true, true), endpoint(3, false, false)];
     let mut weights = [1, 1, 1];
-    assert_eq!(quiesce(&mut weights, &endpoints, |e| e.address.port() != 1), Failsafe::Held);
+    assert_eq!(quiesce(&mut weights, &endpoints, |_, e| e.address.port() != 1), Failsafe::Held);
     assert_eq!(weights, [1, 1, 0]);
 }
 
 #[test]
-fn schedulers_that_take_no_notice_of_weights_have_ones_that_do() {
-    assert_eq!(["rr", "lc", "mh", "wrr"].map(heeding), ["wrr", "wlc", "mh", "wrr"]);
+fn a_kind_of_vip_that_would_have_none_gets_its_endpoints_back() {
+    let endpoints = [endpoint(1, true, false), endpoint(2, true, true), endpoint(3, false, false)];
+    let mut weights = [5, 0, 0];
+    assert_eq!(spare(&mut weights, &endpoints), Failsafe::Held);
+    assert_eq!(weights, [5, 1, 0]);
+    assert_eq!(spare(&mut weights, &endpoints), Failsafe::Idle);
+    assert_eq!(spare(&mut [], &[]), Failsafe::Idle);
+}
+
+#[test]
+fn weights_come_with_a_scheduler_that_heeds_them() {
+    let context = |schedulers: &[&str]| Context {
+        default_scheduler: "rr".to_owned(),
+        schedulers: schedulers.iter().map(|name| (*name).to_owned()).collect(),
+        ..Context::default()
+    };
+    let of = |prior: &str, weights: &[u16]| {
+        let prior = Scheduling::scheduler(prior);
+        let answer = scheduling(Some(&prior), &context(&[]), weights.to_vec());
+        (answer.scheduler, answer.scheduler_flags.map(|flags| flags.join(" ")))
+    };
+    assert_eq!(of("lc", &[1, 2]), (Some("wlc".to_owned()), None));
+    assert_eq!(of("default", &[1, 2]), (Some("wrr".to_owned()), None));
+    assert_eq!(of("lc", &[1, 0, 1]), (None, None), "lc knows 0");
+    assert_eq!(of("mh", &[1, 2]), (None, None));
+    assert_eq!(of("mh", &[1, 0]), (None, Some("fallback port".to_owned())));
+    assert_eq!(of("sh", &[1, 0]), (None, Some("fallback".to_owned())));
+    let answer = scheduling(None, &context(&["rr", "lc"]), vec![1, 2]);
+    assert_eq!(answer, Scheduling::weights(vec![1, 2]), "the kernel has no wrr");
+}
+
+#[test]
+fn flags_of_earlier_plugins_stay() {
+    let flags = |flags: &[&str]| Some(flags.iter().map(|flag| (*flag).to_owned()).collect());
+    let prior = Scheduling { scheduler_flags: flags(&[]), ..Scheduling::scheduler("mh") };
+    assert_eq!(
+        scheduling(Some(&prior), &Context::default(), vec![0, 1]).scheduler_flags,
+        flags(&["fallback"])
+    );
+    let prior = Scheduling { scheduler_flags: flags(&["port", "fallback"]), ..Scheduling::scheduler("sh") };
+    let answer = scheduling(Some(&prior), &Context::default(), vec![0, 1]);
+    assert_eq!(answer.scheduler_flags, flags(&["port", "fallback"]));
+}
+
+#[test]
+fn weights_differ_if_those_that_count_do() {
     assert!(differ(&[1, 2]) && !differ(&[1, 0, 1]) && !differ(&[]) && !differ(&[0]));
 }
 
