@@ -3,44 +3,69 @@
 
 /// Thousandths, rounded up; `None` if it is no quantity, negative, or too large.
 pub(crate) fn millis(text: &str) -> Option<u64> {
-    scaled(text, 1000.0)
+    scaled(text, 3)
 }
 
 /// Whole units, rounded up; see [`millis`].
 pub(crate) fn bytes(text: &str) -> Option<u64> {
-    scaled(text, 1.0)
+    scaled(text, 0)
 }
 
-fn scaled(text: &str, by: f64) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '+').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let factor = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024f64.powi(2),
-        "Gi" => 1024f64.powi(3),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        "Ei" => 1024f64.powi(6),
-        exponent => 10f64.powi(exponent.strip_prefix(['e', 'E'])?.parse::<i8>().ok()?.into()),
+/// The quantity in units of 10^-`places`. Counted in integers: `9m` is 9 thousandths, and 9 × 0.001 × 1000 of floating
+/// point is a little more.
+fn scaled(text: &str, places: i32) -> Option<u64> {
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
+    let (twos, tens) = factor(suffix)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let digits: u128 = format!("0{whole}{fraction}").parse().ok()?;
+    let fine = digits.checked_mul(1 << twos)?;
+    let shift = tens + places - i32::try_from(fraction.len()).ok()?;
+    let power = 10u128.checked_pow(shift.unsigned_abs());
+    let value = match power {
+        _ if fine == 0 => 0,
+        Some(power) if shift < 0 => fine.div_ceil(power),
+        // More digits than the number can have: something, but less than one.
+        None if shift < 0 => 1,
+        power => fine.checked_mul(power?)?,
     };
-    let value = (number.parse::<f64>().ok()? * factor * by).ceil();
-    // 2^63: what fits the API server's own integers.
-    (value.is_finite() && value < 9.2e18).then_some(value as u64)
+    // What fits the API server's own integers.
+    i64::try_from(value).ok()?.try_into().ok()
+}
+
+/// What a suffix multiplies by, as powers of two and of ten.
+fn factor(suffix: &str) -> Option<(u32, i32)> {
+    let exponents = match suffix {
+        "" => (0, 0),
+        "n" => (0, -9),
+        "u" => (0, -6),
+        "m" => (0, -3),
+        "k" => (0, 3),
+        "M" => (0, 6),
+        "G" => (0, 9),
+        "T" => (0, 12),
+        "P" => (0, 15),
+        "E" => (0, 18),
+        "Ki" => (10, 0),
+        "Mi" => (20, 0),
+        "Gi" => (30, 0),
+        "Ti" => (40, 0),
+        "Pi" => (50, 0),
+        "Ei" => (60, 0),
+        exponent => (0, exponent.strip_prefix(['e', 'E'])?.parse::<i8>().ok()?.into()),
+    };
+    Some(exponents)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn quantities_are_read_as_kubernetes_writes_them() {
@@ -53,6 +78,11 @@ mod tests {
             (".5", 500),
             ("1u", 1),
             ("+1", 1000),
+            ("9m", 9),
+            ("2.007", 2007),
+            ("0.0001", 1),
+            ("0e100", 0),
+            ("1e-100", 1),
         ] {
             assert_eq!(millis(text), Some(thousandths), "{text}");
         }
@@ -65,6 +95,9 @@ mod tests {
             ("1Ki", 1024),
             ("1E", 1_000_000_000_000_000_000),
             ("1500m", 2),
+            ("1.5Gi", 3 << 29),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("9223372036854775807", i64::MAX as u64),
         ] {
             assert_eq!(bytes(text), Some(units), "{text}");
         }
@@ -82,12 +115,30 @@ mod tests {
             "1e",
             "1e400",
             "9E99",
-            "12345678901234567890",
+            "9223372036854775808",
+            "8Ei",
+            ".",
+            "+",
+            "++1",
             "1.2.3",
             "NaN",
             "inf",
         ] {
             assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+    proptest! {
+        #[test]
+        fn every_number_is_exact(number in 0..i64::MAX as u64 / 1000) {
+            prop_assert_eq!(millis(&format!("{number}m")), Some(number));
+            prop_assert_eq!(bytes(&format!("{number}000m")), Some(number));
+            prop_assert_eq!(millis(&format!("{}.{:03}", number / 1000, number % 1000)), Some(number));
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "[+.0-9]{0,60}[a-zA-Z]{0,2}[-+0-9]{0,5}|\\PC{0,20}") {
+            let (fine, coarse) = (millis(&text), bytes(&text));
+            prop_assert!(fine.is_none_or(|fine| coarse == Some(fine.div_ceil(1000))), "{fine:?} {coarse:?}");
         }
     }
 }
