@@ -14,7 +14,8 @@ pub use folder::Folder;
 pub use inventory::Inventory;
 
 /// Reads a folder (its `*.yaml`, `*.yml` and `*.json` files, sorted by name, hidden ones and subfolders left
-/// out) or a single file, as events of everything in it. Of Nodes only the one called `node` counts.
+/// out) or a single file, as events of everything in it. `node` is the name of
+/// this node.
 pub fn read(path: &Path, node: &str) -> (Vec<Event>, Vec<Problem>) {
     Folder::new(path, node).scan()
 }

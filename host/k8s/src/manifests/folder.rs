@@ -82,7 +82,7 @@ const MAX_BYTES: u64 = 256 << 20;
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
 impl Folder {
-    /// A folder, or a single file, that was not looked at yet. Of Nodes only the one called `node` counts.
+    /// A folder, or a single file, that was not looked at yet. `node` is the name of this node.
     pub fn new(path: &Path, node: &str) -> Folder {
         Folder {
             path: path.to_owned(),
@@ -141,7 +141,9 @@ impl Folder {
         for (path, file) in &self.files {
             for (key, object) in &file.objects {
                 inventory.insert(key.clone(), object.clone());
-                if let Some(other) = origin.insert(key, path) {
+                if let Some(other) = origin.insert(key, path)
+                    && !key.is_second()
+                {
                     let message = format!("is in {} too; this one counts", other.display());
                     let problem = Problem::of_object(key.to_string(), message);
                     clashes.push(Problem { file: Some(path.clone()), ..problem });
@@ -225,7 +227,9 @@ impl FileState {
                         Some(_) => "invalid; its last good version stays in use",
                         None => "invalid; it is left out",
                     };
-                    problems.push(Problem::of_object(key.to_string(), message));
+                    if !key.is_second() {
+                        problems.push(Problem::of_object(key.to_string(), message));
+                    }
                     old
                 }
             };

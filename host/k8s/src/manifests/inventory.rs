@@ -22,6 +22,13 @@ pub(super) enum Key {
     Slice(ObjectName),
 }
 
+impl Key {
+    /// Whether the object has another key too, under which problems are told: this node is one of all nodes.
+    pub(super) fn is_second(&self) -> bool {
+        matches!(self, Key::Node(_))
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -272,6 +272,21 @@ just text
     }
 
     #[test]
+    fn lists_of_nodes_and_namespaces_are_opened() {
+        let text = r#"
+{apiVersion: v1, kind: NodeList, items: [{metadata: {name: a}}, {metadata: {name: n}}]}
+---
+{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: shop}}]}
+---
+{apiVersion: v1, kind: List, items: [{apiVersion: v2, kind: Namespace, metadata: {name: x}}]}
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        assert_eq!(keys(&contents), ["Node n", "Node a", "Node n", "Namespace shop"]);
+        assert_eq!(contents.problems.len(), 1);
+        assert!(messages(&contents)[0].ends_with("must be `v1`; the object is left out"), "{contents:?}");
+    }
+
+    #[test]
     fn namespaces_are_objects_too() {
         let text = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: a}}}";
         let contents = read(text, Format::Yaml, "n").unwrap();

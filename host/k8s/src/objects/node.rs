@@ -42,9 +42,17 @@ struct Taint {
 }
 
 impl Taint {
-    fn text(&self) -> String {
+    /// `KEY=VALUE:EFFECT`, or `KEY:EFFECT`; `None` if it has no key or no effect.
+    fn text(&self, field: &str, problems: &mut Problems) -> Option<String> {
         let Taint { key, value, effect } = self;
-        if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
+        for (part, text) in [("key", key), ("effect", effect)] {
+            if text.is_empty() {
+                problems.note(format!("{field}.{part}"), "", "a taint must have one; the taint is left out");
+            }
+        }
+        let text =
+            if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") };
+        (!key.is_empty() && !effect.is_empty()).then_some(text)
     }
 }
 
@@ -67,20 +75,27 @@ struct Resources {
 impl Status {
     fn allocatable(&self, problems: &mut Problems) -> Allocatable {
         let (given, there) = (&self.allocatable, &self.capacity);
-        let cpu = given.cpu.as_ref().or(there.cpu.as_ref());
-        let memory = given.memory.as_ref().or(there.memory.as_ref());
         Allocatable {
-            cpu_millis: amount("cpu", cpu, quantity::millis, problems),
-            memory_bytes: amount("memory", memory, quantity::bytes, problems),
+            cpu_millis: amount("cpu", [&given.cpu, &there.cpu], quantity::millis, problems),
+            memory_bytes: amount("memory", [&given.memory, &there.memory], quantity::bytes, problems),
         }
     }
 }
 
-fn amount(name: &str, value: Option<&Value>, read: fn(&str) -> Option<u64>, problems: &mut Problems) -> u64 {
-    let Some(value) = value else { return 0 };
+/// The amount of a resource: the allocatable one, else the capacity; 0 if neither is known.
+fn amount(
+    resource: &str,
+    values: [&Option<Value>; 2],
+    read: fn(&str) -> Option<u64>,
+    problems: &mut Problems,
+) -> u64 {
+    let mut fields = ["allocatable", "capacity"].into_iter().zip(values);
+    let Some((part, value)) = fields.find_map(|(part, value)| Some((part, value.as_ref()?))) else {
+        return 0;
+    };
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     read(&text).unwrap_or_else(|| {
-        let field = format!("status.allocatable.{name}");
+        let field = format!("status.{part}.{resource}");
         problems.note(field, text, "must be a quantity as in `500m` or `16Gi`; it counts as unknown");
         0
     })
@@ -117,6 +132,9 @@ impl Wire {
             addresses.extend(address(&wire.address, field, problems).map(|ip| (address_type, ip)));
         }
         let pod_cidrs = self.spec.networks(problems);
+        let taints = self.spec.taints.iter().enumerate();
+        let taints =
+            taints.filter_map(|(i, taint)| taint.text(&format!("spec.taints[{i}]"), problems)).collect();
         let allocatable = self.status.allocatable(problems);
         Some(Node {
             name,
@@ -125,7 +143,7 @@ impl Wire {
             pod_cidrs,
             annotations: self.metadata.annotations,
             unschedulable: self.spec.unschedulable,
-            taints: self.spec.taints.iter().map(Taint::text).collect(),
+            taints,
             allocatable,
         })
     }
@@ -196,10 +214,31 @@ mod tests {
         assert_eq!(node.taints, ["maintenance:NoSchedule", "gpu=yes:NoExecute"]);
         assert_eq!(node.allocatable, Allocatable { cpu_millis: 7500, memory_bytes: 32 << 30 });
         assert_eq!(node.annotations["a"], "b");
-        let (node, problems) =
-            decode(&json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "lots"}}}));
+    }
+
+    #[test]
+    fn what_policies_look_at_stops_nothing() {
+        let (node, problems) = decode(&json!({
+            "metadata": {"name": "n"},
+            "spec": {"unschedulable": null, "taints": [{"value": "x", "effect": "NoSchedule"}, null]},
+            "status": {"capacity": {"cpu": "lots", "memory": 1024}, "allocatable": {"memory": "-1"}},
+        }));
         let Decoded::Here(node) = node else { panic!("{node:?}") };
-        assert_eq!((node.allocatable.cpu_millis, problems[0].value.as_str()), (0, "lots"));
+        assert_eq!(
+            (node.unschedulable, node.taints.len(), node.allocatable),
+            (false, 0, Allocatable::default())
+        );
+        let told: Vec<(&str, &str)> = problems.iter().map(|p| (p.field.as_str(), p.value.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("spec.taints[0].key", ""),
+                ("spec.taints[1].key", ""),
+                ("spec.taints[1].effect", ""),
+                ("status.capacity.cpu", "lots"),
+                ("status.allocatable.memory", "-1"),
+            ]
+        );
     }
 
     #[test]

@@ -233,6 +233,58 @@ fn an_unreadable_file_is_judged_anew_when_it_is_back() {
     assert_eq!((state.objects.len(), state.problems.len()), (1, 0));
 }
 
+fn node(name: &str, spec: &str) -> String {
+    format!("---\n{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n")
+}
+
+fn namespace(name: &str, tier: &str) -> String {
+    format!(
+        "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{tier: {tier}}}}}}}\n"
+    )
+}
+
+#[test]
+fn nodes_and_namespaces_come_change_and_go() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(namespace("shop", "a") + &node("n", "") + &node("other", "")));
+    assert_eq!(lab.events(), ["+node n", "+any node n", "+any node other", "+namespace shop"]);
+    lab.write(
+        "1.yaml",
+        &(namespace("shop", "b")
+            + &node("n", "")
+            + &node("other", "unschedulable: true")
+            + &namespace("x", "a")),
+    );
+    assert_eq!(lab.events(), ["+any node other", "+namespace shop", "+namespace x"]);
+    lab.write("1.yaml", &(node("n", "podCIDR: 10.1.0.0/24") + &node("other", "unschedulable: true")));
+    assert_eq!(lab.events(), ["+node n", "+any node n", "-namespace shop", "-namespace x"]);
+    lab.remove("1.yaml");
+    assert_eq!(lab.events(), ["-node", "-any node n", "-any node other"]);
+}
+
+#[test]
+fn what_is_wrong_with_nodes_and_namespaces_stops_nothing_and_is_told_once() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(node("n", "") + &node("other", "") + &namespace("shop", "a")));
+    assert_eq!(lab.events().len(), 4);
+    let wrong = "unschedulable: sometimes";
+    lab.write(
+        "1.yaml",
+        &(node("n", wrong) + &node("other", wrong) + &namespace("shop", "[]") + &service("a", "10.0.0.1")),
+    );
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+a 10.0.0.1"]);
+    for object in ["Node n", "Node other", "Namespace shop"] {
+        let stays = format!("1.yaml: {object}: invalid; its last good version stays in use");
+        let named = problems.iter().filter(|problem| problem.starts_with(&format!("1.yaml: {object}: ")));
+        assert_eq!(named.filter(|problem| **problem == stays).count(), 1, "{problems:?}");
+    }
+    assert_eq!(problems.len(), 6, "what is wrong, and what was done about it: {problems:?}");
+    lab.write("1.yaml", &node("n", ""));
+    lab.write("2.yaml", &node("n", ""));
+    assert_eq!(lab.scan().1, ["2.yaml: Node n: is in 1.yaml too; this one counts"]);
+}
+
 #[test]
 fn a_single_file_may_have_any_name() {
     let dir = TempDir::new().unwrap();

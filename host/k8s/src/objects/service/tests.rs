@@ -68,7 +68,10 @@ fn everything_that_is_written_is_kept() {
         "spec": {
             "type": "LoadBalancer", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"],
             "ipFamilies": ["IPv4", "IPv6"], "externalIPs": ["203.0.113.5"],
-            "ports": [{"name": "dns", "protocol": "UDP", "port": 53, "nodePort": 30053, "targetPort": "dns"}],
+            "ports": [{
+                "name": "dns", "protocol": "UDP", "port": 53, "nodePort": 30053, "targetPort": "dns",
+                "appProtocol": "example.com/dns",
+            }],
             "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 120}},
             "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local",
             "loadBalancerSourceRanges": [" 10.0.0.5/8 ", "fd00::1/8"], "healthCheckNodePort": 31000,
@@ -87,6 +90,7 @@ fn everything_that_is_written_is_kept() {
     let port = &service.ports[0];
     assert_eq!((port.name.as_str(), port.protocol, port.port), ("dns", Protocol::Udp, 53));
     assert_eq!(port.node_port.map(|p| p.get()), Some(30053));
+    assert_eq!(port.app_protocol, "example.com/dns");
     assert_eq!(service.client_ip_affinity, Some(120));
     assert_eq!(
         (service.internal_policy, service.external_policy),
