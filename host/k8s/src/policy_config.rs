@@ -1,7 +1,8 @@
 //! The file that lists plugins: `PolicyConfiguration`, `policy.weir/v1alpha1`.
 //!
 //! A mistake in one plugin's entry refuses that entry and no other; a mistake outside the entries refuses the file.
-//! A key that is not known is a mistake: a misspelt `failurePolicy` must not silently be the default.
+//! A key that is not known, or written twice, is a mistake: a misspelt `failurePolicy` must not silently be the default.
+//! A null is an absent field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use weir_core::objects::Service;
 
 use crate::document::{self, Format};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, abridged, nearest};
 
 mod entry;
 
@@ -270,31 +271,52 @@ pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyCon
         return Err(PolicyConfigError::Documents(count));
     };
     let mut problems = Problems::default();
+    let mut of_entries = BTreeMap::new();
     for key in &document.repeated {
-        problems.note(key.clone(), "", "is there more than once; which one is meant cannot be known");
+        match entry::split(key) {
+            Some((index, field)) => of_entries.entry(index).or_insert_with(Vec::new).push(field),
+            None => repeated(key, &mut problems),
+        }
     }
-    let configuration = file(&document.value, folder, &mut problems);
+    let configuration = file(&document.value, &of_entries, folder, &mut problems);
     let problems = problems.into_vec();
     if problems.is_empty() { Ok(configuration) } else { Err(PolicyConfigError::Invalid(problems)) }
 }
 
-fn file(value: &Value, folder: &Path, problems: &mut Problems) -> PolicyConfiguration {
+/// Keys that are written twice, by the index of the entry.
+type Repeated<'a> = BTreeMap<usize, Vec<&'a str>>;
+
+fn repeated(key: &str, problems: &mut Problems) {
+    problems.note(key, "", "is there more than once; which one is meant cannot be known");
+}
+
+/// A field that is there and not null.
+fn field<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+    fields.get(key).filter(|value| !value.is_null())
+}
+
+fn file(
+    value: &Value,
+    of_entries: &Repeated<'_>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> PolicyConfiguration {
     let mut configuration = PolicyConfiguration::default();
     let Value::Object(fields) = value else {
-        problems.note("", value, "must be an object with apiVersion, kind and plugins");
+        problems.note("", abridged(value), "must be an object with apiVersion, kind and plugins");
         return configuration;
     };
     only(fields, "", &["apiVersion", "kind", "maxChange", "confirmed", "plugins"], problems);
     for (key, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
         if fields.get(key).and_then(Value::as_str) != Some(wanted) {
-            let found = fields.get(key).map(Value::to_string).unwrap_or_default();
+            let found = fields.get(key).map(abridged).unwrap_or_default();
             problems.note(key, found, format!("must be `{wanted}`"));
         }
     }
-    if let Some(value) = fields.get("maxChange") {
+    if let Some(value) = field(fields, "maxChange") {
         configuration.max_change = max_change(value, problems);
     }
-    if let Some(value) = fields.get("confirmed") {
+    if let Some(value) = field(fields, "confirmed") {
         for (i, text) in texts(value, "confirmed", problems).into_iter().enumerate() {
             match text.parse() {
                 Ok(digest) => configuration.confirmed.push(digest),
@@ -302,10 +324,10 @@ fn file(value: &Value, folder: &Path, problems: &mut Problems) -> PolicyConfigur
             }
         }
     }
-    match fields.get("plugins") {
-        None | Some(Value::Null) => {}
-        Some(Value::Array(entries)) => configuration.plugins = entry::entries(entries, folder),
-        Some(other) => problems.note("plugins", other, "must be a list"),
+    match field(fields, "plugins") {
+        None => {}
+        Some(Value::Array(entries)) => configuration.plugins = entry::entries(entries, of_entries, folder),
+        Some(other) => problems.note("plugins", abridged(other), "must be a list"),
     }
     configuration
 }
@@ -313,19 +335,21 @@ fn file(value: &Value, folder: &Path, problems: &mut Problems) -> PolicyConfigur
 fn max_change(value: &Value, problems: &mut Problems) -> MaxChange {
     let mut max_change = MaxChange::default();
     let Value::Object(fields) = value else {
-        problems.note("maxChange", value, "must be an object with percent and services");
+        problems.note("maxChange", abridged(value), "must be an object with percent and services");
         return max_change;
     };
     only(fields, "maxChange.", &["percent", "services"], problems);
     let places =
         [("percent", &mut max_change.percent, 100), ("services", &mut max_change.services, u32::MAX)];
     for (key, place, most) in places {
-        let Some(value) = fields.get(key) else { continue };
+        let Some(value) = field(fields, key) else { continue };
         match value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
             Some(number) => *place = number,
-            None => {
-                problems.note(format!("maxChange.{key}"), value, format!("must be a number from 0 to {most}"))
-            }
+            None => problems.note(
+                format!("maxChange.{key}"),
+                abridged(value),
+                format!("must be a number from 0 to {most}"),
+            ),
         }
     }
     max_change
@@ -334,10 +358,9 @@ fn max_change(value: &Value, problems: &mut Problems) -> MaxChange {
 /// Notes every key that is not known, with the one that may have been meant.
 fn only(fields: &Map<String, Value>, path: &str, known: &[&str], problems: &mut Problems) {
     for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
-        let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(key, name), name)).min();
-        let hint = match nearest {
-            Some((distance, name)) if distance <= 3 => format!("; did you mean `{name}`?"),
-            _ => format!("; known are {}", known.join(", ")),
+        let hint = match nearest(key, known.iter().copied()) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => format!("; known are {}", known.join(", ")),
         };
         problems.note(format!("{path}{key}"), "", format!("is not known{hint}"));
     }
@@ -345,14 +368,14 @@ fn only(fields: &Map<String, Value>, path: &str, known: &[&str], problems: &mut 
 
 fn texts(value: &Value, path: &str, problems: &mut Problems) -> Vec<String> {
     let Value::Array(items) = value else {
-        problems.note(path, value, "must be a list of texts");
+        problems.note(path, abridged(value), "must be a list of texts");
         return Vec::new();
     };
     let mut texts = Vec::new();
     for (i, item) in items.iter().enumerate() {
         match item {
             Value::String(text) => texts.push(text.clone()),
-            other => problems.note(format!("{path}[{i}]"), other, "must be a text"),
+            other => problems.note(format!("{path}[{i}]"), abridged(other), "must be a text"),
         }
     }
     texts

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// One thing that is wrong, where it is, and what is allowed there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -52,6 +54,27 @@ impl fmt::Display for Problem {
         }
         f.write_str(&self.message)
     }
+}
+
+/// A value as text that fits a line.
+pub(crate) fn abridged(value: &Value) -> String {
+    const ROOM: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(ROOM) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The known key that an unknown one is so close to that it may be meant.
+pub(crate) fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    const SIMILAR: f64 = 0.75;
+    let scored = known.map(|name| (strsim::jaro_winkler(name, key), name));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(score, _)| *score >= SIMILAR).map(|(_, name)| name)
 }
 
 /// Collects the problems of one object.

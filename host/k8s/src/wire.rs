@@ -5,7 +5,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use crate::problem::Problems;
+use crate::problem::{Problems, abridged};
 
 /// Whether every known field had the right type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +69,6 @@ fn take(value: &mut Value, path: &Path) -> Option<Value> {
         }
     }
     None
-}
-
-/// A value as text that fits a line.
-fn abridged(value: &Value) -> String {
-    const ROOM: usize = 60;
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(ROOM) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 /// For `deserialize_with`: a list in which a null item is an empty one, as in the API server's decoder.

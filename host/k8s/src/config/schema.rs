@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::duration::parse_duration;
-use crate::problem::Problems;
+use crate::problem::{Problems, abridged, nearest};
 
 /// What a field may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +90,12 @@ const FIELDS: &[(&str, Kind)] = &[
     ("windowsRunAsService", Bool),
 ];
 
-/// A key that is this close to an unknown one is suggested.
-const SIMILAR: f64 = 0.75;
-
 /// Keeps the known fields of the right type. Unknown keys do no harm, wrong types do.
 pub(super) fn read(value: Value, warnings: &mut Problems, errors: &mut Problems) -> Map<String, Value> {
     match value {
         Value::Object(fields) => read_section("", fields, warnings, errors),
         other => {
-            errors.note("", excerpt(&other), "the file must hold keys and values");
+            errors.note("", abridged(&other), "the file must hold keys and values");
             Map::new()
         }
     }
@@ -126,7 +123,7 @@ fn read_section(
                 None => {
                     kept.insert(key, value);
                 }
-                Some(allowed) => errors.note(path, excerpt(&value), allowed),
+                Some(allowed) => errors.note(path, abridged(&value), allowed),
             },
         }
     }
@@ -157,25 +154,8 @@ fn is_duration(text: &str) -> bool {
 }
 
 fn hint(path: &str) -> String {
-    let best = FIELDS
-        .iter()
-        .map(|(known, _)| (strsim::jaro_winkler(known, path), *known))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((score, known)) if score >= SIMILAR => format!("; is `{known}` meant?"),
-        _ => String::new(),
+    match nearest(path, FIELDS.iter().map(|(known, _)| *known)) {
+        Some(known) => format!("; is `{known}` meant?"),
+        None => String::new(),
     }
-}
-
-/// The value as it was written, cut where it gets long.
-fn excerpt(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    if text.chars().count() <= LONGEST {
-        return text;
-    }
-    text.chars().take(LONGEST).chain(['…']).collect()
 }

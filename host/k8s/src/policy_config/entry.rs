@@ -8,27 +8,38 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{
-    FailurePolicy, Interface, Limits, Mode, PluginConfiguration, PluginEntry, Selector, only, texts,
+    FailurePolicy, Interface, Limits, Mode, PluginConfiguration, PluginEntry, Repeated, Selector, field,
+    only, repeated, texts,
 };
 use crate::config::parse_duration;
 use crate::objects::quantity;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, abridged};
 
-const FIELDS: &[&str] =
+/// The keys of an entry.
+pub(super) const FIELDS: &[&str] =
     &["name", "source", "sha256", "interfaces", "select", "configuration", "failurePolicy", "mode", "limits"];
 
 const MEMORY: RangeInclusive<u64> = 1 << 20..=64 << 20;
 const CALL_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(5);
 const LONGEST_BUDGET: Duration = Duration::from_secs(10);
 
+/// The entry that a path leads into, as its index, and the rest of the path: `plugins[2].limits.memory`.
+pub(super) fn split(path: &str) -> Option<(usize, &str)> {
+    let (index, field) = path.strip_prefix("plugins[")?.split_once("].")?;
+    Some((index.parse().ok()?, field))
+}
+
 /// Reads all entries.
-pub(super) fn entries(values: &[Value], folder: &Path) -> Vec<PluginEntry> {
+pub(super) fn entries(values: &[Value], twice: &Repeated<'_>, folder: &Path) -> Vec<PluginEntry> {
     let mut names = BTreeSet::new();
     let mut entries = Vec::with_capacity(values.len());
     for (i, value) in values.iter().enumerate() {
         let named = value.get("name").and_then(Value::as_str).filter(|name| is_name(name));
         let name = named.map_or_else(|| format!("plugins[{i}]"), str::to_owned);
         let mut reader = Reader { problems: Problems::of(format!("plugin {name}")), folder };
+        for key in twice.get(&i).into_iter().flatten() {
+            repeated(key, &mut reader.problems);
+        }
         let read = reader.entry(value);
         if named.is_some() && !names.insert(name.clone()) {
             reader.problems.note(
@@ -55,6 +66,12 @@ fn is_name(text: &str) -> bool {
         && text.bytes().last().is_some_and(inner)
 }
 
+/// Whether a namespace can be called so, whatever `*` stands for.
+fn is_pattern(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'*';
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
 struct Reader<'a> {
     problems: Problems,
     folder: &'a Path,
@@ -63,13 +80,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn entry(&mut self, value: &Value) -> Option<PluginConfiguration> {
         let Value::Object(fields) = value else {
-            self.problems.note("", value, "must be an object with at least name and source");
+            self.problems.note("", abridged(value), "must be an object with at least name and source");
             return None;
         };
         only(fields, "", FIELDS, &mut self.problems);
         let name = fields.get("name").and_then(Value::as_str).filter(|name| is_name(name));
         if name.is_none() {
-            let found = fields.get("name").map(Value::to_string).unwrap_or_default();
+            let found = fields.get("name").map(abridged).unwrap_or_default();
             self.problems.note("name", found, "must be 1 to 63 of a-z, 0-9 and -, as a name in Kubernetes");
         }
         let source = self.source(fields.get("source"));
@@ -81,8 +98,8 @@ impl Reader<'_> {
                     None
                 }
             }),
-            interfaces: self.interfaces(fields.get("interfaces")),
-            select: self.select(fields.get("select")),
+            interfaces: self.interfaces(field(fields, "interfaces")),
+            select: self.select(field(fields, "select")),
             configuration: fields.get("configuration").cloned().unwrap_or(Value::Null),
             failure_policy: self.one_of(
                 fields,
@@ -94,7 +111,7 @@ impl Reader<'_> {
                 ],
             ),
             mode: self.one_of(fields, "mode", &[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]),
-            limits: self.limits(fields.get("limits")),
+            limits: self.limits(field(fields, "limits")),
             name: name?.to_owned(),
             source: source?,
         })
@@ -102,13 +119,18 @@ impl Reader<'_> {
 
     fn source(&mut self, value: Option<&Value>) -> Option<PathBuf> {
         let Some(text) = value.and_then(Value::as_str).filter(|text| !text.is_empty()) else {
-            let found = value.map(Value::to_string).unwrap_or_default();
+            let found = value.map(abridged).unwrap_or_default();
             self.problems.note("source", found, "must name the component's file");
             return None;
         };
         let path = match text.split_once("://") {
             None => text,
             Some(("file", path)) if path.starts_with('/') => path,
+            Some(("file", _)) => {
+                let message = "must have a third slash: file:///PATH, with the file's whole path";
+                self.problems.note("source", text, message);
+                return None;
+            }
             Some((scheme, _)) => {
                 let message = format!(
                     "`{scheme}://` cannot be fetched by this version of weir: put the component into a file, \
@@ -122,11 +144,11 @@ impl Reader<'_> {
     }
 
     fn text<'v>(&mut self, fields: &'v Map<String, Value>, key: &str) -> Option<&'v str> {
-        match fields.get(key) {
-            None | Some(Value::Null) => None,
+        match field(fields, key) {
+            None => None,
             Some(Value::String(text)) => Some(text),
             Some(other) => {
-                self.problems.note(key, other, "must be a text");
+                self.problems.note(key, abridged(other), "must be a text");
                 None
             }
         }
@@ -150,7 +172,7 @@ impl Reader<'_> {
     }
 
     fn interfaces(&mut self, value: Option<&Value>) -> Option<BTreeSet<Interface>> {
-        let value = value.filter(|value| !value.is_null())?;
+        let value = value?;
         let names = texts(value, "interfaces", &mut self.problems);
         let mut interfaces = BTreeSet::new();
         for name in &names {
@@ -161,7 +183,7 @@ impl Reader<'_> {
                 None => self.problems.note("interfaces", name, "must be filter, scheduler or masquerade"),
             }
         }
-        if names.is_empty() {
+        if value.as_array().is_some_and(Vec::is_empty) {
             self.problems.note(
                 "interfaces",
                 "",
@@ -174,33 +196,41 @@ impl Reader<'_> {
     fn select(&mut self, value: Option<&Value>) -> Selector {
         let mut selector = Selector::default();
         let fields = match value {
-            None | Some(Value::Null) => return selector,
+            None => return selector,
             Some(Value::Object(fields)) => fields,
             Some(other) => {
-                self.problems.note("select", other, "must be an object with namespaces or labels");
+                self.problems.note("select", abridged(other), "must be an object with namespaces or labels");
                 return selector;
             }
         };
         only(fields, "select.", &["namespaces", "labels"], &mut self.problems);
-        if let Some(value) = fields.get("namespaces") {
+        if let Some(value) = field(fields, "namespaces") {
             selector.namespaces = texts(value, "select.namespaces", &mut self.problems);
-            if selector.namespaces.is_empty() {
+            if value.as_array().is_some_and(Vec::is_empty) {
                 self.problems.note("select.namespaces", "", "must name one; leave it out for all");
             }
+            for (i, pattern) in selector.namespaces.iter().enumerate().filter(|(_, text)| !is_pattern(text)) {
+                let message = "fits no namespace: must be of a-z, 0-9, - and *, which stands for any text";
+                self.problems.note(format!("select.namespaces[{i}]"), pattern, message);
+            }
         }
-        match fields.get("labels") {
-            None | Some(Value::Null) => {}
+        match field(fields, "labels") {
+            None => {}
             Some(Value::Object(labels)) => {
                 for (key, value) in labels {
                     match value {
                         Value::String(text) => {
                             selector.labels.insert(key.clone(), text.clone());
                         }
-                        other => self.problems.note(format!("select.labels.{key}"), other, "must be a text"),
+                        other => self.problems.note(
+                            format!("select.labels.{key}"),
+                            abridged(other),
+                            "must be a text",
+                        ),
                     }
                 }
             }
-            Some(other) => self.problems.note("select.labels", other, "must be an object"),
+            Some(other) => self.problems.note("select.labels", abridged(other), "must be an object"),
         }
         selector
     }
@@ -208,20 +238,20 @@ impl Reader<'_> {
     fn limits(&mut self, value: Option<&Value>) -> Limits {
         let mut limits = Limits::default();
         let fields = match value {
-            None | Some(Value::Null) => return limits,
+            None => return limits,
             Some(Value::Object(fields)) => fields,
             Some(other) => {
                 self.problems.note(
                     "limits",
-                    other,
+                    abridged(other),
                     "must be an object with memory, callTimeout or syncBudget",
                 );
                 return limits;
             }
         };
         only(fields, "limits.", &["memory", "callTimeout", "syncBudget"], &mut self.problems);
-        if let Some(value) = fields.get("memory") {
-            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if let Some(value) = field(fields, "memory") {
+            let written = abridged(value);
             match quantity::bytes(&written).filter(|bytes| MEMORY.contains(bytes)) {
                 Some(bytes) => limits.memory_bytes = bytes,
                 None => self.problems.note("limits.memory", written, "must be from 1Mi to 64Mi"),
@@ -245,11 +275,11 @@ impl Reader<'_> {
         allowed: &RangeInclusive<Duration>,
         words: &str,
     ) -> Option<Duration> {
-        let value = fields.get(key)?;
+        let value = field(fields, key)?;
         let time = value.as_str().and_then(parse_duration).filter(|time| allowed.contains(time));
         if time.is_none() {
             let message = format!("must be a duration of {words}, as `100ms`");
-            self.problems.note(format!("limits.{key}"), value, message);
+            self.problems.note(format!("limits.{key}"), abridged(value), message);
         }
         time
     }

@@ -1,5 +1,7 @@
 use super::*;
 use proptest::prelude::*;
+use serde_json::json;
+use weir_core::objects::{ObjectName, ServiceType, TrafficPolicy};
 
 fn read(body: &str) -> PolicyConfiguration {
     let text = format!("apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\n{body}");
@@ -82,13 +84,15 @@ fn a_bad_entry_is_refused_with_all_its_mistakes_and_no_other() {
 fn what_cannot_be_is_named() {
     for (entry, wanted) in [
         ("{name: x, source: \"oci://registry/x\"}", "oci://"),
-        ("{name: x, source: \"file://relative\"}", "file://"),
+        ("{name: x, source: \"file://relative\"}", "third slash"),
         ("{name: x}", "component's file"),
         ("{name: X, source: a}", "a-z"),
         ("{name: x, source: a, sha256: abc}", "64 hexadecimal"),
         ("{name: x, source: a, interfaces: []}", "must name one"),
         ("{name: x, source: a, interfaces: [route]}", "filter, scheduler or masquerade"),
         ("{name: x, source: a, select: {namespaces: []}}", "leave it out for all"),
+        ("{name: x, source: a, select: {namespaces: [a, \"prod-?\"]}}", "select.namespaces[1]: `prod-?`"),
+        ("{name: x, source: a, select: {namespaces: [\"\"]}}", "fits no namespace"),
         ("{name: x, source: a, select: {labels: {a: 1}}}", "select.labels.a"),
         ("{name: x, source: a, limits: {memory: 1Gi}}", "1Mi to 64Mi"),
         ("{name: x, source: a, limits: {callTimeout: 0}}", "1ms to 5s"),
@@ -99,6 +103,89 @@ fn what_cannot_be_is_named() {
         let said = refusal(entry);
         assert!(said.contains(wanted), "{entry}: {said}");
     }
+}
+
+#[test]
+fn a_key_that_is_written_twice_refuses_its_entry_and_no_other() {
+    let configuration = read(
+        "plugins:\n- {name: a, source: a.wasm}\n- {name: b, source: b.wasm, mode: shadow, mode: enforce}\n\
+         - {name: c, source: c.wasm, configuration: {x: [{y: 1, y: 2}]}}\n",
+    );
+    let refusals: Vec<_> = configuration.plugins.iter().map(PluginEntry::refusal).collect();
+    let [None, Some(second), Some(third)] = &refusals[..] else { panic!("{refusals:?}") };
+    assert_eq!(second, "plugin b: mode: is there more than once; which one is meant cannot be known");
+    assert!(third.starts_with("plugin c: configuration.x[0].y: is there more than once"), "{third}");
+}
+
+#[test]
+fn bounds_belong_to_what_is_allowed() {
+    let allowed = |entry: &str| refusal(&format!("{{source: a, {entry}}}")).is_empty();
+    let limits = |limits: &str| allowed(&format!("name: x, limits: {{{limits}}}"));
+    for inside in [
+        "memory: 1Mi",
+        "memory: 64Mi",
+        "memory: 1048576",
+        "callTimeout: 1ms",
+        "callTimeout: 5s",
+        "callTimeout: 500ms, syncBudget: 500ms",
+        "syncBudget: 10s",
+    ] {
+        assert!(limits(inside), "{inside}");
+    }
+    for outside in [
+        "memory: 1048575",
+        "memory: 65537Ki",
+        "memory: -16Mi",
+        "callTimeout: 999us",
+        "callTimeout: 5001ms",
+        "callTimeout: 100",
+        "syncBudget: 99ms",
+        "syncBudget: 10001ms",
+    ] {
+        assert!(!limits(outside), "{outside}");
+    }
+    let name = |name: &str| allowed(&format!("name: \"{name}\""));
+    assert!(name("a") && name("0-9") && name(&"a".repeat(63)));
+    assert!(!name("") && !name(&"a".repeat(64)) && !name("-a") && !name("a-") && !name("a.b") && !name("ä"));
+}
+
+#[test]
+fn a_longer_call_has_a_budget_that_it_fits_into() {
+    let limits = plugin("{name: x, source: a, limits: {callTimeout: 2s}}").limits;
+    assert_eq!((limits.call_timeout, limits.sync_budget), (Duration::from_secs(2), Duration::from_secs(2)));
+}
+
+#[test]
+fn nulls_are_absent_fields() {
+    let short = plugin("{name: zones, source: zones.wasm}");
+    let fields = ["sha256", "interfaces", "select", "configuration", "failurePolicy", "mode", "limits"];
+    let nulls = fields.map(|field| format!("{field}: null")).join(", ");
+    assert_eq!(plugin(&format!("{{name: zones, source: zones.wasm, {nulls}}}")), short);
+    let inner = "select: {namespaces: null, labels: null}, \
+                 limits: {memory: null, callTimeout: null, syncBudget: null}";
+    assert_eq!(plugin(&format!("{{name: zones, source: zones.wasm, {inner}}}")), short);
+    assert_eq!(read("maxChange: null\nconfirmed: null\nplugins: null\n"), PolicyConfiguration::default());
+    assert_eq!(read("maxChange: {percent: null, services: null}\n"), PolicyConfiguration::default());
+}
+
+#[test]
+fn paths_are_relative_to_the_file_they_are_written_in() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("policy.json");
+    let missing = load(&file).unwrap_err();
+    assert!(missing.to_string().ends_with("policy.json"), "{missing}");
+    let entries = ["zones.wasm", "../b.wasm", "/opt/c.wasm", "file:///opt/d.wasm"].iter().enumerate();
+    let entries: Vec<Value> =
+        entries.map(|(i, source)| json!({"name": format!("p{i}"), "source": source})).collect();
+    let text = json!({"apiVersion": API_VERSION, "kind": KIND, "plugins": entries}).to_string();
+    std::fs::write(&file, text).unwrap();
+    let plugins = load(&file).unwrap().plugins;
+    let sources: Vec<PathBuf> = plugins.into_iter().map(|entry| entry.plugin.unwrap().source).collect();
+    let beside = |name: &str| folder.path().join(name);
+    assert_eq!(
+        sources,
+        [beside("zones.wasm"), beside("../b.wasm"), "/opt/c.wasm".into(), "/opt/d.wasm".into()]
+    );
 }
 
 #[test]
@@ -119,8 +206,46 @@ fn a_mistake_outside_the_entries_refuses_the_file() {
     }
 }
 
+fn service(namespace: &str, labels: &[(&str, &str)]) -> Service {
+    Service {
+        name: ObjectName::new(namespace, "web"),
+        created: None,
+        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        annotations: Default::default(),
+        service_type: ServiceType::ClusterIp,
+        cluster_ips: Default::default(),
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: Vec::new(),
+        client_ip_affinity: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+        health_check_node_port: None,
+    }
+}
+
 #[test]
-fn namespaces_are_patterns_and_labels_must_all_fit() {
+fn a_service_is_selected_if_one_namespace_and_all_labels_fit() {
+    let select = |text: &str| plugin(&format!("{{name: x, source: a, select: {text}}}")).select;
+    let web = service("prod-a", &[("tier", "web"), ("size", "s")]);
+    for (text, fits) in [
+        ("{}", true),
+        ("{namespaces: [shop, \"prod-*\"]}", true),
+        ("{namespaces: [shop]}", false),
+        ("{labels: {tier: web}}", true),
+        ("{labels: {tier: web, size: s}}", true),
+        ("{labels: {tier: web, size: m}}", false),
+        ("{labels: {absent: \"\"}}", false),
+        ("{namespaces: [\"prod-*\"], labels: {tier: db}}", false),
+        ("{namespaces: [shop], labels: {tier: web}}", false),
+    ] {
+        assert_eq!(select(text).selects(&web), fits, "{text}");
+    }
+}
+
+#[test]
+fn star_stands_for_any_text() {
     for (pattern, text, fits) in [
         ("shop", "shop", true),
         ("shop", "shopping", false),
@@ -145,7 +270,66 @@ fn a_change_is_too_large_when_it_exceeds_both_bounds() {
     assert!(!MaxChange { percent: 100, services: 0 }.is_exceeded(9, 9));
 }
 
+/// Any JSON, texts that mean something here among it.
+fn any_value() -> impl Strategy<Value = Value> {
+    let texts = ["", "x", "*", "16Mi", "1s", "filter", "shadow", "Default", "oci://x", "file:///x"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,70}".prop_map(Value::from),
+        prop::sample::select(texts.to_vec()).prop_map(Value::from),
+    ];
+    let keys = ["name", "memory", "callTimeout", "syncBudget", "namespaces", "labels", "percent", "other"];
+    leaf.prop_recursive(3, 12, 4, move |inner| {
+        let fields = prop::collection::btree_map(prop::sample::select(keys.to_vec()), inner.clone(), 0..4);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            fields
+                .prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn no_value_of_a_field_spoils_another_entry(
+        at in prop::sample::select(entry::FIELDS.to_vec()),
+        value in any_value(),
+    ) {
+        let good = json!({"name": "good", "source": "good.wasm"});
+        let mut odd = json!({"name": "odd", "source": "odd.wasm"});
+        odd[at] = value.clone();
+        let file = json!({"apiVersion": API_VERSION, "kind": KIND, "plugins": [odd, good]});
+        let plugins = parse(&file.to_string(), Path::new("")).unwrap().plugins;
+        prop_assert!(plugins[1].plugin.is_ok());
+        match &plugins[0].plugin {
+            Ok(plugin) => {
+                prop_assert!((1 << 20..=64 << 20).contains(&plugin.limits.memory_bytes));
+                prop_assert!(plugin.limits.call_timeout <= plugin.limits.sync_budget);
+                prop_assert!(plugin.interfaces.as_ref().is_none_or(|interfaces| !interfaces.is_empty()));
+            }
+            Err(problems) => {
+                // Every problem is the odd field's own.
+                prop_assert!(!problems.is_empty());
+                prop_assert!(problems.iter().all(|problem| problem.field.starts_with(at)), "{problems:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_field_of_the_file_makes_it_panic(
+        at in prop::sample::select(vec!["apiVersion", "kind", "maxChange", "confirmed", "plugins", "x"]),
+        value in any_value(),
+    ) {
+        let mut file = json!({"apiVersion": API_VERSION, "kind": KIND});
+        file[at] = value;
+        if let Err(PolicyConfigError::Invalid(problems)) = parse(&file.to_string(), Path::new("")) {
+            prop_assert!(problems.iter().all(|problem| problem.field.starts_with(at)), "{problems:?}");
+        }
+    }
+
     #[test]
     fn digests_are_read_back(bytes in any::<[u8; 32]>()) {
         let digest = Digest(bytes);
