@@ -161,7 +161,11 @@ impl Planner {
         for (view, decided) in views.iter().zip(self.decide(&views, now)) {
             self.replace(view, decided);
         }
-        self.readiness.settle();
+        if self.policy.reads().ready_since {
+            self.readiness.settle();
+        } else {
+            self.readiness.pause();
+        }
         let (state, conflicts) = self.desired.state(&self.node);
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
         reports.extend(self.left_out(&state));
@@ -314,3 +318,6 @@ impl Planner {
         reports
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ pub struct Readiness {
     phase: Phase,
 }
 
-/// Whether the objects were all seen once.
+/// Whether all objects were looked at once, and were watched since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Not yet: what is ready now was ready before.
@@ -78,4 +78,12 @@ impl Readiness {
     pub fn settle(&mut self) {
         self.phase = Phase::Running;
     }
+
+    /// Nobody looks for now; what is ready when somebody does again was ready before.
+    pub fn pause(&mut self) {
+        self.phase = Phase::First;
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::*;
+use crate::net::{PerFamily, Protocol};
+use crate::node::{Capabilities, ProxyConfig};
+use crate::objects::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Namespace, Service, ServicePort, ServiceType,
+    TrafficPolicy,
+};
+use crate::policy::Reads;
+
+/// Decides as kube-proxy does, and notes what it was shown.
+#[derive(Clone, Default)]
+struct Onlooker {
+    reads: Reads,
+    asked: Rc<RefCell<Vec<ServiceView>>>,
+}
+
+impl Policy for Onlooker {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        self.asked.borrow_mut().extend_from_slice(views);
+        views.iter().map(|view| Decision::upstream(view, around.node).into()).collect()
+    }
+
+    fn reads(&self) -> Reads {
+        self.reads
+    }
+}
+
+impl Onlooker {
+    fn of(reads: Reads) -> Onlooker {
+        Onlooker { reads, ..Onlooker::default() }
+    }
+
+    /// The services it was asked about since the last time.
+    fn asked(&self) -> Vec<String> {
+        self.asked.take().iter().map(|view| view.service.name.to_string()).collect()
+    }
+
+    /// Since when the endpoints of what it was asked about are ready.
+    fn seen_ready_since(&self) -> Vec<Option<u64>> {
+        let views = self.asked.take();
+        let ports = views.iter().flat_map(|view| &view.ports);
+        ports.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.ready_since).collect()
+    }
+}
+
+const NODES: Reads = Reads { nodes: true, namespaces: false, ready_since: false };
+const NAMESPACES: Reads = Reads { nodes: false, namespaces: true, ready_since: false };
+const READINESS: Reads = Reads { nodes: false, namespaces: false, ready_since: true };
+
+fn planner(policy: &Onlooker) -> Planner {
+    let view =
+        NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
+    Planner::new(view, Box::new(policy.clone()))
+}
+
+fn service(namespace: &str, name: &str) -> Event {
+    Event::Service(Box::new(Service {
+        name: ObjectName::new(namespace, name),
+        created: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        service_type: ServiceType::ClusterIp,
+        cluster_ips: PerFamily { v4: Some([10, 96, 0, 10].into()), v6: None },
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+            app_protocol: String::new(),
+        }],
+        client_ip_affinity: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+        health_check_node_port: None,
+    }))
+}
+
+/// The endpoints of `default/web`, each ready or not.
+fn endpoints(ready: &[bool]) -> Event {
+    let endpoint = |(n, ready): (usize, &bool)| Endpoint {
+        address: SocketAddr::from(([10, 244, 0, n as u8], 0)).ip(),
+        conditions: Conditions { ready: *ready, serving: *ready, terminating: false },
+        node: None,
+        zone: None,
+        zone_hints: Vec::new(),
+        node_hints: Vec::new(),
+    };
+    Event::Slice(Box::new(EndpointSlice {
+        name: ObjectName::new("default", "web-1"),
+        service: "web".to_owned(),
+        labels: Default::default(),
+        annotations: Default::default(),
+        family: Family::V4,
+        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: ready.iter().enumerate().map(endpoint).collect(),
+    }))
+}
+
+fn node(name: &str, unschedulable: bool) -> Event {
+    Event::AnyNode(Box::new(Node {
+        name: name.to_owned(),
+        labels: Default::default(),
+        addresses: Vec::new(),
+        pod_cidrs: Vec::new(),
+        annotations: Default::default(),
+        unschedulable,
+        taints: Vec::new(),
+        allocatable: Default::default(),
+    }))
+}
+
+fn namespace(name: &str, tier: &str) -> Event {
+    Event::Namespace(Box::new(Namespace {
+        name: name.to_owned(),
+        labels: [("tier".to_owned(), tier.to_owned())].into(),
+        annotations: Default::default(),
+    }))
+}
+
+/// Tells of an event, and returns which services a policy was asked about again; what `apply` says must fit that.
+fn asked_after(planner: &mut Planner, policy: &Onlooker, event: Event) -> Vec<String> {
+    let dirty = planner.apply(event);
+    planner.plan();
+    let asked = policy.asked();
+    assert_eq!(dirty, !asked.is_empty(), "{asked:?}");
+    asked
+}
+
+/// What each event has a policy decide again: a node that comes, is heard of again, changes, and goes, and the same of
+/// a namespace.
+fn asked_by_each_event(reads: Reads) -> [Vec<String>; 8] {
+    let policy = Onlooker::of(reads);
+    let mut planner = planner(&policy);
+    for event in [service("default", "web"), service("shop", "cart"), service("shop", "web")] {
+        planner.apply(event);
+    }
+    planner.plan();
+    policy.asked();
+    let events = [
+        node("other", false),
+        node("other", false),
+        node("other", true),
+        Event::AnyNodeGone("other".to_owned()),
+        namespace("shop", "a"),
+        namespace("shop", "a"),
+        namespace("shop", "b"),
+        Event::NamespaceGone("shop".to_owned()),
+    ];
+    events.map(|event| asked_after(&mut planner, &policy, event))
+}
+
+#[test]
+fn nodes_are_a_reason_to_decide_again_only_for_who_reads_them() {
+    let all = || vec!["default/web".to_owned(), "shop/cart".to_owned(), "shop/web".to_owned()];
+    let none = Vec::new;
+    assert_eq!(asked_by_each_event(NODES), [all(), none(), all(), all(), none(), none(), none(), none()]);
+}
+
+#[test]
+fn a_namespace_is_a_reason_to_decide_its_own_services_again_only_for_who_reads_namespaces() {
+    let shop = || vec!["shop/cart".to_owned(), "shop/web".to_owned()];
+    let none = Vec::new;
+    assert_eq!(
+        asked_by_each_event(NAMESPACES),
+        [none(), none(), none(), none(), shop(), none(), shop(), shop()]
+    );
+}
+
+#[test]
+fn who_reads_neither_is_not_asked_again() {
+    for reads in [Reads::default(), READINESS] {
+        assert_eq!(asked_by_each_event(reads), <[Vec<String>; 8]>::default());
+    }
+}
+
+/// A namespace that is heard of before or after its services is in their views all the same.
+#[test]
+fn a_view_has_the_namespace_as_last_seen() {
+    let policy = Onlooker::of(NAMESPACES);
+    let mut planner = planner(&policy);
+    planner.apply(service("shop", "web"));
+    planner.plan();
+    assert_eq!(policy.asked.take()[0].namespace, None);
+    for tier in ["a", "b"] {
+        planner.apply(namespace("shop", tier));
+        planner.plan();
+        let views = policy.asked.take();
+        assert_eq!(views[0].namespace.as_ref().unwrap().labels["tier"], tier);
+    }
+}
+
+#[test]
+fn endpoints_of_the_first_plan_are_no_newcomers_and_later_ones_are() {
+    let policy = Onlooker::of(READINESS);
+    let mut planner = planner(&policy);
+    planner.apply(service("default", "web"));
+    planner.apply(endpoints(&[true, false]));
+    planner.plan_at(100);
+    assert_eq!(policy.seen_ready_since(), [None, None]);
+    planner.apply(endpoints(&[true, true]));
+    planner.plan_at(200);
+    assert_eq!(policy.seen_ready_since(), [None, Some(200)]);
+}
+
+/// Everything would start slowly otherwise when a policy with a slow start is installed on a running node.
+#[test]
+fn endpoints_that_were_ready_before_a_policy_wanted_to_know_are_no_newcomers() {
+    let uninterested = Onlooker::default();
+    let mut planner = planner(&uninterested);
+    planner.apply(service("default", "web"));
+    planner.apply(endpoints(&[true]));
+    planner.plan_at(100);
+    let policy = Onlooker::of(READINESS);
+    planner.set_policy(Box::new(policy.clone()));
+    planner.plan_at(200);
+    assert_eq!(policy.seen_ready_since(), [None]);
+    planner.apply(endpoints(&[true, true]));
+    planner.plan_at(300);
+    assert_eq!(policy.seen_ready_since(), [None, Some(300)]);
+}
