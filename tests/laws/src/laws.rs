@@ -3,6 +3,7 @@
 mod clients;
 mod decisions;
 mod differences;
+mod onlookers;
 mod plans;
 mod runs;
 mod texts;

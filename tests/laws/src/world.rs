@@ -18,12 +18,15 @@ mod service;
 mod slice;
 
 pub use edit::{Edit, edit};
-pub use node::{Facts, facts, node};
+pub use node::{Facts, any_node, facts, node};
 pub use service::service;
 pub use slice::slice;
 
 /// The name of the node that plans.
 pub const NODE: &str = "node1";
+
+/// The names of all nodes.
+const NODES: &[&str] = &[NODE, "node2"];
 
 /// A cluster as it came to be.
 #[derive(Clone, Debug)]
@@ -48,9 +51,9 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => slice_name().prop_map(Event::SliceGone),
         1 => node().prop_map(|node| Event::Node(Box::new(node))),
         1 => Just(Event::NodeGone),
-        1 => node().prop_map(|node| Event::AnyNode(Box::new(node))),
-        1 => Just(Event::AnyNodeGone(NODE.to_owned())),
-        1 => namespace().prop_map(|namespace| Event::Namespace(Box::new(namespace))),
+        2 => any_node().prop_map(|node| Event::AnyNode(Box::new(node))),
+        1 => select(NODES).prop_map(|name| Event::AnyNodeGone(name.to_owned())),
+        2 => namespace().prop_map(|namespace| Event::Namespace(Box::new(namespace))),
         1 => select(NAMESPACES).prop_map(|name| Event::NamespaceGone(name.to_owned())),
     ]
 }

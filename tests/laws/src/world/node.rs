@@ -10,10 +10,10 @@ use weir_core::node::{
     Capabilities, ConnectionReuse, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView,
     ProxyConfig, Switch,
 };
-use weir_core::objects::{Attributes, Node, NodeAddressType, ZONE_LABEL};
+use weir_core::objects::{Allocatable, Attributes, Node, NodeAddressType, ZONE_LABEL};
 use weir_core::planner::Planner;
 
-use super::{NODE, address_of, weighted_option};
+use super::{NODE, NODES, address_of, weighted_option};
 
 /// What the node is, apart from its object.
 #[derive(Clone, Debug)]
@@ -129,7 +129,22 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     )
 }
 
-/// A Node object.
+/// The object of any node, with what only policies look at.
+pub fn any_node() -> impl Strategy<Value = Node> {
+    let taints = prop::sample::subsequence(&["maintenance:NoSchedule", "gpu=yes:NoExecute"][..], 0..=2);
+    let cpu_millis = select(&[0, 500, 4000][..]);
+    (node(), select(NODES), any::<bool>(), taints, cpu_millis).prop_map(
+        |(node, name, unschedulable, taints, cpu_millis)| Node {
+            name: name.to_owned(),
+            unschedulable,
+            taints: taints.into_iter().map(str::to_owned).collect(),
+            allocatable: Allocatable { cpu_millis, memory_bytes: 0 },
+            ..node
+        },
+    )
+}
+
+/// This node's object.
 pub fn node() -> impl Strategy<Value = Node> {
     let addresses = prop::collection::vec(
         (

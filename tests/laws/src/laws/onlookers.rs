@@ -1,0 +1,102 @@
+//! Policies that look at nodes and namespaces.
+
+use proptest::prelude::*;
+use weir_core::decision::{Decision, Handling};
+use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
+use weir_core::state::Weight;
+use weir_core::view::{EndpointView, ServiceView};
+
+use crate::world::{World, world};
+
+/// Leaves the services of some namespaces alone, and gives endpoints the weight that their node's object suggests.
+#[derive(Clone, Copy, Debug)]
+struct Onlooker;
+
+impl Onlooker {
+    fn weight(endpoint: &EndpointView, around: &Surroundings<'_>) -> Weight {
+        let node = endpoint.node.as_ref().and_then(|name| around.nodes.get(name));
+        Weight(match node {
+            None => 7,
+            Some(node) if node.unschedulable => 1,
+            Some(node) => 10 + node.taints.len() as u16 + (node.allocatable.cpu_millis / 500) as u16 * 10,
+        })
+    }
+
+    fn decision(view: &ServiceView, around: &Surroundings<'_>) -> Decision {
+        let mut decision = Decision::upstream(view, around.node);
+        if view.namespace.as_ref().is_some_and(|namespace| namespace.labels["tier"] == "b") {
+            decision.handling = Handling::Ignore("its namespace is not ours".to_owned());
+        }
+        for (port, decided) in view.ports.iter().zip(&mut decision.ports) {
+            let weights = port.endpoints.iter().map(|endpoint| Onlooker::weight(endpoint, around));
+            decided.weights = weights.collect();
+        }
+        decision
+    }
+}
+
+impl Policy for Onlooker {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        views.iter().map(|view| Onlooker::decision(view, around).into()).collect()
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { nodes: true, namespaces: true, ready_since: false }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// L1: planning step by step is planning at once, when a node or a namespace is what changed too.
+    #[test]
+    fn incremental_planning_is_full_planning(
+        world in world(40),
+        pauses in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let mut planner = world.planner(Onlooker);
+        for (event, pause) in world.events.iter().zip(pauses) {
+            world.facts.tell(&mut planner, event.clone());
+            if pause {
+                planner.plan();
+            }
+        }
+        let fresh = World { events: world.last_events(), ..world.clone() };
+        prop_assert_eq!(planner.plan(), fresh.planned(Onlooker).plan());
+    }
+
+    /// L3: whether nodes and namespaces are heard of before or after what is decided by them does not matter, nor how
+    /// often.
+    #[test]
+    fn order_and_repetition_do_not_matter(
+        (world, shuffled) in world(32).prop_flat_map(|world| {
+            let twice = [world.last_events(), world.last_events()].concat();
+            (Just(world), Just(twice).prop_shuffle())
+        }),
+    ) {
+        let shuffled = World { events: shuffled, ..world.clone() };
+        prop_assert_eq!(shuffled.planned(Onlooker).plan(), world.planned(Onlooker).plan());
+    }
+
+    /// L3: hearing everything again, as after a lost watch, asks for nothing.
+    #[test]
+    fn a_relist_asks_for_nothing(world in world(32)) {
+        let mut planner = world.planned(Onlooker);
+        let before = planner.plan();
+        for event in world.last_events() {
+            prop_assert!(!planner.apply(event), "an event that said nothing new asks for a plan");
+        }
+        prop_assert_eq!(planner.plan(), before);
+    }
+
+    /// Nodes and namespaces are nothing to kube-proxy.
+    #[test]
+    fn without_a_policy_they_change_nothing(world in world(24)) {
+        use weir_core::cluster::Event::{AnyNode, AnyNodeGone, Namespace, NamespaceGone};
+        let mut without = world.clone();
+        without
+            .events
+            .retain(|event| !matches!(event, AnyNode(_) | AnyNodeGone(_) | Namespace(_) | NamespaceGone(_)));
+        prop_assert_eq!(world.planned(BuiltIn).plan(), without.planned(BuiltIn).plan());
+    }
+}
