@@ -58,6 +58,9 @@ pub enum Violation {
     /// A rule with an address or a set of another family.
     #[error("rule {0} {1} mixes families")]
     MixedRule(Place, Rule),
+    /// A rule in a chain that kube-proxy does not know, which names something that it would want to remove.
+    #[error("rule {0} {1} names what is kube-proxy's")]
+    Entangled(Place, Rule),
     /// A rule that asks a set that is not there.
     #[error("rule {0} asks the set {1}, which is not there")]
     UnknownSet(Place, String),

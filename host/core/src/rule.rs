@@ -69,7 +69,7 @@ impl Table {
 
     /// Those of them that kube-proxy has too. They are always there; the others only while a decision needs them.
     pub fn upstream_chains(self) -> impl Iterator<Item = Chain> {
-        self.own_chains().iter().copied().filter(|chain| !chain.name().starts_with("WEIR-"))
+        self.own_chains().iter().copied().filter(|chain| !chain.is_of_policy())
     }
 }
 
@@ -100,6 +100,15 @@ macro_rules! chains {
             }
         }
     };
+}
+
+impl Chain {
+    /// Whether the chain does what only a policy can decide. Such a chain is there only while a decision needs it; what
+    /// leads to it stands in kube-proxy's chains, and it names neither their chains nor their sets. So it is dead once a
+    /// kube-proxy has written its own rules again, and holds up nothing that `kube-proxy --cleanup` removes.
+    pub fn is_of_policy(self) -> bool {
+        matches!(self, Chain::WeirMasquerade | Chain::WeirPostrouting | Chain::WeirSnat1 | Chain::WeirSnat2)
+    }
 }
 
 /// Who a chain belongs to.

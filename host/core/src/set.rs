@@ -92,7 +92,7 @@ impl Set {
         Set::IpvsIps,
     ];
 
-    /// The sets of decisions that kube-proxy cannot make. Each is there only while it has entries, so that a node
+    /// The sets of decisions that kube-proxy cannot make. Each is there only while a rule asks for it, so that a node
     /// without such decisions looks like kube-proxy's.
     pub const POLICY: [Set; 10] = [
         Set::MasqueradeExcept,

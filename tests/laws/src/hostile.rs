@@ -11,7 +11,8 @@ use weir_core::decision::{
     Decision, Drain, Handling, Masquerade, PerVipKind, PortDecision, RefusedVip, SourceAction, SourceFilter,
     Treatment, VipFilter, VipKind,
 };
-use weir_core::policy::{Decided, Policy, Surroundings};
+use weir_core::node::NodeView;
+use weir_core::policy::{BuiltIn, Decided, Policy, Surroundings};
 use weir_core::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use weir_core::view::{PortView, ServiceView};
 
@@ -56,6 +57,58 @@ enum Weights {
 /// A hostile policy.
 pub fn hostile() -> impl Strategy<Value = Hostile> {
     prop::collection::vec(whim(), 1..4).prop_map(|whims| Hostile { whims })
+}
+
+/// Any policy: kube-proxy's behaviour, a hostile policy, or one whose plans are mostly its decisions and not their
+/// clamps.
+#[derive(Clone, Debug)]
+pub enum AnyPolicy {
+    /// kube-proxy's behaviour.
+    BuiltIn,
+    /// See [`hostile`].
+    Hostile(Hostile),
+    /// See [`Uniform`].
+    Uniform(Uniform),
+}
+
+/// Any policy.
+///
+/// Boxed, because laws that need several would otherwise need more stack than a test has.
+pub fn any_policy() -> BoxedStrategy<AnyPolicy> {
+    prop_oneof![
+        Just(AnyPolicy::BuiltIn),
+        hostile().prop_map(AnyPolicy::Hostile).boxed(),
+        whims().prop_map(|whims| AnyPolicy::Uniform(Uniform(whims))).boxed(),
+    ]
+    .boxed()
+}
+
+impl Policy for AnyPolicy {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        match self {
+            AnyPolicy::BuiltIn => BuiltIn.decide(views, around),
+            AnyPolicy::Hostile(policy) => policy.decide(views, around),
+            AnyPolicy::Uniform(policy) => policy.decide(views, around),
+        }
+    }
+}
+
+/// A policy that decides the same for every service, and leaves scheduling alone.
+#[derive(Clone, Debug)]
+pub struct Uniform(pub Whims);
+
+impl Uniform {
+    /// What it decides for a service.
+    pub fn decision(&self, view: &ServiceView, node: &NodeView) -> Decision {
+        let Whims { vips, sources, masquerade } = self.0.clone();
+        Decision { vips, sources, masquerade, ..Decision::upstream(view, node) }
+    }
+}
+
+impl Policy for Uniform {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        views.iter().map(|view| self.decision(view, around.node).into()).collect()
+    }
 }
 
 fn whim() -> impl Strategy<Value = Whim> {

@@ -34,6 +34,12 @@ impl Check<'_> {
                 None => self.found.push(Violation::UnknownSet(place, name.to_owned())),
             }
         }
+        let upstream = |name: &str| sets.get(name).is_some_and(|name| !name.set.is_of_policy());
+        if place.chain.is_of_policy()
+            && (rule.sets().any(upstream) || rule.jump().is_some_and(|to| !to.is_of_policy()))
+        {
+            self.found.push(Violation::Entangled(place, rule.clone()));
+        }
         if families.iter().any(|family| *family != place.family) {
             self.found.push(Violation::MixedRule(place, rule.clone()));
         }

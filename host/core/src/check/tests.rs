@@ -59,6 +59,13 @@ fn each_added_line_breaks_one_law() {
             "KUBE-LOOP-BACK, which",
         ),
         ("rule ip nat OUTPUT -j KUBE-NODE-PORT", "jumps to KUBE-NODE-PORT"),
+        ("rule ip nat KUBE-SERVICES -g WEIR-MASQUERADE", "jumps to WEIR-MASQUERADE"),
+        ("rule ip nat WEIR-MASQUERADE -j KUBE-SERVICES", "names what is kube-proxy's"),
+        (
+            "rule ip nat WEIR-POSTROUTING -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT",
+            "names what is kube-proxy's",
+        ),
+        ("chain ip filter WEIR-MASQUERADE", "chain IPv4 filter WEIR-MASQUERADE"),
         ("entry KUBE-IPVS-IPS 10.96.0.12", "not on kube-ipvs0"),
     ] {
         let found = violations(&format!("{SOUND}{line}\n"));

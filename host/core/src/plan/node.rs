@@ -52,6 +52,15 @@ impl Totals {
     fn has(&self, family: Family, set: Set) -> bool {
         self.entries.contains_key(&SetName::new(family, set))
     }
+
+    /// Whether a set is there: a policy's only while some rule asks for it.
+    fn needs(&self, name: SetName) -> bool {
+        match name.set {
+            // Asked with the limited VIPs even while it admits nobody, so that who comes and goes in it changes no rule.
+            Set::SourceAllow => self.has(name.family, Set::SourceLimited),
+            set => !set.is_of_policy() || self.has(name.family, set),
+        }
+    }
 }
 
 /// The fragment of the node.
@@ -61,10 +70,10 @@ pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
     state.devices.insert(Device::KubeIpvs0, ());
     for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
         for name in SetName::all(family) {
-            let count = totals.entries.get(&name).copied().unwrap_or(0);
-            if count == 0 && name.set.is_of_policy() {
+            if !totals.needs(name) {
                 continue;
             }
+            let count = totals.entries.get(&name).copied().unwrap_or(0);
             state.sets.insert(name, sized(name.kind(), count));
         }
         state.rules.extend(chains::chains(node, totals, family));

@@ -6,32 +6,14 @@ use proptest::prelude::*;
 use weir_core::decision::{Decision, SourceAction, Treatment, VipKind};
 use weir_core::guard::clamp;
 use weir_core::net::Family;
-use weir_core::policy::{Decided, Policy, Surroundings};
-use weir_core::rule::{Chain, Rule, Target};
+use weir_core::policy::BuiltIn;
+use weir_core::rule::{Chain, Rule, Table, Target};
 use weir_core::set::SetName;
-use weir_core::trace::{Cause, Origin, Packet, Source, Verdict, trace};
-use weir_core::view::ServiceView;
+use weir_core::trace::{Cause, Origin, Packet, Source, Step, Trace, Verdict, trace};
 
 use super::traces::{Kind, Planned, Vip, arrivals};
-use crate::hostile::{Whims, whims};
+use crate::hostile::{Uniform, whims};
 use crate::world::world;
-
-/// Decides the same for every service, and leaves scheduling alone.
-#[derive(Clone, Debug)]
-struct Uniform(Whims);
-
-impl Uniform {
-    fn decision(&self, view: &ServiceView, node: &weir_core::node::NodeView) -> Decision {
-        let Whims { vips, sources, masquerade } = self.0.clone();
-        Decision { vips, sources, masquerade, ..Decision::upstream(view, node) }
-    }
-}
-
-impl Policy for Uniform {
-    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
-        views.iter().map(|view| self.decision(view, around.node).into()).collect()
-    }
-}
 
 fn kind(kind: Kind) -> VipKind {
     match kind {
@@ -113,6 +95,15 @@ fn shown(source: &Source) -> Seen {
     }
 }
 
+/// Whether no later rule of the nat table sees the packet on its way in.
+fn leaves_nat(trace: &Trace) -> bool {
+    let accepts = |step: &Step| match step {
+        Step::Rule(place, Rule::Known(_, Target::Accept)) => place.table == Table::Nat,
+        _ => false,
+    };
+    trace.steps.iter().any(accepts)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
@@ -145,11 +136,38 @@ proptest! {
                     prop_assert!(dropped, "{}", text);
                     continue;
                 }
+                let admitted = !matches!(
+                    &trace.verdict,
+                    Verdict::Dropped(Cause::Rule(place, _)) if place.chain == Chain::KubeProxyFirewall
+                );
+                prop_assert!(admitted, "{}", text);
                 let Verdict::Delivered(_, ways) = &trace.verdict else { continue };
                 for way in ways {
                     let expected = seen(&planned, &decision, &vip, (source, &origin), way.real.0);
                     prop_assert_eq!(shown(&way.source), expected, "to {}: {}", way.real, text);
                 }
+            }
+        }
+    }
+
+    /// kube-proxy takes packets to a VIP out of the nat table, so that no rule of others (the port of some pod that is
+    /// opened on the host, for one) sends them elsewhere. That holds whatever is decided of their source.
+    #[test]
+    fn others_do_not_redirect_what_is_decided(world in world(24), whims in whims()) {
+        let policy = Uniform(whims);
+        let (upstream, planned) = (Planned::by(&world, BuiltIn), Planned::by(&world, policy.clone()));
+        for vip in planned.undisputed_vips() {
+            let (decision, _) = clamp(vip.service, policy.decision(vip.service, &planned.node), &planned.node);
+            if !is_served(&decision, &vip) {
+                continue;
+            }
+            for (source, origin) in arrivals(vip.port.family) {
+                let from = SocketAddr::new(source, 40_000);
+                let packet = Packet::new(vip.server.protocol, from, vip.server.address, origin).unwrap();
+                let host = &planned.node.host_addresses;
+                let traces = [&upstream, &planned].map(|by| trace(&by.state, host, &packet));
+                let [before, after] = traces.each_ref().map(leaves_nat);
+                prop_assert!(after || !before, "{:?} {}:\n{}", vip.kind, vip.server, traces[1]);
             }
         }
     }

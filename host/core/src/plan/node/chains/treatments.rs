@@ -3,11 +3,12 @@
 //!
 //! Who is masqueraded is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where the VIP is gone: the
 //! packet mark carries it from one to the other. kube-proxy's bit says that something is to be done; two bits beside it
-//! say what, where it is not what kube-proxy does. Chains of ours are only reached from kube-proxy's, so that they are
-//! dead once a kube-proxy has written its own again.
+//! say what, where it is not what kube-proxy does. See [`Chain::is_of_policy`] for what the chains of ours may name.
 
 use super::super::detector;
-use super::{Chain, DST, DST_DST, Match, NodeView, Ports, SRC, Sense, Set, SetName, Table, Target, Writer};
+use super::{
+    Chain, DST, DST_DST, Match, NodeView, Ports, SRC, Sense, Set, SetName, Table, Target, Writer, comment,
+};
 
 /// The bits of the packet mark that masquerading uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,11 @@ impl Marks {
         self.masquerade | self.how
     }
 
+    /// The packet is to be masqueraded so.
+    fn are(self, how: u32) -> Match {
+        Match::Mark(Sense::Is, self.value(how), self.how)
+    }
+
     fn value(self, how: u32) -> u32 {
         how << self.shift
     }
@@ -42,11 +48,13 @@ const SLOTS: [(Set, Chain); super::super::SNAT_SLOTS] =
     [(Set::Snat1, Chain::WeirSnat1), (Set::Snat2, Chain::WeirSnat2)];
 
 impl Writer<'_> {
-    /// At the top of KUBE-SERVICES: what policies decided comes before what kube-proxy does for all.
+    /// At the top of KUBE-SERVICES: what policies decided comes before what kube-proxy does for all. Like what
+    /// kube-proxy decides for VIPs it ends with ACCEPT: the port of some pod that is opened on the host (the CNI plugin
+    /// `portmap`) must not get what is for a VIP.
     pub(super) fn write_decided_vips(&mut self) {
         if self.has(Set::MasqueradeExcept) {
             let except = self.commented(Set::MasqueradeExcept, &[DST, DST, SRC]);
-            self.nat(Chain::KubeServices, except, Target::Return);
+            self.nat(Chain::KubeServices, except, Target::Accept);
         }
         if self.has(Set::Masquerade) {
             let decided = self.commented(Set::Masquerade, DST_DST);
@@ -56,6 +64,13 @@ impl Writer<'_> {
 
     /// In KUBE-POSTROUTING, before what kube-proxy does with marked packets.
     pub(super) fn write_decided_connections(&mut self) {
+        if self.has(Set::MasqueradeRemote) && self.has(Set::LoopBack) {
+            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice. It is
+            // kube-proxy's, hence this rule is not in a chain of ours.
+            let mut here = vec![comment("weir: the endpoint is on this node"), self.marks.are(REMOTE)];
+            here.push(self.set(Set::LoopBack, &[DST, DST, DST]));
+            self.nat(Chain::KubePostrouting, here, Target::SetMark(0, self.marks.both()));
+        }
         if self.needs_postrouting() {
             let decided = [Match::Mark(Sense::Not, 0, self.marks.how)];
             self.nat(Chain::KubePostrouting, decided, Target::Jump(Chain::WeirPostrouting));
@@ -78,17 +93,18 @@ impl Writer<'_> {
 
     fn write_marking(&mut self, node: &NodeView) {
         const CHAIN: Chain = Chain::WeirMasquerade;
+        let plain = Target::SetMark(self.marks.masquerade, self.marks.masquerade);
         self.out.push(((self.family, Table::Nat, CHAIN), Vec::new()));
         if self.has(Set::MasqueradeAlways) {
             let always = self.commented(Set::MasqueradeAlways, DST_DST);
-            self.nat(CHAIN, always, Target::Jump(Chain::KubeMarkMasq));
+            self.nat(CHAIN, always, plain);
         }
         if self.has(Set::MasqueradeOffCluster)
             && let Some(outside) = detector(node, self.family)
         {
             let mut matches = vec![outside];
             matches.extend(self.commented(Set::MasqueradeOffCluster, DST_DST));
-            self.nat(CHAIN, matches, Target::Jump(Chain::KubeMarkMasq));
+            self.nat(CHAIN, matches, plain);
         }
         let slots = SLOTS.into_iter().zip(FIRST_SLOT..).map(|((set, _), how)| (set, how));
         for (set, how) in std::iter::once((Set::MasqueradeRemote, REMOTE)).chain(slots) {
@@ -99,22 +115,17 @@ impl Writer<'_> {
                 self.nat(CHAIN, matches, mark);
             }
         }
+        self.nat(CHAIN, [], Target::Accept);
     }
 
     fn write_postrouting(&mut self) {
         const CHAIN: Chain = Chain::WeirPostrouting;
         let marks = self.marks;
-        let how = |how| Match::Mark(Sense::Is, marks.value(how), marks.how);
-        if self.has(Set::MasqueradeRemote) && self.has(Set::LoopBack) {
-            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice.
-            let here = self.set(Set::LoopBack, &[DST, DST, DST]);
-            self.nat(CHAIN, [how(REMOTE), here], Target::SetMark(0, marks.both()));
-        }
         for (((set, chain), slot), address) in
             SLOTS.into_iter().zip(FIRST_SLOT..).zip(self.totals.snat.get(self.family).clone())
         {
             if self.has(set) {
-                self.nat(CHAIN, [how(slot)], Target::Jump(chain));
+                self.nat(CHAIN, [marks.are(slot)], Target::Jump(chain));
                 // Cleared first, so that a packet that passes a second time is not treated again.
                 self.nat(chain, [], Target::SetMark(0, marks.both()));
                 self.nat(chain, [], Target::Snat(address, Ports::Random));
@@ -132,11 +143,8 @@ impl Writer<'_> {
         }
         if self.has(Set::SourceLimited) {
             let mut strangers = self.commented(Set::SourceLimited, DST_DST);
-            // A set without entries is not there, and then everybody is a stranger.
-            if self.has(Set::SourceAllow) {
-                let admitted = SetName::new(self.family, Set::SourceAllow).to_string();
-                strangers.push(Match::Set(Sense::Not, admitted, vec![DST, DST, SRC]));
-            }
+            let admitted = SetName::new(self.family, Set::SourceAllow).to_string();
+            strangers.push(Match::Set(Sense::Not, admitted, vec![DST, DST, SRC]));
             self.filter(CHAIN, strangers, Target::Drop);
         }
     }
