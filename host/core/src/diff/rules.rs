@@ -76,8 +76,8 @@ impl TableChanges {
                 self.removes.write.insert(chain, wanted.to_vec());
                 return;
             }
-            let drops = present.iter().filter(|rule| rule.drops() && !wanted.contains(rule));
-            let first: Vec<Rule> = wanted.iter().chain(drops).cloned().collect();
+            let filters = present.iter().filter(|rule| filters(rule) && !wanted.contains(rule));
+            let first: Vec<Rule> = wanted.iter().chain(filters).cloned().collect();
             if first.len() > wanted.len() {
                 self.removes.write.insert(chain, wanted.to_vec());
                 self.adds.write.insert(chain, first);
@@ -94,6 +94,11 @@ impl TableChanges {
         let extra = present.iter().filter(|rule| !wanted.contains(rule));
         self.removes.remove.extend(extra.map(|rule| (chain, rule.clone())));
     }
+}
+
+/// Whether a rule keeps packets from what may still be there: it drops them, or leads to the chain that does.
+fn filters(rule: &Rule) -> bool {
+    rule.drops() || rule.jump() == Some(Chain::KubeSourceRangesFirewall)
 }
 
 /// Whether leaving out some of `all` gives `part`.
@@ -208,6 +213,20 @@ mod tests {
         let changes = compare(&state(&new), &state(&old));
         let written: Vec<usize> = changes.iter().map(|c| c.tables[&place.0].write[&place.1].len()).collect();
         assert_eq!(written, [2, 1]);
+    }
+
+    /// One service's source ranges go while another one's list of denied sources comes into the same chain.
+    #[test]
+    fn source_ranges_stay_until_what_they_filter_is_gone() {
+        const DENIED: &str = "-m set --match-set WEIR-SOURCE-DENY dst,dst,src -j DROP";
+        let place = (Table::Filter, Chain::KubeProxyFirewall);
+        let state = |rule: &str| chains(&[(place.0, place.1, &[rule])]);
+        let changes = compare(&state(DENIED), &state(FILTERED));
+        let written: Vec<Vec<String>> = changes
+            .iter()
+            .map(|c| c.tables[&place.0].write[&place.1].iter().map(Rule::to_string).collect())
+            .collect();
+        assert_eq!(written, [vec![DENIED, FILTERED], vec![DENIED]]);
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use proptest::prelude::*;
 use weir_core::diff::{Changes, diff, record};
 use weir_core::kernel::Kernel;
-use weir_core::policy::BuiltIn;
 use weir_core::simulated::Simulated;
 use weir_core::state::KernelState;
 
+use crate::hostile::any_policy;
 use crate::tamper::tampering;
 use crate::world::world;
 
-/// The wanted state of a generated cluster.
-pub(super) fn wanted() -> impl Strategy<Value = KernelState> {
-    world(16).prop_map(|world| world.planned(BuiltIn).plan().state)
+/// The wanted state of a generated cluster. Boxed as [`any_policy`] is.
+pub(super) fn wanted() -> BoxedStrategy<KernelState> {
+    (world(16), any_policy()).prop_map(|(world, policy)| world.planned(policy).plan().state).boxed()
 }
 
 /// Something else that a kernel may hold: another cluster's state that was tampered with, or nothing.

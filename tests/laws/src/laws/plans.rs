@@ -13,7 +13,7 @@ use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
 use weir_core::state::{KernelState, VirtualServer, Weight};
 use weir_core::view::ServiceView;
 
-use crate::hostile::{Forgetful, hostile};
+use crate::hostile::{Forgetful, any_policy, hostile};
 use crate::world::{World, event, facts, world};
 
 fn plan_of(world: &World, policy: impl Policy + 'static) -> Plan {
@@ -81,10 +81,11 @@ proptest! {
             let twice = [world.last_events(), world.last_events()].concat();
             (Just(world), Just(twice).prop_shuffle())
         }),
+        policy in any_policy(),
     ) {
-        let expected = plan_of(&world, BuiltIn);
+        let expected = plan_of(&world, policy.clone());
         let shuffled = World { events: shuffled, ..world.clone() };
-        prop_assert_eq!(plan_of(&shuffled, BuiltIn), expected);
+        prop_assert_eq!(plan_of(&shuffled, policy), expected);
     }
 
     /// L3: hearing everything again, as after a lost watch, changes nothing.

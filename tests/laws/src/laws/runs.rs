@@ -8,18 +8,18 @@ use weir_core::diff::{Change, diff};
 use weir_core::kernel::FailureKind;
 use weir_core::node::HostAddress;
 use weir_core::planner::Plan;
-use weir_core::policy::BuiltIn;
 use weir_core::simulated::{Fault, Foreign, Simulated};
 use weir_core::state::KernelState;
 use weir_core::sync::{Round, Syncer};
 
 use super::differences::found;
 use super::watch::Watch;
+use crate::hostile::any_policy;
 use crate::tamper::tampering;
 use crate::world::{edit, event, world};
 
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
-    world(16).prop_map(|world| world.planned(BuiltIn).plan())
+    (world(16), any_policy()).prop_map(|(world, policy)| world.planned(policy).plan())
 }
 
 /// Faults within the first rounds.
@@ -59,20 +59,24 @@ pub(super) struct Step {
     pub(super) host: Vec<HostAddress>,
 }
 
-/// Two plans of one planner with some events between, or the first plan of a fresh node.
+/// Two plans of one planner with some events between, or another policy, or both; or the first plan of a fresh node.
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let events = prop::collection::vec(event(), 0..4);
-    let edits = prop::collection::vec(edit(), 1..5);
-    let change = (world(20), events, edits).prop_map(|(world, events, edits)| {
-        let mut planner = world.planned(BuiltIn);
+    let edits = prop::collection::vec(edit(), 0..5);
+    let policies = (any_policy(), prop::option::weighted(0.4, any_policy()));
+    let change = (world(20), events, edits, policies).prop_map(|(world, events, edits, (first, second))| {
+        let mut planner = world.planned(first);
         let before = planner.plan();
         let objects = world.last_events();
         let edits = edits.iter().filter_map(|edit| edit.of(&objects));
         edits.chain(events).for_each(|event| world.facts.tell(&mut planner, event));
+        if let Some(second) = second {
+            planner.set_policy(Box::new(second));
+        }
         Step { before, after: planner.plan(), host: world.facts.host_addresses }
     });
-    let start = world(16).prop_map(|world| {
-        let after = world.planned(BuiltIn).plan();
+    let start = (world(16), any_policy()).prop_map(|(world, policy)| {
+        let after = world.planned(policy).plan();
         let before = Plan { state: KernelState::default(), ..after.clone() };
         Step { before, after, host: world.facts.host_addresses }
     });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use ipnet::IpNet;
 use weir_core::diff::Change;
 use weir_core::net::Family;
 use weir_core::rule::{Chain, Match, Rule, Table, Target};
@@ -57,17 +58,17 @@ struct Bounds {
     /// The lines that both have.
     both: KernelState,
     after: KernelState,
-    /// VIPs with source ranges, in each plan that has them at all.
-    filtered: BTreeSet<VirtualServer>,
+    /// VIPs with limits on sources, in each plan that has them at all.
+    filtered: BTreeSet<(VirtualServer, Limit)>,
     /// The rules that keep the node itself off a VIP, with the VIP.
     closed: BTreeSet<(VirtualServer, Rule)>,
 }
 
 impl Bounds {
     fn new(before: &KernelState, after: &KernelState) -> Bounds {
-        let filtered = [before, after].into_iter().flat_map(vips_with_ranges);
-        let open = |vip: &VirtualServer, state: &KernelState| {
-            state.virtual_servers.contains_key(vip) && !is_filtered(*vip, state)
+        let filtered = [before, after].into_iter().flat_map(limits);
+        let open = |(vip, limit): &(VirtualServer, Limit), state: &KernelState| {
+            state.virtual_servers.contains_key(vip) && !is_filtered(*vip, *limit, state)
         };
         let filtered = filtered.filter(|vip| !open(vip, before) && !open(vip, after)).collect();
         let is_closed = |(vip, rule): &(VirtualServer, Rule), state: &KernelState| {
@@ -134,9 +135,9 @@ impl Bounds {
     /// VIPs that can be reached past their source ranges, and host ports on VIPs.
     fn open_filters(&self, state: &KernelState) -> Vec<String> {
         let mut found = Vec::new();
-        for vip in &self.filtered {
-            if state.virtual_servers.contains_key(vip) && !is_filtered(*vip, state) {
-                found.push(format!("{vip} is open"));
+        for (vip, limit) in &self.filtered {
+            if state.virtual_servers.contains_key(vip) && !is_filtered(*vip, *limit, state) {
+                found.push(format!("{vip} is open: {limit:?}"));
             }
         }
         let closing = closing(state);
@@ -167,10 +168,28 @@ fn intersection(a: &KernelState, b: &KernelState) -> KernelState {
     both
 }
 
-fn vips_with_ranges(state: &KernelState) -> impl Iterator<Item = VirtualServer> {
+/// What limits the sources of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Limit {
+    /// The source ranges of the object.
+    Ranges,
+    /// A policy's list of who may connect.
+    Allow,
+    /// One network of a policy's list of who may not.
+    Deny(IpNet),
+}
+
+/// The VIPs with limits.
+fn limits(state: &KernelState) -> impl Iterator<Item = (VirtualServer, Limit)> {
     state.entries.keys().filter_map(|(name, entry)| match (name.set, *entry) {
         (Set::LoadBalancerFw, SetEntry::IpPort(ip, protocol, port)) => {
-            Some(VirtualServer::new(protocol, ip, port))
+            Some((VirtualServer::new(protocol, ip, port), Limit::Ranges))
+        }
+        (Set::SourceLimited, SetEntry::IpPort(ip, protocol, port)) => {
+            Some((VirtualServer::new(protocol, ip, port), Limit::Allow))
+        }
+        (Set::SourceDeny, SetEntry::IpPortNet(ip, protocol, port, net)) => {
+            Some((VirtualServer::new(protocol, ip, port), Limit::Deny(net)))
         }
         _ => None,
     })
@@ -189,20 +208,28 @@ fn closing(state: &KernelState) -> BTreeSet<(VirtualServer, Rule)> {
     rules.flat_map(|(_, rules)| rules).filter_map(|rule| Some((vip(rule)?, rule.clone()))).collect()
 }
 
-/// Whether packets to a VIP meet its source ranges: its entry, the rule that asks for it, and the final drop.
-fn is_filtered(vip: VirtualServer, state: &KernelState) -> bool {
+/// Whether packets to a VIP meet a limit: its entry, the way to the rule that asks for it, and the drop.
+fn is_filtered(vip: VirtualServer, limit: Limit, state: &KernelState) -> bool {
     let family = vip.family();
-    let set = SetName::new(family, Set::LoadBalancerFw);
-    let entry = SetEntry::IpPort(vip.address.ip(), vip.protocol, vip.address.port());
+    let (ip, port) = (vip.address.ip(), vip.address.port());
+    let (set, entry) = match limit {
+        Limit::Ranges => (Set::LoadBalancerFw, SetEntry::IpPort(ip, vip.protocol, port)),
+        Limit::Allow => (Set::SourceLimited, SetEntry::IpPort(ip, vip.protocol, port)),
+        Limit::Deny(net) => (Set::SourceDeny, SetEntry::IpPortNet(ip, vip.protocol, port, net)),
+    };
+    let set = SetName::new(family, set);
     let rules =
         |chain| state.rules.get(&(family, Table::Filter, chain)).map(Vec::as_slice).unwrap_or_default();
     let jump = |chain: Chain, to: Chain| rules(chain).iter().any(|rule| rule.jump() == Some(to));
-    let asks = |rule: &Rule| {
-        rule.sets().any(|name| name == set.to_string())
-            && rule.jump() == Some(Chain::KubeSourceRangesFirewall)
+    let stops = |rule: &Rule| match limit {
+        Limit::Ranges => {
+            rule.jump() == Some(Chain::KubeSourceRangesFirewall)
+                && rules(Chain::KubeSourceRangesFirewall).last() == Some(&Rule::always(Target::Drop))
+        }
+        Limit::Allow | Limit::Deny(_) => rule.drops(),
     };
+    let asks = |rule: &Rule| rule.sets().any(|name| name == set.to_string()) && stops(rule);
     state.entries.contains_key(&(set, entry))
         && jump(Chain::Input, Chain::KubeProxyFirewall)
         && rules(Chain::KubeProxyFirewall).iter().any(asks)
-        && rules(Chain::KubeSourceRangesFirewall).last() == Some(&Rule::always(Target::Drop))
 }
