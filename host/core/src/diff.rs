@@ -116,8 +116,12 @@ pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
     }
     diff.turn_on();
     diff.turn_off();
+    // Who is no longer admitted may have been denied until now: that stays in force until the permission is gone.
+    let (permissions, others): (Vec<_>, Vec<_>) =
+        diff.extra_entries(&detached.recreated).into_iter().partition(|entry| diff.admits_to_closed(*entry));
+    diff.delete_entries(permissions);
     diff.changes.extend(losses.into_iter().map(Change::WriteRules));
-    diff.delete_entries(&detached.recreated);
+    diff.delete_entries(others);
     diff.delete_sets();
     Changes(diff.changes)
 }
@@ -221,7 +225,8 @@ impl Diff<'_> {
         self.changes.extend(missing.into_iter().map(|(name, entry)| Change::AddEntry(name, entry)));
     }
 
-    fn delete_entries(&mut self, recreated: &BTreeSet<SetName>) {
+    /// The entries that go, in the order in which they do.
+    fn extra_entries(&self, recreated: &BTreeSet<SetName>) -> Vec<(SetName, SetEntry)> {
         let mut extra: Vec<(SetName, SetEntry)> = self
             .actual
             .entries
@@ -231,6 +236,25 @@ impl Diff<'_> {
             .copied()
             .collect();
         extra.sort_by_key(|(name, _)| (std::cmp::Reverse(entry_step(name.set)), *name));
+        extra
+    }
+
+    /// Whether an entry admits sources to a VIP that stays closed to others.
+    fn admits_to_closed(&self, (name, entry): (SetName, SetEntry)) -> bool {
+        let closed = match name.set {
+            Set::SourceAllow => Set::SourceLimited,
+            Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp => Set::LoadBalancerFw,
+            _ => return false,
+        };
+        let (SetEntry::IpPortNet(ip, protocol, port, _) | SetEntry::IpPortIp(ip, protocol, port, _)) = entry
+        else {
+            return false;
+        };
+        let vip = SetEntry::IpPort(ip, protocol, port);
+        self.desired.entries.contains_key(&(SetName::new(name.family, closed), vip))
+    }
+
+    fn delete_entries(&mut self, extra: Vec<(SetName, SetEntry)>) {
         self.changes.extend(extra.into_iter().map(|(name, entry)| Change::DeleteEntry(name, entry)));
     }
 
@@ -355,5 +379,42 @@ impl fmt::Display for Change {
                 write!(f, "forget flows to {server} but to {} real servers", kept.len())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(desired: &str, actual: &str) -> Vec<String> {
+        let [desired, actual] = [desired, actual].map(|text| text.parse::<KernelState>().unwrap());
+        diff(&desired, &actual).0.iter().map(Change::to_string).collect()
+    }
+
+    /// A source that was denied, and is not admitted any more, gets in at no moment.
+    #[test]
+    fn permissions_go_before_what_denied_the_same_source() {
+        let closed = "\
+set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
+set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
+set WEIR-SOURCE-DENY hash:ip,port,net family inet maxelem 65536
+entry WEIR-SOURCE-LIMITED 10.96.0.2,tcp:53
+chain ip filter KUBE-PROXY-FIREWALL
+";
+        let actual = format!(
+            "{closed}\
+entry WEIR-SOURCE-ALLOW 10.96.0.2,tcp:53,10.0.0.0/8
+entry WEIR-SOURCE-DENY 10.96.0.2,tcp:53,10.0.0.0/8
+rule ip filter KUBE-PROXY-FIREWALL -m set --match-set WEIR-SOURCE-DENY dst,dst,src -j DROP
+"
+        );
+        assert_eq!(
+            changes(closed, &actual),
+            [
+                "delete entry WEIR-SOURCE-ALLOW 10.96.0.2,tcp:53,10.0.0.0/8",
+                "write IPv4 rules (1 chains, 0 jumps)",
+                "delete entry WEIR-SOURCE-DENY 10.96.0.2,tcp:53,10.0.0.0/8",
+            ]
+        );
     }
 }
