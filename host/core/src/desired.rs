@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::decision::Drain;
 use crate::net::{Family, PerFamily};
 use crate::node::NodeView;
 use crate::objects::{ObjectName, Service};
@@ -24,6 +25,17 @@ impl Seniority {
     pub fn of(service: &Service) -> Seniority {
         Seniority { created: service.created.unwrap_or(i64::MAX), name: service.name.clone() }
     }
+}
+
+/// What all services and the node want together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The wanted state.
+    pub state: KernelState,
+    /// How connections end, for virtual servers where that is not kube-proxy's way.
+    pub drains: BTreeMap<VirtualServer, Drain>,
+    /// A report for each virtual server or source address that a service could not have.
+    pub reports: Vec<Report>,
 }
 
 /// The wanted state, fragment by fragment. The order in which fragments were put in does not matter.
@@ -49,18 +61,17 @@ impl Desired {
         }
     }
 
-    /// The wanted state: all fragments and the node's own, and a report for each virtual server that a
-    /// service could not have.
-    pub fn state(&self, node: &NodeView) -> (KernelState, Vec<Report>) {
+    /// What all fragments and the node's own want together.
+    pub fn wanted(&self, node: &NodeView) -> Wanted {
         let mut union = Union::default();
         for (seniority, fragment) in &self.fragments {
             union.add(&seniority.name, fragment);
         }
         let snat = union.assign_addresses();
-        let Union { mut state, reports, .. } = union;
+        let Union { mut state, drains, reports, .. } = union;
         let own = plan_node(node, &Totals { snat, ..Totals::of(&state) });
         merge(&mut state, own);
-        (state, reports)
+        Wanted { state, drains, reports }
     }
 }
 
@@ -70,6 +81,7 @@ struct Union<'a> {
     owners: BTreeMap<VirtualServer, &'a ObjectName>,
     /// Which address replaces sources, oldest service first.
     snat: Vec<(&'a ObjectName, VirtualServer, IpAddr)>,
+    drains: BTreeMap<VirtualServer, Drain>,
     reports: Vec<Report>,
 }
 
@@ -101,6 +113,10 @@ impl<'a> Union<'a> {
         merge(&mut self.state, state);
         let kept = fragment.snat.iter().filter(|(server, _)| !lost.contains(server));
         self.snat.extend(kept.map(|(server, address)| (name, *server, *address)));
+        if fragment.drain != Drain::UntilIdle {
+            let kept = fragment.state.virtual_servers.keys().filter(|server| !lost.contains(server));
+            self.drains.extend(kept.map(|server| (*server, fragment.drain)));
+        }
     }
 
     /// Gives the chosen addresses their places, and the virtual servers their entries. The oldest services choose
@@ -201,3 +217,6 @@ fn merge_map<K: Ord, V>(map: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
         map.entry(key).or_insert(value);
     }
 }
+
+#[cfg(test)]
+mod tests;

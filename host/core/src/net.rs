@@ -198,6 +198,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_in_both_lists() {
+        let nets = |list: &[&str]| -> Vec<IpNet> { list.iter().map(|net| net.parse().unwrap()).collect() };
+        let a = nets(&["10.0.0.0/8", "192.0.2.0/24", "10.1.0.0/16", "fd00::/8"]);
+        let b = nets(&["10.1.0.0/16", "192.0.0.0/16", "198.51.100.0/24", "fd00::/16"]);
+        let both = nets(&["10.1.0.0/16", "192.0.2.0/24", "fd00::/16"]);
+        assert_eq!(overlap(&a, &b), both);
+        assert_eq!(overlap(&b, &a), both);
+        assert_eq!(overlap(&a, &[]), []);
+        assert_eq!(overlap(&a, &nets(&["0.0.0.0/0"])), nets(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]));
+    }
+
+    #[test]
     fn leading_zeros_are_decimal() {
         assert_eq!(parse_ip_sloppy("010.000.02.015"), Some("10.0.2.15".parse().unwrap()));
         assert_eq!(parse_ip_sloppy("0.0.0.0"), Some("0.0.0.0".parse().unwrap()));

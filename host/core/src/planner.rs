@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Dirty, Event};
 use crate::decision::{Decision, Drain};
-use crate::desired::Desired;
+use crate::desired::{Desired, Wanted};
 use crate::guard::clamp;
 use crate::net::Family;
 use crate::node::NodeView;
@@ -31,8 +31,6 @@ pub struct Planner {
     readiness: Readiness,
     /// Services whose policy wants to be asked again, by the time.
     expiries: BTreeMap<ObjectName, u64>,
-    /// How the connections of a service's endpoints end, where that is not kube-proxy's way.
-    drains: BTreeMap<ObjectName, BTreeMap<VirtualServer, Drain>>,
 }
 
 /// How one service came to its part of the plan, step by step.
@@ -77,7 +75,6 @@ impl Planner {
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
             expiries: BTreeMap::new(),
-            drains: BTreeMap::new(),
         }
     }
 
@@ -166,11 +163,10 @@ impl Planner {
         } else {
             self.readiness.pause();
         }
-        let (state, conflicts) = self.desired.state(&self.node);
+        let Wanted { state, drains, reports: conflicts } = self.desired.wanted(&self.node);
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
         reports.extend(self.left_out(&state));
         reports.sort();
-        let drains = self.drains.values().flatten().map(|(server, drain)| (*server, *drain)).collect();
         let excluded = self.node.config.exclude_cidrs.clone();
         Plan { state, reports, first: self.first(), excluded, drains }
     }
@@ -238,7 +234,6 @@ impl Planner {
         self.reports.remove(name);
         self.readiness.forget(name);
         self.expiries.remove(name);
-        self.drains.remove(name);
         self.policy.forget(name);
     }
 
@@ -271,13 +266,6 @@ impl Planner {
         match decided.expires {
             Some(at) => self.expiries.insert(name.clone(), at),
             None => self.expiries.remove(name),
-        };
-        match decision.drain {
-            Drain::UntilIdle => self.drains.remove(name),
-            drain => {
-                let servers = fragment.state.virtual_servers.keys().map(|server| (*server, drain));
-                self.drains.insert(name.clone(), servers.collect())
-            }
         };
         self.desired.replace(&view.service, fragment);
         self.reports.insert(name.clone(), reports);

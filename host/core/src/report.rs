@@ -32,6 +32,8 @@ pub enum Reason {
     PolicyImpure,
     /// A plugin that only runs in shadow would decide otherwise.
     ShadowDifference,
+    /// A policy's source filters let nobody connect.
+    ClosedToAll,
     /// An older service has the same virtual server.
     VirtualServerConflict,
     /// A rule was left out because the kernel cannot run it.
@@ -50,6 +52,7 @@ impl fmt::Display for Reason {
             Reason::OnePacket => "OnePacket",
             Reason::PolicyImpure => "PolicyImpure",
             Reason::ShadowDifference => "ShadowDifference",
+            Reason::ClosedToAll => "ClosedToAll",
             Reason::VirtualServerConflict => "VirtualServerConflict",
             Reason::RuleLeftOut => "RuleLeftOut",
             Reason::SourceRangesOneFamily => "SourceRangesOneFamily",

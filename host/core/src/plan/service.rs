@@ -1,13 +1,10 @@
 //! What one service puts into the kernel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use std::collections::BTreeMap;
-
-use ipnet::IpNet;
-
-use crate::decision::{Decision, Handling, PortDecision, SourceAction, Treatment, VipKind};
-use crate::net::{Family, Protocol, overlap};
+use crate::decision::{Decision, Drain, Handling, PortDecision, Treatment, VipKind};
+use crate::net::{Family, Protocol};
 use crate::node::NodeView;
 use crate::objects::{Service, ServiceType};
 use crate::plan::detector;
@@ -15,6 +12,10 @@ use crate::report::{Reason, Report};
 use crate::set::{Set, SetEntry, SetName};
 use crate::state::{KernelState, RealServer, VirtualServer};
 use crate::view::{EndpointView, Location, PortView, ServiceView};
+
+mod sources;
+
+use sources::Sources;
 
 /// What a service adds to the wanted state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,19 +25,55 @@ pub struct Fragment {
     /// Virtual servers whose clients' source is to be replaced by an address of the node. There is room for few
     /// addresses on a node, so that only all fragments together tell which of them become entries.
     pub snat: BTreeMap<VirtualServer, IpAddr>,
+    /// How connections to its virtual servers end.
+    pub drain: Drain,
 }
 
 /// The fragment of a service.
 pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Fragment, Vec<Report>) {
-    let mut fragment = Fragment::default();
+    let mut fragment = Fragment { drain: decision.drain, ..Fragment::default() };
     if matches!(decision.handling, Handling::Ignore(_)) {
         return (fragment, Vec::new());
     }
+    let mut kinds = BTreeMap::new();
     for (port, decided) in view.ports.iter().zip(&decision.ports) {
-        let Fragment { state, snat } = &mut fragment;
-        PortPlan { service: &view.service, port, decision, decided, node, state, snat }.plan();
+        let Fragment { state, snat, .. } = &mut fragment;
+        let service = &view.service;
+        PortPlan { service, port, decision, decided, node, state, snat, kinds: &mut kinds }.plan();
     }
-    (fragment, reports(view))
+    let mut reports = reports(view);
+    reports.extend(plan_sources(view, decision, &kinds, &mut fragment.state));
+    (fragment, reports)
+}
+
+/// Of which kinds each virtual server is.
+type Kinds = BTreeMap<VirtualServer, BTreeSet<VipKind>>;
+
+/// Limits who may connect, and tells where nobody may.
+fn plan_sources(
+    view: &ServiceView,
+    decision: &Decision,
+    kinds: &Kinds,
+    state: &mut KernelState,
+) -> Option<Report> {
+    let mut closed: BTreeSet<(VipKind, Family)> = BTreeSet::new();
+    for (server, kinds) in kinds {
+        let sources = Sources::of(&decision.sources, kinds, server.family());
+        sources.add_to(state, *server);
+        if sources.is_nobody() {
+            closed.extend(kinds.iter().map(|kind| (*kind, server.family())));
+        }
+    }
+    let names: Vec<String> = closed.iter().map(|(kind, family)| format!("{kind} ({family})")).collect();
+    (!names.is_empty()).then(|| Report {
+        service: view.service.name.clone(),
+        reason: Reason::ClosedToAll,
+        message: format!(
+            "a policy's source filters let nobody connect to {}: they deny everybody, or what they allow has no \
+             network of that family in common",
+            names.join(", ")
+        ),
+    })
 }
 
 /// Warns where source ranges of one family leave the other family's load-balancer VIPs open.
@@ -73,6 +110,7 @@ struct PortPlan<'a> {
     node: &'a NodeView,
     state: &'a mut KernelState,
     snat: &'a mut BTreeMap<VirtualServer, IpAddr>,
+    kinds: &'a mut Kinds,
 }
 
 /// Whether a VIP is bound when an interface of the host has it already.
@@ -236,8 +274,8 @@ impl PortPlan<'_> {
             self.state.real_servers.retain(|(of, _), _| *of != server);
             self.forget_treatment(server);
         }
+        self.kinds.entry(server).or_default().insert(kind);
         self.plan_masquerade(kind, server);
-        self.plan_sources(kind, server);
         for (index, endpoint) in endpoints.filter(|(index, _)| !self.decided.dropped.contains(index)) {
             let weight = self.decided.weights[index];
             self.state.real_servers.insert((server, RealServer(endpoint.address)), weight);
@@ -253,8 +291,7 @@ impl PortPlan<'_> {
         }
     }
 
-    /// Takes out what an earlier kind of VIP said of a virtual server. What shuts sources out stays: two kinds of
-    /// filters hold both.
+    /// Takes out what an earlier kind of VIP said of the source of a virtual server's connections.
     fn forget_treatment(&mut self, server: VirtualServer) {
         let (ip, port) = (server.address.ip(), server.address.port());
         let same = SetEntry::IpPort(ip, server.protocol, port);
@@ -284,7 +321,7 @@ impl PortPlan<'_> {
         let set = match treatment {
             Treatment::Default => return,
             Treatment::Address(address) if Family::of(address) != family => return,
-            // Nothing tells the cluster's sources from others; the guard has said so.
+            // Nothing tells the cluster's sources from others; the guard says so.
             Treatment::OffCluster if detector(self.node, family).is_none() => return,
             Treatment::Never => None,
             Treatment::Always => Some(Set::MasqueradeAlways),
@@ -298,40 +335,6 @@ impl PortPlan<'_> {
         self.entry(Set::Masquerade, vip);
         if let Some(set) = set {
             self.entry(set, vip);
-        }
-    }
-
-    fn plan_sources(&mut self, kind: VipKind, server: VirtualServer) {
-        let (ip, protocol, port) = (server.address.ip(), server.protocol, server.address.port());
-        let family = self.port.family;
-        let filters = self.decision.sources.iter().filter(|filter| filter.kinds.contains(&kind));
-        let of_family = |nets: &[IpNet]| -> Vec<IpNet> {
-            nets.iter().filter(|net| Family::of_net(net) == family).copied().collect()
-        };
-        let mut allowed: Option<Vec<IpNet>> = None;
-        let mut denied: Vec<IpNet> = Vec::new();
-        for filter in filters {
-            let ranges = of_family(&filter.ranges);
-            match filter.action {
-                SourceAction::Deny => denied.extend(ranges),
-                SourceAction::Allow => {
-                    allowed = Some(allowed.map_or(ranges.clone(), |earlier| overlap(&earlier, &ranges)));
-                }
-            }
-        }
-        // The kernel's sets hold no network of everything.
-        let everything = |nets: &[IpNet]| nets.iter().any(|net| net.prefix_len() == 0);
-        if everything(&denied) {
-            (allowed, denied) = (Some(Vec::new()), Vec::new());
-        }
-        for net in denied {
-            self.entry(Set::SourceDeny, SetEntry::IpPortNet(ip, protocol, port, net));
-        }
-        if let Some(nets) = allowed.filter(|nets| !everything(nets)) {
-            self.entry(Set::SourceLimited, SetEntry::IpPort(ip, protocol, port));
-            for net in nets {
-                self.entry(Set::SourceAllow, SetEntry::IpPortNet(ip, protocol, port, net));
-            }
         }
     }
 }
