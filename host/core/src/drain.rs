@@ -47,19 +47,24 @@ impl Deadlines {
         }
     }
 
-    /// Forgets real servers that do not drain any more, and returns when the next deadline is.
-    pub fn settle(
-        &mut self,
+    /// Forgets the real servers that do not leave any more. One whose deadline is over is not among those: where it
+    /// could not be deleted, that is tried again and not put off.
+    fn keep(&mut self, leaving: &[(VirtualServer, RealServer)]) {
+        let leaving: BTreeSet<_> = leaving.iter().collect();
+        self.since.retain(|key, _| leaving.contains(key));
+    }
+
+    /// When the first of those that wait must go.
+    pub fn next(
+        &self,
         waiting: &[(VirtualServer, RealServer)],
         drains: &BTreeMap<VirtualServer, Drain>,
     ) -> Option<Duration> {
-        let waiting: BTreeSet<_> = waiting.iter().collect();
-        self.since.retain(|key, _| waiting.contains(key));
-        let deadlines = self.since.iter().filter_map(|((server, _), since)| match drains.get(server) {
-            Some(Drain::UntilDeadline(time)) => Some(*since + *time),
+        let deadline = |key: &(VirtualServer, RealServer)| match drains.get(&key.0) {
+            Some(Drain::UntilDeadline(time)) => Some(*self.since.get(key)? + *time),
             _ => None,
-        });
-        deadlines.min()
+        };
+        waiting.iter().filter_map(deadline).min()
     }
 }
 
@@ -89,6 +94,7 @@ pub fn drain(
     let mut waiting = Vec::new();
     let mut drained = Vec::with_capacity(changes.0.len());
     let forgotten = forget_flows(&changes, desired, actual);
+    deadlines.keep(&candidates(&changes));
     for change in changes.0 {
         match change {
             Change::DeleteRealServer(server, real) if server.protocol == Protocol::Tcp => {
@@ -170,7 +176,12 @@ mod tests {
             if let Some(Change::SetWeight(.., weight)) = changes.0.first() {
                 self.actual.real_servers.insert(key, *weight);
             }
-            (changes.0, self.deadlines.settle(&waiting, &drains))
+            (changes.0, self.deadlines.next(&waiting, &drains))
+        }
+
+        /// It is wanted again.
+        fn comes_back(&mut self) {
+            self.deadlines.keep(&[]);
         }
     }
 
@@ -190,9 +201,19 @@ mod tests {
         let mut leaving = leaving();
         let how = Drain::UntilDeadline(Duration::from_secs(30));
         leaving.at(0, how);
-        // It is wanted again: nothing waits.
-        assert_eq!(leaving.deadlines.settle(&[], &BTreeMap::new()), None);
+        leaving.comes_back();
         assert_eq!(leaving.at(40, how).1, Some(Duration::from_secs(70)));
+    }
+
+    #[test]
+    fn a_deadline_that_is_over_stays_over_until_the_real_server_is_gone() {
+        let mut leaving = leaving();
+        let how = Drain::UntilDeadline(Duration::from_secs(30));
+        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
+        leaving.at(0, how);
+        for second in [30, 31] {
+            assert_eq!(leaving.at(second, how), (vec![delete.clone()], None));
+        }
     }
 
     #[test]

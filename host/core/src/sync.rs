@@ -71,7 +71,7 @@ impl<K: Kernel> Syncer<K> {
         let situation =
             Situation { connections: &connections, desired: &plan.state, actual, drains: &plan.drains, now };
         let (mut changes, waiting) = drain(changes, situation, &mut self.deadlines);
-        let deadline = self.deadlines.settle(&waiting, &plan.drains);
+        let deadline = self.deadlines.next(&waiting, &plan.drains);
         changes.0.extend(std::mem::take(&mut self.flows).into_iter().map(|server| {
             let kept = plan.state.real_servers_of(server).map(|(real, _)| real).collect();
             Change::ForgetFlows(server, kept)

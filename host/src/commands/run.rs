@@ -206,7 +206,7 @@ impl Daemon {
         match round {
             Ok(round) => {
                 log(&round, effort, now.elapsed());
-                self.agenda.done(now, &round);
+                self.agenda.done(now, &round, self.started);
                 Some(round)
             }
             Err(error) => {

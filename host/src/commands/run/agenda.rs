@@ -49,15 +49,17 @@ impl Agenda {
         self.next_audit <= now
     }
 
-    /// A round ended; what it could not do is tried again after a pause that grows.
-    pub(super) fn done(&mut self, started: Instant, round: &Round) {
+    /// A round ended; what it could not do is tried again after a pause that grows. Its deadline counts from `epoch`.
+    pub(super) fn done(&mut self, started: Instant, round: &Round, epoch: Instant) {
         if !round.succeeded() {
             self.failed(started);
             return;
         }
         let now = self.end(started);
         self.failures = 0;
-        self.follow_up = (!round.waiting.is_empty()).then(|| now + DRAIN_CHECK);
+        let check = (!round.waiting.is_empty()).then(|| now + DRAIN_CHECK);
+        let deadline = round.deadline.map(|deadline| epoch + deadline);
+        self.follow_up = check.into_iter().chain(deadline).min();
     }
 
     /// A round could not be carried out.
@@ -94,7 +96,7 @@ mod tests {
         let now = Instant::now();
         let mut agenda = agenda(now);
         assert!(agenda.audit_is_due(now));
-        agenda.done(now, &Round::default());
+        agenda.done(now, &Round::default(), now);
         assert!(!agenda.audit_is_due(now));
         assert!(agenda.next() >= now + 30 * SECOND);
         agenda.request(now);
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn draining_is_looked_at_soon() {
+    fn draining_is_looked_at_soon_and_a_deadline_in_time() {
         let now = Instant::now();
         let mut agenda = agenda(now);
         let server = "tcp 10.96.0.10:53".split_once(' ').map(|(_, address)| address.parse().unwrap());
@@ -124,7 +126,13 @@ mod tests {
             address: server.unwrap(),
         };
         let real = weir_core::state::RealServer("10.0.0.1:53".parse().unwrap());
-        agenda.done(now, &Round { changes: Vec::new(), waiting: vec![(server, real)], deadline: None });
+        let round = |deadline| Round { changes: Vec::new(), waiting: vec![(server, real)], deadline };
+        agenda.done(now, &round(None), now);
         assert!(agenda.next() >= now + DRAIN_CHECK && agenda.next() < now + 2 * DRAIN_CHECK);
+        let epoch = now - 30 * SECOND;
+        agenda.done(now, &round(Some(32 * SECOND)), epoch);
+        assert_eq!(agenda.next(), now + 2 * SECOND);
+        agenda.done(now, &round(Some(3600 * SECOND)), epoch);
+        assert!(agenda.next() < now + 2 * DRAIN_CHECK);
     }
 }
