@@ -137,7 +137,8 @@ pub struct RefusedVip {
 }
 
 /// A limit on who may connect. It holds for what arrives at the node, pods on it included, but not for the node's own
-/// processes: IPVS takes their packets before any filter sees them.
+/// processes: IPVS takes their packets before any filter sees them. Filters only ever close: where a VIP is of several
+/// kinds, or several filters are for its kind, a source must pass all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFilter {
     /// The kinds of VIPs it holds for.
@@ -152,9 +153,9 @@ pub struct SourceFilter {
 /// What the ranges of a [`SourceFilter`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceAction {
-    /// Nobody else may connect. With several filters for one kind a source must be allowed by each.
+    /// Nobody else may connect. Lists without a common network admit nobody, which is reported.
     Allow,
-    /// These may not connect.
+    /// These may not connect. A network of everything admits nobody, which is reported too.
     Deny,
 }
 
@@ -178,7 +179,8 @@ pub enum Treatment {
     Never,
     /// It is replaced by an address that the kernel picks.
     Always,
-    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`).
+    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`). VIPs of a family in which nothing
+    /// tells these are treated by default.
     OffCluster,
     /// It is replaced if the chosen endpoint runs on another node.
     RemoteEndpoints,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::decision::{
-    Decision, Drain, Handling, Masquerade, PortDecision, RefusedVip, SourceFilter, Treatment, VipFilter,
-    VipKind,
+    Decision, Drain, Handling, Masquerade, PortDecision, RefusedVip, SourceAction, SourceFilter, Treatment,
+    VipFilter, VipKind,
 };
-use crate::net::{Family, Protocol, is_loopback_or_link_local};
+use crate::net::{Family, Protocol};
 use crate::node::NodeView;
 use crate::plan::detector;
 use crate::report::{Reason, Report};
@@ -117,13 +117,16 @@ impl Clamp<'_> {
     }
 
     fn vips(&mut self, vips: &mut VipFilter) {
-        let view = self.view;
+        let (view, node) = (self.view, self.node);
         let is_there = |refused: &RefusedVip| {
             view.ports.iter().any(|port| match refused.kind {
                 VipKind::Cluster => port.cluster_ip == refused.address,
                 VipKind::External => port.external_ips.contains(&refused.address),
                 VipKind::LoadBalancer => port.load_balancer_ips.contains(&refused.address),
-                VipKind::NodePort => port.port.node_port.is_some(),
+                VipKind::NodePort => {
+                    port.port.node_port.is_some()
+                        && node.node_port_ips(port.family).contains(&refused.address)
+                }
             })
         };
         vips.refused.retain(is_there);
@@ -140,63 +143,88 @@ impl Clamp<'_> {
             });
         }
         if let Some(networks) = &mut vips.node_port_networks {
-            self.networks("networks of node ports", networks);
+            self.networks("networks for node ports", "node ports are not served on the others", networks);
         }
     }
 
     fn sources(&mut self, filters: &mut Vec<SourceFilter>) {
         if filters.len() > SOURCE_FILTERS {
             let (count, most) = (filters.len(), SOURCE_FILTERS);
-            self.clamped(format!("a policy gave {count} source filters; the first {most} are used"));
+            self.clamped(format!(
+                "a policy gave {count} source filters; the first {most} are used, the others do not hold"
+            ));
             filters.truncate(SOURCE_FILTERS);
         }
         for filter in filters {
-            self.networks("networks of a source filter", &mut filter.ranges);
+            let (what, without) = match filter.action {
+                SourceAction::Allow => ("allowed networks", "the others may not connect"),
+                SourceAction::Deny => ("denied networks", "the others may connect"),
+            };
+            self.networks(what, without, &mut filter.ranges);
         }
     }
 
-    /// Clears host bits and bounds the length of a list.
-    fn networks(&mut self, what: &str, networks: &mut Vec<IpNet>) {
+    /// Clears host bits and bounds the length of a list. A list that is too long is summed up before any of it is lost.
+    fn networks(&mut self, what: &str, without: &str, networks: &mut Vec<IpNet>) {
         networks.iter_mut().for_each(|net| *net = net.trunc());
         networks.sort();
         networks.dedup();
         if networks.len() > NETWORKS {
+            *networks = IpNet::aggregate(networks);
+        }
+        if networks.len() > NETWORKS {
             let count = networks.len();
-            self.clamped(format!("a policy gave {count} {what}; the first {NETWORKS} are used"));
+            self.clamped(format!("a policy gave {count} {what}; the first {NETWORKS} are used, {without}"));
             networks.truncate(NETWORKS);
         }
     }
 
     fn masquerade(&mut self, masquerade: &mut Masquerade) {
-        self.networks("networks that are never masqueraded", &mut masquerade.except);
+        self.networks(
+            "networks that are never masqueraded",
+            "the others are treated like all",
+            &mut masquerade.except,
+        );
         let families: BTreeSet<Family> = self.view.ports.iter().map(|port| port.family).collect();
+        let undetected: Vec<String> = families
+            .iter()
+            .filter(|family| detector(self.node, **family).is_none())
+            .map(Family::to_string)
+            .collect();
         for kind in VipKind::ALL {
             let treatment = masquerade.treatments.get_mut(kind);
-            let refusal = match *treatment {
-                Treatment::Address(address) if !self.is_own(address) => Some(format!(
-                    "{kind} VIPs: the source cannot become {address}, which is no address of this node; they are \
-                     treated as without a policy"
-                )),
-                Treatment::OffCluster
-                    if !families.iter().any(|family| detector(self.node, *family).is_some()) =>
-                {
-                    Some(format!(
-                        "{kind} VIPs: nothing tells sources outside the cluster from others; they are treated as \
-                         without a policy (set clusterCIDR, or another detectLocalMode)"
-                    ))
+            match *treatment {
+                Treatment::Address(address) if !self.is_own(address) => {
+                    *treatment = Treatment::Default;
+                    self.clamped(format!(
+                        "{kind} VIPs: the source cannot become {address}, which is no address under which others \
+                         reach this node; they are treated as without a policy"
+                    ));
                 }
-                _ => None,
-            };
-            if let Some(message) = refusal.filter(|_| !families.is_empty()) {
-                *treatment = Treatment::Default;
-                self.clamped(message);
+                Treatment::OffCluster if !undetected.is_empty() => {
+                    // In a family that can tell them it holds; the planner leaves the other one as it is.
+                    if undetected.len() == families.len() {
+                        *treatment = Treatment::Default;
+                    }
+                    self.clamped(format!(
+                        "{kind} VIPs ({}): nothing tells sources outside the cluster from others; they are treated as \
+                         without a policy (set clusterCIDR, or another detectLocalMode)",
+                        undetected.join(", ")
+                    ));
+                }
+                _ => {}
             }
         }
     }
 
     /// Whether replies to an address come back to this node from elsewhere.
     fn is_own(&self, address: IpAddr) -> bool {
-        self.node.is_host_address(address) && !is_loopback_or_link_local(address)
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        self.node.is_host_address(address)
+            && !(address.is_loopback() || address.is_unspecified() || link_local)
     }
 
     fn port(&mut self, port: &PortView, decided: PortDecision) -> PortDecision {
@@ -391,3 +419,6 @@ fn tidy(text: &str) -> String {
 fn place(port: &PortView) -> String {
     format!("port {}/{} ({})", port.port.port, port.port.protocol, port.family)
 }
+
+#[cfg(test)]
+mod tests;
