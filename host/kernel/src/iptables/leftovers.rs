@@ -176,6 +176,26 @@ COMMIT
         assert!(find("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").is_empty());
     }
 
+    /// After a kube-proxy that took over has cleaned up too, only what it does not know is left.
+    #[test]
+    fn chains_of_policies_are_found_without_those_that_led_to_them() {
+        let text = "\
+*nat
+:KUBE-SERVICES - [0:0]
+:WEIR-MASQUERADE - [0:0]
+:WEIR-SNAT-1 - [0:0]
+:WEIR-OF-OTHERS - [0:0]
+-A KUBE-SERVICES -m set --match-set WEIR-MASQ dst,dst -g WEIR-MASQUERADE
+-A POSTROUTING -g WEIR-SNAT-1
+COMMIT
+";
+        let found = find(text);
+        let chains: Vec<&str> = found.tables[0].chains.iter().map(String::as_str).collect();
+        assert_eq!(chains, ["KUBE-SERVICES", "WEIR-MASQUERADE", "WEIR-SNAT-1"]);
+        assert_eq!(found.tables[0].jumps, [("POSTROUTING".to_owned(), "-g WEIR-SNAT-1".to_owned())]);
+        assert_eq!(found.iptables_mode_chains(), 0);
+    }
+
     #[test]
     fn a_comment_that_looks_like_a_jump_is_no_jump() {
         let text = "\
