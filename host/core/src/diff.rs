@@ -265,7 +265,10 @@ impl Diff<'_> {
                 Some(old) if old == scheduling => {}
                 Some(_) => self.changes.push(Change::UpdateVirtualServer(*server, scheduling.clone())),
             }
-            for (real, weight) in self.desired.real_servers_of(*server) {
+            // Those that are quiesced come last: the others may be the only ones that take connections then.
+            let (takers, quiesced): (Vec<_>, Vec<_>) =
+                self.desired.real_servers_of(*server).partition(|(_, weight)| *weight != Weight::QUIESCED);
+            for (real, weight) in takers.into_iter().chain(quiesced) {
                 match self.actual.real_servers.get(&(*server, real)) {
                     None => self.changes.push(Change::AddRealServer(*server, real, weight)),
                     Some(old) if *old == weight => {}
@@ -389,6 +392,25 @@ mod tests {
     fn changes(desired: &str, actual: &str) -> Vec<String> {
         let [desired, actual] = [desired, actual].map(|text| text.parse::<KernelState>().unwrap());
         diff(&desired, &actual).0.iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn a_real_server_is_quiesced_when_its_successor_takes_connections() {
+        let state = |a: u16, b: u16| {
+            format!(
+                "virtual tcp 10.96.0.2:53 wrr
+real tcp 10.96.0.2:53 -> 10.244.0.1:53 weight {a}
+real tcp 10.96.0.2:53 -> 10.244.0.2:53 weight {b}
+"
+            )
+        };
+        assert_eq!(
+            changes(&state(0, 1), &state(1, 0)),
+            [
+                "set weight of tcp 10.96.0.2:53 -> 10.244.0.2:53 to 1",
+                "set weight of tcp 10.96.0.2:53 -> 10.244.0.1:53 to 0",
+            ]
+        );
     }
 
     /// A source that was denied, and is not admitted any more, gets in at no moment.
