@@ -14,7 +14,9 @@ pub const PACKAGES: &[&str] = &["weir-guest-hostile", "weir-guest-identity"];
 pub fn component(package: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
-    let file = root.join("target/wasm32-wasip2/plugin").join(format!("{}.wasm", package.replace('-', "_")));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let file = target.join("wasm32-wasip2/plugin").join(format!("{}.wasm", package.replace('-', "_")));
     if let Some(cargo) = std::env::var_os("CARGO") {
         BUILT.get_or_init(|| {
             let mut command = Command::new(cargo);
