@@ -32,6 +32,10 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How long to gather at most: a program that never stops writing must not hold up what it wrote.
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
+/// How often remembered answers of plugins are checked, and how many.
+const POLICY_AUDIT: Duration = Duration::from_secs(60);
+const POLICY_SAMPLE: usize = 8;
+
 /// Runs until a signal; the kernel keeps its state.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.log, arguments.log_format)?;
@@ -61,6 +65,10 @@ struct Daemon {
     agenda: Agenda,
     /// What times are counted from that clocks must not change.
     started: Instant,
+    /// The same moment in seconds since 1970. Policies are told the time from here on, so that a clock that is set does
+    /// not make answers old, or young for ever.
+    started_at: u64,
+    next_policy_audit: Instant,
     /// Whether the folder was read once; before that nothing is written.
     complete: bool,
     /// What was said of the objects last time, so that it is said once.
@@ -97,6 +105,8 @@ impl Daemon {
             settings,
             agenda,
             started: Instant::now(),
+            started_at: inputs::now(),
+            next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
             problems: Vec::new(),
             reports: Vec::new(),
@@ -185,17 +195,33 @@ impl Daemon {
         self.problems = problems;
     }
 
+    fn policy_time(&self) -> u64 {
+        self.started_at + self.started.elapsed().as_secs()
+    }
+
+    /// Asks plugins some questions again that they answered before.
+    fn audit_policy(&mut self, now: Instant) {
+        if now < self.next_policy_audit {
+            return;
+        }
+        self.next_policy_audit = now + POLICY_AUDIT;
+        for report in self.planner.audit_policy(POLICY_SAMPLE, self.policy_time()) {
+            warn!(service = %report.service, reason = %report.reason, "{}", report.message);
+        }
+    }
+
     fn round(&mut self, now: Instant) -> Option<Round> {
         if self.agenda.audit_is_due(now) {
             self.syncer.audit();
             self.refresh_addresses();
+            self.audit_policy(now);
         }
         self.scan();
         if !self.complete {
             self.agenda.failed(now);
             return None;
         }
-        let plan = self.planner.plan_at(inputs::now());
+        let plan = self.planner.plan_at(self.policy_time());
         for report in plan.reports.iter().filter(|report| !self.reports.contains(report)) {
             warn!(service = %report.service, reason = %report.reason, "{}", report.message);
         }
@@ -207,6 +233,10 @@ impl Daemon {
             Ok(round) => {
                 log(&round, effort, now.elapsed());
                 self.agenda.done(now, &round, self.started);
+                if let Some(at) = self.planner.next_expiry() {
+                    let since_start = Duration::from_secs(at.saturating_sub(self.started_at));
+                    self.agenda.expect(self.started + since_start);
+                }
                 Some(round)
             }
             Err(error) => {

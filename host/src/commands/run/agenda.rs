@@ -40,6 +40,11 @@ impl Agenda {
         self.requested = Some(self.requested.map_or(earliest, |old| old.min(earliest)));
     }
 
+    /// Something will be due at this time although nothing changes until then.
+    pub(super) fn expect(&mut self, at: Instant) {
+        self.follow_up = Some(self.follow_up.map_or(at, |earlier| earlier.min(at)));
+    }
+
     pub(super) fn next(&self) -> Instant {
         let others = self.requested.into_iter().chain(self.follow_up);
         others.fold(self.next_audit, Instant::min)
@@ -114,6 +119,15 @@ mod tests {
         assert!(agenda.next() >= now + 2 * SECOND);
         (0..20).for_each(|_| agenda.failed(now));
         assert!(agenda.next() <= now + 31 * SECOND);
+    }
+
+    #[test]
+    fn what_is_expected_is_due_in_time_and_takes_nothing_else_away() {
+        let now = Instant::now();
+        let mut agenda = agenda(now + 30 * SECOND);
+        agenda.expect(now + 20 * SECOND);
+        agenda.expect(now + 25 * SECOND);
+        assert_eq!(agenda.next(), now + 20 * SECOND);
     }
 
     #[test]
