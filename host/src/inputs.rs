@@ -231,14 +231,3 @@ fn print_problems(problems: &[Problem]) {
         warn(&problem.to_string());
     }
 }
-
-/// An error with its causes, as one sentence.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
-}

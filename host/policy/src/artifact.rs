@@ -162,6 +162,19 @@ pub enum LoadError {
     Needs(Vec<NeedError>),
 }
 
+impl LoadError {
+    /// The error with its causes, as one sentence.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
+}
+
 fn list(errors: &[NeedError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

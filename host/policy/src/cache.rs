@@ -18,6 +18,7 @@ use weir_k8s::policy_config::Digest;
 
 use crate::compile::deserialize;
 use crate::engine::Runtime;
+use crate::stable_hash::StableHasher;
 
 /// The first bytes of a file of ours, before the digest of the rest.
 const MAGIC: &[u8; 8] = b"weircwa1";
@@ -113,7 +114,7 @@ impl Cache {
     fn path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
         // Another version or configuration of the engine has files of its own, so that two versions of weir do not
         // delete each other's.
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        let mut hasher = StableHasher::default();
         runtime.engine().precompile_compatibility_hash().hash(&mut hasher);
         let name = digest.to_string();
         let name = name.strip_prefix("sha256:").unwrap_or(&name);
@@ -132,21 +133,6 @@ impl Cache {
             fs::remove_file(path)?;
         }
         Ok(())
-    }
-}
-
-/// A hash that is the same in every process.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
     }
 }
 

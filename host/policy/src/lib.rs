@@ -31,6 +31,7 @@ mod memo;
 mod needs;
 mod plugin;
 mod record;
+mod stable_hash;
 mod wasi;
 
 pub use account::{Account, Condition};

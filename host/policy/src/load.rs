@@ -71,7 +71,7 @@ impl Loader {
             }
             match self.load_one(&plugin) {
                 Ok(artifact) => artifacts.push(artifact),
-                Err(error) => refused.push(Refused { name: entry.name.clone(), why: told(&error) }),
+                Err(error) => refused.push(Refused { name: entry.name.clone(), why: error.with_causes() }),
             }
         }
         Loaded {
@@ -82,15 +82,4 @@ impl Loader {
             confirmed: configuration.confirmed.clone(),
         }
     }
-}
-
-/// An error with its causes.
-fn told(error: &LoadError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! From weir-core's views to the contract's records: what the plugin said it needs, and nothing else.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use weir_core::view::{EndpointView, Location, PortView, ServiceView};
 
 use crate::bindings::types;
 use crate::needs::Needs;
+use crate::stable_hash::StableHasher;
 
 /// How many zones a table may hold before it is made anew. Zones come from objects that tenants write.
 const ZONES: usize = 4096;
@@ -234,12 +236,11 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// A number that differs between nodes and never changes on one (FNV-1a of the name: a guest may rely on it across
-/// restarts, which rules out the standard library's hash).
+/// A number that differs between nodes and never changes on one: a guest may rely on it across restarts.
 fn seed(node: &str) -> u64 {
-    node.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    let mut hasher = StableHasher::default();
+    hasher.write(node.as_bytes());
+    hasher.finish()
 }
 
 /// An address in the contract's form.

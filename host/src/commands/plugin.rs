@@ -89,7 +89,7 @@ fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
             let text = format!("{} {}: taken, for {}", facts.name, facts.version, interfaces(artifact));
             (ExitCode::SUCCESS, text)
         }
-        Err(error) => (ExitCode::FAILURE, format!("refused: {}", inputs::with_causes(error))),
+        Err(error) => (ExitCode::FAILURE, format!("refused: {}", error.with_causes())),
     };
     let taken = status == ExitCode::SUCCESS;
     match arguments.output {
