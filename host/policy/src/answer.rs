@@ -12,7 +12,7 @@ use weir_core::decision::{
 use weir_core::net::overlap;
 use weir_core::node::NodeView;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
-use weir_core::view::{PortView, ServiceView};
+use weir_core::view::ServiceView;
 
 use crate::bindings::{filter, masquerade, scheduler, types};
 use crate::guest::{cut, printable};
@@ -408,9 +408,8 @@ impl Opinion {
         if let Some(asked) = self.schedule.drain.as_ref().and_then(|asked| drain(asked).ok()) {
             decision.drain = asked;
         }
-        let ports = view.ports.iter().zip(&self.schedule.ports).zip(&mut decision.ports);
-        for ((port, asked), decided) in ports {
-            schedule_port(decided, asked, view, port, node);
+        for (asked, decided) in self.schedule.ports.iter().zip(&mut decision.ports) {
+            schedule_port(decided, asked);
         }
         decision.masquerade = self.masquerade();
         decision
@@ -464,13 +463,8 @@ fn restrict(decision: &mut Decision, verdict: &filter::Verdict) {
     }));
 }
 
-fn schedule_port(
-    decided: &mut PortDecision,
-    asked: &scheduler::Scheduling,
-    view: &ServiceView,
-    port: &PortView,
-    node: &NodeView,
-) {
+/// Changes what a policy asked for in the built-in decision about a port.
+fn schedule_port(decided: &mut PortDecision, asked: &scheduler::Scheduling) {
     if let Some(name) = asked.scheduler.as_deref().filter(|name| *name != "default") {
         decided.scheduling.scheduler = cut(name.to_owned(), 64);
         // As kube-proxy would set them if the scheduler were the configured one.
@@ -481,9 +475,8 @@ fn schedule_port(
         decided.scheduling.flags = asked;
     }
     match asked.persistence {
-        scheduler::Persistence::Keep | scheduler::Persistence::SessionAffinity => {
-            decided.scheduling.persistence = PortDecision::upstream(view, port, node).scheduling.persistence;
-        }
+        // The built-in decision is that of the session affinity.
+        scheduler::Persistence::Keep | scheduler::Persistence::SessionAffinity => {}
         scheduler::Persistence::Off => decided.scheduling.persistence = None,
         scheduler::Persistence::On((timeout, prefix)) => {
             decided.scheduling.persistence = Some(Persistence { timeout, prefix });
