@@ -11,7 +11,7 @@ use weir_policy::{Artifact, Compiler, LoadError, Loader, Runtime};
 
 use crate::cli::{Output, PluginCommand, PluginFileArguments, PluginNewArguments};
 use crate::output::{complain, say};
-use crate::{inputs, style};
+use crate::style;
 
 mod ask;
 mod bench;
