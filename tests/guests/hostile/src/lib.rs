@@ -2,6 +2,10 @@
 //! the SDK would not let it.
 //!
 //! The configuration is one word, or a word and the name of a service (`"trap s7"`) to misbehave about that one only.
+//!
+//! It is nothing on other targets, whose linkers do not know the names that components export.
+
+#![cfg(target_family = "wasm")]
 
 use std::hint::black_box;
 
