@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
@@ -180,15 +181,16 @@ fn list(errors: &[NeedError]) -> String {
 }
 
 impl Artifact {
-    /// Loads a plugin.
+    /// Loads a plugin, unless `known` has it: the same component with the same configuration.
     ///
     /// # Errors
     /// With the first thing that is wrong, or all things that the plugin finds wrong with its configuration.
-    pub fn load(
+    pub(crate) fn load(
         runtime: &Runtime,
         compiler: &Compiler,
         configuration: &PluginConfiguration,
-    ) -> Result<Artifact, LoadError> {
+        known: &[Arc<Artifact>],
+    ) -> Result<Arc<Artifact>, LoadError> {
         let path = &configuration.source;
         let bytes = read(path)?;
         let digest = Digest(Sha256::digest(&bytes).into());
@@ -196,6 +198,9 @@ impl Artifact {
             && wanted != digest
         {
             return Err(LoadError::Digest { path: path.clone(), actual: digest, wanted });
+        }
+        if let Some(same) = known.iter().find(|artifact| artifact.is(digest, configuration)) {
+            return Ok(Arc::clone(same));
         }
         refuse_other_kinds(path, &bytes)?;
         let component = compiler.compile(runtime, digest, &bytes)?;
@@ -246,7 +251,7 @@ impl Artifact {
             },
         };
         artifact.introduce()?;
-        Ok(artifact)
+        Ok(Arc::new(artifact))
     }
 
     /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the
@@ -273,6 +278,11 @@ impl Artifact {
             self.facts.interfaces.retain(|interface| decided.contains(&interface.to_string().as_str()));
         }
         Ok(())
+    }
+
+    /// Whether it is this component with this configuration.
+    pub(crate) fn is(&self, digest: Digest, configuration: &PluginConfiguration) -> bool {
+        self.facts.digest == digest && self.configuration == *configuration
     }
 
     /// What can be said of the component.

@@ -27,7 +27,7 @@ pub(crate) enum Leave {
 }
 
 /// The breaker of one plugin.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Breaker {
     in_a_row: u32,
     recent: VecDeque<u64>,

@@ -21,7 +21,7 @@ use crate::plugin::{Plugin, Remembers};
 use crate::record::{Record, Recorded};
 
 /// Plugins in the order in which they are asked. With none it is the built-in policy.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Chain {
     plugins: Vec<Plugin>,
     /// Where the next audit goes on.
@@ -56,9 +56,13 @@ pub struct Status {
 
 impl Chain {
     /// A chain that has asked nobody anything yet. `node` is this node's name.
-    pub fn new(artifacts: Vec<Artifact>, node: &str) -> Chain {
-        let plugins = artifacts.into_iter().map(|artifact| Plugin::new(Arc::new(artifact), node)).collect();
+    pub fn new(artifacts: Vec<Arc<Artifact>>, node: &str) -> Chain {
+        let plugins = artifacts.into_iter().map(|artifact| Plugin::new(artifact, node)).collect();
         Chain { plugins, cursor: 0 }
+    }
+
+    pub(crate) fn plugins(&self) -> &[Plugin] {
+        &self.plugins
     }
 
     /// What can be said of each plugin, at a time in seconds since 1970.
@@ -96,9 +100,7 @@ impl Chain {
                 }
                 continue;
             };
-            if new.artifact.facts().digest == old.artifact.facts().digest
-                && new.artifact.configuration == old.artifact.configuration
-            {
+            if new.artifact.is(old.artifact.facts().digest, &old.artifact.configuration) {
                 old.records = new.records.take();
                 *new = old;
             } else {

@@ -31,6 +31,7 @@ mod memo;
 mod needs;
 mod plugin;
 mod record;
+mod replace;
 mod stable_hash;
 mod wasi;
 
@@ -44,3 +45,4 @@ pub use engine::{EngineError, Runtime};
 pub use load::{Loaded, Loader, Refused};
 pub use needs::NeedError;
 pub use record::{Record, ReplayError};
+pub use replace::Replacement;

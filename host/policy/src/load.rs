@@ -1,5 +1,7 @@
 //! From the configuration to a chain: what can be loaded is, and what cannot is named.
 
+use std::sync::Arc;
+
 use weir_k8s::policy_config::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
 
 use crate::artifact::{Artifact, LoadError};
@@ -8,7 +10,6 @@ use crate::compile::Compiler;
 use crate::engine::Runtime;
 
 /// Loads plugins.
-#[derive(Clone)]
 pub struct Loader {
     /// The engine.
     pub runtime: Runtime,
@@ -18,6 +19,8 @@ pub struct Loader {
     pub node: String,
     /// Plugins that only run beside the others, whatever the configuration says.
     pub shadow: Vec<String>,
+    /// What was loaded last, so that a change of one plugin does not compile the others.
+    known: Vec<Arc<Artifact>>,
 }
 
 /// A plugin that is not taken.
@@ -44,16 +47,21 @@ pub struct Loaded {
 }
 
 impl Loader {
+    /// A loader for a node of this name.
+    pub fn new(runtime: Runtime, compiler: Compiler, node: &str) -> Loader {
+        Loader { runtime, compiler, node: node.to_owned(), shadow: Vec::new(), known: Vec::new() }
+    }
+
     /// Loads one plugin.
     ///
     /// # Errors
     /// With what is wrong with it.
-    pub fn load_one(&self, configuration: &PluginConfiguration) -> Result<Artifact, LoadError> {
-        Artifact::load(&self.runtime, &self.compiler, configuration)
+    pub fn load_one(&self, configuration: &PluginConfiguration) -> Result<Arc<Artifact>, LoadError> {
+        Artifact::load(&self.runtime, &self.compiler, configuration, &self.known)
     }
 
     /// Loads all plugins. One that cannot be used does not keep the others away.
-    pub fn load(&self, configuration: &PolicyConfiguration) -> Loaded {
+    pub fn load(&mut self, configuration: &PolicyConfiguration) -> Loaded {
         let mut artifacts = Vec::new();
         let mut refused = Vec::new();
         for entry in &configuration.plugins {
@@ -74,6 +82,7 @@ impl Loader {
                 Err(error) => refused.push(Refused { name: entry.name.clone(), why: error.with_causes() }),
             }
         }
+        self.known.clone_from(&artifacts);
         Loaded {
             chain: Chain::new(artifacts, &self.node),
             refused,

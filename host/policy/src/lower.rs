@@ -21,7 +21,7 @@ const ZONES: usize = 4096;
 
 /// The zones that were referred to so far. An index means the same zone for as long as the table lives, so that
 /// indexes can be part of what a remembered answer depends on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Zones {
     names: Vec<String>,
 }

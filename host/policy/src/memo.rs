@@ -7,12 +7,12 @@ use weir_core::objects::ObjectName;
 use crate::call::CallFailure;
 
 /// The remembered answers of one plugin through one interface; at most one per service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Memo<A> {
     entries: HashMap<ObjectName, Remembered<A>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Remembered<A> {
     /// What the answer depends on: a keyed hash of the context and the question. Two versions of one service with one
     /// hash are all that could be confused, and the key is a secret of this process.

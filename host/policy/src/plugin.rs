@@ -38,6 +38,7 @@ const RETRY_SLOW: u64 = 60;
 const LIFETIME: std::ops::RangeInclusive<u64> = 1..=86_400;
 
 /// A plugin with its memory.
+#[derive(Clone)]
 pub(crate) struct Plugin {
     pub(crate) artifact: Arc<Artifact>,
     zones: Zones,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, ensure};
 use serde_json::json;
@@ -71,9 +72,9 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     entry.plugin.map_err(|_| anyhow!("{refusal}"))
 }
 
-fn load(arguments: &PluginFileArguments) -> anyhow::Result<Result<Artifact, LoadError>> {
+fn load(arguments: &PluginFileArguments) -> anyhow::Result<Result<Arc<Artifact>, LoadError>> {
     let (runtime, compiler) = (Runtime::new()?, Compiler::InProcess);
-    let loader = Loader { runtime, compiler, node: String::new(), shadow: Vec::new() };
+    let loader = Loader::new(runtime, compiler, "");
     Ok(loader.load_one(&configuration(arguments)?))
 }
 

@@ -1,6 +1,7 @@
 //! A small cluster, and plugins for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_core::cluster::Event;
@@ -39,16 +40,11 @@ pub(crate) fn configuration(package: &str, more: Value) -> PluginConfiguration {
 
 /// A loader that compiles in this process.
 pub(crate) fn loader() -> Loader {
-    Loader {
-        runtime: Runtime::new().unwrap(),
-        compiler: Compiler::InProcess,
-        node: NODE.to_owned(),
-        shadow: Vec::new(),
-    }
+    Loader::new(Runtime::new().unwrap(), Compiler::InProcess, NODE)
 }
 
 /// Loads a plugin.
-pub(crate) fn load(package: &str, more: Value) -> Result<Artifact, LoadError> {
+pub(crate) fn load(package: &str, more: Value) -> Result<Arc<Artifact>, LoadError> {
     loader().load_one(&configuration(package, more))
 }
 
