@@ -231,6 +231,12 @@ pub(crate) struct InterfaceArguments {
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) input: InputArguments,
+    /// Directory that outlives the process (mode 700): compiled plugins, and since when endpoints are ready.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Append what plugins are asked and answer to this file, for `weir plugin run --replay`.
+    #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
+    pub(crate) record: Option<PathBuf>,
     /// Stop after the first complete round; exit status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,

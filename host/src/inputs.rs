@@ -164,12 +164,8 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
 pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<SharedChain> {
     let Some(file) = &arguments.policy else { return Ok(SharedChain::default()) };
     let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
-    let loader = Loader {
-        runtime: Runtime::new()?,
-        compiler: Compiler::InProcess,
-        node: node.to_owned(),
-        shadow: arguments.shadow.clone(),
-    };
+    let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
+    loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration);
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));

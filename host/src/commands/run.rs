@@ -14,16 +14,21 @@ use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
 use weir_kernel::linux::Effort;
 use weir_kernel::{Linux, capabilities};
-use weir_policy::SharedChain;
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
 use crate::logging;
 
 mod agenda;
+mod plugins;
+mod policy;
+mod records;
+mod state;
 mod wake;
 
 use agenda::Agenda;
+use policy::Policy;
+use state::StateDirectory;
 use wake::Wake;
 
 /// How long to gather further events after each: a program that writes ten files causes one round.
@@ -40,10 +45,12 @@ const POLICY_SAMPLE: usize = 8;
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.log, arguments.log_format)?;
     let settings = inputs::settings(&arguments.input.node)?;
-    let wakes = wake::start(&arguments.input.manifests)?;
+    let (waker, wakes) = wake::start(&arguments.input.manifests)?;
     capabilities::load_ipvs();
-    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let mut daemon = Daemon::new(arguments, settings, policy);
+    let state = arguments.state_dir.as_deref().map(StateDirectory::new);
+    let cache = state.as_ref().and_then(StateDirectory::cache);
+    let policy = Policy::start(arguments, &settings.node_name, cache, waker)?;
+    let mut daemon = Daemon::new(arguments, settings, policy, state);
     if arguments.once {
         let round = daemon.round(Instant::now());
         return Ok(if round.is_some_and(|round| round.succeeded()) {
@@ -53,6 +60,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         });
     }
     daemon.run(&wakes);
+    daemon.keep_state(true);
     info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
 }
@@ -62,6 +70,8 @@ struct Daemon {
     folder: Folder,
     planner: Planner,
     syncer: Syncer<Linux>,
+    policy: Policy,
+    state: Option<StateDirectory>,
     agenda: Agenda,
     /// What times are counted from that clocks must not change.
     started: Instant,
@@ -77,7 +87,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(arguments: &RunArguments, settings: Settings, policy: SharedChain) -> Daemon {
+    fn new(
+        arguments: &RunArguments,
+        settings: Settings,
+        policy: Policy,
+        state: Option<StateDirectory>,
+    ) -> Daemon {
         let probe = capabilities::probe();
         for finding in &probe.findings {
             match &finding.fix {
@@ -98,10 +113,16 @@ impl Daemon {
             scheduler = settings.proxy.scheduler,
             "started"
         );
+        let mut planner = Planner::new(view, Box::new(policy.chain.clone()));
+        if let Some(state) = &state {
+            planner.set_readiness(state.readiness());
+        }
         Daemon {
             folder: Folder::new(&arguments.input.manifests, &settings.node_name),
-            planner: Planner::new(view, Box::new(policy)),
+            planner,
             syncer: Syncer::new(kernel),
+            policy,
+            state,
             settings,
             agenda,
             started: Instant::now(),
@@ -148,6 +169,7 @@ impl Daemon {
         match wake {
             Wake::Manifests => {}
             Wake::Addresses => self.refresh_addresses(),
+            Wake::Policy => self.policy.take_updates(),
             Wake::Stop => return false,
         }
         true
@@ -195,6 +217,15 @@ impl Daemon {
         self.problems = problems;
     }
 
+    /// Keeps what a later process should know.
+    fn keep_state(&mut self, last: bool) {
+        if let Some(state) = &mut self.state
+            && self.planner.policy().reads().ready_since
+        {
+            state.keep(self.planner.readiness(), Instant::now(), last);
+        }
+    }
+
     fn policy_time(&self) -> u64 {
         self.started_at + self.started.elapsed().as_secs()
     }
@@ -221,7 +252,11 @@ impl Daemon {
             self.agenda.failed(now);
             return None;
         }
-        let plan = self.planner.plan_at(self.policy_time());
+        let time = self.policy_time();
+        self.policy.exchange(&mut self.planner, time);
+        let plan = self.planner.plan_at(time);
+        self.policy.keep_records();
+        self.keep_state(false);
         for report in plan.reports.iter().filter(|report| !self.reports.contains(report)) {
             warn!(service = %report.service, reason = %report.reason, "{}", report.message);
         }

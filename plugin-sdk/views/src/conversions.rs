@@ -9,17 +9,17 @@ macro_rules! conversions {
     () => {
         use std::collections::BTreeSet;
         use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-        use std::rc::Rc;
+        use std::sync::Arc;
 
         use ipnet::IpNet;
 
         /// The names behind the indexes of a call.
         pub struct Names {
-            zones: Vec<Rc<str>>,
-            nodes: Vec<Rc<str>>,
+            zones: Vec<Arc<str>>,
+            nodes: Vec<Arc<str>>,
         }
 
-        fn named(names: &[Rc<str>], index: Option<u32>) -> Option<Rc<str>> {
+        fn named(names: &[Arc<str>], index: Option<u32>) -> Option<Arc<str>> {
             names.get(usize::try_from(index?).ok()?).cloned()
         }
 
@@ -48,8 +48,8 @@ macro_rules! conversions {
         }
 
         pub fn context(context: types::Context) -> ($crate::Context, Names) {
-            let zones: Vec<Rc<str>> = context.zones.into_iter().map(Rc::from).collect();
-            let nodes = context.nodes.iter().map(|node| Rc::from(node.name.as_str())).collect();
+            let zones: Vec<Arc<str>> = context.zones.into_iter().map(Arc::from).collect();
+            let nodes = context.nodes.iter().map(|node| Arc::from(node.name.as_str())).collect();
             let view = $crate::Context {
                 node: context.node,
                 zone: named(&zones, context.zone),
@@ -63,7 +63,7 @@ macro_rules! conversions {
             (view, Names { zones, nodes })
         }
 
-        fn node(node: types::Node, zones: &[Rc<str>]) -> $crate::Node {
+        fn node(node: types::Node, zones: &[Arc<str>]) -> $crate::Node {
             $crate::Node {
                 name: node.name,
                 zone: named(zones, node.zone),
@@ -79,8 +79,8 @@ macro_rules! conversions {
         }
 
         pub fn service(service: types::Service, names: &Names) -> $crate::Service {
-            let slices: Vec<Rc<str>> =
-                service.slices.iter().map(|slice| Rc::from(slice.name.as_str())).collect();
+            let slices: Vec<Arc<str>> =
+                service.slices.iter().map(|slice| Arc::from(slice.name.as_str())).collect();
             $crate::Service {
                 namespace: service.namespace,
                 name: service.name,
@@ -106,7 +106,7 @@ macro_rules! conversions {
             }
         }
 
-        fn port(port: types::Port, names: &Names, slices: &[Rc<str>]) -> $crate::Port {
+        fn port(port: types::Port, names: &Names, slices: &[Arc<str>]) -> $crate::Port {
             $crate::Port {
                 name: port.name,
                 family: match port.family {
@@ -132,7 +132,7 @@ macro_rules! conversions {
             }
         }
 
-        fn endpoint(endpoint: types::Endpoint, names: &Names, slices: &[Rc<str>]) -> $crate::Endpoint {
+        fn endpoint(endpoint: types::Endpoint, names: &Names, slices: &[Arc<str>]) -> $crate::Endpoint {
             let is = |state| endpoint.state.contains(state);
             $crate::Endpoint {
                 address: SocketAddr::new(ip(endpoint.address), endpoint.port),
@@ -340,7 +340,7 @@ macro_rules! conversions {
                     indexes.zones.push(zone.clone());
                 }
             }
-            indexes.nodes = context.nodes.iter().map(|node| Rc::from(node.name.as_str())).collect();
+            indexes.nodes = context.nodes.iter().map(|node| Arc::from(node.name.as_str())).collect();
             let lowered = types::Context {
                 node: context.node,
                 zone: index(&indexes.zones, &context.zone),
@@ -359,11 +359,11 @@ macro_rules! conversions {
         /// The places of names in the tables of a call.
         #[derive(Default)]
         pub struct Indexes {
-            zones: Vec<Rc<str>>,
-            nodes: Vec<Rc<str>>,
+            zones: Vec<Arc<str>>,
+            nodes: Vec<Arc<str>>,
         }
 
-        fn index(names: &[Rc<str>], name: &Option<Rc<str>>) -> Option<u32> {
+        fn index(names: &[Arc<str>], name: &Option<Arc<str>>) -> Option<u32> {
             let index = names.iter().position(|known| Some(known) == name.as_ref())?;
             u32::try_from(index).ok()
         }
@@ -386,8 +386,8 @@ macro_rules! conversions {
 
         /// A service as it is handed over.
         pub fn lower_service(service: $crate::Service, indexes: &Indexes) -> types::Service {
-            let slices: Vec<Rc<str>> =
-                service.slices.iter().map(|slice| Rc::from(slice.name.as_str())).collect();
+            let slices: Vec<Arc<str>> =
+                service.slices.iter().map(|slice| Arc::from(slice.name.as_str())).collect();
             types::Service {
                 namespace: service.namespace,
                 name: service.name,
@@ -414,7 +414,7 @@ macro_rules! conversions {
             }
         }
 
-        fn lower_port(port: $crate::Port, indexes: &Indexes, slices: &[Rc<str>]) -> types::Port {
+        fn lower_port(port: $crate::Port, indexes: &Indexes, slices: &[Arc<str>]) -> types::Port {
             types::Port {
                 name: port.name,
                 family: match port.family {
@@ -443,7 +443,7 @@ macro_rules! conversions {
         fn lower_endpoint(
             endpoint: $crate::Endpoint,
             indexes: &Indexes,
-            slices: &[Rc<str>],
+            slices: &[Arc<str>],
         ) -> types::Endpoint {
             let flags = [
                 (endpoint.ready, types::EndpointState::READY),

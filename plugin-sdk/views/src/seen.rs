@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Context {
     pub node: String,
     /// This node's zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<Rc<str>>,
+    pub zone: Option<Arc<str>>,
     /// Differs between nodes and never changes on one.
     pub seed: u64,
     /// Seconds since 1970; absent unless the need `time` is declared.
@@ -53,7 +53,7 @@ pub struct Node {
     pub name: String,
     /// Its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<Rc<str>>,
+    pub zone: Option<Arc<str>>,
     /// Whether weir runs on it.
     #[serde(skip_serializing_if = "is_false")]
     pub this: bool,
@@ -213,13 +213,13 @@ pub struct Endpoint {
     pub external: bool,
     /// Its zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<Rc<str>>,
+    pub zone: Option<Arc<str>>,
     /// Its node's name; absent unless a need of nodes is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<Rc<str>>,
+    pub node: Option<Arc<str>>,
     /// Its EndpointSlice's name; absent unless a need of slices is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slice: Option<Rc<str>>,
+    pub slice: Option<Arc<str>>,
     /// Seconds since 1970 at which this node saw it become ready; absent for one that was ready before anybody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<u64>,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::style;
 /// Asks again and prints what differs. Exit status 1 if anything does.
 pub(super) fn replay(arguments: &PluginFileArguments, file: &Path) -> anyhow::Result<ExitCode> {
     let text = fs::read_to_string(file).with_context(|| format!("--replay {}", file.display()))?;
-    let mut loaded: Option<(Value, Artifact)> = None;
+    let mut loaded: Option<(Value, Arc<Artifact>)> = None;
     let (mut same, mut other) = (0, 0);
     for (number, line) in text.lines().enumerate() {
         let place = || format!("{}, line {}", file.display(), number + 1);

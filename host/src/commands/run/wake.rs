@@ -18,6 +18,8 @@ pub(super) enum Wake {
     Manifests,
     /// Addresses of the node may have changed.
     Addresses,
+    /// The policy file or a plugin changed.
+    Policy,
     /// A signal asks to stop.
     Stop,
 }
@@ -28,17 +30,17 @@ const CAPACITY: usize = 64;
 /// How often the folder is looked at where it cannot be watched, or was replaced as a whole.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Starts everything that wakes the loop.
-pub(super) fn start(manifests: &Path) -> anyhow::Result<Receiver<Wake>> {
+/// Starts everything that wakes the loop; whatever else should can use the sender.
+pub(super) fn start(manifests: &Path) -> anyhow::Result<(SyncSender<Wake>, Receiver<Wake>)> {
     let (sender, receiver) = sync_channel(CAPACITY);
     watch_signals(sender.clone())?;
     watch_addresses(sender.clone());
-    watch_manifests(manifests, sender);
-    Ok(receiver)
+    watch_manifests(manifests, sender.clone());
+    Ok((sender, receiver))
 }
 
-/// Whether anybody listens.
-fn wake(sender: &SyncSender<Wake>, wake: Wake) -> bool {
+/// Wakes the loop and says whether anybody listens.
+pub(super) fn wake(sender: &SyncSender<Wake>, wake: Wake) -> bool {
     !matches!(sender.try_send(wake), Err(TrySendError::Disconnected(_)))
 }
 

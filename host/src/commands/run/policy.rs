@@ -1,0 +1,108 @@
+//! Who decides while the daemon runs, and how that changes.
+
+use std::sync::mpsc::{Receiver, SyncSender, channel};
+
+use tracing::{error, info, warn};
+use weir_core::planner::Planner;
+use weir_k8s::policy_config::MaxChange;
+use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain};
+
+use super::plugins::{Plugins, Update};
+use super::records::Records;
+use super::wake::Wake;
+use crate::cli::RunArguments;
+
+/// The plugins that decide, those that are to, and what is kept of their answers.
+pub(super) struct Policy {
+    pub(super) chain: SharedChain,
+    updates: Receiver<Update>,
+    /// Loaded, and not yet in the place of the ones that decide.
+    next: Option<Loaded>,
+    /// Whether a policy file could be used since the start.
+    configured: bool,
+    records: Option<Records>,
+}
+
+impl Policy {
+    /// Loads the plugins and watches their files. A file that cannot be used does not keep this node without service: the
+    /// built-in policy decides until it can. Only who wants a single round is told by an error.
+    pub(super) fn start(
+        arguments: &RunArguments,
+        node: &str,
+        cache: Option<Cache>,
+        wakes: SyncSender<Wake>,
+    ) -> anyhow::Result<Policy> {
+        let mut policy = Policy {
+            chain: SharedChain::default(),
+            updates: channel().1,
+            next: None,
+            configured: false,
+            records: arguments.record.as_deref().map(Records::new),
+        };
+        let Some(mut plugins) = Plugins::new(&arguments.input.policy, node, cache)? else {
+            return Ok(policy);
+        };
+        match plugins.load() {
+            Ok(loaded) => {
+                tell(&loaded.refused);
+                policy.configured = true;
+                policy.chain = SharedChain::new(loaded.chain);
+                policy.record();
+            }
+            Err(error) if arguments.once => return Err(error),
+            Err(error) => error!("{error:#}; decided as kube-proxy does until that is mended"),
+        }
+        policy.updates = plugins.watch(wakes);
+        Ok(policy)
+    }
+
+    /// Takes note of files that changed.
+    pub(super) fn take_updates(&mut self) {
+        while let Ok(update) = self.updates.try_recv() {
+            match update {
+                Ok(loaded) => {
+                    tell(&loaded.refused);
+                    self.next = Some(loaded);
+                }
+                Err(error) => warn!("{error:#}; what decides now goes on"),
+            }
+        }
+    }
+
+    /// Lets new plugins decide from now on, if there are any. To be called when all objects are known: what would change
+    /// for them is what is limited.
+    pub(super) fn exchange(&mut self, planner: &mut Planner, now: u64) {
+        let Some(mut next) = self.next.take() else { return };
+        if !self.configured {
+            // What could have been there from the start is no change.
+            next.max_change = MaxChange { percent: 100, services: u32::MAX };
+        }
+        match next.replace(&self.chain, planner, now) {
+            taken @ Replacement::Taken { .. } => {
+                info!("{taken}");
+                self.configured = true;
+                self.record();
+            }
+            refused @ (Replacement::Held { .. } | Replacement::Broken(_)) => warn!("{refused}"),
+        }
+    }
+
+    /// Keeps what plugins were asked in this round, if that is wanted.
+    pub(super) fn keep_records(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.append(&self.chain.chain().take_records());
+        }
+    }
+
+    fn record(&mut self) {
+        if self.records.is_some() {
+            self.chain.chain().start_recording();
+        }
+    }
+}
+
+fn tell(refused: &[Refused]) {
+    for Refused { name, why } in refused {
+        warn!(plugin = name, "it is not used: {why}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What plugins are asked and answer, kept while the daemon runs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+use weir_policy::Record;
+
+/// A file that became so large is put aside as `FILE.1`, so that a daemon that records for weeks fills no disk.
+const LARGEST: u64 = 64 << 20;
+
+/// A file of records, one a line; `weir plugin run --replay` reads it.
+pub(super) struct Records {
+    path: PathBuf,
+    /// Whether the last try failed, which is told once.
+    failed: bool,
+}
+
+impl Records {
+    pub(super) fn new(path: &Path) -> Records {
+        Records { path: path.to_owned(), failed: false }
+    }
+
+    /// Appends. What cannot be written is lost: traffic does not wait for records.
+    pub(super) fn append(&mut self, records: &[Record]) {
+        if records.is_empty() {
+            return;
+        }
+        let result = self.write(records);
+        if let Err(error) = &result
+            && !self.failed
+        {
+            warn!(file = %self.path.display(), "records of plugins are lost: {error}");
+        }
+        self.failed = result.is_err();
+    }
+
+    fn write(&self, records: &[Record]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record)?;
+            lines.push(b'\n');
+        }
+        let mut file = self.open()?;
+        if file.metadata()?.len() > LARGEST {
+            let mut aside = self.path.clone().into_os_string();
+            aside.push(".1");
+            fs::rename(&self.path, aside)?;
+            file = self.open()?;
+        }
+        file.write_all(&lines)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)
+    }
+}
