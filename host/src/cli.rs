@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it.
     Explain(ExplainArguments),
+    /// Print what the plugins of a policy file are asked about a folder and what they answer, one record a line.
+    Record(RecordArguments),
+    /// Ask again what was recorded, and say which answers are others. Exit status 1 if any is.
+    Replay(ReplayArguments),
     /// Look at plugins, try them, and start new ones.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -79,6 +83,33 @@ pub(crate) struct ExplainArguments {
     pub(crate) output: Output,
 }
 
+/// `weir record`
+#[derive(Args, Debug)]
+pub(crate) struct RecordArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    #[command(flatten)]
+    pub(crate) interfaces: InterfaceArguments,
+}
+
+/// `weir replay`
+#[derive(Args, Debug)]
+#[group(id = "who", required = true, multiple = false, args = ["component", "replay_policy"])]
+pub(crate) struct ReplayArguments {
+    /// Records, from `weir record` or `weir run --record`.
+    #[arg(value_name = "RECORDS")]
+    pub(crate) records: PathBuf,
+    /// The component to ask, with the configurations that were recorded.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+    /// PolicyConfiguration file: its plugins are asked by their names, with what it configures now.
+    #[arg(long = "policy", id = "replay_policy", value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Memory of an instance of the component, for instance 32Mi.
+    #[arg(long, value_name = "QUANTITY", requires = "component")]
+    pub(crate) memory: Option<String>,
+}
+
 /// `weir plugin`
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
@@ -86,7 +117,7 @@ pub(crate) enum PluginCommand {
     Check(PluginFileArguments),
     /// Tell what is in a plugin.
     Inspect(PluginFileArguments),
-    /// Ask a plugin about all services of a folder, or replay what was recorded.
+    /// Ask a plugin about all services of a folder.
     Run(Box<PluginRunArguments>),
     /// Measure what a plugin costs: instantiation, calls, memory.
     Bench(PluginFileArguments),
@@ -117,14 +148,8 @@ pub(crate) struct PluginRunArguments {
     #[command(flatten)]
     pub(crate) plugin: PluginFileArguments,
     /// Folder with manifests, or one file.
-    #[arg(long, value_name = "PATH", required_unless_present = "replay", conflicts_with = "replay")]
-    pub(crate) manifests: Option<PathBuf>,
-    /// Questions that were recorded: ask them again, and say which answers are others. Exit status 1 if any is.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) replay: Option<PathBuf>,
-    /// Write down what is asked and answered, one record a line.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) record: Option<PathBuf>,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifests: PathBuf,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
     #[command(flatten)]
@@ -234,7 +259,7 @@ pub(crate) struct RunArguments {
     /// Directory that outlives the process (mode 700): compiled plugins, and since when endpoints are ready.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Append what plugins are asked and answer to this file, for `weir plugin run --replay`.
+    /// Append what plugins are asked and answer to this file, for `weir replay`.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
     /// Stop after the first complete round; exit status 1 if anything failed.

@@ -6,5 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod plan;
 pub(crate) mod plugin;
+pub(crate) mod record;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod trace;

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Trace(arguments) => commands::trace::run(arguments),
         Command::Explain(arguments) => commands::explain::run(arguments),
+        Command::Record(arguments) => commands::record::run(arguments),
+        Command::Replay(arguments) => commands::replay::run(arguments),
         Command::Plugin(command) => commands::plugin::run(command),
         Command::CompilePlugin => commands::plugin::compile(),
         Command::Doctor(arguments) => commands::doctor::run(arguments),

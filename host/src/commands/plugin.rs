@@ -16,18 +16,13 @@ use crate::style;
 
 mod ask;
 mod bench;
-mod replay;
 
 /// Runs one of the subcommands.
 pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
     match command {
         PluginCommand::Check(arguments) => check(arguments),
         PluginCommand::Inspect(arguments) => inspect(arguments),
-        PluginCommand::Run(arguments) => match (&arguments.replay, &arguments.manifests) {
-            (Some(file), _) => replay::replay(&arguments.plugin, file),
-            (None, Some(manifests)) => ask::ask(arguments, manifests),
-            (None, None) => Err(anyhow!("give --manifests or --replay")),
-        },
+        PluginCommand::Run(arguments) => ask::ask(arguments),
         PluginCommand::Bench(arguments) => bench::bench(arguments),
         PluginCommand::New(arguments) => new(arguments),
     }
@@ -72,7 +67,8 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     entry.plugin.map_err(|_| anyhow!("{refusal}"))
 }
 
-fn load(arguments: &PluginFileArguments) -> anyhow::Result<Result<Arc<Artifact>, LoadError>> {
+/// The plugin, or why it is refused.
+pub(super) fn load(arguments: &PluginFileArguments) -> anyhow::Result<Result<Arc<Artifact>, LoadError>> {
     let (runtime, compiler) = (Runtime::new()?, Compiler::InProcess);
     let loader = Loader::new(runtime, compiler, "");
     Ok(loader.load_one(&configuration(arguments)?))

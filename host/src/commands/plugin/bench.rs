@@ -21,7 +21,8 @@ pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode>
     for interface in artifact.facts().interfaces.clone() {
         for (count, endpoints) in [(1, 10), (256, 0), (256, 10), (256, 100)] {
             let services = services(count, endpoints);
-            let context = Context { node: "bench".to_owned(), ..Context::default() };
+            let context =
+                Context { node: "bench".to_owned(), now: Some(crate::inputs::now()), ..Context::default() };
             let time = median(|| {
                 artifact.replay(interface, context.clone(), services.clone(), &[])?;
                 Ok(())

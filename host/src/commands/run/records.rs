@@ -11,7 +11,7 @@ use weir_policy::Record;
 /// A file that became so large is put aside as `FILE.1`, so that a daemon that records for weeks fills no disk.
 const LARGEST: u64 = 64 << 20;
 
-/// A file of records, one a line; `weir plugin run --replay` reads it.
+/// A file of records, one a line; `weir replay` reads it.
 pub(super) struct Records {
     path: PathBuf,
     /// Whether the last try failed, which is told once.

@@ -25,7 +25,7 @@ pub(super) fn check(weir: &Path, component: &Path, folder: &Path) -> Result<()> 
         let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         file.write_all(records.as_bytes()).context("cannot write a temporary file")?;
         let mut command = Command::new(weir);
-        command.args(["plugin", "run", "--memory", MEMORY]).arg(component).arg("--replay").arg(file.path());
+        command.arg("replay").arg(file.path()).args(["--memory", MEMORY]).arg("--component").arg(component);
         process::run(&mut command).with_context(|| golden.display().to_string())?;
     }
     Ok(())
