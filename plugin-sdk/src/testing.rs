@@ -81,6 +81,20 @@ pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
 type Called<A> = Result<Vec<A>, types::Error>;
 
 impl Golden {
+    /// The file as a plugin with these needs sees it.
+    ///
+    /// # Panics
+    /// At a need that weir would refuse.
+    #[must_use]
+    pub fn reduced(&self, needs: &[String]) -> Golden {
+        let needs = needs::Needs::parse(needs);
+        Golden {
+            context: needs.reduced_context(&self.context),
+            services: self.services.iter().map(|service| needs.reduced_service(service)).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Asks a filter.
     ///
     /// # Panics
@@ -128,10 +142,7 @@ impl Golden {
         call: impl Fn(&P, types::Context, Vec<(usize, types::Service)>) -> Called<A>,
     ) -> Vec<A> {
         let plugin: P = plugin(&self.configuration);
-        let needs = needs::Needs::parse(&plugin.needs());
-        let context = needs.reduced_context(&self.context);
-        let services: Vec<Service> =
-            self.services.iter().map(|service| needs.reduced_service(service)).collect();
+        let Golden { context, services, .. } = self.reduced(&plugin.needs());
         let (context, indexes) = convert::lower_context(context, &services);
         let services: Vec<types::Service> =
             services.into_iter().map(|service| convert::lower_service(service, &indexes)).collect();

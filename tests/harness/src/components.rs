@@ -5,7 +5,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Packages that are built for the plugins' target.
-pub const PACKAGES: &[&str] = &["weir-guest-hostile", "weir-guest-identity"];
+pub const PACKAGES: &[&str] = &[
+    "weir-guest-hostile",
+    "weir-guest-identity",
+    "weir-plugin-annotations",
+    "weir-plugin-masquerade-by-vip",
+    "weir-plugin-namespace-guard",
+    "weir-plugin-node-weights",
+    "weir-plugin-slow-start",
+];
 
 /// The component of a package.
 ///
