@@ -157,6 +157,16 @@ impl Step {
         read(&self.folder.join("objects.json"))
     }
 
+    /// The Services and EndpointSlices that kube-proxy had taken note of: fewer than all where it was recorded too
+    /// early.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn seen(&self) -> Result<String> {
+        let seen = self.folder.join("seen.json");
+        if seen.exists() { read(&seen) } else { self.objects() }
+    }
+
     /// The kernel as recorded.
     ///
     /// # Errors
