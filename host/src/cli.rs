@@ -94,16 +94,15 @@ pub(crate) struct RecordArguments {
 
 /// `weir replay`
 #[derive(Args, Debug)]
-#[group(id = "who", required = true, multiple = false, args = ["component", "replay_policy"])]
 pub(crate) struct ReplayArguments {
     /// Records, from `weir record` or `weir run --record`.
     #[arg(value_name = "RECORDS")]
     pub(crate) records: PathBuf,
     /// The component to ask, with the configurations that were recorded.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "policy", conflicts_with = "policy")]
     pub(crate) component: Option<PathBuf>,
     /// PolicyConfiguration file: its plugins are asked by their names, with what it configures now.
-    #[arg(long = "policy", id = "replay_policy", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Memory of an instance of the component, for instance 32Mi.
     #[arg(long, value_name = "QUANTITY", requires = "component")]

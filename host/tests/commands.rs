@@ -1,0 +1,192 @@
+//! The commands about plugins, as anybody calls them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use weir_harness::components::component;
+
+const ANNOTATIONS: &str = "weir-plugin-annotations";
+
+/// A Service that wants `wlc` with persistence, and one that wants nothing.
+const MANIFESTS: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, annotations: {policy.weir/scheduler: wlc}}
+spec: {clusterIP: 10.96.0.10, clusterIPs: [10.96.0.10], ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: plain, namespace: shop}
+spec: {clusterIP: 10.96.0.11, clusterIPs: [10.96.0.11], ports: [{port: 80}]}
+"#;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        folder.write("objects.yaml", MANIFESTS);
+        folder.write("interfaces.json", r#"[{"name": "eth0", "addresses": ["10.0.2.15/24"]}]"#);
+        folder.policy(&component(ANNOTATIONS), "null");
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn policy(&self, component: &Path, configuration: &str) -> PathBuf {
+        let source = component.display();
+        self.write(
+            "policy.yaml",
+            &format!(
+                "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n- name: wishes\n  \
+                 source: {source}\n  configuration: {configuration}\n  \
+                 limits: {{callTimeout: 5s, syncBudget: 10s}}\n"
+            ),
+        )
+    }
+
+    fn weir(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.current_dir(self.0.path()).args(arguments).output().unwrap()
+    }
+
+    /// What is printed by a command about the objects of the folder.
+    fn about(&self, arguments: &[&str]) -> Output {
+        let input = ["--manifests", "objects.yaml", "--node", "node1", "--interfaces", "interfaces.json"];
+        self.weir(&[arguments, &input].concat())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn good(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What a command complains about, with its exit status.
+#[track_caller]
+fn bad(output: &Output, status: i32) -> String {
+    assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+    text(&output.stderr) + &text(&output.stdout)
+}
+
+#[test]
+fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin() {
+    let folder = Folder::new();
+    let records = good(&folder.about(&["record", "--policy", "policy.yaml"]));
+    let parsed: Vec<Value> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let services: Vec<_> = parsed.iter().map(|record| record["service"]["name"].as_str().unwrap()).collect();
+    assert!(services.contains(&"web") && services.contains(&"plain"), "{services:?}");
+    folder.write("records", &records);
+    let again = folder.weir(&["replay", "records", "--policy", "policy.yaml"]);
+    assert_eq!(good(&again), "");
+    assert!(text(&again.stderr).starts_with(&format!("{} answers are the same, 0", parsed.len())));
+    let identity = component("weir-guest-identity");
+    let said = bad(&folder.weir(&["replay", "records", "--component", identity.to_str().unwrap()]), 1);
+    assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
+    assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
+    let said = bad(&folder.weir(&["replay", "records"]), 2);
+    assert!(said.contains("--component") && said.contains("--policy"), "{said}");
+}
+
+#[test]
+fn explain_tells_the_way_from_the_question_to_the_kernel() {
+    let folder = Folder::new();
+    let told = good(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]));
+    assert!(told.contains("wishes scheduler"), "{told}");
+    assert!(told.contains("virtual tcp 10.96.0.10:80 wlc"), "{told}");
+    let json = good(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml", "-o", "json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["asked"][0]["service"]["name"], "web", "{json}");
+    let said = bad(&folder.about(&["explain", "shop/wep", "--policy", "policy.yaml"]), 2);
+    assert!(said.contains("no service shop/wep"), "{said}");
+}
+
+#[test]
+fn shadow_changes_nothing_and_says_what_it_would() {
+    let folder = Folder::new();
+    let without = folder.about(&["plan"]);
+    let shadow = folder.about(&["plan", "--policy", "policy.yaml", "--shadow", "wishes"]);
+    assert_eq!(good(&shadow), good(&without));
+    assert!(text(&shadow.stderr).contains("plugin wishes (shadow), scheduler"), "{}", text(&shadow.stderr));
+    assert_ne!(good(&folder.about(&["plan", "--policy", "policy.yaml"])), good(&without));
+}
+
+#[test]
+fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
+    let folder = Folder::new();
+    let file = component(ANNOTATIONS);
+    let file = file.to_str().unwrap();
+    assert!(
+        good(&folder.weir(&["plugin", "check", file])).contains("taken, for filter, scheduler, masquerade")
+    );
+    let facts = good(&folder.weir(&["plugin", "inspect", file, "-o", "json"]));
+    let facts: Value = serde_json::from_str(&facts).unwrap();
+    assert_eq!(facts["name"], "annotations");
+    assert!(facts["digest"].as_str().unwrap().starts_with("sha256:"));
+    let asked = good(&folder.about(&["plugin", "run", file]));
+    assert!(asked.contains("shop/web") && asked.contains("wlc"), "{asked}");
+    // A plugin that wants to know the time, and one that does not.
+    for package in ["weir-plugin-slow-start", ANNOTATIONS] {
+        let file = component(package);
+        let measured = good(&folder.weir(&["plugin", "bench", file.to_str().unwrap(), "-o", "json"]));
+        let measured: Value = serde_json::from_str(&measured).unwrap();
+        let rows = measured["times"].as_array().unwrap();
+        assert!(
+            rows.iter().any(|row| row["what"] == "scheduler: 256 services of 10 endpoints"),
+            "{measured}"
+        );
+        assert!(measured["memory"].as_u64().unwrap() >= 65536);
+    }
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_the_reason() {
+    let folder = Folder::new();
+    let text = folder.write("text.wasm", "hello");
+    let said = bad(&folder.weir(&["plugin", "check", text.to_str().unwrap()]), 1);
+    assert!(said.contains("refused: it is not a component"), "{said}");
+    let file = component(ANNOTATIONS);
+    let file = file.to_str().unwrap();
+    let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
+    assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
+    let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
+    assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
+}
+
+#[test]
+fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
+    let folder = Folder::new();
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk");
+    let new = |name: &str| folder.weir(&["plugin", "new", name, "--sdk", sdk]);
+    assert!(good(&new("mine")).contains("weir plugin check"));
+    assert!(folder.0.path().join("mine/src/lib.rs").exists());
+    assert!(bad(&new("mine"), 2).contains("there already"));
+    for name in ["Mine", "../mine", "1st", ""] {
+        assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
+    }
+    assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
+}
+
+#[test]
+fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
+    let folder = Folder::new();
+    folder.policy(Path::new("gone.wasm"), "null");
+    let plan = folder.about(&["plan", "--policy", "policy.yaml"]);
+    assert_eq!(good(&plan), good(&folder.about(&["plan"])));
+    let said = text(&plan.stderr);
+    assert!(said.contains("plugin wishes is not used") && said.contains("gone.wasm"), "{said}");
+    folder.write("policy.yaml", "kind: Deployment\n");
+    let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 2);
+    assert!(said.contains("--policy policy.yaml") && said.contains("PolicyConfiguration"), "{said}");
+}
