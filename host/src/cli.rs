@@ -98,15 +98,23 @@ pub(crate) struct ReplayArguments {
     /// Records, from `weir record` or `weir run --record`.
     #[arg(value_name = "RECORDS")]
     pub(crate) records: PathBuf,
+    #[command(flatten)]
+    pub(crate) asked: AskedArguments,
+    /// Memory of an instance of the component, for instance 32Mi.
+    #[arg(long, value_name = "QUANTITY", requires = "component")]
+    pub(crate) memory: Option<String>,
+}
+
+/// Who is asked again.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct AskedArguments {
     /// The component to ask, with the configurations that were recorded.
-    #[arg(long, value_name = "FILE", required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
     /// PolicyConfiguration file: its plugins are asked by their names, with what it configures now.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Memory of an instance of the component, for instance 32Mi.
-    #[arg(long, value_name = "QUANTITY", requires = "component")]
-    pub(crate) memory: Option<String>,
 }
 
 /// `weir plugin`

@@ -52,7 +52,7 @@ enum Plugins<'a> {
 
 impl Plugins<'_> {
     fn new(arguments: &ReplayArguments) -> anyhow::Result<Plugins<'_>> {
-        let Some(file) = &arguments.policy else {
+        let Some(file) = &arguments.asked.policy else {
             return Ok(Plugins::Component { with: arguments, last: None });
         };
         let file = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
@@ -68,7 +68,7 @@ impl Plugins<'_> {
                 {
                     return Ok(Arc::clone(artifact));
                 }
-                let file = with.component.clone().context("give --component or --policy")?;
+                let file = with.asked.component.clone().context("give --component or --policy")?;
                 let arguments = PluginFileArguments {
                     file,
                     configuration: Some(record.configuration.to_string()),
