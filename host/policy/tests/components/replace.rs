@@ -27,6 +27,15 @@ fn policy(plugins: &[(&str, &str, Value)], more: Value) -> PolicyConfiguration {
     policy_config::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
+/// A policy file of plugins with one configuration and all their interfaces.
+pub(crate) fn policy_file(plugins: &[(&str, &str)], configuration: &str) -> PolicyConfiguration {
+    let entry = |(name, package): &(&str, &str)| json!({"name": name, "source": component(package), "limits": ample(), "configuration": configuration});
+    let plugins: Vec<Value> = plugins.iter().map(entry).collect();
+    let file =
+        json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": plugins});
+    policy_config::parse(&file.to_string(), Path::new("")).unwrap()
+}
+
 struct World {
     loader: Loader,
     shared: SharedChain,

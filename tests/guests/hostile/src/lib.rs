@@ -9,6 +9,8 @@
 
 use std::hint::black_box;
 
+mod fuzz;
+
 wit_bindgen::generate!({ path: "../../../wit", world: "policy", generate_all });
 
 use exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
@@ -151,9 +153,12 @@ fn scheduling() -> scheduler::Scheduling {
 
 impl filter::Guest for Hostile {
     fn select(
-        _: types::Context,
+        context: types::Context,
         services: Vec<types::Service>,
     ) -> Result<Vec<filter::Verdict>, types::Error> {
+        if word() == "fuzz" {
+            return Ok(services.iter().map(|service| fuzz::verdict(&context, service)).collect());
+        }
         let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
         let word = behaviour(&names);
         let mut verdicts: Vec<filter::Verdict> = services.iter().map(|_| verdict()).collect();
@@ -182,6 +187,9 @@ impl scheduler::Guest for Hostile {
         _: types::Context,
         requests: Vec<scheduler::Request>,
     ) -> Result<Vec<scheduler::Schedule>, types::Error> {
+        if word() == "fuzz" {
+            return Ok(requests.iter().map(fuzz::schedule).collect());
+        }
         let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
         let word = behaviour(&names);
         misbehave(&word)?;
@@ -232,9 +240,13 @@ impl scheduler::Guest for Hostile {
 
 impl masquerade::Guest for Hostile {
     fn treat(
-        _: types::Context,
+        context: types::Context,
         requests: Vec<masquerade::Request>,
     ) -> Result<Vec<masquerade::Treatments>, types::Error> {
+        if word() == "fuzz" {
+            let treat = |request: &masquerade::Request| fuzz::treatments(&context, &request.service);
+            return Ok(requests.iter().map(treat).collect());
+        }
         let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
         let mode = match behaviour(&names).as_str() {
             "treat-nonsense" => Some("sometimes"),
