@@ -1,0 +1,175 @@
+//! What plugins cost on a real kernel: a cold start of 10,000 services with 10 endpoints each, decided by the built-in
+//! policy, by a plugin that has nothing to say, and by a chain of two. Each runs in a process and a network namespace of
+//! its own. The messages are exact expectations; times and memory are shown, as ratios within this run.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::time::Instant;
+
+use weir_core::cluster::Event;
+use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::node::{Capabilities, NodeView, ProxyConfig};
+use weir_core::objects::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
+    TrafficPolicy,
+};
+use weir_core::planner::Planner;
+use weir_core::sync::Syncer;
+use weir_harness::components::component;
+use weir_k8s::policy_config;
+use weir_kernel::Linux;
+use weir_policy::{Compiler, Loader, Runtime, SharedChain};
+
+const SERVICES: u16 = 10_000;
+const ENDPOINTS: u8 = 10;
+
+/// The number of plugins in a child's chain.
+const PLUGINS: &str = "WEIR_COSTS_PLUGINS";
+
+/// What the start with one plugin may take, in percent of the start without.
+const GOAL: f64 = 110.0;
+
+fn events(n: u16) -> [Event; 2] {
+    let [high, low] = n.to_be_bytes();
+    let name = ObjectName::new("default", format!("service-{n:05}"));
+    let service = Service {
+        name: name.clone(),
+        created: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        service_type: ServiceType::ClusterIp,
+        cluster_ips: PerFamily { v4: Some(IpAddr::V4(Ipv4Addr::new(10, 96, high, low))), v6: None },
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+            app_protocol: String::new(),
+        }],
+        client_ip_affinity: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+        health_check_node_port: None,
+    };
+    let endpoint = |i: u8| Endpoint {
+        address: IpAddr::V4(Ipv4Addr::new(10, 128 + i, high, low)),
+        conditions: Conditions::READY,
+        node: Some(format!("node-{i}")),
+        zone: None,
+        zone_hints: Vec::new(),
+        node_hints: Vec::new(),
+    };
+    let slice = EndpointSlice {
+        labels: Default::default(),
+        annotations: Default::default(),
+        service: name.name.clone(),
+        name,
+        family: Family::V4,
+        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: (0..ENDPOINTS).map(endpoint).collect(),
+    };
+    [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
+}
+
+/// A chain of so many plugins that keep everything as it is.
+fn chain(plugins: usize) -> SharedChain {
+    if plugins == 0 {
+        return SharedChain::default();
+    }
+    let file = component("weir-guest-identity");
+    let entry = |i: usize| {
+        serde_json::json!({"name": format!("identity-{i}"), "source": file,
+            // An emulated processor is ten times slower than the ones that limits are made for.
+            "limits": {"callTimeout": "60s", "syncBudget": "600s"}})
+    };
+    let file = serde_json::json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
+        "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
+    let file = policy_config::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
+    let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
+    let loaded = loader.load(&file);
+    assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
+    SharedChain::new(loaded.chain)
+}
+
+/// The largest part of memory that was ever in use, in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// A cold start; prints messages, milliseconds for planning and in all, and KiB of memory.
+fn child(plugins: usize) {
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("`ip` runs");
+    assert!(up.success());
+    let capabilities = Capabilities { families: vec![Family::V4], ..Capabilities::assumed() };
+    let view = NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), capabilities);
+    let chain = chain(plugins);
+    let mut planner = Planner::new(view, Box::new(chain.clone()));
+    let mut syncer = Syncer::new(Linux::new(&[Family::V4]));
+    for event in (0..SERVICES).flat_map(events) {
+        planner.apply(event);
+    }
+    let start = Instant::now();
+    let plan = planner.plan();
+    let planned = start.elapsed();
+    let round = syncer.round(&plan, std::time::Duration::ZERO).expect("the kernel can be read");
+    let all = start.elapsed();
+    assert!(plan.reports.is_empty(), "{:?}", plan.reports.first());
+    assert!(round.succeeded());
+    for status in chain.chain().status(0) {
+        assert_eq!(
+            status.account.asked,
+            3 * u64::from(SERVICES),
+            "each interface is asked about each service"
+        );
+        assert!(status.account.failures.is_empty(), "{:?}", status.account.failures);
+    }
+    let messages = syncer.kernel().effort().messages;
+    println!("{messages} {} {} {}", planned.as_millis(), all.as_millis(), peak_memory());
+}
+
+fn measure(plugins: usize) -> [f64; 4] {
+    let this = std::env::current_exe().expect("this program has a path");
+    let output = Command::new("unshare")
+        .arg("-n")
+        .arg(this)
+        .env(PLUGINS, plugins.to_string())
+        .output()
+        .expect("`unshare` runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    numbers.try_into().expect("four numbers")
+}
+
+fn main() {
+    if let Ok(plugins) = std::env::var(PLUGINS) {
+        child(plugins.parse().expect("a number of plugins"));
+        return;
+    }
+    println!("cold start of {SERVICES} services with {ENDPOINTS} endpoints each");
+    let [messages, _, base, memory] = measure(0);
+    println!("  built-in: {:.1} s in this emulated guest, {:.0} MiB", base / 1e3, memory / 1024.0);
+    for plugins in [1, 2] {
+        let [sent, planned, all, peak] = measure(plugins);
+        assert_eq!(sent, messages, "a plugin that changes nothing changes no message");
+        let percent = all * 100.0 / base;
+        let goal = match plugins {
+            1 if percent <= GOAL => format!("; goal {GOAL:.0} %: met"),
+            1 => format!("; goal {GOAL:.0} %: MISSED"),
+            _ => String::new(),
+        };
+        println!(
+            "  {plugins} plugins: {percent:.1} % of that (planning {:.1} s), {:+.1} MiB{goal}",
+            planned / 1e3,
+            (peak - memory) / 1024.0
+        );
+    }
+    println!(
+        "test costs ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s"
+    );
+}
