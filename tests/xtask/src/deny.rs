@@ -8,12 +8,21 @@ use crate::{process, workspace};
 
 const VERSION: &str = "0.20.2";
 
+/// The workspace, and what cannot be in it.
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "tests/componentize/Cargo.toml", "tests/fuzz/Cargo.toml"];
+
 /// Runs the checks.
 ///
 /// # Errors
 /// [`NotInstalled`] in the chain when cargo-deny is neither here nor to be had; else when a check fails.
 pub(crate) fn check() -> Result<()> {
-    process::run(command()?.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    for manifest in MANIFESTS {
+        let mut check = command()?;
+        check.args(["--config", "deny.toml", "--manifest-path", manifest]);
+        process::run(check.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+            .with_context(|| manifest.to_owned())?;
+    }
+    Ok(())
 }
 
 /// cargo-deny could not be installed.
