@@ -146,6 +146,10 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
             rows.iter().any(|row| row["what"] == "scheduler: 256 services of 10 endpoints"),
             "{measured}"
         );
+        assert!(
+            rows.iter().any(|row| row["what"] == "records of 256 services of 100 endpoints"),
+            "{measured}"
+        );
         assert!(measured["memory"].as_u64().unwrap() >= 65536);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Engine, Precompiled};
+use weir_core::policy::Surroundings;
+use weir_core::view::ServiceView;
 use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
 
 use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
@@ -16,6 +18,7 @@ use crate::call::{CallFailure, Instance};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::Runtime;
 use crate::guest::{Guest, cut, printable};
+use crate::lower::{Lowering, Zones};
 use crate::needs::{NeedError, Needs};
 use crate::wasi;
 
@@ -283,6 +286,16 @@ impl Artifact {
     /// Whether it is this component with this configuration.
     pub(crate) fn is(&self, digest: Digest, configuration: &PluginConfiguration) -> bool {
         self.facts.digest == digest && self.configuration == *configuration
+    }
+
+    /// Makes the records of these services that a call would hand to the guest, and throws them away: what that costs
+    /// can be measured.
+    pub fn lower(&self, views: &[ServiceView], around: &Surroundings<'_>) {
+        let mut zones = Zones::default();
+        let mut lowering = Lowering::new(&self.needs, &mut zones, around);
+        for view in views {
+            std::hint::black_box(lowering.service(view));
+        }
     }
 
     /// What can be said of the component.

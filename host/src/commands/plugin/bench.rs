@@ -1,9 +1,16 @@
 //! `weir plugin bench`: what a plugin costs. Times are for comparing plugins on one machine, not for promises.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use serde_json::json;
+use weir_core::cluster::Event;
+use weir_core::node::{Capabilities, NodeView, ProxyConfig};
+use weir_core::planner::Planner;
+use weir_core::policy::BuiltIn;
+use weir_k8s::objects::{self, Decoded};
 use weir_plugin_views::{Context, Endpoint, Family, Port, Protocol, Service};
 
 use crate::cli::{Output, PluginFileArguments};
@@ -12,14 +19,26 @@ use crate::output::say;
 /// How often each thing is measured; the median is shown.
 const ROUNDS: usize = 15;
 
+/// Services in a full call.
+const BATCH: u32 = 256;
+
 /// Measures and prints.
 pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let artifact = super::load(arguments)??;
     let mut rows = vec![("load and compile".to_owned(), start.elapsed())];
     rows.push(("instantiate and configure".to_owned(), median(|| Ok(artifact.start_once()?))?));
+    for endpoints in [10, 100] {
+        let planner = planner(endpoints)?;
+        let (views, around) = (planner.views(), planner.surroundings(0));
+        let time = median(|| {
+            artifact.lower(&views, &around);
+            Ok(())
+        })?;
+        rows.push((format!("records of {} services of {endpoints} endpoints", views.len()), time));
+    }
     for interface in artifact.facts().interfaces.clone() {
-        for (count, endpoints) in [(1, 10), (256, 0), (256, 10), (256, 100)] {
+        for (count, endpoints) in [(1, 10), (BATCH, 0), (BATCH, 10), (BATCH, 100)] {
             let services = services(count, endpoints);
             let context =
                 Context { node: "bench".to_owned(), now: Some(crate::inputs::now()), ..Context::default() };
@@ -55,10 +74,39 @@ fn median(mut measure: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Dur
     Ok(times[ROUNDS / 2])
 }
 
+/// A planner that knows services with so many endpoints each.
+fn planner(endpoints: u32) -> anyhow::Result<Planner> {
+    let node =
+        NodeView::new("bench", None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
+    let mut planner = Planner::new(node, Box::new(BuiltIn));
+    for n in 0..BATCH {
+        let name = format!("service-{n}");
+        let service = json!({
+            "metadata": {"namespace": "bench", "name": name, "labels": {"app": name}},
+            "spec": {"clusterIP": Ipv4Addr::from(0x0a60_0000 + n).to_string(), "ports": [{"port": 80}]},
+        });
+        let addresses = (0..endpoints).map(|i| Ipv4Addr::from(0x0a80_0000 + n * 256 + i).to_string());
+        let slice = json!({
+            "metadata": {"namespace": "bench", "name": name, "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "endpoints": addresses.map(|address| json!({"addresses": [address]})).collect::<Vec<_>>(),
+            "ports": [{"name": "", "port": 8080}],
+        });
+        let (Decoded::Here(service), Decoded::Here(slice)) =
+            (objects::service(&service).0, objects::endpoint_slice(&slice).0)
+        else {
+            bail!("the bench's own objects are refused");
+        };
+        planner.apply(Event::Service(Box::new(service)));
+        planner.apply(Event::Slice(Box::new(slice)));
+    }
+    Ok(planner)
+}
+
 /// Services of one port with so many endpoints.
 fn services(count: u32, endpoints: u32) -> Vec<Service> {
     let endpoint = |i: u32| Endpoint {
-        address: (std::net::Ipv4Addr::from(0x0a00_0000 + i), 8080).into(),
+        address: (Ipv4Addr::from(0x0a00_0000 + i), 8080).into(),
         ready: true,
         serving: true,
         terminating: false,
