@@ -32,6 +32,7 @@ pub mod report;
 pub mod rule;
 pub mod set;
 pub mod simulated;
+pub mod standing;
 pub mod state;
 pub mod sync;
 pub mod trace;

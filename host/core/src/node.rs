@@ -308,6 +308,7 @@ mod tests {
             pod_cidrs: Vec::new(),
             annotations: Default::default(),
             unschedulable: false,
+            deleting: false,
             taints: Vec::new(),
             allocatable: Default::default(),
         };

@@ -215,6 +215,8 @@ pub struct Node {
     pub annotations: Attributes,
     /// `spec.unschedulable`
     pub unschedulable: bool,
+    /// Whether somebody deleted it and it is only being cleaned up (`metadata.deletionTimestamp`).
+    pub deleting: bool,
     /// `spec.taints`, as `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
     pub taints: Vec<String>,
     /// `status.allocatable`, else `status.capacity`.

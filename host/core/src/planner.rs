@@ -16,6 +16,7 @@ use crate::plan::{Fragment, plan_service};
 use crate::policy::{Decided, Policy, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
+use crate::standing::Standing;
 use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
 
@@ -31,6 +32,8 @@ pub struct Planner {
     readiness: Readiness,
     /// Services whose policy wants to be asked again, by the time.
     expiries: BTreeMap<ObjectName, u64>,
+    /// Of services of which something can be seen from outside.
+    standings: BTreeMap<ObjectName, Standing>,
 }
 
 /// How one service came to its part of the plan, step by step.
@@ -61,6 +64,8 @@ pub struct Plan {
     pub excluded: Vec<IpNet>,
     /// How connections end, for virtual servers where that is not kube-proxy's way.
     pub drains: BTreeMap<VirtualServer, Drain>,
+    /// What can be seen from outside, of services of which something can.
+    pub standings: BTreeMap<ObjectName, Standing>,
 }
 
 impl Planner {
@@ -75,6 +80,7 @@ impl Planner {
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
             expiries: BTreeMap::new(),
+            standings: BTreeMap::new(),
         }
     }
 
@@ -168,7 +174,7 @@ impl Planner {
         reports.extend(self.left_out(&state));
         reports.sort();
         let excluded = self.node.config.exclude_cidrs.clone();
-        Plan { state, reports, first: self.first(), excluded, drains }
+        Plan { state, reports, first: self.first(), excluded, drains, standings: self.standings.clone() }
     }
 
     /// How a service came to its part of the plan, or `None` if there is no such service. Changes nothing but what the
@@ -234,6 +240,7 @@ impl Planner {
         self.reports.remove(name);
         self.readiness.forget(name);
         self.expiries.remove(name);
+        self.standings.remove(name);
         self.policy.forget(name);
     }
 
@@ -266,6 +273,11 @@ impl Planner {
         match decided.expires {
             Some(at) => self.expiries.insert(name.clone(), at),
             None => self.expiries.remove(name),
+        };
+        let standing = Standing::of(view, &decision);
+        match standing.is_plain() {
+            true => self.standings.remove(name),
+            false => self.standings.insert(name.clone(), standing),
         };
         self.desired.replace(&view.service, fragment);
         self.reports.insert(name.clone(), reports);

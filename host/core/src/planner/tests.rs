@@ -111,6 +111,7 @@ fn node(name: &str, unschedulable: bool) -> Event {
         pod_cidrs: Vec::new(),
         annotations: Default::default(),
         unschedulable,
+        deleting: false,
         taints: Vec::new(),
         allocatable: Default::default(),
     }))

@@ -16,6 +16,7 @@ pub(super) struct Metadata {
     pub(super) name: String,
     namespace: String,
     creation_timestamp: Option<String>,
+    pub(super) deletion_timestamp: Option<String>,
     pub(super) labels: Attributes,
     pub(super) annotations: Attributes,
 }

@@ -143,6 +143,7 @@ impl Wire {
             pod_cidrs,
             annotations: self.metadata.annotations,
             unschedulable: self.spec.unschedulable,
+            deleting: self.metadata.deletion_timestamp.is_some(),
             taints,
             allocatable,
         })
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn what_policies_look_at_is_read() {
         let (node, problems) = decode(&json!({
-            "metadata": {"name": "n", "annotations": {"a": "b"}},
+            "metadata": {"name": "n", "annotations": {"a": "b"}, "deletionTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"unschedulable": true, "taints": [
                 {"key": "maintenance", "effect": "NoSchedule"},
                 {"key": "gpu", "value": "yes", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"},
@@ -210,7 +211,7 @@ mod tests {
         }));
         assert_eq!(problems, []);
         let Decoded::Here(node) = node else { panic!("{node:?}") };
-        assert!(node.unschedulable);
+        assert!(node.unschedulable && node.deleting);
         assert_eq!(node.taints, ["maintenance:NoSchedule", "gpu=yes:NoExecute"]);
         assert_eq!(node.allocatable, Allocatable { cpu_millis: 7500, memory_bytes: 32 << 30 });
         assert_eq!(node.annotations["a"], "b");

@@ -137,6 +137,7 @@ pub fn any_node() -> impl Strategy<Value = Node> {
         |(node, name, unschedulable, taints, cpu_millis)| Node {
             name: name.to_owned(),
             unschedulable,
+            deleting: false,
             taints: taints.into_iter().map(str::to_owned).collect(),
             allocatable: Allocatable { cpu_millis, memory_bytes: 0 },
             ..node
@@ -158,6 +159,7 @@ pub fn node() -> impl Strategy<Value = Node> {
         |(zone, addresses, pod_cidrs): (_, Vec<(_, IpAddr)>, _)| Node {
             annotations: Default::default(),
             unschedulable: false,
+            deleting: false,
             taints: Vec::new(),
             allocatable: Default::default(),
             name: NODE.to_owned(),

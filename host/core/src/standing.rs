@@ -1,0 +1,190 @@
+//! What a service is to those who watch this node from outside: load balancers that ask for its health, and operators
+//! who want to know of traffic that must stay on the node and has nowhere to go there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use crate::decision::{Decision, Handling};
+use crate::net::Family;
+use crate::objects::{ServiceType, TrafficPolicy};
+use crate::view::{EndpointView, Location, ServiceView};
+
+/// What can be seen of a service from outside, beside its VIPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What load balancers are told, if they may ask.
+    pub health_check: Option<HealthCheck>,
+    /// By which policy and in which family traffic must stay on this node, which has no endpoint for it while others
+    /// have (kube-proxy's `sync_proxy_rules_no_local_endpoints_total`).
+    pub stranded: BTreeSet<(Scope, Family)>,
+}
+
+/// The answer to a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// `spec.healthCheckNodePort`
+    pub port: NonZeroU16,
+    /// How many addresses of ready endpoints are on this node, over all ports, for each family of the service.
+    pub local_endpoints: BTreeMap<Family, usize>,
+}
+
+/// Whose traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Traffic to cluster IPs: `spec.internalTrafficPolicy`.
+    Internal,
+    /// All other traffic: `spec.externalTrafficPolicy`.
+    External,
+}
+
+impl Standing {
+    /// What can be seen of a service that is handled as decided.
+    pub fn of(view: &ServiceView, decision: &Decision) -> Standing {
+        if matches!(decision.handling, Handling::Ignore(_)) {
+            return Standing::default();
+        }
+        let service = &view.service;
+        let external_local = service.external_policy_is_local();
+        let port = service
+            .health_check_node_port
+            .filter(|_| service.service_type == ServiceType::LoadBalancer && external_local);
+        let mut local: BTreeMap<Family, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut stranded = BTreeSet::new();
+        for port in &view.ports {
+            let here = |endpoint: &&EndpointView| endpoint.location == Location::Local;
+            let ready = port.endpoints.iter().filter(|endpoint| endpoint.conditions.ready).filter(here);
+            local.entry(port.family).or_default().extend(ready.map(|endpoint| endpoint.address.ip()));
+            if !port.endpoints.iter().any(is_usable) || port.endpoints.iter().filter(here).any(is_usable) {
+                continue;
+            }
+            if service.internal_policy == TrafficPolicy::Local {
+                stranded.insert((Scope::Internal, port.family));
+            }
+            if external_local {
+                stranded.insert((Scope::External, port.family));
+            }
+        }
+        let local_endpoints = local.into_iter().map(|(family, ips)| (family, ips.len())).collect();
+        Standing { health_check: port.map(|port| HealthCheck { port, local_endpoints }), stranded }
+    }
+
+    /// Whether nobody outside has anything to see.
+    pub fn is_plain(&self) -> bool {
+        *self == Standing::default()
+    }
+}
+
+/// Whether traffic may reach it at all, be it only because no other is left.
+fn is_usable(endpoint: &EndpointView) -> bool {
+    let conditions = endpoint.conditions;
+    conditions.ready || (conditions.serving && conditions.terminating)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, Event};
+    use crate::net::{PerFamily, Protocol};
+    use crate::node::{Capabilities, NodeView, ProxyConfig};
+    use crate::objects::{
+        Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort,
+    };
+
+    const UNREADY: Conditions = Conditions { ready: false, serving: false, terminating: false };
+    const DRAINING: Conditions = Conditions { ready: false, serving: true, terminating: true };
+
+    /// A load balancer's service of two ports whose traffic from outside stays local.
+    fn service() -> Service {
+        let port = |name: &str, port| ServicePort {
+            name: name.to_owned(),
+            protocol: Protocol::Tcp,
+            port,
+            node_port: NonZeroU16::new(30_000 + port),
+            app_protocol: String::new(),
+        };
+        Service {
+            name: ObjectName::new("default", "web"),
+            created: None,
+            labels: Default::default(),
+            annotations: Default::default(),
+            service_type: ServiceType::LoadBalancer,
+            cluster_ips: PerFamily { v4: Some([10, 96, 0, 10].into()), v6: None },
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            ports: vec![port("http", 80), port("https", 443)],
+            client_ip_affinity: None,
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Local,
+            source_ranges: Vec::new(),
+            health_check_node_port: NonZeroU16::new(31_000),
+        }
+    }
+
+    /// Its standing with endpoints that both ports have, each on a node.
+    fn standing(change: impl FnOnce(&mut Service), endpoints: &[(&str, Conditions)]) -> Standing {
+        let mut service = service();
+        change(&mut service);
+        let endpoint = |(n, (node, conditions)): (usize, &(&str, Conditions))| Endpoint {
+            address: [10, 244, 0, n as u8].into(),
+            conditions: *conditions,
+            node: Some((*node).to_owned()),
+            zone: None,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        };
+        let port = |name: &str, port| EndpointPort { name: name.to_owned(), protocol: Protocol::Tcp, port };
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", "web-1"),
+            service: "web".to_owned(),
+            labels: Default::default(),
+            annotations: Default::default(),
+            family: Family::V4,
+            ports: vec![port("http", 8080), port("https", 8443)],
+            endpoints: endpoints.iter().enumerate().map(endpoint).collect(),
+        };
+        let mut cluster = Cluster::default();
+        cluster.apply(Event::Service(Box::new(service.clone())));
+        cluster.apply(Event::Slice(Box::new(slice)));
+        let (config, capabilities) = (ProxyConfig::default(), Capabilities::assumed());
+        let node = NodeView::new("here", None, None, Vec::new(), config, capabilities);
+        let view = ServiceView::new(&cluster, &service.name, &node).unwrap();
+        Standing::of(&view, &Decision::upstream(&view, &node))
+    }
+
+    fn local(standing: &Standing) -> Option<usize> {
+        standing.health_check.as_ref().map(|check| check.local_endpoints[&Family::V4])
+    }
+
+    #[test]
+    fn addresses_of_ready_endpoints_of_this_node_are_counted_once_for_all_ports() {
+        let ready = Conditions::READY;
+        let endpoints =
+            [("here", ready), ("here", ready), ("there", ready), ("here", DRAINING), ("here", UNREADY)];
+        let standing = standing(|_| {}, &endpoints);
+        assert_eq!(local(&standing), Some(2));
+        assert_eq!(standing.stranded, BTreeSet::new());
+    }
+
+    #[test]
+    fn only_load_balancers_whose_traffic_stays_local_are_asked_for_health() {
+        let ready = [("here", Conditions::READY)];
+        assert_eq!(
+            local(&standing(|service| service.external_policy = TrafficPolicy::Cluster, &ready)),
+            None
+        );
+        assert_eq!(local(&standing(|service| service.service_type = ServiceType::NodePort, &ready)), None);
+        assert_eq!(local(&standing(|service| service.health_check_node_port = None, &ready)), None);
+    }
+
+    #[test]
+    fn traffic_is_stranded_when_others_have_endpoints_and_this_node_has_none() {
+        let both = |service: &mut Service| service.internal_policy = TrafficPolicy::Local;
+        let all = BTreeSet::from([(Scope::Internal, Family::V4), (Scope::External, Family::V4)]);
+        assert_eq!(standing(both, &[("there", Conditions::READY)]).stranded, all);
+        assert_eq!(standing(|_| {}, &[("there", DRAINING)]).stranded, [(Scope::External, Family::V4)].into());
+        assert_eq!(standing(both, &[("there", UNREADY)]).stranded, BTreeSet::new(), "nobody has one");
+        let here_too = [("there", Conditions::READY), ("here", DRAINING)];
+        assert_eq!(standing(both, &here_too).stranded, BTreeSet::new(), "it is the last one here");
+    }
+}
