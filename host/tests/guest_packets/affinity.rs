@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::Test;
-use crate::lab::{Lab, Vip, paths};
+use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("affinity::a_client_keeps_its_server", a_client_keeps_its_server),

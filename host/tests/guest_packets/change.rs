@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::{Failure, PATIENCE, POD_PORT, Service};
+use weir_harness::cluster::{Failure, PATIENCE, Service};
 use weir_harness::patience;
 
-use crate::Test;
-use crate::lab::{Lab, Vip};
+use weir_harness::lab::{Lab, Test, Vip};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("change::no_request_fails_while_endpoints_change", no_request_fails_while_endpoints_change),
@@ -80,7 +79,7 @@ fn an_open_stream_outlives_its_endpoint(lab: &mut Lab) -> Result<()> {
         let other = if server == "web-1" { "web-2" } else { "web-1" };
         lab.put(&lab.with_pods(service.clone(), &[other]))?;
         await_active(lab, &service, Vip::Cluster, *family, &[other])?;
-        let quiesced = (endpoint(lab, server, *family), 0);
+        let quiesced = (lab.endpoint(server, *family), 0);
         let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, *target)?;
         ensure!(real_servers.contains(&quiesced), "{quiesced:?} is not among {real_servers:?}");
         for _ in 0..5 {
@@ -110,7 +109,7 @@ fn a_removed_endpoint_goes_after_its_last_connection(lab: &mut Lab) -> Result<()
     let mut gone = Vec::new();
     for (family, target, mut stream) in streams {
         await_active(lab, &service, Vip::Cluster, family, &["web-2"])?;
-        let removed = endpoint(lab, "web-1", family);
+        let removed = lab.endpoint("web-1", family);
         let quiesced = (removed.clone(), 0);
         ensure!(lab.daemon()?.real_servers(Protocol::Tcp, target)?.contains(&quiesced), "{removed} is gone");
         stream.ask().context("the stream before its end")?;
@@ -231,7 +230,7 @@ fn a_new_node_address_gets_node_ports(lab: &mut Lab) -> Result<()> {
 /// Waits until exactly these pods get new connections.
 fn await_active(lab: &Lab, service: &Service, vip: Vip, family: Family, pods: &[&str]) -> Result<()> {
     let target = lab.target(service, vip, family);
-    let mut wanted: Vec<String> = pods.iter().map(|pod| endpoint(lab, pod, family)).collect();
+    let mut wanted: Vec<String> = pods.iter().map(|pod| lab.endpoint(pod, family)).collect();
     wanted.sort();
     patience::until(patience::GENEROUS, || {
         let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, target)?;
@@ -241,9 +240,4 @@ fn await_active(lab: &Lab, service: &Service, vip: Vip, family: Family, pods: &[
         ensure!(active.iter().copied().eq(&wanted), "{real_servers:?}, not {pods:?}");
         Ok(())
     })
-}
-
-/// As `ipvsadm` prints it.
-fn endpoint(lab: &Lab, pod: &str, family: Family) -> String {
-    SocketAddr::new(lab.host(pod).address(family), POD_PORT).to_string()
 }

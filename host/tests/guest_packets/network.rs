@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use weir_core::net::Family;
 use weir_harness::cluster::{Host, POD_PORT, PROTOCOLS};
 
-use crate::Test;
-use crate::lab::{Lab, at};
+use weir_harness::lab::{Lab, Test, at};
 
 pub(crate) const TESTS: &[(&str, Test)] =
     &[("network::everything_reaches_every_pod_without_translation", without_translation)];

@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use weir_harness::cluster::Failure;
 
-use crate::Test;
-use crate::lab::{Lab, Vip, paths};
+use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("policy::external_local_uses_local_endpoints_only", external_local_uses_local_endpoints_only),

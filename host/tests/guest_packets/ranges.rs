@@ -3,8 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::Test;
-use crate::lab::{Lab, Vip, paths};
+use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("ranges::admit_one_outside_client_and_nobody_else", admit_one_outside_client_and_nobody_else),

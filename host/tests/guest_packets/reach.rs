@@ -4,8 +4,7 @@ use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::Tally;
 
-use crate::Test;
-use crate::lab::{Lab, Vip, at, paths};
+use weir_harness::lab::{Lab, Test, Vip, at, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("reach::pods_and_the_node_reach_a_cluster_ip", pods_and_the_node_reach_a_cluster_ip),

@@ -6,8 +6,7 @@ use anyhow::{Result, ensure};
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::Failure;
 
-use crate::Test;
-use crate::lab::{Lab, Vip, at, paths};
+use weir_harness::lab::{Lab, Test, Vip, at, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("refusal::a_port_of_the_node_is_not_open_on_vips", a_port_of_the_node_is_not_open_on_vips),

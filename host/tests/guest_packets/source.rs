@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use weir_core::net::{Family, Protocol};
 
-use crate::Test;
-use crate::lab::{Lab, Vip, paths};
+use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("source::a_cluster_ip_keeps_pods_and_outside", a_cluster_ip_keeps_pods_and_outside),

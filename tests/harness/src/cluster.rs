@@ -27,7 +27,7 @@ use weir_core::net::{Family, PerFamily, Protocol};
 pub use client::{Answer, Conversation, Failure, PATIENCE, Tally};
 pub use daemon::Daemon;
 pub use host::{Host, Load};
-pub use manifests::{Endpoint, Service, node};
+pub use manifests::{Endpoint, Node, Service};
 pub use namespace::Namespace;
 pub use server::Server;
 
@@ -72,8 +72,8 @@ pub struct Cluster {
     node: Host,
     outside: Host,
     pods: Vec<Pod>,
-    // Only to keep them: the links of all others end in these two.
-    _other_node: Host,
+    other_node: Host,
+    // Only to keep it: the links of all machines end in it.
     _switch: Namespace,
 }
 
@@ -96,7 +96,7 @@ impl Cluster {
             let server = host.serve(&PROTOCOLS, POD_PORT)?;
             made.push(Pod { host, place, _server: server });
         }
-        Ok(Cluster { node, outside, pods: made, _other_node: other_node, _switch: switch })
+        Ok(Cluster { node, outside, pods: made, other_node, _switch: switch })
     }
 
     /// The node where weir runs.

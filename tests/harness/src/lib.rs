@@ -5,6 +5,7 @@
 //!                                   │
 //!                                   └─▶ witness: ipvsadm, ipset, iptables-save, ip ─▶ +/- lines
 //!
+//!  lab: a cluster, weir in it with its plugins, and tests that take turns
 //!  cluster: nodes, pods and a machine outside, with servers and clients, for packets to travel between
 //! ```
 //!
@@ -12,8 +13,10 @@
 
 pub mod cluster;
 pub mod components;
+pub mod lab;
 pub mod netns;
 pub mod patience;
+pub mod policy;
 pub mod scenario;
 pub mod weir;
 pub mod witness;

@@ -1,5 +1,6 @@
 //! The program under test, in a namespace.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 use crate::patience;
 
-/// A folder of manifests, written as one should write it: each file is replaced as a whole.
+/// A folder of manifests or other input, written as one should write it: each file is replaced as a whole.
 #[derive(Debug)]
 pub struct Manifests {
     folder: TempDir,
@@ -24,7 +25,7 @@ impl Manifests {
     /// # Errors
     /// When it cannot be made.
     pub fn new() -> Result<Manifests> {
-        Ok(Manifests { folder: tempfile::tempdir().context("no folder for manifests")? })
+        Ok(Manifests { folder: tempfile::tempdir().context("no folder for input")? })
     }
 
     /// Its path.
@@ -36,10 +37,25 @@ impl Manifests {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn put(&self, name: &str, text: &str) -> Result<()> {
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
         let new = self.path().join(format!(".{name}.new"));
-        fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+        fs::write(&new, content).with_context(|| format!("cannot write {}", new.display()))?;
         fs::rename(&new, self.path().join(name)).with_context(|| format!("cannot rename {}", new.display()))
+    }
+
+    /// All files by name. They must be text.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn content(&self) -> Result<BTreeMap<String, String>> {
+        let mut content = BTreeMap::new();
+        for entry in fs::read_dir(self.path()).context("cannot list the folder")? {
+            let entry = entry.context("cannot list the folder")?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let text = fs::read_to_string(entry.path()).with_context(|| format!("cannot read {name}"))?;
+            content.insert(name, text);
+        }
+        Ok(content)
     }
 
     /// Removes a file.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, ensure};
 use weir_guest_init::{Command, Status, Streams};
 
+use crate::fixtures;
 use crate::job::{Hardware, Job};
 use crate::machine::Listener;
 use crate::overlay::Given;
@@ -39,6 +40,7 @@ pub(crate) struct Run {
     pub(crate) selections: Vec<Selection>,
     /// Cargo's profile: an optimised one takes longer to build and less to run, being emulated.
     pub(crate) profile: String,
+    /// Beside what the tests are known to read.
     pub(crate) files: Vec<Given>,
     pub(crate) environment: Vec<(String, String)>,
     /// For libtest: a filter, `--exact`, ...
@@ -51,7 +53,8 @@ impl Run {
     /// # Errors
     /// When they cannot be built or the guest ends early; a failed test is no error but a count.
     pub(crate) fn run(self) -> Result<Counts> {
-        let mut files = self.files;
+        let mut files = fixtures::of(&self.selections)?;
+        files.extend(self.files);
         let mut commands = Vec::new();
         let mut titles = Vec::new();
         for selection in &self.selections {

@@ -6,6 +6,7 @@ mod cpio;
 mod demo;
 mod deny;
 mod examples;
+mod fixtures;
 mod guest_tests;
 mod job;
 mod kernel;

@@ -9,26 +9,19 @@ use clap::Args;
 
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
-use crate::overlay::Given;
 use crate::tally::{Counts, SKIPPED, Tally};
 use crate::{deny, setup, workspace};
 
-/// Test targets that run in the guest, all in one boot.
-const GUEST_TESTS: &[GuestTests] = &[
-    GuestTests { package: "weir-guest-init", target: "guest", files: &[] },
-    GuestTests { package: "weir-netlink", target: "guest_ipvs", files: &[] },
-    GuestTests { package: "weir-netlink", target: "netns", files: &[] },
-    GuestTests { package: "weir-kernel", target: "guest_counts", files: &[] },
-    GuestTests { package: "weir", target: "guest_recordings", files: &["tests/scenarios/data"] },
-    GuestTests { package: "weir", target: "guest_packets", files: &[] },
+/// Test targets that run in the guest, all in one boot, as package and target.
+const GUEST_TESTS: &[(&str, &str)] = &[
+    ("weir-guest-init", "guest"),
+    ("weir-netlink", "guest_ipvs"),
+    ("weir-netlink", "netns"),
+    ("weir-kernel", "guest_counts"),
+    ("weir", "guest_recordings"),
+    ("weir", "guest_packets"),
+    ("weir", "guest_plugins"),
 ];
-
-struct GuestTests {
-    package: &'static str,
-    target: &'static str,
-    /// What the tests read, relative to the workspace; at the same place in the guest.
-    files: &'static [&'static str],
-}
 
 /// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
 const GUEST_TIMEOUT: u64 = 1800;
@@ -101,19 +94,15 @@ fn host_tests(filter: Option<&str>) -> Result<Counts> {
 }
 
 fn guest_tests(filter: Option<String>) -> Result<Counts> {
-    let select = |tests: &GuestTests| Selection {
-        package: tests.package.to_owned(),
-        target: Some(tests.target.to_owned()),
+    let select = |&(package, target): &(&str, &str)| Selection {
+        package: package.to_owned(),
+        target: Some(target.to_owned()),
     };
     let run = Run {
         hardware: Hardware::with_timeout(GUEST_TIMEOUT),
         selections: GUEST_TESTS.iter().map(select).collect(),
         profile: "dev".to_owned(),
-        files: GUEST_TESTS
-            .iter()
-            .flat_map(|t| t.files)
-            .map(|f| Given::same_path(workspace::root().join(f)))
-            .collect(),
+        files: Vec::new(),
         environment: Vec::new(),
         arguments: filter.into_iter().collect(),
     };

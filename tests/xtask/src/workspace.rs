@@ -57,6 +57,9 @@ struct Message {
     reason: String,
     manifest_path: Option<PathBuf>,
     executable: Option<PathBuf>,
+    /// Everything that a target was made into.
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
     target: Option<Target>,
     profile: Option<Profile>,
 }
@@ -71,6 +74,35 @@ struct Profile {
     test: bool,
 }
 
+/// A component that cargo built.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Component {
+    pub(crate) file: PathBuf,
+}
+
+impl Component {
+    /// Where tests look for it if cargo is told nothing.
+    pub(crate) fn place(&self) -> PathBuf {
+        target().join("wasm32-wasip2/plugin").join(self.file.file_name().unwrap_or_default())
+    }
+}
+
+/// Builds plugins as components.
+pub(crate) fn components(packages: &[&str]) -> Result<Vec<Component>> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut command = cargo();
+    // Flags for our own machine code are not for components.
+    command.env_remove("RUSTFLAGS").args(["build", "--profile", "plugin", "--target", "wasm32-wasip2"]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    let files = messages(&mut command)?.into_iter().flat_map(|message| message.filenames);
+    let is_component = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+    let components: Vec<Component> = files.filter(is_component).map(|file| Component { file }).collect();
+    ensure!(components.len() == packages.len(), "components of {packages:?}: {components:?}");
+    Ok(components)
+}
+
 /// Cargo, as it was called itself, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -80,29 +112,35 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs a building cargo command and returns the executables it made or found up to date.
 pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
-    let mut command = cargo();
-    command.args(arguments).args(["--quiet", "--message-format=json-render-diagnostics"]);
-    let output =
-        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(output.status.success(), "cargo {}: {}", arguments.join(" "), output.status);
-    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| artifact(line).transpose()).collect()
+    Ok(messages(cargo().args(arguments))?.into_iter().filter_map(artifact).collect())
 }
 
-fn artifact(line: &str) -> Result<Option<Artifact>> {
-    let message: Message =
-        serde_json::from_str(line).with_context(|| format!("unknown message of cargo: {line}"))?;
-    let Message { reason, manifest_path, executable, target, profile } = message;
+/// What a building cargo command says of what it made or found up to date.
+fn messages(command: &mut Command) -> Result<Vec<Message>> {
+    command.args(["--quiet", "--message-format=json-render-diagnostics"]);
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).lines().map(message).collect()
+}
+
+fn message(line: &str) -> Result<Message> {
+    serde_json::from_str(line).with_context(|| format!("unknown message of cargo: {line}"))
+}
+
+fn artifact(message: Message) -> Option<Artifact> {
+    let Message { reason, manifest_path, executable, target, profile, filenames: _ } = message;
     let (Some(executable), Some(target), Some(profile), Some(manifest)) =
         (executable, target, profile, manifest_path)
     else {
-        return Ok(None);
+        return None;
     };
     if reason != "compiler-artifact" {
-        return Ok(None);
+        return None;
     }
     let directory = manifest.parent().unwrap_or(Path::new("/")).to_owned();
     let role = if profile.test { Role::Tests } else { Role::Program };
-    Ok(Some(Artifact { name: target.name, role, executable, directory }))
+    Some(Artifact { name: target.name, role, executable, directory })
 }
 
 #[cfg(test)]
@@ -123,10 +161,17 @@ mod tests {
             executable: "/w/target/guest-1".into(),
             directory: "/w/p".into(),
         };
-        assert_eq!(artifact(line).unwrap(), Some(expected));
-        assert_eq!(artifact(r#"{"reason":"build-finished","success":true}"#).unwrap(), None);
+        let read = |line: &str| artifact(message(line).unwrap());
+        assert_eq!(read(line), Some(expected));
+        assert_eq!(read(r#"{"reason":"build-finished","success":true}"#), None);
         let library = line.replace("\"/w/target/guest-1\"", "null");
-        assert_eq!(artifact(&library).unwrap(), None);
-        assert!(artifact("no json").is_err());
+        assert_eq!(read(&library), None);
+        assert!(message("no json").is_err());
+    }
+
+    #[test]
+    fn components_are_where_tests_look_for_them() {
+        let component = Component { file: "/elsewhere/wasm32-wasip2/plugin/a.wasm".into() };
+        assert_eq!(component.place(), root().join("target/wasm32-wasip2/plugin/a.wasm"));
     }
 }

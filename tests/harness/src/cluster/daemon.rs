@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use weir_core::net::Protocol;
 
 use super::{Cluster, Namespace};
 use crate::patience::{self, GENEROUS};
+use crate::policy::Policy;
 use crate::weir::{Manifests, Running};
 
 /// A running `weir run` on the node, and its folder of manifests. Dropping it stops the program and removes what it
@@ -20,6 +21,7 @@ pub struct Daemon {
     program: PathBuf,
     flags: Vec<String>,
     manifests: Manifests,
+    policy: Option<Policy>,
     /// `None` only while it is started or dropped.
     running: Option<Running>,
 }
@@ -30,11 +32,43 @@ impl Daemon {
     /// # Errors
     /// When it does not start, or the kernel is not as planned within a generous time.
     pub fn start(cluster: &Cluster, program: &Path, flags: &[&str], manifests: Manifests) -> Result<Daemon> {
-        let node = Arc::clone(cluster.node().namespace());
-        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut daemon = Daemon { node, program: program.to_owned(), flags, manifests, running: None };
+        let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.restart()?;
         Ok(daemon)
+    }
+
+    /// Starts the program with this policy on a node where nothing is left of an earlier one, and waits until the
+    /// first round is done. Asking another process whether the kernel is as planned, as [`Daemon::settle`] does, would
+    /// take as long as compiling the plugins, and time is one of the things that a policy may look at.
+    ///
+    /// # Errors
+    /// When it does not start, or a change of the first round fails.
+    pub fn start_with_policy(
+        cluster: &Cluster,
+        program: &Path,
+        policy: Policy,
+        manifests: Manifests,
+    ) -> Result<Daemon> {
+        let mut daemon = Daemon::new(cluster, program, &[], manifests);
+        daemon.policy = Some(policy);
+        let command = daemon.command("run");
+        let running = daemon.node.run(|| Running::start(command))?;
+        let round = running.await_line("about a round", |line| line.field("message") == "synchronised");
+        let log = running.log_tail();
+        daemon.running = Some(running);
+        ensure!(round?.field("failed") == "0", "the first round failed: {log}");
+        Ok(daemon)
+    }
+
+    fn new(cluster: &Cluster, program: &Path, flags: &[&str], manifests: Manifests) -> Daemon {
+        Daemon {
+            node: Arc::clone(cluster.node().namespace()),
+            program: program.to_owned(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            manifests,
+            policy: None,
+            running: None,
+        }
     }
 
     /// Kills the program, starts it again on what it left, and waits until the kernel is as planned.
@@ -53,6 +87,22 @@ impl Daemon {
         &self.flags
     }
 
+    /// Its policy, if it has one.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// The same, to exchange plugins.
+    pub fn policy_mut(&mut self) -> Option<&mut Policy> {
+        self.policy.as_mut()
+    }
+
+    /// An error, with what the program logged last.
+    pub fn blame(&self, error: &Error) -> Error {
+        let log = self.running.as_ref().map(Running::log_tail).unwrap_or_default();
+        anyhow!("{error:#}\n{log}")
+    }
+
     /// Its manifests. weir takes note of changes by itself.
     pub fn manifests(&self) -> &Manifests {
         &self.manifests
@@ -63,8 +113,8 @@ impl Daemon {
     /// # Errors
     /// The differences that remain, and the end of the log.
     pub fn settle(&self) -> Result<()> {
-        let log = || self.running.as_ref().map(Running::log_tail).unwrap_or_default();
-        patience::until(GENEROUS, || self.ask("diff", &[]).map(drop)).with_context(log)
+        let settled = patience::until(GENEROUS, || self.ask("diff", &[]).map(drop));
+        settled.map_err(|error| self.blame(&error))
     }
 
     /// What a subcommand prints for this node and these manifests; it must succeed.
@@ -74,6 +124,18 @@ impl Daemon {
     pub fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command(subcommand);
         command.args(arguments);
+        self.output(subcommand, command)
+    }
+
+    /// Whether the kernel is as it would be planned without a policy.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`], with the differences.
+    pub fn expect_plan_without_policy(&self) -> Result<()> {
+        self.output("diff", self.command_without_policy("diff")).map(drop)
+    }
+
+    fn output(&self, subcommand: &str, mut command: Command) -> Result<String> {
         let output =
             self.node.run(|| command.output().with_context(|| format!("cannot start {command:?}")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -83,6 +145,14 @@ impl Daemon {
     }
 
     fn command(&self, subcommand: &str) -> Command {
+        let mut command = self.command_without_policy(subcommand);
+        if let Some(policy) = self.policy.as_ref().filter(|_| subcommand != "cleanup") {
+            command.arg("--policy").arg(policy.file());
+        }
+        command
+    }
+
+    fn command_without_policy(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args([subcommand, "--node", "node1"]).args(&self.flags).stdin(Stdio::null());
         if subcommand != "cleanup" {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 use weir_core::net::{Family, PerFamily, Protocol};
 
-use super::{Cluster, POD_PORT};
+use super::{Cluster, POD_PORT, Place};
 
 /// Services with one number each, which all their VIPs end in: a test needs to name no address.
 #[derive(Debug, Clone)]
@@ -14,9 +14,21 @@ pub struct Service {
     number: u8,
     spec: Map<String, Value>,
     ports: Vec<Port>,
-    endpoints: Vec<Endpoint>,
+    annotations: Map<String, Value>,
+    groups: Vec<Group>,
     ingress: Vec<Value>,
 }
+
+/// Endpoints that have an EndpointSlice of each family to themselves.
+#[derive(Debug, Clone)]
+struct Group {
+    /// The value of the label [`GROUP`], and the end of the slices' names; empty = neither.
+    name: String,
+    endpoints: Vec<Endpoint>,
+}
+
+/// By which the plugin `annotations` knows groups of endpoints.
+const GROUP: &str = "policy.weir/group";
 
 /// One port of a service.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +57,8 @@ impl Service {
             number,
             spec: Map::new(),
             ports: Vec::new(),
-            endpoints: Vec::new(),
+            annotations: Map::new(),
+            groups: Vec::new(),
             ingress: Vec::new(),
         };
         let cluster_ips = Family::BOTH.map(|family| service.cluster_ip(family).to_string());
@@ -119,7 +132,19 @@ impl Service {
 
     /// The pods that answer, instead of those it had.
     pub fn with_endpoints(mut self, endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
-        self.endpoints = endpoints.into_iter().collect();
+        self.groups.clear();
+        self.with_group("", endpoints)
+    }
+
+    /// More pods that answer, as a group that policies can tell from the others.
+    pub fn with_group(mut self, name: &str, endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
+        self.groups.push(Group { name: name.to_owned(), endpoints: endpoints.into_iter().collect() });
+        self
+    }
+
+    /// An annotation.
+    pub fn with_annotation(mut self, key: &str, value: &str) -> Service {
+        self.annotations.insert(key.to_owned(), json!(value));
         self
     }
 
@@ -135,7 +160,9 @@ impl Service {
     /// The Service and its EndpointSlices as one List, in JSON.
     pub fn to_list(&self) -> String {
         let mut items = vec![self.object()];
-        items.extend(Family::BOTH.map(|family| self.slice(family)));
+        for group in &self.groups {
+            items.extend(Family::BOTH.map(|family| self.slice(group, family)));
+        }
         json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
     }
 
@@ -158,13 +185,13 @@ impl Service {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": self.name, "namespace": "default"},
+            "metadata": {"name": self.name, "namespace": "default", "annotations": self.annotations},
             "spec": spec,
             "status": {"loadBalancer": {"ingress": self.ingress}},
         })
     }
 
-    fn slice(&self, family: Family) -> Value {
+    fn slice(&self, group: &Group, family: Family) -> Value {
         let ports: Vec<Value> = self
             .ports
             .iter()
@@ -176,7 +203,7 @@ impl Service {
                 })
             })
             .collect();
-        let endpoints: Vec<Value> = self
+        let endpoints: Vec<Value> = group
             .endpoints
             .iter()
             .map(|endpoint| {
@@ -187,14 +214,16 @@ impl Service {
                 })
             })
             .collect();
+        let mut labels = json!({"kubernetes.io/service-name": self.name});
+        let mut name = format!("{}-{}", self.name, family.to_string().to_lowercase());
+        if !group.name.is_empty() {
+            labels[GROUP] = json!(group.name);
+            name.push_str(&format!("-{}", group.name));
+        }
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {
-                "name": format!("{}-{}", self.name, family.to_string().to_lowercase()),
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": self.name},
-            },
+            "metadata": {"name": name, "namespace": "default", "labels": labels},
             "addressType": family.to_string(),
             "ports": ports,
             "endpoints": endpoints,
@@ -202,19 +231,50 @@ impl Service {
     }
 }
 
-/// The Node object of the node where weir runs, in JSON.
-pub fn node(cluster: &Cluster) -> String {
-    let node = cluster.node();
-    let addresses =
-        Family::BOTH.map(|family| json!({"type": "InternalIP", "address": node.address(family).to_string()}));
-    json!({
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": node.name()},
-        "spec": {"podCIDRs": ["10.244.0.0/24", "fd00:10:244::/64"]},
-        "status": {"addresses": addresses},
-    })
-    .to_string()
+/// A Node object.
+#[derive(Debug, Clone)]
+pub struct Node {
+    object: Value,
+}
+
+impl Node {
+    /// The node of this place.
+    pub fn of(cluster: &Cluster, place: Place) -> Node {
+        let (host, number) = match place {
+            Place::Local => (&cluster.node, 0),
+            Place::Remote => (&cluster.other_node, 1),
+        };
+        let addresses = Family::BOTH
+            .map(|family| json!({"type": "InternalIP", "address": host.address(family).to_string()}));
+        let pods = [format!("10.244.{number}.0/24"), format!("fd00:10:244:{number}::/64")];
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": host.name(), "labels": {}},
+            "spec": {"podCIDRs": pods},
+            "status": {"addresses": addresses},
+        });
+        Node { object }
+    }
+
+    /// A label.
+    #[must_use]
+    pub fn with_label(mut self, key: &str, value: &str) -> Node {
+        self.object["metadata"]["labels"][key] = json!(value);
+        self
+    }
+
+    /// Cordoned: no new pods shall be put there.
+    #[must_use]
+    pub fn unschedulable(mut self) -> Node {
+        self.object["spec"]["unschedulable"] = json!(true);
+        self
+    }
+
+    /// The object in JSON.
+    pub fn to_json(&self) -> String {
+        self.object.to_string()
+    }
 }
 
 impl Port {

@@ -68,7 +68,7 @@ fn edit(stage: &Stage<'_>) -> Result<()> {
     ensure!(text.contains(OLD), "{WEB} has no line with `{OLD}`");
     page::quote([format!("-  - addresses: [{OLD}").as_str(), format!("+  - addresses: [{NEW}").as_str()]);
     let start = Instant::now();
-    manifests.put(WEB, &text.replace(OLD, NEW))?;
+    manifests.put(WEB, text.replace(OLD, NEW))?;
     let new = std::net::SocketAddr::new(stage.cluster.pod("web-4").host.address(Family::V4), POD_PORT);
     patience::until(GENEROUS, || {
         let real_servers = stage.daemon.real_servers(Protocol::Tcp, vip(CLUSTER_IP)?)?;

@@ -1,0 +1,94 @@
+//! What users ask for by annotations.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use weir_core::net::Family;
+use weir_harness::cluster::{Failure, Place, Service};
+use weir_harness::lab::{Lab, Test, Vip, paths};
+use weir_harness::policy::Plugin;
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("annotations::weights_spread_connections_three_to_one", weights_spread_connections),
+    ("annotations::a_scheduler_that_hashes_sources_keeps_a_client_where_it_is", a_scheduler_is_used),
+    ("annotations::denied_sources_get_no_answer_and_others_do", denied_sources_get_no_answer),
+    ("annotations::kinds_of_vips_that_are_not_named_are_not_served", other_kinds_are_not_served),
+];
+
+/// The services of all tests, so that one weir serves them.
+struct Services {
+    weighted: Service,
+    hashed: Service,
+    guarded: Service,
+    narrow: Service,
+}
+
+fn serve(lab: &mut Lab) -> Result<Services> {
+    let near = ["web-1", "web-2"];
+    let denied = Family::BOTH.map(|family| lab.host("outside").address(family).to_string()).join("/32, ");
+    let services = Services {
+        weighted: lab
+            .exposed(20, &[])
+            .with_group("stable", [lab.cluster.endpoint("web-1")])
+            .with_group("canary", [lab.cluster.endpoint("web-2")])
+            .with_annotation("policy.weir/weights", "stable=75, canary=25"),
+        hashed: lab.internal(21, &near).with_annotation("policy.weir/scheduler", "sh"),
+        guarded: lab.exposed(22, &near).with_annotation("policy.weir/deny-sources", &format!("{denied}/128")),
+        narrow: lab.exposed(23, &near).with_annotation("policy.weir/vip-kinds", "cluster, load-balancer"),
+    };
+    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
+    let Services { weighted, hashed, guarded, narrow } = &services;
+    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[weighted, hashed, guarded, narrow])?;
+    Ok(services)
+}
+
+/// Exactly, because `wrr` is exact over multiples of its round of four.
+fn weights_spread_connections(lab: &mut Lab) -> Result<()> {
+    let service = serve(lab)?.weighted;
+    for (family, protocol) in paths() {
+        for vip in [Vip::Cluster, Vip::LoadBalancer, Vip::NodePort] {
+            let target = lab.target(&service, vip, family);
+            lab.expect_spread("app", protocol, target, &[("web-1", 12), ("web-2", 4)])?;
+        }
+    }
+    Ok(())
+}
+
+/// Round robin would change the server with each connection.
+fn a_scheduler_is_used(lab: &mut Lab) -> Result<()> {
+    let service = serve(lab)?.hashed;
+    for (family, protocol) in paths() {
+        let target = lab.target(&service, Vip::Cluster, family);
+        for client in ["app", "far-app", "outside"] {
+            let tally = lab.ask_often(client, protocol, target, 6)?;
+            ensure!(tally.answers.len() == 1, "{client} asks {protocol} {target}: {tally:?}");
+        }
+    }
+    Ok(())
+}
+
+fn denied_sources_get_no_answer(lab: &mut Lab) -> Result<()> {
+    let service = serve(lab)?.guarded;
+    let mut silent = Vec::new();
+    for (family, protocol) in paths() {
+        for vip in Vip::PUBLIC {
+            let target = lab.target(&service, vip, family);
+            lab.ask("app", protocol, target)?;
+            silent.push(("outside", protocol, target));
+        }
+    }
+    lab.expect_silence(&silent)
+}
+
+fn other_kinds_are_not_served(lab: &mut Lab) -> Result<()> {
+    let service = serve(lab)?.narrow;
+    for (family, protocol) in paths() {
+        for vip in [Vip::Cluster, Vip::LoadBalancer] {
+            lab.ask("outside", protocol, lab.target(&service, vip, family))?;
+        }
+        let target = lab.target(&service, Vip::NodePort, family);
+        let result = lab.host("outside").request(protocol, target);
+        ensure!(result == Err(Failure::Refused), "{protocol} {target}: {result:?}");
+        lab.expect_unreachable("outside", protocol, lab.target(&service, Vip::External, family))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! What guest tests read, at the same place in the guest: files of the workspace, and components, which are built here
+//! because nothing can be built there.
+
+use anyhow::Result;
+
+use crate::guest_tests::Selection;
+use crate::overlay::Given;
+use crate::workspace;
+
+struct Fixtures {
+    package: &'static str,
+    target: &'static str,
+    /// Relative to the workspace.
+    files: &'static [&'static str],
+    /// Packages that are built for the plugins' target.
+    components: &'static [&'static str],
+}
+
+const FIXTURES: &[Fixtures] = &[
+    Fixtures {
+        package: "weir",
+        target: "guest_recordings",
+        files: &["tests/scenarios/data"],
+        components: &[],
+    },
+    Fixtures { package: "weir", target: "guest_costs", files: &[], components: &["weir-guest-identity"] },
+    Fixtures {
+        package: "weir",
+        target: "guest_plugins",
+        files: &[],
+        components: &[
+            "weir-guest-identity",
+            "weir-plugin-annotations",
+            "weir-plugin-masquerade-by-vip",
+            "weir-plugin-namespace-guard",
+            "weir-plugin-node-weights",
+            "weir-plugin-slow-start",
+        ],
+    },
+];
+
+/// Everything that these tests read.
+pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
+    let wanted = |fixtures: &&Fixtures| selections.iter().any(|selection| fixtures.are_for(selection));
+    let (mut given, mut packages) = (Vec::new(), Vec::new());
+    for fixtures in FIXTURES.iter().filter(wanted) {
+        given.extend(fixtures.files.iter().map(|file| Given::same_path(workspace::root().join(file))));
+        packages.extend(fixtures.components);
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    given.extend(workspace::components(&packages)?.into_iter().map(|component| Given {
+        guest: component.place().to_str().map(str::to_owned),
+        host: component.file,
+    }));
+    Ok(given)
+}
+
+impl Fixtures {
+    fn are_for(&self, selection: &Selection) -> bool {
+        self.package == selection.package
+            && selection.target.as_ref().is_none_or(|target| target == self.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_gets_its_own_and_a_package_those_of_all_its_targets() {
+        let files = |text: &str| {
+            let selection: Selection = text.parse().unwrap();
+            let fixtures = FIXTURES.iter().filter(|fixtures| fixtures.are_for(&selection));
+            fixtures.map(|fixtures| fixtures.files.len() + fixtures.components.len()).sum::<usize>()
+        };
+        assert_eq!(files("weir:guest_packets"), 0);
+        assert_eq!(files("weir:guest_recordings"), 1);
+        assert_eq!(files("weir:guest_plugins"), 6);
+        assert_eq!(files("weir"), 8);
+        assert_eq!(files("weir-core"), 0);
+    }
+}
