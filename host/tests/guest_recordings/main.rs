@@ -9,6 +9,7 @@ use weir_harness::scenario;
 
 mod audit;
 mod cleanup;
+mod crash;
 mod diff;
 mod manifests;
 mod missing;
@@ -18,10 +19,15 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 15] = [
+const TESTS: [(&str, Test); 17] = [
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
+    ("killed_before_any_message_loses_no_endpoint", crash::killed_before_any_message_loses_no_endpoint),
+    (
+        "killed_before_any_message_of_the_first_start_is_finished_by_the_next",
+        crash::killed_before_any_message_of_the_first_start_is_finished_by_the_next,
+    ),
     (
         "nodes_that_share_a_kernel_do_not_disturb_each_other",
         restart::nodes_that_share_a_kernel_do_not_disturb_each_other,
