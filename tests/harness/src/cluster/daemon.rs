@@ -46,10 +46,11 @@ impl Daemon {
     pub fn start_with_policy(
         cluster: &Cluster,
         program: &Path,
+        flags: &[&str],
         policy: Policy,
         manifests: Manifests,
     ) -> Result<Daemon> {
-        let mut daemon = Daemon::new(cluster, program, &[], manifests);
+        let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.policy = Some(policy);
         let command = daemon.command("run");
         let running = daemon.node.run(|| Running::start(command))?;
@@ -148,6 +149,9 @@ impl Daemon {
         let mut command = self.command_without_policy(subcommand);
         if let Some(policy) = self.policy.as_ref().filter(|_| subcommand != "cleanup") {
             command.arg("--policy").arg(policy.file());
+            if subcommand == "run" {
+                command.arg("--state-dir").arg(policy.state());
+            }
         }
         command
     }
