@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::http::{Handler, Request};
 
-/// How long a connection that is to end may go on with an answer.
+/// How long a connection that is to end may go on with an answer, at most.
 const GRACE: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,7 +31,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The longest time until a request's head is there, idle time before it included.
     pub head_time: Duration,
-    /// The longest life of a connection. Afterwards an answer that was begun may take 5 s more.
+    /// The longest life of a connection. Afterwards an answer that was begun may take 5 s more, or this time again if that
+    /// is less.
     pub lifetime: Duration,
 }
 
@@ -105,6 +106,6 @@ async fn converse(stream: TcpStream, handler: Handler, limits: Limits) {
     let mut connection = pin!(connection);
     if timeout(limits.lifetime, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(GRACE, connection).await;
+        let _ = timeout(GRACE.min(limits.lifetime), connection).await;
     }
 }
