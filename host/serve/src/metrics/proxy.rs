@@ -219,8 +219,9 @@ pub(super) fn level(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// 0.25 and 0.5 s, each second to 59, each 5 s to 115, each 30 s to 300.
+/// 0.25 and 0.5 s, each second to 59, each 5 s to 115, each 30 s to 300, and 0: kube-proxy merges lists into one that
+/// begins with it (`MergeBuckets` in `staging/src/k8s.io/component-base/metrics/buckets.go`).
 fn network_programming_bounds() -> Vec<f64> {
     let whole = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
-    [0.25, 0.5].into_iter().chain(whole.map(f64::from)).collect()
+    [0.0, 0.25, 0.5].into_iter().chain(whole.map(f64::from)).collect()
 }
