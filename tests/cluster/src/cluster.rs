@@ -199,8 +199,8 @@ impl Cluster {
         Ok(ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned(), uid })
     }
 
-    /// A token of a service account. The API server may accept it for 10 s more than its lifetime, so long it keeps
-    /// what it knows of tokens; one whose account is deleted is refused as late.
+    /// A token of a service account that is accepted for this time, and up to 10 s more: so long the API server keeps
+    /// what it knows of tokens. One whose account is deleted is refused as late.
     ///
     /// # Errors
     /// When it cannot be signed.

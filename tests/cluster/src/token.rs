@@ -13,6 +13,9 @@ use serde_json::json;
 /// Who the API server says it is, in tokens.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 
+/// For how long the API server accepts a token after its end, because clocks differ.
+const LEEWAY: Duration = Duration::from_secs(60);
+
 /// A service account as the API server knows it.
 #[derive(Clone, Debug)]
 pub struct ServiceAccount {
@@ -32,17 +35,17 @@ pub(crate) fn random() -> Result<String> {
 }
 
 impl ServiceAccount {
-    /// A token that the holder of the API server's key gives out. The API itself gives out none for less than ten
-    /// minutes.
+    /// A token that is accepted for a while. The API itself gives out none for less than ten minutes.
     pub(crate) fn token(&self, key: &KeyPair, lifetime: Duration) -> Result<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?;
+        let [made, end] = [now - 2 * LEEWAY, now + lifetime - LEEWAY].map(|time| time.as_secs());
         let claims = json!({
             "iss": ISSUER,
             "aud": [ISSUER],
             "sub": format!("system:serviceaccount:{}:{}", self.namespace, self.name),
-            "iat": now.as_secs(),
-            "nbf": now.as_secs(),
-            "exp": (now + lifetime).as_secs(),
+            "iat": made,
+            "nbf": made,
+            "exp": end,
             "kubernetes.io": {
                 "namespace": self.namespace,
                 "serviceaccount": { "name": self.name, "uid": self.uid },

@@ -2,6 +2,7 @@
 
 mod base;
 mod bench;
+mod cluster;
 mod cpio;
 mod demo;
 mod deny;
@@ -43,6 +44,8 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
     Bench,
+    /// Build or start a real API server with etcd, for tests and people
+    Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
     Examples(examples::Options),
     /// Check licences, sources and banned crates with cargo-deny
@@ -66,6 +69,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
         Command::Bench => bench::main(),
+        Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
