@@ -154,7 +154,8 @@ impl Client {
     }
 
     /// Makes the API server hold these objects with exactly what they say, status included: YAML or JSON, any number
-    /// of documents and lists. What was applied before and is not said any more goes away, as with `kubectl apply`.
+    /// of documents and lists. What was applied before and is not said any more goes away, as with `kubectl apply`; of
+    /// a status, lists are replaced as a whole, and what is not said stays.
     ///
     /// # Errors
     /// With the first object that is refused.
@@ -176,24 +177,18 @@ impl Client {
 
     fn apply_one(&self, object: &Value) -> Result<()> {
         let path = resource::path_of(object)?;
-        let patch = |path: &str, body: &Value| {
-            let url = format!("{path}?fieldManager={MANAGER}&force=true");
-            let answer = self.request("PATCH", &url, "application/apply-patch+yaml", &body.to_string())?;
+        let patch = |path: &str, content_type: &str, body: &Value| {
+            let answer = self.request("PATCH", path, content_type, &body.to_string())?;
             answer.expect(&format!("applying {path}")).map(drop)
         };
         let mut without_status = object.clone();
         let status = without_status.as_object_mut().and_then(|fields| fields.remove("status"));
-        patch(&path, &without_status)?;
+        let url = format!("{path}?fieldManager={MANAGER}&force=true");
+        patch(&url, "application/apply-patch+yaml", &without_status)?;
         let Some(status) = status else { return Ok(()) };
-        let of = &object["metadata"];
-        let mut metadata = json!({ "name": of["name"] });
-        if let Value::String(namespace) = &of["namespace"] {
-            metadata["namespace"] = namespace.as_str().into();
-        }
-        let body = json!({
-            "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata, "status": status,
-        });
-        patch(&format!("{path}/status"), &body)
+        // Applying takes two addresses of one type for the same address of a Node, twice.
+        let body = json!({ "status": status });
+        patch(&format!("{path}/status"), "application/merge-patch+json", &body)
     }
 
     /// Removes an object.

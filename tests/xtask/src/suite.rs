@@ -31,7 +31,7 @@ struct GuestTests {
 }
 
 /// Test targets that need a real API server: package and target.
-const CLUSTER_TESTS: &[(&str, &str)] = &[("weir-cluster", "api_server")];
+const CLUSTER_TESTS: &[(&str, &str)] = &[("weir-cluster", "api_server"), ("weir-parity", "accepted")];
 
 /// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
 const GUEST_TIMEOUT: u64 = 1800;
