@@ -15,3 +15,11 @@ pub mod world;
 
 pub use random::Random;
 pub use world::World;
+
+use std::ops::Range;
+
+/// `3..7`
+pub fn seeds(text: &str) -> Option<Range<u64>> {
+    let (first, end) = text.split_once("..")?;
+    Some(first.trim().parse().ok()?..end.trim().parse().ok()?)
+}

@@ -13,7 +13,9 @@ mod kernel;
 mod machine;
 mod overlay;
 mod packages;
+mod parity;
 mod process;
+mod relay;
 mod setup;
 mod suite;
 mod tally;
@@ -48,6 +50,11 @@ enum Command {
     Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
     Examples(examples::Options),
+    /// Compare weir with the real kube-proxy on random clusters, in a guest
+    Parity(parity::Options),
+    /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
+    #[command(hide = true)]
+    Relay(relay::Options),
     /// Check licences, sources and banned crates with cargo-deny
     Deny,
 }
@@ -71,6 +78,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench => bench::main(),
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
+        Command::Parity(options) => parity::main(&options),
+        Command::Relay(options) => relay::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
 }
