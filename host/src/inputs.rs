@@ -35,15 +35,9 @@ pub(crate) fn settings(arguments: &NodeArguments) -> anyhow::Result<Settings> {
                 let names = flags.keys().cloned().collect::<Vec<_>>().join(", ");
                 warn(&format!("with --config the flags for {names} are ignored, as kube-proxy does"));
             }
-            config::load(file).with_context(|| format!("--config {}", file.display()))?
+            config::load(file, Map::new()).with_context(|| format!("--config {}", file.display()))?
         }
-        None => {
-            let mut document = flags;
-            document.insert("apiVersion".to_owned(), json!("kubeproxy.config.k8s.io/v1alpha1"));
-            document.insert("kind".to_owned(), json!("KubeProxyConfiguration"));
-            document.insert("mode".to_owned(), json!("ipvs"));
-            config::parse(&Value::Object(document).to_string()).context("configuration flags")?
-        }
+        None => config::from_flags(flags).context("configuration flags")?,
     };
     print_problems(&problems);
     let mut proxy = configuration.proxy_config();
@@ -163,7 +157,8 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
 /// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
 pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<SharedChain> {
     let Some(file) = &arguments.policy else { return Ok(SharedChain::default()) };
-    let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
+    let configuration =
+        policy_config::load(file, Map::new()).with_context(|| format!("--policy {}", file.display()))?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration);
