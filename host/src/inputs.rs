@@ -157,8 +157,7 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
 /// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
 pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<SharedChain> {
     let Some(file) = &arguments.policy else { return Ok(SharedChain::default()) };
-    let configuration =
-        policy_config::load(file, Map::new()).with_context(|| format!("--policy {}", file.display()))?;
+    let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration);
