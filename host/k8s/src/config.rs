@@ -108,7 +108,6 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
         Configuration { values: schema::read(document.value, &mut warnings, &mut errors) };
     validate::header(&configuration, &mut errors);
     validate::mode(&configuration, &mut warnings, &mut errors);
-    defaults::note_without_effect(&configuration.values, &mut warnings);
     defaults::fill(&mut configuration.values);
     fields::overlay(&mut configuration.values, over);
     finish(configuration, warnings, errors)
@@ -124,7 +123,6 @@ pub fn from_flags(given: Map<String, Value>) -> Result<Read, ConfigError> {
     if !given.text("mode").is_empty() {
         validate::mode(&given, &mut warnings, &mut errors);
     }
-    defaults::note_without_effect(&given.values, &mut warnings);
     let mut configuration = Configuration { values: Map::new() };
     for (field, value) in [("apiVersion", API_VERSION), ("kind", KIND), ("ipvs.minSyncPeriod", "1s")] {
         fields::set(&mut configuration.values, field, value.into());
@@ -139,6 +137,7 @@ fn finish(
     mut warnings: Problems,
     mut errors: Problems,
 ) -> Result<Read, ConfigError> {
+    defaults::note_without_effect(&configuration.values, &mut warnings);
     defaults::normalise(&mut configuration.values);
     validate::values(&configuration, &mut warnings, &mut errors);
     let errors = errors.into_vec();

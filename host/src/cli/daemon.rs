@@ -193,3 +193,20 @@ impl LoggingFlags {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbosity_is_a_level_unless_one_is_given() {
+        let level = |flags: &LoggingFlags, verbosity| {
+            flags.level(config::Logging { format: config::LogFormat::Text, verbosity }).to_owned()
+        };
+        let flags = LoggingFlags::default();
+        let levels = [0, 3, 4, 5, 6, 10].map(|verbosity| level(&flags, verbosity));
+        assert_eq!(levels, ["info", "info", "debug", "debug", "trace", "trace"]);
+        let flags = LoggingFlags { log: Some("warn".to_owned()), ..flags };
+        assert_eq!(level(&flags, 9), "warn");
+    }
+}

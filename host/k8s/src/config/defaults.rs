@@ -33,8 +33,7 @@ const ZERO: &[(&str, Fixed)] = &[
     ("logging.flushFrequency", Fixed::Text("5s")),
 ];
 
-/// Fields that only other modes read, with what says nothing. kube-proxy in mode ipvs drops those that are no sections
-/// of their own.
+/// Fields that only other modes, systems or log libraries read, with what says nothing.
 const NO_EFFECT: &[(&str, Fixed)] = &[
     ("iptables.localhostNodePorts", Fixed::Yes),
     ("iptables.syncPeriod", Fixed::Text("30s")),
@@ -50,6 +49,8 @@ const NO_EFFECT: &[(&str, Fixed)] = &[
     ("winkernel.forwardHealthCheckVip", Fixed::No),
     ("windowsRunAsService", Fixed::No),
     ("portRange", Fixed::Text("")),
+    ("logging.flushFrequency", Fixed::Text("5s")),
+    ("logging.vmodule", Fixed::Text("")),
     ("logging.options.text.splitStream", Fixed::No),
     ("logging.options.text.infoBufferSize", Fixed::Text("0")),
     ("logging.options.json.splitStream", Fixed::No),
