@@ -202,7 +202,7 @@ fn parser(flag: &Flag) -> ValueParser {
         Gates => |text| {
             for part in text.split(',').filter(|part| !part.trim().is_empty()) {
                 let value = part.split_once('=').map(|(_, value)| value.trim());
-                if !value.is_some_and(|value| parse_bool(value).is_ok()) {
+                if value.is_none_or(|value| parse_bool(value).is_err()) {
                     return Err(format!("`{part}`: write it as Gate=true or Gate=false"));
                 }
             }
