@@ -158,7 +158,11 @@ impl Daemon {
 
     fn command_without_policy(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args([subcommand, "--node", "node1"]).args(&self.flags).stdin(Stdio::null());
+        // The number of connections belongs to the machine, not to the node's network namespace.
+        command
+            .args([subcommand, "--node", "node1", "--conntrack-max-per-core", "0"])
+            .args(&self.flags)
+            .stdin(Stdio::null());
         if subcommand != "cleanup" {
             command.arg("--manifests").arg(self.manifests.path());
         }
