@@ -8,13 +8,13 @@
 //!
 //! Never: a rule about Services (weir-core), a kernel interface (weir-kernel), a Kubernetes field (weir-k8s).
 
-mod api_server;
 mod cli;
 mod commands;
 mod inputs;
 mod json;
 mod logging;
 mod output;
+mod source;
 mod style;
 
 use std::process::ExitCode;
