@@ -11,7 +11,7 @@ use weir_k8s::Problem;
 
 use crate::account::{Account, Count};
 use crate::backoff::{Backoff, random_fraction};
-use crate::connection::{Connection, RequestError};
+use crate::connection::{Connection, RequestError, with_causes};
 use crate::message::{Message, Standing};
 use crate::outlet::{Outlet, ReceiverGone};
 use crate::resource::Resource;
@@ -179,15 +179,9 @@ impl<T: From<Message>> Feed<T> {
             return Ok(());
         }
         if error.is_expired() {
-            self.account.count(Count::Expiration);
-            self.version = None;
-            if std::mem::take(&mut self.progressed) {
-                info!(resource = %self.resource, "the version watched from is too old; listing again");
-                return Ok(());
-            }
-        } else {
-            self.account.count(Count::Failure);
+            return self.recover_from_expiry(&error).await;
         }
+        self.account.count(Count::Failure);
         if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
             // A server that knows no streamed lists may begin one, and never end it.
             self.lists = Lists::Paged;
@@ -201,15 +195,32 @@ impl<T: From<Message>> Feed<T> {
             self.standing = Standing::Stale;
             self.tell_standing().await?;
         }
+        self.wait(&error).await;
+        Ok(())
+    }
+
+    /// A list follows. The server was heard, so that nothing is lost by it; but one list after the other, without
+    /// anything between them, is as good as a failure.
+    async fn recover_from_expiry(&mut self, error: &RequestError) -> Result<(), ReceiverGone> {
+        info!(resource = %self.resource, "the version that was reached is too old; listing again");
+        self.account.count(Count::Expiration);
+        self.version = None;
+        if !std::mem::take(&mut self.progressed) {
+            self.failures = self.failures.saturating_add(1);
+            self.wait(error).await;
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, error: &RequestError) {
         let wait = self.timing.backoff.jittered(self.failures);
         sleep(wait.max(error.retry_after().unwrap_or_default())).await;
-        Ok(())
     }
 
     /// The first failure is worth a line, and of more of them ever fewer.
     fn tell_failure(&self, error: &RequestError) {
         let (resource, failures) = (self.resource, self.failures);
-        let error = with_sources(error);
+        let error = with_causes(error);
         if failures.is_power_of_two() {
             warn!(%resource, failures, error, "the API server cannot be followed; what is known stays in force");
         } else {
@@ -273,19 +284,4 @@ impl<T: From<Message>> Feed<T> {
         let longer = self.timing.watch.mul_f64(1.0 + random_fraction() / 10.0);
         longer.as_secs().max(1)
     }
-}
-
-/// An error and its causes in one sentence.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Some errors of others repeat their cause.
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        source = error.source();
-    }
-    sentence
 }
