@@ -159,6 +159,22 @@ impl ApiServer {
         self.shared.lock().store.objects(collection).cloned().collect()
     }
 
+    /// Waits until the objects of a collection are as they should be, and returns them.
+    ///
+    /// # Panics
+    /// When they never are.
+    pub fn wait_for_objects(
+        &self,
+        collection: Collection,
+        are_right: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let found = self.shared.wait(Instant::now() + PATIENCE, |state| {
+            let objects: Vec<Value> = state.store.objects(collection).cloned().collect();
+            are_right(&objects).then_some(objects)
+        });
+        found.unwrap_or_else(|| panic!("{:#?}", self.objects(collection)))
+    }
+
     /// Puts back what the store was when it had this content, as after a restored backup: with lower versions.
     pub fn restore(&self, objects: Vec<Value>) {
         self.shared.change(|state| {

@@ -39,7 +39,7 @@ fn a_note_becomes_an_event_and_its_repetition_a_series() {
     let patched = &server.wait_for(Kind::Patch, EVENTS, 1)[0];
     assert_eq!(patched.path, format!("{}/{}", created.path, event["metadata"]["name"].as_str().unwrap()));
     assert_eq!(patched.headers["content-type"], "application/merge-patch+json");
-    assert_eq!(server.objects(EVENTS)[0]["series"]["count"], 2);
+    server.wait_for_objects(EVENTS, |events| events[0]["series"]["count"] == 2);
 }
 
 #[test]
@@ -51,13 +51,7 @@ fn a_count_that_was_not_written_at_once_is_written_later() {
     for _ in 0..5 {
         follower.recorder.record(note("web"));
     }
-    let is_counted = || server.objects(EVENTS).first().is_some_and(|event| event["series"]["count"] == 5);
-    let until = std::time::Instant::now() + weir_api_server::PATIENCE;
-    while !is_counted() {
-        assert!(std::time::Instant::now() < until, "{:#?}", server.objects(EVENTS));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(server.objects(EVENTS).len(), 1);
+    server.wait_for_objects(EVENTS, |events| events.len() == 1 && events[0]["series"]["count"] == 5);
 }
 
 #[test]
