@@ -27,7 +27,7 @@ const LARGEST_REFUSAL: usize = 64 << 10;
 
 /// Why a request brought nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {
+pub(crate) enum RequestError {
     /// There is no client to ask with.
     #[error(transparent)]
     Access(#[from] AccessError),

@@ -182,10 +182,6 @@ impl<T: From<Message>> Feed<T> {
             return self.recover_from_expiry(&error).await;
         }
         self.account.count(Count::Failure);
-        if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
-            // A server that knows no streamed lists may begin one, and never end it.
-            self.lists = Lists::Paged;
-        }
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_multiple_of(FAILURES_OF_A_VERSION) {
             self.version = None;

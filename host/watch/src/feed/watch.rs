@@ -11,7 +11,7 @@ use crate::connection::{Lines, RequestError, Turn};
 use crate::message::Message;
 use crate::wire::{Line, LineType, Status, Tracked};
 
-use super::{Feed, Stop, request};
+use super::{Feed, Lists, Stop, request};
 
 impl<T: From<Message>> Feed<T> {
     /// Watches from the version that is known, or lists first when none is, until the server ends it.
@@ -41,6 +41,10 @@ impl<T: From<Message>> Feed<T> {
                 }
                 Err(error) => {
                     self.connection.renew();
+                    if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
+                        // A server that does not know streamed lists begins one as a watch, and never ends it.
+                        self.lists = Lists::Paged;
+                    }
                     return Err(error.into());
                 }
             };

@@ -239,3 +239,19 @@ fn a_store_that_was_restored_from_a_backup_is_listed_again() {
     follower.told.clear();
     follower.expect_convergence(&server);
 }
+
+#[test]
+fn a_watch_that_ends_at_once_without_a_word_is_a_failure() {
+    let server = server();
+    let mut settings = settings(&server);
+    settings.timing.brief = weir_api_server::PATIENCE;
+    let mut follower = Follower::with(settings);
+    follower.expect(&["service shop/web", "services: Current"]);
+    // The first watch began with the list, so that it was of use.
+    server.end_watches(SERVICES, WatchEnd::Clean);
+    server.wait_for(Kind::Watch, SERVICES, 1);
+    assert_eq!(follower.handle.account().figures().failures, 0);
+    server.end_watches(SERVICES, WatchEnd::Clean);
+    follower.expect(&["services: Stale", "services: Current"]);
+    follower.expect_convergence(&server);
+}
