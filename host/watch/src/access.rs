@@ -8,6 +8,8 @@ use kube::config::{
     AuthInfo, Cluster, Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError,
 };
 
+mod transport;
+
 /// How the API server is reached: the command line's `--kubeconfig` and `--master`, or their absence.
 ///
 /// With neither, weir has to run in a pod, and uses the service account's files. All files are read again with every
@@ -107,20 +109,16 @@ impl Access {
     /// work of its connections.
     pub(crate) fn client(&self) -> Result<kube::Client, AccessError> {
         let mut config = self.config()?;
-        // What is worth trying again, and when, the feeds know; and their watches are meant to be silent for long.
-        config.default_retry = false;
-        config.read_timeout = None;
-        let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
         // kube takes a token as it is, with the line's end that editors leave, and then sends nothing.
         if let Some(file) = config.auth_info.token_file.take().map(PathBuf::from) {
             let token = fs::read_to_string(&file);
             let token = token.map_err(|source| AccessError::Token { file, source })?;
             config.auth_info.token = Some(token.trim().to_owned().into());
         }
+        let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-        let server = config.cluster_url.to_string();
-        kube::Client::try_from(config).map_err(|error| AccessError::Credentials {
-            server,
+        transport::client(&config).map_err(|error| AccessError::Credentials {
+            server: config.cluster_url.to_string(),
             file: self.kubeconfig.clone(),
             source: Box::new(error),
         })

@@ -67,7 +67,9 @@ fn hint(code: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => {
             "; is the token or client certificate one of this cluster, and not expired?"
         }
-        StatusCode::FORBIDDEN => "; bind the ClusterRole `system:node-proxier` to this user",
+        StatusCode::FORBIDDEN => {
+            "; the ClusterRole `system:node-proxier` allows all that weir needs, but for namespaces"
+        }
         _ => "",
     }
 }
@@ -273,8 +275,8 @@ mod tests {
         let error = RequestError::refused(StatusCode::FORBIDDEN, status("services is forbidden"), None);
         assert_eq!(
             error.to_string(),
-            "the API server answered 403 Forbidden: services is forbidden; bind the ClusterRole \
-             `system:node-proxier` to this user"
+            "the API server answered 403 Forbidden: services is forbidden; the ClusterRole `system:node-proxier` \
+             allows all that weir needs, but for namespaces"
         );
         let code = |code| Status { code, reason: "Expired".to_owned(), ..Status::default() };
         assert!(RequestError::refused(StatusCode::OK, code(410), None).is_expired());

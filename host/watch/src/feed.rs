@@ -106,8 +106,8 @@ pub(crate) struct Feed<T> {
     problems: Vec<Problem>,
     /// In a row, without anything heard in between.
     failures: u32,
-    /// Whether a watch said anything since the last list began.
-    progressed: bool,
+    /// Lists that were of no use in a row: their version was too old before a watch from it had said anything.
+    useless_lists: u32,
 }
 
 impl<T: From<Message>> Feed<T> {
@@ -134,7 +134,7 @@ impl<T: From<Message>> Feed<T> {
             events: Vec::new(),
             problems: Vec::new(),
             failures: 0,
-            progressed: false,
+            useless_lists: 0,
         }
     }
 
@@ -191,25 +191,25 @@ impl<T: From<Message>> Feed<T> {
             self.standing = Standing::Stale;
             self.tell_standing().await?;
         }
-        self.wait(&error).await;
+        self.wait(self.failures, &error).await;
         Ok(())
     }
 
-    /// A list follows. The server was heard, so that nothing is lost by it; but one list after the other, without
-    /// anything between them, is as good as a failure.
+    /// A list follows, at once: the server was heard, and failures before that are no reason to wait. Only when lists do
+    /// not help, one after the other, they come ever later.
     async fn recover_from_expiry(&mut self, error: &RequestError) -> Result<(), ReceiverGone> {
         info!(resource = %self.resource, "the version that was reached is too old; listing again");
         self.account.count(Count::Expiration);
         self.version = None;
-        if !std::mem::take(&mut self.progressed) {
-            self.failures = self.failures.saturating_add(1);
-            self.wait(error).await;
+        if self.useless_lists > 0 {
+            self.wait(self.useless_lists, error).await;
         }
+        self.useless_lists = self.useless_lists.saturating_add(1);
         Ok(())
     }
 
-    async fn wait(&self, error: &RequestError) {
-        let wait = self.timing.backoff.jittered(self.failures);
+    async fn wait(&self, failures: u32, error: &RequestError) {
+        let wait = self.timing.backoff.jittered(failures);
         sleep(wait.max(error.retry_after().unwrap_or_default())).await;
     }
 

@@ -21,7 +21,6 @@ impl<T: From<Message>> Feed<T> {
         let request = match &self.version {
             Some(version) => request::watch(self.resource, &self.node, version, seconds),
             None => {
-                self.progressed = false;
                 self.tracker.begin_list();
                 request::streamed_list(self.resource, &self.node, seconds)
             }
@@ -90,8 +89,7 @@ impl<T: From<Message>> Feed<T> {
             }
             return Ok(());
         }
-        self.progressed = true;
-        self.failures = 0;
+        (self.failures, self.useless_lists) = (0, 0);
         if !tracked.version().is_empty() {
             self.version = Some(tracked.version().to_owned());
         }
