@@ -3,6 +3,7 @@
 mod connection;
 mod events_out;
 mod follower;
+mod laws;
 mod lists;
 mod objects;
 mod resources;
