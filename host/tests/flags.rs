@@ -303,6 +303,11 @@ fn without_manifests_the_api_server_is_named() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(expected) && said.contains("give --manifests"), "{said}");
     }
+    let said = errors(&weir(&["--logging-format=json"]));
+    assert!(
+        said.lines().all(|line| line.starts_with('{')),
+        "one JSON object a line, the last one too: {said}"
+    );
 }
 
 #[test]

@@ -13,9 +13,9 @@ use weir_k8s::config::Configuration;
 use weir_kernel::capabilities::{self, Probe};
 use weir_kernel::{Linux, conntrack, oom, sysctl};
 
-use super::super::cleanup;
 use crate::api_server;
 use crate::cli::{Output, RunArguments, VERSION};
+use crate::commands::cleanup;
 use crate::inputs::{self, Settings};
 use crate::logging;
 use crate::output::say;
