@@ -85,7 +85,10 @@ impl Daemon {
     fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.program);
         // The number of connections belongs to the machine, not to the node's network namespace.
-        command.args([subcommand, "--node", "node1", "--conntrack-max-per-core", "0"]).args(&self.flags).stdin(Stdio::null());
+        command
+            .args([subcommand, "--node", "node1", "--conntrack-max-per-core", "0"])
+            .args(&self.flags)
+            .stdin(Stdio::null());
         if subcommand != "cleanup" {
             command.arg("--manifests").arg(self.manifests.path());
         }
