@@ -53,7 +53,12 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            complain!("{} {error:#}", style::error("error:"));
+            // Whoever reads a log reads all lines in one form.
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{error:#}");
+            } else {
+                complain!("{} {error:#}", style::error("error:"));
+            }
             failed
         }
     }

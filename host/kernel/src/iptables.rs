@@ -136,6 +136,9 @@ fn offending_line<'a>(said: &str, input: &'a str) -> Option<&'a str> {
 fn hint(said: &str, input: &str) -> &'static str {
     if said.contains("Permission denied") {
         "; run as root, or with the capability CAP_NET_ADMIN"
+    } else if said.contains("Can't open socket to ipset") {
+        // `get_version` of libxt_set opens a raw socket.
+        "; the capability CAP_NET_RAW is needed, too"
     } else if said.contains("can't initialize") || said.contains("Could not fetch rule set generation id") {
         "; load the tables: `modprobe -a ip_tables ip6_tables nf_tables`"
     } else if input.contains("-m ipvs") && (said.contains("ipvs") || said.contains("RULE_APPEND failed")) {
@@ -150,6 +153,12 @@ fn hint(said: &str, input: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_without_raw_sockets_is_told_what_it_lacks() {
+        let said = "iptables-restore v1.8.9 (nf_tables): Can't open socket to ipset.";
+        assert!(hint(said, "").contains("CAP_NET_RAW"));
+    }
 
     #[test]
     fn the_offending_line_is_shown() {

@@ -50,7 +50,7 @@ const TESTS: [(&str, Test); 20] = [
     ),
     ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
     ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),
-    ("initialised_once_net_admin_is_enough", special::initialised_once_net_admin_is_enough),
+    ("initialised_once_two_capabilities_are_enough", special::initialised_once_two_capabilities_are_enough),
     ("initialising_names_what_keeps_it_from_working", special::initialising_names_what_keeps_it_from_working),
     ("run_cleanup_is_cleanup", special::run_cleanup_is_cleanup),
 ];

@@ -13,8 +13,8 @@ use weir_k8s::config::Configuration;
 use weir_kernel::capabilities::{self, Probe};
 use weir_kernel::{Linux, conntrack, oom, sysctl};
 
-use super::super::cleanup;
 use crate::cli::{Output, RunArguments, VERSION};
+use crate::commands::cleanup;
 use crate::inputs::{self, Settings};
 use crate::logging;
 use crate::output::say;
@@ -107,7 +107,7 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What takes more than CAP_NET_ADMIN: afterwards nothing of it has to be written again.
+/// What takes more than the daemon itself needs: afterwards nothing of it has to be written again.
 fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&probe.capabilities.families);
     let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());
@@ -132,6 +132,6 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
             warn!("{failure}");
         }
     }
-    info!("initialised; from now on CAP_NET_ADMIN is enough");
+    info!("initialised; from now on CAP_NET_ADMIN and CAP_NET_RAW are enough");
     Ok(())
 }
