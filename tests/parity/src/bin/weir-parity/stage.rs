@@ -1,6 +1,8 @@
 //! Both programs on two nodes that are alike.
 
+use std::fmt;
 use std::fs;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -42,12 +44,45 @@ pub(crate) struct Comparison {
     pub(crate) refused: Vec<String>,
     pub(crate) unexplained: Vec<Difference>,
     pub(crate) explained: usize,
-    /// How long kube-proxy took.
-    pub(crate) kube_proxy: Duration,
+    pub(crate) times: Times,
     pub(crate) node: Value,
     pub(crate) objects: Value,
     /// kube-proxy's kernel.
     pub(crate) recording: String,
+}
+
+/// What a comparison spends its time on, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// Telling the API server and asking it back.
+    delivery: Duration,
+    /// Until kube-proxy had taken note of everything.
+    kube_proxy: Duration,
+    /// Until weir had too, if that was later.
+    weir: Duration,
+    /// Reading both kernels until they were equal.
+    kernels: Duration,
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Times) {
+        self.delivery += other.delivery;
+        self.kube_proxy += other.kube_proxy;
+        self.weir += other.weir;
+        self.kernels += other.kernels;
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Times { delivery, kube_proxy, weir, kernels } = self;
+        let [delivery, kube_proxy, weir, kernels] =
+            [delivery, kube_proxy, weir, kernels].map(Duration::as_secs_f64);
+        write!(
+            f,
+            "{delivery:.1} s API server, {kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels"
+        )
+    }
 }
 
 impl Stage {
@@ -89,24 +124,30 @@ impl Stage {
     pub(crate) fn compare(&mut self, world: &mut World) -> Result<Comparison> {
         self.step += 1;
         world.set_step(self.step);
+        let mut watch = StopWatch::start();
         let receipt = self.delivery.deliver(world)?;
-        let start = Instant::now();
         let (node, objects) = self.delivery.manifests()?;
         self.manifests.put("node.json", &node.to_string())?;
         self.manifests.put("objects.json", &objects.to_string())?;
 
+        let mut times = Times { delivery: watch.lap(), ..Times::default() };
         self.await_mark(world, &self.guest)
             .with_context(|| format!("kube-proxy: {}", self.kube_proxy.log_tail()))?;
-        let kube_proxy = start.elapsed();
+        times.kube_proxy = watch.lap();
         self.await_mark(world, &self.netns).map_err(|error| self.weir.blame(&error.context("weir")))?;
-        let (unexplained, explained, printed) = self.settle()?;
+        times.weir = watch.lap();
+        let (unexplained, explained, printed) = self.settle(PATIENCE)?;
+        times.kernels = watch.lap();
+        if unexplained.is_empty() && self.step == 1 {
+            self.prove_that_differences_show()?;
+        }
         self.kube_proxy.expect_health()?;
         Ok(Comparison {
             changed: receipt.changed,
             refused: receipt.refused,
             unexplained,
             explained,
-            kube_proxy,
+            times,
             node,
             objects,
             recording: witness::recording(&printed),
@@ -123,19 +164,48 @@ impl Stage {
     }
 
     /// The differences that stay.
-    fn settle(&self) -> Result<(Vec<Difference>, usize, String)> {
+    fn settle(&self, patience: Duration) -> Result<(Vec<Difference>, usize, String)> {
         let start = Instant::now();
         loop {
             let printed = witness::printed(&self.guest)?;
             let differences = Dump::of(&self.netns)?.differences(&Dump::printed(&printed));
             let (unexplained, explained) = explained::unexplained(&differences);
-            if unexplained.is_empty() || start.elapsed() > PATIENCE {
+            if unexplained.is_empty() || start.elapsed() > patience {
                 return Ok((unexplained, explained, printed));
             }
         }
     }
 
+    /// A comparison that never finds anything must not pass for one that found nothing.
+    fn prove_that_differences_show(&self) -> Result<()> {
+        self.guest.script("ipset create parity-proof hash:ip\nipvsadm -A -t 192.0.2.200:81")?;
+        let (unexplained, ..) = self.settle(Duration::ZERO)?;
+        // kube-proxy takes away virtual servers that nobody asked for.
+        self.guest.script("ipset destroy parity-proof\nipvsadm -D -t 192.0.2.200:81 || true")?;
+        ensure!(
+            ["ipset", "ipvs"].iter().all(|section| unexplained.iter().any(|d| d.section == *section)),
+            "a foreign set and a foreign virtual server are no differences: {unexplained:?}"
+        );
+        Ok(())
+    }
+
     pub(crate) fn logs(&self) -> String {
         format!("{}\n\nweir: {}\n", self.kube_proxy.log_tail(), self.weir.log_tail())
+    }
+}
+
+/// Tells how long each of several things took.
+struct StopWatch {
+    since: Instant,
+}
+
+impl StopWatch {
+    fn start() -> StopWatch {
+        StopWatch { since: Instant::now() }
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.since, now)
     }
 }
