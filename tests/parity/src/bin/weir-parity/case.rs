@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use weir_guest_init::FILE;
 use weir_parity::{Random, World};
 
-use crate::proxy;
 use crate::stage::{Comparison, Stage, Times};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,8 +55,9 @@ struct Before {
     recording: String,
 }
 
-pub(crate) fn run(stage: &mut Stage, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
+pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
     let start = Instant::now();
+    stage.configure(&weir_parity::config(seed))?;
     let mut random = Random::new(seed);
     let mut world = World::random(&mut random);
     let mut counts = Counts { cases: 1, ..Counts::default() };
@@ -116,7 +116,7 @@ fn report(
     let pretty = |value: &Value| format!("{value:#}\n");
     hand_over(&folder, "difference.txt", &text);
     hand_over(&folder, "logs.txt", logs);
-    hand_over(&folder, "config.json", &pretty(&proxy::config()));
+    hand_over(&folder, "config.json", &pretty(&weir_parity::config(seed)));
     hand_over(&folder, "node.json", &pretty(&comparison.node));
     let mut step = 1;
     if let Some(Before { objects, recording }) = before {
