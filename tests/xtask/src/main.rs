@@ -8,6 +8,7 @@ mod deny;
 mod examples;
 mod fixtures;
 mod guest_tests;
+mod image;
 mod job;
 mod kernel;
 mod machine;
@@ -44,6 +45,8 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
     Bench,
+    /// Make the container image, without a daemon
+    Image(image::Options),
     /// Build the example plugins in Go, JavaScript and Python
     Examples(examples::Options),
     /// Check licences, sources and banned crates with cargo-deny
@@ -67,6 +70,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
         Command::Bench => bench::main(),
+        Command::Image(options) => image::main(&options),
         Command::Examples(options) => examples::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
