@@ -27,7 +27,7 @@ const MANIFESTS: &str = "/manifests";
 /// What each check begins with.
 const PREPARE: &str = r#"
 root=/image state=/image/var/lib/kube-proxy
-if ! mountpoint --quiet $root; then
+if ! grep -q " $root " /proc/mounts; then
     mkdir -p $state
     touch /run/xtables.lock $root/run/xtables.lock
     mount --bind $root $root
