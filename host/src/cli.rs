@@ -3,12 +3,29 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_core::net::Protocol;
+
+mod daemon;
+mod flags;
+mod invocation;
+
+pub(crate) use daemon::RunArguments;
+pub(crate) use flags::{ConfigurationFlags, for_field};
+pub(crate) use invocation::Invocation;
+
+/// What `--version` says, also to those who ask for kube-proxy's.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
 
 /// A kube-proxy for IPVS nodes: programs IPVS, ipset and iptables for the Services of a cluster.
 #[derive(Parser, Debug)]
-#[command(name = "weir", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "weir",
+    version = VERSION,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -18,8 +35,9 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Keep this node's kernel in step with a folder of manifests.
-    Run(RunArguments),
+    /// Keep this node's kernel in step with the cluster, as kube-proxy does and with its flags. So does weir without a
+    /// subcommand.
+    Run(Box<RunArguments>),
     /// Print what the kernel of a node should hold. Needs no kernel and no privileges.
     Plan(PlanArguments),
     /// Compare this node's kernel with the plan, and change nothing. Exit status 1 if they differ.
@@ -42,6 +60,13 @@ pub(crate) enum Command {
     CompilePlugin,
     /// Remove everything that weir, or kube-proxy in IPVS or iptables mode, left on this node.
     Cleanup(CleanupArguments),
+}
+
+/// The command line; in the help of `run` with all flags of kube-proxy.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", |run| {
+        flags::of_the_daemon().fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
+    })
 }
 
 /// Which objects, which configuration, which node.
@@ -177,76 +202,19 @@ pub(crate) struct PluginNewArguments {
 /// The configuration and the node's name.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArguments {
-    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With it, all flags below but --node are ignored, as
+    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With it, kube-proxy's flags for its fields are ignored, as
     /// kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Name of the Node to plan for; default: the configuration's hostnameOverride, else this machine's name.
-    #[arg(long, alias = "hostname-override", value_name = "NAME")]
+    #[arg(long, visible_alias = "hostname-override", value_name = "NAME")]
     pub(crate) node: Option<String>,
-    #[command(flatten)]
-    pub(crate) flags: ConfigurationFlags,
-}
-
-/// kube-proxy's flags that shape plans; each stands for the configuration field of the same meaning.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Configuration, as kube-proxy's flags")]
-pub(crate) struct ConfigurationFlags {
-    /// ipvs.scheduler: rr, wrr, lc, wlc, sh, dh, sed, nq, mh, …
-    #[arg(long, value_name = "NAME")]
-    pub(crate) ipvs_scheduler: Option<String>,
-    /// ipvs.excludeCIDRs: virtual servers at these addresses are left alone.
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
-    pub(crate) ipvs_exclude_cidrs: Vec<String>,
-    /// ipvs.strictARP: answer ARP only for addresses of the interface that was asked.
-    #[arg(long)]
-    pub(crate) ipvs_strict_arp: bool,
-    /// ipvs.tcpTimeout, for instance 900s.
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) ipvs_tcp_timeout: Option<String>,
-    /// ipvs.tcpFinTimeout
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) ipvs_tcpfin_timeout: Option<String>,
-    /// ipvs.udpTimeout
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) ipvs_udp_timeout: Option<String>,
-    /// ipvs.syncPeriod: how often the whole kernel state is checked.
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) ipvs_sync_period: Option<String>,
-    /// ipvs.minSyncPeriod: how long to wait between two changes.
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) ipvs_min_sync_period: Option<String>,
-    /// iptables.masqueradeAll: masquerade all traffic to cluster IPs.
-    #[arg(long)]
-    pub(crate) masquerade_all: bool,
-    /// iptables.masqueradeBit: which bit of the packet mark says "masquerade", 0 to 31.
-    #[arg(long, value_name = "BIT")]
-    pub(crate) iptables_masquerade_bit: Option<i64>,
-    /// clusterCIDR: the networks of pods, at most one per family.
-    #[arg(long, value_name = "CIDR,…")]
-    pub(crate) cluster_cidr: Option<String>,
-    /// detectLocalMode: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix.
-    #[arg(long, value_name = "MODE")]
-    pub(crate) detect_local_mode: Option<String>,
-    /// detectLocal.bridgeInterface
-    #[arg(long, value_name = "NAME")]
-    pub(crate) pod_bridge_interface: Option<String>,
-    /// detectLocal.interfaceNamePrefix
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) pod_interface_name_prefix: Option<String>,
-    /// nodePortAddresses: networks, or primary, localhost, all.
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
-    pub(crate) nodeport_addresses: Vec<String>,
-    /// bindAddress: the node's address, if it is not the Node object's.
-    #[arg(long, value_name = "IP")]
-    pub(crate) bind_address: Option<String>,
-    /// featureGates, for instance AllowServiceExternalIPs=false.
-    #[arg(long, value_name = "GATE=BOOL,…", value_delimiter = ',')]
-    pub(crate) feature_gates: Vec<String>,
     /// Give internalTrafficPolicy Local the API's meaning also where kube-proxy does not: with no endpoint on
     /// this node a cluster IP then answers nobody. Works beside --config.
     #[arg(long)]
     pub(crate) enforce_internal_traffic_policy: bool,
+    #[command(flatten)]
+    pub(crate) flags: ConfigurationFlags,
 }
 
 /// Where the node's addresses come from.
@@ -256,37 +224,6 @@ pub(crate) struct InterfaceArguments {
     /// default: this machine's.
     #[arg(long, value_name = "FILE")]
     pub(crate) interfaces: Option<PathBuf>,
-}
-
-/// `weir run`
-#[derive(Args, Debug)]
-pub(crate) struct RunArguments {
-    #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Directory that outlives the process (mode 700): compiled plugins, and since when endpoints are ready.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// Append what plugins are asked and answer to this file, for `weir replay`.
-    #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
-    pub(crate) record: Option<PathBuf>,
-    /// Stop after the first complete round; exit status 1 if anything failed.
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// How much to log: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log: String,
-    /// Log lines as text or as JSON.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One object per line.
-    Json,
 }
 
 /// `weir plan`

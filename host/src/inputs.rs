@@ -1,18 +1,18 @@
 //! From arguments to a planner that has seen the objects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, HostAddress, InternalLocal, NodeView, ProxyConfig};
 use weir_core::planner::Planner;
-use weir_k8s::config::{self, Configuration};
+use weir_k8s::config::{self, ConfigError, Configuration};
 use weir_k8s::{Problem, interfaces, manifests, policy_config};
 use weir_kernel::Linux;
 use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
 
-use crate::cli::{ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
+use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
 use crate::output::complain;
 use crate::style;
 
@@ -20,113 +20,98 @@ use crate::style;
 pub(crate) struct Settings {
     /// The node's name.
     pub(crate) node_name: String,
-    /// The configuration file, or what the flags say in its words.
+    /// The effective configuration, of the file or of flags.
     pub(crate) configuration: Configuration,
-    /// The part of it that shapes plans.
+    /// The file, if there is one.
+    pub(crate) file: Option<ConfigurationFile>,
+    /// The part of the configuration that shapes plans.
     pub(crate) proxy: ProxyConfig,
+}
+
+/// A configuration file, and what flags say that hold beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigurationFile {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// The fields that hold whatever it says.
+    pub(crate) over: Map<String, Value>,
+}
+
+impl ConfigurationFile {
+    /// Reads it.
+    pub(crate) fn load(&self) -> Result<config::Read, ConfigError> {
+        config::load(&self.path, self.over.clone())
+    }
 }
 
 /// Reads the configuration, or makes one of the flags, and prints what is odd about it.
 pub(crate) fn settings(arguments: &NodeArguments) -> anyhow::Result<Settings> {
-    let flags = flag_values(&arguments.flags)?;
-    let (configuration, problems) = match &arguments.config {
+    let (settings, remarks) = read_settings(arguments, Map::new())?;
+    remarks.iter().for_each(|remark| warn(remark));
+    Ok(settings)
+}
+
+/// Reads the configuration, or makes one of the flags; the fields hold beside either. Also returns what is odd about it.
+pub(crate) fn read_settings(
+    arguments: &NodeArguments,
+    mut over: Map<String, Value>,
+) -> anyhow::Result<(Settings, Vec<String>)> {
+    let mut remarks = Vec::new();
+    if let Some(name) = arguments.node.as_deref().filter(|name| !name.is_empty()) {
+        // As the kubelet registers it.
+        let name = name.trim().to_lowercase();
+        if name.is_empty() {
+            bail!("--node, or --hostname-override: the name is blank");
+        }
+        over.insert("hostnameOverride".to_owned(), json!(name));
+    }
+    for (old, new) in [("healthz-port", "healthz-bind-address"), ("metrics-port", "metrics-bind-address")] {
+        if arguments.flags.names().any(|name| name == old) {
+            remarks.push(format!("--{old} is deprecated: give --{new}"));
+        }
+    }
+    let file = arguments.config.clone().map(|path| ConfigurationFile { path, over: over.clone() });
+    let (configuration, problems) = match &file {
         Some(file) => {
-            if !flags.is_empty() {
-                let names = flags.keys().cloned().collect::<Vec<_>>().join(", ");
-                warn(&format!("with --config the flags for {names} are ignored, as kube-proxy does"));
+            let names: Vec<String> = arguments.flags.names().map(|name| format!("--{name}")).collect();
+            if !names.is_empty() {
+                let names = names.join(", ");
+                remarks.push(format!("with --config these flags are ignored, as kube-proxy does: {names}"));
             }
-            config::load(file).with_context(|| format!("--config {}", file.display()))?
+            file.load().with_context(|| format!("--config {}", file.path.display()))?
         }
-        None => {
-            let mut document = flags;
-            document.insert("apiVersion".to_owned(), json!("kubeproxy.config.k8s.io/v1alpha1"));
-            document.insert("kind".to_owned(), json!("KubeProxyConfiguration"));
-            document.insert("mode".to_owned(), json!("ipvs"));
-            config::parse(&Value::Object(document).to_string()).context("configuration flags")?
-        }
+        None => from_flags(&arguments.flags, over).context("configuration flags")?,
     };
-    print_problems(&problems);
+    remarks.extend(problems.iter().map(|problem| problem.to_string()));
     let mut proxy = configuration.proxy_config();
-    if arguments.flags.enforce_internal_traffic_policy {
+    if arguments.enforce_internal_traffic_policy {
         proxy.internal_local = InternalLocal::Enforced;
     }
-    let node_name = node_name(arguments, &configuration)?;
-    Ok(Settings { node_name, configuration, proxy })
+    let node_name = node_name(&configuration)?;
+    Ok((Settings { node_name, configuration, file, proxy }, remarks))
 }
 
-/// The configuration fields that flags were given for.
-fn flag_values(flags: &ConfigurationFlags) -> anyhow::Result<Map<String, Value>> {
-    let mut document = Map::new();
-    let mut set = |path: &str, value: Value| match path.split_once('.') {
-        None => {
-            document.insert(path.to_owned(), value);
-        }
-        Some((section, field)) => {
-            let section = document.entry(section).or_insert_with(|| json!({}));
-            if let Value::Object(section) = section {
-                section.insert(field.to_owned(), value);
+/// Mistakes are told by the flag, not by the field that it stands for.
+fn from_flags(flags: &ConfigurationFlags, over: Map<String, Value>) -> Result<config::Read, ConfigError> {
+    let mut fields = flags.fields();
+    fields.extend(over);
+    config::from_flags(fields).map_err(|error| match error {
+        ConfigError::Invalid(mut problems) => {
+            for problem in &mut problems {
+                let field = problem.field.split('[').next().unwrap_or_default();
+                if let Some(flag) = cli::for_field(field) {
+                    problem.field = format!("--{flag}");
+                }
             }
+            ConfigError::Invalid(problems)
         }
-    };
-    let texts = [
-        ("ipvs.scheduler", &flags.ipvs_scheduler),
-        ("ipvs.tcpTimeout", &flags.ipvs_tcp_timeout),
-        ("ipvs.tcpFinTimeout", &flags.ipvs_tcpfin_timeout),
-        ("ipvs.udpTimeout", &flags.ipvs_udp_timeout),
-        ("ipvs.syncPeriod", &flags.ipvs_sync_period),
-        ("ipvs.minSyncPeriod", &flags.ipvs_min_sync_period),
-        ("clusterCIDR", &flags.cluster_cidr),
-        ("detectLocalMode", &flags.detect_local_mode),
-        ("detectLocal.bridgeInterface", &flags.pod_bridge_interface),
-        ("detectLocal.interfaceNamePrefix", &flags.pod_interface_name_prefix),
-        ("bindAddress", &flags.bind_address),
-    ];
-    for (path, text) in texts {
-        if let Some(text) = text {
-            set(path, json!(text));
-        }
-    }
-    for (path, list) in
-        [("ipvs.excludeCIDRs", &flags.ipvs_exclude_cidrs), ("nodePortAddresses", &flags.nodeport_addresses)]
-    {
-        if !list.is_empty() {
-            set(path, json!(list));
-        }
-    }
-    for (path, on) in
-        [("ipvs.strictARP", flags.ipvs_strict_arp), ("iptables.masqueradeAll", flags.masquerade_all)]
-    {
-        if on {
-            set(path, json!(true));
-        }
-    }
-    if let Some(bit) = flags.iptables_masquerade_bit {
-        set("iptables.masqueradeBit", json!(bit));
-    }
-    if !flags.feature_gates.is_empty() {
-        set("featureGates", feature_gates(&flags.feature_gates)?);
-    }
-    Ok(document)
-}
-
-fn feature_gates(list: &[String]) -> anyhow::Result<Value> {
-    let mut gates = Map::new();
-    for pair in list {
-        let Some((gate, value)) = pair.split_once('=') else {
-            bail!("--feature-gates `{pair}`: write it as Gate=true or Gate=false");
-        };
-        let on: bool = value
-            .parse()
-            .with_context(|| format!("--feature-gates `{pair}`: the value must be true or false"))?;
-        gates.insert(gate.to_owned(), json!(on));
-    }
-    Ok(Value::Object(gates))
+        other => other,
+    })
 }
 
 /// The name is trimmed and in lower case, as the kubelet registers it.
-fn node_name(arguments: &NodeArguments, configuration: &Configuration) -> anyhow::Result<String> {
-    let given = arguments.node.as_deref().or(configuration.hostname_override());
-    let name = match given {
+fn node_name(configuration: &Configuration) -> anyhow::Result<String> {
+    let name = match configuration.hostname_override() {
         Some(name) => name.to_owned(),
         None => {
             std::fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host's name")?

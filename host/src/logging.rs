@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::bail;
 use tracing_subscriber::filter::LevelFilter;
-
-use crate::cli::LogFormat;
+use weir_k8s::config::LogFormat;
 
 /// Sends log lines of this level and above to standard error.
 pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 //!
 //! Never: a rule about Services (weir-core), a kernel interface (weir-kernel), a Kubernetes field (weir-k8s).
 
+mod api_server;
 mod cli;
 mod commands;
 mod inputs;
@@ -18,13 +19,24 @@ mod style;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Invocation};
 use crate::output::complain;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let invocation = Invocation::of(std::env::args_os());
+    // kube-proxy knows no other status for errors; the other commands have answers that are 1.
+    let failed = ExitCode::from(if invocation.is_daemon() { 1 } else { 2 });
+    let matches = cli::command().try_get_matches_from(invocation.0);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // There is no other place to say that it could not be said.
+            let _ = error.print();
+            return if error.use_stderr() { failed } else { ExitCode::SUCCESS };
+        }
+    };
     let result = match &cli.command {
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Plan(arguments) => commands::plan::run(arguments),
@@ -42,7 +54,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             complain!("{} {error:#}", style::error("error:"));
-            ExitCode::from(2)
+            failed
         }
     }
 }

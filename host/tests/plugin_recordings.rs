@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, NodeView};
 use weir_core::objects::Node;
@@ -77,7 +77,7 @@ fn load(plugins: &[(&str, Value)]) -> Result<Vec<Arc<Artifact>>> {
 }
 
 fn follow(scenario: &Scenario, artifacts: &[Arc<Artifact>]) -> Result<()> {
-    let (configuration, _) = config::load(&scenario.config())?;
+    let (configuration, _) = config::load(&scenario.config(), Map::new())?;
     let node = configuration.hostname_override().context("recordings name their node")?.to_owned();
     let chain = SharedChain::new(Chain::new(artifacts.to_vec(), &node));
     let view = |object: Option<&Node>| -> Result<NodeView> {

@@ -3,6 +3,9 @@
 //! Every field of the file is known here, with its type and the values it may have (kube-proxy 1.37,
 //! `pkg/proxy/apis/config`), also those that mean nothing in IPVS mode: a file that kube-proxy accepts is accepted.
 //! All mistakes of a file are told at once.
+//!
+//! A [`Configuration`] is what kube-proxy calls the effective one: every field has its value, in the form in which
+//! `--write-config-to` writes it.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,24 +13,31 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use weir_core::net::parse_cidr_sloppy;
+use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 use weir_core::node::{DetectLocal, InternalLocal, NodePortAddress, ProxyConfig, Switch};
 
 use crate::document::{self, Format};
 use crate::problem::{Problem, Problems};
 
+mod daemon;
+mod defaults;
 mod duration;
+mod families;
+mod fields;
 mod schema;
 mod validate;
 
-pub use duration::parse_duration;
+pub use daemon::{ClientConnection, Conntrack, LogFormat, Logging};
+pub use defaults::with_port;
+pub use duration::{format_duration, parse_duration};
+pub use fields::set as set_field;
 
 /// The version of the file that is understood.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 /// Its kind.
 const KIND: &str = "KubeProxyConfiguration";
 
-/// A configuration file that was understood and is valid.
+/// A configuration that was understood and is valid: all fields, with defaults where nothing was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     values: Map<String, Value>,
@@ -64,15 +74,25 @@ fn list(problems: &[Problem]) -> String {
     }
 }
 
-/// Reads a file. The problems are those that do no harm: unknown and repeated keys, fields that should be set.
-pub fn load(path: &Path) -> Result<(Configuration, Vec<Problem>), ConfigError> {
+/// What was read, and the problems that do no harm: unknown and repeated keys, fields without effect or that should be
+/// set.
+pub type Read = (Configuration, Vec<Problem>);
+
+/// Reads a file. Some fields can be laid over it: what flags say that hold beside a file.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub fn load(path: &Path, over: Map<String, Value>) -> Result<Read, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(&text)
+    parse(&text, over)
 }
 
 /// Reads the text of a file; see [`load`].
-pub fn parse(text: &str) -> Result<(Configuration, Vec<Problem>), ConfigError> {
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
     let mut documents =
         document::parse(text, format).map_err(|error| ConfigError::Syntax(error.to_string()))?;
@@ -84,9 +104,41 @@ pub fn parse(text: &str) -> Result<(Configuration, Vec<Problem>), ConfigError> {
         warnings.note(key.clone(), "", "is there more than once; the last one counts");
     }
     let mut errors = Problems::default();
-    let values = schema::read(document.value, &mut warnings, &mut errors);
-    let configuration = Configuration { values };
+    let mut configuration =
+        Configuration { values: schema::read(document.value, &mut warnings, &mut errors) };
     validate::header(&configuration, &mut errors);
+    validate::mode(&configuration, &mut warnings, &mut errors);
+    defaults::fill(&mut configuration.values);
+    fields::overlay(&mut configuration.values, over);
+    finish(configuration, warnings, errors)
+}
+
+/// The configuration that flags alone make, given as fields. Other than in a file, a zero among them is meant as one.
+///
+/// # Errors
+/// With everything that is wrong with them.
+pub fn from_flags(given: Map<String, Value>) -> Result<Read, ConfigError> {
+    let (mut warnings, mut errors) = (Problems::default(), Problems::default());
+    let given = Configuration { values: schema::read(Value::Object(given), &mut warnings, &mut errors) };
+    if !given.text("mode").is_empty() {
+        validate::mode(&given, &mut warnings, &mut errors);
+    }
+    let mut configuration = Configuration { values: Map::new() };
+    for (field, value) in [("apiVersion", API_VERSION), ("kind", KIND), ("ipvs.minSyncPeriod", "1s")] {
+        fields::set(&mut configuration.values, field, value.into());
+    }
+    defaults::fill(&mut configuration.values);
+    fields::overlay(&mut configuration.values, given.values);
+    finish(configuration, warnings, errors)
+}
+
+fn finish(
+    mut configuration: Configuration,
+    mut warnings: Problems,
+    mut errors: Problems,
+) -> Result<Read, ConfigError> {
+    defaults::note_without_effect(&configuration.values, &mut warnings);
+    defaults::normalise(&mut configuration.values);
     validate::values(&configuration, &mut warnings, &mut errors);
     let errors = errors.into_vec();
     if errors.is_empty() {
@@ -98,13 +150,11 @@ pub fn parse(text: &str) -> Result<(Configuration, Vec<Problem>), ConfigError> {
 
 impl Configuration {
     fn get(&self, path: &str) -> Option<&Value> {
-        let mut parts = path.split('.');
-        let first = self.values.get(parts.next()?)?;
-        parts.try_fold(first, |value, part| value.get(part)).filter(|value| !value.is_null())
+        fields::get(&self.values, path)
     }
 
     fn text(&self, path: &str) -> &str {
-        self.get(path).and_then(Value::as_str).unwrap_or_default()
+        fields::text(&self.values, path)
     }
 
     fn number(&self, path: &str) -> Option<i64> {
@@ -129,9 +179,22 @@ impl Configuration {
         Some(self.text("hostnameOverride")).filter(|name| !name.is_empty())
     }
 
-    /// `bindAddress`, if it is set; it may be unspecified.
+    /// `bindAddress`; it may be unspecified.
     pub fn bind_address(&self) -> Option<IpAddr> {
-        self.text("bindAddress").parse().ok()
+        parse_ip_sloppy(self.text("bindAddress"))
+    }
+
+    /// The effective configuration as JSON.
+    pub fn effective(&self) -> Value {
+        Value::Object(self.values.clone())
+    }
+
+    /// The effective configuration as a file that kube-proxy and weir read.
+    ///
+    /// # Errors
+    /// When a value has no form in YAML, which none has.
+    pub fn to_yaml(&self) -> Result<String, serde_saphyr::ser::Error> {
+        serde_saphyr::to_string(&self.values)
     }
 
     /// The part of the configuration that shapes plans.

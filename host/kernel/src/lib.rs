@@ -12,9 +12,11 @@
 //! `iptables-save` (of both variants) to read, `modprobe` once at start where IPVS is missing.
 
 pub mod capabilities;
+pub mod conntrack;
 pub mod events;
 pub mod iptables;
 pub mod linux;
+pub mod oom;
 pub mod process;
 pub mod sysctl;
 

@@ -54,34 +54,50 @@ fn read_only_hint(source: &std::io::Error) -> &'static str {
     }
 }
 
-fn file(sysctl: &Sysctl) -> PathBuf {
-    Path::new("/proc/sys").join(&sysctl.0)
+/// The file of a value, below the root of a file system.
+pub(crate) fn file(root: &Path, sysctl: &Sysctl) -> PathBuf {
+    root.join("proc/sys").join(&sysctl.0)
 }
 
 /// Reads a value; `None` where the file does not exist.
+///
+/// # Errors
+/// When the file is there and holds no number, or cannot be read.
 pub fn read(sysctl: &Sysctl) -> Result<Option<i64>, SysctlError> {
-    let path = file(sysctl);
-    let text = match fs::read_to_string(&path) {
+    read_file(&file(Path::new("/"), sysctl))
+}
+
+pub(crate) fn read_file(path: &Path) -> Result<Option<i64>, SysctlError> {
+    let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SysctlError::Read { path, source }),
+        Err(source) => return Err(SysctlError::Read { path: path.to_owned(), source }),
     };
     match text.trim().parse() {
         Ok(value) => Ok(Some(value)),
-        Err(_) => Err(SysctlError::NotANumber { path, text: text.trim().to_owned() }),
+        Err(_) => Err(SysctlError::NotANumber { path: path.to_owned(), text: text.trim().to_owned() }),
     }
 }
 
 /// Writes a value.
+///
+/// # Errors
+/// When the file does not exist or cannot be written.
 pub fn write(sysctl: &Sysctl, value: i64) -> Result<(), SysctlError> {
-    let path = file(sysctl);
-    match fs::write(&path, value.to_string()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let hint =
-                if sysctl.0.starts_with("net/ipv4/vs/") { "; load IPVS: `modprobe ip_vs`" } else { "" };
-            Err(SysctlError::Missing { path, hint })
-        }
-        Err(source) => Err(SysctlError::Write { path, value, source }),
+    let path = file(Path::new("/"), sysctl);
+    // A file that is made where none is would be no sysctl.
+    if !path.exists() {
+        let hint = if sysctl.0.starts_with("net/ipv4/vs/") { "; load IPVS: `modprobe ip_vs`" } else { "" };
+        return Err(SysctlError::Missing { path, hint });
     }
+    write_file(&path, value)
+}
+
+pub(crate) fn write_file(path: &Path, value: i64) -> Result<(), SysctlError> {
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, value.to_string().as_bytes()));
+    written.map_err(|source| SysctlError::Write { path: path.to_owned(), value, source })
 }

@@ -34,18 +34,22 @@ struct RuleRemains {
 /// Removes everything, or says what it would remove.
 pub(crate) fn run(arguments: &CleanupArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
+    clean(&settings.proxy.exclude_cidrs, arguments.dry_run, arguments.output)
+}
+
+/// Spares virtual servers in these networks.
+pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow::Result<ExitCode> {
     let families = capabilities::probe().capabilities.families;
     // Sets of a family can be left although its rules cannot be reached any more.
     let mut kernel = Linux::new(&Family::BOTH);
-    let excluded = &settings.proxy.exclude_cidrs;
     let remains = find(&mut kernel, &families, excluded)?;
-    if arguments.dry_run {
-        print_remains(&remains, arguments.output);
+    if dry_run {
+        print_remains(&remains, output);
         return Ok(ExitCode::SUCCESS);
     }
     let done = remove(&mut kernel, &remains);
     let left = find(&mut kernel, &families, excluded)?;
-    print_outcome(&done, &left, arguments.output);
+    print_outcome(&done, &left, output);
     let clean = left.rules.is_empty() && left.changes.is_empty();
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

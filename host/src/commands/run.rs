@@ -1,9 +1,12 @@
-//! `weir run`: keeps the kernel in step with a folder.
+//! `weir run`: keeps the kernel in step with the objects.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use tracing::{debug, error, info, warn};
 use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
@@ -12,22 +15,25 @@ use weir_core::report::Report;
 use weir_core::sync::{Round, Syncer};
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
+use weir_kernel::Linux;
+use weir_kernel::capabilities::Probe;
 use weir_kernel::linux::Effort;
-use weir_kernel::{Linux, capabilities};
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
-use crate::logging;
 
 mod agenda;
 mod plugins;
 mod policy;
+mod prepare;
 mod records;
+mod reload;
 mod state;
 mod wake;
 
 use agenda::Agenda;
 use policy::Policy;
+use prepare::Prepared;
 use state::StateDirectory;
 use wake::Wake;
 
@@ -43,14 +49,18 @@ const POLICY_SAMPLE: usize = 8;
 
 /// Runs until a signal; the kernel keeps its state.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    logging::start(&arguments.log, arguments.log_format)?;
-    let settings = inputs::settings(&arguments.input.node)?;
-    let (waker, wakes) = wake::start(&arguments.input.manifests)?;
-    capabilities::load_ipvs();
+    let Prepared { settings, manifests, probe } = match prepare::prepare(arguments)? {
+        ControlFlow::Continue(prepared) => prepared,
+        ControlFlow::Break(status) => return Ok(status),
+    };
+    let (waker, wakes) = wake::start(&manifests)?;
+    if let Some(file) = settings.file.clone() {
+        reload::watch(file, settings.configuration.clone(), waker.clone());
+    }
     let state = arguments.state_dir.as_deref().map(StateDirectory::new);
     let cache = state.as_ref().and_then(StateDirectory::cache);
     let policy = Policy::start(arguments, &settings.node_name, cache, waker)?;
-    let mut daemon = Daemon::new(arguments, settings, policy, state);
+    let mut daemon = Daemon::new(&manifests, settings, probe, policy, state);
     if arguments.once {
         let round = daemon.round(Instant::now());
         return Ok(if round.is_some_and(|round| round.succeeded()) {
@@ -61,6 +71,10 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     }
     daemon.run(&wakes);
     daemon.keep_state(true);
+    if daemon.configuration_changed {
+        // What kube-proxy says; whoever supervises either starts it again.
+        bail!("content of the proxy server's configuration file was updated");
+    }
     info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
 }
@@ -81,6 +95,8 @@ struct Daemon {
     next_policy_audit: Instant,
     /// Whether the folder was read once; before that nothing is written.
     complete: bool,
+    /// Whether it ends because its configuration is another now.
+    configuration_changed: bool,
     /// What was said of the objects last time, so that it is said once.
     problems: Vec<Problem>,
     reports: Vec<Report>,
@@ -88,12 +104,12 @@ struct Daemon {
 
 impl Daemon {
     fn new(
-        arguments: &RunArguments,
+        manifests: &Path,
         settings: Settings,
+        probe: Probe,
         policy: Policy,
         state: Option<StateDirectory>,
     ) -> Daemon {
-        let probe = capabilities::probe();
         for finding in &probe.findings {
             match &finding.fix {
                 None => debug!(topic = finding.topic, "{}", finding.text),
@@ -109,7 +125,7 @@ impl Daemon {
         let agenda = Agenda::new(settings.proxy.sync_period, settings.proxy.min_sync_period, Instant::now());
         info!(
             node = settings.node_name,
-            manifests = %arguments.input.manifests.display(),
+            manifests = %manifests.display(),
             scheduler = settings.proxy.scheduler,
             "started"
         );
@@ -118,7 +134,7 @@ impl Daemon {
             planner.set_readiness(state.readiness());
         }
         Daemon {
-            folder: Folder::new(&arguments.input.manifests, &settings.node_name),
+            folder: Folder::new(manifests, &settings.node_name),
             planner,
             syncer: Syncer::new(kernel),
             policy,
@@ -129,6 +145,7 @@ impl Daemon {
             started_at: inputs::now(),
             next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
+            configuration_changed: false,
             problems: Vec::new(),
             reports: Vec::new(),
         }
@@ -170,6 +187,10 @@ impl Daemon {
             Wake::Manifests => {}
             Wake::Addresses => self.refresh_addresses(),
             Wake::Policy => self.policy.take_updates(),
+            Wake::Configuration => {
+                self.configuration_changed = true;
+                return false;
+            }
             Wake::Stop => return false,
         }
         true

@@ -24,7 +24,8 @@ struct Services {
 
 fn serve(lab: &mut Lab) -> Result<Services> {
     let near = ["web-1", "web-2"];
-    let denied = Family::BOTH.map(|family| lab.host("outside").address(family).to_string()).join("/32, ");
+    let [v4, v6] = Family::BOTH.map(|family| lab.host("outside").address(family));
+    let denied = format!("{v4}/32, {v6}/128");
     let services = Services {
         weighted: lab
             .exposed(20, &[])
@@ -32,7 +33,7 @@ fn serve(lab: &mut Lab) -> Result<Services> {
             .with_group("canary", [lab.cluster.endpoint("web-2")])
             .with_annotation("policy.weir/weights", "stable=75, canary=25"),
         hashed: lab.internal(21, &near).with_annotation("policy.weir/scheduler", "sh"),
-        guarded: lab.exposed(22, &near).with_annotation("policy.weir/deny-sources", &format!("{denied}/128")),
+        guarded: lab.exposed(22, &near).with_annotation("policy.weir/deny-sources", &denied),
         narrow: lab.exposed(23, &near).with_annotation("policy.weir/vip-kinds", "cluster, load-balancer"),
     };
     let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);

@@ -1,62 +1,99 @@
 //! Plugins that are exchanged under load.
+//!
+//! Between two schedulers the kernel has none: for as long as it waits for its other processors (`ip_vs_edit_service` in
+//! `ip_vs_ctl.c`), it refuses what would be a new connection. So what is tried with new connections is a plugin that
+//! changes weights, and one that changes the scheduler with those that are open.
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::Place;
+use weir_harness::cluster::{Answer, Conversation, Place};
 use weir_harness::lab::{Lab, Test, Vip};
 use weir_harness::policy::Plugin;
 
-pub(crate) const TESTS: &[(&str, Test)] =
-    &[("exchange::of_a_plugin_file_drops_no_connection", of_a_plugin_file_drops_no_connection)];
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("exchange::of_a_plugin_file_drops_no_connection_and_refuses_none", drops_and_refuses_no_connection),
+    ("exchange::that_changes_the_scheduler_drops_no_connection", drops_no_connection),
+];
 
 const NAME: &str = "plugin";
 const KEEPS_EVERYTHING: &str = "weir-guest-identity";
 const READS_ANNOTATIONS: &str = "weir-plugin-annotations";
 
-fn of_a_plugin_file_drops_no_connection(lab: &mut Lab) -> Result<()> {
+/// Between two requests of one client: nearly all of the emulated processor is for weir.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A plugin that keeps everything, in a weir with this scheduler, and a service with annotations that wait for somebody
+/// to read them. Targets in both families.
+fn serve(lab: &mut Lab, number: u8, scheduler: &str) -> Result<[(&'static str, SocketAddr); 2]> {
     let service = lab
-        .exposed(70, &[])
+        .exposed(number, &[])
         .with_group("stable", [lab.cluster.endpoint("web-1")])
         .with_group("canary", [lab.cluster.endpoint("web-2")])
         .with_annotation("policy.weir/weights", "stable=3, canary=1");
     let plugin = Plugin::new(NAME, KEEPS_EVERYTHING, Value::Null);
-    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&service])?;
-    let [inside, outside] = [(Vip::Cluster, Family::V4), (Vip::LoadBalancer, Family::V6)]
-        .map(|(vip, family)| lab.target(&service, vip, family));
+    let nodes = [lab.node(Place::Local)];
+    lab.serve_by_with(&["--ipvs-scheduler", scheduler], &[plugin], &nodes, &[&service])?;
+    Ok([
+        ("app", lab.target(&service, Vip::Cluster, Family::V4)),
+        ("outside", lab.target(&service, Vip::LoadBalancer, Family::V6)),
+    ])
+}
+
+/// Exchanges the file there and back and there again, and looks after open connections each time.
+fn exchange(lab: &mut Lab, targets: [(&str, SocketAddr); 2]) -> Result<()> {
     let mut streams = Vec::new();
-    for (client, target) in [("app", inside), ("outside", outside)] {
+    for (client, target) in targets {
         for _ in 0..2 {
             let mut stream = lab.host(client).converse(Protocol::Tcp, target)?;
             streams.push((stream.ask()?, stream));
         }
     }
-    let loads = [
-        lab.host("app").load(Protocol::Tcp, inside),
-        lab.host("outside").load(Protocol::Tcp, outside),
-        lab.host("app").load(Protocol::Udp, inside),
-    ];
-    let steps: [(&'static str, &[(&str, u32)]); 3] = [
-        (READS_ANNOTATIONS, &[("web-1", 3), ("web-2", 1)]),
-        (KEEPS_EVERYTHING, &[("web-1", 1), ("web-2", 1)]),
-        (READS_ANNOTATIONS, &[("web-1", 3), ("web-2", 1)]),
-    ];
-    for (package, weights) in steps {
+    for (package, stable) in [(READS_ANNOTATIONS, 3), (KEEPS_EVERYTHING, 1), (READS_ANNOTATIONS, 3)] {
         lab.exchange(NAME, package)?;
-        for target in [inside, outside] {
-            lab.await_weights(target, weights)?;
+        for (_, target) in targets {
+            lab.await_weights(target, &[("web-1", stable), ("web-2", 1)])?;
         }
-        for (before, stream) in &mut streams {
-            let now = stream.ask()?;
-            ensure!(now == *before, "{now:?}, not {before:?}");
-        }
-    }
-    for load in loads {
-        let tally = load.stop();
-        ensure!(tally.failures.is_empty() && tally.answers.len() == 2, "{tally:?}");
-    }
-    for target in [inside, outside] {
-        lab.expect_spread("app", Protocol::Tcp, target, &[("web-1", 6), ("web-2", 2)])?;
+        expect_as_before(&mut streams)?;
     }
     Ok(())
+}
+
+/// What the last plugin says. Only without other connections between these the spread is exact.
+fn expect_spread(lab: &Lab, targets: [(&str, SocketAddr); 2]) -> Result<()> {
+    let spread = [("web-1", 6), ("web-2", 2)];
+    targets
+        .into_iter()
+        .try_for_each(|(client, target)| lab.expect_spread(client, Protocol::Tcp, target, &spread))
+}
+
+fn expect_as_before(streams: &mut [(Answer, Conversation)]) -> Result<()> {
+    for (before, stream) in streams {
+        let now = stream.ask()?;
+        ensure!(now == *before, "{now:?}, not {before:?}");
+    }
+    Ok(())
+}
+
+fn drops_and_refuses_no_connection(lab: &mut Lab) -> Result<()> {
+    let targets = serve(lab, 70, "wrr")?;
+    let [inside, outside] = targets;
+    let loads = [(inside, Protocol::Tcp), (inside, Protocol::Udp), (outside, Protocol::Tcp)]
+        .map(|((client, target), protocol)| lab.host(client).load_with_pauses(PAUSE, protocol, target));
+    let exchanged = exchange(lab, targets);
+    for load in loads {
+        let tally = load.stop();
+        ensure!(tally.failures.is_empty() && tally.answered() > 100, "{tally:?}");
+    }
+    exchanged?;
+    expect_spread(lab, targets)
+}
+
+fn drops_no_connection(lab: &mut Lab) -> Result<()> {
+    let targets = serve(lab, 71, "rr")?;
+    exchange(lab, targets)?;
+    expect_spread(lab, targets)
 }

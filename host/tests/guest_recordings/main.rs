@@ -9,19 +9,26 @@ use weir_harness::scenario;
 
 mod audit;
 mod cleanup;
+mod crash;
 mod diff;
 mod manifests;
 mod missing;
 mod recorded;
 mod restart;
+mod special;
 mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 15] = [
+const TESTS: [(&str, Test); 20] = [
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
+    ("killed_before_any_message_loses_no_endpoint", crash::killed_before_any_message_loses_no_endpoint),
+    (
+        "killed_before_any_message_of_the_first_start_is_finished_by_the_next",
+        crash::killed_before_any_message_of_the_first_start_is_finished_by_the_next,
+    ),
     (
         "nodes_that_share_a_kernel_do_not_disturb_each_other",
         restart::nodes_that_share_a_kernel_do_not_disturb_each_other,
@@ -43,6 +50,9 @@ const TESTS: [(&str, Test); 15] = [
     ),
     ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
     ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),
+    ("initialised_once_net_admin_is_enough", special::initialised_once_net_admin_is_enough),
+    ("initialising_names_what_keeps_it_from_working", special::initialising_names_what_keeps_it_from_working),
+    ("run_cleanup_is_cleanup", special::run_cleanup_is_cleanup),
 ];
 
 fn main() -> ExitCode {

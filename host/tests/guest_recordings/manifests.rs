@@ -44,7 +44,7 @@ pub(crate) fn broken_file_keeps_its_services() -> Result<()> {
     ensure!(with.section("ipvs").iter().any(|line| line.contains("10.96.50.1:80")), "the plan has it");
     soon(&with)?;
 
-    stage.manifests.put("web.yaml", &WEB.replace("spec:", "spec: ]"))?;
+    stage.manifests.put("web.yaml", WEB.replace("spec:", "spec: ]"))?;
     let warned = running.await_line("about the broken file", |line| {
         line.level() == "WARN" && line.field("message").contains("web.yaml")
     })?;
@@ -52,7 +52,7 @@ pub(crate) fn broken_file_keeps_its_services() -> Result<()> {
     ensure!(message.contains("line 4") && message.contains("last good version"), "{message}");
     witness::hold(&stage.netns, &with)?;
 
-    stage.manifests.put("web.yaml", &WEB.replace("10.244.1.50", "10.244.1.51"))?;
+    stage.manifests.put("web.yaml", WEB.replace("10.244.1.50", "10.244.1.51"))?;
     soon(&without.clone().with(&stage.planned()?))?;
 
     stage.manifests.remove("web.yaml")?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::TempDir;
 use weir_core::net::{Family, Protocol};
 
 use crate::cluster::{Answer, Cluster, Daemon, Failure, Host, Node, POD_PORT, Place, Service, Tally};
@@ -74,6 +75,8 @@ pub struct Lab {
     daemon: Option<Daemon>,
     /// The services' files.
     files: BTreeSet<String>,
+    /// What outlives a weir with plugins: machine code above all, which takes seconds to make here.
+    state: TempDir,
     /// The nodes, the pods, and the machine outside.
     pub cluster: Cluster,
 }
@@ -81,7 +84,8 @@ pub struct Lab {
 impl Lab {
     fn new(program: &Path) -> Result<Lab> {
         let cluster = Cluster::new(PODS).context("no cluster")?;
-        Ok(Lab { program: program.to_owned(), daemon: None, files: BTreeSet::new(), cluster })
+        let state = tempfile::tempdir().context("no directory for what outlives weir")?;
+        Ok(Lab { program: program.to_owned(), daemon: None, files: BTreeSet::new(), state, cluster })
     }
 
     /// Makes these the only services, of a weir with these flags, and waits until the kernel is as planned.
@@ -110,10 +114,25 @@ impl Lab {
     /// # Errors
     /// When it does not come to that.
     pub fn serve_by(&mut self, plugins: &[Plugin], nodes: &[Node], services: &[&Service]) -> Result<()> {
+        self.serve_by_with(&[], plugins, nodes, services)
+    }
+
+    /// The same, of a weir with these flags.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn serve_by_with(
+        &mut self,
+        flags: &[&str],
+        plugins: &[Plugin],
+        nodes: &[Node],
+        services: &[&Service],
+    ) -> Result<()> {
         let mut input: BTreeMap<String, String> =
             services.iter().map(|service| (file(service), service.to_list())).collect();
         input.extend(nodes.iter().enumerate().map(|(number, node)| (node_file(number), node.to_json())));
         if let Some(daemon) = &self.daemon
+            && daemon.flags() == flags
             && daemon.policy().is_some_and(|policy| policy.plugins() == plugins)
             && daemon.manifests().content()? == input
         {
@@ -122,8 +141,9 @@ impl Lab {
         self.daemon = None;
         let manifests = Manifests::new()?;
         input.iter().try_for_each(|(name, text)| manifests.put(name, text))?;
-        let policy = Policy::new(plugins)?;
-        self.daemon = Some(Daemon::start_with_policy(&self.cluster, &self.program, policy, manifests)?);
+        let policy = Policy::new(plugins, self.state.path())?;
+        self.daemon =
+            Some(Daemon::start_with_policy(&self.cluster, &self.program, flags, policy, manifests)?);
         Ok(())
     }
 

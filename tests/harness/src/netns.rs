@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 /// Dropping it removes it; processes inside must have ended before.
 #[derive(Debug)]
 pub struct Netns {
-    name: String,
+    /// None for the one that this process is in, which is not removed.
+    name: Option<String>,
 }
 
 /// Distinguishes the namespaces of one process.
@@ -23,22 +24,35 @@ impl Netns {
     /// When `ip` cannot make it: it takes root.
     pub fn new() -> Result<Netns> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let netns = Netns { name: format!("weir-{}-{count}", std::process::id()) };
-        output(Command::new("ip").args(["netns", "add", &netns.name]))?;
+        let name = format!("weir-{}-{count}", std::process::id());
+        output(Command::new("ip").args(["netns", "add", &name]))?;
+        let netns = Netns { name: Some(name) };
         // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
         netns.run("ip", &["link", "set", "lo", "up"])?;
         Ok(netns)
     }
 
-    /// The name, as `ip netns` knows it.
+    /// The one that this process is in.
+    pub fn own() -> Netns {
+        Netns { name: None }
+    }
+
+    /// The name, as `ip netns` knows it; empty for [`Netns::own`].
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.as_deref().unwrap_or_default()
     }
 
     /// A command that will run inside; its process id is the program's own.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program).stdin(Stdio::null());
+        let mut command = match &self.name {
+            None => Command::new(program),
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(program);
+                command
+            }
+        };
+        command.stdin(Stdio::null());
         command
     }
 
@@ -75,7 +89,8 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        if let Err(error) = output(Command::new("ip").args(["netns", "del", &self.name])) {
+        let Some(name) = &self.name else { return };
+        if let Err(error) = output(Command::new("ip").args(["netns", "del", name])) {
             eprintln!("the namespace stays: {error:#}");
         }
     }

@@ -1,7 +1,7 @@
 //! A policy file and its components, in a folder where they can be exchanged while a program uses them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -41,10 +41,11 @@ impl Plugin {
     }
 }
 
-/// The folder.
+/// The folder, and where compiled plugins are kept.
 #[derive(Debug)]
 pub struct Policy {
     folder: Manifests,
+    state: PathBuf,
     plugins: Vec<Plugin>,
 }
 
@@ -52,12 +53,13 @@ pub struct Policy {
 const FILE: &str = "policy.json";
 
 impl Policy {
-    /// A policy of these plugins, in this order.
+    /// A policy of these plugins, in this order, for programs with this directory for what outlives them.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn new(plugins: &[Plugin]) -> Result<Policy> {
-        let policy = Policy { folder: Manifests::new()?, plugins: plugins.to_vec() };
+    pub fn new(plugins: &[Plugin], state: &Path) -> Result<Policy> {
+        let state = state.to_owned();
+        let policy = Policy { folder: Manifests::new()?, state, plugins: plugins.to_vec() };
         plugins.iter().try_for_each(|plugin| policy.put(plugin))?;
         let entries: Vec<Value> = plugins.iter().map(Plugin::entry).collect();
         let file =
@@ -69,6 +71,11 @@ impl Policy {
     /// `--policy`
     pub fn file(&self) -> PathBuf {
         self.folder.path().join(FILE)
+    }
+
+    /// `--state-dir`
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// The plugins as they are now.

@@ -49,12 +49,12 @@ impl Dump {
     /// # Errors
     /// When one of the programs fails.
     pub fn of(netns: &Netns) -> Result<Dump> {
-        let mut script = format!("SYSCTLS='{SYSCTLS}'\n");
-        for (section, command) in WITNESSES {
-            // Writing to a string cannot fail.
-            let _ = writeln!(script, "echo '## {section}'\n{command}");
-        }
-        Ok(Dump::parse(&netns.script(&script)?, normal))
+        Ok(Dump::printed(&printed(netns)?))
+    }
+
+    /// What [`printed`] returned.
+    pub fn printed(text: &str) -> Dump {
+        Dump::parse(text, normal)
     }
 
     /// A recording, or what `weir plan --output kernel` prints.
@@ -63,17 +63,8 @@ impl Dump {
     }
 
     fn parse(text: &str, normal: fn(&str, Vec<&str>) -> Vec<String>) -> Dump {
-        let mut sections: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut lines = None;
-        for line in text.lines() {
-            if let Some(section) = line.strip_prefix("## ") {
-                lines = Some(sections.entry(section).or_default());
-            } else if let Some(lines) = &mut lines {
-                lines.push(line);
-            }
-        }
         let sections =
-            sections.into_iter().map(|(name, lines)| (name.to_owned(), normal(name, lines))).collect();
+            split(text).into_iter().map(|(name, lines)| (name.to_owned(), normal(name, lines))).collect();
         Dump { sections }
     }
 
@@ -126,6 +117,51 @@ impl Dump {
         ensure!(differences.is_empty(), "the kernel differs (+ unexpected, - missing):\n{differences}");
         Ok(())
     }
+}
+
+/// What the programs print of a namespace, section by section.
+///
+/// # Errors
+/// When one of the programs fails.
+pub fn printed(netns: &Netns) -> Result<String> {
+    let mut script = format!("SYSCTLS='{SYSCTLS}'\n");
+    for (section, command) in WITNESSES {
+        // Writing to a string cannot fail.
+        let _ = writeln!(script, "echo '## {section}'\n{command}");
+    }
+    netns.script(&script)
+}
+
+/// The same in the form of the recordings, with `iptables-save` as it is but for comments and counters.
+pub fn recording(printed: &str) -> String {
+    let mut sections = split(printed);
+    let mut text = String::new();
+    for (section, _) in WITNESSES {
+        let lines = sections.remove(section).unwrap_or_default();
+        let lines = match section {
+            "iptables" | "ip6tables" => lines.into_iter().filter_map(rules::recorded).collect(),
+            _ => normal(section, lines),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "## {section}");
+        for line in lines {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    text
+}
+
+fn split(text: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut sections: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut lines = None;
+    for line in text.lines() {
+        if let Some(section) = line.strip_prefix("## ") {
+            lines = Some(sections.entry(section).or_default());
+        } else if let Some(lines) = &mut lines {
+            lines.push(line);
+        }
+    }
+    sections
 }
 
 /// Waits until a namespace holds what is expected, and goes on holding it.
@@ -259,6 +295,19 @@ mtu 1500 qdisc noop state DOWN
     fn what_programs_print_becomes_the_recorded_form() {
         let printed = Dump::parse(PRINTED, normal);
         assert_eq!(printed.differences(&Dump::recorded(RECORDED)), "");
+    }
+
+    #[test]
+    fn a_recording_is_equal_to_what_it_was_made_from() {
+        let rules = "## iptables\n# by iptables-save\n*nat\n:A ACCEPT [7:420]\n-A A -j Y\nCOMMIT\n";
+        let printed = format!("{PRINTED}{rules}");
+        let text = recording(&printed);
+        assert_eq!(Dump::recorded(&text).section("iptables"), Dump::printed(&printed).section("iptables"));
+        assert!(text.contains(":A ACCEPT\n-A A -j Y\nCOMMIT\n") && !text.contains("# by"));
+        let made = Dump::recorded(&text);
+        for section in ["ipvs", "ipset", "addresses", "link"] {
+            assert_eq!(made.section(section), Dump::printed(&printed).section(section));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What the tools need is installed below `target`, in the versions that each example pins.
 
-mod toolchain;
+pub(crate) mod toolchain;
 mod views;
 
 use std::fmt;

@@ -29,11 +29,14 @@ pub(crate) struct Hardware {
     /// Let the guest's clock count instructions, for measurements whose ratios repeat
     #[arg(long)]
     icount: bool,
+    /// A port of the host's loopback that the guest shall reach: a cluster's API server
+    #[arg(skip)]
+    pub(crate) api_server: Option<u16>,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Hardware { timeout: 600, memory: None, smp: 2, icount: false }
+        Hardware { timeout: 600, memory: None, smp: 2, icount: false, api_server: None }
     }
 }
 
@@ -52,6 +55,7 @@ impl Hardware {
             clock: if self.icount { Clock::Instructions } else { Clock::Host },
             timeout: Duration::from_secs(self.timeout),
             streams,
+            api_server: self.api_server,
         }
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Machine {
     /// Wall-clock limit of the whole run.
     pub(crate) timeout: Duration,
     pub(crate) streams: Streams,
+    /// A port of the host's loopback that the guest reaches as [`weir_cluster::GUEST_ADDRESS`]; nothing else of the
+    /// host is within its reach.
+    pub(crate) api_server: Option<u16>,
 }
 
 enum Event {

@@ -2,6 +2,7 @@
 
 mod base;
 mod bench;
+mod cluster;
 mod cpio;
 mod demo;
 mod deny;
@@ -14,7 +15,9 @@ mod kernel;
 mod machine;
 mod overlay;
 mod packages;
+mod parity;
 mod process;
+mod relay;
 mod setup;
 mod suite;
 mod tally;
@@ -47,8 +50,15 @@ enum Command {
     Bench,
     /// Make the container image, without a daemon
     Image(image::Options),
+    /// Build or start a real API server with etcd, for tests and people
+    Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
     Examples(examples::Options),
+    /// Compare weir with the real kube-proxy on random clusters, in a guest
+    Parity(parity::Options),
+    /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
+    #[command(hide = true)]
+    Relay(relay::Options),
     /// Check licences, sources and banned crates with cargo-deny
     Deny,
 }
@@ -71,7 +81,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Vm(options) => vm::main(options),
         Command::Bench => bench::main(),
         Command::Image(options) => image::main(&options),
+        Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
+        Command::Parity(options) => parity::main(&options),
+        Command::Relay(options) => relay::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
 }

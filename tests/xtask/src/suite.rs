@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{deny, setup, workspace};
+use crate::{cluster, deny, setup, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -23,13 +23,16 @@ const GUEST_TESTS: &[(&str, &str)] = &[
     ("weir", "guest_plugins"),
 ];
 
+/// Test targets that need a real API server: package and target.
+const CLUSTER_TESTS: &[(&str, &str)] = &[("weir-cluster", "api_server"), ("weir-parity", "accepted")];
+
 /// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
 const GUEST_TIMEOUT: u64 = 1800;
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only what needs neither the guest nor cargo-deny
+    /// Only what needs neither the guest, nor a cluster, nor cargo-deny
     #[arg(long)]
     quick: bool,
     /// Run only tests whose name contains this, and no other checks
@@ -48,6 +51,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     report.title("host tests");
     report.add("host tests", host_tests(options.filter.as_deref()));
     if !options.quick {
+        report.title("cluster tests");
+        match cluster::missing() {
+            None => report.add("cluster tests", cluster_tests(options.filter.as_deref())),
+            Some(reason) => report.skip("cluster tests", &reason),
+        }
         report.title("guest tests");
         match missing() {
             None => report.add("guest tests", guest_tests(options.filter.clone())),
@@ -74,8 +82,21 @@ fn missing() -> Option<String> {
 }
 
 fn host_tests(filter: Option<&str>) -> Result<Counts> {
+    cargo_test(&["--workspace"], filter)
+}
+
+fn cluster_tests(filter: Option<&str>) -> Result<Counts> {
+    cluster::build()?;
+    let mut counts = Counts::default();
+    for (package, target) in CLUSTER_TESTS {
+        counts += cargo_test(&["--package", package, "--test", target], filter)?;
+    }
+    Ok(counts)
+}
+
+fn cargo_test(selection: &[&str], filter: Option<&str>) -> Result<Counts> {
     let mut command = workspace::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(filter);
+    command.arg("test").args(selection).args(["--no-fail-fast", "--", "--show-output"]).args(filter);
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut stream = child.stdout.take().context("cargo has no output")?;

@@ -34,9 +34,56 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && fits).then_some(total)
 }
 
+/// Writes a duration as Go does.
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds == 0 {
+        let nanos = duration.subsec_nanos();
+        return match nanos {
+            0 => "0s".to_owned(),
+            1..1_000 => format!("{nanos}ns"),
+            1_000..1_000_000 => format!("{}µs", decimal(nanos / 1_000, nanos % 1_000, 3)),
+            _ => format!("{}ms", decimal(nanos / 1_000_000, nanos % 1_000_000, 6)),
+        };
+    }
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let rest = decimal((seconds % 60).try_into().unwrap_or_default(), duration.subsec_nanos(), 9);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, minutes) => format!("{minutes}m{rest}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+    }
+}
+
+/// A number and its decimal places, without zeros at the end.
+fn decimal(whole: u32, fraction: u32, places: usize) -> String {
+    let text = format!("{whole}.{fraction:0places$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_does() {
+        let written = [
+            ("0", "0s"),
+            ("24h", "24h0m0s"),
+            ("900s", "15m0s"),
+            ("90s", "1m30s"),
+            ("30s", "30s"),
+            ("1.5s", "1.5s"),
+            ("3601.25s", "1h0m1.25s"),
+            ("100ms", "100ms"),
+            ("1500us", "1.5ms"),
+            ("10us", "10µs"),
+            ("7ns", "7ns"),
+        ];
+        for (text, expected) in written {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), expected);
+        }
+    }
 
     #[test]
     fn go_durations_are_read() {

@@ -16,13 +16,17 @@ enum Kind {
     Texts,
     /// Names with `true` or `false`.
     Gates,
+    /// A duration, or a number of nanoseconds.
+    Interval,
+    /// An amount of bytes: a number, or a text such as `512Ki`.
+    Quantity,
+    /// File patterns with a number each.
+    Modules,
     /// Other fields, listed by their paths.
     Section,
-    /// Anything: it is checked by whom it concerns.
-    Any,
 }
 
-use Kind::{Any, Bool, Duration, Gates, Number, Section, Text, Texts};
+use Kind::{Bool, Duration, Gates, Interval, Modules, Number, Quantity, Section, Text, Texts};
 
 /// Every field of v1alpha1, by its path (`staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go`).
 const FIELDS: &[(&str, Kind)] = &[
@@ -35,7 +39,18 @@ const FIELDS: &[(&str, Kind)] = &[
     ("clientConnection.contentType", Text),
     ("clientConnection.qps", Number),
     ("clientConnection.burst", Number),
-    ("logging", Any),
+    ("logging", Section),
+    ("logging.format", Text),
+    ("logging.flushFrequency", Interval),
+    ("logging.verbosity", Number),
+    ("logging.vmodule", Modules),
+    ("logging.options", Section),
+    ("logging.options.text", Section),
+    ("logging.options.text.splitStream", Bool),
+    ("logging.options.text.infoBufferSize", Quantity),
+    ("logging.options.json", Section),
+    ("logging.options.json.splitStream", Bool),
+    ("logging.options.json.infoBufferSize", Quantity),
     ("hostnameOverride", Text),
     ("bindAddress", Text),
     ("healthzBindAddress", Text),
@@ -133,7 +148,11 @@ fn read_section(
 /// What is allowed, if the value is not.
 fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
     match (kind, value) {
-        (Text, Value::String(_)) | (Bool, Value::Bool(_)) | (Any, _) => None,
+        (Text, Value::String(_)) | (Bool, Value::Bool(_)) => None,
+        (Interval, Value::Number(number)) if number.is_i64() => None,
+        (Interval, Value::String(text)) if is_duration(text) => None,
+        (Quantity, Value::Number(_) | Value::String(_)) => None,
+        (Modules, Value::Array(list)) if list.iter().all(is_module) => None,
         (Number, Value::Number(number)) if number.is_i64() || number.is_f64() => None,
         (Duration, Value::String(text)) if is_duration(text) => None,
         (Texts, Value::Array(list)) if list.iter().all(Value::is_string) => None,
@@ -141,11 +160,41 @@ fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
         (Text, _) => Some("a text is expected"),
         (Bool, _) => Some("true or false is expected"),
         (Number, _) => Some("a number is expected"),
-        (Duration, _) => Some("a duration such as 30s, 1m30s or 1.5h is expected"),
+        (Duration | Interval, _) => Some("a duration such as 30s, 1m30s or 1.5h is expected"),
         (Texts, _) => Some("a list of texts is expected"),
         (Gates, _) => Some("names with true or false are expected"),
+        (Quantity, _) => Some("a number of bytes such as 512Ki is expected"),
+        (Modules, _) => Some("a list of filePattern with verbosity is expected"),
         (Section, _) => Some("keys and values are expected"),
     }
+}
+
+/// One entry of `logging.vmodule`.
+fn is_module(value: &Value) -> bool {
+    let pattern = value.get("filePattern").and_then(Value::as_str);
+    pattern.is_some() && value.get("verbosity").is_none_or(Value::is_u64)
+}
+
+/// The fields that hold values, with what kube-proxy writes where nothing is set.
+pub(super) fn empty_values() -> impl Iterator<Item = (&'static str, Value)> {
+    FIELDS.iter().filter_map(|(path, kind)| {
+        let empty = match kind {
+            Text => Value::from(""),
+            Bool => Value::from(false),
+            Number => Value::from(0),
+            Duration | Interval => Value::from("0s"),
+            Texts => Value::Null,
+            Quantity => Value::from("0"),
+            // Written only where there are any.
+            Gates | Modules | Section => return None,
+        };
+        Some((*path, empty))
+    })
+}
+
+/// The fields that are durations.
+pub(super) fn durations() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().filter(|(_, kind)| matches!(kind, Duration | Interval)).map(|(path, _)| *path)
 }
 
 /// A negative duration is one too; what it is good for, validation says.

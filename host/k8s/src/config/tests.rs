@@ -1,8 +1,10 @@
 use super::*;
 
+mod effective;
+
 fn problems(body: &str) -> Vec<String> {
     let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
-    match parse(&text) {
+    match parse(&text, Map::new()) {
         Ok((_, warnings)) => warnings.iter().map(|p| format!("warning: {p}")).collect(),
         Err(ConfigError::Invalid(errors)) => errors.iter().map(|p| p.to_string()).collect(),
         Err(other) => vec![other.to_string()],
@@ -11,7 +13,7 @@ fn problems(body: &str) -> Vec<String> {
 
 fn proxy(body: &str) -> ProxyConfig {
     let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
-    parse(&text).unwrap().0.proxy_config()
+    parse(&text, Map::new()).unwrap().0.proxy_config()
 }
 
 #[test]
@@ -127,7 +129,7 @@ fn unknown_and_repeated_keys_do_no_harm_and_are_told() {
 fn other_modes_are_refused_with_a_way_out() {
     let mode = |mode: &str| {
         let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: '{mode}'\n");
-        parse(&text).map_err(|error| error.to_string())
+        parse(&text, Map::new()).map_err(|error| error.to_string())
     };
     assert!(mode("iptables").unwrap_err().contains("keep running kube-proxy"));
     assert!(mode("userspace").unwrap_err().contains("ipvs is allowed"));
@@ -136,7 +138,7 @@ fn other_modes_are_refused_with_a_way_out() {
 
 #[test]
 fn wrong_files_are_refused() {
-    let refused = |text: &str| parse(text).unwrap_err().to_string();
+    let refused = |text: &str| parse(text, Map::new()).unwrap_err().to_string();
     assert!(refused("").starts_with("0 documents"));
     assert!(refused("a: 1\n---\nb: 1\n").starts_with("2 documents"));
     assert!(
@@ -144,7 +146,9 @@ fn wrong_files_are_refused() {
     );
     assert!(refused("[1]").contains("keys and values"));
     assert!(refused("{").starts_with("not readable"));
-    assert!(load(Path::new("/nonexistent/x")).unwrap_err().to_string().starts_with("cannot read"));
+    assert!(
+        load(Path::new("/nonexistent/x"), Map::new()).unwrap_err().to_string().starts_with("cannot read")
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use weir_core::net::parse_cidr_sloppy;
+use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 
 use super::duration::parse_duration;
 use super::{API_VERSION, Configuration, KIND, same_family};
@@ -25,17 +25,18 @@ pub(super) fn header(configuration: &Configuration, errors: &mut Problems) {
 
 /// Everything else.
 pub(super) fn values(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
-    mode(configuration, warnings, errors);
     periods(configuration, errors);
     numbers(configuration, errors);
-    addresses(configuration, warnings, errors);
+    addresses(configuration, errors);
+    logging(configuration, errors);
     networks(configuration, errors);
     node_port_addresses(configuration, warnings, errors);
     detect_local(configuration, errors);
     gates(configuration, warnings, errors);
 }
 
-fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+/// The mode, as it was set.
+pub(super) fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
     match configuration.text("mode") {
         "ipvs" => {}
         "" => warnings.note("mode", "", "not set, which means iptables to kube-proxy; weir always uses ipvs"),
@@ -50,7 +51,7 @@ fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Pro
 
 fn periods(configuration: &Configuration, errors: &mut Problems) {
     for field in ["ipvs.syncPeriod", "configSyncPeriod"] {
-        if is_negative(configuration, field) {
+        if configuration.duration(field).is_none() {
             errors.note(field, configuration.text(field), "must be greater than 0");
         }
     }
@@ -85,36 +86,33 @@ fn is_negative(configuration: &Configuration, field: &str) -> bool {
 }
 
 fn numbers(configuration: &Configuration, errors: &mut Problems) {
+    // kube-proxy counts in 32 bits.
+    const MOST: i64 = i32::MAX as i64;
     let ranges = [
         ("iptables.masqueradeBit", 0, 31),
         ("oomScoreAdj", -1000, 1000),
-        ("conntrack.maxPerCore", 0, i64::MAX),
-        ("conntrack.min", 0, i64::MAX),
-        ("clientConnection.burst", 0, i64::MAX),
+        ("conntrack.maxPerCore", 0, MOST),
+        ("conntrack.min", 0, MOST),
+        ("clientConnection.burst", 0, MOST),
+        ("logging.verbosity", 0, MOST),
     ];
     for (field, least, most) in ranges {
         let Some(value) = configuration.get(field) else { continue };
         if !value.as_i64().is_some_and(|number| (least..=most).contains(&number)) {
-            let allowed = if most == i64::MAX {
-                format!("must be a whole number greater than or equal to {least}")
-            } else {
-                format!("must be a whole number from {least} to {most}")
-            };
-            errors.note(field, value, allowed);
+            errors.note(field, value, format!("must be a whole number from {least} to {most}"));
         }
     }
 }
 
-fn addresses(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
+fn addresses(configuration: &Configuration, errors: &mut Problems) {
     let bind = configuration.text("bindAddress");
-    if !bind.is_empty() && bind.parse::<IpAddr>().is_err() {
+    if parse_ip_sloppy(bind).is_none() {
         errors.note("bindAddress", bind, "must be an IP address, 10.0.0.1 or fd00::1 for instance");
     }
     for field in ["healthzBindAddress", "metricsBindAddress"] {
         let text = configuration.text(field);
-        let whole = text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0);
-        // An address without a port gets the usual one.
-        if !text.is_empty() && !whole && text.parse::<IpAddr>().is_err() {
+        // Only flags can say that there is to be no such server.
+        if !text.is_empty() && socket_address(text).is_none() {
             errors.note(field, text, "must be IP:port, with a port from 1 to 65535");
         }
     }
@@ -122,9 +120,48 @@ fn addresses(configuration: &Configuration, warnings: &mut Problems, errors: &mu
     if name.is_some_and(|name| !name.is_empty() && name.trim().is_empty()) {
         errors.note("hostnameOverride", name.unwrap_or_default(), "must not be blank");
     }
-    let unused = configuration.text("portRange");
-    if !unused.is_empty() {
-        warnings.note("portRange", unused, "means nothing any more, to kube-proxy neither");
+    let version = configuration.text("showHiddenMetricsForVersion");
+    if !version.is_empty() && version != PREVIOUS_VERSION {
+        errors.note(
+            "showHiddenMetricsForVersion",
+            version,
+            format!("must be `{PREVIOUS_VERSION}`, the version before, or not set"),
+        );
+    }
+}
+
+/// What kube-proxy 1.37 takes for the previous version.
+const PREVIOUS_VERSION: &str = "1.36";
+
+/// Address and port, the address as kube-proxy reads it.
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let ip = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => parse_ip_sloppy(inner).filter(IpAddr::is_ipv6)?,
+        None => parse_ip_sloppy(host).filter(IpAddr::is_ipv4)?,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+fn logging(configuration: &Configuration, errors: &mut Problems) {
+    let format = configuration.text("logging.format");
+    if !matches!(format, "text" | "json") {
+        errors.note("logging.format", format, "must be text or json");
+    }
+    let flush = "logging.flushFrequency";
+    if configuration.duration(flush).is_none() {
+        errors.note(flush, configuration.text(flush), "must be greater than 0");
+    }
+    let modules = configuration.get("logging.vmodule").and_then(|list| list.as_array());
+    for (index, module) in modules.into_iter().flatten().enumerate() {
+        let field = format!("logging.vmodule[{index}]");
+        let pattern = module.get("filePattern").and_then(|pattern| pattern.as_str()).unwrap_or_default();
+        if pattern.is_empty() || pattern.contains(['=', ',']) {
+            errors.note(field, pattern, "a file pattern without = and comma is expected");
+        } else if format == "json" {
+            errors.note(field, pattern, "kube-proxy takes it with the text format only");
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Wake {
     Addresses,
     /// The policy file or a plugin changed.
     Policy,
+    /// The configuration file says something else now.
+    Configuration,
     /// A signal asks to stop.
     Stop,
 }

@@ -46,10 +46,11 @@ impl Daemon {
     pub fn start_with_policy(
         cluster: &Cluster,
         program: &Path,
+        flags: &[&str],
         policy: Policy,
         manifests: Manifests,
     ) -> Result<Daemon> {
-        let mut daemon = Daemon::new(cluster, program, &[], manifests);
+        let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.policy = Some(policy);
         let command = daemon.command("run");
         let running = daemon.node.run(|| Running::start(command))?;
@@ -148,13 +149,20 @@ impl Daemon {
         let mut command = self.command_without_policy(subcommand);
         if let Some(policy) = self.policy.as_ref().filter(|_| subcommand != "cleanup") {
             command.arg("--policy").arg(policy.file());
+            if subcommand == "run" {
+                command.arg("--state-dir").arg(policy.state());
+            }
         }
         command
     }
 
     fn command_without_policy(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args([subcommand, "--node", "node1"]).args(&self.flags).stdin(Stdio::null());
+        // The number of connections belongs to the machine, not to the node's network namespace.
+        command
+            .args([subcommand, "--node", "node1", "--conntrack-max-per-core", "0"])
+            .args(&self.flags)
+            .stdin(Stdio::null());
         if subcommand != "cleanup" {
             command.arg("--manifests").arg(self.manifests.path());
         }

@@ -91,6 +91,11 @@ impl Host {
 
     /// Requests, one after the other, until told to stop.
     pub fn load(&self, protocol: Protocol, target: SocketAddr) -> Load {
+        self.load_with_pauses(Duration::ZERO, protocol, target)
+    }
+
+    /// The same, with a pause between requests that leaves the processor to others.
+    pub fn load_with_pauses(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (namespace, stopped) = (Arc::clone(&self.namespace), Arc::clone(&stop));
         let thread = thread::spawn(move || {
@@ -98,6 +103,7 @@ impl Host {
             inside(&namespace, || {
                 while !stopped.load(Ordering::Relaxed) {
                     tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
+                    thread::sleep(pause);
                 }
             });
             tally

@@ -39,6 +39,15 @@ pub(super) fn canonical<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String>
     canonical
 }
 
+/// A line as recordings have it: no comments, and a chain without its counters.
+pub(super) fn recorded(line: &str) -> Option<String> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let chain = line.starts_with(':').then(|| line.split_once(" [")).flatten();
+    Some(chain.map_or(line, |(chain, _counters)| chain).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

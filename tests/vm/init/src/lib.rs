@@ -22,5 +22,8 @@ pub use frame::{Decoder, Frame, Piece, Status};
 /// Name of the virtio serial port that carries output and frames to the host.
 pub const PORT: &str = "weir.lab";
 
+/// What a line of output begins with that is a file for the host: JSON with `path` and `text` follows.
+pub const FILE: &str = "@file ";
+
 /// Directory in the guest that holds the encoded commands, named so that sorting gives their order.
 pub const COMMANDS: &str = "/lab/commands";

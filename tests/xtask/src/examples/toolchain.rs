@@ -6,15 +6,15 @@ use super::Language;
 use crate::process;
 
 /// A program that says its version.
-struct Program {
-    name: &'static str,
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
     /// Asks for the version.
-    argument: &'static str,
-    at_least: Version,
+    pub(crate) argument: &'static str,
+    pub(crate) at_least: Version,
 }
 
 /// Major and minor.
-type Version = (u32, u32);
+pub(crate) type Version = (u32, u32);
 
 /// The oldest that the generated code works with.
 const GO: Program = Program { name: "go", argument: "version", at_least: (1, 25) };
@@ -35,7 +35,8 @@ pub(super) fn missing(language: Language) -> Option<String> {
 }
 
 impl Program {
-    fn missing(&self) -> Option<String> {
+    /// Why it cannot be used.
+    pub(crate) fn missing(&self) -> Option<String> {
         let Program { name, argument, at_least } = self;
         if !process::exists(name) {
             return Some(format!("{name} is not installed"));

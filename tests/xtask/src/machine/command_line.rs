@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use weir_cluster::{GUEST_ADDRESS, GUEST_PORT};
 use weir_guest_init::{PORT, Streams};
 
 use super::logs::Logs;
@@ -40,9 +41,19 @@ pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", PARAMETERS]);
     command.arg("-serial").arg(option("file:", &logs.console));
     // `restrict` keeps the emulated network apart from the host's.
-    command.args(["-netdev", "user,id=net,restrict=on", "-device", CARD]);
+    let forward = machine.api_server.map(forward).unwrap_or_default();
+    command.args(["-netdev", &format!("user,id=net,restrict=on{forward}"), "-device", CARD]);
     connect(&mut command, machine.streams, logs);
     command
+}
+
+/// One way out: QEMU starts our relay for each connection. Its own forwarding takes a single connection only.
+fn forward(port: u16) -> String {
+    let Ok(relay) = std::env::current_exe() else { return String::new() };
+    // QEMU splits the command as a shell does.
+    let relay = relay.display().to_string().replace('\'', "'\\''");
+    let command = format!("'{relay}' relay {port}").replace(',', ",,");
+    format!(",guestfwd=tcp:{GUEST_ADDRESS}:{GUEST_PORT}-cmd:{command}")
 }
 
 /// Adds the serial port and, if wanted, the interactive console.
@@ -79,7 +90,12 @@ mod tests {
     use super::*;
 
     fn arguments(clock: Clock, streams: Streams) -> String {
-        let machine = Machine { memory: 700, processors: 3, clock, timeout: Duration::ZERO, streams };
+        arguments_with(clock, streams, None)
+    }
+
+    fn arguments_with(clock: Clock, streams: Streams, api_server: Option<u16>) -> String {
+        let machine =
+            Machine { memory: 700, processors: 3, clock, timeout: Duration::ZERO, streams, api_server };
         let logs = Logs::new(Path::new("/a,b"));
         let command = qemu(&machine, Path::new("/k"), Path::new("/r"), &logs);
         command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -102,5 +118,12 @@ mod tests {
     fn the_guest_cannot_reach_the_host() {
         let line = arguments(Clock::Host, Streams::Port);
         assert!(line.contains("user,id=net,restrict=on") && !line.contains("fwd"), "{line}");
+    }
+
+    #[test]
+    fn the_api_server_is_all_that_the_guest_can_reach() {
+        let line = arguments_with(Clock::Host, Streams::Port, Some(4321));
+        let forward = "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:6443-cmd:'/";
+        assert!(line.contains(forward) && line.contains("' relay 4321 -device"), "{line}");
     }
 }

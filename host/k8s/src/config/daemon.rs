@@ -1,0 +1,137 @@
+//! What the daemon takes from a configuration, beside what shapes plans.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Configuration, validate};
+
+/// `conntrack`: what the node's connection tracking is to be. Zero leaves the kernel's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conntrack {
+    /// `maxPerCore`
+    pub max_per_core: u64,
+    /// `min`; means nothing without the former.
+    pub min: u64,
+    /// `tcpEstablishedTimeout`
+    pub tcp_established_timeout: Duration,
+    /// `tcpCloseWaitTimeout`
+    pub tcp_close_wait_timeout: Duration,
+    /// `tcpBeLiberal`
+    pub tcp_be_liberal: bool,
+    /// `udpTimeout`
+    pub udp_timeout: Duration,
+    /// `udpStreamTimeout`
+    pub udp_stream_timeout: Duration,
+}
+
+/// `clientConnection`: how to talk to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientConnection {
+    /// `kubeconfig`; empty if there is none.
+    pub kubeconfig: String,
+    /// `acceptContentTypes`
+    pub accept_content_types: String,
+    /// `contentType`
+    pub content_type: String,
+    /// `qps`
+    pub qps: f64,
+    /// `burst`
+    pub burst: u32,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// `logging`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// `format`
+    pub format: LogFormat,
+    /// `verbosity`: 0 is least; kube-proxy's messages of interest to operators end at 4.
+    pub verbosity: u32,
+}
+
+impl Configuration {
+    /// `conntrack`
+    pub fn conntrack(&self) -> Conntrack {
+        let count = |path| self.number(path).and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+        let time = |path| self.duration(path).unwrap_or_default();
+        Conntrack {
+            max_per_core: count("conntrack.maxPerCore"),
+            min: count("conntrack.min"),
+            tcp_established_timeout: time("conntrack.tcpEstablishedTimeout"),
+            tcp_close_wait_timeout: time("conntrack.tcpCloseWaitTimeout"),
+            tcp_be_liberal: self.is_on("conntrack.tcpBeLiberal"),
+            udp_timeout: time("conntrack.udpTimeout"),
+            udp_stream_timeout: time("conntrack.udpStreamTimeout"),
+        }
+    }
+
+    /// `clientConnection`
+    pub fn client_connection(&self) -> ClientConnection {
+        let text = |path| self.text(path).to_owned();
+        let burst = self.number("clientConnection.burst");
+        ClientConnection {
+            kubeconfig: text("clientConnection.kubeconfig"),
+            accept_content_types: text("clientConnection.acceptContentTypes"),
+            content_type: text("clientConnection.contentType"),
+            qps: self.get("clientConnection.qps").and_then(Value::as_f64).unwrap_or_default(),
+            burst: burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or_default(),
+        }
+    }
+
+    /// `logging`
+    pub fn logging(&self) -> Logging {
+        let format = if self.text("logging.format") == "json" { LogFormat::Json } else { LogFormat::Text };
+        let verbosity = self.number("logging.verbosity").and_then(|v| u32::try_from(v).ok());
+        Logging { format, verbosity: verbosity.unwrap_or_default() }
+    }
+
+    /// `oomScoreAdj`
+    pub fn oom_score_adj(&self) -> i64 {
+        self.number("oomScoreAdj").unwrap_or_default()
+    }
+
+    /// `healthzBindAddress`; `None` = no such server.
+    pub fn healthz_bind_address(&self) -> Option<SocketAddr> {
+        validate::socket_address(self.text("healthzBindAddress"))
+    }
+
+    /// `metricsBindAddress`; `None` = no such server.
+    pub fn metrics_bind_address(&self) -> Option<SocketAddr> {
+        validate::socket_address(self.text("metricsBindAddress"))
+    }
+
+    /// `bindAddressHardFail`: whether a server that cannot listen ends the daemon.
+    pub fn bind_address_hard_fail(&self) -> bool {
+        self.is_on("bindAddressHardFail")
+    }
+
+    /// `enableProfiling`
+    pub fn enable_profiling(&self) -> bool {
+        self.is_on("enableProfiling")
+    }
+
+    /// `showHiddenMetricsForVersion`, if it is set; only the previous version is allowed.
+    pub fn show_hidden_metrics(&self) -> bool {
+        !self.text("showHiddenMetricsForVersion").is_empty()
+    }
+
+    /// `configSyncPeriod`
+    pub fn config_sync_period(&self) -> Duration {
+        self.duration("configSyncPeriod").unwrap_or_default()
+    }
+
+    /// What `featureGates` says of a gate.
+    pub fn feature_gate(&self, gate: &str) -> Option<bool> {
+        self.get("featureGates")?.get(gate)?.as_bool()
+    }
+}

@@ -1,0 +1,111 @@
+//! Connections within limits: how many, how long, how much is read.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::http::{Handler, Request};
+
+/// How long a connection that is to end may go on with an answer, at most.
+const GRACE: Duration = Duration::from_secs(5);
+/// The pause after a connection could not be accepted, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What clients can cost. A head is also refused if it has more than hyper's 100 headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections at once, for each of: health answers, metrics, and all health check ports together. One more
+    /// ends the oldest, so that who holds all of them keeps no probe out.
+    pub connections: usize,
+    /// The most bytes of a request up to its body; at least 8192, hyper's least.
+    pub head_bytes: usize,
+    /// The longest time until a request's head is there, idle time before it included.
+    pub head_time: Duration,
+    /// The longest life of a connection. Afterwards an answer that was begun may take 5 s more, or this time again if that
+    /// is less.
+    pub lifetime: Duration,
+}
+
+impl Default for Limits {
+    /// 128 connections, 16 KiB, 10 s, 60 s: some megabytes at most, and a scrape of a slow network fits.
+    fn default() -> Limits {
+        Limits {
+            connections: 128,
+            head_bytes: 16 * 1024,
+            head_time: Duration::from_secs(10),
+            lifetime: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The connections that share a limit. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    limits: Limits,
+    /// The oldest first.
+    open: Arc<Mutex<VecDeque<AbortHandle>>>,
+}
+
+impl Connections {
+    pub(crate) fn new(limits: Limits) -> Connections {
+        Connections { limits, open: Arc::default() }
+    }
+
+    /// Accepts and answers for ever; when this is dropped, its connections end with it.
+    pub(crate) async fn serve(self, listener: TcpListener, handler: Handler) {
+        let mut conversations = JoinSet::new();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    while conversations.try_join_next().is_some() {}
+                    let conversation = converse(stream, Arc::clone(&handler), self.limits);
+                    self.make_room();
+                    self.open().push_back(conversations.spawn(conversation));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        let mut open = self.open();
+        open.retain(|conversation| !conversation.is_finished());
+        while open.len() >= self.limits.connections {
+            let Some(oldest) = open.pop_front() else { break };
+            oldest.abort();
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, VecDeque<AbortHandle>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection, from its first byte to its last. Errors are the client's business.
+async fn converse(stream: TcpStream, handler: Handler, limits: Limits) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let response = handler(&Request { method: request.method(), path, query });
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    if timeout(limits.lifetime, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(GRACE.min(limits.lifetime), connection).await;
+    }
+}

@@ -1,0 +1,35 @@
+//! weir-serve: what a node tells over HTTP, from the answers for load balancers to the metrics.
+//!
+//! ```text
+//!  sync thread                                        thread "weir-http" (one tokio runtime)
+//!  Health ──────── a lock, held for a few loads ────▶ /healthz  /livez
+//!  HealthCheckPorts ── listeners, and counts ───────▶ one port per service: 200 or 503
+//!  Metrics ─────── atomic numbers ──────────────────▶ /metrics  /metrics/slis  /healthz  /proxyMode  /configz
+//! ```
+//!
+//! Codes, headers and bodies are kube-proxy's, because load balancers and dashboards were written for them.
+//!
+//! Never: a request that waits for the sync thread, or the other way round; memory or connections without a bound; a
+//! client that may take as long as it likes; a body of a request that is read; profiling or debugging pages
+//! (`/debug/*`, `/flagz`, `/statusz`); TLS, credentials or anything that is not for everybody's eyes.
+
+mod connections;
+mod health;
+mod http;
+mod listen;
+mod metrics;
+mod moment;
+mod ports;
+mod server;
+
+pub use connections::Limits;
+pub use health::{Health, NodeState, TO_BE_DELETED_TAINT};
+pub use listen::BindError;
+pub use metrics::client::{ClientMetrics, RequestOutcome, Resource};
+pub use metrics::plugins::{PluginCondition, PluginMetrics, ReloadResult};
+pub use metrics::proxy::{ProxyMetrics, TrafficPolicyScope};
+pub use metrics::rounds::{ChangeOutcome, KernelWork, RoundMetrics, RoundResult, Step};
+pub use metrics::{BuildInfo, Metrics};
+pub use moment::{Clock, Moment};
+pub use ports::{HealthCheck, HealthCheckPorts, ListenAddresses, PortFailure};
+pub use server::{BindFailure, Options, Server, StartError};

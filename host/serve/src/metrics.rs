@@ -1,0 +1,122 @@
+//! The metrics: kube-proxy's to the letter, and weir's own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+
+use self::client::ClientMetrics;
+use self::plugins::{PluginMetrics, PluginSeries};
+use self::process::Process;
+use self::proxy::ProxyMetrics;
+use self::rounds::RoundMetrics;
+use self::slis::Slis;
+
+pub(crate) mod client;
+mod declare;
+pub(crate) mod plugins;
+mod process;
+pub(crate) mod proxy;
+pub(crate) mod rounds;
+mod slis;
+
+/// What was built, for `kubernetes_build_info`. Labels without a meaning for weir stay empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// The version, such as `v0.1.0`.
+    pub version: String,
+    /// The commit, in full.
+    pub commit: String,
+    /// When, as RFC 3339.
+    pub date: String,
+    /// The compiler and its version.
+    pub compiler: String,
+    /// `linux/amd64` and the like.
+    pub platform: String,
+}
+
+/// All metrics. Clones are handles to the same. A series appears with the first value of its labels, as kube-proxy's do.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Those of kube-proxy.
+    pub proxy: ProxyMetrics,
+    /// Rounds, changes and what they cost.
+    pub rounds: RoundMetrics,
+    /// The client of the API server.
+    pub client: ClientMetrics,
+    plugins: Arc<Mutex<PluginSeries>>,
+    registry: Registry,
+    pub(crate) slis: Slis,
+}
+
+impl Metrics {
+    /// Metrics on which nothing was counted yet.
+    pub fn new(build: &BuildInfo) -> Metrics {
+        let registry = Registry::new();
+        declare::register(&registry, Process::new());
+        build_info(&registry, build);
+        Metrics {
+            proxy: ProxyMetrics::new(&registry),
+            rounds: RoundMetrics::new(&registry),
+            client: ClientMetrics::new(&registry),
+            plugins: Arc::new(Mutex::new(PluginSeries::new(&registry))),
+            slis: Slis::new(),
+            registry,
+        }
+    }
+
+    /// What the plugins did, all of them, after a round. Their numbers count from when each was loaded; one that falls
+    /// belongs to a plugin that was loaded anew, and what is shown goes on from where it was. The series of a plugin that
+    /// is not named any more go.
+    pub fn plugins(&self, plugins: &[PluginMetrics]) {
+        self.series().update(plugins);
+    }
+
+    /// Plugins were exchanged, or were not.
+    pub fn reloaded(&self, result: plugins::ReloadResult) {
+        self.series().reloaded(result);
+    }
+
+    /// The guard changed a decision, for this reason.
+    pub fn clamped(&self, reason: &'static str) {
+        self.series().clamped(reason);
+    }
+
+    /// The exposition format of Prometheus, version 0.0.4, sorted by name.
+    pub fn text(&self) -> String {
+        text(&self.registry)
+    }
+
+    fn series(&self) -> std::sync::MutexGuard<'_, PluginSeries> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    // It fails for a family without metrics, which a registry leaves out, and for a writer, which a Vec is not.
+    let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// A gauge of constant value, whose labels tell (`staging/src/k8s.io/component-base/metrics/version.go`).
+fn build_info(registry: &Registry, build: &BuildInfo) {
+    const HELP: &str = "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree \
+                        state, build date, Go version, and compiler from which Kubernetes was built, and platform on which \
+                        it is running.";
+    let labels = [
+        "major",
+        "minor",
+        "git_version",
+        "git_commit",
+        "git_tree_state",
+        "build_date",
+        "go_version",
+        "compiler",
+        "platform",
+    ];
+    let gauge: GaugeVec = declare::gauges(registry, Opts::new("kubernetes_build_info", HELP), &labels);
+    let mut parts = build.version.trim_start_matches('v').split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let BuildInfo { version, commit, date, compiler, platform } = build;
+    gauge.with_label_values(&[major, minor, version, commit, "", date, "", compiler, platform]).set(1.0);
+}

@@ -1,0 +1,48 @@
+//! Metrics that are declared once, by constant names: a wrong one fails in every test, and not at a user's.
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+
+/// Puts a metric into a registry.
+pub(super) fn register(registry: &Registry, metric: impl Collector + 'static) {
+    registry.register(Box::new(metric)).expect("each metric is declared once");
+}
+
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("names of metrics and labels are valid");
+    register(registry, metric.clone());
+    metric
+}
+
+/// Counters of whole things.
+pub(super) fn counts(registry: &Registry, options: Opts, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(options, labels))
+}
+
+/// Counters of seconds.
+pub(super) fn seconds(registry: &Registry, options: Opts, labels: &[&str]) -> CounterVec {
+    registered(registry, CounterVec::new(options, labels))
+}
+
+/// Gauges of whole things.
+pub(super) fn levels(registry: &Registry, options: Opts, labels: &[&str]) -> IntGaugeVec {
+    registered(registry, IntGaugeVec::new(options, labels))
+}
+
+/// Gauges of anything.
+pub(super) fn gauges(registry: &Registry, options: Opts, labels: &[&str]) -> GaugeVec {
+    registered(registry, GaugeVec::new(options, labels))
+}
+
+/// Histograms of seconds.
+pub(super) fn histograms(registry: &Registry, options: HistogramOpts, labels: &[&str]) -> HistogramVec {
+    registered(registry, HistogramVec::new(options, labels))
+}
+
+/// `count` upper bounds from `first`, each `factor` times the one before.
+pub(super) fn exponential(first: f64, factor: f64, count: i32) -> Vec<f64> {
+    // Multiplied step by step, as Go's ExponentialBuckets does, so that rounding is the same.
+    std::iter::successors(Some(first), |bound| Some(bound * factor)).take(count.max(0) as usize).collect()
+}

@@ -1,0 +1,193 @@
+//! What rounds did and cost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::declare::{counts, exponential, histograms, levels};
+use super::proxy::level;
+
+/// Metrics of rounds. Clones are handles to the same.
+#[derive(Clone)]
+pub struct RoundMetrics {
+    rounds: IntCounterVec,
+    steps: HistogramVec,
+    messages: IntCounterVec,
+    sends: IntCounterVec,
+    processes: IntCounterVec,
+    changes: IntCounterVec,
+    drift: IntCounterVec,
+    draining: IntGaugeVec,
+    retries: IntCounterVec,
+    work: Arc<Mutex<KernelWork>>,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundResult {
+    /// Everything that was to be changed was.
+    Succeeded,
+    /// Some changes failed and will be tried again.
+    Partial,
+    /// The kernel could not be read, and nothing was changed.
+    Unread,
+}
+
+/// A part of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Deciding and planning.
+    Plan,
+    /// Reading the kernel.
+    Read,
+    /// Comparing, and looking for connections of what is to go.
+    Diff,
+    /// Making changes.
+    Apply,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// It was made.
+    Made,
+    /// The kernel held something else than was thought.
+    Stale,
+    /// It was not tried, because another had failed.
+    Prerequisite,
+    /// Somebody else held a lock, or memory was short.
+    Busy,
+    /// The kernel or a program cannot do it.
+    Refused,
+}
+
+/// What was asked of the kernel since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelWork {
+    /// Netlink messages.
+    pub messages: u64,
+    /// System calls that sent them.
+    pub sends: u64,
+    /// Processes that were started.
+    pub processes: u64,
+}
+
+impl RoundResult {
+    fn label(self) -> &'static str {
+        match self {
+            RoundResult::Succeeded => "succeeded",
+            RoundResult::Partial => "partial",
+            RoundResult::Unread => "unread",
+        }
+    }
+}
+
+impl Step {
+    fn label(self) -> &'static str {
+        match self {
+            Step::Plan => "plan",
+            Step::Read => "read",
+            Step::Diff => "diff",
+            Step::Apply => "apply",
+        }
+    }
+}
+
+impl ChangeOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            ChangeOutcome::Made => "made",
+            ChangeOutcome::Stale => "stale",
+            ChangeOutcome::Prerequisite => "prerequisite",
+            ChangeOutcome::Busy => "busy",
+            ChangeOutcome::Refused => "refused",
+        }
+    }
+}
+
+impl RoundMetrics {
+    pub(super) fn new(registry: &Registry) -> RoundMetrics {
+        let count = |name, help, labels: &[&str]| counts(registry, Opts::new(name, help), labels);
+        let metrics = RoundMetrics {
+            rounds: count("weir_rounds_total", "Rounds, by how they ended.", &["result"]),
+            steps: histograms(
+                registry,
+                // 0.1 ms to 26 s: from a round that changes one real server to a cold start of ten thousand services.
+                HistogramOpts::new("weir_round_step_duration_seconds", "Time of the steps of rounds.")
+                    .buckets(exponential(0.0001, 4.0, 10)),
+                &["step"],
+            ),
+            messages: count("weir_kernel_messages_total", "Netlink messages sent to the kernel.", &[]),
+            sends: count("weir_kernel_sends_total", "System calls that sent netlink messages.", &[]),
+            processes: count("weir_kernel_processes_total", "Processes started to read or write rules.", &[]),
+            changes: count("weir_changes_total", "Changes of the kernel, by outcome.", &["kind", "outcome"]),
+            drift: count("weir_drift_repaired_total", "Changes that undid what others had changed.", &[]),
+            draining: levels(
+                registry,
+                Opts::new("weir_draining_real_servers", "Quiesced real servers that still have connections."),
+                &[],
+            ),
+            retries: count("weir_retries_total", "Rounds that tried failed changes again.", &[]),
+            work: Arc::default(),
+        };
+        metrics.with_zeros()
+    }
+
+    /// Whoever asks for a rate needs the zero before the first.
+    fn with_zeros(self) -> RoundMetrics {
+        for counter in [&self.messages, &self.sends, &self.processes, &self.drift, &self.retries] {
+            counter.with_label_values::<&str>(&[]);
+        }
+        self.draining.with_label_values::<&str>(&[]);
+        for result in [RoundResult::Succeeded, RoundResult::Partial, RoundResult::Unread] {
+            self.rounds.with_label_values(&[result.label()]);
+        }
+        self
+    }
+
+    /// A round ended.
+    pub fn ended(&self, result: RoundResult) {
+        self.rounds.with_label_values(&[result.label()]).inc();
+    }
+
+    /// A step of a round took this long.
+    pub fn took(&self, step: Step, time: Duration) {
+        self.steps.with_label_values(&[step.label()]).observe(time.as_secs_f64());
+    }
+
+    /// What was asked of the kernel until now; fewer than before are those of a new count.
+    pub fn kernel_work(&self, now: KernelWork) {
+        let mut before = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let none: &[&str] = &[];
+        self.messages.with_label_values(none).inc_by(advance(before.messages, now.messages));
+        self.sends.with_label_values(none).inc_by(advance(before.sends, now.sends));
+        self.processes.with_label_values(none).inc_by(advance(before.processes, now.processes));
+        *before = now;
+    }
+
+    /// A change was tried. `kind` is a word for what it is, such as `add-entry`: one of few.
+    pub fn changed(&self, kind: &'static str, outcome: ChangeOutcome) {
+        self.changes.with_label_values(&[kind, outcome.label()]).inc();
+    }
+
+    /// An audit found so many things that others had changed, and they were changed back.
+    pub fn drift_repaired(&self, changes: u64) {
+        self.drift.with_label_values::<&str>(&[]).inc_by(changes);
+    }
+
+    /// So many real servers are quiesced and wait for their connections to end.
+    pub fn draining(&self, real_servers: u64) {
+        self.draining.with_label_values::<&str>(&[]).set(level(real_servers));
+    }
+
+    /// A round is run because the one before failed.
+    pub fn retried(&self) {
+        self.retries.with_label_values::<&str>(&[]).inc();
+    }
+}
+
+/// By how much a count went on; if it fell, it started anew.
+pub(super) fn advance(before: u64, now: u64) -> u64 {
+    now.checked_sub(before).unwrap_or(now)
+}

@@ -1,0 +1,8 @@
+//! The server over loopback, by a client that shares no code with it.
+
+mod client;
+mod health;
+mod limits;
+mod pages;
+mod ports;
+mod text;

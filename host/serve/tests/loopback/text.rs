@@ -1,0 +1,291 @@
+//! The text of `/metrics`: names, types, help texts, labels and buckets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, UNIX_EPOCH};
+
+use exposition::families;
+use weir_core::net::Family;
+use weir_serve::{
+    BuildInfo, ChangeOutcome, Health, KernelWork, Metrics, PluginCondition, PluginMetrics, ReloadResult,
+    RequestOutcome, Resource, RoundResult, Step, TrafficPolicyScope,
+};
+
+use crate::client::{Scene, get, options};
+
+/// A parser of the exposition format that is not the library's.
+mod exposition {
+    use std::collections::BTreeMap;
+
+    /// What the text says of one metric.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub(super) struct Described {
+        pub(super) help: String,
+        pub(super) kind: String,
+        /// Name with labels in their order, and the value.
+        pub(super) series: Vec<(String, f64)>,
+    }
+
+    /// The metrics, by name; the text must have them in order and each together.
+    pub(super) fn families(text: &str) -> BTreeMap<String, Described> {
+        let mut all: BTreeMap<String, Described> = BTreeMap::new();
+        let mut current = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(*name > *current, "{name} comes after {current}");
+                current = name.to_owned();
+                all.entry(current.clone()).or_default().help = help.to_owned();
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert_eq!(name, current);
+                all.entry(current.clone()).or_default().kind = kind.to_owned();
+            } else {
+                assert!(line.starts_with(&current), "{line} is below {current}");
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let value = value.parse().unwrap();
+                all.entry(current.clone()).or_default().series.push((series.to_owned(), value));
+            }
+        }
+        all
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&BuildInfo {
+        version: "v0.1.0".to_owned(),
+        commit: "abc".to_owned(),
+        date: "2025-10-09T08:53:20Z".to_owned(),
+        compiler: "rustc 1.95.0".to_owned(),
+        platform: "linux/amd64".to_owned(),
+    })
+}
+
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    let families = families(&metrics.text());
+    families.values().flat_map(|family| &family.series).find(|(name, _)| name == series).map(|(_, v)| *v)
+}
+
+/// The recording is what kube-proxy 1.37.2 prints after `RegisterMetrics(ProxyModeIPVS)` and the same things were counted.
+/// Numbers are compared as numbers, because Go writes large ones with an exponent.
+#[test]
+fn everything_of_kube_proxys_is_there_to_the_letter() {
+    let scene = Scene::with(options(), Health::new(Duration::ZERO));
+    let (proxy, v4) = (&scene.metrics.proxy, Family::V4);
+    let at = UNIX_EPOCH + Duration::from_millis(1_760_000_000_500);
+    proxy.synchronised(v4, Duration::from_millis(3));
+    proxy.queued(v4, at);
+    proxy.updated(v4, at);
+    proxy.endpoint_changes_pending(3);
+    proxy.endpoint_changes(1);
+    proxy.service_changes_pending(2);
+    proxy.service_changes(1);
+    proxy.network_programmed(v4, Duration::from_millis(300));
+    proxy.no_local_endpoints(TrafficPolicyScope::Internal, v4, 4);
+    proxy.restore_failed(v4);
+    proxy.flows_forgotten(v4, Duration::from_millis(3), 5);
+    scene.metrics.client.requested(RequestOutcome::Status(200), "GET", "h:6443");
+    // One answer of each code that the recording has.
+    scene.health.node(weir_serve::NodeState::Present);
+    get(scene.health_address(), "/healthz");
+    scene.health.updated(v4, weir_serve::Moment::now());
+    scene.health.queued(v4, weir_serve::Moment::now());
+    get(scene.health_address(), "/livez");
+
+    let ours = families(&get(scene.metrics_address(), "/metrics").body);
+    let recorded = families(include_str!("data/kube-proxy-metrics.txt"));
+    let shared = |name: &String| name.starts_with("kubeproxy_") || name.starts_with("rest_client_");
+    let ours: BTreeMap<_, _> = ours.into_iter().filter(|(name, _)| shared(name)).collect();
+    assert_eq!(ours.keys().collect::<Vec<_>>(), recorded.keys().collect::<Vec<_>>());
+    for (name, family) in recorded {
+        let ours = &ours[&name];
+        assert_eq!((&ours.help, &ours.kind), (&family.help, &family.kind), "{name}");
+        for (ours, recorded) in ours.series.iter().zip(&family.series) {
+            assert_eq!(ours, recorded);
+        }
+        assert_eq!(ours.series.len(), family.series.len(), "{name}");
+    }
+}
+
+/// Before anything happened, kube-proxy has the metrics without labels, and no others.
+#[test]
+fn what_has_labels_appears_with_its_first_value() {
+    let all = families(&metrics().text());
+    let early: Vec<_> = all.keys().filter(|name| name.starts_with("kubeproxy_")).collect();
+    assert_eq!(
+        early,
+        [
+            "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+            "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+            "kubeproxy_sync_proxy_rules_service_changes_pending",
+            "kubeproxy_sync_proxy_rules_service_changes_total",
+        ]
+    );
+}
+
+fn account(name: &str) -> PluginMetrics {
+    PluginMetrics {
+        name: name.to_owned(),
+        calls: 10,
+        asked: 200,
+        remembered: 30,
+        failures: [("deadline", 2), ("trap", 1)].into(),
+        fallbacks: 4,
+        time: Duration::from_millis(1500),
+        peak_memory: 65_536,
+        dropped_lines: 5,
+        impure: 1,
+        condition: PluginCondition::Ready,
+    }
+}
+
+/// Each metric that is weir's own: type, names of labels.
+const OWN: [(&str, &str, &[&str]); 26] = [
+    ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
+    ("weir_changes_total", "counter", &["kind", "outcome"]),
+    ("weir_clamps_total", "counter", &["reason"]),
+    ("weir_draining_real_servers", "gauge", &[]),
+    ("weir_drift_repaired_total", "counter", &[]),
+    ("weir_kernel_messages_total", "counter", &[]),
+    ("weir_kernel_processes_total", "counter", &[]),
+    ("weir_kernel_sends_total", "counter", &[]),
+    ("weir_plugin_asked_total", "counter", &["plugin"]),
+    ("weir_plugin_calls_total", "counter", &["plugin"]),
+    ("weir_plugin_condition", "gauge", &["condition", "plugin"]),
+    ("weir_plugin_dropped_lines_total", "counter", &["plugin"]),
+    ("weir_plugin_failures_total", "counter", &["plugin", "reason"]),
+    ("weir_plugin_fallbacks_total", "counter", &["plugin"]),
+    ("weir_plugin_impure_total", "counter", &["plugin"]),
+    ("weir_plugin_peak_memory_bytes", "gauge", &["plugin"]),
+    ("weir_plugin_reloads_total", "counter", &["result"]),
+    ("weir_plugin_remembered_total", "counter", &["plugin"]),
+    ("weir_plugin_seconds_total", "counter", &["plugin"]),
+    ("weir_retries_total", "counter", &[]),
+    ("weir_round_step_duration_seconds", "histogram", &["step"]),
+    ("weir_rounds_total", "counter", &["result"]),
+    ("weir_watch_errors_total", "counter", &["resource"]),
+    ("process_open_fds", "gauge", &[]),
+    ("process_start_time_seconds", "gauge", &[]),
+    ("process_cpu_seconds_total", "counter", &[]),
+];
+
+#[test]
+fn everything_of_weirs_own_is_there() {
+    let metrics = metrics();
+    metrics.rounds.ended(RoundResult::Succeeded);
+    metrics.rounds.took(Step::Apply, Duration::from_micros(100));
+    metrics.rounds.changed("add-entry", ChangeOutcome::Made);
+    metrics.client.contact(UNIX_EPOCH + Duration::from_secs(5));
+    metrics.client.watch_failed(Resource::Nodes);
+    metrics.plugins(&[account("guard")]);
+    metrics.clamped("DecisionClamped");
+    let all = families(&metrics.text());
+    let own: BTreeSet<&str> = OWN.iter().map(|(name, ..)| *name).collect();
+    let missing: Vec<_> =
+        all.keys().filter(|name| name.starts_with("weir_") && !own.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "not in the table: {missing:?}");
+    for (name, kind, labels) in OWN {
+        let family = all.get(name).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(family.kind, kind, "{name}");
+        assert!(family.help.ends_with('.'), "{name}: {}", family.help);
+        let (series, _) = &family.series[0];
+        let mut names: Vec<&str> = series
+            .split_once('{')
+            .map(|(_, labels)| labels.trim_end_matches('}').split(',').map(|l| l.split('=').next().unwrap()))
+            .into_iter()
+            .flatten()
+            .collect();
+        names.retain(|label| *label != "le");
+        assert_eq!(names, labels, "{name}");
+    }
+    let bounds = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536, 26.2144];
+    for bound in bounds {
+        let series = format!(r#"weir_round_step_duration_seconds_bucket{{step="apply",le="{bound}"}}"#);
+        assert_eq!(value(&metrics, &series), Some(1.0), "{series}");
+    }
+}
+
+#[test]
+fn the_build_and_the_process() {
+    let metrics = metrics();
+    let build = r#"kubernetes_build_info{build_date="2025-10-09T08:53:20Z",compiler="rustc 1.95.0",git_commit="abc",git_tree_state="",git_version="v0.1.0",go_version="",major="0",minor="1",platform="linux/amd64"}"#;
+    assert_eq!(value(&metrics, build), Some(1.0));
+    let resident = value(&metrics, "process_resident_memory_bytes").unwrap();
+    let virtual_memory = value(&metrics, "process_virtual_memory_bytes").unwrap();
+    assert!(resident > 1e5 && resident < virtual_memory, "{resident} {virtual_memory}");
+    let (open, most) = (value(&metrics, "process_open_fds"), value(&metrics, "process_max_fds"));
+    assert!(open >= Some(3.0) && most >= open, "{open:?} {most:?}");
+    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let start = value(&metrics, "process_start_time_seconds").unwrap();
+    assert!((now - 3600.0..now + 60.0).contains(&start), "{start} and it is {now}");
+    assert!(value(&metrics, "process_cpu_seconds_total").is_some());
+}
+
+#[test]
+fn what_the_kernel_was_asked_never_falls() {
+    let metrics = metrics();
+    metrics.rounds.kernel_work(KernelWork { messages: 10, sends: 4, processes: 2 });
+    metrics.rounds.kernel_work(KernelWork { messages: 12, sends: 4, processes: 2 });
+    metrics.rounds.kernel_work(KernelWork { messages: 3, sends: 5, processes: 2 });
+    assert_eq!(value(&metrics, "weir_kernel_messages_total"), Some(15.0));
+    assert_eq!(value(&metrics, "weir_kernel_sends_total"), Some(5.0));
+    assert_eq!(value(&metrics, "weir_kernel_processes_total"), Some(2.0));
+}
+
+/// A plugin that is loaded anew starts a new account; what is shown goes on.
+#[test]
+fn accounts_of_plugins_go_on_over_a_reload() {
+    let metrics = metrics();
+    metrics.plugins(&[account("guard"), account("other")]);
+    metrics.plugins(&[account("guard"), account("other")]);
+    assert_eq!(value(&metrics, r#"weir_plugin_calls_total{plugin="guard"}"#), Some(10.0));
+    assert_eq!(value(&metrics, r#"weir_plugin_seconds_total{plugin="guard"}"#), Some(1.5));
+
+    let anew = PluginMetrics {
+        calls: 3,
+        asked: 250,
+        failures: [("trap", 1)].into(),
+        time: Duration::from_millis(500),
+        peak_memory: 4096,
+        condition: PluginCondition::Suspended,
+        ..account("guard")
+    };
+    metrics.plugins(&[anew]);
+    for (series, expected) in [
+        (r#"weir_plugin_calls_total{plugin="guard"}"#, Some(13.0)),
+        // The account is new as a whole, also where it is larger than the old one.
+        (r#"weir_plugin_asked_total{plugin="guard"}"#, Some(450.0)),
+        (r#"weir_plugin_failures_total{plugin="guard",reason="deadline"}"#, Some(2.0)),
+        (r#"weir_plugin_failures_total{plugin="guard",reason="trap"}"#, Some(2.0)),
+        (r#"weir_plugin_seconds_total{plugin="guard"}"#, Some(2.0)),
+        (r#"weir_plugin_peak_memory_bytes{plugin="guard"}"#, Some(4096.0)),
+        (r#"weir_plugin_condition{condition="ready",plugin="guard"}"#, Some(0.0)),
+        (r#"weir_plugin_condition{condition="suspended",plugin="guard"}"#, Some(1.0)),
+        (r#"weir_plugin_condition{condition="given-up",plugin="guard"}"#, Some(0.0)),
+        (r#"weir_plugin_calls_total{plugin="other"}"#, None),
+    ] {
+        assert_eq!(value(&metrics, series), expected, "{series}");
+    }
+    assert!(!metrics.text().contains(r#"plugin="other""#));
+    metrics.plugins(&[]);
+    let left = metrics.text();
+    assert!(!left.contains(r#"plugin="guard""#), "{left}");
+}
+
+#[test]
+fn reloads_and_clamps() {
+    let metrics = metrics();
+    metrics.reloaded(ReloadResult::Held);
+    metrics.clamped("DecisionClamped");
+    metrics.clamped("DecisionClamped");
+    assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="held"}"#), Some(1.0));
+    assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="refused"}"#), Some(0.0));
+    assert_eq!(value(&metrics, r#"weir_clamps_total{reason="DecisionClamped"}"#), Some(2.0));
+}
+
+#[test]
+fn requests_without_an_answer() {
+    let metrics = metrics();
+    metrics.client.requested(RequestOutcome::Error, "GET", "h:6443");
+    let series = r#"rest_client_requests_total{code="<error>",host="h:6443",method="GET"}"#;
+    assert_eq!(value(&metrics, series), Some(1.0));
+}

@@ -1,0 +1,212 @@
+//! The arguments of `weir run`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+use serde_json::{Map, Value, json};
+use weir_k8s::config::{self, parse_duration, set_field};
+
+use super::flags::parse_bool;
+use super::{NodeArguments, PolicyArguments};
+
+/// `weir run`
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) input: RunInputArguments,
+    /// Directory that outlives the process (mode 700): compiled plugins, and since when endpoints are ready.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Append what plugins are asked and answer to this file, for `weir replay`.
+    #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
+    pub(crate) record: Option<PathBuf>,
+    /// Stop after the first complete round; exit status 1 if anything failed.
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) special: SpecialRuns,
+    #[command(flatten)]
+    pub(crate) logging: LoggingFlags,
+}
+
+/// Where the objects come from, which configuration, which node.
+#[derive(Args, Debug)]
+pub(crate) struct RunInputArguments {
+    /// Take the objects from this folder (YAML or JSON, Lists included) or file, not from the API server.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// Address of the API server, whatever the kubeconfig says. Works beside --config.
+    #[arg(long, value_name = "URL")]
+    pub(crate) master: Option<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArguments,
+}
+
+/// kube-proxy's flags that do one thing and end.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Instead of running")]
+pub(crate) struct SpecialRuns {
+    /// Write the effective configuration to this file and exit.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_config_to: Option<PathBuf>,
+    /// Do what takes more than CAP_NET_ADMIN (sysctls, limits of connection tracking, a scheduler that must load) and
+    /// exit.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = parse_bool)]
+    init_only: Option<bool>,
+    /// As `weir cleanup`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = parse_bool)]
+    cleanup: Option<bool>,
+    /// Print the version.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    version: Option<String>,
+}
+
+impl SpecialRuns {
+    /// `--init-only`
+    pub(crate) fn init_only(&self) -> bool {
+        self.init_only == Some(true)
+    }
+
+    /// `--cleanup`
+    pub(crate) fn cleanup(&self) -> bool {
+        self.cleanup == Some(true)
+    }
+
+    /// `--version`; kube-proxy also takes `raw` and versions that it is to pretend.
+    pub(crate) fn version(&self) -> bool {
+        self.version.as_deref().is_some_and(|text| parse_bool(text) != Ok(false))
+    }
+}
+
+/// How to log. All of it works beside --config.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LoggingFlags {
+    /// How much to log, whatever the verbosity: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// Log lines as text or as JSON; the same as --logging-format.
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// logging.format: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    logging_format: Option<String>,
+    /// logging.verbosity: to 3 = info, 4 and 5 = debug, from 6 on = trace [default: 0]
+    #[arg(short = 'v', long = "v", value_name = "LEVEL")]
+    verbosity: Option<u32>,
+    #[arg(long, hide = true, action = ArgAction::Append, value_delimiter = ',', value_parser = parse_module)]
+    vmodule: Vec<Module>,
+    #[arg(long, hide = true, value_parser = parse_interval)]
+    log_flush_frequency: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = parse_bool)]
+    log_text_split_stream: Option<bool>,
+    #[arg(long, hide = true)]
+    log_text_info_buffer_size: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = parse_bool)]
+    log_json_split_stream: Option<bool>,
+    #[arg(long, hide = true)]
+    log_json_info_buffer_size: Option<String>,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// One part of `--vmodule`.
+#[derive(Clone, Debug)]
+struct Module {
+    pattern: String,
+    verbosity: u32,
+}
+
+fn parse_module(text: &str) -> Result<Module, String> {
+    let parts = text.split_once('=').and_then(|(pattern, n)| Some((pattern, n.trim().parse().ok()?)));
+    match parts {
+        Some((pattern, verbosity)) => Ok(Module { pattern: pattern.to_owned(), verbosity }),
+        None => Err("PATTERN=LEVEL is expected".to_owned()),
+    }
+}
+
+fn parse_interval(text: &str) -> Result<String, String> {
+    match parse_duration(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("a duration such as 5s is expected".to_owned()),
+    }
+}
+
+impl LoggingFlags {
+    /// The fields of the configuration that they stand for.
+    pub(crate) fn fields(&self) -> Map<String, Value> {
+        let format = self.logging_format.clone();
+        let format = format.or(self.log_format.map(|format| match format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        }));
+        let modules: Vec<Value> = self
+            .vmodule
+            .iter()
+            .map(|module| json!({"filePattern": module.pattern, "verbosity": module.verbosity}))
+            .collect();
+        let given = [
+            ("logging.format", format.map(|format| json!(format))),
+            ("logging.verbosity", self.verbosity.map(|verbosity| json!(verbosity))),
+            ("logging.vmodule", Some(json!(modules)).filter(|_| !modules.is_empty())),
+            ("logging.flushFrequency", self.log_flush_frequency.as_ref().map(|time| json!(time))),
+            ("logging.options.text.splitStream", self.log_text_split_stream.map(|on| json!(on))),
+            (
+                "logging.options.text.infoBufferSize",
+                self.log_text_info_buffer_size.as_ref().map(|n| json!(n)),
+            ),
+            ("logging.options.json.splitStream", self.log_json_split_stream.map(|on| json!(on))),
+            (
+                "logging.options.json.infoBufferSize",
+                self.log_json_info_buffer_size.as_ref().map(|n| json!(n)),
+            ),
+        ];
+        let mut fields = Map::new();
+        for (field, value) in given {
+            if let Some(value) = value {
+                set_field(&mut fields, field, value);
+            }
+        }
+        fields
+    }
+
+    /// The level of log lines: what was asked for, or what kube-proxy's verbosity comes to.
+    pub(crate) fn level(&self, logging: config::Logging) -> &str {
+        match (&self.log, logging.verbosity) {
+            (Some(level), _) => level,
+            (None, 0..=3) => "info",
+            (None, 4 | 5) => "debug",
+            (None, _) => "trace",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbosity_is_a_level_unless_one_is_given() {
+        let level = |flags: &LoggingFlags, verbosity| {
+            flags.level(config::Logging { format: config::LogFormat::Text, verbosity }).to_owned()
+        };
+        let flags = LoggingFlags::default();
+        let levels = [0, 3, 4, 5, 6, 10].map(|verbosity| level(&flags, verbosity));
+        assert_eq!(levels, ["info", "info", "debug", "debug", "trace", "trace"]);
+        let flags = LoggingFlags { log: Some("warn".to_owned()), ..flags };
+        assert_eq!(level(&flags, 9), "warn");
+    }
+}

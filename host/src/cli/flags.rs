@@ -1,0 +1,266 @@
+//! kube-proxy's flags, as one table: each stands for a field of the configuration file.
+
+use std::collections::BTreeMap;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use serde_json::{Map, Value, json};
+use weir_k8s::config::{parse_duration, set_field, with_port};
+
+use Kind::{Bool, Duration, Gates, List, Number, Text};
+use Who::{Daemon, Hidden, Plans};
+
+/// A flag of kube-proxy that a configuration file can say, too.
+struct Flag {
+    name: &'static str,
+    /// The field it stands for; empty for the two that are only ports of other fields.
+    field: &'static str,
+    kind: Kind,
+    who: Who,
+    value: &'static str,
+    help: &'static str,
+}
+
+/// How its value is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bool,
+    Number,
+    Duration,
+    List,
+    Gates,
+}
+
+/// Whom it concerns, and therefore whose help names it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// It shapes plans: every command.
+    Plans,
+    /// The daemon alone. Other commands take it in silence, so that a command line of kube-proxy can be tried on them.
+    Daemon,
+    /// Taken and not mentioned: deprecated, or without effect in IPVS mode.
+    Hidden,
+}
+
+const fn flag(
+    name: &'static str,
+    field: &'static str,
+    kind: Kind,
+    who: Who,
+    value: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag { name, field, kind, who, value, help }
+}
+
+/// In the order of the help.
+#[rustfmt::skip]
+const FLAGS: &[Flag] = &[
+    flag("proxy-mode", "mode", Text, Plans, "MODE", "mode: only ipvs"),
+    flag("ipvs-scheduler", "ipvs.scheduler", Text, Plans, "NAME", "ipvs.scheduler: rr, wrr, lc, wlc, sh, dh, sed, nq, mh, … [default: rr]"),
+    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: virtual servers at these addresses are left alone"),
+    flag("ipvs-strict-arp", "ipvs.strictARP", Bool, Plans, "", "ipvs.strictARP: answer ARP only for addresses of the interface that was asked"),
+    flag("ipvs-tcp-timeout", "ipvs.tcpTimeout", Duration, Plans, "DURATION", "ipvs.tcpTimeout, for instance 900s; 0 leaves the kernel's [default: 0]"),
+    flag("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", Duration, Plans, "DURATION", "ipvs.tcpFinTimeout [default: 0]"),
+    flag("ipvs-udp-timeout", "ipvs.udpTimeout", Duration, Plans, "DURATION", "ipvs.udpTimeout [default: 0]"),
+    flag("ipvs-sync-period", "ipvs.syncPeriod", Duration, Plans, "DURATION", "ipvs.syncPeriod: how often the whole kernel state is checked [default: 30s]"),
+    flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: how long to wait between two changes [default: 1s; 0 where a file does not say]"),
+    flag("masquerade-all", "iptables.masqueradeAll", Bool, Plans, "", "iptables.masqueradeAll: masquerade all traffic to cluster IPs"),
+    flag("iptables-masquerade-bit", "iptables.masqueradeBit", Number, Plans, "BIT", "iptables.masqueradeBit: which bit of the packet mark says \"masquerade\", 0 to 31 [default: 14]"),
+    flag("cluster-cidr", "clusterCIDR", Text, Plans, "CIDR,…", "clusterCIDR: the networks of pods, at most one per family"),
+    flag("detect-local-mode", "detectLocalMode", Text, Plans, "MODE", "detectLocalMode: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix [default: ClusterCIDR]"),
+    flag("pod-bridge-interface", "detectLocal.bridgeInterface", Text, Plans, "NAME", "detectLocal.bridgeInterface"),
+    flag("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", Text, Plans, "PREFIX", "detectLocal.interfaceNamePrefix"),
+    flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: networks, or primary, localhost, all [default: all addresses of the node]"),
+    flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: the node's address, if it is not the Node object's; nothing listens there [default: 0.0.0.0]"),
+    flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for instance AllowServiceExternalIPs=false"),
+    flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: as a pod does]"),
+    flag("kube-api-content-type", "clientConnection.contentType", Text, Daemon, "TYPE", "clientConnection.contentType [default: application/vnd.kubernetes.protobuf]"),
+    flag("kube-api-qps", "clientConnection.qps", Number, Daemon, "NUMBER", "clientConnection.qps: requests per second [default: 5]"),
+    flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: requests at once [default: 10]"),
+    flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: how often everything is asked for again [default: 15m]"),
+    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress; empty for none [default: 0.0.0.0:10256]"),
+    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress; empty for none [default: 127.0.0.1:10249]"),
+    flag("bind-address-hard-fail", "bindAddressHardFail", Bool, Daemon, "", "bindAddressHardFail: end if one of these two cannot listen"),
+    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: profiles among the metrics"),
+    flag("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", Text, Daemon, "VERSION", "showHiddenMetricsForVersion: only the previous minor version"),
+    flag("oom-score-adj", "oomScoreAdj", Number, Daemon, "NUMBER", "oomScoreAdj of this process, -1000 to 1000 [default: -999]"),
+    flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: connections per processor; 0 leaves the kernel's [default: 32768]"),
+    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: connections at least [default: 131072]"),
+    flag("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", Duration, Daemon, "DURATION", "conntrack.tcpEstablishedTimeout; 0 leaves the kernel's [default: 24h]"),
+    flag("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", Duration, Daemon, "DURATION", "conntrack.tcpCloseWaitTimeout; 0 leaves the kernel's [default: 1h]"),
+    flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: track TCP packets outside the window all the same"),
+    flag("conntrack-udp-timeout", "conntrack.udpTimeout", Duration, Daemon, "DURATION", "conntrack.udpTimeout; 0 leaves the kernel's [default: 0]"),
+    flag("conntrack-udp-timeout-stream", "conntrack.udpStreamTimeout", Duration, Daemon, "DURATION", "conntrack.udpStreamTimeout; 0 leaves the kernel's [default: 0]"),
+    flag("iptables-localhost-nodeports", "iptables.localhostNodePorts", Bool, Hidden, "", "without effect in IPVS mode"),
+    flag("iptables-sync-period", "iptables.syncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
+    flag("iptables-min-sync-period", "iptables.minSyncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
+    flag("healthz-port", "", Number, Hidden, "PORT", "deprecated: --healthz-bind-address"),
+    flag("metrics-port", "", Number, Hidden, "PORT", "deprecated: --metrics-bind-address"),
+];
+
+/// The names of flags that only the daemon's help mentions.
+pub(crate) fn of_the_daemon() -> impl Iterator<Item = &'static str> {
+    FLAGS.iter().filter(|flag| flag.who == Daemon).map(|flag| flag.name)
+}
+
+/// The flag that stands for a field.
+pub(crate) fn for_field(field: &str) -> Option<&'static str> {
+    FLAGS.iter().find(|flag| !flag.field.is_empty() && flag.field == field).map(|flag| flag.name)
+}
+
+/// What was given of kube-proxy's flags.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigurationFlags {
+    given: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl ConfigurationFlags {
+    /// The names of what was given.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.given.keys().copied()
+    }
+
+    /// The fields that the flags stand for.
+    pub(crate) fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        for flag in FLAGS.iter().filter(|flag| !flag.field.is_empty()) {
+            if let Some(texts) = self.given.get(flag.name) {
+                set_field(&mut fields, flag.field, value(flag.kind, texts));
+            }
+        }
+        for (port, field, usual) in [
+            ("healthz-port", "healthzBindAddress", "0.0.0.0:10256"),
+            ("metrics-port", "metricsBindAddress", "127.0.0.1:10249"),
+        ] {
+            let port = self.given.get(port).and_then(|texts| texts.last()?.parse::<i64>().ok());
+            let address = fields.get(field).and_then(Value::as_str).unwrap_or(usual);
+            let usual_port = usual.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+            let address = match port {
+                // As of old, no port means no server.
+                Some(0) => String::new(),
+                Some(port) => with_port(address, u16::try_from(port).unwrap_or_default()),
+                None => with_port(address, usual_port),
+            };
+            fields.insert(field.to_owned(), json!(address));
+        }
+        fields
+    }
+}
+
+/// The values were checked when the command line was read.
+fn value(kind: Kind, texts: &[String]) -> Value {
+    let last = texts.last().map(String::as_str).unwrap_or_default();
+    let parts =
+        || texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|part| !part.is_empty());
+    match kind {
+        Text | Duration => json!(last),
+        Bool => json!(parse_bool(last).unwrap_or_default()),
+        Number => match last.parse::<i64>() {
+            Ok(number) => json!(number),
+            Err(_) => json!(last.parse::<f64>().unwrap_or_default()),
+        },
+        List => parts().map(|part| json!(part)).collect(),
+        Gates => {
+            let gates = parts().filter_map(|part| part.split_once('='));
+            Value::Object(
+                gates
+                    .map(|(gate, on)| {
+                        (gate.trim().to_owned(), json!(parse_bool(on.trim()).unwrap_or_default()))
+                    })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// What Go takes for a boolean.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("true or false is expected".to_owned()),
+    }
+}
+
+/// A value that stands for itself, if it is one of its kind.
+fn parser(flag: &Flag) -> ValueParser {
+    let check: fn(&str) -> Result<String, String> = match flag.kind {
+        Text | List => |text| Ok(text.to_owned()),
+        Bool => |text| parse_bool(text).map(|_| text.to_owned()),
+        Number if flag.field.ends_with("qps") => {
+            |text| text.parse::<f64>().map(|_| text.to_owned()).map_err(|_| "a number is expected".to_owned())
+        }
+        Number => |text| {
+            text.parse::<i32>().map(|_| text.to_owned()).map_err(|_| "a whole number is expected".to_owned())
+        },
+        Duration => |text| match parse_duration(text.strip_prefix('-').unwrap_or(text)) {
+            Some(_) => Ok(text.to_owned()),
+            None => Err("a duration such as 30s, 1m30s or 1.5h is expected".to_owned()),
+        },
+        Gates => |text| {
+            for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+                let value = part.split_once('=').map(|(_, value)| value.trim());
+                if value.is_none_or(|value| parse_bool(value).is_err()) {
+                    return Err(format!("`{part}`: write it as Gate=true or Gate=false"));
+                }
+            }
+            Ok(text.to_owned())
+        },
+    };
+    ValueParser::new(check)
+}
+
+/// A boolean flag as kube-proxy takes it: alone, or with its value behind `=`.
+pub(crate) fn boolean(arg: Arg) -> Arg {
+    arg.num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .value_name("BOOL")
+        .hide_possible_values(true)
+}
+
+impl Args for ConfigurationFlags {
+    fn augment_args(command: Command) -> Command {
+        FLAGS.iter().fold(command, |command, flag| {
+            let action = if matches!(flag.kind, List | Gates) { ArgAction::Append } else { ArgAction::Set };
+            let heading = match flag.who {
+                Plans => "Configuration, as kube-proxy's flags",
+                Daemon | Hidden => "The daemon, as kube-proxy's flags",
+            };
+            let arg = Arg::new(flag.name)
+                .long(flag.name)
+                .help(flag.help)
+                .help_heading(heading)
+                .action(action)
+                .value_parser(parser(flag))
+                .hide(flag.who != Plans);
+            command.arg(match flag.kind {
+                Bool => boolean(arg),
+                _ => arg.value_name(flag.value).allow_hyphen_values(true),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConfigurationFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = ConfigurationFlags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for flag in FLAGS {
+            if let Some(texts) = matches.get_many::<String>(flag.name) {
+                self.given.insert(flag.name, texts.cloned().collect());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! What `weir run` does before its loop, and what it does instead of it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+use tracing::{debug, info, warn};
+use weir_core::diff::{Change, Changes};
+use weir_core::kernel::Kernel;
+use weir_core::plan::{Totals, plan_node};
+use weir_k8s::config::Configuration;
+use weir_kernel::capabilities::{self, Probe};
+use weir_kernel::{Linux, conntrack, oom, sysctl};
+
+use super::super::cleanup;
+use crate::api_server;
+use crate::cli::{Output, RunArguments, VERSION};
+use crate::inputs::{self, Settings};
+use crate::logging;
+use crate::output::say;
+
+/// What the loop starts from.
+pub(super) struct Prepared {
+    pub(super) settings: Settings,
+    pub(super) manifests: PathBuf,
+    pub(super) probe: Probe,
+}
+
+/// Everything before the loop, in kube-proxy's order; or how the program ends without one.
+pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<ExitCode, Prepared>> {
+    let done = Ok(ControlFlow::Break(ExitCode::SUCCESS));
+    let special = &arguments.special;
+    if special.version() {
+        say!("weir {VERSION}");
+        return done;
+    }
+    let (settings, remarks) = inputs::read_settings(&arguments.input.node, arguments.logging.fields())?;
+    let configuration = &settings.configuration;
+    let said = configuration.logging();
+    logging::start(arguments.logging.level(said), said.format)?;
+    for remark in remarks {
+        warn!("{remark}");
+    }
+    if let Some(file) = &special.write_config_to {
+        write(configuration, file)?;
+        return done;
+    }
+    if special.cleanup() {
+        return cleanup::clean(&settings.proxy.exclude_cidrs, false, Output::Text).map(ControlFlow::Break);
+    }
+    // An initialisation needs no objects.
+    let manifests =
+        if special.init_only() { PathBuf::new() } else { api_server::objects(arguments, &settings)? };
+    // Before connection tracking, which it loads.
+    capabilities::load_ipvs();
+    track_connections(configuration)?;
+    let probe = capabilities::probe();
+    judge(configuration, &probe)?;
+    if special.init_only() {
+        initialise(&settings, &probe)?;
+        return done;
+    }
+    if let Err(error) = oom::set_score_adjustment(configuration.oom_score_adj()) {
+        debug!("oomScoreAdj: {:#}", anyhow!(error));
+    }
+    Ok(ControlFlow::Continue(Prepared { settings, manifests, probe }))
+}
+
+fn write(configuration: &Configuration, file: &Path) -> anyhow::Result<()> {
+    let text = configuration.to_yaml().context("the configuration as YAML")?;
+    std::fs::write(file, text).with_context(|| format!("--write-config-to {}", file.display()))?;
+    info!(file = %file.display(), "wrote configuration");
+    Ok(())
+}
+
+fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
+    let wanted = configuration.conntrack();
+    let limits = conntrack::Limits {
+        max_per_core: wanted.max_per_core,
+        min: wanted.min,
+        tcp_established_timeout: wanted.tcp_established_timeout,
+        tcp_close_wait_timeout: wanted.tcp_close_wait_timeout,
+        tcp_be_liberal: wanted.tcp_be_liberal,
+        udp_timeout: wanted.udp_timeout,
+        udp_stream_timeout: wanted.udp_stream_timeout,
+    };
+    let changed = conntrack::set(&limits).context(
+        "connection tracking (the fields of `conntrack` ask for it: maxPerCore 0 and timeouts of 0s leave the kernel's \
+         values; or run --init-only once with all privileges)",
+    )?;
+    for (file, value) in changed {
+        info!(file = %file.display(), value, "set");
+    }
+    Ok(())
+}
+
+/// What depends on the families that this node serves.
+fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
+    let families = &probe.capabilities.families;
+    for problem in configuration.warnings_for(families) {
+        warn!("{problem}");
+    }
+    let errors: Vec<String> =
+        configuration.errors_for(families).iter().map(|problem| problem.to_string()).collect();
+    if !errors.is_empty() {
+        bail!("{}", errors.join("; "));
+    }
+    Ok(())
+}
+
+/// What takes more than CAP_NET_ADMIN: afterwards nothing of it has to be written again.
+fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
+    let mut kernel = Linux::new(&probe.capabilities.families);
+    let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());
+    let scheduler = &settings.proxy.scheduler;
+    let servers =
+        kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?.virtual_servers;
+    if !servers.values().any(|scheduling| scheduling.scheduler == *scheduler) {
+        capabilities::try_scheduler(&mut kernel, scheduler)
+            .map_err(|failure| anyhow!(failure.message))
+            .with_context(|| format!("this node cannot use IPVS with the scheduler {scheduler}"))?;
+    }
+    let planned = plan_node(&view, &Totals::default());
+    for (key, value) in &planned.sysctls {
+        if sysctl::read(key)? != Some(*value) {
+            sysctl::write(key, *value)?;
+            info!(sysctl = key.0, value, "set");
+        }
+    }
+    if !planned.timeouts.is_empty() {
+        let outcomes = kernel.apply(&Changes(vec![Change::SetTimeouts(planned.timeouts)]));
+        for failure in outcomes.into_iter().filter_map(Result::err) {
+            warn!("{failure}");
+        }
+    }
+    info!("initialised; from now on CAP_NET_ADMIN is enough");
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The configuration file while the daemon runs.
+
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tracing::{debug, error};
+use weir_k8s::config::Configuration;
+
+use super::wake::Wake;
+use crate::inputs::ConfigurationFile;
+
+/// How often the file is read. That is cheap, and unlike a watch it sees through the links by which volumes of Kubernetes
+/// exchange their files.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Wakes the loop when the file says something else than what the daemon goes by. A file that cannot be used does not:
+/// the daemon would only end to fail when it is started again.
+pub(super) fn watch(file: ConfigurationFile, running: Configuration, wakes: SyncSender<Wake>) {
+    std::thread::spawn(move || {
+        let read = || std::fs::read(&file.path).ok();
+        let mut last = read();
+        // It may have changed since it was loaded.
+        let mut judged = None;
+        loop {
+            let text = read();
+            // Half written files do not count, nor does the moment between two.
+            if text.is_some() && text == last && text != judged {
+                match file.load() {
+                    Ok((configuration, _)) if configuration == running => {
+                        debug!(file = %file.path.display(), "the configuration file means what is in force");
+                    }
+                    Ok(_) => {
+                        // Fails when nobody is left to be told; then this is over, too.
+                        let _ = wakes.send(Wake::Configuration);
+                        return;
+                    }
+                    Err(error) => error!(
+                        file = %file.path.display(),
+                        "the configuration file changed and cannot be used, what it said before stays in force: {error}"
+                    ),
+                }
+                judged.clone_from(&text);
+            }
+            last = text;
+            std::thread::sleep(POLL);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use serde_json::Map;
+
+    const HANGS: Duration = Duration::from_secs(60);
+    const TEXT: &str =
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
+
+    fn watching(path: &Path) -> Receiver<Wake> {
+        let file = ConfigurationFile { path: path.to_owned(), over: Map::new() };
+        let (running, _) = file.load().unwrap();
+        let (sender, wakes) = sync_channel(8);
+        watch(file, running, sender);
+        wakes
+    }
+
+    #[test]
+    fn a_volume_that_exchanges_its_files_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [("one", TEXT.to_owned()), ("two", format!("{TEXT}oomScoreAdj: 1\n"))] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("config.conf"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("one", at("data")).unwrap();
+        std::os::unix::fs::symlink("data/config.conf", at("config.conf")).unwrap();
+        let wakes = watching(&at("config.conf"));
+        std::os::unix::fs::symlink("two", at("next")).unwrap();
+        fs::rename(at("next"), at("data")).unwrap();
+        assert_eq!(wakes.recv_timeout(HANGS), Ok(Wake::Configuration));
+    }
+
+    #[test]
+    fn what_means_the_same_or_cannot_be_used_is_no_reason_to_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), TEXT).unwrap();
+        let wakes = watching(file.path());
+        fs::write(file.path(), format!("{TEXT}# only a remark\noomScoreAdj: -999\n")).unwrap();
+        assert!(wakes.recv_timeout(3 * POLL).is_err());
+        fs::write(file.path(), format!("{TEXT}oomScoreAdj: none\n")).unwrap();
+        assert!(wakes.recv_timeout(3 * POLL).is_err());
+        fs::write(file.path(), format!("{TEXT}oomScoreAdj: 1\n")).unwrap();
+        assert_eq!(wakes.recv_timeout(HANGS), Ok(Wake::Configuration));
+    }
+}

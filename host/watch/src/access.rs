@@ -1,0 +1,183 @@
+//! Where the API server is, and how to be let in.
+
+use std::path::{Path, PathBuf};
+
+use http::{HeaderValue, Uri, header::USER_AGENT};
+use kube::config::{
+    AuthInfo, Cluster, Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError,
+};
+
+/// How the API server is reached: the command line's `--kubeconfig` and `--master`, or their absence.
+///
+/// With neither, weir has to run in a pod, and uses the service account's files. Files are read again with every
+/// new client, and tokens and certificate authorities that are named by a path about once a minute as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A kubeconfig file; its current context counts.
+    pub kubeconfig: Option<PathBuf>,
+    /// The server's URL. It replaces the one of the kubeconfig; alone, it is asked without credentials.
+    pub master: Option<String>,
+}
+
+/// Why the API server cannot even be asked. The sentences end with what helps.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The kubeconfig is no file, or no kubeconfig.
+    #[error("the kubeconfig {} cannot be used; name another one with --kubeconfig, or correct it", .file.display())]
+    Kubeconfig {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: KubeconfigError,
+    },
+    /// It wants a program to be run.
+    #[error(
+        "the kubeconfig {} gets its credentials from a program (`{field}`), and weir starts none; give the user \
+         `tokenFile`, `token` or a client certificate instead",
+        .file.display()
+    )]
+    Program {
+        /// The file.
+        file: PathBuf,
+        /// The field of the user that says so.
+        field: &'static str,
+    },
+    /// It wants the server's certificate not to be verified.
+    #[error(
+        "the kubeconfig {} sets `insecure-skip-tls-verify`, and weir always verifies the server; remove it and set \
+         `certificate-authority`",
+        .file.display()
+    )]
+    Unverified {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It wants a proxy.
+    #[error(
+        "the kubeconfig {} sets `proxy-url`, which weir cannot use; remove it, and name a server that this node \
+         reaches itself",
+        .file.display()
+    )]
+    Proxy {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The files of a pod are not there.
+    #[error(
+        "no kubeconfig and no server was named, and this is no pod with a service account; use --kubeconfig FILE or \
+         --master URL, or set automountServiceAccountToken in the pod"
+    )]
+    InCluster(#[source] InClusterError),
+    /// The server that was named is no URL.
+    #[error("the server `{url}` is no URL; --master takes `https://HOST:PORT`")]
+    Server {
+        /// What was given.
+        url: String,
+    },
+    /// The credentials or certificates cannot be used.
+    #[error(
+        "the credentials for {server} cannot be used; check the certificates, keys and tokens {}",
+        .file.as_deref().map_or("of the pod's service account".to_owned(), named_in)
+    )]
+    Credentials {
+        /// The server they are for.
+        server: String,
+        /// The kubeconfig; `None` for those of the service account.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        source: Box<kube::Error>,
+    },
+}
+
+fn named_in(file: &Path) -> String {
+    format!("that {} names", file.display())
+}
+
+impl Access {
+    /// A client for the server, with files as they are now. It has to be made inside a tokio runtime, which does the
+    /// work of its connections.
+    pub(crate) fn client(&self) -> Result<kube::Client, AccessError> {
+        let mut config = self.config()?;
+        // What is worth trying again, and when, the feeds know; and their watches are meant to be silent for long.
+        config.default_retry = false;
+        config.read_timeout = None;
+        let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
+        config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
+        let server = config.cluster_url.to_string();
+        kube::Client::try_from(config).map_err(|error| AccessError::Credentials {
+            server,
+            file: self.kubeconfig.clone(),
+            source: Box::new(error),
+        })
+    }
+
+    fn config(&self) -> Result<Config, AccessError> {
+        match (&self.kubeconfig, &self.master) {
+            (Some(file), master) => from_kubeconfig(file, master.as_deref()),
+            (None, Some(master)) => Ok(Config::new(server(master)?)),
+            (None, None) => Config::incluster_env().map_err(AccessError::InCluster),
+        }
+    }
+}
+
+fn from_kubeconfig(file: &Path, master: Option<&str>) -> Result<Config, AccessError> {
+    let unusable = |source| AccessError::Kubeconfig { file: file.to_owned(), source };
+    let mut kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
+    if let Some(master) = master {
+        let url = server(master)?.to_string();
+        for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            cluster.server = Some(url.clone());
+        }
+    }
+    let (cluster, user) = current(&kubeconfig);
+    if cluster.insecure_skip_tls_verify == Some(true) {
+        return Err(AccessError::Unverified { file: file.to_owned() });
+    }
+    if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+        return Err(AccessError::Proxy { file: file.to_owned() });
+    }
+    for (field, is_set) in [("exec", user.exec.is_some()), ("auth-provider", user.auth_provider.is_some())] {
+        if is_set {
+            return Err(AccessError::Program { file: file.to_owned(), field });
+        }
+    }
+    let made = futures_util::FutureExt::now_or_never(Config::from_custom_kubeconfig(
+        kubeconfig,
+        &KubeConfigOptions::default(),
+    ));
+    // Nothing in it waits: it is async for the sake of its callers.
+    let mut config = made.unwrap_or(Err(KubeconfigError::CurrentContextNotSet)).map_err(unusable)?;
+    // A proxy from the environment of the process is meant for other traffic: the API server is where the node's own
+    // networking comes from.
+    config.proxy_url = None;
+    if cluster.certificate_authority_data.is_none() {
+        config.root_cert_file = cluster.certificate_authority.map(PathBuf::from);
+    }
+    Ok(config)
+}
+
+/// The cluster and the user of the current context; empty ones where they are not named, which is noticed later.
+fn current(kubeconfig: &Kubeconfig) -> (Cluster, AuthInfo) {
+    let name = kubeconfig.current_context.as_deref().unwrap_or_default();
+    let context = kubeconfig.contexts.iter().find(|named| named.name == name);
+    let Some(context) = context.and_then(|named| named.context.as_ref()) else {
+        return (Cluster::default(), AuthInfo::default());
+    };
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster);
+    let user = kubeconfig.auth_infos.iter().find(|named| Some(&named.name) == context.user.as_ref());
+    (
+        cluster.and_then(|named| named.cluster.clone()).unwrap_or_default(),
+        user.and_then(|named| named.auth_info.clone()).unwrap_or_default(),
+    )
+}
+
+/// A server as it may be written for `--master`: client-go takes one without a scheme for `http`.
+fn server(url: &str) -> Result<Uri, AccessError> {
+    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let uri = whole.parse::<Uri>().ok();
+    uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+        .ok_or_else(|| AccessError::Server { url: url.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What happened so far, as numbers for metrics and logs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Counters that any thread may read. Each is right by itself; together they are of no one moment.
+#[derive(Debug)]
+pub struct Account {
+    start: Instant,
+    /// Milliseconds from `start`, plus one; 0 for never.
+    contact: AtomicU64,
+    lists: AtomicU64,
+    watches: AtomicU64,
+    failures: AtomicU64,
+    expirations: AtomicU64,
+    events_posted: AtomicU64,
+    events_dropped: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How long ago the API server was heard last; `None` if never.
+    pub since_contact: Option<Duration>,
+    /// Lists that were completed.
+    pub lists: u64,
+    /// Watches that were opened.
+    pub watches: u64,
+    /// Lists and watches that failed. A watch that ends in time has not.
+    pub failures: u64,
+    /// Lists and watches that could not go on because their version was too old.
+    pub expirations: u64,
+    /// Kubernetes Events that were created, or whose series was.
+    pub events_posted: u64,
+    /// Kubernetes Events that were left out: too many, or refused.
+    pub events_dropped: u64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    List,
+    Watch,
+    Failure,
+    Expiration,
+    EventPosted,
+    EventDropped,
+}
+
+impl Account {
+    /// One that begins now.
+    pub(crate) fn new() -> Account {
+        let zero = || AtomicU64::new(0);
+        Account {
+            start: Instant::now(),
+            contact: zero(),
+            lists: zero(),
+            watches: zero(),
+            failures: zero(),
+            expirations: zero(),
+            events_posted: zero(),
+            events_dropped: zero(),
+        }
+    }
+
+    /// Counts one more.
+    pub(crate) fn count(&self, count: Count) {
+        let counter = match count {
+            Count::List => &self.lists,
+            Count::Watch => &self.watches,
+            Count::Failure => &self.failures,
+            Count::Expiration => &self.expirations,
+            Count::EventPosted => &self.events_posted,
+            Count::EventDropped => &self.events_dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The API server has just been heard.
+    pub(crate) fn heard(&self) {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.contact.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// The counters as they are now.
+    pub fn figures(&self) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let contact = read(&self.contact).checked_sub(1).map(Duration::from_millis);
+        Figures {
+            since_contact: contact.map(|contact| self.start.elapsed().saturating_sub(contact)),
+            lists: read(&self.lists),
+            watches: read(&self.watches),
+            failures: read(&self.failures),
+            expirations: read(&self.expirations),
+            events_posted: read(&self.events_posted),
+            events_dropped: read(&self.events_dropped),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Requests to the API server, on a client that is made anew whenever the old one may be what is wrong.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use kube::client::Body;
+use tokio::time::{sleep, timeout};
+
+use crate::access::{Access, AccessError};
+use crate::rate::{Bucket, Rate};
+use crate::wire::Status;
+
+mod lines;
+
+pub(crate) use lines::Lines;
+
+/// A page of 500 objects, each as large as etcd takes them, and no more.
+const LARGEST_ANSWER: usize = 768 << 20;
+/// More of a sentence why something was refused is not needed.
+const LARGEST_REFUSAL: usize = 64 << 10;
+
+/// Why a request brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// There is no client to ask with.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// It could not be sent, or its answer broke off.
+    #[error("the connection to the API server failed")]
+    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing came.
+    #[error("the API server did not answer for {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// The server said no.
+    #[error("the API server answered {code}: {message}{}", hint(*.code))]
+    Refused {
+        /// The HTTP status, also where it came in a watch.
+        code: StatusCode,
+        /// Its sentence.
+        message: String,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not what was asked for.
+    #[error("the API server's answer cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+    /// A watch is of no use.
+    #[error("the watch ended as soon as it had begun")]
+    Brief,
+    /// A streamed list is of no use.
+    #[error("the list ended before it was complete")]
+    Unfinished,
+    /// A line of a watch does not end.
+    #[error("a line of the watch is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// What helps, where that is known.
+fn hint(code: StatusCode) -> &'static str {
+    match code {
+        StatusCode::UNAUTHORIZED => {
+            "; is the token or client certificate one of this cluster, and not expired?"
+        }
+        StatusCode::FORBIDDEN => "; bind the ClusterRole `system:node-proxier` to this user",
+        _ => "",
+    }
+}
+
+impl RequestError {
+    /// One that a status says, also one that came in a watch.
+    pub(crate) fn refused(code: StatusCode, status: Status, retry_after: Option<Duration>) -> RequestError {
+        let told = StatusCode::from_u16(status.code).ok().filter(|told| told.as_u16() >= 400);
+        let message = if status.message.is_empty() { status.reason } else { status.message };
+        RequestError::Refused { code: told.unwrap_or(code), message, retry_after }
+    }
+
+    /// Whether a version or a `continue` is too old to go on from.
+    pub(crate) fn is_expired(&self) -> bool {
+        matches!(self, RequestError::Refused { code: StatusCode::GONE, .. })
+    }
+
+    /// Whether the server does not know, or does not allow, a parameter.
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(
+            self,
+            RequestError::Refused { code: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, .. }
+        )
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            RequestError::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether other files, or another connection, may change the answer.
+    fn asks_for_new_client(&self) -> bool {
+        match self {
+            RequestError::Access(_) | RequestError::Transport(_) | RequestError::Silent(_) => true,
+            RequestError::Refused { code, .. } => *code == StatusCode::UNAUTHORIZED,
+            RequestError::Unreadable(_)
+            | RequestError::Brief
+            | RequestError::Unfinished
+            | RequestError::TooLong(_) => false,
+        }
+    }
+}
+
+/// The rate that all requests of a process keep together.
+#[derive(Clone)]
+pub(crate) struct Pace(Rc<std::cell::RefCell<Bucket>>);
+
+impl Pace {
+    /// One that has been kept so far.
+    pub(crate) fn new(rate: Rate) -> Pace {
+        Pace(Rc::new(Bucket::full(rate, Instant::now()).into()))
+    }
+
+    /// Waits for one's turn.
+    async fn turn(&self) {
+        loop {
+            let taken = self.0.borrow_mut().take(Instant::now());
+            match taken {
+                Ok(()) => return,
+                Err(missing) => sleep(missing).await,
+            }
+        }
+    }
+}
+
+/// Whether a request counts for the rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It does.
+    Waits,
+    /// It goes on with something that did, as a list's second page.
+    GoesOn,
+}
+
+/// A client and how to make another one.
+pub(crate) struct Connection {
+    access: Access,
+    client: Option<kube::Client>,
+    pace: Pace,
+    patience: Duration,
+}
+
+impl Connection {
+    /// One that is made with the first request. `patience` is how long an answer, and each further piece of it, may
+    /// take.
+    pub(crate) fn new(access: Access, pace: Pace, patience: Duration) -> Connection {
+        Connection { access, client: None, pace, patience }
+    }
+
+    /// Forgets the client: the next request makes a new one, with files as they are then and no old connection.
+    pub(crate) fn renew(&mut self) {
+        self.client = None;
+    }
+
+    /// The body of the answer to a request, as soon as it begins.
+    pub(crate) async fn open(&mut self, request: Request<Vec<u8>>, turn: Turn) -> Result<Body, RequestError> {
+        if turn == Turn::Waits {
+            self.pace.turn().await;
+        }
+        let result = self.send(request).await;
+        if result.as_ref().is_err_and(RequestError::asks_for_new_client) {
+            self.renew();
+        }
+        result
+    }
+
+    /// The whole answer to a request.
+    pub(crate) async fn fetch(
+        &mut self,
+        request: Request<Vec<u8>>,
+        turn: Turn,
+    ) -> Result<Vec<u8>, RequestError> {
+        let body = self.open(request, turn).await?;
+        let result = collect(body, LARGEST_ANSWER, self.patience).await;
+        if result.is_err() {
+            self.renew();
+        }
+        result
+    }
+
+    async fn send(&mut self, request: Request<Vec<u8>>) -> Result<Body, RequestError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.access.client()?,
+        };
+        let client = self.client.insert(client);
+        let answer = timeout(self.patience, client.send(request.map(Body::from))).await;
+        let answer = answer.map_err(|_| RequestError::Silent(self.patience))?;
+        let answer = answer.map_err(|error| RequestError::Transport(error.into()))?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        Err(self.refusal(answer).await)
+    }
+
+    async fn refusal(&self, answer: Response<Body>) -> RequestError {
+        let code = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let body = collect(answer.into_body(), LARGEST_REFUSAL, self.patience).await.unwrap_or_default();
+        let status = serde_json::from_slice(&body).unwrap_or_else(|_| Status {
+            message: String::from_utf8_lossy(&body).trim().chars().take(200).collect(),
+            ..Status::default()
+        });
+        RequestError::refused(code, status, retry_after)
+    }
+}
+
+/// Reads a body to its end; every piece of it may take `patience`.
+async fn collect(body: Body, most: usize, patience: Duration) -> Result<Vec<u8>, RequestError> {
+    let mut body = Limited::new(body, most);
+    let mut all = Vec::new();
+    loop {
+        let piece = timeout(patience, body.frame()).await.map_err(|_| RequestError::Silent(patience))?;
+        let Some(piece) = piece else { return Ok(all) };
+        if let Ok(data) = piece.map_err(RequestError::Transport)?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_helps() {
+        let status = |message: &str| Status { message: message.to_owned(), ..Status::default() };
+        let error = RequestError::refused(StatusCode::FORBIDDEN, status("services is forbidden"), None);
+        assert_eq!(
+            error.to_string(),
+            "the API server answered 403 Forbidden: services is forbidden; bind the ClusterRole \
+             `system:node-proxier` to this user"
+        );
+        let code = |code| Status { code, reason: "Expired".to_owned(), ..Status::default() };
+        assert!(RequestError::refused(StatusCode::OK, code(410), None).is_expired());
+        assert!(!RequestError::refused(StatusCode::OK, code(0), None).is_expired());
+    }
+}

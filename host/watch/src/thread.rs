@@ -1,0 +1,158 @@
+//! The thread on which all of it runs, and how it is stopped.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::access::AccessError;
+use crate::account::Account;
+use crate::connection::{Connection, Pace};
+use crate::feed::{Feed, Wanted};
+use crate::message::Message;
+use crate::outlet::{Outlet, ReceiverGone};
+use crate::recorder::{self, Note, Recorder};
+use crate::resource::Resource;
+use crate::settings::Settings;
+
+/// Why the thread was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The API server cannot be asked. Whether it answers is not tried.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The system gives no thread, or what it waits with.
+    #[error("the thread that follows the API server could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// The running thread. Dropping it stops the thread, and waits until it has ended.
+#[derive(Debug)]
+pub struct Handle {
+    account: Arc<Account>,
+    wanted: watch::Sender<BTreeSet<Resource>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// What happened so far.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Follows these resources from now on. What is not followed any more is taken back: its objects are gone, and it
+    /// is incomplete.
+    pub fn follow(&self, resources: BTreeSet<Resource>) {
+        self.wanted.send_replace(resources);
+    }
+
+    /// Whether the thread still runs. It ends by itself only when the receiver is gone, or by a defect.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Either fails only if the thread has ended already.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Starts to follow the API server. Messages go into `sender`; while that is full, nothing more is read.
+///
+/// # Errors
+/// When the API server cannot even be asked: what is wrong with a file or a URL is told at once.
+pub fn spawn<T>(settings: Settings, sender: SyncSender<T>) -> Result<(Handle, Recorder), SpawnError>
+where
+    T: From<Message> + Send + 'static,
+{
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(SpawnError::Thread)?;
+    {
+        let _inside = runtime.enter();
+        settings.access.client()?;
+    }
+    let account = Arc::new(Account::new());
+    let (wanted, wanted_receiver) = watch::channel(settings.resources.clone());
+    let (stop, stopped) = oneshot::channel();
+    let (recorder, notes) = Recorder::new(Arc::clone(&account));
+    let work = Work { settings, account: Arc::clone(&account), wanted: wanted_receiver, notes };
+    let thread = std::thread::Builder::new().name("api".to_owned());
+    let thread = thread.spawn(move || work.run(runtime, sender, stopped)).map_err(SpawnError::Thread)?;
+    Ok((Handle { account, wanted, stop: Some(stop), thread: Some(thread) }, recorder))
+}
+
+/// What the thread does.
+struct Work {
+    settings: Settings,
+    account: Arc<Account>,
+    wanted: Wanted,
+    notes: mpsc::Receiver<Note>,
+}
+
+impl Work {
+    fn run<T: From<Message> + 'static>(
+        self,
+        runtime: Runtime,
+        sender: SyncSender<T>,
+        stopped: oneshot::Receiver<()>,
+    ) {
+        let all = async {
+            tokio::select! {
+                _ = stopped => {}
+                () = self.follow(Outlet::to(sender)) => {}
+            }
+        };
+        LocalSet::new().block_on(&runtime, all);
+        // A name that is being resolved is not waited for.
+        runtime.shutdown_background();
+    }
+
+    /// Runs a feed for each wanted resource, until there is no receiver any more.
+    async fn follow<T: From<Message> + 'static>(self, outlet: Outlet<T>) {
+        let Work { settings, account, mut wanted, notes } = self;
+        let pace = Pace::new(settings.requests);
+        let connection = || Connection::new(settings.access.clone(), pace.clone(), settings.timing.answer);
+        let mut tasks = JoinSet::new();
+        let poster = recorder::post(notes, connection(), Arc::clone(&account), &settings);
+        tasks.spawn_local(async move {
+            poster.await;
+            Ok(None)
+        });
+        let mut running = BTreeSet::new();
+        loop {
+            let missing: Vec<Resource> = wanted.borrow_and_update().difference(&running).copied().collect();
+            for resource in missing {
+                let account = Arc::clone(&account);
+                let feed = Feed::new(
+                    resource,
+                    &settings.node,
+                    connection(),
+                    outlet.clone(),
+                    account,
+                    settings.timing,
+                );
+                let wanted = wanted.clone();
+                tasks.spawn_local(async move { feed.run(wanted).await.map(|()| Some(resource)) });
+                running.insert(resource);
+            }
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                ended = tasks.join_next() => match ended {
+                    Some(Ok(Ok(resource))) => { resource.inspect(|resource| { running.remove(resource); }); }
+                    Some(Ok(Err(ReceiverGone))) | None => return,
+                    Some(Err(defect)) => {
+                        if let Ok(panic) = defect.try_into_panic() { std::panic::resume_unwind(panic) }
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The programs that Go built: where they are, and what to say when they are not.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where `cargo xtask cluster build` puts them.
+pub fn folder() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).join("target/cluster")
+}
+
+/// The programs of a cluster.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The API server.
+    pub kube_apiserver: PathBuf,
+    /// Its store.
+    pub etcd: PathBuf,
+    /// For people.
+    pub kubectl: PathBuf,
+    /// What weir is compared with.
+    pub kube_proxy: PathBuf,
+}
+
+/// A program that is not there.
+#[derive(Clone, Debug)]
+pub struct Missing(PathBuf);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no {}; with Go installed, run: cargo xtask cluster build", self.0.display())
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Programs {
+    /// All programs in the usual folder.
+    ///
+    /// # Errors
+    /// With the first one that is not there.
+    pub fn find() -> Result<Programs, Missing> {
+        Programs::below(&folder())
+    }
+
+    fn below(folder: &Path) -> Result<Programs, Missing> {
+        let find = |name: &str| {
+            let program = folder.join(name);
+            if program.is_file() { Ok(program) } else { Err(Missing(program)) }
+        };
+        Ok(Programs {
+            kube_apiserver: find("kube-apiserver")?,
+            etcd: find("etcd")?,
+            kubectl: find("kubectl")?,
+            kube_proxy: find("kube-proxy")?,
+        })
+    }
+}
+
+/// For tests: the programs, or the line by which a test says that it cannot run.
+pub fn programs_or_skip() -> Option<Programs> {
+    Programs::find().inspect_err(|missing| println!("SKIPPED: {missing}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_first_program_that_is_missing_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kube-apiserver"), "").unwrap();
+        let missing = Programs::below(folder.path()).unwrap_err().to_string();
+        assert!(missing.contains("etcd; ") && missing.contains("cargo xtask cluster build"), "{missing}");
+    }
+}

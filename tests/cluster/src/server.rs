@@ -1,0 +1,144 @@
+//! A server as a child process that cannot outlive this one.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// How long a server may take to answer, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    name: &'static str,
+    log: PathBuf,
+    ended: Arc<AtomicBool>,
+    /// Dropping it ends the keeper, and the keeper its child.
+    order: Option<Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a program; what it says goes into the log.
+    pub(crate) fn start(
+        name: &'static str,
+        program: &Path,
+        arguments: &[String],
+        log: PathBuf,
+    ) -> Result<Server> {
+        // Even if the test is killed outright, no server stays behind. The signal comes with the end of the thread
+        // that started it, so that thread is one that lives as long as the server shall.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program).args(arguments);
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::null()).stderr(output.try_clone().context("the log")?).stdout(output);
+        let (order, orders) = mpsc::channel();
+        let (started, outcome) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let keeper = thread::spawn(move || match command.spawn() {
+            Ok(child) => {
+                // Nobody listens only if the starter is gone, and then so is the order.
+                let _ = started.send(Ok(()));
+                keep(child, &orders, &told);
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        });
+        outcome.recv().context("the keeper died")?.with_context(|| format!("cannot start {name}"))?;
+        Ok(Server { name, log, ended, order: Some(order), keeper: Some(keeper) })
+    }
+
+    /// Waits until the server answers.
+    pub(crate) fn await_answer(&self, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            match ask() {
+                Ok(()) => return Ok(()),
+                Err(_) if self.ended.load(Ordering::Acquire) => return Err(self.ended_early()),
+                Err(error) if start.elapsed() > PATIENCE => {
+                    return Err(error.context(format!("{} does not answer: {}", self.name, self.log_tail())));
+                }
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn ended_early(&self) -> anyhow::Error {
+        anyhow!("{} has ended: {}", self.name, self.log_tail())
+    }
+
+    /// Whether the error of a start says that somebody else took the port.
+    pub(crate) fn lost_its_port(error: &anyhow::Error) -> bool {
+        format!("{error:#}").contains("address already in use")
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.order = None;
+        if let Some(keeper) = self.keeper.take() {
+            // It can only have panicked, which it told already.
+            let _ = keeper.join();
+        }
+    }
+}
+
+fn keep(mut child: Child, orders: &Receiver<()>, ended: &AtomicBool) {
+    loop {
+        match orders.recv_timeout(PAUSE) {
+            Err(RecvTimeoutError::Timeout) => {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    ended.store(true, Ordering::Release);
+                    return;
+                }
+            }
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                // Both fail only when it has ended already.
+                let _ = child.kill();
+                let _ = child.wait();
+                return;
+            }
+        }
+    }
+}
+
+/// Ports that were free a moment ago, all different.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        *port = listener.local_addr().context("no free port")?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+/// Tries again with other ports while others take them first.
+pub(crate) fn until_ports_are_ours<T>(mut start: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..5 {
+        match start() {
+            Err(error) if Server::lost_its_port(&error) => {}
+            result => return result,
+        }
+    }
+    bail!("five times in a row somebody else took the ports that had been free")
+}

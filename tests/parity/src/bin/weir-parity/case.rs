@@ -1,0 +1,133 @@
+//! One seed, from its first state through all mutations.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use weir_guest_init::FILE;
+use weir_parity::{Random, World};
+
+use crate::proxy;
+use crate::stage::{Comparison, Stage};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    cases: usize,
+    mutations: usize,
+    comparisons: usize,
+    explained: usize,
+    refused: usize,
+    differing: usize,
+}
+
+impl Counts {
+    pub(crate) fn is_success(self) -> bool {
+        self.differing == 0 && self.refused == 0
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.cases += other.cases;
+        self.mutations += other.mutations;
+        self.comparisons += other.comparisons;
+        self.explained += other.explained;
+        self.refused += other.refused;
+        self.differing += other.differing;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { cases, mutations, comparisons, explained, refused, differing } = self;
+        write!(
+            f,
+            "{cases} cases, {mutations} mutations, {comparisons} comparisons: {differing} with unexplained \
+             differences, {explained} explained lines, {refused} refused objects"
+        )
+    }
+}
+
+/// What the replay of a difference begins with.
+struct Before {
+    objects: Value,
+    recording: String,
+}
+
+pub(crate) fn run(stage: &mut Stage, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
+    let start = Instant::now();
+    let mut random = Random::new(seed);
+    let mut world = World::random(&mut random);
+    let mut counts = Counts { cases: 1, ..Counts::default() };
+    let mut deeds = vec!["the beginning".to_owned()];
+    let mut before: Option<Before> = None;
+    let mut slowest = Duration::ZERO;
+    loop {
+        let comparison = stage.compare(&mut world)?;
+        counts.comparisons += 1;
+        counts.explained += comparison.explained;
+        counts.refused += comparison.refused.len();
+        slowest = slowest.max(comparison.kube_proxy);
+        for why in &comparison.refused {
+            println!("seed {seed}: refused: {why}");
+        }
+        if !comparison.unexplained.is_empty() {
+            counts.differing += 1;
+            report(seed, counts.comparisons, &deeds, &comparison, before.as_ref(), &stage.logs());
+        }
+        if counts.mutations >= mutations {
+            break;
+        }
+        before = Some(Before { objects: comparison.objects, recording: comparison.recording });
+        let count = batch.min(mutations - counts.mutations);
+        deeds = (0..count).map(|_| world.mutate(&mut random)).collect();
+        counts.mutations += count;
+    }
+    println!(
+        "seed {seed}: {} comparisons, {} differ; {:.1} s, kube-proxy's slowest {:.1} s",
+        counts.comparisons,
+        counts.differing,
+        start.elapsed().as_secs_f64(),
+        slowest.as_secs_f64()
+    );
+    Ok(counts)
+}
+
+/// Shows a difference, and hands over a folder like those of `tests/scenarios/data` that leads to it.
+fn report(
+    seed: u64,
+    number: usize,
+    deeds: &[String],
+    comparison: &Comparison,
+    before: Option<&Before>,
+    logs: &str,
+) {
+    let lines: Vec<String> = comparison.unexplained.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "seed {seed}, comparison {number}, {} objects changed, after\n  {}\n{}\n",
+        comparison.changed,
+        deeds.join("\n  "),
+        lines.join("\n")
+    );
+    print!("{text}");
+    let folder = format!("seed-{seed}-{number}");
+    let pretty = |value: &Value| format!("{value:#}\n");
+    hand_over(&folder, "difference.txt", &text);
+    hand_over(&folder, "logs.txt", logs);
+    hand_over(&folder, "config.json", &pretty(&proxy::config()));
+    hand_over(&folder, "node.json", &pretty(&comparison.node));
+    let mut step = 1;
+    if let Some(Before { objects, recording }) = before {
+        hand_over(&folder, "1/objects.json", &pretty(objects));
+        hand_over(&folder, "1/kernel.txt", recording);
+        step = 2;
+    }
+    hand_over(&folder, &format!("{step}/objects.json"), &pretty(&comparison.objects));
+    hand_over(&folder, &format!("{step}/kernel.txt"), &comparison.recording);
+}
+
+fn hand_over(folder: &str, name: &str, text: &str) {
+    println!("{FILE}{}", json!({ "path": format!("{folder}/{name}"), "text": text }));
+}

@@ -1,0 +1,67 @@
+//! The comparison, in the guest: kube-proxy in the guest's own network, weir in a namespace with the same addresses.
+//!
+//! What it finds goes to standard output: lines for people, and files for `cargo xtask parity` after [`weir_guest_init::FILE`].
+
+mod case;
+mod proxy;
+mod stage;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use stage::Stage;
+
+/// weir and kube-proxy side by side on random clusters.
+#[derive(Debug, Parser)]
+#[command(name = "weir-parity")]
+struct Arguments {
+    /// Of somebody who may write.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// Of kube-proxy.
+    #[arg(long)]
+    proxy_kubeconfig: PathBuf,
+    /// The program kube-proxy.
+    #[arg(long)]
+    kube_proxy: PathBuf,
+    /// The program weir.
+    #[arg(long)]
+    weir: PathBuf,
+    /// From the first one, up to but not with the second.
+    #[arg(long, value_parser = seeds)]
+    seeds: Range<u64>,
+    /// How many mutations each case has.
+    #[arg(long)]
+    mutations: usize,
+    /// How many mutations are made before the kernels are compared.
+    #[arg(long)]
+    batch: usize,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    weir_parity::seeds(text).context("expected A..B").map_err(|error| error.to_string())
+}
+
+fn main() -> ExitCode {
+    match compare(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<ExitCode> {
+    let mut stage = Stage::set(arguments)?;
+    let mut total = case::Counts::default();
+    for seed in arguments.seeds.clone() {
+        total += case::run(&mut stage, seed, arguments.mutations, arguments.batch)?;
+    }
+    println!("{total}");
+    Ok(if total.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

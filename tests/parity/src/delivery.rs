@@ -1,0 +1,84 @@
+//! Bringing the API server from one state to the next.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use weir_cluster::Client;
+
+use crate::world::{Key, World};
+
+/// What the API server was told so far.
+#[derive(Debug)]
+pub struct Delivery {
+    client: Client,
+    told: BTreeMap<Key, Value>,
+}
+
+/// How a delivery went.
+#[derive(Debug, Default)]
+pub struct Receipt {
+    /// How many objects changed.
+    pub changed: usize,
+    /// What the API server said no to: a mistake of the generator, because such a change is none.
+    pub refused: Vec<String>,
+}
+
+impl Delivery {
+    /// To an API server that holds nothing yet.
+    ///
+    /// # Errors
+    /// When it refuses the namespace that some Services are in.
+    pub fn new(client: Client) -> Result<Delivery> {
+        client.apply_value(
+            &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
+        )?;
+        Ok(Delivery { client, told: BTreeMap::new() })
+    }
+
+    /// Makes the objects those of this world; the mark comes last.
+    ///
+    /// # Errors
+    /// When what is gone cannot be deleted.
+    pub fn deliver(&mut self, world: &World) -> Result<Receipt> {
+        let mut receipt = Receipt::default();
+        let objects = world.objects();
+        let gone: Vec<Key> =
+            self.told.keys().filter(|key| !objects.iter().any(|(other, _)| other == *key)).cloned().collect();
+        for key in gone {
+            self.told.remove(&key);
+            let (kind, namespace, name) = key;
+            self.client.delete(kind, &namespace, &name)?;
+            receipt.changed += 1;
+        }
+        for (key, object) in objects {
+            if self.told.get(&key) == Some(&object) {
+                continue;
+            }
+            receipt.changed += 1;
+            match self.client.apply_value(&object) {
+                Ok(()) => drop(self.told.insert(key, object)),
+                Err(error) => receipt.refused.push(format!("{error:#}: {object}")),
+            }
+        }
+        Ok(receipt)
+    }
+
+    /// All objects as the API server has them: what a folder of manifests holds for the program without one.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub fn manifests(&self) -> Result<(Value, Value)> {
+        let mut items = Vec::new();
+        for kind in ["Service", "EndpointSlice"] {
+            items.extend(self.client.list(kind)?);
+        }
+        let mut nodes = self.client.list("Node")?;
+        for object in items.iter_mut().chain(&mut nodes) {
+            // Longer than the object, and of no interest to anybody.
+            object["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
+        }
+        let node = nodes.pop().context("there is no node")?;
+        Ok((node, json!({ "apiVersion": "v1", "kind": "List", "items": items })))
+    }
+}

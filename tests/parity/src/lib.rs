@@ -1,0 +1,25 @@
+//! Random clusters, and how they change: what weir and the real kube-proxy are both given.
+//!
+//! ```text
+//! seed ─▶ world ─mutate─▶ world ─objects─▶ API server ─▶ kube-proxy ─▶ kernel of the guest ──────┐
+//!                                             └─ manifests ─▶ weir ─▶ kernel of a namespace ─▶ compared line by line
+//! ```
+//!
+//! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
+//! such as two Services with one virtual server, or one endpoint with two conditions.
+
+pub mod delivery;
+pub mod explained;
+mod random;
+pub mod world;
+
+pub use random::Random;
+pub use world::World;
+
+use std::ops::Range;
+
+/// `3..7`
+pub fn seeds(text: &str) -> Option<Range<u64>> {
+    let (first, end) = text.split_once("..")?;
+    Some(first.trim().parse().ok()?..end.trim().parse().ok()?)
+}

@@ -1,0 +1,33 @@
+//! `cargo xtask cluster`: a real API server for tests and people.
+
+mod build;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+pub(crate) use build::{build, missing};
+
+/// Options of `cargo xtask cluster`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build kube-apiserver, etcd, kubectl and kube-proxy with Go; the first time that takes some minutes
+    Build,
+    /// Start a cluster without nodes and say how to reach it, until Ctrl-C
+    Run(serve::Options),
+}
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    match &options.action {
+        Action::Build => build().map(|()| ExitCode::SUCCESS),
+        Action::Run(options) => serve::serve(options),
+    }
+}

@@ -1,0 +1,170 @@
+//! `cargo xtask parity`: weir and the real kube-proxy side by side, on random clusters from a real API server.
+//!
+//! The API server runs here, on loopback; both programs run in one guest, and `weir-parity` there drives them.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde::Deserialize;
+use weir_cluster::{Cluster, Programs};
+use weir_guest_init::{Command, FILE, Status, Streams};
+
+use crate::job::{Hardware, Job};
+use crate::machine::Listener;
+use crate::overlay::Given;
+use crate::workspace::{self, Role};
+use crate::{cluster, setup};
+
+/// Options of `cargo xtask parity`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// From the first seed, up to but not with the second
+    #[arg(long, value_name = "A..B", default_value = "0..10")]
+    seeds: String,
+    /// Mutations of each case
+    #[arg(long, default_value_t = 20)]
+    mutations: usize,
+    /// Mutations before the kernels are compared; 1 to find the one that a difference is due to
+    #[arg(long, default_value_t = 5)]
+    batch: usize,
+    /// This weir instead of one that is built
+    #[arg(long, value_name = "PROGRAM")]
+    weir: Option<PathBuf>,
+    /// Seconds after which the guest is ended
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+/// Runs the comparison; what differs is in folders below `target/parity`.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    ensure!(options.batch > 0, "--batch is at least 1");
+    let missing: Vec<&str> = setup::missing().iter().map(|requirement| requirement.program).collect();
+    ensure!(missing.is_empty(), "{} not installed; run: cargo xtask setup", missing.join(", "));
+    cluster::build()?;
+    let kube_proxy = Programs::find()?.kube_proxy;
+    let driver = program("weir-parity", "lab")?;
+    let weir = match &options.weir {
+        Some(program) => program.canonicalize().with_context(|| format!("--weir {}", program.display()))?,
+        None => program("weir", "dev")?,
+    };
+    let cluster = Cluster::start()?;
+    let folder = workspace::target().join("parity");
+    let job = job(options, &cluster, &driver, &weir, &kube_proxy)?;
+    let mut output = Output { folder, line: Vec::new(), files: 0, status: None };
+    job.run(&mut output)?;
+    if output.files > 0 {
+        eprintln!("the differences, each with what leads to it: {}", output.folder.display());
+    }
+    let success = output.status.is_some_and(Status::is_success);
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn program(name: &str, profile: &str) -> Result<PathBuf> {
+    let built = workspace::build(&["build", "--profile", profile, "--package", name, "--bins"])?;
+    let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
+    found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
+}
+
+fn job(options: &Options, cluster: &Cluster, driver: &Path, weir: &Path, kube_proxy: &Path) -> Result<Job> {
+    let [admin, proxy] = [cluster.guest_kubeconfig(), cluster.guest_proxy_kubeconfig()];
+    let mut arguments = vec![text(driver)?];
+    for (name, path) in [
+        ("--kubeconfig", admin.as_path()),
+        ("--proxy-kubeconfig", &proxy),
+        ("--kube-proxy", kube_proxy),
+        ("--weir", weir),
+    ] {
+        arguments.extend([name.to_owned(), text(path)?]);
+    }
+    arguments.extend(["--seeds".to_owned(), options.seeds.clone()]);
+    arguments.extend(["--mutations".to_owned(), options.mutations.to_string()]);
+    arguments.extend(["--batch".to_owned(), options.batch.to_string()]);
+    let command =
+        Command { streams: Streams::Port, directory: "/root".to_owned(), environment: Vec::new(), arguments };
+    let mut hardware = Hardware::with_timeout(options.timeout);
+    hardware.api_server = Some(cluster.port());
+    let files = [driver, weir, kube_proxy, &admin, &proxy].map(Given::same_path).into();
+    Ok(Job { hardware, commands: vec![command], files })
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
+}
+
+/// Passes on what is for people, and keeps what is files.
+struct Output {
+    folder: PathBuf,
+    line: Vec<u8>,
+    files: usize,
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct Handed {
+    path: PathBuf,
+    text: String,
+}
+
+impl Output {
+    fn take(&mut self, line: &[u8]) -> Result<()> {
+        let line = String::from_utf8_lossy(line);
+        let Some(file) = line.strip_prefix(FILE) else {
+            let mut output = io::stdout().lock();
+            return writeln!(output, "{line}")
+                .and_then(|()| output.flush())
+                .context("cannot write the output");
+        };
+        let Handed { path, text } = serde_json::from_str(file).context("a file from the guest")?;
+        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        ensure!(inside, "the guest names a file outside: {}", path.display());
+        let path = self.folder.join(path);
+        let writing = || format!("cannot write {}", path.display());
+        fs::create_dir_all(path.parent().unwrap_or(&self.folder)).with_context(writing)?;
+        self.files += 1;
+        fs::write(&path, text).with_context(writing)
+    }
+}
+
+impl Listener for Output {
+    fn begun(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.take(&line)?;
+            } else {
+                self.line.push(byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, _: usize, status: Status) -> Result<()> {
+        self.status = Some(status);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_kept_where_they_belong() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output =
+            Output { folder: folder.path().to_owned(), line: Vec::new(), files: 0, status: None };
+        let text = format!("hello\n{FILE}{{\"path\": \"a/1/x.txt\", \"text\": \"y\"}}\n");
+        text.as_bytes().chunks(5).for_each(|bytes| output.output(bytes).unwrap());
+        assert_eq!(fs::read_to_string(folder.path().join("a/1/x.txt")).unwrap(), "y");
+        let outside = format!("{FILE}{{\"path\": \"../x\", \"text\": \"\"}}\n");
+        assert!(output.output(outside.as_bytes()).is_err());
+    }
+}
