@@ -262,15 +262,28 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
             findings.push(Finding::warning(&topic, reason, "nothing, if the node is to be IPv4 only"));
             continue;
         }
-        findings.push(match iptables::variant(family) {
-            Some((file, variant)) => {
-                Finding::good(&topic, format!("{} ({variant:?})", file.display()).to_lowercase())
-            }
-            None => Finding::good(&topic, "programs of an unknown variant"),
-        });
+        findings.push(programs(&topic, family));
         families.push(family);
     }
     families
+}
+
+/// Which programs of iptables are used, and whether the kubelet uses the same variant.
+fn programs(topic: &str, family: Family) -> Finding {
+    let hint = iptables::variant::choice().hint;
+    let Some((file, variant)) = iptables::variant(family) else {
+        return Finding::good(topic, "programs of an unknown variant");
+    };
+    let text = format!("{} ({variant:?})", file.display()).to_lowercase();
+    match hint {
+        Some(hint) if hint == variant => Finding::good(topic, format!("{text}, as the kubelet")),
+        Some(hint) => {
+            let hint = format!("{hint:?}").to_lowercase();
+            let text = format!("{text}, but the kubelet uses {hint}: rules are in both, in no certain order");
+            Finding::warning(topic, text, format!("install the programs `iptables-{hint}-…`"))
+        }
+        None => Finding::good(topic, text),
+    }
 }
 
 /// Why this machine has no IPv6, if it has none.

@@ -11,6 +11,9 @@ use crate::process::{self, Finished, ProcessError};
 
 pub mod leftovers;
 pub mod save;
+pub mod variant;
+
+pub use variant::{Naming, Variant};
 
 /// How long `iptables-restore` waits for the lock that the legacy variant's programs share, in seconds. Short,
 /// because everything after it waits too; a failed try is repeated.
@@ -20,24 +23,12 @@ const LOCK_WAIT: &str = "1";
 /// `include/xtables.h` of iptables).
 const RESOURCE_PROBLEM: i32 = 4;
 
-/// Which kernel interface the installed programs use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
-    /// nf_tables.
-    Nft,
-    /// The older x_tables.
-    Legacy,
-}
-
-/// Name of a program of one family, `iptables-save` for instance.
+/// Name of a program of one family in the variant that was chosen at start; the action is `save` or `restore`.
 pub fn program(family: Family, action: &str) -> String {
-    match family {
-        Family::V4 => format!("iptables-{action}"),
-        Family::V6 => format!("ip6tables-{action}"),
-    }
+    variant::choice().naming.program(family, action)
 }
 
-/// The variant of the installed programs, by what their name leads to; no program is started.
+/// The variant of the programs that are used, by what their name leads to; no program is started.
 pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
     let file = process::find(&program(family, "restore"))?;
     let target = file.canonicalize().ok()?;
@@ -52,18 +43,19 @@ pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
     }
 }
 
-/// What the variant that the installed programs do not use holds: the program that shows it, and what it prints.
+/// What the variant that is not used holds: the program that shows it, and what it prints.
 /// `None` where that variant is unknown, not installed, or has no tables; asking for tables would make them.
 pub fn other_variant(family: Family) -> Option<(String, String)> {
-    let (action, tables) = match (variant(family)?.1, family) {
-        (Variant::Nft, Family::V4) => ("legacy-save", Some("/proc/net/ip_tables_names")),
-        (Variant::Nft, Family::V6) => ("legacy-save", Some("/proc/net/ip6_tables_names")),
-        (Variant::Legacy, _) => ("nft-save", None),
+    let other = variant(family)?.1.other();
+    let tables = match (other, family) {
+        (Variant::Legacy, Family::V4) => Some("/proc/net/ip_tables_names"),
+        (Variant::Legacy, Family::V6) => Some("/proc/net/ip6_tables_names"),
+        (Variant::Nft, _) => None,
     };
     if tables.is_some_and(|file| fs::read_to_string(file).unwrap_or_default().is_empty()) {
         return None;
     }
-    let name = program(family, action);
+    let name = Naming::Of(other).program(family, "save");
     let done = process::run(&name, &[], "").ok()?;
     done.status.success().then_some((name, done.stdout))
 }

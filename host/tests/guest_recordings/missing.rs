@@ -33,7 +33,7 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     // `ip netns exec` gives each process its own mounts, so this hides the program from this one only.
     let hidden = stage.scratch().join("sbin");
     let script = format!(
-        "cp -a /usr/sbin {0}; rm {0}/iptables-restore; mount --bind {0} /usr/sbin; exec \"$@\"",
+        "cp -a /usr/sbin {0}; rm {0}/iptables{{,-nft,-legacy}}-restore; mount --bind {0} /usr/sbin; exec \"$@\"",
         hidden.display()
     );
     let weir = stage.weir();

@@ -40,7 +40,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Dependencies that only installation scripts need. None of those runs here.
-const FOR_INSTALLATION: &[&str] = &[
+pub(crate) const FOR_INSTALLATION: &[&str] = &[
     "adduser",
     "debconf",
     "dpkg",
@@ -52,7 +52,7 @@ const FOR_INSTALLATION: &[&str] = &[
 ];
 
 /// With `/usr` merged, packages that still name the old places end up in the new ones.
-const MERGED_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib64"];
+pub(crate) const MERGED_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib64"];
 
 /// Left out of the root: nothing in the guest reads it, and every byte is unpacked by an emulated processor.
 const LEFT_OUT: &[&str] = &[
@@ -194,11 +194,20 @@ fn is_kernel(package: &Package) -> bool {
     package.name.starts_with("linux-image-") || package.name.starts_with("linux-modules-")
 }
 
-fn lay_out(tree: &Path) -> Result<()> {
+/// Makes `/bin` and the like links, before packages are unpacked over them.
+pub(crate) fn merge_directories(tree: &Path) -> Result<()> {
     for directory in MERGED_DIRECTORIES {
-        fs::create_dir_all(tree.join("usr").join(directory))?;
-        std::os::unix::fs::symlink(format!("usr/{directory}"), tree.join(directory))?;
+        let place = tree.join("usr").join(directory);
+        fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+        let link = tree.join(directory);
+        std::os::unix::fs::symlink(format!("usr/{directory}"), &link)
+            .with_context(|| format!("cannot link {}", link.display()))?;
     }
+    Ok(())
+}
+
+fn lay_out(tree: &Path) -> Result<()> {
+    merge_directories(tree)?;
     for directory in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var"] {
         fs::create_dir_all(tree.join(directory))?;
     }

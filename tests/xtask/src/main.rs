@@ -9,6 +9,7 @@ mod deny;
 mod examples;
 mod fixtures;
 mod guest_tests;
+mod image;
 mod job;
 mod kernel;
 mod machine;
@@ -47,6 +48,8 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
     Bench,
+    /// Make the container image, without a daemon
+    Image(image::Options),
     /// Build or start a real API server with etcd, for tests and people
     Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
@@ -77,6 +80,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
         Command::Bench => bench::main(),
+        Command::Image(options) => image::main(&options),
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
         Command::Parity(options) => parity::main(&options),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process;
+use crate::{base, process};
 
 /// A package file as apt names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,15 @@ pub(crate) fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
         ensure!(status.success(), "{open:?}: {status}");
     }
     Ok(())
+}
+
+/// What a package file has: paths without a slash at the start, where they are once `/usr` is merged.
+pub(crate) fn list(file: &Path) -> Result<Vec<String>> {
+    // Columns as of `ls -l`; a link is followed by what it leads to.
+    let text = process::output(Command::new("dpkg-deb").arg("--contents").arg(file))?;
+    let paths = text.lines().filter_map(|line| line.split_once(" ./")).map(|(_, path)| path);
+    let paths = paths.map(|path| path.split(" -> ").next().unwrap_or(path).trim_end_matches('/'));
+    Ok(paths.filter(|path| !path.is_empty()).map(base::merged).collect())
 }
 
 /// The first of `candidates` that apt knows: distributions name the same thing differently.

@@ -1,0 +1,244 @@
+//! The manifests in `install`: what they name is there, and weir takes what they say.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn install() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("install")
+}
+
+fn weir(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// The documents of a file.
+fn documents(path: &str) -> Vec<Value> {
+    let text = fs::read_to_string(install().join(path)).unwrap();
+    let parse = |part: &str| serde_saphyr::from_str(part).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.split("\n---\n").map(parse).collect()
+}
+
+fn document(path: &str) -> Value {
+    let mut all = documents(path);
+    assert_eq!(all.len(), 1, "{path}");
+    all.remove(0)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn texts<'a>(values: &'a Value, field: &str) -> BTreeSet<&'a str> {
+    list(values).iter().map(|value| value[field].as_str().unwrap()).collect()
+}
+
+/// kubeadm's own (`cmd/kubeadm/app/phases/addons/proxy/manifests.go` of 1.37), as far as patches touch it.
+fn kubeadms() -> Value {
+    json!({
+        "containers": [{
+            "name": "kube-proxy",
+            "image": "registry.k8s.io/kube-proxy:v1.37.2",
+            "command": [
+                "/usr/local/bin/kube-proxy",
+                "--config=/var/lib/kube-proxy/config.conf",
+                "--hostname-override=$(NODE_NAME)",
+            ],
+            "securityContext": {"privileged": true},
+            "volumeMounts": [
+                {"mountPath": "/var/lib/kube-proxy", "name": "kube-proxy"},
+                {"mountPath": "/run/xtables.lock", "name": "xtables-lock", "readOnly": false},
+                {"mountPath": "/lib/modules", "name": "lib-modules", "readOnly": true},
+            ],
+            "env": [{"name": "NODE_NAME"}],
+        }],
+        "volumes": [{"name": "kube-proxy"}, {"name": "xtables-lock"}, {"name": "lib-modules"}],
+    })
+}
+
+/// A strategic merge, for what is used of it here: maps by key, null removes, lists of named things by name.
+fn merge(base: &mut Value, patch: &Value) {
+    match (base, patch) {
+        (Value::Object(base), Value::Object(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    base.remove(key);
+                } else {
+                    merge(base.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (Value::Array(base), Value::Array(patch)) if patch.iter().all(|item| item["name"].is_string()) => {
+            for item in patch {
+                match base.iter_mut().find(|old| old["name"] == item["name"]) {
+                    Some(old) => merge(old, item),
+                    None => base.push(item.clone()),
+                }
+            }
+        }
+        (base, patch) => *base = patch.clone(),
+    }
+}
+
+fn patched(mut pod: Value, patches: &[&str]) -> Value {
+    for patch in patches {
+        merge(&mut pod, &document(patch)["spec"]["template"]["spec"]);
+    }
+    pod
+}
+
+fn base() -> Value {
+    document("base/daemonset.yaml")["spec"]["template"]["spec"].clone()
+}
+
+/// Every pod that the manifests can make.
+fn pods() -> Vec<Value> {
+    const IMAGE: &str = "kubeadm/kubeproxydaemonset+strategic.yaml";
+    vec![
+        base(),
+        patched(base(), &["policy/daemonset.yaml"]),
+        patched(kubeadms(), &[IMAGE]),
+        patched(kubeadms(), &[IMAGE, "kubeadm/least-privilege.yaml"]),
+    ]
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    list(&pod["initContainers"]).iter().chain(list(&pod["containers"]))
+}
+
+#[test]
+fn every_flag_is_one_of_weirs() {
+    let help = String::from_utf8(weir(&["run", "--help"]).stdout).unwrap();
+    let known =
+        |flag: &str| help.split(|c: char| c.is_whitespace() || "[=,".contains(c)).any(|word| word == flag);
+    let pods = pods();
+    let commands = pods.iter().flat_map(containers).map(|container| list(&container["command"]));
+    for command in commands {
+        let program = command[0].as_str().unwrap();
+        let words: Vec<&str> = command[1..].iter().map(|word| word.as_str().unwrap()).collect();
+        let flags = match program {
+            "/usr/local/bin/weir" => words.strip_prefix(&["run"]).unwrap(),
+            "/usr/local/bin/kube-proxy" => &words[..],
+            other => panic!("{other} is not in the image"),
+        };
+        for flag in flags {
+            let name = flag.split('=').next().unwrap();
+            assert!(known(name), "{name} is not in weir run --help");
+        }
+    }
+}
+
+#[test]
+fn mounts_have_volumes_and_files_have_mounts() {
+    for pod in pods() {
+        let volumes = texts(&pod["volumes"], "name");
+        for container in containers(&pod) {
+            let mounts = &container["volumeMounts"];
+            assert!(texts(mounts, "name").is_subset(&volumes), "{mounts}");
+            let places = texts(mounts, "mountPath");
+            assert!(places.contains("/run/xtables.lock") && places.contains("/lib/modules"), "{places:?}");
+            let paths =
+                list(&container["command"])[1..].iter().filter_map(|word| word.as_str()?.split_once("=/"));
+            for (flag, path) in paths {
+                let path = format!("/{path}");
+                assert!(
+                    places.iter().any(|place| path.starts_with(place)),
+                    "{flag}: nothing mounted at {path}"
+                );
+            }
+            assert!(texts(&container["env"], "name").contains("NODE_NAME"));
+        }
+    }
+}
+
+#[test]
+fn only_init_containers_have_privileges() {
+    let pods = [base(), pods().pop().unwrap()];
+    for pod in &pods {
+        for container in list(&pod["initContainers"]) {
+            assert_eq!(container["securityContext"]["privileged"], true);
+            let command = list(&container["command"]);
+            assert_eq!(command.last().unwrap(), "--init-only");
+        }
+        for container in list(&pod["containers"]) {
+            let context = &container["securityContext"];
+            assert_eq!(context["privileged"], Value::Null);
+            assert_eq!(context["capabilities"], json!({"drop": ["ALL"], "add": ["NET_ADMIN"]}));
+            assert_eq!(
+                (&context["readOnlyRootFilesystem"], &context["runAsUser"]),
+                (&json!(true), &json!(0))
+            );
+        }
+    }
+}
+
+#[test]
+fn kubeadms_patch_changes_the_image_and_nothing_else() {
+    let mut pod = patched(kubeadms(), &["kubeadm/kubeproxydaemonset+strategic.yaml"]);
+    pod["containers"][0]["image"] = kubeadms()["containers"][0]["image"].clone();
+    assert_eq!(pod, kubeadms());
+}
+
+/// `cargo xtask image` gives it this name unless told otherwise.
+#[test]
+fn all_manifests_use_the_image_of_this_version() {
+    let name = "localhost/weir";
+    let kustomization = document("base/kustomization.yaml");
+    let tag = env!("CARGO_PKG_VERSION");
+    assert_eq!(kustomization["images"], json!([{"name": "weir", "newName": name, "newTag": tag}]));
+    for pod in pods() {
+        for container in containers(&pod) {
+            let image = container["image"].as_str().unwrap();
+            assert!(image == "weir" || image == format!("{name}:{tag}"), "{image}");
+        }
+    }
+}
+
+#[test]
+fn kustomizations_name_all_files_beside_them() {
+    for folder in ["base", "policy"] {
+        let kustomization = document(&format!("{folder}/kustomization.yaml"));
+        let resources = list(&kustomization["resources"]).iter();
+        let patches = list(&kustomization["patches"]).iter().map(|patch| &patch["path"]);
+        let files = list(&kustomization["configMapGenerator"]).iter().flat_map(|map| list(&map["files"]));
+        let mut named: BTreeSet<String> =
+            resources.chain(patches).chain(files).map(|file| file.as_str().unwrap().to_owned()).collect();
+        named.insert("kustomization.yaml".to_owned());
+        let there: BTreeSet<String> = fs::read_dir(install().join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(named, there, "{folder}");
+    }
+}
+
+#[test]
+fn service_accounts_and_selectors_fit() {
+    let daemon_set = document("base/daemonset.yaml");
+    let labels = &daemon_set["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&daemon_set["spec"]["selector"]["matchLabels"], labels);
+    let rbac = documents("base/rbac.yaml");
+    assert_eq!(rbac[0]["metadata"]["name"], base()["serviceAccountName"]);
+    assert_eq!(rbac[1]["subjects"][0]["name"], base()["serviceAccountName"]);
+    assert_eq!(rbac[1]["roleRef"]["name"], "system:node-proxier");
+}
+
+/// A misspelt key would be a remark, and a wrong value an error.
+#[test]
+fn weir_takes_configuration_and_policy_without_a_remark() {
+    let place = |path: &str| install().join(path).to_str().unwrap().to_owned();
+    let (config, policy) = (place("base/config.conf"), place("policy/policy.yaml"));
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/demo/manifests");
+    let manifests = manifests.to_str().unwrap();
+    let common = ["plan", "--manifests", manifests, "--node", "node1", "--config", &config];
+    let bare = weir(&common);
+    let with_policy = weir(&[&common[..], &["--policy", &policy]].concat());
+    for output in [&bare, &with_policy] {
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+    assert_eq!(bare.stdout, with_policy.stdout);
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask image`: the container image, assembled without a daemon.
+//!
+//! ```text
+//!  Debian packages ─▶ root.rs (programs and what elf.rs says they need) ─┐
+//!                                                                        ├─▶ layer.rs ─▶ layout.rs ─▶ oci/, weir.tar
+//!  cargo build ─▶ weir ──────────────────────────────────────────────────┘                  └─ check.rs ─▶ the guest
+//! ```
+//! The same commit, packages and toolchain give the same bytes: entries are sorted, times are zero, all is root's.
+
+mod check;
+mod elf;
+mod layer;
+mod layout;
+mod root;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::workspace;
+use layer::{Effort, Layer};
+use layout::Image;
+
+/// Options of `cargo xtask image`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory for the image: `oci` in it is a layout, `weir.tar` the same as one file [default: target/image]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Cargo's profile for weir
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// A program that is built already, instead
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    weir: Option<PathBuf>,
+    /// Name and tag that a node's container runtime gives the image when it is imported
+    #[arg(long, value_name = "NAME:TAG", default_value_t = default_name())]
+    name: String,
+    /// Run what was made in the guest: its root, read-only, with both variants of iptables
+    #[arg(long)]
+    check: bool,
+}
+
+/// The name under which host/install/base expects it.
+fn default_name() -> String {
+    format!("localhost/weir:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Makes the image, says how large it is, and checks it if asked to.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let weir = match &options.weir {
+        Some(file) => file.clone(),
+        None => build(&options.profile)?,
+    };
+    let output = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
+    let image = assemble(&weir, &options.name, Effort::Smallest)?;
+    write(&image, &output)?;
+    print_sizes(&image, &output);
+    if !options.check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let counts = check::run(&image, "")?;
+    println!("{counts}");
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tier of `cargo xtask test`: an image with the program that the other tiers test, too.
+pub(crate) fn tier(filter: Option<&str>) -> Result<crate::tally::Counts> {
+    let filter = filter.unwrap_or_default();
+    if !check::any(filter) {
+        return Ok(crate::tally::Counts::default());
+    }
+    // Nothing is kept, so nothing is gained by packing well.
+    check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?, filter)
+}
+
+fn build(profile: &str) -> Result<PathBuf> {
+    eprintln!("building weir with the profile {profile}");
+    let artifacts = workspace::build(&["build", "--profile", profile, "--package", "weir", "--bin", "weir"])?;
+    let found = artifacts.into_iter().find(|artifact| artifact.name == "weir");
+    Ok(found.context("cargo did not name weir")?.executable)
+}
+
+/// Two layers, so that an upgrade of weir is a download of weir.
+fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<Image> {
+    let (debian, packages) = root::debian(weir)?;
+    let history = format!("Debian packages: {}", packages.join(" "));
+    let layers = vec![
+        Layer::new("iptables and kmod", &history, &debian, effort)?,
+        Layer::new("weir", "weir", &root::program(weir)?, effort)?,
+    ];
+    Ok(Image::new(name, layers))
+}
+
+fn write(image: &Image, output: &Path) -> Result<()> {
+    fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+    let layout = output.join("oci");
+    if layout.exists() {
+        fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
+    }
+    image.write_directory(&layout)?;
+    image.write_archive(&output.join("weir.tar"))
+}
+
+fn print_sizes(image: &Image, output: &Path) {
+    let line = |title: &str, packed: u64, unpacked: u64| {
+        println!("{title:<20} {:>9} {:>9}", megabytes(packed), megabytes(unpacked));
+    };
+    println!("{:<20} {:>9} {:>9}", "layer", "packed", "unpacked");
+    image.layers().iter().for_each(|layer| line(&layer.title, layer.packed_size(), layer.unpacked));
+    let total = |size: fn(&Layer) -> u64| image.layers().iter().map(size).sum();
+    line(image.name(), total(Layer::packed_size), total(|layer| layer.unpacked));
+    println!("{}", image.digest());
+    println!("written: {0}/oci and {0}/weir.tar", output.display());
+}
+
+fn megabytes(bytes: u64) -> String {
+    // Tenths are enough, and exact in integers.
+    let tenths = (bytes + 50_000) / 100_000;
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_to_tenths() {
+        assert_eq!(megabytes(0), "0.0 MB");
+        assert_eq!(megabytes(12_349_999), "12.3 MB");
+        assert_eq!(megabytes(12_350_000), "12.4 MB");
+    }
+}

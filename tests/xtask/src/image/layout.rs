@@ -1,0 +1,213 @@
+//! The image in the OCI image layout (opencontainers/image-spec, image-layout.md, manifest.md, config.md).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tar::Builder;
+
+use super::layer::{Layer, digest, file};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Where the program is. The other name is the one that kubeadm's DaemonSet calls.
+pub(super) const PROGRAM: &str = "usr/local/bin/weir";
+pub(super) const ALIAS: &str = "usr/local/bin/kube-proxy";
+
+/// An image, all of it.
+#[derive(Debug)]
+pub(super) struct Image {
+    name: String,
+    layers: Vec<Layer>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl Image {
+    pub(super) fn new(name: &str, layers: Vec<Layer>) -> Image {
+        let config = config(&layers).to_string().into_bytes();
+        let manifest = manifest(&config, &layers).to_string().into_bytes();
+        Image { name: name.to_owned(), layers, config, manifest }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The digest by which a registry knows the image.
+    pub(super) fn digest(&self) -> String {
+        digest(&self.manifest)
+    }
+
+    /// All files of the layout, in their order.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let blobs = self.layers.iter().map(|layer| &layer.blob).chain([&self.config, &self.manifest]);
+        let blob = |data: &Vec<u8>| (format!("blobs/{}", digest(data).replace(':', "/")), data.clone());
+        let mut files: BTreeMap<String, Vec<u8>> = blobs.map(blob).collect();
+        files.insert("index.json".to_owned(), self.index().to_string().into_bytes());
+        files
+            .insert("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes());
+        files
+    }
+
+    fn index(&self) -> Value {
+        let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        let mut manifest = descriptor(MANIFEST, &self.manifest);
+        manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
+        // containerd takes the whole name from an annotation of its own; others have the tag.
+        manifest["annotations"] = json!({
+            "io.containerd.image.name": self.name,
+            "org.opencontainers.image.ref.name": tag,
+        });
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]})
+    }
+
+    /// Writes the layout as a directory.
+    pub(super) fn write_directory(&self, directory: &Path) -> Result<()> {
+        for (path, content) in self.files() {
+            let place = directory.join(path);
+            let writing = || format!("cannot write {}", place.display());
+            fs::create_dir_all(place.parent().unwrap_or(directory)).with_context(writing)?;
+            fs::write(&place, content).with_context(writing)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the layout as one archive.
+    pub(super) fn write_archive(&self, path: &Path) -> Result<()> {
+        let writing = || format!("cannot write {}", path.display());
+        let mut builder = Builder::new(BufWriter::new(File::create(path).with_context(writing)?));
+        for (name, content) in self.files() {
+            file(&mut builder, &name, 0o644, &content)?;
+        }
+        builder
+            .into_inner()
+            .and_then(|output| output.into_inner().map_err(Into::into))
+            .with_context(writing)?;
+        Ok(())
+    }
+}
+
+fn descriptor(media_type: &str, data: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(data), "size": data.len()})
+}
+
+fn config(layers: &[Layer]) -> Value {
+    let epoch = "1970-01-01T00:00:00Z";
+    let history: Vec<Value> = layers
+        .iter()
+        .map(|layer| json!({"created": epoch, "created_by": "cargo xtask image", "comment": layer.history}))
+        .collect();
+    let differences: Vec<&str> = layers.iter().map(|layer| layer.diff.as_str()).collect();
+    json!({
+        "created": epoch,
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {
+            "Entrypoint": [format!("/{PROGRAM}")],
+            "Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin"],
+            "WorkingDir": "/",
+            "Labels": labels(),
+        },
+        "rootfs": {"type": "layers", "diff_ids": differences},
+        "history": history,
+    })
+}
+
+fn manifest(config: &[u8], layers: &[Layer]) -> Value {
+    let layers: Vec<Value> = layers.iter().map(|layer| descriptor(LAYER, &layer.blob)).collect();
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG, config),
+        "layers": layers,
+        "annotations": labels(),
+    })
+}
+
+/// The keys that image-spec defines (annotations.md).
+fn labels() -> Value {
+    json!({
+        "org.opencontainers.image.title": "weir",
+        "org.opencontainers.image.description": "A kube-proxy for IPVS nodes with pluggable policy",
+        "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
+        "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::layer::Effort;
+    use crate::image::tree::Tree;
+
+    fn sample() -> Image {
+        let mut tree = Tree::default();
+        tree.text("hello", "hello\n");
+        let layer = |title: &str| Layer::new(title, title, &tree, Effort::Smallest).unwrap();
+        Image::new("registry.example:5000/team/weir:1", vec![layer("a"), layer("b")])
+    }
+
+    fn read(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
+        serde_json::from_slice(&files[path]).unwrap()
+    }
+
+    fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a Vec<u8> {
+        let digest = descriptor["digest"].as_str().unwrap();
+        let data = &files[&format!("blobs/{}", digest.replace(':', "/"))];
+        assert_eq!(descriptor["size"], data.len());
+        data
+    }
+
+    /// As a runtime goes: from the index to the manifest, the configuration and the layers.
+    #[test]
+    fn everything_is_found_by_its_digest() {
+        let image = sample();
+        let files = image.files();
+        assert_eq!(read(&files, "oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
+        let index = read(&files, "index.json");
+        let entry = &index["manifests"][0];
+        assert_eq!(entry["digest"], image.digest());
+        assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "1");
+        let manifest: Value = serde_json::from_slice(blob(&files, entry)).unwrap();
+        let config: Value = serde_json::from_slice(blob(&files, &manifest["config"])).unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        let differences = config["rootfs"]["diff_ids"].as_array().unwrap();
+        assert_eq!((layers.len(), differences.len(), config["history"].as_array().unwrap().len()), (2, 2, 2));
+        for (layer, difference) in layers.iter().zip(differences) {
+            let mut unpacked = Vec::new();
+            let mut unpacker = flate2::read::GzDecoder::new(blob(&files, layer).as_slice());
+            std::io::Read::read_to_end(&mut unpacker, &mut unpacked).unwrap();
+            assert_eq!(*difference, digest(&unpacked));
+        }
+        assert_eq!(config["config"]["Entrypoint"], json!(["/usr/local/bin/weir"]));
+    }
+
+    #[test]
+    fn directory_and_archive_hold_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let (image, directory, archive) = (sample(), place.path().join("oci"), place.path().join("x.tar"));
+        image.write_directory(&directory).unwrap();
+        image.write_archive(&archive).unwrap();
+        let mut names = Vec::new();
+        for entry in tar::Archive::new(File::open(&archive).unwrap()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().to_str().unwrap().to_owned();
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+            assert_eq!(fs::read(directory.join(&name)).unwrap(), content, "{name}");
+            names.push(name);
+        }
+        assert_eq!(names, image.files().into_keys().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,222 @@
+//! What is in the image: Debian's iptables in both variants, kmod, what they need, and weir. No shell, no package
+//! manager, nothing that a plain `iptables-restore` would lead to: weir chooses the variant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::elf;
+use super::layout::{ALIAS, PROGRAM};
+use super::tree::Tree;
+use crate::packages::{self, Package};
+use crate::{base, process, workspace};
+
+/// Packages from which files are taken; apt adds what they depend on.
+const PACKAGES: &[&str] = &["base-files", "iptables", "kmod", "libgcc-s1", "netbase"];
+
+/// Programs by which rules are read and written, and the one that loads IPVS where the kernel does not do so by itself.
+const PROGRAMS: &[&str] = &["usr/bin/kmod", "usr/sbin/xtables-legacy-multi", "usr/sbin/xtables-nft-multi"];
+
+/// Names by which weir calls them, and people with `kubectl exec`. Link and what it leads to.
+const LINKS: &[(&str, &str)] = &[
+    ("usr/sbin/ip6tables-legacy", "xtables-legacy-multi"),
+    ("usr/sbin/ip6tables-legacy-restore", "xtables-legacy-multi"),
+    ("usr/sbin/ip6tables-legacy-save", "xtables-legacy-multi"),
+    ("usr/sbin/ip6tables-nft", "xtables-nft-multi"),
+    ("usr/sbin/ip6tables-nft-restore", "xtables-nft-multi"),
+    ("usr/sbin/ip6tables-nft-save", "xtables-nft-multi"),
+    ("usr/sbin/iptables-legacy", "xtables-legacy-multi"),
+    ("usr/sbin/iptables-legacy-restore", "xtables-legacy-multi"),
+    ("usr/sbin/iptables-legacy-save", "xtables-legacy-multi"),
+    ("usr/sbin/iptables-nft", "xtables-nft-multi"),
+    ("usr/sbin/iptables-nft-restore", "xtables-nft-multi"),
+    ("usr/sbin/iptables-nft-save", "xtables-nft-multi"),
+    ("usr/sbin/modprobe", "../bin/kmod"),
+];
+
+/// Files that programs or vulnerability scanners look up.
+const FILES: &[&str] = &["etc/protocols", "usr/lib/os-release"];
+
+/// Where packages of this architecture have libraries, by the order in which they are searched.
+const LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
+
+/// The modules of iptables. All that is about IP: saving rules needs the module of every rule, whoever made it.
+const MODULES: &str = "usr/lib/x86_64-linux-gnu/xtables";
+const MODULE_KINDS: &[&str] = &["libip6t_", "libipt_", "libxt_"];
+
+/// What a container runtime or the manifest mounts something on, in a root that may be read-only.
+const MOUNT_POINTS: &[&str] = &["dev", "etc", "proc", "run", "sys", "tmp", "usr/lib/modules", "var/lib"];
+
+/// The layer of Debian's files, and the packages they are from as `name version`. The libraries are those that `weir`
+/// asks for, too.
+pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<String>)> {
+    let source = Source::unpack()?;
+    let mut tree = Tree::default();
+    MOUNT_POINTS.iter().for_each(|path| tree.directory(path));
+    for directory in base::MERGED_DIRECTORIES {
+        tree.directory(&format!("usr/{directory}"));
+        tree.link(directory, &format!("usr/{directory}"));
+    }
+    tree.link("var/run", "/run");
+    tree.link("etc/os-release", "../usr/lib/os-release");
+    LINKS.iter().for_each(|(link, target)| tree.link(link, target));
+    for path in FILES.iter().chain(PROGRAMS) {
+        source.take(&mut tree, path)?;
+    }
+    source.take_modules(&mut tree)?;
+    source.take_libraries(&mut tree, weir)?;
+    let packages = source.take_records(&mut tree)?;
+    Ok((tree, packages))
+}
+
+/// The layer of weir's files.
+pub(super) fn program(weir: &Path) -> Result<Tree> {
+    ensure!(weir.is_file(), "no file {}", weir.display());
+    let mut tree = Tree::default();
+    tree.copy(PROGRAM, weir, 0o755)?;
+    tree.link(ALIAS, "weir");
+    tree.copy("usr/share/doc/weir/LICENSE", &workspace::root().join("LICENSE"), 0o644)?;
+    Ok(tree)
+}
+
+/// Unpacked packages.
+struct Source {
+    directory: TempDir,
+    packages: Vec<(Package, PathBuf)>,
+    /// Which package has a path.
+    owners: BTreeMap<String, String>,
+}
+
+impl Source {
+    fn unpack() -> Result<Source> {
+        let _lock = workspace::lock_lab()?;
+        let directory = tempfile::tempdir().context("cannot create a directory")?;
+        let archives = workspace::lab().join("packages");
+        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
+        let mut packages = packages::closure(directory.path(), PACKAGES)?;
+        packages.retain(|package| !base::FOR_INSTALLATION.contains(&package.name.as_str()));
+        let files = packages::download(&archives, &packages)?;
+        let root = directory.path().join("root");
+        base::merge_directories(&root)?;
+        packages::unpack(&files, &root)?;
+        let packages: Vec<(Package, PathBuf)> = packages.into_iter().zip(files).collect();
+        let mut owners = BTreeMap::new();
+        for (package, file) in &packages {
+            owners.extend(packages::list(file)?.into_iter().map(|path| (path, package.name.clone())));
+        }
+        Ok(Source { directory, packages, owners })
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.directory.path().join("root").join(path)
+    }
+
+    /// Copies a file under this path, whatever links lead to it.
+    fn take(&self, tree: &mut Tree, path: &str) -> Result<()> {
+        let place = self.place(path);
+        let metadata = fs::metadata(&place).with_context(|| format!("the packages have no {path}"))?;
+        tree.copy(path, &place, metadata.permissions().mode() & 0o777)
+    }
+
+    fn take_modules(&self, tree: &mut Tree) -> Result<()> {
+        for entry in fs::read_dir(self.place(MODULES)).context("the packages have no modules of iptables")? {
+            let entry = entry.context("cannot list the modules of iptables")?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !MODULE_KINDS.iter().any(|kind| name.starts_with(kind)) {
+                continue;
+            }
+            let path = format!("{MODULES}/{name}");
+            match fs::read_link(entry.path()) {
+                Ok(target) => tree.link(&path, &target.to_string_lossy()),
+                Err(_) => self.take(tree, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What all that is there asks for, and what that asks for.
+    fn take_libraries(&self, tree: &mut Tree, weir: &Path) -> Result<()> {
+        let modules = tree.entries().map(|(path, _)| path).filter(|path| path.starts_with(MODULES));
+        let mut files: Vec<PathBuf> =
+            modules.chain(PROGRAMS.iter().copied()).map(|p| self.place(p)).collect();
+        files.push(weir.to_owned());
+        while let Some(file) = files.pop() {
+            if file.is_dir() {
+                continue;
+            }
+            let needs = elf::needs(&file)?;
+            if let Some(interpreter) = needs.interpreter {
+                let path = base::merged(&interpreter);
+                if !tree.contains(&path) {
+                    self.take(tree, &path)?;
+                }
+            }
+            for name in needs.libraries {
+                let found =
+                    LIBRARIES.iter().map(|dir| format!("{dir}/{name}")).find(|p| self.place(p).is_file());
+                let path = found.with_context(|| format!("{} needs {name}", file.display()))?;
+                if !tree.contains(&path) {
+                    self.take(tree, &path)?;
+                    files.push(self.place(&path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What Debian asks of who passes files on, their licences, and what vulnerability scanners read: one record per
+    /// package below `var/lib/dpkg/status.d`, as in images without a package manager.
+    fn take_records(&self, tree: &mut Tree) -> Result<Vec<String>> {
+        let root = self.place("").canonicalize().context("no directory of packages")?;
+        let mut used = BTreeSet::new();
+        for (path, _) in tree.entries() {
+            // The package of a library is that of the file, not of the link to it.
+            let real = self.place(path).canonicalize().unwrap_or_default();
+            let real = real.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+            used.extend(self.owners.get(path).filter(|_| self.place(path).is_file()).cloned());
+            used.extend(self.owners.get(&real).filter(|_| self.place(&real).is_file()).cloned());
+        }
+        let mut names = Vec::new();
+        for (package, file) in self.packages.iter().filter(|(package, _)| used.contains(&package.name)) {
+            let record = process::output(Command::new("dpkg-deb").arg("--field").arg(file))?;
+            tree.text(&format!("var/lib/dpkg/status.d/{}", package.name), &record);
+            let licence = format!("usr/share/doc/{}/copyright", package.name);
+            let text = fs::read_to_string(self.place(&licence));
+            tree.text(&licence, &text.with_context(|| format!("{} has no licence", package.name))?);
+            names.push(format!("{} {}", package.name, package.version));
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_programs_of_the_image() {
+        for (link, target) in LINKS {
+            let name = target.rsplit('/').next().unwrap();
+            assert!(PROGRAMS.iter().any(|program| program.ends_with(&format!("/{name}"))), "{link}");
+            // A plain name would decide what weir is to choose.
+            assert!(
+                !["iptables", "iptables-restore", "iptables-save"]
+                    .iter()
+                    .any(|n| link.ends_with(&format!("/{n}")))
+            );
+        }
+    }
+
+    #[test]
+    fn kubeadms_command_finds_weir() {
+        let tree = program(&std::env::current_exe().unwrap()).unwrap();
+        let entry = tree.entries().find(|(path, _)| *path == "usr/local/bin/kube-proxy").unwrap().1;
+        assert_eq!(*entry, crate::image::tree::Entry::Link("weir".into()));
+    }
+}

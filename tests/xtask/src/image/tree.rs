@@ -1,0 +1,81 @@
+//! What a layer holds: paths and what is there, before it has a format.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Something at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    Directory,
+    /// A regular file and its permissions.
+    File {
+        content: Vec<u8>,
+        mode: u32,
+    },
+    /// A symbolic link and what it leads to.
+    Link(String),
+}
+
+/// Entries by path (without a slash at the start), parents before what is in them.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Tree {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    pub(super) fn contains(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    pub(super) fn directory(&mut self, path: &str) {
+        self.add(path, Entry::Directory);
+    }
+
+    /// Adds a regular file with the content of one of the host's.
+    pub(super) fn copy(&mut self, path: &str, from: &Path, mode: u32) -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        self.add(path, Entry::File { content, mode });
+        Ok(())
+    }
+
+    /// Adds a regular file for everyone to read.
+    pub(super) fn text(&mut self, path: &str, text: &str) {
+        self.add(path, Entry::File { content: text.into(), mode: 0o644 });
+    }
+
+    pub(super) fn link(&mut self, path: &str, target: &str) {
+        self.add(path, Entry::Link(target.to_owned()));
+    }
+
+    fn add(&mut self, path: &str, entry: Entry) {
+        let mut parent = path;
+        while let Some((above, _)) = parent.rsplit_once('/') {
+            self.entries.entry(above.to_owned()).or_insert(Entry::Directory);
+            parent = above;
+        }
+        self.entries.insert(path.to_owned(), entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_come_first_and_stay_what_they_are() {
+        let mut tree = Tree::default();
+        tree.text("usr/share/x", "x");
+        tree.link("lib", "usr/lib");
+        tree.text("usr-local", "no child of usr");
+        let paths: Vec<&str> = tree.entries().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["lib", "usr", "usr-local", "usr/share", "usr/share/x"]);
+        assert!(tree.contains("usr/share"));
+    }
+}
