@@ -49,6 +49,9 @@ impl fmt::Display for Counts {
     }
 }
 
+/// The node's interfaces, which are those of the recordings.
+const INTERFACES: &str = include_str!("../../../../scenarios/data/random-1/interfaces.json");
+
 /// What the replay of a difference begins with.
 struct Before {
     objects: Value,
@@ -117,6 +120,7 @@ fn report(
     hand_over(&folder, "difference.txt", &text);
     hand_over(&folder, "logs.txt", logs);
     hand_over(&folder, "config.json", &pretty(&weir_parity::config(seed)));
+    hand_over(&folder, "interfaces.json", INTERFACES);
     hand_over(&folder, "node.json", &pretty(&comparison.node));
     let mut step = 1;
     if let Some(Before { objects, recording }) = before {

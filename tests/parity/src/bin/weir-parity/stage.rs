@@ -94,6 +94,8 @@ impl fmt::Display for Times {
 
 impl Stage<'_> {
     pub(crate) fn new(arguments: &Arguments) -> Result<Stage<'_>> {
+        // What every node has; kube-proxy ends without it.
+        Netns::own().run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
         Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0 })
     }
