@@ -164,7 +164,8 @@ fn requests_keep_their_rate_and_pages_do_not_count() {
 #[test]
 fn a_busy_receiver_loses_nothing() {
     let server = server();
-    let mut follower = Follower::current(&server);
+    let mut follower = Follower::with_room(settings(&server), 2);
+    follower.expect(&["service shop/web", "services: Current"]);
     for i in 0..300 {
         server.put(service(&format!("s-{i:03}"), 80));
         if i % 10 == 0 {

@@ -47,9 +47,15 @@ impl Follower {
         Follower::with(settings(server))
     }
 
-    /// Follows as these settings say.
+    /// Follows as these settings say. Whatever a test does before it takes the messages, there is room for them: a
+    /// follower that waits for room watches nothing.
     pub(crate) fn with(settings: Settings) -> Follower {
-        let (sender, receiver) = sync_channel(4);
+        Follower::with_room(settings, 1024)
+    }
+
+    /// Follows as these settings say, with room for so many messages that were not taken.
+    pub(crate) fn with_room(settings: Settings, messages: usize) -> Follower {
+        let (sender, receiver) = sync_channel(messages);
         let (handle, recorder) = spawn::<Message>(settings, sender).unwrap();
         let (cluster, standings) = (Cluster::default(), Standings::default());
         Follower { handle, recorder, receiver, cluster, standings, told: Vec::new() }
