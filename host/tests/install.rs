@@ -166,7 +166,7 @@ fn only_init_containers_have_privileges() {
         for container in list(&pod["containers"]) {
             let context = &container["securityContext"];
             assert_eq!(context["privileged"], Value::Null);
-            assert_eq!(context["capabilities"], json!({"drop": ["ALL"], "add": ["NET_ADMIN"]}));
+            assert_eq!(context["capabilities"], json!({"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}));
             assert_eq!(
                 (&context["readOnlyRootFilesystem"], &context["runAsUser"]),
                 (&json!(true), &json!(0))

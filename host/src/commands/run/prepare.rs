@@ -109,7 +109,7 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What takes more than CAP_NET_ADMIN: afterwards nothing of it has to be written again.
+/// What takes more than CAP_NET_ADMIN and, for iptables, CAP_NET_RAW: afterwards nothing of it has to be written again.
 fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&probe.capabilities.families);
     let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());
@@ -134,6 +134,6 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
             warn!("{failure}");
         }
     }
-    info!("initialised; from now on CAP_NET_ADMIN is enough");
+    info!("initialised; from now on CAP_NET_ADMIN and CAP_NET_RAW are enough");
     Ok(())
 }
