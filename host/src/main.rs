@@ -8,13 +8,13 @@
 //!
 //! Never: a rule about Services (weir-core), a kernel interface (weir-kernel), a Kubernetes field (weir-k8s).
 
-mod api_server;
 mod cli;
 mod commands;
 mod inputs;
 mod json;
 mod logging;
 mod output;
+mod source;
 mod style;
 
 use std::process::ExitCode;
@@ -53,7 +53,12 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            complain!("{} {error:#}", style::error("error:"));
+            // Whoever reads a log reads all lines in one form.
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{error:#}");
+            } else {
+                complain!("{} {error:#}", style::error("error:"));
+            }
             failed
         }
     }

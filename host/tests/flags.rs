@@ -24,7 +24,7 @@ const FLAGS: &[(&str, &str, What)] = &[
     ("--config", "FILE", Special("a_file_beats_flags_but_for_some")),
     ("--write-config-to", "FILE", Special("a_file_beats_flags_but_for_some")),
     ("--cleanup", "", Special("guest_recordings: run_cleanup_is_cleanup")),
-    ("--init-only", "", Special("guest_recordings: initialised_once_net_admin_is_enough")),
+    ("--init-only", "", Special("guest_recordings: initialised_once_two_capabilities_are_enough")),
     ("--version", "", Special("the_version_is_printed_under_both_names")),
     ("--master", "https://192.0.2.1:6443", Special("without_manifests_the_api_server_is_named")),
     ("--proxy-mode", "ipvs", Field("mode", "ipvs")),
@@ -303,6 +303,11 @@ fn without_manifests_the_api_server_is_named() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(expected) && said.contains("give --manifests"), "{said}");
     }
+    let said = errors(&weir(&["--logging-format=json"]));
+    assert!(
+        said.lines().all(|line| line.starts_with('{')),
+        "one JSON object a line, the last one too: {said}"
+    );
 }
 
 #[test]

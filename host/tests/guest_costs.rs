@@ -83,7 +83,7 @@ fn chain(plugins: usize) -> SharedChain {
     let entry = |i: usize| {
         serde_json::json!({"name": format!("identity-{i}"), "source": file,
             // An emulated processor is ten times slower than the ones that limits are made for.
-            "limits": {"callTimeout": "60s", "syncBudget": "600s"}})
+            "limits": {"callTimeout": "5s", "syncBudget": "10s"}})
     };
     let file = serde_json::json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});

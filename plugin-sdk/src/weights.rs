@@ -161,23 +161,31 @@ pub fn scheduler<'a>(prior: Option<&'a Scheduling>, context: &'a Context) -> &'a
     said.filter(|name| *name != "default").unwrap_or(&context.default_scheduler)
 }
 
+/// The scheduler that heeds weights in place of the one that a port has, if that is another and the kernel has it: `wrr`
+/// for `rr` and `wlc` for `lc`.
+///
+/// A plugin that will give a port weights some time should name it also while it has none to give. With equal weights both
+/// do the same, but between two schedulers the kernel has none, and refuses new connections for a moment.
+pub fn heeding(prior: Option<&Scheduling>, context: &Context) -> Option<String> {
+    let heeding = match scheduler(prior, context) {
+        "rr" => "wrr",
+        "lc" => "wlc",
+        _ => return None,
+    };
+    let has = context.schedulers.is_empty() || context.schedulers.iter().any(|known| known == heeding);
+    has.then(|| heeding.to_owned())
+}
+
 /// A schedule that heeds these weights, whatever scheduler the port has:
 ///
-/// - `rr` and `lc` only ask whether a weight is 0; if others differ, they become `wrr` and `wlc`, if the kernel has these.
+/// - `rr` and `lc` only ask whether a weight is 0; they become what [`heeding`] says.
 /// - `sh` and `mh` can send a client to an endpoint that takes no new connections, and then drop what it sends; if a
 ///   weight is 0, they get the flag that makes them choose again.
 pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u16>) -> Scheduling {
     let present = scheduler(prior, context);
-    let heeding = match present {
-        "rr" => "wrr",
-        "lc" => "wlc",
-        other => other,
-    };
-    let has = context.schedulers.is_empty() || context.schedulers.iter().any(|known| known == heeding);
-    let change = heeding != present && differ(&weights) && has;
     let quiesced = weights.contains(&0) && matches!(present, "sh" | "mh");
     Scheduling {
-        scheduler: change.then(|| heeding.to_owned()),
+        scheduler: heeding(prior, context),
         scheduler_flags: quiesced.then(|| with_fallback(prior, present)),
         ..Scheduling::weights(weights)
     }
@@ -192,13 +200,6 @@ fn with_fallback(prior: Option<&Scheduling>, scheduler: &str) -> Vec<String> {
         flags.insert(0, "fallback".to_owned());
     }
     flags
-}
-
-/// Whether endpoints that take connections have different weights, so that the scheduler matters.
-pub fn differ(weights: &[u16]) -> bool {
-    let mut used = weights.iter().filter(|weight| **weight > 0);
-    let first = used.next();
-    used.any(|weight| Some(weight) != first)
 }
 
 #[cfg(test)]

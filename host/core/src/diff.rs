@@ -65,6 +65,33 @@ pub enum Change {
     ForgetFlows(VirtualServer, BTreeSet<RealServer>),
 }
 
+impl Change {
+    /// What is done to what, as one word: a label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::SetSysctl(..) => "set-sysctl",
+            Change::SetTimeouts(_) => "set-timeouts",
+            Change::CreateDevice(_) => "create-device",
+            Change::DeleteDevice(_) => "delete-device",
+            Change::CreateSet(..) => "create-set",
+            Change::ReplaceSet(..) => "replace-set",
+            Change::DestroySet(_) => "destroy-set",
+            Change::AddEntry(..) => "add-entry",
+            Change::DeleteEntry(..) => "delete-entry",
+            Change::WriteRules(_) => "write-rules",
+            Change::AddAddress(_) => "add-address",
+            Change::DeleteAddress(_) => "delete-address",
+            Change::CreateVirtualServer(..) => "create-virtual-server",
+            Change::UpdateVirtualServer(..) => "update-virtual-server",
+            Change::DeleteVirtualServer(_) => "delete-virtual-server",
+            Change::AddRealServer(..) => "add-real-server",
+            Change::SetWeight(..) => "set-weight",
+            Change::DeleteRealServer(..) => "delete-real-server",
+            Change::ForgetFlows(..) => "forget-flows",
+        }
+    }
+}
+
 /// Changes in the order in which they are to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(pub Vec<Change>);

@@ -1,6 +1,7 @@
 //! What a plan needs to know of the node: its addresses, what its kernel can do, and the configuration.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -238,6 +239,25 @@ impl NodeView {
             .collect();
         ips.sort();
         ips.dedup();
+        ips
+    }
+
+    /// Where the health check ports of services are open: on the addresses that `nodePortAddresses` selects, loopback
+    /// included, or in a family in which it selects all, on all, which the unspecified address stands for.
+    pub fn health_check_ips(&self) -> BTreeSet<IpAddr> {
+        let mut ips = BTreeSet::new();
+        for family in Family::BOTH {
+            let nets = self.node_port_nets(family);
+            if nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0) {
+                ips.insert(match family {
+                    Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                    Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+                });
+                continue;
+            }
+            let addresses = self.host_addresses.iter().map(|host| host.address);
+            ips.extend(addresses.filter(|ip| nets.iter().any(|net| net.contains(ip))));
+        }
         ips
     }
 

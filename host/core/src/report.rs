@@ -42,9 +42,10 @@ pub enum Reason {
     SourceRangesOneFamily,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// The reason as one word, for Events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Reason::DecisionClamped => "DecisionClamped",
             Reason::ServiceIgnored => "ServiceIgnored",
             Reason::VipRefused => "VipRefused",
@@ -56,7 +57,13 @@ impl fmt::Display for Reason {
             Reason::VirtualServerConflict => "VirtualServerConflict",
             Reason::RuleLeftOut => "RuleLeftOut",
             Reason::SourceRangesOneFamily => "SourceRangesOneFamily",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

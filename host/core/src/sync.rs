@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::diff::{Change, diff, record};
 use crate::drain::{Deadlines, Situation, candidates, drain};
-use crate::kernel::{FailureKind, Kernel, Outcome, ReadError};
+use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError};
 use crate::planner::Plan;
 use crate::state::{KernelState, RealServer, VirtualServer};
 
@@ -34,7 +34,12 @@ pub struct Round {
 impl Round {
     /// Whether every change was made.
     pub fn succeeded(&self) -> bool {
-        self.changes.iter().all(|(_, outcome)| outcome.is_ok())
+        self.failures().next().is_none()
+    }
+
+    /// The changes that were not made, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (&Change, &Failure)> {
+        self.changes.iter().filter_map(|(change, outcome)| Some((change, outcome.as_ref().err()?)))
     }
 }
 

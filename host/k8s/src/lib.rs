@@ -23,6 +23,11 @@ mod wire;
 
 pub use problem::Problem;
 
+/// A time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is none.
+pub fn parse_time(text: &str) -> Option<std::time::SystemTime> {
+    objects::timestamp::parse_precisely(text)
+}
+
 /// A single value written as YAML or JSON.
 ///
 /// # Errors

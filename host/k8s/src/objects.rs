@@ -16,7 +16,7 @@ mod port;
 pub(crate) mod quantity;
 mod service;
 mod slice;
-mod timestamp;
+pub(crate) mod timestamp;
 
 pub(crate) use metadata::name_of;
 

@@ -51,7 +51,7 @@ pub(crate) struct SpecialRuns {
     /// Write the effective configuration to this file and exit.
     #[arg(long, value_name = "FILE")]
     pub(crate) write_config_to: Option<PathBuf>,
-    /// Do what takes more than CAP_NET_ADMIN (sysctls, limits of connection tracking, a scheduler that must load) and
+    /// Do what takes more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, limits of connection tracking, a scheduler that must load) and
     /// exit.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = parse_bool)]

@@ -1,7 +1,6 @@
 //! `weir run`: keeps the kernel in step with the objects.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -11,10 +10,7 @@ use tracing::{debug, error, info, warn};
 use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
 use weir_core::planner::Planner;
-use weir_core::report::Report;
 use weir_core::sync::{Round, Syncer};
-use weir_k8s::Problem;
-use weir_k8s::manifests::Folder;
 use weir_kernel::Linux;
 use weir_kernel::capabilities::Probe;
 use weir_kernel::linux::Effort;
@@ -23,17 +19,21 @@ use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
 
 mod agenda;
+mod objects;
 mod plugins;
 mod policy;
 mod prepare;
+mod publish;
 mod records;
 mod reload;
 mod state;
 mod wake;
 
 use agenda::Agenda;
+use objects::Objects;
 use policy::Policy;
 use prepare::Prepared;
+use publish::{Publisher, Times};
 use state::StateDirectory;
 use wake::Wake;
 
@@ -47,27 +47,33 @@ const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 const POLICY_AUDIT: Duration = Duration::from_secs(60);
 const POLICY_SAMPLE: usize = 8;
 
+/// How long a start waits for this node's object, as kube-proxy does.
+const NODE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a single round waits until all objects are known.
+const ONCE_WAIT: Duration = Duration::from_secs(60);
+
 /// Runs until a signal; the kernel keeps its state.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    let Prepared { settings, manifests, probe } = match prepare::prepare(arguments)? {
+    let Prepared { settings, source, probe } = match prepare::prepare(arguments)? {
         ControlFlow::Continue(prepared) => prepared,
         ControlFlow::Break(status) => return Ok(status),
     };
-    let (waker, wakes) = wake::start(&manifests)?;
+    let (waker, wakes) = wake::start()?;
     if let Some(file) = settings.file.clone() {
         reload::watch(file, settings.configuration.clone(), waker.clone());
     }
     let state = arguments.state_dir.as_deref().map(StateDirectory::new);
     let cache = state.as_ref().and_then(StateDirectory::cache);
-    let policy = Policy::start(arguments, &settings.node_name, cache, waker)?;
-    let mut daemon = Daemon::new(&manifests, settings, probe, policy, state);
+    let policy = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
+    let (objects, recorder) = Objects::start(&source, &settings, policy.reads(), waker)?;
+    let families = &probe.capabilities.families;
+    let publisher = Publisher::start(&settings, families, recorder, !arguments.once)?;
+    info!(node = settings.node_name, objects = %source, scheduler = settings.proxy.scheduler, "started");
+    let mut daemon = Daemon::new(settings, probe, objects, policy, publisher, state);
     if arguments.once {
-        let round = daemon.round(Instant::now());
-        return Ok(if round.is_some_and(|round| round.succeeded()) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+        let succeeded = daemon.once(&wakes);
+        return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     daemon.run(&wakes);
     daemon.keep_state(true);
@@ -81,10 +87,11 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
 
 struct Daemon {
     settings: Settings,
-    folder: Folder,
+    objects: Objects,
     planner: Planner,
     syncer: Syncer<Linux>,
     policy: Policy,
+    publisher: Publisher,
     state: Option<StateDirectory>,
     agenda: Agenda,
     /// What times are counted from that clocks must not change.
@@ -93,21 +100,19 @@ struct Daemon {
     /// not make answers old, or young for ever.
     started_at: u64,
     next_policy_audit: Instant,
-    /// Whether the folder was read once; before that nothing is written.
+    /// Whether all objects were seen once; before that nothing is written.
     complete: bool,
     /// Whether it ends because its configuration is another now.
     configuration_changed: bool,
-    /// What was said of the objects last time, so that it is said once.
-    problems: Vec<Problem>,
-    reports: Vec<Report>,
 }
 
 impl Daemon {
     fn new(
-        manifests: &Path,
         settings: Settings,
         probe: Probe,
+        objects: Objects,
         policy: Policy,
+        publisher: Publisher,
         state: Option<StateDirectory>,
     ) -> Daemon {
         for finding in &probe.findings {
@@ -123,21 +128,16 @@ impl Daemon {
         });
         let view = settings.node_view(None, addresses, probe.capabilities);
         let agenda = Agenda::new(settings.proxy.sync_period, settings.proxy.min_sync_period, Instant::now());
-        info!(
-            node = settings.node_name,
-            manifests = %manifests.display(),
-            scheduler = settings.proxy.scheduler,
-            "started"
-        );
         let mut planner = Planner::new(view, Box::new(policy.chain.clone()));
         if let Some(state) = &state {
             planner.set_readiness(state.readiness());
         }
         Daemon {
-            folder: Folder::new(manifests, &settings.node_name),
+            objects,
             planner,
             syncer: Syncer::new(kernel),
             policy,
+            publisher,
             state,
             settings,
             agenda,
@@ -146,12 +146,11 @@ impl Daemon {
             next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
             configuration_changed: false,
-            problems: Vec::new(),
-            reports: Vec::new(),
         }
     }
 
     fn run(&mut self, wakes: &Receiver<Wake>) {
+        self.publisher.begin();
         self.round(Instant::now());
         loop {
             let pause = self.agenda.next().saturating_duration_since(Instant::now());
@@ -173,6 +172,7 @@ impl Daemon {
                     }
                 }
                 self.agenda.request(Instant::now());
+                self.publisher.requested();
             }
             let now = Instant::now();
             if self.agenda.next() <= now {
@@ -185,8 +185,13 @@ impl Daemon {
     fn take_note(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Manifests => {}
+            Wake::Told(message) => self.objects.hear(message),
             Wake::Addresses => self.refresh_addresses(),
-            Wake::Policy => self.policy.take_updates(),
+            Wake::Policy => {
+                for refusal in self.policy.take_updates() {
+                    self.publisher.policy_refused(refusal);
+                }
+            }
             Wake::Configuration => {
                 self.configuration_changed = true;
                 return false;
@@ -208,13 +213,12 @@ impl Daemon {
         }
     }
 
-    fn scan(&mut self) {
-        let (events, problems) = self.folder.scan();
-        let first = !self.complete && self.folder.is_complete();
-        self.complete |= first;
+    /// Takes note of what changed in the cluster.
+    fn hear(&mut self) {
         let mut node_changed = false;
-        for event in events {
+        for event in self.objects.take() {
             node_changed |= matches!(event, Event::Node(_) | Event::NodeGone);
+            self.publisher.heard(&event);
             self.planner.apply(event);
         }
         if node_changed {
@@ -226,16 +230,27 @@ impl Daemon {
             );
             self.planner.set_node(view);
         }
-        if first && self.planner.node_object().is_none() {
+    }
+
+    /// Whether enough is known for a plan. Once it was, it stays so.
+    fn is_complete(&mut self) -> bool {
+        if self.complete {
+            return true;
+        }
+        let node = self.planner.node_object();
+        let awaited = self.objects.awaits_node() && node.is_none() && self.started.elapsed() < NODE_WAIT;
+        if awaited || !self.objects.are_complete(self.policy.reads()) {
+            return false;
+        }
+        if node.is_none() {
             let name = &self.settings.node_name;
             warn!(
-                "no Node object `{name}` among the manifests: its addresses, zone and pod networks are unknown"
+                "there is no Node object `{name}`: its addresses, zone and pod networks are unknown (another name? give \
+                 --hostname-override)"
             );
         }
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            warn!("{problem}");
-        }
-        self.problems = problems;
+        self.complete = true;
+        true
     }
 
     /// Keeps what a later process should know.
@@ -258,37 +273,70 @@ impl Daemon {
         }
         self.next_policy_audit = now + POLICY_AUDIT;
         for report in self.planner.audit_policy(POLICY_SAMPLE, self.policy_time()) {
-            warn!(service = %report.service, reason = %report.reason, "{}", report.message);
+            self.publisher.report(&report);
         }
     }
 
+    /// A single round, as soon as all objects are known. Whether it made every change.
+    fn once(&mut self, wakes: &Receiver<Wake>) -> bool {
+        let end = Instant::now() + ONCE_WAIT;
+        self.hear();
+        while !self.is_complete() {
+            let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
+            match wakes.recv_timeout(left) {
+                Ok(wake) => {
+                    if !self.take_note(wake) {
+                        return false;
+                    }
+                }
+                Err(_) if left.is_zero() => {
+                    error!("not all objects could be read within {} s", ONCE_WAIT.as_secs());
+                    return false;
+                }
+                Err(_) => {}
+            }
+            self.hear();
+        }
+        self.round(Instant::now()).is_some_and(|round| round.succeeded())
+    }
+
     fn round(&mut self, now: Instant) -> Option<Round> {
-        if self.agenda.audit_is_due(now) {
+        let audit = self.agenda.audit_is_due(now);
+        if audit {
             self.syncer.audit();
             self.refresh_addresses();
             self.audit_policy(now);
         }
-        self.scan();
-        if !self.complete {
+        self.hear();
+        if !self.is_complete() {
             self.agenda.failed(now);
             return None;
         }
         let time = self.policy_time();
-        self.policy.exchange(&mut self.planner, time);
+        let reads = self.policy.reads();
+        self.objects.follow(reads);
+        if self.objects.are_complete(reads)
+            && let Some(replacement) = self.policy.exchange(&mut self.planner, time)
+        {
+            self.publisher.replaced(&replacement);
+        }
         let plan = self.planner.plan_at(time);
+        let planned = now.elapsed();
         self.policy.keep_records();
         self.keep_state(false);
-        for report in plan.reports.iter().filter(|report| !self.reports.contains(report)) {
-            warn!(service = %report.service, reason = %report.reason, "{}", report.message);
-        }
+        self.publisher.planned(&plan);
         let effort = self.syncer.kernel().effort();
         let round = self.syncer.round(&plan, self.started.elapsed());
-        let effort = self.syncer.kernel().effort() - effort;
-        self.reports = plan.reports;
+        let total = self.syncer.kernel().effort();
+        self.publisher.plugins(self.policy.chain.chain().status(time));
         match round {
             Ok(round) => {
-                log(&round, effort, now.elapsed());
+                let all = now.elapsed();
+                log(&round, total - effort, all);
                 self.agenda.done(now, &round, self.started);
+                let times = Times { plan: planned, kernel: all - planned, all };
+                self.publisher.ended(&round, total, &times, audit);
+                self.publisher.answer_health_checks(&plan, self.planner.node());
                 if let Some(at) = self.planner.next_expiry() {
                     let since_start = Duration::from_secs(at.saturating_sub(self.started_at));
                     self.agenda.expect(self.started + since_start);
@@ -297,6 +345,7 @@ impl Daemon {
             }
             Err(error) => {
                 error!("{error}; nothing was changed, tried again soon");
+                self.publisher.unread();
                 self.agenda.failed(now);
                 None
             }

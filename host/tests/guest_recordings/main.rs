@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use weir_harness::scenario;
 
+mod api_server;
 mod audit;
 mod cleanup;
 mod crash;
@@ -20,7 +21,18 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 20] = [
+const TESTS: [(&str, Test); 25] = [
+    ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
+    (
+        "api_server::nothing_is_written_before_both_lists_are_complete",
+        api_server::nothing_is_written_before_both_lists_are_complete,
+    ),
+    (
+        "api_server::that_goes_away_takes_nothing_with_it",
+        api_server::a_server_that_goes_away_takes_nothing_with_it,
+    ),
+    ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
+    ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),
@@ -50,7 +62,7 @@ const TESTS: [(&str, Test); 20] = [
     ),
     ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
     ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),
-    ("initialised_once_net_admin_is_enough", special::initialised_once_net_admin_is_enough),
+    ("initialised_once_two_capabilities_are_enough", special::initialised_once_two_capabilities_are_enough),
     ("initialising_names_what_keeps_it_from_working", special::initialising_names_what_keeps_it_from_working),
     ("run_cleanup_is_cleanup", special::run_cleanup_is_cleanup),
 ];

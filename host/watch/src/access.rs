@@ -1,16 +1,19 @@
 //! Where the API server is, and how to be let in.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use http::{HeaderValue, Uri, header::USER_AGENT};
 use kube::config::{
     AuthInfo, Cluster, Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError,
 };
 
+mod transport;
+
 /// How the API server is reached: the command line's `--kubeconfig` and `--master`, or their absence.
 ///
-/// With neither, weir has to run in a pod, and uses the service account's files. Files are read again with every
-/// new client, and tokens and certificate authorities that are named by a path about once a minute as well.
+/// With neither, weir has to run in a pod, and uses the service account's files. All files are read again with every
+/// new client, which is made at the latest for the first request after a minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// A kubeconfig file; its current context counts.
@@ -68,6 +71,14 @@ pub enum AccessError {
          --master URL, or set automountServiceAccountToken in the pod"
     )]
     InCluster(#[source] InClusterError),
+    /// The token that a file is to hold is not there.
+    #[error("the token file {} cannot be read; mount it, or name another one", .file.display())]
+    Token {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The server that was named is no URL.
     #[error("the server `{url}` is no URL; --master takes `https://HOST:PORT`")]
     Server {
@@ -98,14 +109,20 @@ impl Access {
     /// work of its connections.
     pub(crate) fn client(&self) -> Result<kube::Client, AccessError> {
         let mut config = self.config()?;
-        // What is worth trying again, and when, the feeds know; and their watches are meant to be silent for long.
-        config.default_retry = false;
-        config.read_timeout = None;
+        // kube takes a token as it is, with the line's end that editors leave, and then sends nothing.
+        if let Some(file) = config.auth_info.token_file.take().map(PathBuf::from) {
+            let token = fs::read_to_string(&file);
+            let token = token.map_err(|source| AccessError::Token { file, source })?;
+            config.auth_info.token = Some(token.trim().to_owned().into());
+        }
         let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-        let server = config.cluster_url.to_string();
-        kube::Client::try_from(config).map_err(|error| AccessError::Credentials {
-            server,
+        // Without TLS nothing is verified, and a container image need not hold the world's certificates for that.
+        if config.cluster_url.scheme_str() == Some("http") {
+            config.root_cert.get_or_insert_default();
+        }
+        transport::client(&config).map_err(|error| AccessError::Credentials {
+            server: config.cluster_url.to_string(),
             file: self.kubeconfig.clone(),
             source: Box::new(error),
         })
@@ -150,9 +167,6 @@ fn from_kubeconfig(file: &Path, master: Option<&str>) -> Result<Config, AccessEr
     // A proxy from the environment of the process is meant for other traffic: the API server is where the node's own
     // networking comes from.
     config.proxy_url = None;
-    if cluster.certificate_authority_data.is_none() {
-        config.root_cert_file = cluster.certificate_authority.map(PathBuf::from);
-    }
     Ok(config)
 }
 

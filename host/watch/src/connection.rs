@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::access::{Access, AccessError};
 use crate::rate::{Bucket, Rate};
@@ -19,12 +20,14 @@ pub(crate) use lines::Lines;
 
 /// A page of 500 objects, each as large as etcd takes them, and no more.
 const LARGEST_ANSWER: usize = 768 << 20;
+/// Tokens, certificates and kubeconfig files may change at any time; client-go looks at a token file as often.
+const CLIENT_AGE: Duration = Duration::from_secs(60);
 /// More of a sentence why something was refused is not needed.
 const LARGEST_REFUSAL: usize = 64 << 10;
 
 /// Why a request brought nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {
+pub(crate) enum RequestError {
     /// There is no client to ask with.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -64,7 +67,9 @@ fn hint(code: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => {
             "; is the token or client certificate one of this cluster, and not expired?"
         }
-        StatusCode::FORBIDDEN => "; bind the ClusterRole `system:node-proxier` to this user",
+        StatusCode::FORBIDDEN => {
+            "; the ClusterRole `system:node-proxier` allows all that weir needs, but for namespaces"
+        }
         _ => "",
     }
 }
@@ -145,7 +150,8 @@ pub(crate) enum Turn {
 /// A client and how to make another one.
 pub(crate) struct Connection {
     access: Access,
-    client: Option<kube::Client>,
+    /// With when it was made.
+    client: Option<(kube::Client, Instant)>,
     pace: Pace,
     patience: Duration,
 }
@@ -189,11 +195,7 @@ impl Connection {
     }
 
     async fn send(&mut self, request: Request<Vec<u8>>) -> Result<Body, RequestError> {
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => self.access.client()?,
-        };
-        let client = self.client.insert(client);
+        let client = self.client()?;
         let answer = timeout(self.patience, client.send(request.map(Body::from))).await;
         let answer = answer.map_err(|_| RequestError::Silent(self.patience))?;
         let answer = answer.map_err(|error| RequestError::Transport(error.into()))?;
@@ -201,6 +203,25 @@ impl Connection {
             return Ok(answer.into_body());
         }
         Err(self.refusal(answer).await)
+    }
+
+    /// The client, with files as they were a minute ago or later. A file that cannot be read is no reason to give up
+    /// one that works.
+    fn client(&mut self) -> Result<kube::Client, AccessError> {
+        let known = self.client.take_if(|(_, made)| made.elapsed() >= CLIENT_AGE);
+        if let Some((client, _)) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = match (self.access.client(), known) {
+            (Ok(client), _) => client,
+            (Err(error), Some((client, _))) => {
+                warn!(error = with_causes(&error), "credentials stay as they were read before");
+                client
+            }
+            (Err(error), None) => return Err(error),
+        };
+        self.client = Some((client.clone(), Instant::now()));
+        Ok(client)
     }
 
     async fn refusal(&self, answer: Response<Body>) -> RequestError {
@@ -229,6 +250,21 @@ async fn collect(body: Body, most: usize, patience: Duration) -> Result<Vec<u8>,
     }
 }
 
+/// An error and its causes in one sentence.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        // Some errors of others repeat their cause.
+        if !sentence.contains(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        source = error.source();
+    }
+    sentence
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,8 +275,8 @@ mod tests {
         let error = RequestError::refused(StatusCode::FORBIDDEN, status("services is forbidden"), None);
         assert_eq!(
             error.to_string(),
-            "the API server answered 403 Forbidden: services is forbidden; bind the ClusterRole \
-             `system:node-proxier` to this user"
+            "the API server answered 403 Forbidden: services is forbidden; the ClusterRole `system:node-proxier` \
+             allows all that weir needs, but for namespaces"
         );
         let code = |code| Status { code, reason: "Expired".to_owned(), ..Status::default() };
         assert!(RequestError::refused(StatusCode::OK, code(410), None).is_expired());

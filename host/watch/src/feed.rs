@@ -11,7 +11,7 @@ use weir_k8s::Problem;
 
 use crate::account::{Account, Count};
 use crate::backoff::{Backoff, random_fraction};
-use crate::connection::{Connection, RequestError};
+use crate::connection::{Connection, RequestError, with_causes};
 use crate::message::{Message, Standing};
 use crate::outlet::{Outlet, ReceiverGone};
 use crate::resource::Resource;
@@ -106,8 +106,8 @@ pub(crate) struct Feed<T> {
     problems: Vec<Problem>,
     /// In a row, without anything heard in between.
     failures: u32,
-    /// Whether a watch said anything since the last list began.
-    progressed: bool,
+    /// Lists that were of no use in a row: their version was too old before a watch from it had said anything.
+    useless_lists: u32,
 }
 
 impl<T: From<Message>> Feed<T> {
@@ -134,7 +134,7 @@ impl<T: From<Message>> Feed<T> {
             events: Vec::new(),
             problems: Vec::new(),
             failures: 0,
-            progressed: false,
+            useless_lists: 0,
         }
     }
 
@@ -179,19 +179,9 @@ impl<T: From<Message>> Feed<T> {
             return Ok(());
         }
         if error.is_expired() {
-            self.account.count(Count::Expiration);
-            self.version = None;
-            if std::mem::take(&mut self.progressed) {
-                info!(resource = %self.resource, "the version watched from is too old; listing again");
-                return Ok(());
-            }
-        } else {
-            self.account.count(Count::Failure);
+            return self.recover_from_expiry(&error).await;
         }
-        if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
-            // A server that knows no streamed lists may begin one, and never end it.
-            self.lists = Lists::Paged;
-        }
+        self.account.count(Count::Failure);
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_multiple_of(FAILURES_OF_A_VERSION) {
             self.version = None;
@@ -201,15 +191,32 @@ impl<T: From<Message>> Feed<T> {
             self.standing = Standing::Stale;
             self.tell_standing().await?;
         }
-        let wait = self.timing.backoff.jittered(self.failures);
-        sleep(wait.max(error.retry_after().unwrap_or_default())).await;
+        self.wait(self.failures, &error).await;
         Ok(())
+    }
+
+    /// A list follows, at once: the server was heard, and failures before that are no reason to wait. Only when lists do
+    /// not help, one after the other, they come ever later.
+    async fn recover_from_expiry(&mut self, error: &RequestError) -> Result<(), ReceiverGone> {
+        info!(resource = %self.resource, "the version that was reached is too old; listing again");
+        self.account.count(Count::Expiration);
+        self.version = None;
+        if self.useless_lists > 0 {
+            self.wait(self.useless_lists, error).await;
+        }
+        self.useless_lists = self.useless_lists.saturating_add(1);
+        Ok(())
+    }
+
+    async fn wait(&self, failures: u32, error: &RequestError) {
+        let wait = self.timing.backoff.jittered(failures);
+        sleep(wait.max(error.retry_after().unwrap_or_default())).await;
     }
 
     /// The first failure is worth a line, and of more of them ever fewer.
     fn tell_failure(&self, error: &RequestError) {
         let (resource, failures) = (self.resource, self.failures);
-        let error = with_sources(error);
+        let error = with_causes(error);
         if failures.is_power_of_two() {
             warn!(%resource, failures, error, "the API server cannot be followed; what is known stays in force");
         } else {
@@ -273,19 +280,4 @@ impl<T: From<Message>> Feed<T> {
         let longer = self.timing.watch.mul_f64(1.0 + random_fraction() / 10.0);
         longer.as_secs().max(1)
     }
-}
-
-/// An error and its causes in one sentence.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Some errors of others repeat their cause.
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        source = error.source();
-    }
-    sentence
 }

@@ -29,7 +29,6 @@ mod wire;
 pub use access::{Access, AccessError};
 pub use account::{Account, Figures};
 pub use backoff::Backoff;
-pub use connection::RequestError;
 pub use feed::Timing;
 pub use message::{Message, Standing, Standings};
 pub use rate::Rate;

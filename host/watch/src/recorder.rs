@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::account::{Account, Count};
-use crate::connection::{Connection, Turn};
+use crate::connection::{Connection, Turn, with_causes};
 use crate::rate::Rate;
 use crate::settings::Settings;
 
@@ -161,7 +161,7 @@ impl Poster {
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures.is_power_of_two() {
-                    warn!(%error, failures, "a Kubernetes Event could not be posted");
+                    warn!(error = with_causes(&error), failures, "a Kubernetes Event could not be posted");
                 }
             }
         }

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use weir_plugin_sdk::configuration::Fields;
-use weir_plugin_sdk::weights::{Failsafe, Member, quiesce, said, scheduling, shared, spare};
+use weir_plugin_sdk::weights::{Failsafe, Member, heeding, quiesce, said, scheduling, shared, spare};
 use weir_plugin_sdk::{
     Context, Endpoint, Error, Node, Plugin, Port, Schedule, Scheduler, Scheduling, Service, export,
 };
@@ -71,7 +71,8 @@ impl NodeWeights {
         // The zone may keep everything, and a kind of VIP may have no endpoint in it.
         spare(&mut weights, &port.endpoints);
         if weights == before {
-            return Scheduling::default();
+            let scheduler = if self.is_idle() { None } else { heeding(prior, context) };
+            return Scheduling { scheduler, ..Scheduling::default() };
         }
         reasons.extend(place.map(|place| place.reason()));
         if out.iter().zip(&left).any(|(out, weight)| *out && *weight == 0) {
@@ -81,6 +82,11 @@ impl NodeWeights {
             reasons.insert(format!("nodes in maintenance go on, port {} has no others", port.port));
         }
         scheduling(prior, context, weights)
+    }
+
+    /// Whether it was told nothing, so that it will never weigh anything.
+    fn is_idle(&self) -> bool {
+        self.zone.is_none() && self.capacity.needs().is_empty() && self.maintenance.needs().is_empty()
     }
 
     fn is_out(&self, context: &Context, endpoint: &Endpoint) -> bool {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir_plugin_sdk::configuration::Fields;
-use weir_plugin_sdk::weights::{proportional, said, scheduling};
+use weir_plugin_sdk::weights::{heeding, proportional, said, scheduling};
 use weir_plugin_sdk::{
     Context, Endpoint, Error, Plugin, Port, Schedule, Scheduler, Scheduling, Service, export,
 };
@@ -112,16 +112,16 @@ impl Scheduler for SlowStart {
         let mut young = BTreeSet::new();
         let mut next: Option<u64> = None;
         let schedule = Schedule::each(service.ports.len(), |index| {
-            let port = &service.ports[index];
-            let Some((scheduling, again)) = self.port(port, prior.ports.get(index), context, now) else {
-                return Scheduling::default();
+            let (port, prior) = (&service.ports[index], prior.ports.get(index));
+            let Some((scheduling, again)) = self.port(port, prior, context, now) else {
+                return Scheduling { scheduler: heeding(prior, context), ..Scheduling::default() };
             };
             next = Some(next.map_or(again, |next| next.min(again)));
             let slowed = port.endpoints.iter().filter(|endpoint| self.young(endpoint, now).is_some());
             young.extend(slowed.map(|endpoint| endpoint.address));
             scheduling
         });
-        let Some(next) = next else { return Ok(Schedule::keep()) };
+        let Some(next) = next else { return Ok(schedule) };
         let reason = match young.len() {
             1 => "1 new endpoint gets its share little by little".to_owned(),
             count => format!("{count} new endpoints get their share little by little"),

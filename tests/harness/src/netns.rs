@@ -1,10 +1,12 @@
 //! Network namespaces: a node of its own for each test, in the same kernel.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 /// A network namespace with `lo` up. IPVS, ipset, iptables, addresses and the sysctls of the network are its own.
 /// Dropping it removes it; processes inside must have ended before.
@@ -40,6 +42,25 @@ impl Netns {
     /// The name, as `ip netns` knows it; empty for [`Netns::own`].
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Calls a function on a thread that is inside: sockets that it makes belong here.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                if let Some(name) = &self.name {
+                    let place = format!("/run/netns/{name}");
+                    let handle = File::open(&place).with_context(|| format!("cannot open {place}"))?;
+                    setns(handle, CloneFlags::CLONE_NEWNET)
+                        .with_context(|| format!("cannot enter {place}"))?;
+                }
+                Ok(work())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// A command that will run inside; its process id is the program's own.

@@ -43,8 +43,11 @@ impl Delivery {
     pub fn deliver(&mut self, world: &World) -> Result<Receipt> {
         let mut receipt = Receipt::default();
         let objects = world.objects();
+        let stays = |key: &Key, old: &Value| {
+            objects.iter().any(|(other, new)| other == key && fixed(new) == fixed(old))
+        };
         let gone: Vec<Key> =
-            self.told.keys().filter(|key| !objects.iter().any(|(other, _)| other == *key)).cloned().collect();
+            self.told.iter().filter(|(key, old)| !stays(key, old)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             self.told.remove(&key);
             let (kind, namespace, name) = key;
@@ -81,4 +84,9 @@ impl Delivery {
         let node = nodes.pop().context("there is no node")?;
         Ok((node, json!({ "apiVersion": "v1", "kind": "List", "items": items })))
     }
+}
+
+/// What an object keeps for its life; with anything else here it is another one of the same name.
+fn fixed(object: &Value) -> [&Value; 3] {
+    [&object["addressType"], &object["spec"]["clusterIPs"], &object["spec"]["ipFamilies"]]
 }

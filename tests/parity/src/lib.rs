@@ -8,11 +8,13 @@
 //! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
 //! such as two Services with one virtual server, or one endpoint with two conditions.
 
+mod config;
 pub mod delivery;
 pub mod explained;
 mod random;
 pub mod world;
 
+pub use config::config;
 pub use random::Random;
 pub use world::World;
 

@@ -16,7 +16,6 @@ fn the_api_server_takes_everything() {
     let mut delivery = Delivery::new(cluster.client().clone()).unwrap();
     let mut refused = Vec::new();
     for seed in 0..SEEDS {
-        delivery.deliver(&World::empty(0)).unwrap();
         let mut random = Random::new(seed);
         let mut world = World::random(&mut random);
         let mut deed = "the beginning".to_owned();

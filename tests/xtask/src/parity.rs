@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20)]
     mutations: usize,
     /// Mutations before the kernels are compared; 1 to find the one that a difference is due to
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10)]
     batch: usize,
     /// This weir instead of one that is built
     #[arg(long, value_name = "PROGRAM")]
@@ -46,10 +46,10 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     ensure!(missing.is_empty(), "{} not installed; run: cargo xtask setup", missing.join(", "));
     cluster::build()?;
     let kube_proxy = Programs::find()?.kube_proxy;
-    let driver = program("weir-parity", "lab")?;
+    let driver = program("weir-parity")?;
     let weir = match &options.weir {
         Some(program) => program.canonicalize().with_context(|| format!("--weir {}", program.display()))?,
-        None => program("weir", "dev")?,
+        None => program("weir")?,
     };
     let cluster = Cluster::start()?;
     let folder = workspace::target().join("parity");
@@ -63,8 +63,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn program(name: &str, profile: &str) -> Result<PathBuf> {
-    let built = workspace::build(&["build", "--profile", profile, "--package", name, "--bins"])?;
+fn program(name: &str) -> Result<PathBuf> {
+    let built = workspace::build(&["build", "--package", name, "--bins"])?;
     let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
     found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }

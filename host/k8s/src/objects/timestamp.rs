@@ -1,5 +1,7 @@
 //! Times as the API writes them (RFC 3339).
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 /// Seconds since 1970 of a time such as `2006-01-02T15:04:05Z`; fractions are cut off, offsets applied.
 pub(super) fn parse(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', 't'])?;
@@ -22,6 +24,17 @@ pub(super) fn parse(text: &str) -> Option<i64> {
     }
     let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
     Some(seconds - offset(zone)?)
+}
+
+/// A time with its fraction of a second, to the nanosecond.
+pub(crate) fn parse_precisely(text: &str) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(parse(text)?.unsigned_abs());
+    let whole =
+        if parse(text)? < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) }?;
+    let Some((_, rest)) = text.split_once('.') else { return Some(whole) };
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).take(9).collect();
+    let nanoseconds: u32 = format!("{digits:0<9}").parse().ok()?;
+    whole.checked_add(Duration::from_nanos(nanoseconds.into()))
 }
 
 /// The seconds that a zone is ahead of UTC.
@@ -89,6 +102,15 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(seconds), "{text}");
         }
+    }
+
+    #[test]
+    fn fractions_are_kept_where_they_count() {
+        let since = |text: &str| parse_precisely(text).unwrap().duration_since(UNIX_EPOCH).unwrap();
+        assert_eq!(since("1970-01-01T00:00:01Z"), Duration::from_secs(1));
+        assert_eq!(since("1970-01-01T02:00:01.25+02:00"), Duration::from_millis(1250));
+        assert_eq!(since("1970-01-01T00:00:00.1234567891Z"), Duration::from_nanos(123_456_789));
+        assert_eq!(parse_precisely("1970-01-01T00:00:00.Z"), None);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub fn choice() -> Choice {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
     *CHOICE.get_or_init(|| {
         let hint = read_hint();
-        Choice { naming: choose(hint, |naming| is_installed(naming)), hint }
+        Choice { naming: choose(hint, is_installed), hint }
     })
 }
 

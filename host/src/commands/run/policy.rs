@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel};
 
 use tracing::{error, info, warn};
 use weir_core::planner::Planner;
+use weir_core::policy::{Policy as _, Reads};
 use weir_k8s::policy_config::MaxChange;
 use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain};
 
@@ -56,35 +57,55 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Takes note of files that changed.
-    pub(super) fn take_updates(&mut self) {
+    /// Takes note of files that changed, and says what of them is not used.
+    pub(super) fn take_updates(&mut self) -> Vec<String> {
+        let mut refusals = Vec::new();
         while let Ok(update) = self.updates.try_recv() {
             match update {
                 Ok(loaded) => {
                     tell(&loaded.refused);
+                    refusals
+                        .extend(loaded.refused.iter().map(|Refused { name, why }| format!("{name}: {why}")));
                     self.next = Some(loaded);
                 }
-                Err(error) => warn!("{error:#}; what decides now goes on"),
+                Err(error) => {
+                    warn!("{error:#}; what decides now goes on");
+                    refusals.push(format!("{error:#}"));
+                }
             }
+        }
+        refusals
+    }
+
+    /// What is read by those who decide, and by those who are to.
+    pub(super) fn reads(&self) -> Reads {
+        let now = self.chain.chain().reads();
+        let next = self.next.as_ref().map_or(now, |next| next.chain.reads());
+        Reads {
+            nodes: now.nodes || next.nodes,
+            namespaces: now.namespaces || next.namespaces,
+            ready_since: now.ready_since || next.ready_since,
         }
     }
 
     /// Lets new plugins decide from now on, if there are any. To be called when all objects are known: what would change
     /// for them is what is limited.
-    pub(super) fn exchange(&mut self, planner: &mut Planner, now: u64) {
-        let Some(mut next) = self.next.take() else { return };
+    pub(super) fn exchange(&mut self, planner: &mut Planner, now: u64) -> Option<Replacement> {
+        let mut next = self.next.take()?;
         if !self.configured {
             // What could have been there from the start is no change.
             next.max_change = MaxChange { percent: 100, services: u32::MAX };
         }
-        match next.replace(&self.chain, planner, now) {
-            taken @ Replacement::Taken { .. } => {
-                info!("{taken}");
+        let replacement = next.replace(&self.chain, planner, now);
+        match &replacement {
+            Replacement::Taken { .. } => {
+                info!("{replacement}");
                 self.configured = true;
                 self.record();
             }
-            refused @ (Replacement::Held { .. } | Replacement::Broken(_)) => warn!("{refused}"),
+            Replacement::Held { .. } | Replacement::Broken(_) => warn!("{replacement}"),
         }
+        Some(replacement)
     }
 
     /// Keeps what plugins were asked in this round, if that is wanted.

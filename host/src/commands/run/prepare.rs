@@ -1,7 +1,7 @@
 //! What `weir run` does before its loop, and what it does instead of it.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
@@ -13,17 +13,17 @@ use weir_k8s::config::Configuration;
 use weir_kernel::capabilities::{self, Probe};
 use weir_kernel::{Linux, conntrack, oom, sysctl};
 
-use super::super::cleanup;
-use crate::api_server;
 use crate::cli::{Output, RunArguments, VERSION};
+use crate::commands::cleanup;
 use crate::inputs::{self, Settings};
 use crate::logging;
 use crate::output::say;
+use crate::source::Source;
 
 /// What the loop starts from.
 pub(super) struct Prepared {
     pub(super) settings: Settings,
-    pub(super) manifests: PathBuf,
+    pub(super) source: Source,
     pub(super) probe: Probe,
 }
 
@@ -49,9 +49,6 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if special.cleanup() {
         return cleanup::clean(&settings.proxy.exclude_cidrs, false, Output::Text).map(ControlFlow::Break);
     }
-    // An initialisation needs no objects.
-    let manifests =
-        if special.init_only() { PathBuf::new() } else { api_server::objects(arguments, &settings)? };
     // Before connection tracking, which it loads.
     capabilities::load_ipvs();
     track_connections(configuration)?;
@@ -64,7 +61,8 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if let Err(error) = oom::set_score_adjustment(configuration.oom_score_adj()) {
         debug!("oomScoreAdj: {:#}", anyhow!(error));
     }
-    Ok(ControlFlow::Continue(Prepared { settings, manifests, probe }))
+    let source = Source::of(arguments, &settings);
+    Ok(ControlFlow::Continue(Prepared { settings, source, probe }))
 }
 
 fn write(configuration: &Configuration, file: &Path) -> anyhow::Result<()> {
@@ -109,7 +107,7 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What takes more than CAP_NET_ADMIN and, for iptables, CAP_NET_RAW: afterwards nothing of it has to be written again.
+/// What takes more than the daemon itself needs: afterwards nothing of it has to be written again.
 fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&probe.capabilities.families);
     let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());

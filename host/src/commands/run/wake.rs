@@ -1,7 +1,7 @@
 //! What wakes the loop: files, addresses, signals.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,12 +10,15 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::warn;
 use weir_kernel::events::{self, Watching};
+use weir_watch::Message;
 
 /// Why the loop wakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wake {
     /// Something in the folder may have changed.
     Manifests,
+    /// The API server tells something.
+    Told(Message),
     /// Addresses of the node may have changed.
     Addresses,
     /// The policy file or a plugin changed.
@@ -26,31 +29,35 @@ pub(super) enum Wake {
     Stop,
 }
 
-/// Bounded, because each kind needs to be in it only once; a full channel wakes the loop anyway.
+impl From<Message> for Wake {
+    fn from(message: Message) -> Wake {
+        Wake::Told(message)
+    }
+}
+
+/// Bounded: whoever has something to say waits while the loop is busy, and so does the API server behind it.
 const CAPACITY: usize = 64;
 
 /// How often the folder is looked at where it cannot be watched, or was replaced as a whole.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Starts everything that wakes the loop; whatever else should can use the sender.
-pub(super) fn start(manifests: &Path) -> anyhow::Result<(SyncSender<Wake>, Receiver<Wake>)> {
+/// Starts what always wakes the loop; whatever else should can use the sender.
+pub(super) fn start() -> anyhow::Result<(SyncSender<Wake>, Receiver<Wake>)> {
     let (sender, receiver) = sync_channel(CAPACITY);
     watch_signals(sender.clone())?;
     watch_addresses(sender.clone());
-    watch_manifests(manifests, sender.clone());
     Ok((sender, receiver))
 }
 
-/// Wakes the loop and says whether anybody listens.
+/// Wakes the loop, as soon as it has room, and says whether anybody listens.
 pub(super) fn wake(sender: &SyncSender<Wake>, wake: Wake) -> bool {
-    !matches!(sender.try_send(wake), Err(TrySendError::Disconnected(_)))
+    sender.send(wake).is_ok()
 }
 
 fn watch_signals(sender: SyncSender<Wake>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            // A stop must not be lost, so this one waits for room.
             if sender.send(Wake::Stop).is_err() {
                 return;
             }
@@ -74,7 +81,7 @@ fn watch_addresses(sender: SyncSender<Wake>) {
 
 /// Watches the folder, and the folder it is in: it may be replaced as a whole. While it cannot be watched it is
 /// looked at again and again.
-fn watch_manifests(path: &Path, sender: SyncSender<Wake>) {
+pub(super) fn watch_manifests(path: &Path, sender: SyncSender<Wake>) {
     let path = path.to_owned();
     std::thread::spawn(move || {
         loop {

@@ -53,14 +53,21 @@ fn a_named_server_alone_is_asked_without_credentials() {
     }
 }
 
+/// What a client says that is made of these, inside a runtime as it needs one.
+fn client_error(cluster: &str, user: &str) -> AccessError {
+    let (_folder, file) = kubeconfig(cluster, user);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let Err(error) = (Access { kubeconfig: Some(file), master: None }).client() else { panic!("no error") };
+    error
+}
+
 #[test]
-fn a_certificate_authority_in_a_file_is_read_again() {
-    let authority = include_str!("authority.pem");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
-    fs::write(&path, authority).unwrap();
-    let cluster = format!("server: 'https://a', certificate-authority: '{}'", path.display());
-    assert_eq!(config(&cluster, "", None).unwrap().root_cert_file, Some(path));
+fn credentials_that_are_none_are_told_with_the_file() {
+    let error = client_error("server: 'https://a'", "tokenFile: nowhere");
+    assert!(error.to_string().contains("/nowhere cannot be read; mount it"), "{error}");
+    let error = client_error("server: 'https://a'", "client-certificate-data: eA==, client-key-data: eA==");
+    assert!(error.to_string().starts_with("the credentials for https://a/ cannot be used"), "{error}");
 }
 
 #[test]

@@ -12,7 +12,6 @@ impl<T: From<Message>> Feed<T> {
     /// Lists everything; what was known before stays until the last page has come.
     pub(super) async fn list(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
-        self.progressed = false;
         self.tracker.begin_list();
         let (mut next, mut turn) = (None, Turn::Waits);
         loop {

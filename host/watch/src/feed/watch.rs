@@ -11,7 +11,7 @@ use crate::connection::{Lines, RequestError, Turn};
 use crate::message::Message;
 use crate::wire::{Line, LineType, Status, Tracked};
 
-use super::{Feed, Stop, request};
+use super::{Feed, Lists, Stop, request};
 
 impl<T: From<Message>> Feed<T> {
     /// Watches from the version that is known, or lists first when none is, until the server ends it.
@@ -21,7 +21,6 @@ impl<T: From<Message>> Feed<T> {
         let request = match &self.version {
             Some(version) => request::watch(self.resource, &self.node, version, seconds),
             None => {
-                self.progressed = false;
                 self.tracker.begin_list();
                 request::streamed_list(self.resource, &self.node, seconds)
             }
@@ -41,6 +40,10 @@ impl<T: From<Message>> Feed<T> {
                 }
                 Err(error) => {
                     self.connection.renew();
+                    if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
+                        // A server that does not know streamed lists begins one as a watch, and never ends it.
+                        self.lists = Lists::Paged;
+                    }
                     return Err(error.into());
                 }
             };
@@ -86,8 +89,7 @@ impl<T: From<Message>> Feed<T> {
             }
             return Ok(());
         }
-        self.progressed = true;
-        self.failures = 0;
+        (self.failures, self.useless_lists) = (0, 0);
         if !tracked.version().is_empty() {
             self.version = Some(tracked.version().to_owned());
         }

@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::ops::AddAssign;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use weir_guest_init::FILE;
 use weir_parity::{Random, World};
 
-use crate::proxy;
-use crate::stage::{Comparison, Stage};
+use crate::stage::{Comparison, Stage, Times};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -50,26 +49,30 @@ impl fmt::Display for Counts {
     }
 }
 
+/// The node's interfaces, which are those of the recordings.
+const INTERFACES: &str = include_str!("../../../../scenarios/data/random-1/interfaces.json");
+
 /// What the replay of a difference begins with.
 struct Before {
     objects: Value,
     recording: String,
 }
 
-pub(crate) fn run(stage: &mut Stage, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
+pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
     let start = Instant::now();
+    stage.configure(&weir_parity::config(seed))?;
     let mut random = Random::new(seed);
     let mut world = World::random(&mut random);
     let mut counts = Counts { cases: 1, ..Counts::default() };
     let mut deeds = vec!["the beginning".to_owned()];
     let mut before: Option<Before> = None;
-    let mut slowest = Duration::ZERO;
+    let mut times = Times::default();
     loop {
         let comparison = stage.compare(&mut world)?;
         counts.comparisons += 1;
         counts.explained += comparison.explained;
         counts.refused += comparison.refused.len();
-        slowest = slowest.max(comparison.kube_proxy);
+        times += comparison.times;
         for why in &comparison.refused {
             println!("seed {seed}: refused: {why}");
         }
@@ -86,11 +89,11 @@ pub(crate) fn run(stage: &mut Stage, seed: u64, mutations: usize, batch: usize) 
         counts.mutations += count;
     }
     println!(
-        "seed {seed}: {} comparisons, {} differ; {:.1} s, kube-proxy's slowest {:.1} s",
+        "seed {seed}: {} mutations, {} comparisons, {} with differences; {:.1} s: {times}",
+        counts.mutations,
         counts.comparisons,
         counts.differing,
-        start.elapsed().as_secs_f64(),
-        slowest.as_secs_f64()
+        start.elapsed().as_secs_f64()
     );
     Ok(counts)
 }
@@ -116,7 +119,8 @@ fn report(
     let pretty = |value: &Value| format!("{value:#}\n");
     hand_over(&folder, "difference.txt", &text);
     hand_over(&folder, "logs.txt", logs);
-    hand_over(&folder, "config.json", &pretty(&proxy::config()));
+    hand_over(&folder, "config.json", &pretty(&weir_parity::config(seed)));
+    hand_over(&folder, "interfaces.json", INTERFACES);
     hand_over(&folder, "node.json", &pretty(&comparison.node));
     let mut step = 1;
     if let Some(Before { objects, recording }) = before {

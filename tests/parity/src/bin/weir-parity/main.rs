@@ -1,4 +1,4 @@
-//! The comparison, in the guest: kube-proxy in the guest's own network, weir in a namespace with the same addresses.
+//! The comparison, in the guest: kube-proxy and weir in two namespaces with the same addresses.
 //!
 //! What it finds goes to standard output: lines for people, and files for `cargo xtask parity` after [`weir_guest_init::FILE`].
 
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(arguments: &Arguments) -> Result<ExitCode> {
-    let mut stage = Stage::set(arguments)?;
+    let mut stage = Stage::new(arguments)?;
     let mut total = case::Counts::default();
     for seed in arguments.seeds.clone() {
         total += case::run(&mut stage, seed, arguments.mutations, arguments.batch)?;

@@ -1,49 +1,70 @@
 //! The real kube-proxy.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::Arguments;
+use weir_cluster::{GUEST_ADDRESS, GUEST_PORT};
+use weir_harness::netns::Netns;
 
 /// A running kube-proxy; killed when dropped.
 pub(crate) struct KubeProxy {
-    child: Child,
+    child: Ended,
+    /// What connects its namespace with the API server.
+    _relay: Ended,
     folder: TempDir,
 }
 
-/// As in the recorded scenarios, but for the time between two synchronisations: the result is the same, only sooner.
-pub(crate) fn config() -> serde_json::Value {
-    json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": "ipvs",
-        "hostnameOverride": weir_parity::world::NODE,
-        "ipvs": { "syncPeriod": "30s", "minSyncPeriod": "0s" },
-        "conntrack": { "maxPerCore": 0 },
-    })
+/// A process that ends with its value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl KubeProxy {
-    pub(crate) fn start(arguments: &Arguments) -> Result<KubeProxy> {
+    pub(crate) fn start(
+        program: &Path,
+        kubeconfig: &Path,
+        config: &Value,
+        netns: &Netns,
+    ) -> Result<KubeProxy> {
         let folder = tempfile::tempdir().context("no folder for kube-proxy")?;
-        let mut config = config();
-        config["clientConnection"] = json!({ "kubeconfig": arguments.proxy_kubeconfig });
-        let file = folder.path().join("config.json");
-        fs::write(&file, config.to_string()).context("cannot write kube-proxy's configuration")?;
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).map(|()| path)
+        };
+        let text = fs::read_to_string(kubeconfig).context("cannot read kube-proxy's kubeconfig")?;
+        let text = text.replace(GUEST_ADDRESS, "127.0.0.1");
+        let mut config = config.clone();
+        config["clientConnection"] = json!({ "kubeconfig": file("kubeconfig", &text)? });
+        let config = file("config.json", &config.to_string())?;
+
+        let mut relay = netns.command("socat");
+        relay.arg(format!("TCP-LISTEN:{GUEST_PORT},bind=127.0.0.1,reuseaddr,fork"));
+        // Each connection goes on from the guest's own namespace, where the way to the host is.
+        relay.arg(format!(
+            "EXEC:nsenter --net=/proc/1/ns/net socat STDIO TCP\\:{GUEST_ADDRESS}\\:{GUEST_PORT}"
+        ));
+        let relay = Ended(relay.spawn().context("cannot start socat")?);
+
         let log = File::create(folder.path().join("log")).context("cannot write kube-proxy's log")?;
-        let mut command = Command::new(&arguments.kube_proxy);
-        command.arg("--config").arg(file).stdin(Stdio::null());
+        let mut command: Command = netns.command(program);
+        command.arg("--config").arg(config).stdin(Stdio::null());
         command.stdout(log.try_clone().context("the log")?).stderr(log);
-        let child = command.spawn().context("cannot start kube-proxy")?;
-        Ok(KubeProxy { child, folder })
+        let child = Ended(command.spawn().context("cannot start kube-proxy")?);
+        Ok(KubeProxy { child, _relay: relay, folder })
     }
 
     pub(crate) fn expect_health(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait().context("cannot look after kube-proxy")? {
+        if let Some(status) = self.child.0.try_wait().context("cannot look after kube-proxy")? {
             bail!("kube-proxy has ended: {status}; {}", self.log_tail());
         }
         Ok(())
@@ -53,13 +74,5 @@ impl KubeProxy {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         format!("the end of kube-proxy's log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
-    }
-}
-
-impl Drop for KubeProxy {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,6 +1,8 @@
 //! Both programs on two nodes that are alike.
 
+use std::fmt;
 use std::fs;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,23 +18,30 @@ use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
 
 use crate::Arguments;
-use crate::proxy::{self, KubeProxy};
+use crate::proxy::KubeProxy;
 
 /// How long the two may differ after both have taken note of everything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The guest's own card has these too.
+/// A node's card, as in the recorded scenarios.
 const ADDRESSES: &[&str] = &["10.0.2.15/24", "fec0::5054:ff:fe12:3456/64", "fec0::15/64"];
 
-pub(crate) struct Stage {
+pub(crate) struct Stage<'a> {
+    arguments: &'a Arguments,
+    delivery: Delivery,
+    nodes: Option<Nodes>,
+    step: u16,
+}
+
+/// The two programs with a configuration, each on a node of its own.
+struct Nodes {
     // In this order they are dropped: programs, then what they work with.
     kube_proxy: KubeProxy,
     weir: Running,
-    guest: Netns,
-    netns: Netns,
+    theirs: Netns,
+    ours: Netns,
     manifests: Manifests,
-    delivery: Delivery,
-    step: u16,
+    config: Value,
     _scratch: TempDir,
 }
 
@@ -42,100 +51,190 @@ pub(crate) struct Comparison {
     pub(crate) refused: Vec<String>,
     pub(crate) unexplained: Vec<Difference>,
     pub(crate) explained: usize,
-    /// How long kube-proxy took.
-    pub(crate) kube_proxy: Duration,
+    pub(crate) times: Times,
     pub(crate) node: Value,
     pub(crate) objects: Value,
     /// kube-proxy's kernel.
     pub(crate) recording: String,
 }
 
-impl Stage {
-    pub(crate) fn set(arguments: &Arguments) -> Result<Stage> {
-        let mut delivery = Delivery::new(Client::from_kubeconfig(&arguments.kubeconfig)?)?;
-        // kube-proxy waits for its Node.
-        delivery.deliver(&World::empty(0))?;
-        let kube_proxy = KubeProxy::start(arguments)?;
+/// What a comparison spends its time on, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// Telling the API server and asking it back.
+    delivery: Duration,
+    /// Until kube-proxy had taken note of everything.
+    kube_proxy: Duration,
+    /// Until weir had too, if that was later.
+    weir: Duration,
+    /// Reading both kernels until they were equal.
+    kernels: Duration,
+}
 
-        let netns = Netns::new()?;
-        netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES)?;
-        let manifests = Manifests::new()?;
-        let scratch = tempfile::tempdir().context("no scratch folder")?;
-        let config = scratch.path().join("config.json");
-        fs::write(&config, proxy::config().to_string()).context("cannot write weir's configuration")?;
-        let (node, objects) = delivery.manifests()?;
-        manifests.put("node.json", &node.to_string())?;
-        manifests.put("objects.json", &objects.to_string())?;
-        let weir = Weir {
-            program: arguments.weir.clone(),
-            netns: &netns,
-            manifests: manifests.path().to_owned(),
-            config,
-        };
-        let weir = weir.run()?;
-        Ok(Stage {
-            kube_proxy,
-            weir,
-            guest: Netns::own(),
-            netns,
-            manifests,
-            delivery,
-            step: 0,
-            _scratch: scratch,
-        })
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Times) {
+        self.delivery += other.delivery;
+        self.kube_proxy += other.kube_proxy;
+        self.weir += other.weir;
+        self.kernels += other.kernels;
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Times { delivery, kube_proxy, weir, kernels } = self;
+        let [delivery, kube_proxy, weir, kernels] =
+            [delivery, kube_proxy, weir, kernels].map(Duration::as_secs_f64);
+        write!(
+            f,
+            "{delivery:.1} s API server, {kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels"
+        )
+    }
+}
+
+impl Stage<'_> {
+    pub(crate) fn new(arguments: &Arguments) -> Result<Stage<'_>> {
+        // What every node has; kube-proxy ends without it.
+        Netns::own().run("modprobe", &["nf_conntrack"])?;
+        let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
+        Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0 })
+    }
+
+    /// Gives both this configuration. With another one than before they start anew, on fresh nodes.
+    pub(crate) fn configure(&mut self, config: &Value) -> Result<()> {
+        if self.nodes.as_ref().is_some_and(|nodes| nodes.config == *config) {
+            return Ok(());
+        }
+        self.nodes = None;
+        // kube-proxy waits for its Node.
+        self.delivery.deliver(&World::empty(self.step))?;
+        self.nodes = Some(Nodes::start(self.arguments, config, &self.delivery)?);
+        Ok(())
     }
 
     /// Brings both to a state and compares what they made of it.
     pub(crate) fn compare(&mut self, world: &mut World) -> Result<Comparison> {
+        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
         self.step += 1;
         world.set_step(self.step);
+        let mut watch = StopWatch::start();
         let receipt = self.delivery.deliver(world)?;
-        let start = Instant::now();
-        let (node, objects) = self.delivery.manifests()?;
-        self.manifests.put("node.json", &node.to_string())?;
-        self.manifests.put("objects.json", &objects.to_string())?;
-
-        self.await_mark(world, &self.guest)
-            .with_context(|| format!("kube-proxy: {}", self.kube_proxy.log_tail()))?;
-        let kube_proxy = start.elapsed();
-        self.await_mark(world, &self.netns).map_err(|error| self.weir.blame(&error.context("weir")))?;
-        let (unexplained, explained, printed) = self.settle()?;
-        self.kube_proxy.expect_health()?;
+        let (node, objects) = nodes.tell(&self.delivery)?;
+        let mut times = Times { delivery: watch.lap(), ..Times::default() };
+        await_mark(world, &nodes.theirs)
+            .with_context(|| format!("kube-proxy; {}", nodes.kube_proxy.log_tail()))?;
+        times.kube_proxy = watch.lap();
+        await_mark(world, &nodes.ours).map_err(|error| nodes.weir.blame(&error.context("weir")))?;
+        times.weir = watch.lap();
+        let (unexplained, explained, printed) = nodes.settle(PATIENCE)?;
+        times.kernels = watch.lap();
+        if unexplained.is_empty() && self.step == 1 {
+            nodes.prove_that_differences_show()?;
+        }
+        nodes.kube_proxy.expect_health()?;
         Ok(Comparison {
             changed: receipt.changed,
             refused: receipt.refused,
             unexplained,
             explained,
-            kube_proxy,
+            times,
             node,
             objects,
             recording: witness::recording(&printed),
         })
     }
 
-    fn await_mark(&self, world: &World, netns: &Netns) -> Result<()> {
-        patience::until(patience::GENEROUS, || {
-            let lines: Vec<String> =
-                netns.run("ipvsadm", &["-Sn"])?.lines().map(|line| format!("{} ", line.trim_end())).collect();
-            ensure!(world.is_marked(&lines), "the mark of step {} is not there", self.step);
-            Ok(())
-        })
+    pub(crate) fn logs(&self) -> String {
+        let Some(Nodes { kube_proxy, weir, .. }) = &self.nodes else { return String::new() };
+        format!("{}\n\nweir: {}\n", kube_proxy.log_tail(), weir.log_tail())
+    }
+}
+
+impl Nodes {
+    fn start(arguments: &Arguments, config: &Value, delivery: &Delivery) -> Result<Nodes> {
+        let node = || {
+            let netns = Netns::new()?;
+            netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES).map(|()| netns)
+        };
+        let (theirs, ours) = (node()?, node()?);
+        let kube_proxy =
+            KubeProxy::start(&arguments.kube_proxy, &arguments.proxy_kubeconfig, config, &theirs)?;
+        let scratch = tempfile::tempdir().context("no scratch folder")?;
+        let file = scratch.path().join("config.json");
+        fs::write(&file, config.to_string()).context("cannot write weir's configuration")?;
+        let manifests = Manifests::new()?;
+        put(&manifests, delivery)?;
+        let weir = Weir {
+            program: arguments.weir.clone(),
+            netns: &ours,
+            manifests: manifests.path().to_owned(),
+            config: file,
+        };
+        let weir = weir.run()?;
+        let config = config.clone();
+        Ok(Nodes { kube_proxy, weir, theirs, ours, manifests, config, _scratch: scratch })
     }
 
-    /// The differences that stay.
-    fn settle(&self) -> Result<(Vec<Difference>, usize, String)> {
+    /// Tells weir what kube-proxy learns from the API server.
+    fn tell(&self, delivery: &Delivery) -> Result<(Value, Value)> {
+        put(&self.manifests, delivery)
+    }
+
+    /// The differences that stay, how many were explained, and what was printed of kube-proxy's kernel.
+    fn settle(&self, patience: Duration) -> Result<(Vec<Difference>, usize, String)> {
         let start = Instant::now();
         loop {
-            let printed = witness::printed(&self.guest)?;
-            let differences = Dump::of(&self.netns)?.differences(&Dump::printed(&printed));
+            let printed = witness::printed(&self.theirs)?;
+            let differences = Dump::of(&self.ours)?.differences(&Dump::printed(&printed));
             let (unexplained, explained) = explained::unexplained(&differences);
-            if unexplained.is_empty() || start.elapsed() > PATIENCE {
+            if unexplained.is_empty() || start.elapsed() > patience {
                 return Ok((unexplained, explained, printed));
             }
         }
     }
 
-    pub(crate) fn logs(&self) -> String {
-        format!("{}\n\nweir: {}\n", self.kube_proxy.log_tail(), self.weir.log_tail())
+    /// A comparison that never finds anything must not pass for one that found nothing.
+    fn prove_that_differences_show(&self) -> Result<()> {
+        self.theirs.script("ipset create parity-proof hash:ip\nipvsadm -A -t 192.0.2.200:81")?;
+        let (unexplained, ..) = self.settle(Duration::ZERO)?;
+        // kube-proxy takes away virtual servers that nobody asked for.
+        self.theirs.script("ipset destroy parity-proof\nipvsadm -D -t 192.0.2.200:81 || true")?;
+        ensure!(
+            ["ipset", "ipvs"].iter().all(|section| unexplained.iter().any(|d| d.section == *section)),
+            "a foreign set and a foreign virtual server are no differences: {unexplained:?}"
+        );
+        Ok(())
+    }
+}
+
+fn put(manifests: &Manifests, delivery: &Delivery) -> Result<(Value, Value)> {
+    let (node, objects) = delivery.manifests()?;
+    manifests.put("node.json", &node.to_string())?;
+    manifests.put("objects.json", &objects.to_string())?;
+    Ok((node, objects))
+}
+
+fn await_mark(world: &World, netns: &Netns) -> Result<()> {
+    patience::until(patience::GENEROUS, || {
+        let text = netns.run("ipvsadm", &["-Sn"])?;
+        let lines: Vec<String> = text.lines().map(|line| format!("{} ", line.trim_end())).collect();
+        ensure!(world.is_marked(&lines), "the mark of this state is not there");
+        Ok(())
+    })
+}
+
+/// Tells how long each of several things took.
+struct StopWatch {
+    since: Instant,
+}
+
+impl StopWatch {
+    fn start() -> StopWatch {
+        StopWatch { since: Instant::now() }
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.since, now)
     }
 }

@@ -1,0 +1,143 @@
+//! Where the objects come from: a folder of manifests, or the API server.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+
+use anyhow::Context;
+use tracing::{info, warn};
+use weir_core::cluster::Event;
+use weir_core::policy::Reads;
+use weir_k8s::Problem;
+use weir_k8s::manifests::Folder;
+use weir_watch::{Access, Handle, Message, Rate, Recorder, Resource, Standing, Standings};
+
+use super::wake::{self, Wake};
+use crate::inputs::Settings;
+use crate::source::{ApiServer, Source};
+
+/// The objects of the cluster, as news.
+pub(super) enum Objects {
+    /// Of a folder or a file, which is read when somebody asks.
+    Manifests {
+        /// The folder.
+        folder: Folder,
+        /// What was wrong in it last time, so that it is said once.
+        problems: Vec<Problem>,
+    },
+    /// Of the API server, which tells.
+    ApiServer {
+        /// The thread that follows it.
+        handle: Handle,
+        /// How complete what it told is.
+        standings: Standings,
+        /// What it told, and nobody took note of yet.
+        news: Vec<Event>,
+    },
+}
+
+impl Objects {
+    /// Starts to look for objects; the recorder is for Kubernetes Events, which need an API server.
+    pub(super) fn start(
+        source: &Source,
+        settings: &Settings,
+        reads: Reads,
+        wakes: SyncSender<Wake>,
+    ) -> anyhow::Result<(Objects, Option<Recorder>)> {
+        match source {
+            Source::Manifests(path) => {
+                wake::watch_manifests(path, wakes);
+                let folder = Folder::new(path, &settings.node_name);
+                Ok((Objects::Manifests { folder, problems: Vec::new() }, None))
+            }
+            Source::ApiServer(server) => {
+                let mut watched = weir_watch::Settings::new(access(server), &settings.node_name);
+                watched.requests = rate(server);
+                watched.resources = resources(reads);
+                let (handle, recorder) =
+                    weir_watch::spawn(watched, wakes).with_context(|| server.to_string())?;
+                let objects =
+                    Objects::ApiServer { handle, standings: Standings::default(), news: Vec::new() };
+                Ok((objects, Some(recorder)))
+            }
+        }
+    }
+
+    /// Takes note of what the API server tells.
+    pub(super) fn hear(&mut self, message: Message) {
+        for problem in &message.problems {
+            warn!("{problem}");
+        }
+        let Objects::ApiServer { standings, news, .. } = self else { return };
+        let (resource, before) = (message.resource, standings.of(message.resource));
+        standings.note(&message);
+        match (before, message.standing) {
+            (Standing::Incomplete, Standing::Current) => info!(%resource, "listed"),
+            (Standing::Current, Standing::Stale) => {
+                warn!(%resource, "the API server is not heard any more; what it said last stays in force");
+            }
+            (Standing::Stale, Standing::Current) => info!(%resource, "the API server is heard again"),
+            _ => {}
+        }
+        news.extend(message.events);
+    }
+
+    /// What changed since the last time.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        match self {
+            Objects::Manifests { folder, problems } => {
+                let (events, now) = folder.scan();
+                for problem in now.iter().filter(|problem| !problems.contains(problem)) {
+                    warn!("{problem}");
+                }
+                *problems = now;
+                events
+            }
+            Objects::ApiServer { news, .. } => std::mem::take(news),
+        }
+    }
+
+    /// Whether everything was seen once that a plan is made from; before that, what is missing looks like something that
+    /// was removed.
+    pub(super) fn are_complete(&self, reads: Reads) -> bool {
+        match self {
+            Objects::Manifests { folder, .. } => folder.is_complete(),
+            Objects::ApiServer { standings, .. } => {
+                let wanted: Vec<Resource> = resources(reads).into_iter().collect();
+                standings.are_complete(&wanted)
+            }
+        }
+    }
+
+    /// Whether this node's object should be known before anything is planned, because it is certain to come.
+    pub(super) fn awaits_node(&self) -> bool {
+        matches!(self, Objects::ApiServer { .. })
+    }
+
+    /// Follows what policies read.
+    pub(super) fn follow(&self, reads: Reads) {
+        if let Objects::ApiServer { handle, .. } = self {
+            handle.follow(resources(reads));
+        }
+    }
+}
+
+fn resources(reads: Reads) -> BTreeSet<Resource> {
+    let needed = Resource::NEEDED.into_iter().chain([Resource::OwnNode]);
+    let nodes = reads.nodes.then_some(Resource::Nodes);
+    let namespaces = reads.namespaces.then_some(Resource::Namespaces);
+    needed.chain(nodes).chain(namespaces).collect()
+}
+
+fn access(server: &ApiServer) -> Access {
+    let kubeconfig = Some(&server.connection.kubeconfig).filter(|file| !file.is_empty());
+    Access { kubeconfig: kubeconfig.map(PathBuf::from), master: server.master.clone() }
+}
+
+/// As client-go takes them: zeros stand for its own defaults, and a negative rate sets no limit.
+fn rate(server: &ApiServer) -> Rate {
+    let connection = &server.connection;
+    let per_second = if connection.qps == 0.0 { 5.0 } else { connection.qps };
+    let burst = if connection.burst == 0 { 10 } else { connection.burst };
+    Rate { per_second, burst }
+}

@@ -1,0 +1,394 @@
+//! What the daemon tells others: its health over HTTP, metrics, and Kubernetes Events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tracing::warn;
+use weir_core::cluster::Event;
+use weir_core::diff::Change;
+use weir_core::kernel::FailureKind;
+use weir_core::net::{Family, PerFamily};
+use weir_core::node::NodeView;
+use weir_core::planner::Plan;
+use weir_core::report::{Reason, Report};
+use weir_core::standing::{self, Scope};
+use weir_core::sync::Round;
+use weir_kernel::linux::Effort;
+use weir_policy::{Condition, Replacement, Status};
+use weir_serve::{
+    BindFailure, BuildInfo, ChangeOutcome, Health, HealthCheck, HealthCheckPorts, KernelWork,
+    ListenAddresses, Metrics, Moment, NodeState, Options, PluginCondition, PluginMetrics, ReloadResult,
+    RoundResult, Server, StartError, Step, TrafficPolicyScope,
+};
+use weir_watch::{Note, Recorder, Regarding, Severity};
+
+use crate::inputs::Settings;
+
+/// The annotation of an EndpointSlice that says when what led to it happened.
+const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Tells others. What it tells never holds up the loop.
+pub(super) struct Publisher {
+    health: Health,
+    pub(super) metrics: Metrics,
+    /// Before the server, whose thread answers on its sockets.
+    ports: Option<HealthCheckPorts>,
+    /// It answers for as long as it is kept.
+    _server: Option<Server>,
+    recorder: Option<Recorder>,
+    node: String,
+    families: Vec<Family>,
+    since: SystemTime,
+    /// When what is not in the kernel yet happened, of changes that somebody measures.
+    triggers: Vec<(Family, SystemTime)>,
+    pending: Pending,
+    /// Of the last plan, so that they are told once.
+    reports: Vec<Report>,
+}
+
+/// Changes that were heard of and are in no plan yet.
+#[derive(Default)]
+struct Pending {
+    services: u64,
+    slices: u64,
+}
+
+/// How long the parts of a round took.
+pub(super) struct Times {
+    pub(super) plan: Duration,
+    pub(super) kernel: Duration,
+    pub(super) all: Duration,
+}
+
+impl Publisher {
+    /// Opens what is open for as long as the daemon runs; nothing for a single round.
+    pub(super) fn start(
+        settings: &Settings,
+        families: &[Family],
+        recorder: Option<Recorder>,
+        served: bool,
+    ) -> anyhow::Result<Publisher> {
+        let configuration = &settings.configuration;
+        let health = Health::new(settings.proxy.sync_period);
+        let metrics = Metrics::new(&build_info());
+        let mut publisher = Publisher {
+            health: health.clone(),
+            metrics: metrics.clone(),
+            ports: None,
+            _server: None,
+            recorder,
+            node: settings.node_name.clone(),
+            families: families.to_vec(),
+            since: SystemTime::now(),
+            triggers: Vec::new(),
+            pending: Pending::default(),
+            reports: Vec::new(),
+        };
+        if served {
+            let hard = configuration.bind_address_hard_fail();
+            let options = Options {
+                health: configuration.healthz_bind_address().into_iter().collect(),
+                metrics: configuration.metrics_bind_address().into_iter().collect(),
+                bind_failure: if hard { BindFailure::Fail } else { BindFailure::RETRY },
+                proxy_mode: "ipvs".to_owned(),
+                configuration: configuration.effective(),
+                limits: Default::default(),
+            };
+            let server =
+                Server::start(options, health, metrics).inspect_err(|error| publisher.not_started(error));
+            let server = server.context("cannot serve health and metrics")?;
+            publisher.ports = Some(server.health_check_ports());
+            publisher._server = Some(server);
+        }
+        Ok(publisher)
+    }
+
+    fn not_started(&self, error: &StartError) {
+        let reason = match error {
+            StartError::Health(_) => "FailedToStartProxierHealthcheck",
+            StartError::Metrics(_) => "FailedToStartMetricServer",
+            StartError::Thread(_) => return,
+        };
+        self.about_node(Severity::Warning, reason, "StartKubeProxy", sentence(error));
+    }
+
+    /// The loop begins.
+    pub(super) fn begin(&self) {
+        for family in &self.families {
+            self.health.updated(*family, Moment::now());
+            self.metrics.proxy.queued(*family, SystemTime::now());
+        }
+        self.about_node(Severity::Normal, "Starting", "StartKubeProxy", String::new());
+    }
+
+    /// A round is wanted.
+    pub(super) fn requested(&self) {
+        for family in &self.families {
+            self.health.queued(*family, Moment::now());
+            self.metrics.proxy.queued(*family, SystemTime::now());
+        }
+    }
+
+    /// Something changed in the cluster.
+    pub(super) fn heard(&mut self, event: &Event) {
+        match event {
+            Event::Node(node) => {
+                let keys = node.taints.iter().map(|taint| taint.split(['=', ':']).next().unwrap_or_default());
+                self.health.node(NodeState::of(node.deleting.then_some(()), keys));
+            }
+            Event::NodeGone => self.health.node(NodeState::Unknown),
+            Event::Service(_) | Event::ServiceGone(_) => {
+                // kube-proxy counts once for each family that it serves.
+                self.metrics.proxy.service_changes(self.families.len() as u64);
+                self.pending.services += 1;
+                self.metrics.proxy.service_changes_pending(self.pending.services);
+            }
+            Event::Slice(slice) => {
+                let trigger = slice.annotations.get(TRIGGER).and_then(|text| weir_k8s::parse_time(text));
+                self.triggers.extend(trigger.filter(|at| *at > self.since).map(|at| (slice.family, at)));
+                self.slice_changed();
+            }
+            Event::SliceGone(_) => self.slice_changed(),
+            Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {}
+        }
+    }
+
+    fn slice_changed(&mut self) {
+        self.metrics.proxy.endpoint_changes(1);
+        self.pending.slices += 1;
+        self.metrics.proxy.endpoint_changes_pending(self.pending.slices);
+    }
+
+    /// There is a plan: what is new in its reports is told.
+    pub(super) fn planned(&mut self, plan: &Plan) {
+        self.pending = Pending::default();
+        self.metrics.proxy.service_changes_pending(0);
+        self.metrics.proxy.endpoint_changes_pending(0);
+        let old = std::mem::replace(&mut self.reports, plan.reports.clone());
+        let old: BTreeSet<&Report> = old.iter().collect();
+        for report in plan.reports.iter().filter(|report| !old.contains(report)) {
+            self.report(report);
+        }
+        let mut stranded: BTreeMap<(Scope, Family), u64> = BTreeMap::new();
+        for standing in plan.standings.values() {
+            standing.stranded.iter().for_each(|of| *stranded.entry(*of).or_default() += 1);
+        }
+        for family in &self.families {
+            for (scope, label) in [
+                (Scope::Internal, TrafficPolicyScope::Internal),
+                (Scope::External, TrafficPolicyScope::External),
+            ] {
+                let services = stranded.get(&(scope, *family)).copied().unwrap_or_default();
+                self.metrics.proxy.no_local_endpoints(label, *family, services);
+            }
+        }
+    }
+
+    /// Something about a service that its owner should know.
+    pub(super) fn report(&self, report: &Report) {
+        warn!(service = %report.service, reason = %report.reason, "{}", report.message);
+        if !matches!(report.reason, Reason::ShadowDifference | Reason::PolicyImpure) {
+            self.metrics.clamped(report.reason.as_str());
+        }
+        let severity = match report.reason {
+            Reason::ServiceIgnored | Reason::VipRefused | Reason::ShadowDifference => Severity::Normal,
+            _ => Severity::Warning,
+        };
+        let regarding = Regarding {
+            api_version: "v1".to_owned(),
+            kind: "Service".to_owned(),
+            namespace: report.service.namespace.clone(),
+            name: report.service.name.clone(),
+        };
+        self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
+    }
+
+    /// A round ended. `audit` says whether it compared the whole kernel, so that what it changed others had changed
+    /// before.
+    pub(super) fn ended(&mut self, round: &Round, effort: Effort, times: &Times, audit: bool) {
+        let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
+        self.metrics.rounds.ended(result);
+        self.metrics.rounds.took(Step::Plan, times.plan);
+        self.metrics.rounds.took(Step::Apply, times.kernel);
+        let Effort { messages, sends, processes, .. } = effort;
+        self.metrics.rounds.kernel_work(KernelWork { messages, sends, processes });
+        self.metrics.rounds.draining(round.waiting.len() as u64);
+        let made = round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        if audit {
+            self.metrics.rounds.drift_repaired(made as u64);
+        }
+        for (change, outcome) in &round.changes {
+            let outcome = match outcome {
+                Ok(()) => ChangeOutcome::Made,
+                Err(failure) => match failure.kind {
+                    FailureKind::Stale => ChangeOutcome::Stale,
+                    FailureKind::Prerequisite => ChangeOutcome::Prerequisite,
+                    FailureKind::Busy => ChangeOutcome::Busy,
+                    FailureKind::Refused => ChangeOutcome::Refused,
+                },
+            };
+            self.metrics.rounds.changed(change.kind(), outcome);
+        }
+        for (change, failure) in round.failures() {
+            if let Change::WriteRules(rules) = change {
+                self.metrics.proxy.restore_failed(rules.family);
+            }
+            if failure.kind != FailureKind::Prerequisite {
+                let text = format!("{change}: {failure}");
+                self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
+            }
+        }
+        for family in self.families.clone() {
+            self.metrics.proxy.synchronised(family, times.all);
+            if !round.failures().any(|(change, _)| is_foundation(change, family)) {
+                self.health.updated(family, Moment::now());
+                self.metrics.proxy.updated(family, SystemTime::now());
+                self.programmed(family);
+            }
+        }
+    }
+
+    /// A round that could not even begin.
+    pub(super) fn unread(&self) {
+        self.metrics.rounds.ended(RoundResult::Unread);
+        self.metrics.rounds.retried();
+    }
+
+    fn programmed(&mut self, family: Family) {
+        let now = SystemTime::now();
+        for (_, at) in self.triggers.extract_if(.., |(of, _)| *of == family) {
+            // A clock that was set back makes no negative time.
+            self.metrics.proxy.network_programmed(family, now.duration_since(at).unwrap_or_default());
+        }
+    }
+
+    /// Answers load balancers on the ports that services have for that.
+    pub(super) fn answer_health_checks(&mut self, plan: &Plan, node: &NodeView) {
+        let Some(ports) = &mut self.ports else { return };
+        let check = |check: &standing::HealthCheck| {
+            let count = |family| check.local_endpoints.get(&family).copied();
+            HealthCheck {
+                port: check.port.get(),
+                local_endpoints: PerFamily { v4: count(Family::V4), v6: count(Family::V6) },
+            }
+        };
+        let wanted = plan.standings.iter();
+        let wanted: BTreeMap<_, _> = wanted
+            .filter_map(|(name, standing)| Some((name.clone(), check(standing.health_check.as_ref()?))))
+            .collect();
+        let failures = ports.sync(&ListenAddresses::Only(node.health_check_ips()), &wanted);
+        for failure in failures {
+            let service = &failure.service;
+            let port = wanted.get(service).map_or(0, |check| check.port);
+            let cause = sentence(&failure.source);
+            let text = format!(
+                "node {} failed to start healthcheck \"{service}\" on port {port}: {cause}",
+                self.node
+            );
+            warn!("{text}");
+            let regarding = Regarding {
+                api_version: "v1".to_owned(),
+                kind: "Service".to_owned(),
+                namespace: service.namespace.clone(),
+                name: service.name.clone(),
+            };
+            self.note(regarding, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", text);
+        }
+    }
+
+    /// What plugins did and cost so far.
+    pub(super) fn plugins(&self, status: Vec<Status>) {
+        let metrics = |status: Status| {
+            let account = status.account;
+            PluginMetrics {
+                name: status.name,
+                calls: account.calls,
+                asked: account.asked,
+                remembered: account.remembered,
+                failures: account.failures,
+                fallbacks: account.fallbacks,
+                time: account.time,
+                peak_memory: account.peak_memory,
+                dropped_lines: account.dropped_lines,
+                impure: account.impure,
+                condition: match status.condition {
+                    Condition::Ready => PluginCondition::Ready,
+                    Condition::Suspended(_) => PluginCondition::Suspended,
+                    Condition::GivenUp => PluginCondition::GivenUp,
+                },
+            }
+        };
+        self.metrics.plugins(&status.into_iter().map(metrics).collect::<Vec<_>>());
+    }
+
+    /// A policy file or a plugin of it that is not used.
+    pub(super) fn policy_refused(&self, text: String) {
+        self.metrics.reloaded(ReloadResult::Refused);
+        self.about_node(Severity::Warning, "PolicyRefused", "LoadPolicy", text);
+    }
+
+    /// Plugins that were to take the place of others.
+    pub(super) fn replaced(&self, replacement: &Replacement) {
+        let (result, severity, reason) = match replacement {
+            Replacement::Taken { .. } => (ReloadResult::Taken, Severity::Normal, "PolicyTaken"),
+            Replacement::Held { .. } => (ReloadResult::Held, Severity::Warning, "PolicyHeld"),
+            Replacement::Broken(_) => (ReloadResult::Broken, Severity::Warning, "PolicyBroken"),
+        };
+        self.metrics.reloaded(result);
+        self.about_node(severity, reason, "LoadPolicy", replacement.to_string());
+    }
+
+    fn about_node(&self, severity: Severity, reason: &str, action: &str, text: String) {
+        let regarding = Regarding {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: String::new(),
+            name: self.node.clone(),
+        };
+        self.note(regarding, severity, reason, action, text);
+    }
+
+    fn note(&self, regarding: Regarding, severity: Severity, reason: &str, action: &str, text: String) {
+        if let Some(recorder) = &self.recorder {
+            let (reason, action) = (reason.to_owned(), action.to_owned());
+            recorder.record(Note { regarding, severity, reason, action, text });
+        }
+    }
+}
+
+/// Whether nothing of a family works without this change: kube-proxy ends its synchronisation there, and is not healthy
+/// until it gets past it. One service that cannot be had is no reason to take the node out of rotation.
+fn is_foundation(change: &Change, family: Family) -> bool {
+    match change {
+        Change::WriteRules(rules) => rules.family == family,
+        Change::CreateDevice(_) | Change::CreateSet(..) | Change::ReplaceSet(..) => true,
+        _ => false,
+    }
+}
+
+/// An error with its causes, as one sentence.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn build_info() -> BuildInfo {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    BuildInfo {
+        version: concat!("v", env!("CARGO_PKG_VERSION")).to_owned(),
+        commit: option_env!("WEIR_COMMIT").unwrap_or_default().to_owned(),
+        date: option_env!("WEIR_BUILD_DATE").unwrap_or_default().to_owned(),
+        compiler: concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")).to_owned(),
+        platform: format!("linux/{architecture}"),
+    }
+}

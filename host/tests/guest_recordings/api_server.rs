@@ -1,0 +1,240 @@
+//! The daemon and the API server: the objects of recordings told by it, its bad days, and what is told in return.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weir_api_server::{ApiServer, Collection, Fault, Kind, WatchEnd};
+use weir_harness::patience::{self, GENEROUS};
+use weir_harness::scenario;
+use weir_harness::weir::Running;
+use weir_harness::witness::{self, Dump};
+
+use crate::stage::Stage;
+
+/// A node whose objects come from an API server on its loopback.
+struct Cluster {
+    stage: Stage,
+    server: ApiServer,
+}
+
+impl Cluster {
+    /// The node of a recording, and a server that knows the node and nothing else.
+    fn named(scenario: &str) -> Result<Cluster> {
+        let stage = Stage::named(scenario)?;
+        let server = stage.netns.inside(ApiServer::start)?;
+        server.put(serde_json::from_str(&scenario::named(scenario)?.node()?)?);
+        Ok(Cluster { stage, server })
+    }
+
+    /// Makes these the Services and EndpointSlices of the cluster.
+    fn become_of(&self, objects: &str) -> Result<()> {
+        let list: Value = serde_json::from_str(objects)?;
+        let name = |object: &Value| {
+            let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+            (field("namespace"), field("name"))
+        };
+        let items = list["items"].as_array().context("a List")?;
+        let wanted: BTreeSet<_> =
+            items.iter().map(|item| (item["kind"].as_str().unwrap_or_default(), name(item))).collect();
+        for (collection, kind) in
+            [(Collection::Services, "Service"), (Collection::EndpointSlices, "EndpointSlice")]
+        {
+            for object in self.server.objects(collection) {
+                if !wanted.contains(&(kind, name(&object))) {
+                    let (namespace, name) = name(&object);
+                    self.server.delete(collection, &namespace, &name);
+                }
+            }
+        }
+        items.iter().for_each(|item| {
+            self.server.put(item.clone());
+        });
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let weir = self.stage.weir();
+        let mut command = self.stage.netns.command(weir.program);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(weir.config)
+            .args(["--master", &self.server.url()])
+            .args(arguments);
+        command
+    }
+
+    fn run(&self) -> Result<Running> {
+        Running::start(self.command(&[]))
+    }
+
+    /// The status, the headers in lower case, and the body of a page of this node.
+    fn get(&self, port: u16, path: &str) -> Result<(u16, String, String)> {
+        let answer = self.stage.netns.inside(|| -> Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(GENEROUS))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })??;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        Ok((status, head.to_lowercase(), body.to_owned()))
+    }
+
+    fn await_page(&self, port: u16, path: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<String> {
+        patience::until(GENEROUS, || {
+            let (status, _, body) = self.get(port, path)?;
+            ensure!(wanted(status, &body), "{path}: {status} {body}");
+            Ok(body)
+        })
+    }
+}
+
+/// Step by step, what the API server tells makes what kube-proxy made of it.
+pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
+    for name in ["dual-stack", "lb-source-ranges", "mutate-service-type", "topology-hints"] {
+        let cluster = Cluster::named(name)?;
+        let mut running = cluster.run()?;
+        for step in scenario::named(name)?.steps() {
+            cluster.become_of(&step.objects()?)?;
+            cluster.stage.settle(&running, &step.recorded()?).with_context(|| name.to_owned())?;
+        }
+        running.expect_health()?;
+    }
+    Ok(())
+}
+
+/// While a list is missing, what is in the other one looks as if it had no endpoints.
+pub(crate) fn nothing_is_written_before_both_lists_are_complete() -> Result<()> {
+    let cluster = Cluster::named("clusterip-tcp")?;
+    let empty = Dump::of(&cluster.stage.netns)?;
+    let step = scenario::named("clusterip-tcp")?.steps().remove(0);
+    cluster.become_of(&step.objects()?)?;
+    for kind in [Kind::StreamedList, Kind::List] {
+        cluster.server.script(kind, Collection::EndpointSlices, Fault::Held);
+    }
+    let running = cluster.run()?;
+    running.await_line("that services are listed", |line| {
+        line.field("resource") == "services" && line.text().contains("listed")
+    })?;
+    cluster.server.wait_for_held();
+    // A round is tried meanwhile, and must end without a message.
+    std::thread::sleep(Duration::from_secs(3));
+    witness::hold(&cluster.stage.netns, &empty)?;
+    cluster.server.release();
+    cluster.stage.settle(&running, &step.recorded()?)
+}
+
+/// Rules stay while the API server is away, others' changes are repaired meanwhile, and afterwards one list brings all
+/// that was missed, although the server remembers nothing of the time in between.
+pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
+    let cluster = Cluster::named("mutate-endpoints")?;
+    let steps = scenario::named("mutate-endpoints")?.steps();
+    let (first, last) = (&steps[0], &steps[steps.len() - 1]);
+    cluster.become_of(&first.objects()?)?;
+    let mut running = cluster.run()?;
+    cluster.stage.settle(&running, &first.recorded()?)?;
+    cluster.server.stop();
+    running.await_line("that nobody is heard", |line| line.text().contains("is not heard any more"))?;
+    cluster.become_of(&last.objects()?)?;
+    cluster.server.compact();
+    cluster.stage.netns.script("ipvsadm -C; ipset flush KUBE-CLUSTER-IP")?;
+    cluster.stage.settle(&running, &first.recorded()?).context("without the API server")?;
+    let asked = cluster.server.asked().len();
+    cluster.server.resume();
+    cluster.stage.settle(&running, &last.recorded()?).context("after it came back")?;
+    let lists: Vec<_> = cluster.server.asked().split_off(asked);
+    let lists = lists.iter().filter(|asked| {
+        asked.is(Kind::List, Collection::EndpointSlices)
+            || asked.is(Kind::StreamedList, Collection::EndpointSlices)
+    });
+    ensure!(lists.count() == 1, "one list should do: {:?}", cluster.server.asked());
+    ensure!(running.await_end(Duration::from_millis(1)).is_err(), "it has ended");
+    Ok(())
+}
+
+/// Watches that break in every way lose nothing and bring nothing back.
+pub(crate) fn watches_that_break_lose_nothing() -> Result<()> {
+    let cluster = Cluster::named("clusterip-two-slices")?;
+    let step = scenario::named("clusterip-two-slices")?.steps().remove(0);
+    cluster.become_of(&step.objects()?)?;
+    let running = cluster.run()?;
+    cluster.stage.settle(&running, &step.recorded()?)?;
+    for end in [WatchEnd::Clean, WatchEnd::MidLine, WatchEnd::Expired, WatchEnd::Failed] {
+        for collection in [Collection::Services, Collection::EndpointSlices] {
+            cluster.server.wait_for_open_watch(collection);
+            cluster.server.end_watches(collection, end);
+        }
+        witness::hold(&cluster.stage.netns, &step.recorded()?).with_context(|| format!("{end:?}"))?;
+    }
+    for collection in [Collection::Services, Collection::EndpointSlices] {
+        cluster.server.wait_for_open_watch(collection);
+    }
+    witness::hold(&cluster.stage.netns, &step.recorded()?)
+}
+
+/// Health, readiness of services for load balancers, metrics, and Kubernetes Events.
+pub(crate) fn it_tells_how_it_is() -> Result<()> {
+    let cluster = Cluster::named("lb-local-healthcheck")?;
+    let step = scenario::named("lb-local-healthcheck")?.steps().remove(0);
+    cluster.become_of(&step.objects()?)?;
+    let running = cluster.run()?;
+    cluster.stage.settle(&running, &step.recorded()?)?;
+    let body = cluster.await_page(10256, "/healthz", |status, _| status == 200)?;
+    let body: Value = serde_json::from_str(&body)?;
+    ensure!(body["nodeEligible"] == true && body["healthy"] == true, "{body}");
+    ensure!(body["status"]["IPv4"]["healthy"] == true, "{body}");
+
+    let objects: Value = serde_json::from_str(&step.objects()?)?;
+    let service = objects["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|object| object["spec"]["healthCheckNodePort"].is_u64())
+        .context("the recording has a service with a health check port")?;
+    let port = service["spec"]["healthCheckNodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = port.context("a port")?;
+    let body = cluster.await_page(port, "/", |status, _| status == 200)?;
+    ensure!(serde_json::from_str::<Value>(&body)?["localEndpoints"].as_u64() > Some(0), "{body}");
+    for slice in cluster.server.objects(Collection::EndpointSlices) {
+        let mut slice = slice;
+        for endpoint in slice["endpoints"].as_array_mut().into_iter().flatten() {
+            endpoint["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
+        }
+        cluster.server.put(slice);
+    }
+    let body = cluster.await_page(port, "/", |status, _| status == 503)?;
+    ensure!(serde_json::from_str::<Value>(&body)?["localEndpoints"] == 0, "{body}");
+
+    for (path, wanted) in [
+        ("/metrics", "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}"),
+        ("/metrics", "weir_"),
+        ("/proxyMode", "ipvs"),
+        ("/configz", "\"kubeproxy.config.k8s.io\""),
+        ("/healthz", "ok"),
+    ] {
+        cluster.await_page(10249, path, |status, body| status == 200 && body.contains(wanted))?;
+    }
+
+    let mut node = cluster.server.objects(Collection::Nodes).remove(0);
+    node["spec"]["taints"] = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
+    cluster.server.put(node);
+    cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
+    ensure!(cluster.get(10256, "/livez")?.0 == 200, "a node that will go is alive");
+
+    let posted = |wanted: &str| {
+        let events = cluster.server.objects(Collection::Events);
+        let found =
+            events.iter().any(|event| event["reason"] == wanted && event["regarding"]["kind"] == "Node");
+        ensure!(found, "no Event {wanted} among {events:?}");
+        Ok(())
+    };
+    patience::until(GENEROUS, || posted("Starting"))
+}
