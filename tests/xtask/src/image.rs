@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::tally::Counts;
 use crate::workspace;
 use layer::{Effort, Layer};
 use layout::Image;
@@ -69,10 +70,10 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 }
 
 /// The tier of `cargo xtask test`: an image with the program that the other tiers test, too.
-pub(crate) fn tier(filter: Option<&str>) -> Result<crate::tally::Counts> {
+pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
     let filter = filter.unwrap_or_default();
     if !check::any(filter) {
-        return Ok(crate::tally::Counts::default());
+        return Ok(Counts::default());
     }
     // Nothing is kept, so nothing is gained by packing well.
     check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?, filter)

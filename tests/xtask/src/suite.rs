@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, setup, workspace};
+use crate::{cluster, deny, image, setup, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -60,6 +60,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         match missing() {
             None => report.add("guest tests", guest_tests(options.filter.clone())),
             Some(reason) => report.skip("guest tests", &reason),
+        }
+        report.title("image");
+        match missing() {
+            None => report.add("image", image::tier(options.filter.as_deref())),
+            Some(reason) => report.skip("image", &reason),
         }
     }
     if everything && !options.quick {

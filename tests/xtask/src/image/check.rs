@@ -20,15 +20,16 @@ use crate::workspace;
 /// Seconds for all of it.
 const TIMEOUT: u64 = 600;
 
-/// Where the guest has the image's root and the demonstration's objects.
+/// Where the guest has the image's root, the demonstration's objects, and the base's configuration.
 const ROOT: &str = "/image";
 const MANIFESTS: &str = "/manifests";
+const CONFIG: &str = "/config/config.conf";
 
 /// What each check begins with.
 const PREPARE: &str = r#"
-root=/image state=/image/var/lib/kube-proxy
+root=/image
 if ! grep -q " $root " /proc/mounts; then
-    mkdir -p $state
+    mkdir -p $root/var/lib/kube-proxy $root/manifests
     touch /run/xtables.lock $root/run/xtables.lock
     mount --bind $root $root
     mount -t proc proc $root/proc
@@ -36,12 +37,25 @@ if ! grep -q " $root " /proc/mounts; then
     mount --bind /dev $root/dev
     mount --bind /run/xtables.lock $root/run/xtables.lock
     mount --bind /usr/lib/modules $root/usr/lib/modules
-    mount --bind /manifests $state
+    mount --bind /manifests $root/manifests
+    mount --bind /config $root/var/lib/kube-proxy
     mount -o remount,bind,ro $root
 fi
 in_image() { chroot $root "$@"; }
 weir() { in_image /usr/local/bin/weir "$@"; }
-run_once() { weir run --once --manifests /var/lib/kube-proxy --node node1; }
+# As in kubeadm's DaemonSet.
+kube_proxy="/usr/local/bin/kube-proxy --config=/var/lib/kube-proxy/config.conf --hostname-override=node1"
+once="--once --manifests /manifests"
+run_once() { in_image $kube_proxy $once; }
+# What a container with `drop: [ALL]` and two capabilities gets (the third is for chroot): /proc/sys is read-only, too.
+others=$(capsh --print | sed -n 's/^Bounding set =//p' | tr , '\n' |
+    grep -v -x -e cap_net_admin -e cap_net_raw -e cap_sys_chroot | paste -sd,)
+unprivileged() {
+    mount --bind $root/proc/sys $root/proc/sys
+    mount -o remount,bind,ro $root/proc/sys
+    capsh --drop=$others -- -c "chroot $root $*"
+    umount $root/proc/sys
+}
 # A function that fails inside `!` or `if` does not end a script.
 absent() { if "$@" > /dev/null; then echo "unexpected: $*"; exit 1; fi; }
 # Looks for the first argument in the output of the others, without a pipe that ends early.
@@ -78,7 +92,7 @@ const CHECKS: &[(&str, &str)] = &[
         says weir weir --version
         "#,
     ),
-    ("a_plan_needs_nothing", "says 'real tcp' weir plan --manifests /var/lib/kube-proxy --node node1"),
+    ("a_plan_needs_nothing", "says 'real tcp' weir plan --manifests /manifests --node node1"),
     (
         "kmod_loads_ipvs_from_the_nodes_modules",
         r#"
@@ -128,20 +142,18 @@ const CHECKS: &[(&str, &str)] = &[
         "#,
     ),
     (
-        "cap_net_admin_is_enough_once_the_sysctls_are_set",
+        "after_init_only_two_capabilities_are_enough",
         r#"
-        run_once
-        weir cleanup
-        # What a container without privileges gets: no capability but this one (the other is for chroot), /proc/sys
-        # read-only.
-        mount --bind $root/proc/sys $root/proc/sys
-        mount -o remount,bind,ro $root/proc/sys
-        others=$(capsh --print | sed -n 's/^Bounding set =//p' | tr , '\n' | grep -v -x -e cap_net_admin -e cap_sys_chroot | paste -sd,)
-        capsh --drop=$others -- -c "chroot $root /usr/local/bin/weir run --once --manifests /var/lib/kube-proxy --node node1"
-        umount $root/proc/sys
+        in_image $kube_proxy --init-only
+        unprivileged $kube_proxy $once
         says 'rr' ipvsadm -Ln
         says 'KUBE-SERVICES' iptables-nft-save -t nat
         weir cleanup
+        iptables-legacy -t mangle -N KUBE-IPTABLES-HINT
+        unprivileged $kube_proxy $once
+        says 'KUBE-SERVICES' iptables-legacy-save -t nat
+        weir cleanup
+        iptables-legacy -t mangle -X KUBE-IPTABLES-HINT
         "#,
     ),
 ];
@@ -169,6 +181,7 @@ pub(super) fn run(image: &Image, filter: &str) -> Result<Counts> {
         files: vec![
             given(root.path(), ROOT),
             given(&workspace::root().join("tests/demo/manifests"), MANIFESTS),
+            given(&workspace::root().join("host/install/base/config.conf"), CONFIG),
         ],
     };
     let mut progress = Progress {
