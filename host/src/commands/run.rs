@@ -185,7 +185,11 @@ impl Daemon {
     fn take_note(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Manifests => {}
-            Wake::Told(message) => self.objects.hear(message),
+            Wake::Told(message) => {
+                if let Some(lost) = self.objects.hear(message) {
+                    self.publisher.lost(lost);
+                }
+            }
             Wake::Addresses => self.refresh_addresses(),
             Wake::Policy => {
                 for refusal in self.policy.take_updates() {
@@ -328,6 +332,7 @@ impl Daemon {
         let effort = self.syncer.kernel().effort();
         let round = self.syncer.round(&plan, self.started.elapsed());
         let total = self.syncer.kernel().effort();
+        self.publisher.contact(self.objects.since_contact());
         self.publisher.plugins(self.policy.chain.chain().status(time));
         match round {
             Ok(round) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{info, warn};
@@ -63,14 +64,15 @@ impl Objects {
         }
     }
 
-    /// Takes note of what the API server tells.
-    pub(super) fn hear(&mut self, message: Message) {
+    /// Takes note of what the API server tells, and says what is not followed any more by it.
+    pub(super) fn hear(&mut self, message: Message) -> Option<Resource> {
         for problem in &message.problems {
             warn!("{problem}");
         }
-        let Objects::ApiServer { standings, news, .. } = self else { return };
+        let Objects::ApiServer { standings, news, .. } = self else { return None };
         let (resource, before) = (message.resource, standings.of(message.resource));
         standings.note(&message);
+        let lost = (before, message.standing) == (Standing::Current, Standing::Stale);
         match (before, message.standing) {
             (Standing::Incomplete, Standing::Current) => info!(%resource, "listed"),
             (Standing::Current, Standing::Stale) => {
@@ -80,6 +82,15 @@ impl Objects {
             _ => {}
         }
         news.extend(message.events);
+        lost.then_some(resource)
+    }
+
+    /// How long ago the API server was heard; `None` if it never was, or there is none.
+    pub(super) fn since_contact(&self) -> Option<Duration> {
+        match self {
+            Objects::ApiServer { handle, .. } => handle.account().figures().since_contact,
+            Objects::Manifests { .. } => None,
+        }
     }
 
     /// What changed since the last time.
