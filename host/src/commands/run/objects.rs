@@ -1,7 +1,6 @@
 //! Where the objects come from: a folder of manifests, or the API server.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use weir_core::cluster::Event;
 use weir_core::policy::Reads;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
-use weir_watch::{Access, Handle, Message, Rate, Recorder, Resource, Standing, Standings};
+use weir_watch::{Handle, Message, Rate, Recorder, Resource, Standing, Standings};
 
 use super::wake::{self, Wake};
 use crate::inputs::Settings;
@@ -52,7 +51,7 @@ impl Objects {
                 Ok((Objects::Manifests { folder, problems: Vec::new() }, None))
             }
             Source::ApiServer(server) => {
-                let mut watched = weir_watch::Settings::new(access(server), &settings.node_name);
+                let mut watched = weir_watch::Settings::new(server.access(), &settings.node_name);
                 watched.requests = rate(server);
                 watched.resources = resources(reads);
                 let (handle, recorder) =
@@ -138,11 +137,6 @@ fn resources(reads: Reads) -> BTreeSet<Resource> {
     let nodes = reads.nodes.then_some(Resource::Nodes);
     let namespaces = reads.namespaces.then_some(Resource::Namespaces);
     needed.chain(nodes).chain(namespaces).collect()
-}
-
-fn access(server: &ApiServer) -> Access {
-    let kubeconfig = Some(&server.connection.kubeconfig).filter(|file| !file.is_empty());
-    Access { kubeconfig: kubeconfig.map(PathBuf::from), master: server.master.clone() }
 }
 
 /// As client-go takes them: zeros stand for its own defaults, and a negative rate sets no limit.
