@@ -11,6 +11,7 @@ use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
 use weir_core::node::DetectLocal;
 use weir_core::planner::Planner;
+use weir_core::policy::Reads;
 use weir_core::sync::{Round, Syncer};
 use weir_kernel::Linux;
 use weir_kernel::capabilities::Probe;
@@ -107,6 +108,8 @@ struct Daemon {
     next_policy_audit: Instant,
     /// Whether all objects were seen once; before that nothing is written.
     complete: bool,
+    /// Whether the kernel was brought to a plan since the start.
+    synchronised: bool,
     /// Whether it ends because its configuration is another now.
     configuration_changed: bool,
 }
@@ -150,6 +153,7 @@ impl Daemon {
             started_at: inputs::now(),
             next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
+            synchronised: false,
             configuration_changed: false,
         }
     }
@@ -222,10 +226,12 @@ impl Daemon {
         }
     }
 
-    /// Takes note of what changed in the cluster.
-    fn hear(&mut self) {
+    /// Takes note of what changed in the cluster, and says whether anything did.
+    fn hear(&mut self) -> bool {
         let mut node_changed = false;
-        for event in self.objects.take() {
+        let events = self.objects.take();
+        let any = !events.is_empty();
+        for event in events {
             node_changed |= matches!(event, Event::Node(_) | Event::NodeGone);
             self.publisher.heard(&event);
             self.planner.apply(event);
@@ -239,6 +245,7 @@ impl Daemon {
             );
             self.planner.set_node(view);
         }
+        any
     }
 
     /// Whether enough is known for a plan. Once it was, it stays so.
@@ -254,9 +261,18 @@ impl Daemon {
             Some(node) if needs_networks && node.pod_cidrs.is_empty() => NETWORKS_WAIT,
             Some(_) => Duration::ZERO,
         };
-        let awaited = self.objects.awaits_node() && self.started.elapsed() < wait;
-        if awaited || !self.objects.are_complete(self.policy.reads()) {
+        let waited = self.started.elapsed();
+        if (self.objects.awaits_node() && waited < wait) || !self.objects.are_complete(Reads::default()) {
             return false;
+        }
+        if !self.objects.are_complete(self.policy.reads()) {
+            // What only plugins read may never come, for want of permissions. Traffic does not wait for that.
+            if waited < NODE_WAIT {
+                return false;
+            }
+            warn!(
+                "plugins read nodes or namespaces, which the API server did not list: they are decided without"
+            );
         }
         if node.is_none() {
             let name = &self.settings.node_name;
@@ -323,7 +339,7 @@ impl Daemon {
             self.refresh_addresses();
             self.audit_policy(now);
         }
-        self.hear();
+        let mut news = self.hear();
         if !self.is_complete() {
             self.agenda.failed(now);
             return None;
@@ -335,6 +351,7 @@ impl Daemon {
             && let Some(replacement) = self.policy.exchange(&mut self.planner, time)
         {
             self.publisher.replaced(&replacement);
+            news = true;
         }
         let plan = self.planner.plan_at(time);
         let planned = now.elapsed();
@@ -352,7 +369,10 @@ impl Daemon {
                 log(&round, total - effort, all);
                 self.agenda.done(now, &round, self.started);
                 let times = Times { plan: planned, kernel: all - planned, all };
-                self.publisher.ended(&round, total, &times, audit);
+                // With nothing new, what an audit changes is what others had changed.
+                let drift = audit && !news && self.synchronised;
+                self.synchronised = true;
+                self.publisher.ended(&round, total, &times, drift);
                 self.publisher.answer_health_checks(&plan, self.planner.node());
                 if let Some(at) = self.planner.next_expiry() {
                     let since_start = Duration::from_secs(at.saturating_sub(self.started_at));

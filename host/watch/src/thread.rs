@@ -49,7 +49,11 @@ impl Handle {
     /// Follows these resources from now on. What is not followed any more is taken back: its objects are gone, and it
     /// is incomplete.
     pub fn follow(&self, resources: BTreeSet<Resource>) {
-        self.wanted.send_replace(resources);
+        self.wanted.send_if_modified(|wanted| {
+            let others = *wanted != resources;
+            *wanted = resources;
+            others
+        });
     }
 
     /// Whether the thread still runs. It ends by itself only when the receiver is gone, or by a defect.

@@ -204,9 +204,8 @@ impl Publisher {
         self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
     }
 
-    /// A round ended. `audit` says whether it compared the whole kernel, so that what it changed others had changed
-    /// before.
-    pub(super) fn ended(&mut self, round: &Round, effort: Effort, times: &Times, audit: bool) {
+    /// A round ended. `drift` says whether what it changed others had changed before.
+    pub(super) fn ended(&mut self, round: &Round, effort: Effort, times: &Times, drift: bool) {
         let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
         self.metrics.rounds.ended(result);
         self.metrics.rounds.took(Step::Plan, times.plan);
@@ -215,7 +214,7 @@ impl Publisher {
         self.metrics.rounds.kernel_work(KernelWork { messages, sends, processes });
         self.metrics.rounds.draining(round.waiting.len() as u64);
         let made = round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
-        if audit {
+        if drift {
             self.metrics.rounds.drift_repaired(made as u64);
         }
         for (change, outcome) in &round.changes {
