@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use weir_k8s::config::ClientConnection;
+use weir_watch::Access;
 
 use crate::cli::RunArguments;
 use crate::inputs::Settings;
@@ -36,6 +38,25 @@ impl Source {
             master: arguments.input.master.clone().filter(|master| !master.is_empty()),
             connection: settings.configuration.client_connection(),
         })
+    }
+}
+
+impl Source {
+    /// Fails if what is named cannot even be asked. A folder may be made later.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Source::Manifests(_) => Ok(()),
+            Source::ApiServer(server) => weir_watch::check(&server.access())
+                .with_context(|| format!("{server}, or give --manifests DIR")),
+        }
+    }
+}
+
+impl ApiServer {
+    /// The same for weir-watch.
+    pub(crate) fn access(&self) -> Access {
+        let kubeconfig = Some(&self.connection.kubeconfig).filter(|file| !file.is_empty());
+        Access { kubeconfig: kubeconfig.map(PathBuf::from), master: self.master.clone() }
     }
 }
 

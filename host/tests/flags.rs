@@ -293,10 +293,7 @@ fn without_manifests_the_api_server_is_named() {
     for (arguments, expected) in [
         (vec!["--config", &file], "the API server of the pod's cluster"),
         (vec!["--kubeconfig=/etc/k"], "the API server of /etc/k"),
-        (
-            vec!["--config", &file, "--master=https://192.0.2.1:6443"],
-            "the API server at https://192.0.2.1:6443",
-        ),
+        (vec!["--config", &file, "--master=ftp://192.0.2.1"], "the API server at ftp://192.0.2.1"),
     ] {
         let output = weir(&arguments);
         let said = errors(&output);

@@ -9,6 +9,7 @@ use anyhow::bail;
 use tracing::{debug, error, info, warn};
 use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
+use weir_core::node::DetectLocal;
 use weir_core::planner::Planner;
 use weir_core::sync::{Round, Syncer};
 use weir_kernel::Linux;
@@ -49,6 +50,10 @@ const POLICY_SAMPLE: usize = 8;
 
 /// How long a start waits for this node's object, as kube-proxy does.
 const NODE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long it waits for the node's pod networks, where masquerading depends on them. kube-proxy exits afterwards; here
+/// services come up, and the networks are taken when they come.
+const NETWORKS_WAIT: Duration = Duration::from_secs(300);
 
 /// How long a single round waits until all objects are known.
 const ONCE_WAIT: Duration = Duration::from_secs(60);
@@ -185,7 +190,11 @@ impl Daemon {
     fn take_note(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Manifests => {}
-            Wake::Told(message) => self.objects.hear(message),
+            Wake::Told(message) => {
+                if let Some(lost) = self.objects.hear(message) {
+                    self.publisher.lost(lost);
+                }
+            }
             Wake::Addresses => self.refresh_addresses(),
             Wake::Policy => {
                 for refusal in self.policy.take_updates() {
@@ -238,7 +247,14 @@ impl Daemon {
             return true;
         }
         let node = self.planner.node_object();
-        let awaited = self.objects.awaits_node() && node.is_none() && self.started.elapsed() < NODE_WAIT;
+        let needs_networks = self.settings.proxy.detect_local == DetectLocal::NodeCidr;
+        let wait = match node {
+            None if needs_networks => NETWORKS_WAIT,
+            None => NODE_WAIT,
+            Some(node) if needs_networks && node.pod_cidrs.is_empty() => NETWORKS_WAIT,
+            Some(_) => Duration::ZERO,
+        };
+        let awaited = self.objects.awaits_node() && self.started.elapsed() < wait;
         if awaited || !self.objects.are_complete(self.policy.reads()) {
             return false;
         }
@@ -328,6 +344,7 @@ impl Daemon {
         let effort = self.syncer.kernel().effort();
         let round = self.syncer.round(&plan, self.started.elapsed());
         let total = self.syncer.kernel().effort();
+        self.publisher.contact(self.objects.since_contact());
         self.publisher.plugins(self.policy.chain.chain().status(time));
         match round {
             Ok(round) => {

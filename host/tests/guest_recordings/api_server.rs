@@ -103,7 +103,7 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
         let cluster = Cluster::named(name)?;
         let mut running = cluster.run()?;
         for step in scenario::named(name)?.steps() {
-            cluster.become_of(&step.objects()?)?;
+            cluster.become_of(&step.seen()?)?;
             cluster.stage.settle(&running, &step.recorded()?).with_context(|| name.to_owned())?;
         }
         running.expect_health()?;

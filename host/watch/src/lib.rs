@@ -35,4 +35,4 @@ pub use rate::Rate;
 pub use recorder::{Limits, Note, Recorder, Regarding, Severity};
 pub use resource::Resource;
 pub use settings::Settings;
-pub use thread::{Handle, SpawnError, spawn};
+pub use thread::{Handle, SpawnError, check, spawn};

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::access::AccessError;
+use crate::access::{Access, AccessError};
 use crate::account::Account;
 use crate::connection::{Connection, Pace};
 use crate::feed::{Feed, Wanted};
@@ -64,6 +64,17 @@ impl Drop for Handle {
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+/// Whether the API server can be asked at all: files, URLs and credentials. Nothing is connected to.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check(access: &Access) -> Result<(), SpawnError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(SpawnError::Thread)?;
+    let _inside = runtime.enter();
+    access.client()?;
+    Ok(())
 }
 
 /// Starts to follow the API server. Messages go into `sender`; while that is full, nothing more is read.

@@ -277,10 +277,14 @@ fn ten_thousand_failures_leak_nothing() {
         }
     };
     ask(1000);
-    let before = resident();
-    ask(10_000);
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 8 << 20, "{grown} bytes more after 10,000 failures");
+    // Other tests share this process and use memory now and then; a leak would show each time.
+    let grown = (0..5).map(|_| {
+        let before = resident();
+        ask(2000);
+        resident().saturating_sub(before)
+    });
+    let grown = grown.min().unwrap_or_default();
+    assert!(grown < 1 << 20, "at least {grown} bytes more after each 2,000 of 10,000 failures");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Where the objects come from: a folder of manifests, or the API server.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use weir_core::cluster::Event;
 use weir_core::policy::Reads;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
-use weir_watch::{Access, Handle, Message, Rate, Recorder, Resource, Standing, Standings};
+use weir_watch::{Handle, Message, Rate, Recorder, Resource, Standing, Standings};
 
 use super::wake::{self, Wake};
 use crate::inputs::Settings;
@@ -51,7 +51,7 @@ impl Objects {
                 Ok((Objects::Manifests { folder, problems: Vec::new() }, None))
             }
             Source::ApiServer(server) => {
-                let mut watched = weir_watch::Settings::new(access(server), &settings.node_name);
+                let mut watched = weir_watch::Settings::new(server.access(), &settings.node_name);
                 watched.requests = rate(server);
                 watched.resources = resources(reads);
                 let (handle, recorder) =
@@ -63,14 +63,15 @@ impl Objects {
         }
     }
 
-    /// Takes note of what the API server tells.
-    pub(super) fn hear(&mut self, message: Message) {
+    /// Takes note of what the API server tells, and says what is not followed any more by it.
+    pub(super) fn hear(&mut self, message: Message) -> Option<Resource> {
         for problem in &message.problems {
             warn!("{problem}");
         }
-        let Objects::ApiServer { standings, news, .. } = self else { return };
+        let Objects::ApiServer { standings, news, .. } = self else { return None };
         let (resource, before) = (message.resource, standings.of(message.resource));
         standings.note(&message);
+        let lost = (before, message.standing) == (Standing::Current, Standing::Stale);
         match (before, message.standing) {
             (Standing::Incomplete, Standing::Current) => info!(%resource, "listed"),
             (Standing::Current, Standing::Stale) => {
@@ -80,6 +81,15 @@ impl Objects {
             _ => {}
         }
         news.extend(message.events);
+        lost.then_some(resource)
+    }
+
+    /// How long ago the API server was heard; `None` if it never was, or there is none.
+    pub(super) fn since_contact(&self) -> Option<Duration> {
+        match self {
+            Objects::ApiServer { handle, .. } => handle.account().figures().since_contact,
+            Objects::Manifests { .. } => None,
+        }
     }
 
     /// What changed since the last time.
@@ -127,11 +137,6 @@ fn resources(reads: Reads) -> BTreeSet<Resource> {
     let nodes = reads.nodes.then_some(Resource::Nodes);
     let namespaces = reads.namespaces.then_some(Resource::Namespaces);
     needed.chain(nodes).chain(namespaces).collect()
-}
-
-fn access(server: &ApiServer) -> Access {
-    let kubeconfig = Some(&server.connection.kubeconfig).filter(|file| !file.is_empty());
-    Access { kubeconfig: kubeconfig.map(PathBuf::from), master: server.master.clone() }
 }
 
 /// As client-go takes them: zeros stand for its own defaults, and a negative rate sets no limit.

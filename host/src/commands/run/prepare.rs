@@ -49,6 +49,11 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if special.cleanup() {
         return cleanup::clean(&settings.proxy.exclude_cidrs, false, Output::Text).map(ControlFlow::Break);
     }
+    let source = Source::of(arguments, &settings);
+    // An initialisation needs no objects. Before anything is changed: most mistakes are made here.
+    if !special.init_only() {
+        source.check()?;
+    }
     // Before connection tracking, which it loads.
     capabilities::load_ipvs();
     track_connections(configuration)?;
@@ -61,7 +66,6 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if let Err(error) = oom::set_score_adjustment(configuration.oom_score_adj()) {
         debug!("oomScoreAdj: {:#}", anyhow!(error));
     }
-    let source = Source::of(arguments, &settings);
     Ok(ControlFlow::Continue(Prepared { settings, source, probe }))
 }
 

@@ -21,7 +21,7 @@ use weir_serve::{
     ListenAddresses, Metrics, Moment, NodeState, Options, PluginCondition, PluginMetrics, ReloadResult,
     RoundResult, Server, StartError, Step, TrafficPolicyScope,
 };
-use weir_watch::{Note, Recorder, Regarding, Severity};
+use weir_watch::{Note, Recorder, Regarding, Resource, Severity};
 
 use crate::inputs::Settings;
 
@@ -294,6 +294,23 @@ impl Publisher {
                 name: service.name.clone(),
             };
             self.note(regarding, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", text);
+        }
+    }
+
+    /// A resource is not followed any more, until the API server is heard again.
+    pub(super) fn lost(&self, resource: Resource) {
+        self.metrics.client.watch_failed(match resource {
+            Resource::Services => weir_serve::Resource::Services,
+            Resource::EndpointSlices => weir_serve::Resource::EndpointSlices,
+            Resource::OwnNode | Resource::Nodes => weir_serve::Resource::Nodes,
+            Resource::Namespaces => weir_serve::Resource::Namespaces,
+        });
+    }
+
+    /// How long ago the API server was heard.
+    pub(super) fn contact(&self, since: Option<Duration>) {
+        if let Some(at) = since.and_then(|since| SystemTime::now().checked_sub(since)) {
+            self.metrics.client.contact(at);
         }
     }
 

@@ -209,8 +209,8 @@ impl Nodes {
 
 fn put(manifests: &Manifests, delivery: &Delivery) -> Result<(Value, Value)> {
     let (node, objects) = delivery.manifests()?;
-    manifests.put("node.json", &node.to_string())?;
-    manifests.put("objects.json", &objects.to_string())?;
+    manifests.put("node.json", node.to_string())?;
+    manifests.put("objects.json", objects.to_string())?;
     Ok((node, objects))
 }
 
