@@ -82,7 +82,7 @@ pub(crate) struct InputArguments {
 }
 
 /// Who decides.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArguments {
     /// PolicyConfiguration file: the plugins, in order. Without it weir decides as kube-proxy does.

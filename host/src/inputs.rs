@@ -1,6 +1,7 @@
 //! From arguments to a planner that has seen the objects.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
@@ -145,17 +146,48 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
     }
 }
 
-/// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
-pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<SharedChain> {
-    let Some(file) = &arguments.policy else { return Ok(SharedChain::default()) };
+/// Who decides, for commands that look once.
+#[derive(Default)]
+pub(crate) struct Deciders {
+    /// The plugins that can be used.
+    pub(crate) chain: SharedChain,
+    /// The others, with why not; the command has failed in part.
+    pub(crate) refused: Vec<Refused>,
+}
+
+impl Deciders {
+    /// The status of a command that did all else: what a plugin was to decide may look otherwise with it.
+    pub(crate) fn status(&self) -> ExitCode {
+        if self.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Reads a policy file; plugins that are to be in shadow must be in it.
+pub(crate) fn policy_file(
+    file: &Path,
+    arguments: &PolicyArguments,
+) -> anyhow::Result<policy_config::PolicyConfiguration> {
     let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
+    for name in &arguments.shadow {
+        if !configuration.plugins.iter().any(|entry| entry.name == *name) {
+            let names: Vec<&str> = configuration.plugins.iter().map(|entry| entry.name.as_str()).collect();
+            bail!("--shadow {name}: {} has no such plugin; it has: {}", file.display(), names.join(", "));
+        }
+    }
+    Ok(configuration)
+}
+
+/// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
+pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<Deciders> {
+    let Some(file) = &arguments.policy else { return Ok(Deciders::default()) };
+    let configuration = policy_file(file, arguments)?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration);
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));
     }
-    Ok(SharedChain::new(loaded.chain))
+    Ok(Deciders { chain: SharedChain::new(loaded.chain), refused: loaded.refused })
 }
 
 /// Seconds since 1970.

@@ -1,6 +1,8 @@
 //! The commands about plugins, as anybody calls them.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -97,6 +99,11 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
     let said = bad(&folder.weir(&["replay", "records"]), 2);
     assert!(said.contains("--component") && said.contains("--policy"), "{said}");
+    folder.write("empty", "\n");
+    assert!(bad(&folder.weir(&["replay", "empty", "--policy", "policy.yaml"]), 2).contains("no records"));
+    folder.write("odd", "[]\n");
+    assert!(bad(&folder.weir(&["replay", "odd", "--policy", "policy.yaml"]), 2).contains("not a record"));
+    assert!(bad(&folder.about(&["record"]), 2).contains("give --policy"));
 }
 
 #[test]
@@ -120,6 +127,9 @@ fn shadow_changes_nothing_and_says_what_it_would() {
     assert_eq!(good(&shadow), good(&without));
     assert!(text(&shadow.stderr).contains("plugin wishes (shadow), scheduler"), "{}", text(&shadow.stderr));
     assert_ne!(good(&folder.about(&["plan", "--policy", "policy.yaml"])), good(&without));
+    // A name that is misspelt must not let a plugin decide that was only to be watched.
+    let said = bad(&folder.about(&["plan", "--policy", "policy.yaml", "--shadow", "wish"]), 2);
+    assert!(said.contains("no such plugin; it has: wishes"), "{said}");
 }
 
 #[test]
@@ -164,6 +174,10 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     let file = file.to_str().unwrap();
     let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
     assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
+    let odd = OsStr::from_bytes(b"x\xff.wasm");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_weir")).args(["plugin", "check"]).arg(odd).output().unwrap();
+    assert!(bad(&output, 2).contains("not UTF-8"));
     let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
     assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
 }
@@ -176,10 +190,12 @@ fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
     assert!(good(&new("mine")).contains("weir plugin check"));
     assert!(folder.0.path().join("mine/src/lib.rs").exists());
     assert!(bad(&new("mine"), 2).contains("there already"));
-    for name in ["Mine", "../mine", "1st", ""] {
+    for name in ["Mine", "../mine", "1st", "", "std", "mine-", &"m".repeat(64)] {
         assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
     }
-    assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
+    assert!(
+        bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("not the folder plugin-sdk")
+    );
 }
 
 #[test]
@@ -187,9 +203,13 @@ fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
     let folder = Folder::new();
     folder.policy(Path::new("gone.wasm"), "null");
     let plan = folder.about(&["plan", "--policy", "policy.yaml"]);
-    assert_eq!(good(&plan), good(&folder.about(&["plan"])));
-    let said = text(&plan.stderr);
+    assert_eq!(text(&plan.stdout), good(&folder.about(&["plan"])));
+    // A plan without it may be another one, which whoever only looks at the status must know.
+    let said = bad(&plan, 1);
     assert!(said.contains("plugin wishes is not used") && said.contains("gone.wasm"), "{said}");
+    let told = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
+    assert!(told.contains("wishes is not used"), "{told}");
+    bad(&folder.about(&["record", "--policy", "policy.yaml"]), 1);
     folder.write("policy.yaml", "kind: Deployment\n");
     let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 2);
     assert!(said.contains("--policy policy.yaml") && said.contains("PolicyConfiguration"), "{said}");

@@ -298,14 +298,13 @@ impl Clamp<'_> {
         let place = place(port);
         let Scheduling { mut scheduler, mut flags, persistence } = decided;
         if scheduler != built_in.scheduler && !self.knows(&scheduler) {
-            self.report(
-                Reason::DecisionClamped,
-                format!(
-                    "{place}: the kernel has no scheduler `{scheduler}` (try `modprobe ip_vs_{scheduler}`); \
-                     `{}` is used",
-                    built_in.scheduler
-                ),
-            );
+            // A command is only proposed for what can be the name of a module: it may come from anybody.
+            let why = if is_scheduler_name(&scheduler) {
+                format!("the kernel has no scheduler `{scheduler}` (try `modprobe ip_vs_{scheduler}`)")
+            } else {
+                format!("`{}` is no name of a scheduler", tidy(&scheduler))
+            };
+            self.clamped(format!("{place}: {why}; `{}` is used", built_in.scheduler));
             scheduler = built_in.scheduler;
             flags = built_in.flags;
         }
@@ -414,6 +413,11 @@ impl Clamp<'_> {
 /// A policy's words, fit to be shown: one line, not too long.
 fn tidy(text: &str) -> String {
     text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn is_scheduler_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    (1..=SCHEDULER_BYTES).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn place(port: &PortView) -> String {

@@ -19,8 +19,13 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let probe = capabilities::probe();
     let mut kernel = Linux::new(&probe.capabilities.families);
     let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let mut planner =
-        inputs::planner(&arguments.input.manifests, &settings, policy, addresses, probe.capabilities)?;
+    let mut planner = inputs::planner(
+        &arguments.input.manifests,
+        &settings,
+        policy.chain.clone(),
+        addresses,
+        probe.capabilities,
+    )?;
     let plan = planner.plan_at(inputs::now());
     let mut actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
     actual.forget_excluded(&plan.excluded, &plan.state);

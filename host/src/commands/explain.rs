@@ -7,7 +7,7 @@ use serde_json::json;
 use weir_core::node::Capabilities;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Explanation;
-use weir_policy::Record;
+use weir_policy::{Record, Refused};
 
 use crate::cli::{ExplainArguments, Output};
 use crate::output::say;
@@ -20,22 +20,22 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    policy.chain().start_recording();
+    policy.chain.chain().start_recording();
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
-    let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
+    let mut planner = inputs::planner(manifests, &settings, policy.chain.clone(), addresses, capabilities)?;
     let name = ObjectName::new(namespace, name);
     let explanation = planner
         .explain(&name, inputs::now())
         .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
-    let records = policy.chain().take_records();
+    let records = policy.chain.chain().take_records();
     match arguments.output {
-        Output::Text => print_text(&name, &explanation),
+        Output::Text => print_text(&name, &explanation, &policy.refused),
         Output::Json => say!("{:#}", to_json(&explanation, &records)),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(policy.status())
 }
 
-fn print_text(name: &ObjectName, explanation: &Explanation) {
+fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused]) {
     say!("{} {name}", style::heading("service"));
     for port in &explanation.view.ports {
         say!(
@@ -50,6 +50,9 @@ fn print_text(name: &ObjectName, explanation: &Explanation) {
     }
     say!("{}", style::heading("plugins"));
     let decided = &explanation.decided;
+    for Refused { name, why } in refused {
+        say!("  {}", style::bad(&format!("{name} is not used: {why}")));
+    }
     if decided.notes.is_empty() && decided.reports.is_empty() {
         say!("  none had anything to say: it is decided as kube-proxy does");
     }

@@ -16,8 +16,13 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let mut planner =
-        inputs::planner(&arguments.input.manifests, &settings, policy, addresses, Capabilities::assumed())?;
+    let mut planner = inputs::planner(
+        &arguments.input.manifests,
+        &settings,
+        policy.chain.clone(),
+        addresses,
+        Capabilities::assumed(),
+    )?;
     let plan = planner.plan_at(inputs::now());
     match arguments.output {
         PlanOutput::Text => print_text(&plan),
@@ -36,7 +41,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
             inputs::warn(&report.to_string());
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(policy.status())
 }
 
 fn print_text(plan: &Plan) {

@@ -51,7 +51,7 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     let given = weir_k8s::parse_value(&text).map_err(|why| anyhow!("--configuration: {why}"))?;
     let mut entry = json!({
         "name": "plugin",
-        "source": std::path::absolute(&arguments.file)?,
+        "source": path_text(&std::path::absolute(&arguments.file)?)?,
         "configuration": given,
         // A person who tries something out would rather wait than be told of a deadline.
         "limits": {"callTimeout": "5s", "syncBudget": "10s"},
@@ -65,6 +65,13 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     let entry = parsed.plugins.remove(0);
     let refusal = entry.refusal().unwrap_or_default();
     entry.plugin.map_err(|_| anyhow!("{refusal}"))
+}
+
+/// A path as a policy file can name it.
+fn path_text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| {
+        format!("{}: a path that is not UTF-8 cannot be named in a policy file; rename it", path.display())
+    })
 }
 
 /// The plugin, or why it is refused.
@@ -130,26 +137,41 @@ const TEMPLATE: [(&str, &str); 4] = [
     ("README.md", include_str!("../../../plugin-sdk/template/README.md.in")),
 ];
 
+/// A configuration that the new plugin takes.
+const CONFIGURATION: &str = "{annotation: example.com/scheduler, allowed: [rr, lc]}";
+
 fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
     let name = &arguments.name;
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     ensure!(
-        name.bytes().all(fits) && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase()),
+        name.bytes().all(fits)
+            && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+            && name.len() <= 63
+            && !name.ends_with('-')
+            && !matches!(name.as_str(), "std" | "core" | "alloc" | "serde" | "weir-plugin-sdk"),
         "`{name}` is no name for a plugin: use small letters, digits and dashes, a letter first"
     );
     let sdk = arguments.sdk.canonicalize().with_context(|| format!("--sdk {}", arguments.sdk.display()))?;
-    ensure!(sdk.join("Cargo.toml").exists(), "--sdk {}: there is no Cargo.toml", sdk.display());
+    let manifest = fs::read_to_string(sdk.join("Cargo.toml")).unwrap_or_default();
+    ensure!(
+        manifest.contains("name = \"weir-plugin-sdk\"") && !path_text(&sdk)?.contains(['"', '\\']),
+        "--sdk {}: it is not the folder plugin-sdk of weir's source",
+        sdk.display()
+    );
     let folder = Path::new(name);
     ensure!(!folder.exists(), "{name} is there already");
     for (file, text) in TEMPLATE {
         let path = folder.join(file);
         let making = || format!("cannot make {}", path.display());
         fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(making)?;
-        let text = text.replace("{{name}}", name).replace("{{sdk}}", &sdk.to_string_lossy());
+        let text = text.replace("{{name}}", name).replace("{{sdk}}", path_text(&sdk)?);
         fs::write(&path, text).with_context(making)?;
     }
     say!("{}", style::good(&format!("{name} is ready")));
     say!("  cd {name} && cargo test && cargo build --release --target wasm32-wasip2");
-    say!("  weir plugin check target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_"));
+    say!(
+        "  weir plugin check target/wasm32-wasip2/release/{}.wasm --configuration '{CONFIGURATION}'",
+        name.replace('-', "_")
+    );
     Ok(ExitCode::SUCCESS)
 }

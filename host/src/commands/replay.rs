@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use weir_k8s::policy_config::{self, Interface, PolicyConfiguration};
 use weir_policy::{Artifact, Compiler, Loader, Record, ReplayError, Runtime};
@@ -19,11 +19,17 @@ use crate::style;
 pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
     let file = &arguments.records;
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    ensure!(!text.trim().is_empty(), "{} has no records", file.display());
     let mut plugins = Plugins::new(arguments)?;
     let (mut same, mut other) = (0, 0);
     for (number, line) in text.lines().enumerate() {
         let place = || format!("{}, line {}", file.display(), number + 1);
-        let record: Record = serde_json::from_str(line).with_context(place)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let record: Record = serde_json::from_str(line).with_context(|| {
+            format!("{}: not a record, as `weir record` writes one on each line", place())
+        })?;
         let artifact = plugins.of(&record).with_context(place)?;
         let service = format!("{}/{}", record.service.namespace, record.service.name);
         let (plugin, interface) = (record.plugin.clone(), record.interface.clone());

@@ -52,7 +52,8 @@ fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::
     let settings = inputs::settings(&arguments.node)?;
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let policy = inputs::policy(&arguments.policy, &settings.node_name)?;
-    let mut planner = inputs::planner(manifests, &settings, policy, host.clone(), Capabilities::assumed())?;
+    let mut planner =
+        inputs::planner(manifests, &settings, policy.chain, host.clone(), Capabilities::assumed())?;
     let plan = planner.plan_at(inputs::now());
     plan.reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let PerFamily { v4, v6 } = planner.node().node_ips;

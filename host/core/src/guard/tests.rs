@@ -281,6 +281,10 @@ fn weights_need_a_scheduler_that_heeds_them() {
     let (decision, said) = scheduled("nonsense", [1, 1, 1]);
     assert_eq!(decision.ports[0].scheduling.scheduler, "rr");
     assert!(said[0].contains("modprobe ip_vs_nonsense"), "{said:?}");
+    let (decision, said) = scheduled("rr; rm -rf\n\u{1b}[31m", [1, 1, 1]);
+    assert_eq!(decision.ports[0].scheduling.scheduler, "rr");
+    assert!(said[0].contains("`rr; rm -rf  [31m` is no name of a scheduler"), "{said:?}");
+    assert!(!said[0].contains("modprobe"), "{said:?}");
 }
 
 #[test]

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::time::Duration;
 
-use anyhow::Context;
-use weir_k8s::policy_config;
 use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime};
 
 use super::wake::{self, Wake};
 use crate::cli::PolicyArguments;
+use crate::inputs;
 
 /// How often the files are looked at. A `stat` of a few files costs nothing, and unlike a watch it sees through the links
 /// by which volumes of Kubernetes exchange all their files at once.
@@ -22,6 +21,7 @@ pub(super) type Update = anyhow::Result<Loaded>;
 /// The policy file and what it names.
 pub(super) struct Plugins {
     file: PathBuf,
+    arguments: PolicyArguments,
     loader: Loader,
     /// The files as they were when they were read last.
     seen: Vec<Stamp>,
@@ -61,15 +61,14 @@ impl Plugins {
         let compiler = Compiler::Child { program, arguments: vec!["compile-plugin".to_owned()], cache };
         let mut loader = Loader::new(Runtime::new()?, compiler, node);
         loader.shadow.clone_from(&arguments.shadow);
-        Ok(Some(Plugins { file: file.clone(), loader, seen: Vec::new() }))
+        Ok(Some(Plugins { file: file.clone(), arguments: arguments.clone(), loader, seen: Vec::new() }))
     }
 
     /// Reads the file and loads what it names.
     pub(super) fn load(&mut self) -> Update {
         // Looked at before it is read, so that a change meanwhile is not missed.
         self.seen = vec![Stamp::of(&self.file)];
-        let configuration =
-            policy_config::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
+        let configuration = inputs::policy_file(&self.file, &self.arguments)?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
         Ok(self.loader.load(&configuration))
