@@ -12,13 +12,14 @@ use crate::stage::Stage;
 
 const SERVICES: u8 = 50;
 
-/// Services with two endpoints each, the second of which has the number of the first of the next `from`.
+/// Services with two endpoints each, the second of which has the number of the first of the next `from`; and one that no
+/// other `from` has, so that virtual servers, addresses and entries of sets change too, each with messages of its own.
 fn objects(from: u8) -> Value {
-    let service = |n: u8| {
-        json!({"apiVersion": "v1", "kind": "Service",
-            "metadata": {"namespace": "default", "name": format!("s{n}")},
-            "spec": {"clusterIP": format!("10.96.7.{n}"), "ports": [{"port": 80}]}})
+    let named = |name: String, ip: String| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name},
+            "spec": {"clusterIP": ip, "ports": [{"port": 80}]}})
     };
+    let service = |n: u8| named(format!("s{n}"), format!("10.96.7.{n}"));
     let slice = |n: u8| {
         let endpoints: Vec<Value> =
             (from..from + 2).map(|i| json!({"addresses": [format!("10.244.{i}.{n}")]})).collect();
@@ -27,7 +28,8 @@ fn objects(from: u8) -> Value {
                          "labels": {"kubernetes.io/service-name": format!("s{n}")}},
             "endpoints": endpoints, "ports": [{"name": "", "port": 8080}]})
     };
-    let items: Vec<Value> = (0..SERVICES).flat_map(|n| [service(n), slice(n)]).collect();
+    let own = named(format!("only-{from}"), format!("10.96.8.{from}"));
+    let items: Vec<Value> = (0..SERVICES).flat_map(|n| [service(n), slice(n)]).chain([own]).collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 

@@ -27,7 +27,7 @@ const GUEST_TESTS: &[(&str, &str)] = &[
 const CLUSTER_TESTS: &[(&str, &str)] = &[("weir-cluster", "api_server"), ("weir-parity", "accepted")];
 
 /// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
-const GUEST_TIMEOUT: u64 = 1800;
+const GUEST_TIMEOUT: u64 = 3600;
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Args)]
