@@ -48,7 +48,7 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     })?;
 
     // Installing it is enough.
-    stage.netns.script(&format!("nsenter -t {} -m umount /usr/sbin", running.id()))?;
+    stage.netns.script(&format!("nsenter -t {} -m umount -l /usr/sbin", running.id()))?;
     stage.settle(&running, &recorded)
 }
 
