@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine as _;
@@ -20,6 +21,8 @@ const MANAGER: &str = "weir-tests";
 
 /// Far more than any request takes; a watch may be as long between two events.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Somebody who asks the API server.
 #[derive(Clone, Debug)]
@@ -91,7 +94,7 @@ impl Client {
         Client { token: token.to_owned(), ..self.clone() }
     }
 
-    /// One request; any status is an answer.
+    /// One request; any status is an answer, except that a 429 is asked again for a minute.
     ///
     /// # Errors
     /// When there is no answer.
@@ -108,7 +111,26 @@ impl Client {
         Ok(Answer { status, body })
     }
 
+    /// One that the API server puts off (429) is made again: for a moment after its start it does so with everything
+    /// that it answers from its own memory.
     fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &str,
+    ) -> Result<ureq::http::Response<Body>> {
+        let start = Instant::now();
+        loop {
+            let response = self.send_once(method, path, content_type, body)?;
+            if response.status() != 429 || start.elapsed() > PATIENCE {
+                return Ok(response);
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    fn send_once(
         &self,
         method: &str,
         path: &str,

@@ -307,8 +307,10 @@ fn start_api_server(
     server.await_answer(|| {
         let answer = client.request("GET", "/readyz", "", "")?;
         ensure!(answer.status == 200, "/readyz: {} {}", answer.status, answer.body);
-        // Made in its own time after the server is ready, and many objects go there.
-        client.get("/api/v1/namespaces/default").map(drop)
+        // Made in its own time after the server is ready: many objects go to that namespace, and who watches would be
+        // told of the Service in the midst of others.
+        client.get("/api/v1/namespaces/default")?;
+        client.get("/api/v1/namespaces/default/services/kubernetes").map(drop)
     })?;
     Ok(server)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,12 +11,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use ring::rand::{self, SystemRandom};
 
 /// How long a server may take to answer, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// Below the ports that Linux gives to connections by itself (32768 and up, `ip_local_port_range`): an API server has
+/// some hundred connections to its etcd, and one of them could sit on a port that a server needs again after a restart.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
@@ -122,12 +128,20 @@ fn keep(mut child: Child, orders: &Receiver<()>, ended: &AtomicBool) {
 
 /// Ports that were free a moment ago, all different.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut listeners = Vec::new();
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for _ in 0..1000 {
+        if listeners.len() == N {
+            break;
+        }
+        let random: [u8; 2] =
+            rand::generate(&SystemRandom::new()).map_err(|_| anyhow!("no random bytes"))?.expose();
+        let port = PORTS.start + u16::from_ne_bytes(random) % (PORTS.end - PORTS.start);
+        listeners.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+    ensure!(listeners.len() == N, "no free port among {PORTS:?}");
     let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr().context("no free port")?.port();
-        listeners.push(listener);
     }
     Ok(ports)
 }
