@@ -89,7 +89,7 @@ fn chain(plugins: usize) -> SharedChain {
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
     let file = policy_config::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
-    let loaded = loader.load(&file);
+    let loaded = loader.load(&file).unwrap();
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     SharedChain::new(loaded.chain)
 }

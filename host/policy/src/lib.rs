@@ -42,7 +42,7 @@ pub use call::CallFailure;
 pub use chain::{Chain, SharedChain, Status};
 pub use compile::{CompileError, Compiler, child};
 pub use engine::{EngineError, Runtime};
-pub use load::{Loaded, Loader, Refused};
+pub use load::{Loaded, Loader, Refused, UnknownShadow};
 pub use needs::NeedError;
 pub use record::{Record, ReplayError};
 pub use replace::Replacement;
