@@ -123,6 +123,47 @@ fn shadow_changes_nothing_and_says_what_it_would() {
 }
 
 #[test]
+fn a_plugin_that_is_to_be_watched_and_is_not_in_the_file_is_an_error() {
+    let folder = Folder::new();
+    for command in [&["plan"][..], &["record"], &["explain", "shop/web"]] {
+        let said =
+            bad(&folder.about(&[command, &["--policy", "policy.yaml", "--shadow", "zzz"]].concat()), 2);
+        assert!(said.contains("--shadow zzz") && said.contains("it has: wishes"), "{said}");
+    }
+}
+
+#[test]
+fn what_somebody_typed_reaches_no_terminal_raw() {
+    let folder = Folder::new();
+    let said = bad(&folder.about(&["plan", "--policy", "gone\u{1b}[31m\n.yaml"]), 2);
+    assert!(said.contains(r"gone\u{1b}[31m") && !said.contains('\u{1b}'), "{said:?}");
+    folder.write(
+        "policy.yaml",
+        "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n\
+         - {name: \"a\\e[31m\", source: x, failurePolicy: \"\\e\"}\n",
+    );
+    let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains(r"`a\u{1b}[31m`") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn what_a_plugin_writes_before_it_gives_up_is_shown() {
+    let folder = Folder::new();
+    folder.policy(&component("weir-guest-hostile"), "panic");
+    let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains("plugin wishes: warn: on purpose"), "{said}");
+    assert_eq!(said.matches("on purpose").count(), 1, "{said}");
+    assert!(said.contains("PolicyFailed"), "{said}");
+}
+
+#[test]
+fn there_is_nothing_to_record_without_plugins() {
+    let folder = Folder::new();
+    let said = bad(&folder.about(&["record"]), 2);
+    assert!(said.contains("--policy <FILE>"), "{said}");
+}
+
+#[test]
 fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     let folder = Folder::new();
     let file = component(ANNOTATIONS);
@@ -159,7 +200,7 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     let folder = Folder::new();
     let text = folder.write("text.wasm", "hello");
     let said = bad(&folder.weir(&["plugin", "check", text.to_str().unwrap()]), 1);
-    assert!(said.contains("refused: it is not a component"), "{said}");
+    assert!(said.contains("text.wasm is not a component: it is a text"), "{said}");
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
@@ -187,9 +228,15 @@ fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
     let folder = Folder::new();
     folder.policy(Path::new("gone.wasm"), "null");
     let plan = folder.about(&["plan", "--policy", "policy.yaml"]);
-    assert_eq!(good(&plan), good(&folder.about(&["plan"])));
+    assert_eq!(plan.status.code(), Some(1));
+    assert_eq!(text(&plan.stdout), good(&folder.about(&["plan"])));
     let said = text(&plan.stderr);
-    assert!(said.contains("plugin wishes is not used") && said.contains("gone.wasm"), "{said}");
+    assert!(said.contains("plugin wishes is not used: cannot read") && said.contains("gone.wasm"), "{said}");
+    let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains("  wishes is not used: ") && said.contains("no other had anything"), "{said}");
+    bad(&folder.about(&["record", "--policy", "policy.yaml"]), 1);
+    let trace = ["trace", "--policy", "policy.yaml", "--from", "host", "--to", "10.96.0.10:80"];
+    bad(&folder.about(&trace), 1);
     folder.write("policy.yaml", "kind: Deployment\n");
     let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 2);
     assert!(said.contains("--policy policy.yaml") && said.contains("PolicyConfiguration"), "{said}");

@@ -459,7 +459,10 @@ mod tests {
             (b"\x7fELF\xff", "something else"),
         ] {
             let error = refuse_other_kinds(Path::new("a\u{1b}.wasm"), bytes).unwrap_err().with_causes();
-            assert!(error.starts_with(r"a\u{1b}.wasm is not a component: ") && error.contains(wanted), "{error}");
+            assert!(
+                error.starts_with(r"a\u{1b}.wasm is not a component: ") && error.contains(wanted),
+                "{error}"
+            );
         }
         assert!(refuse_other_kinds(Path::new("a.wasm"), b"\0asm\x0d\0\x01\0").is_ok());
     }

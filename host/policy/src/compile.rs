@@ -73,8 +73,8 @@ impl Compiler {
                     return Ok(known);
                 }
                 let code = in_child(program, arguments, bytes)?;
-                let component = deserialize(runtime, &code)
-                    .map_err(|error| CompileError::Output(one_line(&error)))?;
+                let component =
+                    deserialize(runtime, &code).map_err(|error| CompileError::Output(one_line(&error)))?;
                 if let Some(cache) = cache {
                     cache.put(runtime, digest, &code);
                 }

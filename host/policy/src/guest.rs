@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, trace, warn};
 use wasmtime::{ResourceLimiter, Result, bail};
 
+use crate::LOG_TARGET;
 use crate::bindings::{log, types};
 
 /// Table elements of all tables together. The largest of the measured guests, Python, has 7,688.
@@ -68,7 +69,13 @@ impl Guest {
             overdue: false,
             memory: Memory { used: 0, peak: 0, limit, refused: false, elements: 0 },
             random: seed,
-            lines: Lines { left: LOG_LINES, bytes: LOG_BYTES, dropped: 0, partial: String::new(), stream: Stream::Output },
+            lines: Lines {
+                left: LOG_LINES,
+                bytes: LOG_BYTES,
+                dropped: 0,
+                partial: String::new(),
+                stream: Stream::Output,
+            },
         }
     }
 
@@ -159,11 +166,11 @@ impl Guest {
         self.lines.bytes -= text.len();
         let plugin = &self.plugin;
         match level {
-            log::Level::Error => error!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Warn => warn!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Info => info!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Debug => debug!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Trace => trace!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Error => error!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Warn => warn!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Info => info!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Debug => debug!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Trace => trace!(target: LOG_TARGET, plugin, "{text}"),
         }
     }
 }
@@ -197,11 +204,11 @@ impl log::Host for Guest {
     fn enabled(&mut self, level: log::Level) -> bool {
         self.lines.left > 0
             && match level {
-                log::Level::Error => tracing::enabled!(target: "weir::plugin", tracing::Level::ERROR),
-                log::Level::Warn => tracing::enabled!(target: "weir::plugin", tracing::Level::WARN),
-                log::Level::Info => tracing::enabled!(target: "weir::plugin", tracing::Level::INFO),
-                log::Level::Debug => tracing::enabled!(target: "weir::plugin", tracing::Level::DEBUG),
-                log::Level::Trace => tracing::enabled!(target: "weir::plugin", tracing::Level::TRACE),
+                log::Level::Error => tracing::enabled!(target: LOG_TARGET, tracing::Level::ERROR),
+                log::Level::Warn => tracing::enabled!(target: LOG_TARGET, tracing::Level::WARN),
+                log::Level::Info => tracing::enabled!(target: LOG_TARGET, tracing::Level::INFO),
+                log::Level::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
+                log::Level::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
             }
     }
 

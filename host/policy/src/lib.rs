@@ -35,6 +35,9 @@ mod replace;
 mod stable_hash;
 mod wasi;
 
+/// The target of log lines that plugins write; their field `plugin` is its name.
+pub const LOG_TARGET: &str = "weir::plugin";
+
 pub use account::{Account, Condition};
 pub use artifact::{Artifact, Facts, LoadError};
 pub use cache::{Cache, CacheError};

@@ -81,8 +81,7 @@ impl Loader {
     /// not decide.
     pub fn load(&mut self, configuration: &PolicyConfiguration) -> Result<Loaded, UnknownShadow> {
         let names: Vec<String> = configuration.plugins.iter().map(|entry| entry.name.clone()).collect();
-        let unknown: Vec<String> =
-            self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();
+        let unknown: Vec<String> = self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();
         if !unknown.is_empty() {
             return Err(UnknownShadow { unknown, names });
         }

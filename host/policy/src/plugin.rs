@@ -353,11 +353,9 @@ impl Plugin {
         };
         if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
             breaker.stick();
-        } else if failures()
-            .any(|failure| {
+        } else if failures().any(|failure| {
             matches!(failure, CallFailure::Deadline | CallFailure::Start | CallFailure::Transient(_))
-        })
-        {
+        }) {
             breaker.failed(now);
         } else if asked.iter().any(Result::is_ok) {
             breaker.succeeded();

@@ -124,12 +124,10 @@ fn functions(interface: &str, to: &mut LinkerInstance<'_, Guest>) -> Result<()> 
         "wasi:cli/stdin" => {
             to.func_wrap("get-stdin", |_: Store<'_>, (): ()| Ok((Resource::<InputStream>::new_own(0),)))
         }
-        "wasi:cli/stdout" => {
-            to.func_wrap("get-stdout", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDOUT),)))
-        }
-        "wasi:cli/stderr" => {
-            to.func_wrap("get-stderr", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDERR),)))
-        }
+        "wasi:cli/stdout" => to
+            .func_wrap("get-stdout", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDOUT),))),
+        "wasi:cli/stderr" => to
+            .func_wrap("get-stderr", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDERR),))),
         "wasi:cli/terminal-stdin" => no_terminal(to, "get-terminal-stdin"),
         "wasi:cli/terminal-stdout" => no_terminal(to, "get-terminal-stdout"),
         "wasi:cli/terminal-stderr" => no_terminal(to, "get-terminal-stderr"),

@@ -8,11 +8,13 @@ use crate::cli::RecordArguments;
 use crate::inputs;
 use crate::output::say;
 
-/// Prints one record a line. Exit status 1 if a plugin had no answer about some service.
+/// Prints one record a line. Exit status 1 if a plugin was refused, or had no answer about
+/// some service.
 pub(crate) fn run(arguments: &RecordArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let policy = &plugins.chain;
     policy.chain().start_recording();
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
     let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
@@ -21,6 +23,5 @@ pub(crate) fn run(arguments: &RecordArguments) -> anyhow::Result<ExitCode> {
         say!("{}", serde_json::to_string(&record)?);
     }
     reports.iter().for_each(|report| inputs::warn(&report.to_string()));
-    let failed = reports.iter().any(|report| report.reason == weir_core::report::Reason::PolicyFailed);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(plugins.status(&reports))
 }

@@ -72,7 +72,8 @@ impl Plugins {
             policy_config::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
-        Ok(self.loader.load(&configuration))
+        // A file without the plugin that is only to be watched is refused as a whole: nothing unwanted decides.
+        self.loader.load(&configuration).with_context(|| format!("--policy {}", self.file.display()))
     }
 
     /// Loads again whenever a file changed and is left alone for a moment.
@@ -146,6 +147,17 @@ mod tests {
         fs::write(at("p.wasm"), "no component").unwrap();
         let refused = kept.updates.recv_timeout(HANGS).unwrap().unwrap().refused;
         assert!(!refused[0].why.contains("cannot read"), "{}", refused[0].why);
+    }
+
+    #[test]
+    fn a_plugin_that_is_to_be_watched_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.yaml");
+        fs::write(&file, plugin("p.wasm")).unwrap();
+        let arguments = PolicyArguments { policy: Some(file), shadow: vec!["q".to_owned()] };
+        let mut plugins = Plugins::new(&arguments, "node1", None).unwrap().unwrap();
+        let error = format!("{:#}", plugins.load().err().unwrap());
+        assert!(error.contains("policy.yaml: --shadow q") && error.ends_with("it has: p"), "{error}");
     }
 
     #[test]
