@@ -95,6 +95,7 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     let said = bad(&folder.weir(&["replay", "records", "--component", identity.to_str().unwrap()]), 1);
     assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
+    assert_eq!(said.matches("records of plugin wishes are of the component sha256:").count(), 1, "{said}");
     let said = bad(&folder.weir(&["replay", "records"]), 2);
     assert!(said.contains("--component") && said.contains("--policy"), "{said}");
 }
@@ -207,6 +208,60 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
     let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
     assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
+    let said = bad(&folder.weir(&["plugin", "check", file, "--memory", "9Gi"]), 2);
+    assert!(said.contains("--memory: `9Gi`: must be"), "{said}");
+    let said = bad(&folder.about(&["plan", "--policy", file]), 2);
+    assert!(said.contains("is a WebAssembly file"), "{said}");
+    let given = folder.write("given.yaml", "{a: [");
+    let given = format!("@{}", given.display());
+    let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", &given]), 2);
+    assert!(said.contains(&format!("--configuration {given}: ")), "{said}");
+}
+
+#[test]
+fn a_file_may_be_called_anything_and_a_pipe_is_not_waited_for() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = Folder::new();
+    let odd = folder.0.path().join(std::ffi::OsString::from_vec(b"x\xff.wasm".to_vec()));
+    fs::copy(component(ANNOTATIONS), &odd).unwrap();
+    let check = |path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["plugin", "check"]).arg(path).output().unwrap()
+    };
+    assert!(good(&check(&odd)).contains("taken"));
+    fs::write(&odd, "text").unwrap();
+    assert!(bad(&check(&odd), 1).contains("is not a component"));
+    let pipe = folder.0.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(bad(&check(&pipe), 1).contains("not a regular file"));
+    let given = format!("@{}", pipe.display());
+    let file = component(ANNOTATIONS);
+    let arguments = ["plugin", "check", file.to_str().unwrap(), "--configuration", &given];
+    assert!(bad(&folder.weir(&arguments), 2).contains("not a regular file"));
+    folder.policy(&pipe, "null");
+    assert!(bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 1).contains("not a regular file"));
+}
+
+#[test]
+fn a_folder_without_services_is_told() {
+    let folder = Folder::new();
+    fs::create_dir(folder.0.path().join("empty")).unwrap();
+    let file = component(ANNOTATIONS);
+    let input = ["--manifests", "empty", "--node", "node1", "--interfaces", "interfaces.json"];
+    let run = [&["plugin", "run", file.to_str().unwrap()][..], &input].concat();
+    assert!(bad(&folder.weir(&run), 1).contains("there are no services"));
+}
+
+#[test]
+fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
+    let folder = Folder::new();
+    let replay = |text: &str| {
+        folder.write("records", text);
+        folder.weir(&["replay", "records", "--policy", "policy.yaml"])
+    };
+    assert!(bad(&replay("\n \n"), 2).contains("there are no records"));
+    let said = bad(&replay("\n{}\n"), 2);
+    assert!(said.contains("records, line 2: column 2: ") && said.contains("not a record of"), "{said}");
 }
 
 #[test]
@@ -214,13 +269,19 @@ fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
     let folder = Folder::new();
     let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk");
     let new = |name: &str| folder.weir(&["plugin", "new", name, "--sdk", sdk]);
-    assert!(good(&new("mine")).contains("weir plugin check"));
+    let next = good(&new("mine"));
+    assert!(next.contains("weir plugin check") && next.contains("--configuration '{annotation"), "{next}");
+    let manifests = folder.0.path().join("mine/manifests");
+    let planned = folder.weir(&["plan", "--manifests", manifests.to_str().unwrap(), "--node", "node1"]);
+    assert!(good(&planned).contains("10.96.0.10:80"));
     assert!(folder.0.path().join("mine/src/lib.rs").exists());
     assert!(bad(&new("mine"), 2).contains("there already"));
-    for name in ["Mine", "../mine", "1st", ""] {
+    for name in ["Mine", "../mine", "1st", "", "serde", "mine-"] {
         assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
     }
     assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
+    let host = env!("CARGO_MANIFEST_DIR");
+    assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", host]), 2).contains("weir-plugin-sdk"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
         say!("  {none} had anything to say: it is decided as kube-proxy does");
     }
     for note in &decided.notes {
-        let answer = if note.answer.is_empty() { "nothing" } else { &note.answer };
+        let answer = if note.answer.is_empty() { "keeps everything" } else { &note.answer };
         say!("  {} {}: {answer}", note.plugin, note.hook);
         if !note.reason.is_empty() {
             say!("    because: {}", note.reason);
