@@ -177,7 +177,8 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     assert_eq!(facts["name"], "annotations");
     assert!(facts["digest"].as_str().unwrap().starts_with("sha256:"));
     let asked = good(&folder.about(&["plugin", "run", file]));
-    assert!(asked.contains("shop/web") && asked.contains("wlc"), "{asked}");
+    assert!(asked.contains("shop/web\n  scheduler: port 80/tcp: scheduler wlc"), "{asked}");
+    assert!(asked.contains("shop/plain\n  keeps everything\n"), "{asked}");
     // A plugin that wants to know the time, and one that does not.
     for package in ["weir-plugin-slow-start", ANNOTATIONS] {
         let file = component(package);
