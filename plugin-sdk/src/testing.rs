@@ -209,12 +209,11 @@ pub fn check_files(folder: &Path, remarks: impl Fn(&Golden) -> Vec<String>, ask:
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
     let mut failures = Vec::new();
     for (path, golden) in goldens(folder) {
-        let remarks = remarks(&golden);
-        remarks.iter().for_each(|remark| eprintln!("remark: {}: {remark}", path.display()));
-        let actual = {
+        let (remarks, actual) = {
             let _told = compare::InFile(&path);
-            ask(&golden)
+            (remarks(&golden), ask(&golden))
         };
+        remarks.iter().for_each(|remark| eprintln!("remark: {}: {remark}", path.display()));
         let differences = compare::differences(&golden, &actual);
         if differences.is_empty() {
             continue;
