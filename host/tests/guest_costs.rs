@@ -89,7 +89,7 @@ fn chain(plugins: usize) -> SharedChain {
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
     let file = policy_config::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
-    let loaded = loader.load(&file);
+    let loaded = loader.load(&file).expect("nothing is watched");
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     SharedChain::new(loaded.chain)
 }
@@ -100,6 +100,10 @@ fn peak_memory() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
+
+/// How often each is measured. The first start of all loads kernel modules, and others of this machine's work disturb one
+/// run more than another: the quickest counts.
+const RUNS: usize = 2;
 
 /// A cold start; prints messages, milliseconds for planning and in all, and KiB of memory.
 fn child(plugins: usize) {
@@ -152,10 +156,16 @@ fn main() {
         return;
     }
     println!("cold start of {SERVICES} services with {ENDPOINTS} endpoints each");
-    let [messages, _, base, memory] = measure(0);
+    let mut quickest = [[f64::INFINITY; 4]; 3];
+    for _ in 0..RUNS {
+        for (plugins, best) in quickest.iter_mut().enumerate() {
+            *best = [*best, measure(plugins)].into_iter().min_by(|a, b| a[2].total_cmp(&b[2])).expect("two");
+        }
+    }
+    let [messages, _, base, memory] = quickest[0];
     println!("  built-in: {:.1} s in this emulated guest, {:.0} MiB", base / 1e3, memory / 1024.0);
     for plugins in [1, 2] {
-        let [sent, planned, all, peak] = measure(plugins);
+        let [sent, planned, all, peak] = quickest[plugins];
         assert_eq!(sent, messages, "a plugin that changes nothing changes no message");
         let percent = all * 100.0 / base;
         let goal = match plugins {

@@ -353,9 +353,9 @@ impl Plugin {
         };
         if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
             breaker.stick();
-        } else if failures()
-            .any(|failure| matches!(failure, CallFailure::Deadline | CallFailure::Transient(_)))
-        {
+        } else if failures().any(|failure| {
+            matches!(failure, CallFailure::Deadline | CallFailure::Start | CallFailure::Transient(_))
+        }) {
             breaker.failed(now);
         } else if asked.iter().any(Result::is_ok) {
             breaker.succeeded();
@@ -400,7 +400,7 @@ impl Plugin {
 
     fn retry_at(&self, interface: Interface, lack: &Lack, now: u64) -> Option<u64> {
         match lack {
-            Lack::Failed(CallFailure::Deadline) => Some(now + RETRY_SLOW),
+            Lack::Failed(CallFailure::Deadline | CallFailure::Start) => Some(now + RETRY_SLOW),
             Lack::Failed(CallFailure::Transient(_)) => match self.breakers[interface as usize].leave(now) {
                 Leave::Wait(until) => until,
                 Leave::Ask | Leave::Try => Some(now + 1),
