@@ -145,6 +145,15 @@ fn a_udp_client_is_answered_by_the_new_endpoint(lab: &mut Lab) -> Result<()> {
         let answer = conversation.ask().with_context(|| format!("{client} asks {vip:?} {family}"))?;
         ensure!(answer.server == "web-2", "{client} asks {vip:?} {family}: {answer:?}");
     }
+    for family in ["IPv4", "IPv6"] {
+        let series =
+            format!("kubeproxy_conntrack_reconciler_deleted_entries_total{{ip_family=\"{family}\"}}");
+        patience::until(patience::GENEROUS, || {
+            let flows = lab.daemon()?.metric(&series)?;
+            ensure!(flows >= Some(3.0), "{series} is {flows:?} after three conversations");
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
