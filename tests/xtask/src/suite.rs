@@ -45,7 +45,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let everything = options.filter.is_none();
     if everything {
         report.check("format", workspace::cargo().args(["fmt", "--all", "--check"]));
-        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        let clippy =
+            ["clippy", "--quiet", "--workspace", "--all-targets", "--test", "*", "--", "--deny", "warnings"];
         report.check("clippy", workspace::cargo().args(clippy));
     }
     report.title("host tests");
