@@ -72,9 +72,18 @@ impl Cluster {
     }
 
     fn run(&self) -> Result<Running> {
+        self.run_with(&[])
+    }
+
+    fn run_with(&self, arguments: &[&str]) -> Result<Running> {
+        self.initialise()?;
+        Running::start(self.command(arguments))
+    }
+
+    fn initialise(&self) -> Result<()> {
         let answer = self.stage.weir().ask("run", &["--init-only"])?;
         ensure!(answer.status == Some(0), "weir run --init-only: {answer:?}");
-        Running::start(self.command(&[]))
+        Ok(())
     }
 
     /// The status, the headers in lower case, and the body of a page of this node.
@@ -137,7 +146,7 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     });
     fs::write(&policy, file.to_string())?;
     let policy = policy.to_str().context("paths are UTF-8")?;
-    let mut running = Running::start(cluster.command(&["--policy", policy]))?;
+    let mut running = cluster.run_with(&["--policy", policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
         line.text().contains("did not list: they are decided without")
@@ -149,6 +158,7 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
 /// While a list is missing, what is in the other one looks as if it had no endpoints.
 pub(crate) fn nothing_is_written_before_both_lists_are_complete() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
+    cluster.initialise()?;
     let empty = Dump::of(&cluster.stage.netns)?;
     let step = scenario::named("clusterip-tcp")?.steps().remove(0);
     cluster.become_of(&step.objects()?)?;
