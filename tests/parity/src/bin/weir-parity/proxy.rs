@@ -1,7 +1,7 @@
-//! The real kube-proxy.
+//! The real kube-proxy, and how a program in a namespace reaches the API server.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -13,9 +13,41 @@ use weir_harness::netns::Netns;
 /// A running kube-proxy; killed when dropped.
 pub(crate) struct KubeProxy {
     child: Ended,
-    /// What connects its namespace with the API server.
-    _relay: Ended,
+    _access: Access,
     folder: TempDir,
+}
+
+/// A way from a namespace to the API server, for as long as it is kept.
+pub(crate) struct Access {
+    /// The configuration with a kubeconfig.
+    pub(crate) config: PathBuf,
+    _relay: Ended,
+    _folder: TempDir,
+}
+
+impl Access {
+    /// For a program with this configuration and this kubeconfig in this namespace.
+    pub(crate) fn new(kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<Access> {
+        let folder = tempfile::tempdir().context("no folder for a kubeconfig")?;
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).map(|()| path)
+        };
+        let text = fs::read_to_string(kubeconfig).context("cannot read the kubeconfig")?;
+        let text = text.replace(GUEST_ADDRESS, "127.0.0.1");
+        let mut config = config.clone();
+        config["clientConnection"] = json!({ "kubeconfig": file("kubeconfig", &text)? });
+        let config = file("config.json", &config.to_string())?;
+
+        let mut relay = netns.command("socat");
+        relay.arg(format!("TCP-LISTEN:{GUEST_PORT},bind=127.0.0.1,reuseaddr,fork"));
+        // Each connection goes on from the guest's own namespace, where the way to the host is.
+        relay.arg(format!(
+            "EXEC:nsenter --net=/proc/1/ns/net socat STDIO TCP\\:{GUEST_ADDRESS}\\:{GUEST_PORT}"
+        ));
+        let relay = Ended(relay.spawn().context("cannot start socat")?);
+        Ok(Access { config, _relay: relay, _folder: folder })
+    }
 }
 
 /// A process that ends with its value.
@@ -37,30 +69,13 @@ impl KubeProxy {
         netns: &Netns,
     ) -> Result<KubeProxy> {
         let folder = tempfile::tempdir().context("no folder for kube-proxy")?;
-        let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).map(|()| path)
-        };
-        let text = fs::read_to_string(kubeconfig).context("cannot read kube-proxy's kubeconfig")?;
-        let text = text.replace(GUEST_ADDRESS, "127.0.0.1");
-        let mut config = config.clone();
-        config["clientConnection"] = json!({ "kubeconfig": file("kubeconfig", &text)? });
-        let config = file("config.json", &config.to_string())?;
-
-        let mut relay = netns.command("socat");
-        relay.arg(format!("TCP-LISTEN:{GUEST_PORT},bind=127.0.0.1,reuseaddr,fork"));
-        // Each connection goes on from the guest's own namespace, where the way to the host is.
-        relay.arg(format!(
-            "EXEC:nsenter --net=/proc/1/ns/net socat STDIO TCP\\:{GUEST_ADDRESS}\\:{GUEST_PORT}"
-        ));
-        let relay = Ended(relay.spawn().context("cannot start socat")?);
-
+        let access = Access::new(kubeconfig, config, netns)?;
         let log = File::create(folder.path().join("log")).context("cannot write kube-proxy's log")?;
         let mut command: Command = netns.command(program);
-        command.arg("--config").arg(config).stdin(Stdio::null());
+        command.arg("--config").arg(&access.config).stdin(Stdio::null());
         command.stdout(log.try_clone().context("the log")?).stderr(log);
         let child = Ended(command.spawn().context("cannot start kube-proxy")?);
-        Ok(KubeProxy { child, _relay: relay, folder })
+        Ok(KubeProxy { child, _access: access, folder })
     }
 
     pub(crate) fn expect_health(&mut self) -> Result<()> {

@@ -1,24 +1,22 @@
 //! Both programs on two nodes that are alike.
 
 use std::fmt;
-use std::fs;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 use weir_cluster::Client;
 use weir_harness::netns::Netns;
 use weir_harness::patience;
-use weir_harness::weir::{Manifests, Running, Weir};
+use weir_harness::weir::Running;
 use weir_harness::witness::{self, Dump};
 use weir_parity::World;
 use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
 
 use crate::Arguments;
-use crate::proxy::KubeProxy;
+use crate::proxy::{Access, KubeProxy};
 
 /// How long the two may differ after both have taken note of everything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,11 +36,10 @@ struct Nodes {
     // In this order they are dropped: programs, then what they work with.
     kube_proxy: KubeProxy,
     weir: Running,
+    _access: Access,
     theirs: Netns,
     ours: Netns,
-    manifests: Manifests,
     config: Value,
-    _scratch: TempDir,
 }
 
 /// What came of a state.
@@ -108,7 +105,7 @@ impl Stage<'_> {
         self.nodes = None;
         // kube-proxy waits for its Node.
         self.delivery.deliver(&World::empty(self.step))?;
-        self.nodes = Some(Nodes::start(self.arguments, config, &self.delivery)?);
+        self.nodes = Some(Nodes::start(self.arguments, config)?);
         Ok(())
     }
 
@@ -119,7 +116,6 @@ impl Stage<'_> {
         world.set_step(self.step);
         let mut watch = StopWatch::start();
         let receipt = self.delivery.deliver(world)?;
-        let (node, objects) = nodes.tell(&self.delivery)?;
         let mut times = Times { delivery: watch.lap(), ..Times::default() };
         await_mark(world, &nodes.theirs)
             .with_context(|| format!("kube-proxy; {}", nodes.kube_proxy.log_tail()))?;
@@ -132,6 +128,7 @@ impl Stage<'_> {
             nodes.prove_that_differences_show()?;
         }
         nodes.kube_proxy.expect_health()?;
+        let (node, objects) = self.delivery.manifests()?;
         Ok(Comparison {
             changed: receipt.changed,
             refused: receipt.refused,
@@ -151,7 +148,7 @@ impl Stage<'_> {
 }
 
 impl Nodes {
-    fn start(arguments: &Arguments, config: &Value, delivery: &Delivery) -> Result<Nodes> {
+    fn start(arguments: &Arguments, config: &Value) -> Result<Nodes> {
         let node = || {
             let netns = Netns::new()?;
             netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES).map(|()| netns)
@@ -159,25 +156,13 @@ impl Nodes {
         let (theirs, ours) = (node()?, node()?);
         let kube_proxy =
             KubeProxy::start(&arguments.kube_proxy, &arguments.proxy_kubeconfig, config, &theirs)?;
-        let scratch = tempfile::tempdir().context("no scratch folder")?;
-        let file = scratch.path().join("config.json");
-        fs::write(&file, config.to_string()).context("cannot write weir's configuration")?;
-        let manifests = Manifests::new()?;
-        put(&manifests, delivery)?;
-        let weir = Weir {
-            program: arguments.weir.clone(),
-            netns: &ours,
-            manifests: manifests.path().to_owned(),
-            config: file,
-        };
-        let weir = weir.run()?;
+        // With the permissions of kube-proxy: nobody has to give it more.
+        let access = Access::new(&arguments.proxy_kubeconfig, config, &ours)?;
+        let mut command = ours.command(&arguments.weir);
+        command.arg("run").arg("--config").arg(&access.config);
+        let weir = Running::start(command)?;
         let config = config.clone();
-        Ok(Nodes { kube_proxy, weir, theirs, ours, manifests, config, _scratch: scratch })
-    }
-
-    /// Tells weir what kube-proxy learns from the API server.
-    fn tell(&self, delivery: &Delivery) -> Result<(Value, Value)> {
-        put(&self.manifests, delivery)
+        Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, config })
     }
 
     /// The differences that stay, how many were explained, and what was printed of kube-proxy's kernel.
@@ -205,13 +190,6 @@ impl Nodes {
         );
         Ok(())
     }
-}
-
-fn put(manifests: &Manifests, delivery: &Delivery) -> Result<(Value, Value)> {
-    let (node, objects) = delivery.manifests()?;
-    manifests.put("node.json", node.to_string())?;
-    manifests.put("objects.json", objects.to_string())?;
-    Ok((node, objects))
 }
 
 fn await_mark(world: &World, netns: &Netns) -> Result<()> {
