@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+
+use crate::cluster::Namespace;
 
 /// A network namespace with `lo` up. IPVS, ipset, iptables, addresses and the sysctls of the network are its own.
 /// Dropping it removes it; processes inside must have ended before.
@@ -32,6 +35,20 @@ impl Netns {
         // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
         netns.run("ip", &["link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// A name for a namespace that has none. Dropping it removes the name only.
+    ///
+    /// # Errors
+    /// When it cannot be mounted: it takes root.
+    pub fn named(namespace: &Namespace) -> Result<Netns> {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-{}-{count}", std::process::id());
+        let place = Path::new("/run/netns").join(&name);
+        std::fs::create_dir_all("/run/netns").context("cannot make /run/netns")?;
+        File::create(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        output(Command::new("mount").arg("--bind").arg(namespace.path()).arg(place))?;
+        Ok(Netns { name: Some(name) })
     }
 
     /// The one that this process is in.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! seed ─▶ world ─mutate─▶ world ─objects─▶ API server ─▶ kube-proxy ─▶ kernel of the guest ──────┐
-//!                                             └─ manifests ─▶ weir ─▶ kernel of a namespace ─▶ compared line by line
+//!                                        └──────────▶ weir ─▶ kernel of a namespace ─▶ compared line by line
 //! ```
 //!
 //! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
@@ -11,6 +11,7 @@
 mod config;
 pub mod delivery;
 pub mod explained;
+pub mod proxy;
 mod random;
 pub mod world;
 

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, image, setup, workspace};
+use crate::{cluster, deny, image, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -62,6 +62,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         match missing() {
             None => report.add("guest tests", guest_tests(options.filter.clone())),
             Some(reason) => report.skip("guest tests", &reason),
+        }
+        if everything {
+            report.title("take-over");
+            match missing().or_else(cluster::missing) {
+                None => report.add("take-over", takeover::tier()),
+                Some(reason) => report.skip("take-over", &reason),
+            }
         }
         report.title("image");
         match missing() {

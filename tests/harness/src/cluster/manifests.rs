@@ -79,7 +79,7 @@ impl Service {
     pub fn cluster_ip(&self, family: Family) -> IpAddr {
         match family {
             Family::V4 => Ipv4Addr::new(10, 96, 0, self.number).into(),
-            Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, self.number.into()).into(),
+            Family::V6 => Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, self.number.into()).into(),
         }
     }
 

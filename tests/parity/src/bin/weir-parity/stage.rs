@@ -14,9 +14,9 @@ use weir_harness::witness::{self, Dump};
 use weir_parity::World;
 use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
+use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
-use crate::proxy::{Access, KubeProxy};
 
 /// How long the two may differ after both have taken note of everything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +29,8 @@ pub(crate) struct Stage<'a> {
     delivery: Delivery,
     nodes: Option<Nodes>,
     step: u16,
+    /// Whether differences were seen to show.
+    proven: bool,
 }
 
 /// The two programs with a configuration, each on a node of its own.
@@ -44,8 +46,6 @@ struct Nodes {
 
 /// What came of a state.
 pub(crate) struct Comparison {
-    pub(crate) changed: usize,
-    pub(crate) refused: Vec<String>,
     pub(crate) unexplained: Vec<Difference>,
     pub(crate) explained: usize,
     pub(crate) times: Times,
@@ -58,8 +58,6 @@ pub(crate) struct Comparison {
 /// What a comparison spends its time on, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
-    /// Telling the API server and asking it back.
-    delivery: Duration,
     /// Until kube-proxy had taken note of everything.
     kube_proxy: Duration,
     /// Until weir had too, if that was later.
@@ -70,7 +68,6 @@ pub(crate) struct Times {
 
 impl AddAssign for Times {
     fn add_assign(&mut self, other: Times) {
-        self.delivery += other.delivery;
         self.kube_proxy += other.kube_proxy;
         self.weir += other.weir;
         self.kernels += other.kernels;
@@ -79,13 +76,9 @@ impl AddAssign for Times {
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Times { delivery, kube_proxy, weir, kernels } = self;
-        let [delivery, kube_proxy, weir, kernels] =
-            [delivery, kube_proxy, weir, kernels].map(Duration::as_secs_f64);
-        write!(
-            f,
-            "{delivery:.1} s API server, {kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels"
-        )
+        let Times { kube_proxy, weir, kernels } = self;
+        let [kube_proxy, weir, kernels] = [kube_proxy, weir, kernels].map(Duration::as_secs_f64);
+        write!(f, "{kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels")
     }
 }
 
@@ -94,7 +87,7 @@ impl Stage<'_> {
         // What every node has; kube-proxy ends without it.
         Netns::own().run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
-        Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0 })
+        Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0, proven: false })
     }
 
     /// Gives both this configuration. With another one than before they start anew, on fresh nodes.
@@ -109,14 +102,18 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Brings both to a state and compares what they made of it.
-    pub(crate) fn compare(&mut self, world: &mut World) -> Result<Comparison> {
-        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
+    /// Tells the API server of a state, and waits for nobody. What it refuses is returned.
+    pub(crate) fn deliver(&mut self, world: &mut World) -> Result<Vec<String>> {
         self.step += 1;
         world.set_step(self.step);
+        Ok(self.delivery.deliver(world)?.refused)
+    }
+
+    /// Waits until both have taken note of the state that was delivered last, and compares what they made of it.
+    pub(crate) fn compare(&mut self, world: &World) -> Result<Comparison> {
+        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
         let mut watch = StopWatch::start();
-        let receipt = self.delivery.deliver(world)?;
-        let mut times = Times { delivery: watch.lap(), ..Times::default() };
+        let mut times = Times::default();
         await_mark(world, &nodes.theirs)
             .with_context(|| format!("kube-proxy; {}", nodes.kube_proxy.log_tail()))?;
         times.kube_proxy = watch.lap();
@@ -124,14 +121,13 @@ impl Stage<'_> {
         times.weir = watch.lap();
         let (unexplained, explained, printed) = nodes.settle(PATIENCE)?;
         times.kernels = watch.lap();
-        if unexplained.is_empty() && self.step == 1 {
+        if unexplained.is_empty() && !self.proven {
             nodes.prove_that_differences_show()?;
+            self.proven = true;
         }
         nodes.kube_proxy.expect_health()?;
         let (node, objects) = self.delivery.manifests()?;
         Ok(Comparison {
-            changed: receipt.changed,
-            refused: receipt.refused,
             unexplained,
             explained,
             times,

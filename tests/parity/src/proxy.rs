@@ -5,29 +5,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_cluster::{GUEST_ADDRESS, GUEST_PORT};
 use weir_harness::netns::Netns;
+use weir_harness::patience;
 
 /// A running kube-proxy; killed when dropped.
-pub(crate) struct KubeProxy {
+#[derive(Debug)]
+pub struct KubeProxy {
     child: Ended,
     _access: Access,
     folder: TempDir,
 }
 
 /// A way from a namespace to the API server, for as long as it is kept.
-pub(crate) struct Access {
+#[derive(Debug)]
+pub struct Access {
     /// The configuration with a kubeconfig.
-    pub(crate) config: PathBuf,
+    pub config: PathBuf,
     _relay: Ended,
     _folder: TempDir,
 }
 
 impl Access {
     /// For a program with this configuration and this kubeconfig in this namespace.
-    pub(crate) fn new(kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<Access> {
+    ///
+    /// # Errors
+    /// When files cannot be written or read, or the relay cannot be started.
+    pub fn new(kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<Access> {
         let folder = tempfile::tempdir().context("no folder for a kubeconfig")?;
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -51,6 +59,7 @@ impl Access {
 }
 
 /// A process that ends with its value.
+#[derive(Debug)]
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -62,12 +71,11 @@ impl Drop for Ended {
 }
 
 impl KubeProxy {
-    pub(crate) fn start(
-        program: &Path,
-        kubeconfig: &Path,
-        config: &Value,
-        netns: &Netns,
-    ) -> Result<KubeProxy> {
+    /// Starts it with this configuration in this namespace.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(program: &Path, kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<KubeProxy> {
         let folder = tempfile::tempdir().context("no folder for kube-proxy")?;
         let access = Access::new(kubeconfig, config, netns)?;
         let log = File::create(folder.path().join("log")).context("cannot write kube-proxy's log")?;
@@ -78,14 +86,32 @@ impl KubeProxy {
         Ok(KubeProxy { child, _access: access, folder })
     }
 
-    pub(crate) fn expect_health(&mut self) -> Result<()> {
+    /// Ends it as a DaemonSet does.
+    ///
+    /// # Errors
+    /// When it cannot be told, or does not end within a generous time.
+    pub fn stop(mut self) -> Result<()> {
+        let id = i32::try_from(self.child.0.id()).context("a process id")?;
+        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot end kube-proxy")?;
+        patience::until(patience::GENEROUS, || {
+            let status = self.child.0.try_wait().context("cannot look after kube-proxy")?;
+            status.context("kube-proxy goes on running").map(drop)
+        })
+    }
+
+    /// Fails if it has ended.
+    ///
+    /// # Errors
+    /// How, and what it said last.
+    pub fn expect_health(&mut self) -> Result<()> {
         if let Some(status) = self.child.0.try_wait().context("cannot look after kube-proxy")? {
             bail!("kube-proxy has ended: {status}; {}", self.log_tail());
         }
         Ok(())
     }
 
-    pub(crate) fn log_tail(&self) -> String {
+    /// The end of its log, for error messages.
+    pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         format!("the end of kube-proxy's log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
