@@ -188,14 +188,19 @@ impl Clamp<'_> {
             "the others are treated like all",
             &mut masquerade.except,
         );
-        let families: BTreeSet<Family> = self.view.ports.iter().map(|port| port.family).collect();
-        let undetected: Vec<String> = families
-            .iter()
-            .filter(|family| detector(self.node, **family).is_none())
-            .map(Family::to_string)
-            .collect();
         for kind in VipKind::ALL {
             let treatment = masquerade.treatments.get_mut(kind);
+            let families = self.families(kind);
+            if families.is_empty() {
+                // A policy may say one thing for all services; of what there is none, nothing needs to be said.
+                *treatment = Treatment::Default;
+                continue;
+            }
+            let undetected: Vec<String> = families
+                .iter()
+                .filter(|family| detector(self.node, **family).is_none())
+                .map(Family::to_string)
+                .collect();
             match *treatment {
                 Treatment::Address(address) if !self.is_own(address) => {
                     *treatment = Treatment::Default;
@@ -203,6 +208,15 @@ impl Clamp<'_> {
                         "{kind} VIPs: the source cannot become {address}, which is no address under which others \
                          reach this node; they are treated as without a policy"
                     ));
+                }
+                Treatment::Address(address) => {
+                    let others = families.iter().filter(|family| **family != Family::of(address));
+                    for family in others {
+                        self.clamped(format!(
+                            "{kind} VIPs ({family}): the source cannot become {address}, which is of the other family; \
+                             they are treated as without a policy"
+                        ));
+                    }
                 }
                 Treatment::OffCluster if !undetected.is_empty() => {
                     // In a family that can tell them it holds; the planner leaves the other one as it is.
@@ -221,6 +235,17 @@ impl Clamp<'_> {
     }
 
     /// Whether replies to an address come back to this node from elsewhere.
+    /// The families in which the service has VIPs of a kind.
+    fn families(&self, kind: VipKind) -> BTreeSet<Family> {
+        let has = |port: &&PortView| match kind {
+            VipKind::Cluster => true,
+            VipKind::External => !port.external_ips.is_empty(),
+            VipKind::LoadBalancer => !port.load_balancer_ips.is_empty(),
+            VipKind::NodePort => port.port.node_port.is_some(),
+        };
+        self.view.ports.iter().filter(has).map(|port| port.family).collect()
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
         let link_local = match address {
             IpAddr::V4(v4) => v4.is_link_local(),

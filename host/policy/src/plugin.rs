@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use weir_core::objects::ObjectName;
 use weir_core::policy::Surroundings;
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::{FailurePolicy, Interface};
+use weir_k8s::policy_config::{FailurePolicy, Interface, Mode};
 
 use crate::account::{Account, Condition};
 use crate::answer::{Answer, Opinion};
@@ -426,6 +426,10 @@ impl Plugin {
             (FailurePolicy::LastGood, None) => (None, "it has no last good answer, so none is used", false),
             (FailurePolicy::Default, _) => (None, "none of it is used", false),
             (FailurePolicy::SkipService, _) => (None, "the service is left alone", true),
+        };
+        let instead = match self.artifact.configuration.mode {
+            Mode::Enforce => instead,
+            Mode::Shadow => "it is only watched, so that nothing changes",
         };
         let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::NAME);
         Reply { answer, failure: Some(Failure { text, skip }), expires }

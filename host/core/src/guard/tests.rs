@@ -200,17 +200,28 @@ fn host_bits_do_not_count() {
 fn sources_become_addresses_of_this_node_only() {
     let treat = |address: &str| {
         let address = ip(address);
-        web(|decision| decision.masquerade.treatments.external = Treatment::Address(address))
+        web(|decision| decision.masquerade.treatments.node_port = Treatment::Address(address))
     };
-    for address in ["192.0.2.10", "2001:db8::10"] {
+    for (address, other) in [("192.0.2.10", "IPv6"), ("2001:db8::10", "IPv4")] {
         let (decision, said) = treat(address);
-        assert_eq!(decision.masquerade.treatments.external, Treatment::Address(ip(address)));
-        assert_eq!(said, [""; 0]);
+        assert_eq!(decision.masquerade.treatments.node_port, Treatment::Address(ip(address)));
+        assert_eq!(said.len(), 1);
+        let expected = format!("node-port VIPs ({other}): the source cannot become {address}");
+        assert!(said[0].contains(&expected), "{said:?}");
     }
     for address in ["8.8.8.8", "169.254.20.10", "127.0.0.1", "0.0.0.0", "::", CLUSTER_IP] {
         let (decision, said) = treat(address);
+        assert_eq!(decision.masquerade.treatments.node_port, Treatment::Default);
+        assert!(said[0].contains(&format!("node-port VIPs: the source cannot become {address}")), "{said:?}");
+    }
+}
+
+#[test]
+fn of_vips_that_a_service_does_not_have_nothing_is_said() {
+    for treatment in [Treatment::Address(ip("8.8.8.8")), Treatment::OffCluster, Treatment::Always] {
+        let (decision, said) = web(|decision| decision.masquerade.treatments.external = treatment);
         assert_eq!(decision.masquerade.treatments.external, Treatment::Default);
-        assert!(said[0].contains(&format!("external VIPs: the source cannot become {address}")), "{said:?}");
+        assert_eq!(said, [""; 0]);
     }
 }
 

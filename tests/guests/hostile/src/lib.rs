@@ -110,7 +110,11 @@ impl lifecycle::Guest for Hostile {
         let needs = match word().as_str() {
             "needs-unknown" => vec!["wallet".to_owned()],
             "needs-statistics" => vec!["statistics".to_owned()],
-            _ => vec!["endpoints".to_owned()],
+            word => {
+                // There is no error to give back here.
+                let _ = misbehave(word.strip_prefix("describe-").unwrap_or_default());
+                vec!["endpoints".to_owned()]
+            }
         };
         lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, extra: vec![] }
     }
@@ -161,6 +165,7 @@ impl filter::Guest for Hostile {
         }
         let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
         let word = behaviour(&names);
+        misbehave(word.strip_prefix("filter-").unwrap_or_default())?;
         let mut verdicts: Vec<filter::Verdict> = services.iter().map(|_| verdict()).collect();
         for verdict in &mut verdicts {
             match word.as_str() {
@@ -248,7 +253,9 @@ impl masquerade::Guest for Hostile {
             return Ok(requests.iter().map(treat).collect());
         }
         let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
-        let mode = match behaviour(&names).as_str() {
+        let word = behaviour(&names);
+        misbehave(word.strip_prefix("treat-").unwrap_or_default())?;
+        let mode = match word.as_str() {
             "treat-nonsense" => Some("sometimes"),
             "treat-address" => Some("address"),
             _ => None,
