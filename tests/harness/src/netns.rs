@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
+use crate::cluster::Namespace;
+
 /// A network namespace with `lo` up. IPVS, ipset, iptables, addresses and the sysctls of the network are its own.
 /// Dropping it removes it; processes inside must have ended before.
 #[derive(Debug)]
@@ -19,19 +21,32 @@ pub struct Netns {
 /// Distinguishes the namespaces of one process.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
+fn fresh_name() -> String {
+    format!("weir-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Netns {
     /// A fresh namespace.
     ///
     /// # Errors
     /// When `ip` cannot make it: it takes root.
     pub fn new() -> Result<Netns> {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("weir-{}-{count}", std::process::id());
+        let name = fresh_name();
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let netns = Netns { name: Some(name) };
         // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
         netns.run("ip", &["link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// A name for a namespace of a [cluster](crate::cluster), so that programs can be started in it.
+    ///
+    /// # Errors
+    /// As [`Netns::new`].
+    pub fn named(namespace: &Namespace) -> Result<Netns> {
+        let name = fresh_name();
+        namespace.output("bash", &["-c", &format!("exec ip netns attach {name} $$")])?;
+        Ok(Netns { name: Some(name) })
     }
 
     /// The one that this process is in.

@@ -8,13 +8,18 @@
 //! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
 //! such as two Services with one virtual server, or one endpoint with two conditions.
 
+mod access;
 mod config;
 pub mod delivery;
 pub mod explained;
+mod kube_proxy;
+mod process;
 mod random;
 pub mod world;
 
+pub use access::Access;
 pub use config::config;
+pub use kube_proxy::KubeProxy;
 pub use random::Random;
 pub use world::World;
 

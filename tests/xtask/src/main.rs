@@ -19,7 +19,9 @@ mod parity;
 mod process;
 mod relay;
 mod setup;
+mod side;
 mod suite;
+mod takeover;
 mod tally;
 mod vm;
 mod workspace;
@@ -56,6 +58,8 @@ enum Command {
     Examples(examples::Options),
     /// Compare weir with the real kube-proxy on random clusters, in a guest
     Parity(parity::Options),
+    /// Hand a node over between the real kube-proxy and weir, under load, in a guest
+    Takeover(takeover::Options),
     /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
     #[command(hide = true)]
     Relay(relay::Options),
@@ -84,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
         Command::Parity(options) => parity::main(&options),
+        Command::Takeover(options) => takeover::main(&options),
         Command::Relay(options) => relay::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }

@@ -4,20 +4,16 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Deserialize;
-use weir_cluster::{Cluster, Programs};
-use weir_guest_init::{Command, FILE, Status, Streams};
+use weir_guest_init::{FILE, Status};
 
-use crate::job::{Hardware, Job};
 use crate::machine::Listener;
-use crate::overlay::Given;
-use crate::workspace::{self, Role};
-use crate::{cluster, setup};
+use crate::{side, workspace};
 
 /// Options of `cargo xtask parity`.
 #[derive(Debug, Args)]
@@ -42,57 +38,16 @@ pub(crate) struct Options {
 /// Runs the comparison; what differs is in folders below `target/parity`.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     ensure!(options.batch > 0, "--batch is at least 1");
-    let missing: Vec<&str> = setup::missing().iter().map(|requirement| requirement.program).collect();
-    ensure!(missing.is_empty(), "{} not installed; run: cargo xtask setup", missing.join(", "));
-    cluster::build()?;
-    let kube_proxy = Programs::find()?.kube_proxy;
-    let driver = program("weir-parity")?;
-    let weir = match &options.weir {
-        Some(program) => program.canonicalize().with_context(|| format!("--weir {}", program.display()))?,
-        None => program("weir")?,
-    };
-    let cluster = Cluster::start()?;
     let folder = workspace::target().join("parity");
-    let job = job(options, &cluster, &driver, &weir, &kube_proxy)?;
     let mut output = Output { folder, line: Vec::new(), files: 0, status: None };
-    job.run(&mut output)?;
+    let [mutations, batch] = [options.mutations, options.batch].map(|number| number.to_string());
+    let arguments = ["--seeds", &options.seeds, "--mutations", &mutations, "--batch", &batch];
+    side::run("weir-parity", options.weir.as_deref(), &arguments, options.timeout, &mut output)?;
     if output.files > 0 {
         eprintln!("the differences, each with what leads to it: {}", output.folder.display());
     }
     let success = output.status.is_some_and(Status::is_success);
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn program(name: &str) -> Result<PathBuf> {
-    let built = workspace::build(&["build", "--package", name, "--bins"])?;
-    let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
-    found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
-}
-
-fn job(options: &Options, cluster: &Cluster, driver: &Path, weir: &Path, kube_proxy: &Path) -> Result<Job> {
-    let [admin, proxy] = [cluster.guest_kubeconfig(), cluster.guest_proxy_kubeconfig()];
-    let mut arguments = vec![text(driver)?];
-    for (name, path) in [
-        ("--kubeconfig", admin.as_path()),
-        ("--proxy-kubeconfig", &proxy),
-        ("--kube-proxy", kube_proxy),
-        ("--weir", weir),
-    ] {
-        arguments.extend([name.to_owned(), text(path)?]);
-    }
-    arguments.extend(["--seeds".to_owned(), options.seeds.clone()]);
-    arguments.extend(["--mutations".to_owned(), options.mutations.to_string()]);
-    arguments.extend(["--batch".to_owned(), options.batch.to_string()]);
-    let command =
-        Command { streams: Streams::Port, directory: "/root".to_owned(), environment: Vec::new(), arguments };
-    let mut hardware = Hardware::with_timeout(options.timeout);
-    hardware.api_server = Some(cluster.port());
-    let files = [driver, weir, kube_proxy, &admin, &proxy].map(Given::same_path).into();
-    Ok(Job { hardware, commands: vec![command], files })
-}
-
-fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
 }
 
 /// Passes on what is for people, and keeps what is files.

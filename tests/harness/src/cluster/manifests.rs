@@ -79,7 +79,7 @@ impl Service {
     pub fn cluster_ip(&self, family: Family) -> IpAddr {
         match family {
             Family::V4 => Ipv4Addr::new(10, 96, 0, self.number).into(),
-            Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, self.number.into()).into(),
+            Family::V6 => Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, self.number.into()).into(),
         }
     }
 
@@ -171,13 +171,16 @@ impl Service {
             .ports
             .iter()
             .map(|port| {
-                json!({
+                let mut object = json!({
                     "name": port.name(),
                     "protocol": port.protocol.to_string().to_uppercase(),
                     "port": port.port,
                     "targetPort": POD_PORT,
-                    "nodePort": port.node_port,
-                })
+                });
+                if let Some(node_port) = port.node_port {
+                    object["nodePort"] = node_port.into();
+                }
+                object
             })
             .collect();
         let mut spec = self.spec.clone();

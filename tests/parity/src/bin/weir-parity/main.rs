@@ -3,7 +3,6 @@
 //! What it finds goes to standard output: lines for people, and files for `cargo xtask parity` after [`weir_guest_init::FILE`].
 
 mod case;
-mod proxy;
 mod stage;
 
 use std::ops::Range;

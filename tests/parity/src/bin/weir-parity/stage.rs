@@ -13,12 +13,11 @@ use weir_harness::netns::Netns;
 use weir_harness::patience;
 use weir_harness::weir::{Manifests, Running, Weir};
 use weir_harness::witness::{self, Dump};
-use weir_parity::World;
+use weir_parity::{Access, KubeProxy, World};
 use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
 
 use crate::Arguments;
-use crate::proxy::KubeProxy;
 
 /// How long the two may differ after both have taken note of everything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +37,7 @@ struct Nodes {
     // In this order they are dropped: programs, then what they work with.
     kube_proxy: KubeProxy,
     weir: Running,
+    _access: Access,
     theirs: Netns,
     ours: Netns,
     manifests: Manifests,
@@ -157,8 +157,8 @@ impl Nodes {
             netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES).map(|()| netns)
         };
         let (theirs, ours) = (node()?, node()?);
-        let kube_proxy =
-            KubeProxy::start(&arguments.kube_proxy, &arguments.proxy_kubeconfig, config, &theirs)?;
+        let access = Access::new(&arguments.proxy_kubeconfig, &theirs)?;
+        let kube_proxy = KubeProxy::start(&arguments.kube_proxy, &access.write(config)?, &theirs)?;
         let scratch = tempfile::tempdir().context("no scratch folder")?;
         let file = scratch.path().join("config.json");
         fs::write(&file, config.to_string()).context("cannot write weir's configuration")?;
@@ -172,7 +172,7 @@ impl Nodes {
         };
         let weir = weir.run()?;
         let config = config.clone();
-        Ok(Nodes { kube_proxy, weir, theirs, ours, manifests, config, _scratch: scratch })
+        Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, manifests, config, _scratch: scratch })
     }
 
     /// Tells weir what kube-proxy learns from the API server.
