@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_synchronisation_is_one_of_both_families() {
-        let metrics = |lines: &[&str]| lines.iter().map(|line| format!("{SYNCS}{line}\n")).collect::<String>();
+        let metrics =
+            |lines: &[&str]| lines.iter().map(|line| format!("{SYNCS}{line}\n")).collect::<String>();
         let both = metrics(&["{ip_family=\"IPv4\"} 3", "{ip_family=\"IPv6\"} 2"]);
         assert_eq!(syncs(&both).unwrap(), 2);
         assert!(syncs(&metrics(&["{ip_family=\"IPv4\"} 3"])).is_err());

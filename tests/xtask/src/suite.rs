@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, image, setup, workspace};
+use crate::{cluster, deny, image, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -60,6 +60,14 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         match missing() {
             None => report.add("guest tests", guest_tests(options.filter.clone())),
             Some(reason) => report.skip("guest tests", &reason),
+        }
+        // Its steps depend on each other, so that there is one name for all of them.
+        if options.filter.as_deref().is_none_or(|filter| takeover::NAME.contains(filter)) {
+            report.title(takeover::NAME);
+            match cluster::missing().or_else(missing) {
+                None => report.add(takeover::NAME, takeover::tier()),
+                Some(reason) => report.skip(takeover::NAME, &reason),
+            }
         }
         report.title("image");
         match missing() {

@@ -14,6 +14,9 @@ use crate::machine::Listener;
 use crate::side;
 use crate::tally::{Counts, Tally};
 
+/// By which the suite knows it, and its lines begin.
+pub(crate) const NAME: &str = "takeover";
+
 /// Seconds after which the guest is ended.
 const TIMEOUT: u64 = 1800;
 
@@ -23,23 +26,27 @@ pub(crate) struct Options {
     /// This weir instead of one that is built
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
+    /// Also what each of them does about what others change
+    #[arg(long)]
+    drift: bool,
 }
 
 /// Runs it for a person.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let counts = run(options.weir.as_deref())?;
+    let drift: &[&str] = if options.drift { &["--drift"] } else { &[] };
+    let counts = run(options.weir.as_deref(), drift)?;
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs it as one of the suite's tiers.
+/// Runs it as one of the suite's tiers, without drift, which takes long because kube-proxy answers only now and then.
 pub(crate) fn tier() -> Result<Counts> {
-    run(None)
+    run(None, &[])
 }
 
-fn run(weir: Option<&Path>) -> Result<Counts> {
+fn run(weir: Option<&Path>, arguments: &[&str]) -> Result<Counts> {
     let mut progress = Progress::default();
-    side::run("weir-takeover", weir, &[], TIMEOUT, &mut progress)?;
+    side::run("weir-takeover", weir, arguments, TIMEOUT, &mut progress)?;
     Ok(progress.counts)
 }
 

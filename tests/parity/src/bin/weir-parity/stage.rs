@@ -13,9 +13,9 @@ use weir_harness::netns::Netns;
 use weir_harness::patience;
 use weir_harness::weir::{Manifests, Running, Weir};
 use weir_harness::witness::{self, Dump};
-use weir_parity::{Access, KubeProxy, World};
 use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
+use weir_parity::{Access, KubeProxy, World};
 
 use crate::Arguments;
 

@@ -1,31 +1,52 @@
-//! A node on which the two are meant to differ: node ports on addresses that are VIPs (Q20).
+//! A node on which the two are meant to differ: `nodePortAddresses` covers VIPs, which kube-proxy takes for addresses of the
+//! node (Q20). Taking over, weir removes what kube-proxy made for that, and touches nothing else.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use weir_core::net::Family;
+use weir_harness::cluster::Service;
 
 use crate::Report;
 use crate::node::{Node, config};
-use crate::objects;
+use crate::objects::{WITH_NODE_PORTS, node_port};
+
+/// The load balancers' VIPs; there are no other addresses in it.
+const VIPS: &str = "198.51.100.0/24";
 
 pub(crate) fn run(node: &mut Node<'_>, report: &mut Report) -> Result<()> {
-    let vips = "198.51.100.0/24";
     let mut covered = config();
-    covered["nodePortAddresses"] = json!(["10.0.2.0/24", "fd00:10:2::/64", vips]);
+    covered["nodePortAddresses"] = json!(["10.0.2.0/24", "fd00:10:2::/64", VIPS]);
     node.kill();
     node.start_kube_proxy(&covered)?;
+    // It finds its own VIPs once they are there.
     node.await_next_syncs(1)?;
     node.kill();
     node.start_weir(&covered)?;
-    let _ = IpAddr::from([0; 4]);
-    let _ = objects::PORT;
     let changes = node.changes()?;
-    report.step("the_meant_difference_and_nothing_else", exactly(&changes));
+    report.step("a_meant_difference_and_nothing_else", exactly(&changes));
     Ok(())
 }
 
+/// For each pair of a VIP and a service with node ports, by their numbers, those of the three protocols.
 fn exactly(changes: &[String]) -> Result<String> {
-    ensure!(changes.is_empty(), "{changes:#?}");
-    Ok(format!("{} changes", changes.len()))
+    let mut wanted = BTreeSet::new();
+    for at in WITH_NODE_PORTS {
+        let vip = Service::new("", at).load_balancer_ip(Family::V4);
+        for port in WITH_NODE_PORTS.map(node_port) {
+            for protocol in ["tcp", "udp", "sctp"] {
+                wanted.insert(format!("delete virtual {protocol} {vip}:{port}"));
+            }
+            wanted.insert(format!("delete entry KUBE-NODE-PORT-SCTP-HASH {vip},sctp:{port}"));
+        }
+    }
+    let made: BTreeSet<String> = changes.iter().cloned().collect();
+    let (missing, unexpected): (Vec<_>, Vec<_>) =
+        (wanted.difference(&made).collect(), made.difference(&wanted).collect());
+    ensure!(
+        missing.is_empty() && unexpected.is_empty() && made.len() == changes.len(),
+        "missing {missing:#?}, unexpected {unexpected:#?}"
+    );
+    Ok(format!("{} changes, all of node ports on VIPs", changes.len()))
 }

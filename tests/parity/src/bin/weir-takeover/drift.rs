@@ -1,6 +1,6 @@
 //! What each program does about what others change.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use weir_harness::patience::{self, GENEROUS};
 use weir_harness::witness::Dump;
 
@@ -129,15 +129,13 @@ fn batches() -> Vec<Vec<Row>> {
             row("`iptables -t nat -F`", "iptables -t nat -F", "iptables", "nat -A ", Repaired),
             row("`iptables -t filter -F`", "iptables -t filter -F", "iptables", "filter -A ", Repaired),
         ],
-        vec![
-            row(
-                "set exchanged for one with counters",
-                "ipset create other hash:ip,port counters\nipset swap other KUBE-CLUSTER-IP\nipset destroy other",
-                "ipset",
-                "create KUBE-CLUSTER-IP",
-                Stays,
-            ),
-        ],
+        vec![row(
+            "set exchanged for one with counters",
+            "ipset create other hash:ip,port counters\nipset swap other KUBE-CLUSTER-IP\nipset destroy other",
+            "ipset",
+            "create KUBE-CLUSTER-IP",
+            Stays,
+        )],
         vec![row("kube-ipvs0 deleted", "ip link del kube-ipvs0", "addresses", "inet", Repaired)],
     ]
 }
@@ -168,13 +166,13 @@ pub(crate) fn run(node: &mut Node<'_>, report: &mut Report) -> Result<()> {
             let as_known = if answer == row.kube_proxy {
                 Ok(format!("{answer:?}"))
             } else {
-                Err(anyhow::anyhow!("{answer:?}, where {:?} was recorded", row.kube_proxy))
+                Err(anyhow!("{answer:?}, where {:?} was recorded", row.kube_proxy))
             };
             report.step(&format!("drift, kube-proxy: {}", row.what), as_known);
             table.push((row.what, answer));
         }
-        let left: Vec<&str> = differences.lines().collect();
-        println!("what kube-proxy leaves different ({} lines):\n{}", left.len(), left.join("\n"));
+        // For people: also what no row asks about.
+        println!("what kube-proxy leaves different:\n{differences}");
         // weir puts right what kube-proxy leaves, so that the next rows begin at the same state.
         if !differences.is_empty() {
             node.kill();

@@ -34,6 +34,9 @@ struct Arguments {
     /// The program weir.
     #[arg(long)]
     weir: PathBuf,
+    /// Also what each of them does about what others change.
+    #[arg(long)]
+    drift: bool,
 }
 
 /// What the steps came to.
@@ -76,6 +79,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let mut node = Node::new(arguments).context("no node")?;
     swaps::run(&mut node, report).context("the swaps")?;
-    drift::run(&mut node, report).context("drift")?;
+    if arguments.drift {
+        drift::run(&mut node, report).context("drift")?;
+    }
     difference::run(&mut node, report).context("the meant difference")
 }

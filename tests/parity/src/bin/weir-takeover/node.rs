@@ -154,7 +154,8 @@ impl Node<'_> {
             sleep(PAUSE);
             let url = "http://127.0.0.1:10249/metrics";
             let text = self.netns.run("curl", &["--silent", "--show-error", url])?;
-            let line = text.lines().find_map(|line| line.strip_prefix("weir_rounds_total{result=\"succeeded\"} "));
+            let line =
+                text.lines().find_map(|line| line.strip_prefix("weir_rounds_total{result=\"succeeded\"} "));
             ensure!(line.is_some_and(|count| count != "0"), "no round yet");
             Ok(())
         });

@@ -15,6 +15,12 @@ pub(crate) const EXPOSED: u8 = 21;
 /// With session affinity.
 pub(crate) const STICKY: u8 = 22;
 
+const LOCAL: u8 = 23;
+const LIMITED: u8 = 24;
+
+/// Those that [`node_port`] is for.
+pub(crate) const WITH_NODE_PORTS: [u8; 3] = [EXPOSED, LOCAL, LIMITED];
+
 /// The node port of a service.
 pub(crate) fn node_port(number: u8) -> u16 {
     30000 + u16::from(number)
@@ -27,7 +33,8 @@ fn bare(name: &str, number: u8) -> Service {
 
 fn exposed(name: &str, number: u8) -> Service {
     let ports = [Tcp, Udp, Sctp].into_iter();
-    let service = ports.fold(bare(name, number), |s, protocol| s.with_node_port(protocol, PORT, node_port(number)));
+    let service =
+        ports.fold(bare(name, number), |s, protocol| s.with_node_port(protocol, PORT, node_port(number)));
     service.with_external_ip().with_load_balancer()
 }
 
@@ -50,12 +57,12 @@ pub(crate) fn services(cluster: &Cluster) -> Vec<Service> {
         .with_port(Udp, PORT)
         .with("sessionAffinity", json!("ClientIP"))
         .with("sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 600 } }));
-    let local = exposed("local", 23)
+    let local = exposed("local", LOCAL)
         .with("externalTrafficPolicy", json!("Local"))
         .with("internalTrafficPolicy", json!("Local"))
         .with("healthCheckNodePort", json!(31023));
     let ranges = ["10.0.2.0/24", "10.244.0.0/16", "fd00:10:2::/64"];
-    let limited = exposed("limited", 24).with("loadBalancerSourceRanges", json!(ranges));
+    let limited = exposed("limited", LIMITED).with("loadBalancerSourceRanges", json!(ranges));
     let empty = bare("empty", 25).with_port(Tcp, PORT);
     vec![
         internal_service().with_endpoints(all()),

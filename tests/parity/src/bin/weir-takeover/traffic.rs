@@ -12,7 +12,7 @@ use weir_harness::patience;
 use crate::objects::{self, EXPOSED, PORT, node_port};
 
 /// Leaves the processor to the programs under test.
-const PAUSE: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Of connections that are open and mostly silent.
 const IDLE: Duration = Duration::from_secs(4);
