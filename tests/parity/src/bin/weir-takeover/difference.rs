@@ -10,7 +10,7 @@ use weir_harness::cluster::Service;
 
 use crate::Report;
 use crate::node::{Node, config};
-use crate::objects::{WITH_NODE_PORTS, node_port};
+use crate::objects::{LOCAL, WITH_NODE_PORTS, node_port};
 
 /// The load balancers' VIPs; there are no other addresses in it.
 const VIPS: &str = "198.51.100.0/24";
@@ -29,7 +29,8 @@ pub(crate) fn run(node: &mut Node<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// For each pair of a VIP and a service with node ports, by their numbers, those of the three protocols.
+/// For each pair of a VIP and a node port: a virtual server of each protocol, what UDP clients had to do with it, and the entries of
+/// SCTP's sets, which are the only ones that name addresses.
 fn exactly(changes: &[String]) -> Result<String> {
     let mut wanted = BTreeSet::new();
     for at in WITH_NODE_PORTS {
@@ -38,7 +39,11 @@ fn exactly(changes: &[String]) -> Result<String> {
             for protocol in ["tcp", "udp", "sctp"] {
                 wanted.insert(format!("delete virtual {protocol} {vip}:{port}"));
             }
+            wanted.insert(format!("forget flows to udp {vip}:{port} but to 0 real servers"));
             wanted.insert(format!("delete entry KUBE-NODE-PORT-SCTP-HASH {vip},sctp:{port}"));
+            if port == node_port(LOCAL) {
+                wanted.insert(format!("delete entry KUBE-NODE-PORT-LOCAL-SCTP-HASH {vip},sctp:{port}"));
+            }
         }
     }
     let made: BTreeSet<String> = changes.iter().cloned().collect();

@@ -185,6 +185,7 @@ pub(crate) fn run(node: &mut Node<'_>, report: &mut Report) -> Result<()> {
     node.kill();
     node.start_weir(&config())?;
     node.settle(&expected)?;
+    let mut ours = Vec::new();
     for batch in batches() {
         tamper(node, &batch, &expected)?;
         let repaired = patience::until(GENEROUS, || {
@@ -192,12 +193,13 @@ pub(crate) fn run(node: &mut Node<'_>, report: &mut Report) -> Result<()> {
             ensure!(differences.is_empty(), "{differences}");
             Ok(())
         });
+        ours.extend(batch.iter().map(|_| if repaired.is_ok() { Repaired } else { Stays }));
         let names: Vec<&str> = batch.iter().map(|row| row.what).collect();
         report.step(&format!("drift, weir: {}", names.join("; ")), repaired.map(|()| "Repaired".to_owned()));
     }
     println!("\n| What others change | kube-proxy | weir |\n|---|---|---|");
-    for (what, answer) in table {
-        println!("| {what} | {answer:?} | Repaired |");
+    for ((what, theirs), ours) in table.into_iter().zip(ours) {
+        println!("| {what} | {theirs:?} | {ours:?} |");
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ pub(crate) const EXPOSED: u8 = 21;
 /// With session affinity.
 pub(crate) const STICKY: u8 = 22;
 
-const LOCAL: u8 = 23;
+/// With both traffic policies Local.
+pub(crate) const LOCAL: u8 = 23;
 const LIMITED: u8 = 24;
 
 /// Those that [`node_port`] is for.
