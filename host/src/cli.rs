@@ -38,17 +38,21 @@ pub(crate) enum Command {
     /// Keep this node's kernel in step with the cluster, as kube-proxy does and with its flags. So does weir without a
     /// subcommand.
     Run(Box<RunArguments>),
-    /// Print what the kernel of a node should hold. Needs no kernel and no privileges.
+    /// Print what the kernel of a node should hold. Needs no kernel and no privileges. Exit status 1 if a plugin was
+    /// refused or failed.
     Plan(PlanArguments),
-    /// Compare this node's kernel with the plan, and change nothing. Exit status 1 if they differ.
+    /// Compare this node's kernel with the plan, and change nothing. Exit status 1 if they differ, or a plugin was
+    /// refused or failed.
     Diff(DiffArguments),
-    /// Tell where a packet would go.
+    /// Tell where a packet would go. Exit status 1 if a plugin was refused or failed.
     Trace(TraceArguments),
     /// Check everything that IPVS mode depends on, with a fix for what is wrong. Exit status 1 if something is.
     Doctor(DoctorArguments),
-    /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it.
+    /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
+    /// status 1 if a plugin was refused or failed.
     Explain(ExplainArguments),
     /// Print what the plugins of a policy file are asked about a folder and what they answer, one record a line.
+    /// Exit status 1 if a plugin was refused or failed.
     Record(RecordArguments),
     /// Ask again what was recorded, and say which answers are others. Exit status 1 if any is.
     Replay(ReplayArguments),
@@ -64,9 +68,12 @@ pub(crate) enum Command {
 
 /// The command line; in the help of `run` with all flags of kube-proxy.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().mut_subcommand("run", |run| {
-        flags::of_the_daemon().fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
-    })
+    Cli::command()
+        .mut_subcommand("run", |run| {
+            flags::of_the_daemon().fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
+        })
+        // Without plugins there is nothing to record.
+        .mut_subcommand("record", |record| record.mut_arg("policy", |policy| policy.required(true)))
 }
 
 /// Which objects, which configuration, which node.
@@ -88,7 +95,8 @@ pub(crate) struct PolicyArguments {
     /// PolicyConfiguration file: the plugins, in order. Without it weir decides as kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Plugins of the file that are only asked beside the others: what they would change is reported.
+    /// Plugins of the file that are only asked beside the others: what they would change is reported. A name that is not
+    /// in the file is an error.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
     pub(crate) shadow: Vec<String>,
 }
@@ -149,7 +157,7 @@ pub(crate) enum PluginCommand {
     Check(PluginFileArguments),
     /// Tell what is in a plugin.
     Inspect(PluginFileArguments),
-    /// Ask a plugin about all services of a folder.
+    /// Ask a plugin about all services of a folder. Exit status 1 if there are none, or it had no answer about some.
     Run(Box<PluginRunArguments>),
     /// Measure what a plugin costs: instantiation, calls, memory.
     Bench(PluginFileArguments),

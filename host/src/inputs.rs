@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
+use tracing_subscriber::filter::LevelFilter;
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, HostAddress, InternalLocal, NodeView, ProxyConfig};
 use weir_core::planner::Planner;
+use weir_core::report::{Reason, Report};
 use weir_k8s::config::{self, ConfigError, Configuration};
 use weir_k8s::{Problem, interfaces, manifests, policy_config};
 use weir_kernel::Linux;
@@ -15,7 +17,7 @@ use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
 
 use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
 use crate::output::complain;
-use crate::style;
+use crate::{logging, style};
 
 /// What the node is to do, and which one it is.
 pub(crate) struct Settings {
@@ -146,48 +148,37 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
     }
 }
 
-/// Who decides, for commands that look once.
+/// The plugins of a policy file, and those of it that are not used.
 #[derive(Default)]
-pub(crate) struct Deciders {
-    /// The plugins that can be used.
+pub(crate) struct Plugins {
+    /// Those that decide.
     pub(crate) chain: SharedChain,
-    /// The others, with why not; the command has failed in part.
+    /// Those that were refused.
     pub(crate) refused: Vec<Refused>,
 }
 
-impl Deciders {
-    /// The status of a command that did all else: what a plugin was to decide may look otherwise with it.
-    pub(crate) fn status(&self) -> ExitCode {
-        if self.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+impl Plugins {
+    /// Exit status 1 if a plugin was refused, or had no answer about some service.
+    pub(crate) fn status(&self, reports: &[Report]) -> ExitCode {
+        let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
+        if failed || !self.refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 
-/// Reads a policy file; plugins that are to be in shadow must be in it.
-pub(crate) fn policy_file(
-    file: &Path,
-    arguments: &PolicyArguments,
-) -> anyhow::Result<policy_config::PolicyConfiguration> {
-    let configuration = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
-    for name in &arguments.shadow {
-        if !configuration.plugins.iter().any(|entry| entry.name == *name) {
-            let names: Vec<&str> = configuration.plugins.iter().map(|entry| entry.name.as_str()).collect();
-            bail!("--shadow {name}: {} has no such plugin; it has: {}", file.display(), names.join(", "));
-        }
-    }
-    Ok(configuration)
-}
-
-/// The plugins of the file, compiled in this process. What is wrong with single ones is printed.
-pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<Deciders> {
-    let Some(file) = &arguments.policy else { return Ok(Deciders::default()) };
-    let configuration = policy_file(file, arguments)?;
+/// The plugins of the file, compiled in this process. What is wrong with single ones is printed, and so is what they
+/// complain about.
+pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<Plugins> {
+    let Some(file) = &arguments.policy else { return Ok(Plugins::default()) };
+    logging::show_plugins(LevelFilter::WARN);
+    let place = || format!("--policy {}", file.display());
+    let configuration = policy_config::load(file).with_context(place)?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
-    let loaded = loader.load(&configuration);
+    let loaded = loader.load(&configuration).with_context(place)?;
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));
     }
-    Ok(Deciders { chain: SharedChain::new(loaded.chain), refused: loaded.refused })
+    Ok(Plugins { chain: SharedChain::new(loaded.chain), refused: loaded.refused })
 }
 
 /// Seconds since 1970.
@@ -236,7 +227,7 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
 
 /// Tells a person about something odd.
 pub(crate) fn warn(message: &str) {
-    complain!("{} {message}", style::warning("warning:"));
+    complain!("{} {}", style::warning("warning:"), weir_k8s::printable(message));
 }
 
 fn print_problems(problems: &[Problem]) {

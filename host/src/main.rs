@@ -54,10 +54,13 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             // Whoever reads a log reads all lines in one form.
-            if tracing::dispatcher::has_been_set() {
+            if logging::is_started() {
                 tracing::error!("{error:#}");
             } else {
-                complain!("{} {error:#}", style::error("error:"));
+                // What somebody typed may be part of it.
+                let text = format!("{error:#}");
+                let lines: Vec<_> = text.lines().map(weir_k8s::printable).collect();
+                complain!("{} {}", style::error("error:"), lines.join("\n"));
             }
             failed
         }

@@ -1,8 +1,6 @@
 //! The commands about plugins, as anybody calls them.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -97,13 +95,9 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     let said = bad(&folder.weir(&["replay", "records", "--component", identity.to_str().unwrap()]), 1);
     assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
+    assert_eq!(said.matches("records of plugin wishes are of the component sha256:").count(), 1, "{said}");
     let said = bad(&folder.weir(&["replay", "records"]), 2);
     assert!(said.contains("--component") && said.contains("--policy"), "{said}");
-    folder.write("empty", "\n");
-    assert!(bad(&folder.weir(&["replay", "empty", "--policy", "policy.yaml"]), 2).contains("no records"));
-    folder.write("odd", "[]\n");
-    assert!(bad(&folder.weir(&["replay", "odd", "--policy", "policy.yaml"]), 2).contains("not a record"));
-    assert!(bad(&folder.about(&["record"]), 2).contains("give --policy"));
 }
 
 #[test]
@@ -127,9 +121,47 @@ fn shadow_changes_nothing_and_says_what_it_would() {
     assert_eq!(good(&shadow), good(&without));
     assert!(text(&shadow.stderr).contains("plugin wishes (shadow), scheduler"), "{}", text(&shadow.stderr));
     assert_ne!(good(&folder.about(&["plan", "--policy", "policy.yaml"])), good(&without));
-    // A name that is misspelt must not let a plugin decide that was only to be watched.
-    let said = bad(&folder.about(&["plan", "--policy", "policy.yaml", "--shadow", "wish"]), 2);
-    assert!(said.contains("no such plugin; it has: wishes"), "{said}");
+}
+
+#[test]
+fn a_plugin_that_is_to_be_watched_and_is_not_in_the_file_is_an_error() {
+    let folder = Folder::new();
+    for command in [&["plan"][..], &["record"], &["explain", "shop/web"]] {
+        let said =
+            bad(&folder.about(&[command, &["--policy", "policy.yaml", "--shadow", "zzz"]].concat()), 2);
+        assert!(said.contains("--shadow zzz") && said.contains("it has: wishes"), "{said}");
+    }
+}
+
+#[test]
+fn what_somebody_typed_reaches_no_terminal_raw() {
+    let folder = Folder::new();
+    let said = bad(&folder.about(&["plan", "--policy", "gone\u{1b}[31m\n.yaml"]), 2);
+    assert!(said.contains(r"gone\u{1b}[31m") && !said.contains('\u{1b}'), "{said:?}");
+    folder.write(
+        "policy.yaml",
+        "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n\
+         - {name: \"a\\e[31m\", source: x, failurePolicy: \"\\e\"}\n",
+    );
+    let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains(r"`a\u{1b}[31m`") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn what_a_plugin_writes_before_it_gives_up_is_shown() {
+    let folder = Folder::new();
+    folder.policy(&component("weir-guest-hostile"), "panic");
+    let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains("plugin wishes: warn: on purpose"), "{said}");
+    assert_eq!(said.matches("on purpose").count(), 1, "{said}");
+    assert!(said.contains("PolicyFailed"), "{said}");
+}
+
+#[test]
+fn there_is_nothing_to_record_without_plugins() {
+    let folder = Folder::new();
+    let said = bad(&folder.about(&["record"]), 2);
+    assert!(said.contains("--policy <FILE>"), "{said}");
 }
 
 #[test]
@@ -145,7 +177,8 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     assert_eq!(facts["name"], "annotations");
     assert!(facts["digest"].as_str().unwrap().starts_with("sha256:"));
     let asked = good(&folder.about(&["plugin", "run", file]));
-    assert!(asked.contains("shop/web") && asked.contains("wlc"), "{asked}");
+    assert!(asked.contains("shop/web\n  scheduler: port 80/tcp: scheduler wlc"), "{asked}");
+    assert!(asked.contains("shop/plain\n  keeps everything\n"), "{asked}");
     // A plugin that wants to know the time, and one that does not.
     for package in ["weir-plugin-slow-start", ANNOTATIONS] {
         let file = component(package);
@@ -169,17 +202,67 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     let folder = Folder::new();
     let text = folder.write("text.wasm", "hello");
     let said = bad(&folder.weir(&["plugin", "check", text.to_str().unwrap()]), 1);
-    assert!(said.contains("refused: it is not a component"), "{said}");
+    assert!(said.contains("text.wasm is not a component: it is a text"), "{said}");
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
     assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
-    let odd = OsStr::from_bytes(b"x\xff.wasm");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_weir")).args(["plugin", "check"]).arg(odd).output().unwrap();
-    assert!(bad(&output, 2).contains("not UTF-8"));
     let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
     assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
+    let said = bad(&folder.weir(&["plugin", "check", file, "--memory", "9Gi"]), 2);
+    assert!(said.contains("--memory: `9Gi`: must be"), "{said}");
+    let said = bad(&folder.about(&["plan", "--policy", file]), 2);
+    assert!(said.contains("is a WebAssembly file"), "{said}");
+    let given = folder.write("given.yaml", "{a: [");
+    let given = format!("@{}", given.display());
+    let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", &given]), 2);
+    assert!(said.contains(&format!("--configuration {given}: ")), "{said}");
+}
+
+#[test]
+fn a_file_may_be_called_anything_and_a_pipe_is_not_waited_for() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = Folder::new();
+    let odd = folder.0.path().join(std::ffi::OsString::from_vec(b"x\xff.wasm".to_vec()));
+    fs::copy(component(ANNOTATIONS), &odd).unwrap();
+    let check = |path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["plugin", "check"]).arg(path).output().unwrap()
+    };
+    assert!(good(&check(&odd)).contains("taken"));
+    fs::write(&odd, "text").unwrap();
+    assert!(bad(&check(&odd), 1).contains("is not a component"));
+    let pipe = folder.0.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(bad(&check(&pipe), 1).contains("not a regular file"));
+    let given = format!("@{}", pipe.display());
+    let file = component(ANNOTATIONS);
+    let arguments = ["plugin", "check", file.to_str().unwrap(), "--configuration", &given];
+    assert!(bad(&folder.weir(&arguments), 2).contains("not a regular file"));
+    folder.policy(&pipe, "null");
+    assert!(bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 1).contains("not a regular file"));
+}
+
+#[test]
+fn a_folder_without_services_is_told() {
+    let folder = Folder::new();
+    fs::create_dir(folder.0.path().join("empty")).unwrap();
+    let file = component(ANNOTATIONS);
+    let input = ["--manifests", "empty", "--node", "node1", "--interfaces", "interfaces.json"];
+    let run = [&["plugin", "run", file.to_str().unwrap()][..], &input].concat();
+    assert!(bad(&folder.weir(&run), 1).contains("there are no services"));
+}
+
+#[test]
+fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
+    let folder = Folder::new();
+    let replay = |text: &str| {
+        folder.write("records", text);
+        folder.weir(&["replay", "records", "--policy", "policy.yaml"])
+    };
+    assert!(bad(&replay("\n \n"), 2).contains("there are no records"));
+    let said = bad(&replay("\n{}\n"), 2);
+    assert!(said.contains("records, line 2: column 2: ") && said.contains("not a record of"), "{said}");
 }
 
 #[test]
@@ -187,15 +270,19 @@ fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
     let folder = Folder::new();
     let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk");
     let new = |name: &str| folder.weir(&["plugin", "new", name, "--sdk", sdk]);
-    assert!(good(&new("mine")).contains("weir plugin check"));
+    let next = good(&new("mine"));
+    assert!(next.contains("weir plugin check") && next.contains("--configuration '{annotation"), "{next}");
+    let manifests = folder.0.path().join("mine/manifests");
+    let planned = folder.weir(&["plan", "--manifests", manifests.to_str().unwrap(), "--node", "node1"]);
+    assert!(good(&planned).contains("10.96.0.10:80"));
     assert!(folder.0.path().join("mine/src/lib.rs").exists());
     assert!(bad(&new("mine"), 2).contains("there already"));
-    for name in ["Mine", "../mine", "1st", "", "std", "mine-", &"m".repeat(64)] {
+    for name in ["Mine", "../mine", "1st", "", "serde", "mine-"] {
         assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
     }
-    assert!(
-        bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("not the folder plugin-sdk")
-    );
+    assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
+    let host = env!("CARGO_MANIFEST_DIR");
+    assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", host]), 2).contains("weir-plugin-sdk"));
 }
 
 #[test]
@@ -203,13 +290,15 @@ fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
     let folder = Folder::new();
     folder.policy(Path::new("gone.wasm"), "null");
     let plan = folder.about(&["plan", "--policy", "policy.yaml"]);
+    assert_eq!(plan.status.code(), Some(1));
     assert_eq!(text(&plan.stdout), good(&folder.about(&["plan"])));
-    // A plan without it may be another one, which whoever only looks at the status must know.
-    let said = bad(&plan, 1);
-    assert!(said.contains("plugin wishes is not used") && said.contains("gone.wasm"), "{said}");
-    let told = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
-    assert!(told.contains("wishes is not used"), "{told}");
+    let said = text(&plan.stderr);
+    assert!(said.contains("plugin wishes is not used: cannot read") && said.contains("gone.wasm"), "{said}");
+    let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
+    assert!(said.contains("  wishes is not used: ") && said.contains("no other had anything"), "{said}");
     bad(&folder.about(&["record", "--policy", "policy.yaml"]), 1);
+    let trace = ["trace", "--policy", "policy.yaml", "--from", "host", "--to", "10.96.0.10:80"];
+    bad(&folder.about(&trace), 1);
     folder.write("policy.yaml", "kind: Deployment\n");
     let said = bad(&folder.about(&["plan", "--policy", "policy.yaml"]), 2);
     assert!(said.contains("--policy policy.yaml") && said.contains("PolicyConfiguration"), "{said}");

@@ -8,8 +8,10 @@
 //!  "schedules": [{"ports": [{"scheduler": "mh"}]}]}
 //! ```
 //!
-//! With the variable `UPDATE_EXPECTED` set, what is expected is written anew instead of compared. weir's own tests run
-//! the same files against the component.
+//! With the variable `UPDATE_EXPECTED` set, answers that are not as expected are written into their files instead, of
+//! which all else stays as it is. weir's own tests run the same files against the component.
+//!
+//! What is odd about a file is remarked on standard error (`cargo test -- --nocapture`), and beside a failure.
 //!
 //! The plugin is asked as weir asks it: it sees only what it declared as needs, whatever else the file holds, all services
 //! come in one batch, and then each alone. Answers that differ between the two are a failure, since they depend on
@@ -27,7 +29,10 @@ use crate::bindings::{masquerade, scheduler};
 use crate::log::Level;
 use crate::{Filter, Masquerade, Plugin, Scheduler, component, convert};
 
+mod compare;
 mod needs;
+mod remarks;
+mod written;
 
 /// A golden file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,29 +184,60 @@ pub fn goldens(folder: &Path) -> Vec<(PathBuf, Golden)> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     assert!(!paths.is_empty(), "{} has no golden files", folder.display());
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let golden =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path, golden)
-    };
-    paths.into_iter().map(read).collect()
+    paths.into_iter().map(|path| (path.clone(), golden(&path, &text(&path)))).collect()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn golden(path: &Path, text: &str) -> Golden {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{}", compare::unreadable(path, text, &error)))
 }
 
 /// Runs the golden files of a folder; `ask` fills in the answers.
 ///
 /// # Panics
-/// If an answer is not as expected.
+/// If an answer is not as expected, with all that are not.
 pub fn check(folder: &Path, ask: impl Fn(&Golden) -> Golden) {
+    check_files(folder, |_| Vec::new(), ask);
+}
+
+/// Runs the golden files of a folder; `remarks` says what is odd about one.
+#[doc(hidden)]
+pub fn check_files(folder: &Path, remarks: impl Fn(&Golden) -> Vec<String>, ask: impl Fn(&Golden) -> Golden) {
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut failures = Vec::new();
     for (path, golden) in goldens(folder) {
-        let actual = ask(&golden);
-        if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            let text = serde_json::to_string_pretty(&actual).unwrap_or_default();
-            fs::write(&path, text + "\n").unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        } else {
-            assert_eq!(actual, golden, "{}", path.display());
+        let (remarks, actual) = {
+            let _told = compare::InFile(&path);
+            (remarks(&golden), ask(&golden))
+        };
+        remarks.iter().for_each(|remark| eprintln!("remark: {}: {remark}", path.display()));
+        let differences = compare::differences(&golden, &actual);
+        if differences.is_empty() {
+            continue;
         }
+        if update && compare::superfluous(&golden, &actual).is_none() {
+            let text = compare::updated(text(&path), &golden, &actual);
+            fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            continue;
+        }
+        failures.push(format!("{}:\n{}", path.display(), differences.join("\n")));
+        failures.extend(remarks.iter().map(|remark| format!("  remark: {remark}")));
     }
+    assert!(
+        failures.is_empty(),
+        "answers are not as written down.\n{}\nIf the new ones are right: UPDATE_EXPECTED=1 cargo test, and read what \
+         it wrote.",
+        failures.join("\n")
+    );
+}
+
+/// What is odd about a golden file for this plugin.
+#[doc(hidden)]
+pub fn remarks<P: Plugin>(golden: &Golden) -> Vec<String> {
+    golden.remarks(&plugin::<P>(&golden.configuration).needs())
 }
 
 /// Runs the golden files of a folder against the interfaces that are named, which are those of
@@ -230,7 +266,7 @@ pub fn check(folder: &Path, ask: impl Fn(&Golden) -> Golden) {
 #[macro_export]
 macro_rules! check_goldens {
     ($folder:expr, $plugin:ty: $($interface:ident),+ $(,)?) => {
-        $crate::testing::check(::std::path::Path::new(&$folder), |golden| {
+        $crate::testing::check_files(::std::path::Path::new(&$folder), $crate::testing::remarks::<$plugin>, |golden| {
             let mut asked = $crate::testing::Golden {
                 verdicts: None,
                 schedules: None,
@@ -239,7 +275,7 @@ macro_rules! check_goldens {
             };
             $($crate::__ask!($interface, asked, golden, $plugin);)+
             asked
-        });
+        })
     };
 }
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// The files of a new plugin, and what they are called there.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     ("Cargo.toml.in", "Cargo.toml"),
     ("README.md.in", "README.md"),
+    ("manifests/shop.yaml", "manifests/shop.yaml"),
+    ("policy.yaml.in", "policy.yaml"),
     ("src/lib.rs.in", "src/lib.rs"),
     ("tests/views/scheduler.json", "tests/views/scheduler.json"),
 ];
@@ -29,7 +31,9 @@ fn the_template_is_a_plugin() {
     let folder = tempfile::tempdir().unwrap();
     for (file, name) in FILES {
         let text = fs::read_to_string(sdk.join("template").join(file)).unwrap();
-        let text = text.replace("{{name}}", "my-plugin").replace("{{sdk}}", &sdk.to_string_lossy());
+        let text = text.replace("{{name}}", "my-plugin").replace("{{component}}", "my_plugin");
+        let text = text.replace("{{sdk}}", &format!("{:?}", sdk.to_string_lossy()));
+        assert!(!text.contains("{{"), "{file}: {text}");
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();

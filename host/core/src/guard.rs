@@ -38,6 +38,9 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(86_400);
 /// The longest text of a policy that is shown, in characters.
 const REASON: usize = 256;
 
+/// The longest text that was to be a name and is shown, in characters.
+const NAME: usize = 40;
+
 /// Clamps the decision for a service and reports each thing that was changed.
 pub fn clamp(view: &ServiceView, decision: Decision, node: &NodeView) -> (Decision, Vec<Report>) {
     let mut clamp = Clamp { view, node, reports: Vec::new() };
@@ -298,13 +301,19 @@ impl Clamp<'_> {
         let place = place(port);
         let Scheduling { mut scheduler, mut flags, persistence } = decided;
         if scheduler != built_in.scheduler && !self.knows(&scheduler) {
-            // A command is only proposed for what can be the name of a module: it may come from anybody.
-            let why = if is_scheduler_name(&scheduler) {
-                format!("the kernel has no scheduler `{scheduler}` (try `modprobe ip_vs_{scheduler}`)")
+            let instead = &built_in.scheduler;
+            self.clamped(if is_scheduler_name(&scheduler) {
+                format!(
+                    "{place}: the kernel has no scheduler `{scheduler}` (try `modprobe ip_vs_{scheduler}`); \
+                     `{instead}` is used"
+                )
             } else {
-                format!("`{}` is no name of a scheduler", tidy(&scheduler))
-            };
-            self.clamped(format!("{place}: {why}; `{}` is used", built_in.scheduler));
+                // Nobody shall paste this into a shell.
+                format!(
+                    "{place}: \"{}\" cannot be the name of a scheduler; `{instead}` is used",
+                    escaped(&scheduler)
+                )
+            });
             scheduler = built_in.scheduler;
             flags = built_in.flags;
         }
@@ -366,13 +375,11 @@ impl Clamp<'_> {
     }
 
     fn knows(&self, scheduler: &str) -> bool {
-        let well_formed = (1..=SCHEDULER_BYTES).contains(&scheduler.len())
-            && scheduler.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let there = match &self.node.capabilities.schedulers {
             Some(known) => known.iter().any(|name| name == scheduler),
             None => true,
         };
-        well_formed && there
+        is_scheduler_name(scheduler) && there
     }
 
     fn weights(
@@ -410,14 +417,20 @@ impl Clamp<'_> {
     }
 }
 
+/// Whether a kernel could have a scheduler of this name.
+fn is_scheduler_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    (1..=SCHEDULER_BYTES).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// A text that was to be a name: nothing in it moves a cursor, ends a line or hides another.
+fn escaped(text: &str) -> String {
+    text.chars().take(NAME).flat_map(char::escape_debug).collect()
+}
+
 /// A policy's words, fit to be shown: one line, not too long.
 fn tidy(text: &str) -> String {
     text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn is_scheduler_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-    (1..=SCHEDULER_BYTES).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn place(port: &PortView) -> String {

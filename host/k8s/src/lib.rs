@@ -14,6 +14,7 @@
 
 pub mod config;
 mod document;
+mod file;
 pub mod interfaces;
 pub mod manifests;
 pub mod objects;
@@ -21,7 +22,8 @@ pub mod policy_config;
 mod problem;
 mod wire;
 
-pub use problem::Problem;
+pub use file::{FileError, read_regular};
+pub use problem::{Problem, nearest, printable};
 
 /// A time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is none.
 pub fn parse_time(text: &str) -> Option<std::time::SystemTime> {

@@ -14,12 +14,15 @@ use serde_json::{Map, Value};
 use weir_core::objects::Service;
 
 use crate::document::{self, Format};
-use crate::problem::{Problem, Problems, abridged, nearest};
+use crate::file::{FileError, read_regular};
+use crate::problem::{Problem, Problems, abridged, nearest, printable};
 
 mod entry;
 
 /// The version of the file that is understood.
 const API_VERSION: &str = "policy.weir/v1alpha1";
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 16 << 20;
 /// Its kind.
 const KIND: &str = "PolicyConfiguration";
 
@@ -227,14 +230,20 @@ impl FromStr for Digest {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyConfigError {
     /// It cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", printable(&path.to_string_lossy()))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: FileError,
     },
+    /// It is a component, or a module.
+    #[error("is a WebAssembly file: name it as `source` of a plugin in a {KIND} file, and give that")]
+    WebAssembly,
+    /// It is no text.
+    #[error("is no text, so it cannot be YAML or JSON")]
+    Binary,
     /// It is no YAML or JSON.
     #[error("not readable as YAML or JSON: {0}")]
     Syntax(String),
@@ -255,16 +264,20 @@ fn list(problems: &[Problem]) -> String {
 /// # Errors
 /// If the file as a whole cannot be used; what is wrong with single plugins is in their entries.
 pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
-    let text = std::fs::read_to_string(path)
+    let bytes = read_regular(path, LARGEST)
         .map_err(|source| PolicyConfigError::Read { path: path.to_owned(), source })?;
+    if bytes.starts_with(b"\0asm") {
+        return Err(PolicyConfigError::WebAssembly);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| PolicyConfigError::Binary)?;
     parse(&text, path.parent().unwrap_or(Path::new("")))
 }
 
 /// Reads the text of a file that is in `folder`; see [`load`].
 pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
-    let mut documents =
-        document::parse(text, format).map_err(|error| PolicyConfigError::Syntax(error.to_string()))?;
+    let mut documents = document::parse(text, format)
+        .map_err(|error| PolicyConfigError::Syntax(printable(&error.to_string()).into_owned()))?;
     documents.retain(|document| !document.value.is_null());
     let count = documents.len();
     let (Some(document), 1) = (documents.pop(), count) else {

@@ -1,5 +1,6 @@
 //! What is wrong with an input, in words for the person who wrote it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -41,19 +42,37 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", printable(&file.to_string_lossy()))?;
         }
         if !self.object.is_empty() {
-            write!(f, "{}: ", self.object)?;
+            write!(f, "{}: ", printable(&self.object))?;
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", printable(&self.field))?;
         }
         if !self.value.is_empty() {
-            write!(f, "`{}`: ", self.value)?;
+            write!(f, "`{}`: ", printable(&self.value))?;
         }
-        f.write_str(&self.message)
+        f.write_str(&printable(&self.message))
     }
+}
+
+/// A text of somebody else, fit for a line of a terminal or a log: what moves a cursor, ends a line or turns the
+/// direction of writing is shown as an escape.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_active(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters, and those that direct how others are laid out (Unicode, section 23.2).
+fn is_active(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A value as text that fits a line.
@@ -70,7 +89,7 @@ pub(crate) fn abridged(value: &Value) -> String {
 }
 
 /// The known key that an unknown one is so close to that it may be meant.
-pub(crate) fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const SIMILAR: f64 = 0.75;
     let scored = known.map(|name| (strsim::jaro_winkler(name, key), name));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
@@ -109,5 +128,23 @@ impl Problems {
     /// What was noted, in order.
     pub(crate) fn into_vec(self) -> Vec<Problem> {
         self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_input_harms_no_terminal_and_forges_no_line() {
+        let mut problems = Problems::of("plugin a\u{1b}[2J");
+        problems.note("na\nme", "x\r\u{202e}", "must be\u{7} a name");
+        let mut problem = problems.into_vec().remove(0);
+        problem.file = Some("/tmp/a\u{1b}]0;b".into());
+        assert_eq!(
+            problem.to_string(),
+            r"/tmp/a\u{1b}]0;b: plugin a\u{1b}[2J: na\nme: `x\r\u{202e}`: must be\u{7} a name"
+        );
+        assert_eq!(printable("zone „ä“ 'x'"), "zone „ä“ 'x'");
     }
 }

@@ -17,6 +17,8 @@ mod sets;
 
 use crate::sysctl;
 
+pub use flows::Forgotten;
+
 /// The kernel of this network namespace, as far as weir owns it.
 pub struct Linux {
     families: Vec<Family>,
@@ -102,6 +104,11 @@ impl Linux {
             effort.receives += counters.receives;
         }
         effort
+    }
+
+    /// The searches for UDP flows that had to be forgotten, since somebody asked last.
+    pub fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        self.flows.take_forgotten()
     }
 
     /// What a cleanup removes, but rules: virtual servers, sets, the dummy device. A kernel without IPVS or ipset

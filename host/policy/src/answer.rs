@@ -11,8 +11,9 @@ use weir_core::decision::{
 };
 use weir_core::net::overlap;
 use weir_core::node::NodeView;
+use weir_core::objects::ServicePort;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
-use weir_core::view::ServiceView;
+use weir_core::view::{PortView, ServiceView};
 
 use crate::bindings::{filter, masquerade, scheduler, types};
 use crate::guest::{cut, printable};
@@ -30,7 +31,7 @@ pub(crate) trait Answer: Clone + PartialEq {
     /// Seconds after which to ask again.
     fn lifetime(&self) -> Option<u32>;
     /// The answer in one line, for people; empty if it changes nothing.
-    fn summary(&self) -> String;
+    fn summary(&self, view: &ServiceView) -> String;
     /// What is left of the answer when the service is no longer the one it was about.
     fn fitted(self, view: &ServiceView) -> Option<Self>;
 }
@@ -84,7 +85,7 @@ impl Answer for filter::Verdict {
         self.re_evaluate_after
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, _: &ServiceView) -> String {
         let mut parts = Vec::new();
         if self.ignore.is_some() {
             parts.push("ignore the service".to_owned());
@@ -168,12 +169,11 @@ impl Answer for scheduler::Schedule {
         self.re_evaluate_after
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, view: &ServiceView) -> String {
         let mut parts: Vec<String> = Vec::new();
-        for (index, port) in self.ports.iter().enumerate() {
-            let said = port_summary(port);
+        for (said, port) in self.ports.iter().map(port_summary).zip(&view.ports) {
             if !said.is_empty() {
-                parts.push(format!("port {index}: {}", said.join(", ")));
+                parts.push(format!("{}: {}", port_name(port, view), said.join(", ")));
             }
         }
         if let Some(drain) = &self.drain {
@@ -189,6 +189,15 @@ impl Answer for scheduler::Schedule {
         }
         self.check(view).is_ok().then_some(self)
     }
+}
+
+/// A port as people call it: `port http 80/tcp`, with its family where there is one of each.
+fn port_name(port: &PortView, view: &ServiceView) -> String {
+    let ServicePort { name, port: number, protocol, .. } = &port.port;
+    let both = view.ports.iter().any(|other| other.family != port.family && other.port == port.port);
+    let family = if both { format!(" ({})", port.family) } else { String::new() };
+    let space = if name.is_empty() { "" } else { " " };
+    format!("port {name}{space}{number}/{protocol}{family}")
 }
 
 fn port_summary(port: &scheduler::Scheduling) -> Vec<String> {
@@ -259,7 +268,7 @@ impl Answer for masquerade::Treatments {
         self.re_evaluate_after
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, _: &ServiceView) -> String {
         let mut parts = Vec::new();
         for (kind, asked) in self.by_kind() {
             if let Some(asked) = asked {

@@ -1,8 +1,6 @@
 //! A plugin on its way from a file to something that can be asked: read, verified, compiled, linked, configured and
 //! described. Whatever is wrong is found here, with the plugin not yet in use.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +10,7 @@ use wasmtime::{Engine, Precompiled};
 use weir_core::policy::Surroundings;
 use weir_core::view::ServiceView;
 use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
+use weir_k8s::{FileError, read_regular};
 
 use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
 use crate::call::{CallFailure, Instance};
@@ -78,13 +77,7 @@ pub enum LoadError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: io::Error,
-    },
-    /// The file is larger than any plugin.
-    #[error("{path} is larger than {} MiB", LARGEST >> 20)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
+        source: FileError,
     },
     /// The file is not the one that was meant.
     #[error(
@@ -111,6 +104,14 @@ pub enum LoadError {
     Module {
         /// The file.
         path: PathBuf,
+    },
+    /// No WebAssembly at all.
+    #[error("{path} is not a component: {looks}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, and what to do.
+        looks: &'static str,
     },
     /// It does not compile.
     #[error(transparent)]
@@ -167,7 +168,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The error with its causes, as one sentence.
+    /// The error with its causes, as one sentence that is fit for a terminal.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -175,7 +176,7 @@ impl LoadError {
             text.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        text
+        weir_k8s::printable(&text).into_owned()
     }
 }
 
@@ -310,13 +311,7 @@ impl Artifact {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
-    }
-    Ok(bytes)
+    read_regular(path, LARGEST).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
 fn refuse_other_kinds(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
@@ -327,7 +322,25 @@ fn refuse_other_kinds(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(LoadError::Module { path: path.to_owned() });
     }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(LoadError::Foreign { path: path.to_owned(), looks: looks(bytes) });
+    }
     Ok(())
+}
+
+/// What a file that is no WebAssembly seems to be, with the way to a component.
+fn looks(bytes: &[u8]) -> &'static str {
+    if bytes.is_empty() {
+        return "it is empty; build it again, or copy it again";
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return "it is something else; give the .wasm file that a build for wasm32-wasip2 made";
+    };
+    let code = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with(";;"));
+    if code.is_some_and(|line| line.starts_with("(component") || line.starts_with("(module")) {
+        return "it is WebAssembly as text; make a binary of it with `wasm-tools parse -o FILE.wasm`";
+    }
+    "it is a text; give the .wasm file that a build for wasm32-wasip2 made"
 }
 
 fn link(runtime: &Runtime, component: &Component) -> Result<InstancePre<Guest>, LoadError> {
@@ -434,6 +447,24 @@ mod tests {
         assert!(names(&["weir:policy/filter@0.1.0"], &[]).unwrap_err().contains("lifecycle"));
         // Toolchains add exports of their own.
         assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.0", "init"], &[]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_webassembly_is_told_by_what_it_looks_like() {
+        for (bytes, wanted) in [
+            (&b""[..], "it is empty"),
+            (b"hello\n", "it is a text"),
+            (b"\n ;; mine\n  (component\n)", "wasm-tools parse"),
+            (b"(module)", "wasm-tools parse"),
+            (b"\x7fELF\xff", "something else"),
+        ] {
+            let error = refuse_other_kinds(Path::new("a\u{1b}.wasm"), bytes).unwrap_err().with_causes();
+            assert!(
+                error.starts_with(r"a\u{1b}.wasm is not a component: ") && error.contains(wanted),
+                "{error}"
+            );
+        }
+        assert!(refuse_other_kinds(Path::new("a.wasm"), b"\0asm\x0d\0\x01\0").is_ok());
     }
 
     #[test]

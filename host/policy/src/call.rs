@@ -25,6 +25,8 @@ const START_TIME: Duration = Duration::from_secs(5);
 pub enum CallFailure {
     /// It took too long.
     Deadline,
+    /// It took too long before it could be asked.
+    Start,
     /// It wanted more memory or table elements than it may have, and then gave up.
     Memory,
     /// It trapped, in the runtime's words.
@@ -43,7 +45,7 @@ impl CallFailure {
     /// The failure in one word, for counting.
     pub fn word(&self) -> &'static str {
         match self {
-            CallFailure::Deadline => "deadline",
+            CallFailure::Deadline | CallFailure::Start => "deadline",
             CallFailure::Memory => "memory",
             CallFailure::Trap(_) => "trap",
             CallFailure::Answer(_) => "answer",
@@ -58,6 +60,11 @@ impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallFailure::Deadline => f.write_str("it did not answer in time (`limits.callTimeout`)"),
+            CallFailure::Start => write!(
+                f,
+                "it was not ready in time: to be instantiated, configured and described it has {} s each",
+                START_TIME.as_secs()
+            ),
             CallFailure::Memory => f.write_str("it needs more memory than it may have (`limits.memory`)"),
             CallFailure::Trap(why) => write!(f, "it trapped: {why}"),
             CallFailure::Answer(why) => write!(f, "its answer is none: {why}"),
@@ -98,7 +105,7 @@ impl<'a> Instance<'a> {
         store.data_mut().allow(START_TIME);
         match artifact.pre.instantiate(&mut store) {
             Ok(component) => Ok(Instance { artifact, store, component, _ticking: ticking }),
-            Err(error) => Err(failure(&mut store, &error)),
+            Err(error) => Err(starting(failure(&mut store, &error))),
         }
     }
 
@@ -124,6 +131,7 @@ impl<'a> Instance<'a> {
         self.call(|store, component| {
             artifact.lifecycle.load(&mut *store, component)?.call_configure(store, &artifact.settings)
         })
+        .map_err(starting)
     }
 
     /// Asks who the plugin is.
@@ -131,6 +139,7 @@ impl<'a> Instance<'a> {
         self.store.data_mut().allow(START_TIME);
         let artifact = self.artifact;
         self.call(|store, component| artifact.lifecycle.load(&mut *store, component)?.call_describe(store))
+            .map_err(starting)
     }
 
     /// Checks that each interface in use has the contract's functions.
@@ -210,6 +219,11 @@ impl<'a> Instance<'a> {
         // A call may end between two looks at the clock; its answer counts, late as it is.
         call(&mut self.store, &self.component).map_err(|error| failure(&mut self.store, &error))
     }
+}
+
+/// A failure before the first question: no limit of the configuration is about that.
+fn starting(failure: CallFailure) -> CallFailure {
+    if failure == CallFailure::Deadline { CallFailure::Start } else { failure }
 }
 
 fn no_interface() -> CallFailure {

@@ -135,7 +135,7 @@ impl Chain {
                 }
             }
             let Some(answer) = reply.answer else { continue };
-            let (said, reason) = (answer.summary(), answer.reason());
+            let (said, reason) = (answer.summary(course.view), answer.reason());
             match mode {
                 Mode::Enforce => {
                     if !said.is_empty() || !reason.is_empty() {
@@ -176,7 +176,7 @@ impl Course<'_> {
         around: &Surroundings<'_>,
     ) {
         let mut other = self.opinion.clone();
-        let said = answer.summary();
+        let said = answer.summary(self.view);
         H::add(&mut other, answer);
         let node = around.node;
         let clamped =

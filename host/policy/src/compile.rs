@@ -13,6 +13,7 @@ use wasmtime::component::Component;
 
 use crate::cache::Cache;
 use crate::engine::Runtime;
+use crate::guest::cut;
 use weir_k8s::policy_config::Digest;
 
 /// Address space of the compiling child, and its processor time in seconds. Machine code for Python needed 350 MB.
@@ -66,14 +67,14 @@ impl Compiler {
     ) -> Result<Component, CompileError> {
         match self {
             Compiler::InProcess => Component::from_binary(runtime.engine(), bytes)
-                .map_err(|error| CompileError::Invalid(format!("{error:#}"))),
+                .map_err(|error| CompileError::Invalid(one_line(&error))),
             Compiler::Child { program, arguments, cache } => {
                 if let Some(known) = cache.as_ref().and_then(|cache| cache.get(runtime, digest)) {
                     return Ok(known);
                 }
                 let code = in_child(program, arguments, bytes)?;
-                let component = deserialize(runtime, &code)
-                    .map_err(|error| CompileError::Output(format!("{error:#}")))?;
+                let component =
+                    deserialize(runtime, &code).map_err(|error| CompileError::Output(one_line(&error)))?;
                 if let Some(cache) = cache {
                     cache.put(runtime, digest, &code);
                 }
@@ -90,6 +91,12 @@ pub(crate) fn deserialize(runtime: &Runtime, code: &[u8]) -> wasmtime::Result<Co
     // and nobody else could have changed. It is copied, so that no later change of a file changes running code.
     // Code of another version or configuration is refused by wasmtime.
     unsafe { Component::deserialize(runtime.engine(), code) }
+}
+
+/// The compiler's words, of which some are over several lines.
+fn one_line(error: &wasmtime::Error) -> String {
+    let words = format!("{error:#}");
+    cut(words.split_whitespace().collect::<Vec<_>>().join(" "), 512)
 }
 
 fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
@@ -148,7 +155,7 @@ pub fn child() -> Result<(), String> {
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read the component: {error}"))?;
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
-    let code = runtime.engine().precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let code = runtime.engine().precompile_component(&bytes).map_err(|error| one_line(&error))?;
     std::io::stdout().lock().write_all(&code).map_err(|error| format!("cannot write the code: {error}"))
 }
 

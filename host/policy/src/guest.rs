@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, trace, warn};
 use wasmtime::{ResourceLimiter, Result, bail};
 
+use crate::LOG_TARGET;
 use crate::bindings::{log, types};
 
 /// Table elements of all tables together. The largest of the measured guests, Python, has 7,688.
@@ -45,8 +46,18 @@ struct Lines {
     left: u32,
     bytes: usize,
     dropped: u64,
-    /// A line of standard output that has no end yet.
+    /// A line that has no end yet, and where it was written.
     partial: String,
+    stream: Stream,
+}
+
+/// Where a guest prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error, to which languages write why they give up.
+    Error,
 }
 
 impl Guest {
@@ -58,7 +69,13 @@ impl Guest {
             overdue: false,
             memory: Memory { used: 0, peak: 0, limit, refused: false, elements: 0 },
             random: seed,
-            lines: Lines { left: LOG_LINES, bytes: LOG_BYTES, dropped: 0, partial: String::new() },
+            lines: Lines {
+                left: LOG_LINES,
+                bytes: LOG_BYTES,
+                dropped: 0,
+                partial: String::new(),
+                stream: Stream::Output,
+            },
         }
     }
 
@@ -106,22 +123,36 @@ impl Guest {
     }
 
     /// Takes what the guest wrote to standard output or standard error; each line becomes one of the log.
-    pub(crate) fn print(&mut self, bytes: &[u8]) {
+    pub(crate) fn print(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream != self.lines.stream {
+            self.finish_printing();
+            self.lines.stream = stream;
+        }
         for c in String::from_utf8_lossy(bytes).chars() {
             if c == '\n' {
-                let line = std::mem::take(&mut self.lines.partial);
-                self.emit(log::Level::Info, &line, &[]);
+                self.end_line();
             } else if self.lines.partial.len() < LOG_LINE_BYTES {
                 self.lines.partial.push(c);
             }
         }
     }
 
-    /// Writes what standard output has no end of line for: the last words before a trap.
+    /// Writes what was printed without an end of line: the last words before a trap.
     pub(crate) fn finish_printing(&mut self) {
         if !self.lines.partial.is_empty() {
-            let line = std::mem::take(&mut self.lines.partial);
-            self.emit(log::Level::Info, &line, &[]);
+            self.end_line();
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.lines.partial);
+        let level = match self.lines.stream {
+            Stream::Output => log::Level::Info,
+            Stream::Error => log::Level::Warn,
+        };
+        // Rust's message about a panic begins with an empty one.
+        if !line.is_empty() {
+            self.emit(level, &line, &[]);
         }
     }
 
@@ -135,11 +166,11 @@ impl Guest {
         self.lines.bytes -= text.len();
         let plugin = &self.plugin;
         match level {
-            log::Level::Error => error!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Warn => warn!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Info => info!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Debug => debug!(target: "weir::plugin", plugin, "{text}"),
-            log::Level::Trace => trace!(target: "weir::plugin", plugin, "{text}"),
+            log::Level::Error => error!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Warn => warn!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Info => info!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Debug => debug!(target: LOG_TARGET, plugin, "{text}"),
+            log::Level::Trace => trace!(target: LOG_TARGET, plugin, "{text}"),
         }
     }
 }
@@ -173,11 +204,11 @@ impl log::Host for Guest {
     fn enabled(&mut self, level: log::Level) -> bool {
         self.lines.left > 0
             && match level {
-                log::Level::Error => tracing::enabled!(target: "weir::plugin", tracing::Level::ERROR),
-                log::Level::Warn => tracing::enabled!(target: "weir::plugin", tracing::Level::WARN),
-                log::Level::Info => tracing::enabled!(target: "weir::plugin", tracing::Level::INFO),
-                log::Level::Debug => tracing::enabled!(target: "weir::plugin", tracing::Level::DEBUG),
-                log::Level::Trace => tracing::enabled!(target: "weir::plugin", tracing::Level::TRACE),
+                log::Level::Error => tracing::enabled!(target: LOG_TARGET, tracing::Level::ERROR),
+                log::Level::Warn => tracing::enabled!(target: LOG_TARGET, tracing::Level::WARN),
+                log::Level::Info => tracing::enabled!(target: LOG_TARGET, tracing::Level::INFO),
+                log::Level::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
+                log::Level::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
             }
     }
 

@@ -35,6 +35,9 @@ mod replace;
 mod stable_hash;
 mod wasi;
 
+/// The target of log lines that plugins write; their field `plugin` is its name.
+pub const LOG_TARGET: &str = "weir::plugin";
+
 pub use account::{Account, Condition};
 pub use artifact::{Artifact, Facts, LoadError};
 pub use cache::{Cache, CacheError};
@@ -42,7 +45,7 @@ pub use call::CallFailure;
 pub use chain::{Chain, SharedChain, Status};
 pub use compile::{CompileError, Compiler, child};
 pub use engine::{EngineError, Runtime};
-pub use load::{Loaded, Loader, Refused};
+pub use load::{Loaded, Loader, Refused, UnknownShadow};
 pub use needs::NeedError;
 pub use record::{Record, ReplayError};
 pub use replace::Replacement;

@@ -32,6 +32,20 @@ pub struct Refused {
     pub why: String,
 }
 
+/// Names that are to be watched, of which the policy file has no plugin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--shadow {}: the policy file has no such plugin; it has: {}", shown(unknown), shown(names))]
+pub struct UnknownShadow {
+    /// The names.
+    pub unknown: Vec<String>,
+    /// Those that the file has.
+    pub names: Vec<String>,
+}
+
+fn shown(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { weir_k8s::printable(&names.join(", ")).into_owned() }
+}
+
 /// A chain, and what is missing from it.
 pub struct Loaded {
     /// The plugins that were taken.
@@ -61,7 +75,16 @@ impl Loader {
     }
 
     /// Loads all plugins. One that cannot be used does not keep the others away.
-    pub fn load(&mut self, configuration: &PolicyConfiguration) -> Loaded {
+    ///
+    /// # Errors
+    /// If a plugin that is only to be watched is none of the file: its name is misspelt, and the one that was meant must
+    /// not decide.
+    pub fn load(&mut self, configuration: &PolicyConfiguration) -> Result<Loaded, UnknownShadow> {
+        let names: Vec<String> = configuration.plugins.iter().map(|entry| entry.name.clone()).collect();
+        let unknown: Vec<String> = self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(UnknownShadow { unknown, names });
+        }
         let mut artifacts = Vec::new();
         let mut refused = Vec::new();
         for entry in &configuration.plugins {
@@ -83,12 +106,12 @@ impl Loader {
             }
         }
         self.known.clone_from(&artifacts);
-        Loaded {
+        Ok(Loaded {
             chain: Chain::new(artifacts, &self.node),
             refused,
-            order: configuration.plugins.iter().map(|entry| entry.name.clone()).collect(),
+            order: names,
             max_change: configuration.max_change,
             confirmed: configuration.confirmed.clone(),
-        }
+        })
     }
 }

@@ -74,7 +74,12 @@ impl<'a> Lowering<'a> {
         Lowering { needs, zones, around: *around, nodes }
     }
 
-    /// The context, but for its zones, which are known only when all services are lowered.
+    /// The zones that were referred to so far.
+    pub(crate) fn zones(&self) -> &[String] {
+        self.zones.names()
+    }
+
+    /// The context, but for its zones, which are known only when the services are lowered.
     pub(crate) fn context(&mut self) -> types::Context {
         let (needs, around) = (self.needs, self.around);
         let node = around.node;

@@ -17,21 +17,16 @@ struct Remembered<A> {
     /// What the answer depends on: a keyed hash of the context and the question. Two versions of one service with one
     /// hash are all that could be confused, and the key is a secret of this process.
     key: u64,
-    outcome: Outcome<A>,
-    /// The last answer that was one.
+    /// Why the question is not asked again although it has no answer.
+    poison: Option<CallFailure>,
+    /// The answer, or the last one that was one.
     good: Option<A>,
     /// When the outcome must not be used any more.
     expires: Option<u64>,
 }
 
-/// What became of a question.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome<A> {
-    /// It was answered.
-    Answer(A),
-    /// It fails the plugin, and would again.
-    Poison(CallFailure),
-}
+/// What became of a question: it was answered, or it fails the plugin, and would again.
+pub(crate) type Outcome<A> = Result<A, CallFailure>;
 
 impl<A> Default for Memo<A> {
     fn default() -> Memo<A> {
@@ -39,16 +34,20 @@ impl<A> Default for Memo<A> {
     }
 }
 
-impl<A: Clone> Memo<A> {
+impl<A> Memo<A> {
     /// What is known of a question, and until when.
     pub(crate) fn recall(
         &self,
         service: &ObjectName,
         key: u64,
         now: u64,
-    ) -> Option<(&Outcome<A>, Option<u64>)> {
+    ) -> Option<(Outcome<&A>, Option<u64>)> {
         let known = self.entries.get(service).filter(|known| known.key == key)?;
-        known.expires.is_none_or(|at| now < at).then_some((&known.outcome, known.expires))
+        let outcome = match &known.poison {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(known.good.as_ref()?),
+        };
+        known.expires.is_none_or(|at| now < at).then_some((outcome, known.expires))
     }
 
     /// Takes note of what became of a question.
@@ -59,11 +58,21 @@ impl<A: Clone> Memo<A> {
         outcome: Outcome<A>,
         expires: Option<u64>,
     ) {
-        let good = match &outcome {
-            Outcome::Answer(answer) => Some(answer.clone()),
-            Outcome::Poison(_) => self.last_good(service).cloned(),
+        let (good, poison) = match outcome {
+            Ok(answer) => (Some(answer), None),
+            Err(failure) => (None, Some(failure)),
         };
-        self.entries.insert(service.clone(), Remembered { key, outcome, good, expires });
+        let remembered = Remembered { key, poison, good, expires };
+        match self.entries.get_mut(service) {
+            Some(known) => {
+                let good = known.good.take();
+                *known = remembered;
+                known.good = known.good.take().or(good);
+            }
+            None => {
+                self.entries.insert(service.clone(), remembered);
+            }
+        }
     }
 
     /// The last answer about a service that was one.
@@ -88,7 +97,7 @@ impl<A: Clone> Memo<A> {
 
     /// How many services have a question that fails the plugin.
     pub(crate) fn poisoned(&self) -> usize {
-        self.entries.values().filter(|known| matches!(known.outcome, Outcome::Poison(_))).count()
+        self.entries.values().filter(|known| known.poison.is_some()).count()
     }
 }
 
@@ -99,8 +108,8 @@ mod tests {
     #[test]
     fn an_answer_counts_for_its_question_and_its_time() {
         let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
-        memo.remember(&web, 1, Outcome::Answer('a'), Some(10));
-        assert_eq!(memo.recall(&web, 1, 9), Some((&Outcome::Answer('a'), Some(10))));
+        memo.remember(&web, 1, Ok('a'), Some(10));
+        assert_eq!(memo.recall(&web, 1, 9), Some((Ok(&'a'), Some(10))));
         assert_eq!(memo.recall(&web, 1, 10), None);
         assert_eq!(memo.recall(&web, 2, 0), None);
         assert_eq!(memo.last_good(&web), Some(&'a'));
@@ -109,12 +118,14 @@ mod tests {
     #[test]
     fn poison_leaves_the_last_good_answer() {
         let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
-        memo.remember(&web, 1, Outcome::Answer('a'), None);
-        memo.remember(&web, 2, Outcome::Poison(CallFailure::Memory), None);
-        assert_eq!(memo.recall(&web, 2, 0), Some((&Outcome::Poison(CallFailure::Memory), None)));
+        memo.remember(&web, 1, Ok('a'), None);
+        memo.remember(&web, 2, Err(CallFailure::Memory), None);
+        assert_eq!(memo.recall(&web, 2, 0), Some((Err(CallFailure::Memory), None)));
         assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(&'a'), 1));
         memo.expire_all();
         assert_eq!((memo.recall(&web, 2, 0), memo.last_good(&web)), (None, Some(&'a')));
+        memo.remember(&web, 2, Ok('b'), None);
+        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(&'b'), 0));
         memo.forget(&web);
         assert_eq!(memo.last_good(&web), None);
     }

@@ -73,7 +73,7 @@ impl Keys {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
     /// Not a word of the vocabulary.
-    #[error("it needs `{0}`, which this version of weir does not know; use a newer weir or an older plugin")]
+    #[error("it needs `{0}`, which this version of weir does not know; {hint}", hint = hint(.0))]
     Unknown(String),
     /// A word for a later version.
     #[error("it needs `{0}`, which is reserved for a later version of weir")]
@@ -81,6 +81,28 @@ pub enum NeedError {
     /// A key is missing.
     #[error("it needs `{0}`, which lacks a key: write `{0}KEY` or `{0}PREFIX*`")]
     NoKey(String),
+}
+
+/// The words, and those before a key.
+const WORDS: [&str; 6] = ["endpoints", "slices", "nodes", "host-addresses", "time", "ready-since"];
+const KEYED: [&str; 8] = [
+    "label",
+    "annotation",
+    "namespace-label",
+    "namespace-annotation",
+    "slice-label",
+    "slice-annotation",
+    "node-label",
+    "node-annotation",
+];
+
+fn hint(word: &str) -> String {
+    let (what, key) = word.split_once(':').unwrap_or((word, "KEY"));
+    match weir_k8s::nearest(what, WORDS.into_iter().chain(KEYED)) {
+        Some(near) if WORDS.contains(&near) => format!("did you mean `{near}`?"),
+        Some(near) => format!("did you mean `{near}:{key}`?"),
+        None => "use a newer weir or an older plugin".to_owned(),
+    }
 }
 
 impl Needs {
@@ -168,6 +190,13 @@ mod tests {
     }
 
     #[test]
+    fn the_lists_of_words_are_those_that_are_known() {
+        let keyed = KEYED.map(|word| format!("{word}:k"));
+        assert!(parse(&WORDS).is_ok());
+        assert!(Needs::parse(&keyed).is_ok());
+    }
+
+    #[test]
     fn every_unknown_word_is_named() {
         let errors = parse(&["endpoints", "wallet", "pod-label:a", "label:", "statistics"]).unwrap_err();
         assert_eq!(
@@ -179,5 +208,10 @@ mod tests {
                 NeedError::Reserved("statistics".to_owned()),
             ]
         );
+        let said = |word: &str| NeedError::Unknown(word.to_owned()).to_string();
+        assert!(said("endpoint").ends_with("did you mean `endpoints`?"), "{}", said("endpoint"));
+        assert!(said("annotations:a/b").ends_with("did you mean `annotation:a/b`?"));
+        assert!(said("labels").ends_with("did you mean `label:KEY`?"));
+        assert!(said("wallet").ends_with("older plugin"), "{}", said("wallet"));
     }
 }

@@ -1,7 +1,7 @@
 //! One plugin of the chain: asks it no more than it must, and has something to say when it fails.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::breaker::{Breaker, Leave};
 use crate::call::{CallFailure, Called, Instance};
 use crate::hook::{self, Hook};
 use crate::lower::{Lowering, Renewal, Zones};
-use crate::memo::{Memo, Outcome};
+use crate::memo::Memo;
 use crate::record::{Record, Recorded, record};
 
 /// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
@@ -130,7 +130,7 @@ impl Budget {
 
 impl Plugin {
     pub(crate) fn new(artifact: Arc<Artifact>, node: &str) -> Plugin {
-        let mut seed = std::hash::DefaultHasher::new();
+        let mut seed = DefaultHasher::new();
         (node, artifact.facts().digest.0).hash(&mut seed);
         Plugin {
             artifact,
@@ -170,56 +170,48 @@ impl Plugin {
         if self.zones.renew() == Renewal::Done {
             self.expire_all();
         }
+        let artifact = self.artifact.clone();
+        let mut zones = std::mem::take(&mut self.zones);
+        let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
+        let mut questions = self.questions::<H>(&mut lowering);
         let mut replies: Vec<Option<Reply<H::Answer>>> = Vec::with_capacity(items.len());
-        let (mut questions, keyed) = self.questions::<H>(items, around);
-        for (index, (request, key)) in keyed.into_iter().enumerate() {
-            let known = self.recall::<H>(items[index].0, key, around.now);
-            if known.is_none() {
+        for (index, (view, opinion)) in items.iter().enumerate() {
+            let request = H::request(lowering.service(view), opinion);
+            let key = questions.key(&request);
+            let known = self.recall::<H>(view, key, around.now);
+            if known.is_some() {
+                self.account.remembered += 1;
+            } else {
                 questions.open.push(Open { index, key });
                 questions.requests.push(request);
             }
             replies.push(known);
-        }
-        self.account.remembered += (items.len() - questions.open.len()) as u64;
-        let asked = self.ask_open(&questions, items, around.now);
-        for ((open, asked), request) in questions.open.iter().zip(asked).zip(&questions.requests) {
-            if let (Some(records), Ok(answer)) = (&mut self.records, &asked) {
-                records.push(record::<H>(&self.artifact, &questions.context, request, answer.clone()));
+            // Asked as soon as they fill a batch, so that a cold start does not hold all services twice.
+            if questions.open.len() == BATCH {
+                questions.learn_zones(&lowering);
+                self.ask_open(&mut questions, items, around.now, &mut replies);
             }
-            replies[open.index] = Some(self.conclude::<H>(items[open.index].0, open.key, asked, around.now));
         }
+        questions.learn_zones(&lowering);
+        while !questions.open.is_empty() {
+            self.ask_open(&mut questions, items, around.now, &mut replies);
+        }
+        self.zones = zones;
         // Every place was filled: by a memory or by an answer.
         replies.into_iter().flatten().collect()
     }
 
-    /// Lowers what may have to be asked, each question with the key that its answer is remembered by.
-    fn questions<H: Hook>(
-        &mut self,
-        items: &[Item<'_>],
-        around: &Surroundings<'_>,
-    ) -> (Questions<H>, Vec<(H::Request, u64)>) {
-        let artifact = self.artifact.clone();
-        let mut lowering = Lowering::new(&artifact.needs, &mut self.zones, around);
+    /// A round without questions yet.
+    fn questions<H: Hook>(&self, lowering: &mut Lowering<'_>) -> Questions<H> {
         let mut context = lowering.context();
-        let requests: Vec<H::Request> =
-            items.iter().map(|(view, opinion)| H::request(lowering.service(view), opinion)).collect();
         // Time that passes does not make an answer old; the answer's own lifetime does.
         let now = context.now.take();
-        let of_context = self.keys.hash_one(&context);
-        let key = |request: &H::Request| {
-            let mut hasher = self.keys.build_hasher();
-            of_context.hash(&mut hasher);
-            request.hash(&mut hasher);
-            hasher.finish()
-        };
-        let keyed = requests.into_iter().map(|request| {
-            let key = key(&request);
-            (request, key)
-        });
-        let keyed = keyed.collect();
+        let mut keys = self.keys.build_hasher();
+        context.hash(&mut keys);
         context.now = now;
-        context.zones = self.zones.names().to_vec();
-        (Questions { context, requests: Vec::new(), open: Vec::new() }, keyed)
+        let limits = &self.artifact.configuration.limits;
+        let budget = Budget { end: Instant::now() + limits.sync_budget, call: limits.call_timeout };
+        Questions { context, keys, budget, requests: Vec::new(), open: Vec::new() }
     }
 
     fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H::Answer>>
@@ -231,42 +223,43 @@ impl Plugin {
         }
         let memo = Remembers::<H>::memo(self);
         let (outcome, expires) = memo.recall(&view.service.name, key, now)?;
-        Some(match outcome.clone() {
-            Outcome::Answer(answer) => Reply { answer: Some(answer), failure: None, expires },
-            Outcome::Poison(failure) => self.without::<H>(view, &Lack::Failed(failure), expires),
+        let outcome = outcome.cloned();
+        Some(match outcome {
+            Ok(answer) => Reply { answer: Some(answer), failure: None, expires },
+            Err(failure) => self.without::<H>(view, &Lack::Failed(failure), expires),
         })
     }
 
-    /// Asks what is not known, in batches, as far as breaker and budget allow. One result per open question.
-    fn ask_open<H: Hook>(
+    /// Asks the first questions that are open, as many as fit into a call, as far as breaker and budget allow.
+    fn ask_open<H: Recorded>(
         &mut self,
-        questions: &Questions<H>,
+        questions: &mut Questions<H>,
         items: &[Item<'_>],
         now: u64,
-    ) -> Vec<Result<H::Answer, Lack>> {
-        let limits = &self.artifact.configuration.limits;
-        let budget = Budget { end: Instant::now() + limits.sync_budget, call: limits.call_timeout };
-        let mut results = Vec::with_capacity(questions.open.len());
-        while results.len() < questions.open.len() {
-            let rest = questions.open.len() - results.len();
-            let size = match self.breakers[H::INTERFACE as usize].leave(now) {
-                Leave::Ask => BATCH,
-                Leave::Try => TRIAL,
-                Leave::Wait(until) => {
-                    results.extend(std::iter::repeat_n(Err(Lack::Suspended(until)), rest));
-                    break;
-                }
-            };
-            if budget.left().is_none() {
-                results.extend(std::iter::repeat_n(Err(Lack::Budget), rest));
-                break;
+        replies: &mut [Option<Reply<H::Answer>>],
+    ) where
+        Plugin: Remembers<H>,
+    {
+        let all = questions.open.len();
+        let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
+        let asked = match self.breakers[H::INTERFACE as usize].leave(now) {
+            Leave::Wait(until) => none(Lack::Suspended(until)),
+            Leave::Ask | Leave::Try if questions.budget.left().is_none() => none(Lack::Budget),
+            leave => {
+                let size = if leave == Leave::Try { TRIAL } else { BATCH };
+                let asked = self.ask_batch(questions, 0..size.min(all), items);
+                self.judge(H::INTERFACE, &asked, now);
+                asked
             }
-            let batch = results.len()..results.len() + size.min(rest);
-            let asked = self.ask_batch(questions, batch, items, &budget);
-            self.judge(H::INTERFACE, &asked, now);
-            results.extend(asked);
+        };
+        let requests = questions.requests.drain(..asked.len());
+        let open = questions.open.drain(..asked.len());
+        for ((open, request), asked) in open.zip(requests).zip(asked) {
+            if let (Some(records), Ok(answer)) = (&mut self.records, &asked) {
+                records.push(record::<H>(&self.artifact, &questions.context, &request, answer.clone()));
+            }
+            replies[open.index] = Some(self.conclude::<H>(items[open.index].0, open.key, asked, now));
         }
-        results
     }
 
     /// One batch; if it fails, its halves, and so on down to the services that make it fail.
@@ -275,14 +268,13 @@ impl Plugin {
         questions: &Questions<H>,
         batch: Range<usize>,
         items: &[Item<'_>],
-        budget: &Budget,
     ) -> Vec<Result<H::Answer, Lack>> {
         let mut results: Vec<Result<H::Answer, Lack>> = Vec::with_capacity(batch.len());
         let mut search = SEARCH;
         // Parts that are still to be asked, the next one last.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let Some(time) = budget.left() else {
+            let Some(time) = questions.budget.left() else {
                 results.extend(part.map(|_| Err(Lack::Budget)));
                 continue;
             };
@@ -353,9 +345,9 @@ impl Plugin {
         };
         if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
             breaker.stick();
-        } else if failures()
-            .any(|failure| matches!(failure, CallFailure::Deadline | CallFailure::Transient(_)))
-        {
+        } else if failures().any(|failure| {
+            matches!(failure, CallFailure::Deadline | CallFailure::Start | CallFailure::Transient(_))
+        }) {
             breaker.failed(now);
         } else if asked.iter().any(Result::is_ok) {
             breaker.succeeded();
@@ -381,17 +373,16 @@ impl Plugin {
                 let lifetime = answer
                     .lifetime()
                     .map(|seconds| now + u64::from(seconds).clamp(*LIFETIME.start(), *LIFETIME.end()));
-                let outcome = Outcome::Answer(answer.clone());
-                Remembers::<H>::memo(self).remember(service, key, outcome, lifetime);
-                Reply { answer: Some(answer), failure: None, expires: lifetime }
+                let reply = Reply { answer: Some(answer.clone()), failure: None, expires: lifetime };
+                Remembers::<H>::memo(self).remember(service, key, Ok(answer), lifetime);
+                reply
             }
             Err(lack) => {
                 let expires = self.retry_at(H::INTERFACE, &lack, now);
                 if let Lack::Failed(failure) = &lack
                     && !matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_))
                 {
-                    let outcome = Outcome::Poison(failure.clone());
-                    Remembers::<H>::memo(self).remember(service, key, outcome, expires);
+                    Remembers::<H>::memo(self).remember(service, key, Err(failure.clone()), expires);
                 }
                 self.without::<H>(view, &lack, expires)
             }
@@ -400,7 +391,7 @@ impl Plugin {
 
     fn retry_at(&self, interface: Interface, lack: &Lack, now: u64) -> Option<u64> {
         match lack {
-            Lack::Failed(CallFailure::Deadline) => Some(now + RETRY_SLOW),
+            Lack::Failed(CallFailure::Deadline | CallFailure::Start) => Some(now + RETRY_SLOW),
             Lack::Failed(CallFailure::Transient(_)) => match self.breakers[interface as usize].leave(now) {
                 Leave::Wait(until) => until,
                 Leave::Ask | Leave::Try => Some(now + 1),
@@ -502,19 +493,26 @@ impl Plugin {
             return Vec::new();
         }
         let time = self.artifact.configuration.limits.call_timeout;
-        let (questions, keyed) = self.questions::<H>(items, around);
+        let artifact = self.artifact.clone();
+        let mut zones = std::mem::take(&mut self.zones);
+        let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
+        let mut questions = self.questions::<H>(&mut lowering);
         let mut changed = Vec::new();
-        for ((request, key), (view, _)) in keyed.into_iter().zip(items) {
+        for (view, opinion) in items {
             let service = &view.service.name;
+            let request = H::request(lowering.service(view), opinion);
+            let key = questions.key(&request);
             let remembered = match Remembers::<H>::memo(self).recall(service, key, around.now) {
-                Some((Outcome::Answer(answer), None)) => answer.clone(),
+                Some((Ok(answer), None)) => answer.clone(),
                 _ => continue,
             };
+            questions.learn_zones(&lowering);
             match self.call::<H>(&questions.context, &[request], time).as_deref() {
                 Ok([answer]) if *answer != remembered => changed.push(service.clone()),
                 _ => {}
             }
         }
+        self.zones = zones;
         if !changed.is_empty() {
             self.account.impure += changed.len() as u64;
             self.purity = Purity::Refuted;
@@ -526,9 +524,26 @@ impl Plugin {
 /// What is asked in one round.
 struct Questions<H: Hook> {
     context: types::Context,
+    /// What has taken in the context, and takes in a request to make the key that its answer is remembered by.
+    keys: DefaultHasher,
+    budget: Budget,
     /// The requests that no memory answers, and which items they are about.
     requests: Vec<H::Request>,
     open: Vec<Open>,
+}
+
+impl<H: Hook> Questions<H> {
+    fn key(&self, request: &H::Request) -> u64 {
+        let mut hasher = self.keys.clone();
+        request.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Tells the context of the zones that requests refer to.
+    fn learn_zones(&mut self, lowering: &Lowering<'_>) {
+        let known = self.context.zones.len();
+        self.context.zones.extend_from_slice(&lowering.zones()[known..]);
+    }
 }
 
 /// A question without an answer yet.

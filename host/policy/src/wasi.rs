@@ -10,7 +10,7 @@ use wasmtime::component::{
 };
 use wasmtime::{Engine, Result, StoreContextMut, bail};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, Stream};
 
 /// The interfaces that a plugin may import, by the part of the name before `@`. Nothing behind them leads outside;
 /// toolchains import them whether a plugin uses them or not.
@@ -46,6 +46,10 @@ pub(crate) fn unversioned(name: &str) -> &str {
 pub(crate) fn tolerates(import: &str) -> bool {
     TOLERATED.contains(&unversioned(import))
 }
+
+/// The numbers of the two streams of text.
+const STDOUT: u32 = 1;
+const STDERR: u32 = 2;
 
 /// Text on its way to the log.
 struct OutputStream;
@@ -120,12 +124,10 @@ fn functions(interface: &str, to: &mut LinkerInstance<'_, Guest>) -> Result<()> 
         "wasi:cli/stdin" => {
             to.func_wrap("get-stdin", |_: Store<'_>, (): ()| Ok((Resource::<InputStream>::new_own(0),)))
         }
-        "wasi:cli/stdout" => {
-            to.func_wrap("get-stdout", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(1),)))
-        }
-        "wasi:cli/stderr" => {
-            to.func_wrap("get-stderr", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(2),)))
-        }
+        "wasi:cli/stdout" => to
+            .func_wrap("get-stdout", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDOUT),))),
+        "wasi:cli/stderr" => to
+            .func_wrap("get-stderr", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(STDERR),))),
         "wasi:cli/terminal-stdin" => no_terminal(to, "get-terminal-stdin"),
         "wasi:cli/terminal-stdout" => no_terminal(to, "get-terminal-stdout"),
         "wasi:cli/terminal-stderr" => no_terminal(to, "get-terminal-stderr"),
@@ -185,8 +187,9 @@ type Written = Result<(std::result::Result<(), StreamError>,)>;
 fn streams(to: &mut LinkerInstance<'_, Guest>) -> Result<()> {
     type Out = Resource<OutputStream>;
     type In = Resource<InputStream>;
-    fn write(mut store: Store<'_>, (_, bytes): (Out, Vec<u8>)) -> Written {
-        store.data_mut().print(&bytes);
+    fn write(mut store: Store<'_>, (out, bytes): (Out, Vec<u8>)) -> Written {
+        let stream = if out.rep() == STDERR { Stream::Error } else { Stream::Output };
+        store.data_mut().print(stream, &bytes);
         Ok((Ok(()),))
     }
     fn flush(_: Store<'_>, (_,): (Out,)) -> Written {

@@ -18,14 +18,9 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
     let probe = capabilities::probe();
     let mut kernel = Linux::new(&probe.capabilities.families);
-    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let mut planner = inputs::planner(
-        &arguments.input.manifests,
-        &settings,
-        policy.chain.clone(),
-        addresses,
-        probe.capabilities,
-    )?;
+    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let (manifests, chain) = (&arguments.input.manifests, plugins.chain.clone());
+    let mut planner = inputs::planner(manifests, &settings, chain, addresses, probe.capabilities)?;
     let plan = planner.plan_at(inputs::now());
     let mut actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
     actual.forget_excluded(&plan.excluded, &plan.state);
@@ -55,7 +50,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
             say!("{document:#}");
         }
     }
-    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if differences.is_empty() { plugins.status(&plan.reports) } else { ExitCode::FAILURE })
 }
 
 /// A line in the colour of its sign.

@@ -13,26 +13,27 @@ use crate::cli::{ExplainArguments, Output};
 use crate::output::say;
 use crate::{inputs, json, style};
 
-/// Prints the explanation.
+/// Prints the explanation. Exit status 1 if a plugin was refused, or had no answer about the service.
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let (namespace, name) =
         arguments.service.split_once('/').context("the service must be given as NAMESPACE/NAME")?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    policy.chain.chain().start_recording();
+    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let policy = &plugins.chain;
+    policy.chain().start_recording();
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
-    let mut planner = inputs::planner(manifests, &settings, policy.chain.clone(), addresses, capabilities)?;
+    let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
     let name = ObjectName::new(namespace, name);
     let explanation = planner
         .explain(&name, inputs::now())
         .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
-    let records = policy.chain.chain().take_records();
+    let records = policy.chain().take_records();
     match arguments.output {
-        Output::Text => print_text(&name, &explanation, &policy.refused),
-        Output::Json => say!("{:#}", to_json(&explanation, &records)),
+        Output::Text => print_text(&name, &explanation, &plugins.refused),
+        Output::Json => say!("{:#}", to_json(&explanation, &records, &plugins.refused)),
     }
-    Ok(policy.status())
+    Ok(plugins.status(&explanation.decided.reports))
 }
 
 fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused]) {
@@ -54,10 +55,11 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
         say!("  {}", style::bad(&format!("{name} is not used: {why}")));
     }
     if decided.notes.is_empty() && decided.reports.is_empty() {
-        say!("  none had anything to say: it is decided as kube-proxy does");
+        let none = if refused.is_empty() { "none" } else { "no other" };
+        say!("  {none} had anything to say: it is decided as kube-proxy does");
     }
     for note in &decided.notes {
-        let answer = if note.answer.is_empty() { "nothing" } else { &note.answer };
+        let answer = if note.answer.is_empty() { "keeps everything" } else { &note.answer };
         say!("  {} {}: {answer}", note.plugin, note.hook);
         if !note.reason.is_empty() {
             say!("    because: {}", note.reason);
@@ -82,12 +84,14 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
     }
 }
 
-fn to_json(explanation: &Explanation, records: &[Record]) -> serde_json::Value {
+fn to_json(explanation: &Explanation, records: &[Record], refused: &[Refused]) -> serde_json::Value {
+    let refusal = |refused: &Refused| json!({"plugin": refused.name, "why": refused.why});
     let note = |note: &weir_core::policy::Note| json!({"plugin": note.plugin, "interface": note.hook, "answer": note.answer, "reason": note.reason});
     let decided = &explanation.decided;
     json!({
         "asked": records,
         "answers": decided.notes.iter().map(note).collect::<Vec<_>>(),
+        "refused": refused.iter().map(refusal).collect::<Vec<_>>(),
         "failures": json::reports(&decided.reports),
         "reports": json::reports(&explanation.reports),
         "state": json::state(&explanation.fragment.state),

@@ -11,18 +11,13 @@ use crate::cli::{PlanArguments, PlanOutput};
 use crate::output::{self, say};
 use crate::{inputs, json, style};
 
-/// Prints the plan.
+/// Prints the plan. Exit status 1 if a plugin was refused or failed.
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let policy = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let mut planner = inputs::planner(
-        &arguments.input.manifests,
-        &settings,
-        policy.chain.clone(),
-        addresses,
-        Capabilities::assumed(),
-    )?;
+    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
+    let mut planner = inputs::planner(manifests, &settings, plugins.chain.clone(), addresses, capabilities)?;
     let plan = planner.plan_at(inputs::now());
     match arguments.output {
         PlanOutput::Text => print_text(&plan),
@@ -41,7 +36,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
             inputs::warn(&report.to_string());
         }
     }
-    Ok(policy.status())
+    Ok(plugins.status(&plan.reports))
 }
 
 fn print_text(plan: &Plan) {

@@ -1,21 +1,26 @@
 //! `weir plugin`: everything about plugins that needs no node.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, ensure};
-use serde_json::json;
+use anyhow::{Context, anyhow};
+use serde_json::{Value, json};
+use tracing_subscriber::filter::LevelFilter;
 use weir_k8s::policy_config::{self, PluginConfiguration};
+use weir_k8s::{printable, read_regular};
 use weir_policy::{Artifact, Compiler, LoadError, Loader, Runtime};
 
-use crate::cli::{Output, PluginCommand, PluginFileArguments, PluginNewArguments};
+use crate::cli::{Output, PluginCommand, PluginFileArguments};
 use crate::output::{complain, say};
-use crate::style;
+use crate::{logging, style};
 
 mod ask;
 mod bench;
+mod new;
+
+/// The largest file with a configuration that is read, in bytes.
+const LARGEST_CONFIGURATION: u64 = 16 << 20;
 
 /// Runs one of the subcommands.
 pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
@@ -24,7 +29,7 @@ pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
         PluginCommand::Inspect(arguments) => inspect(arguments),
         PluginCommand::Run(arguments) => ask::ask(arguments),
         PluginCommand::Bench(arguments) => bench::bench(arguments),
-        PluginCommand::New(arguments) => new(arguments),
+        PluginCommand::New(arguments) => new::new(arguments),
     }
 }
 
@@ -39,20 +44,12 @@ pub(crate) fn compile() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The entry that a policy file would have for the plugin.
+/// The entry that a policy file would have for the plugin. It is called as its file is.
 fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfiguration> {
-    let text = match arguments.configuration.as_deref() {
-        None => "null".to_owned(),
-        Some(text) => match text.strip_prefix('@') {
-            Some(file) => fs::read_to_string(file).with_context(|| format!("--configuration {text}"))?,
-            None => text.to_owned(),
-        },
-    };
-    let given = weir_k8s::parse_value(&text).map_err(|why| anyhow!("--configuration: {why}"))?;
     let mut entry = json!({
         "name": "plugin",
-        "source": path_text(&std::path::absolute(&arguments.file)?)?,
-        "configuration": given,
+        "source": "FILE",
+        "configuration": given(arguments.configuration.as_deref())?,
         // A person who tries something out would rather wait than be told of a deadline.
         "limits": {"callTimeout": "5s", "syncBudget": "10s"},
     });
@@ -64,21 +61,54 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     let mut parsed = policy_config::parse(&file.to_string(), Path::new(""))?;
     let entry = parsed.plugins.remove(0);
     let refusal = entry.refusal().unwrap_or_default();
-    entry.plugin.map_err(|_| anyhow!("{refusal}"))
+    let plugin = entry.plugin.map_err(|_| anyhow!("{}", refusal.replace("limits.memory", "--memory")))?;
+    Ok(PluginConfiguration { name: name(&arguments.file), source: arguments.file.clone(), ..plugin })
 }
 
-/// A path as a policy file can name it.
-fn path_text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| {
-        format!("{}: a path that is not UTF-8 cannot be named in a policy file; rename it", path.display())
-    })
+/// What the plugin of a file is called.
+pub(super) fn name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    printable(&name.to_string_lossy()).into_owned()
 }
 
-/// The plugin, or why it is refused.
-pub(super) fn load(arguments: &PluginFileArguments) -> anyhow::Result<Result<Arc<Artifact>, LoadError>> {
-    let (runtime, compiler) = (Runtime::new()?, Compiler::InProcess);
-    let loader = Loader::new(runtime, compiler, "");
+/// The value of `--configuration`.
+fn given(argument: Option<&str>) -> anyhow::Result<Value> {
+    let Some(argument) = argument else { return Ok(Value::Null) };
+    let place = match argument.strip_prefix('@') {
+        Some(_) => format!("--configuration {argument}"),
+        None => "--configuration".to_owned(),
+    };
+    let text = match argument.strip_prefix('@') {
+        None => argument.to_owned(),
+        Some(file) => {
+            let bytes =
+                read_regular(Path::new(file), LARGEST_CONFIGURATION).with_context(|| place.clone())?;
+            String::from_utf8(bytes).map_err(|_| anyhow!("{place}: it is no text"))?
+        }
+    };
+    weir_k8s::parse_value(&text).map_err(|why| anyhow!("{place}: {why}"))
+}
+
+/// The plugin, or why it is refused. What it writes from `shown` on is shown.
+pub(super) fn load(
+    arguments: &PluginFileArguments,
+    shown: LevelFilter,
+) -> anyhow::Result<Result<Arc<Artifact>, LoadError>> {
+    logging::show_plugins(shown);
+    let loader = Loader::new(Runtime::new()?, Compiler::InProcess, "");
     Ok(loader.load_one(&configuration(arguments)?))
+}
+
+/// The plugin; if it is refused, the error names its file.
+pub(super) fn taken(arguments: &PluginFileArguments, shown: LevelFilter) -> anyhow::Result<Arc<Artifact>> {
+    load(arguments, shown)?.map_err(|error| anyhow!("{}", refusal(&arguments.file, &error)))
+}
+
+/// Why the plugin of a file is refused.
+fn refusal(file: &Path, error: &LoadError) -> String {
+    let (file, why) = (file.to_string_lossy(), error.with_causes());
+    let file = printable(&file);
+    if why.contains(&*file) { why } else { format!("{file}: {why}") }
 }
 
 fn interfaces(artifact: &Artifact) -> String {
@@ -87,13 +117,13 @@ fn interfaces(artifact: &Artifact) -> String {
 }
 
 fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
-    let (status, text) = match &load(arguments)? {
+    let (status, text) = match &load(arguments, LevelFilter::WARN)? {
         Ok(artifact) => {
             let facts = artifact.facts();
             let text = format!("{} {}: taken, for {}", facts.name, facts.version, interfaces(artifact));
             (ExitCode::SUCCESS, text)
         }
-        Err(error) => (ExitCode::FAILURE, format!("refused: {}", error.with_causes())),
+        Err(error) => (ExitCode::FAILURE, format!("refused: {}", refusal(&arguments.file, error))),
     };
     let taken = status == ExitCode::SUCCESS;
     match arguments.output {
@@ -105,7 +135,7 @@ fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn inspect(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
-    let artifact = load(arguments)??;
+    let artifact = taken(arguments, LevelFilter::WARN)?;
     let facts = artifact.facts();
     if arguments.output == Output::Json {
         let document = json!({
@@ -126,52 +156,5 @@ fn inspect(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
         let text = if items.is_empty() { "none".to_owned() } else { items.join(", ") };
         say!("{title:<10} {text}");
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The files of a new plugin, with `{{name}}` and `{{sdk}}` to be filled in.
-const TEMPLATE: [(&str, &str); 4] = [
-    ("Cargo.toml", include_str!("../../../plugin-sdk/template/Cargo.toml.in")),
-    ("src/lib.rs", include_str!("../../../plugin-sdk/template/src/lib.rs.in")),
-    ("tests/views/scheduler.json", include_str!("../../../plugin-sdk/template/tests/views/scheduler.json")),
-    ("README.md", include_str!("../../../plugin-sdk/template/README.md.in")),
-];
-
-/// A configuration that the new plugin takes.
-const CONFIGURATION: &str = "{annotation: example.com/scheduler, allowed: [rr, lc]}";
-
-fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
-    let name = &arguments.name;
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    ensure!(
-        name.bytes().all(fits)
-            && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-            && name.len() <= 63
-            && !name.ends_with('-')
-            && !matches!(name.as_str(), "std" | "core" | "alloc" | "serde" | "weir-plugin-sdk"),
-        "`{name}` is no name for a plugin: use small letters, digits and dashes, a letter first"
-    );
-    let sdk = arguments.sdk.canonicalize().with_context(|| format!("--sdk {}", arguments.sdk.display()))?;
-    let manifest = fs::read_to_string(sdk.join("Cargo.toml")).unwrap_or_default();
-    ensure!(
-        manifest.contains("name = \"weir-plugin-sdk\"") && !path_text(&sdk)?.contains(['"', '\\']),
-        "--sdk {}: it is not the folder plugin-sdk of weir's source",
-        sdk.display()
-    );
-    let folder = Path::new(name);
-    ensure!(!folder.exists(), "{name} is there already");
-    for (file, text) in TEMPLATE {
-        let path = folder.join(file);
-        let making = || format!("cannot make {}", path.display());
-        fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(making)?;
-        let text = text.replace("{{name}}", name).replace("{{sdk}}", path_text(&sdk)?);
-        fs::write(&path, text).with_context(making)?;
-    }
-    say!("{}", style::good(&format!("{name} is ready")));
-    say!("  cd {name} && cargo test && cargo build --release --target wasm32-wasip2");
-    say!(
-        "  weir plugin check target/wasm32-wasip2/release/{}.wasm --configuration '{CONFIGURATION}'",
-        name.replace('-', "_")
-    );
     Ok(ExitCode::SUCCESS)
 }

@@ -1,36 +1,45 @@
 //! `weir replay`: recorded questions, asked again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
+use tracing_subscriber::filter::LevelFilter;
 use weir_k8s::policy_config::{self, Interface, PolicyConfiguration};
 use weir_policy::{Artifact, Compiler, Loader, Record, ReplayError, Runtime};
 
 use super::plugin;
 use crate::cli::{Output, PluginFileArguments, ReplayArguments};
 use crate::output::{complain, say};
-use crate::style;
+use crate::{inputs, logging, style};
 
 /// Asks again and prints what differs. Exit status 1 if anything does.
 pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
     let file = &arguments.records;
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    ensure!(!text.trim().is_empty(), "{} has no records", file.display());
     let mut plugins = Plugins::new(arguments)?;
-    let (mut same, mut other) = (0, 0);
-    for (number, line) in text.lines().enumerate() {
+    let (mut same, mut other) = (0_usize, 0_usize);
+    let mut strangers = BTreeSet::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{}, line {}", file.display(), number + 1);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let record: Record = serde_json::from_str(line).with_context(|| {
-            format!("{}: not a record, as `weir record` writes one on each line", place())
-        })?;
+        let record = record(line).with_context(place)?;
         let artifact = plugins.of(&record).with_context(place)?;
+        let digest = artifact.facts().digest.to_string();
+        if digest != record.digest
+            && !record.digest.is_empty()
+            && strangers.insert((record.plugin.clone(), record.digest.clone()))
+        {
+            inputs::warn(&format!(
+                "records of plugin {} are of the component {}; asked is {} {}, {digest}",
+                record.plugin,
+                record.digest,
+                artifact.facts().name,
+                artifact.facts().version,
+            ));
+        }
         let service = format!("{}/{}", record.service.namespace, record.service.name);
         let (plugin, interface) = (record.plugin.clone(), record.interface.clone());
         let before = record.answer.clone();
@@ -44,8 +53,27 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
             say!("{}", style::good(&format!("+ {answer}")));
         }
     }
-    complain!("{same} answers are the same, {other} are others");
+    if same + other == 0 {
+        bail!("{}: there are no records in it", file.display());
+    }
+    complain!("{}", verdict(same, other));
     Ok(if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verdict(same: usize, other: usize) -> String {
+    let same =
+        if same == 1 { "1 answer is the same".to_owned() } else { format!("{same} answers are the same") };
+    let other = if other == 1 { "1 is another".to_owned() } else { format!("{other} are others") };
+    format!("{same}, {other}")
+}
+
+/// A line as a record. Where in it something is wrong is told in columns: the line is known.
+fn record(line: &str) -> anyhow::Result<Record> {
+    serde_json::from_str(line).map_err(|error| {
+        let words = error.to_string();
+        let why = words.split(" at line ").next().unwrap_or_default();
+        anyhow!("column {}: {why}; this is not a record of `weir record`, one per line", error.column())
+    })
 }
 
 /// Who is asked.
@@ -62,6 +90,7 @@ impl Plugins<'_> {
             return Ok(Plugins::Component { with: arguments, last: None });
         };
         let file = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
+        logging::show_plugins(LevelFilter::WARN);
         let loader = Loader::new(Runtime::new()?, Compiler::InProcess, "");
         Ok(Plugins::Policy { file, loader, loaded: BTreeMap::new() })
     }
@@ -81,7 +110,7 @@ impl Plugins<'_> {
                     memory: with.memory.clone(),
                     output: Output::Text,
                 };
-                let artifact = plugin::load(&arguments)??;
+                let artifact = plugin::taken(&arguments, LevelFilter::WARN)?;
                 *last = Some((record.configuration.clone(), Arc::clone(&artifact)));
                 Ok(artifact)
             }
@@ -92,8 +121,12 @@ impl Plugins<'_> {
                 let Some(entry) = file.plugins.iter().find(|entry| entry.name == record.plugin) else {
                     bail!("the policy file has no plugin `{}`", record.plugin);
                 };
-                let Ok(plugin) = &entry.plugin else { bail!("{}", entry.refusal().unwrap_or_default()) };
-                let artifact = loader.load_one(plugin)?;
+                let Ok(plugin) = &entry.plugin else {
+                    bail!("plugin {}: {}", entry.name, entry.refusal().unwrap_or_default());
+                };
+                let artifact = loader
+                    .load_one(plugin)
+                    .map_err(|error| anyhow!("plugin {}: {}", entry.name, error.with_causes()))?;
                 loaded.insert(record.plugin.clone(), Arc::clone(&artifact));
                 Ok(artifact)
             }
@@ -110,5 +143,23 @@ fn ask(artifact: &Artifact, record: Record) -> anyhow::Result<Value> {
         Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
         Err(ReplayError::Call(failure)) => Ok(json!({"failure": failure.to_string()})),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_told_as_one() {
+        assert_eq!(verdict(1, 1), "1 answer is the same, 1 is another");
+        assert_eq!(verdict(2, 0), "2 answers are the same, 0 are others");
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_told_with_its_column_alone() {
+        let said = record("{\"plugin\": 1}").unwrap_err().to_string();
+        assert!(said.starts_with("column 12: invalid type") && said.contains("weir record"), "{said}");
+        assert!(!said.contains("line 1"), "{said}");
     }
 }

@@ -361,7 +361,8 @@ impl Daemon {
         let effort = self.syncer.kernel().effort();
         let round = self.syncer.round(&plan, self.started.elapsed());
         let total = self.syncer.kernel().effort();
-        self.publisher.contact(self.objects.since_contact());
+        self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
+        self.publisher.forgotten(&self.syncer.kernel().take_forgotten());
         self.publisher.plugins(self.policy.chain.chain().status(time));
         match round {
             Ok(round) => {

@@ -24,9 +24,10 @@ struct Asked {
     state: KernelState,
     host: Vec<HostAddress>,
     node_ips: PerFamily<Option<IpAddr>>,
+    status: ExitCode,
 }
 
-/// Tells where a packet would go.
+/// Tells where a packet would go. Exit status 1 if a plugin was refused or failed.
 pub(crate) fn run(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
     let asked = match &arguments.manifests {
         Some(manifests) => ask_plan(arguments, manifests)?,
@@ -45,26 +46,27 @@ pub(crate) fn run(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
         Output::Text => print_text(arguments, source, &traced),
         Output::Json => say!("{:#}", to_json(&traced)),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(asked.status)
 }
 
 fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::Result<Asked> {
     let settings = inputs::settings(&arguments.node)?;
     let host = inputs::host_addresses(&arguments.interfaces)?;
-    let policy = inputs::policy(&arguments.policy, &settings.node_name)?;
-    let mut planner =
-        inputs::planner(manifests, &settings, policy.chain, host.clone(), Capabilities::assumed())?;
+    let plugins = inputs::policy(&arguments.policy, &settings.node_name)?;
+    let (chain, capabilities) = (plugins.chain.clone(), Capabilities::assumed());
+    let mut planner = inputs::planner(manifests, &settings, chain, host.clone(), capabilities)?;
     let plan = planner.plan_at(inputs::now());
     plan.reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let PerFamily { v4, v6 } = planner.node().node_ips;
-    Ok(Asked { state: plan.state, host, node_ips: PerFamily { v4: Some(v4), v6: Some(v6) } })
+    let status = plugins.status(&plan.reports);
+    Ok(Asked { state: plan.state, host, node_ips: PerFamily { v4: Some(v4), v6: Some(v6) }, status })
 }
 
 fn ask_kernel(arguments: &TraceArguments) -> anyhow::Result<Asked> {
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let families = capabilities::probe().capabilities.families;
     let state = Linux::new(&families).read().context("this node's kernel (`weir doctor` tells more)")?;
-    Ok(Asked { state, host, node_ips: PerFamily::default() })
+    Ok(Asked { state, host, node_ips: PerFamily::default(), status: ExitCode::SUCCESS })
 }
 
 /// A process of the node that does not choose an address has the destination's, where that is local, and one of

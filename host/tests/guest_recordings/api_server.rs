@@ -1,6 +1,7 @@
 //! The daemon and the API server: the objects of recordings told by it, its bad days, and what is told in return.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_api_server::{ApiServer, Collection, Fault, Kind, WatchEnd};
+use weir_harness::components::component;
 use weir_harness::patience::{self, GENEROUS};
 use weir_harness::scenario;
-use weir_harness::weir::Running;
+use weir_harness::weir::{Running, confined};
 use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
@@ -59,7 +61,7 @@ impl Cluster {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let weir = self.stage.weir();
-        let mut command = self.stage.netns.command(weir.program);
+        let mut command = confined(&self.stage.netns, &weir.program);
         command
             .arg("run")
             .arg("--config")
@@ -70,7 +72,18 @@ impl Cluster {
     }
 
     fn run(&self) -> Result<Running> {
-        Running::start(self.command(&[]))
+        self.run_with(&[])
+    }
+
+    fn run_with(&self, arguments: &[&str]) -> Result<Running> {
+        self.initialise()?;
+        Running::start(self.command(arguments))
+    }
+
+    fn initialise(&self) -> Result<()> {
+        let answer = self.stage.weir().ask("run", &["--init-only"])?;
+        ensure!(answer.status == Some(0), "weir run --init-only: {answer:?}");
+        Ok(())
     }
 
     /// The status, the headers in lower case, and the body of a page of this node.
@@ -111,9 +124,41 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
     Ok(())
 }
 
+/// A plugin looks at namespaces, and the ClusterRole of service proxies does not let weir list them.
+pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
+    let cluster = Cluster::named("clusterip-tcp")?;
+    cluster.become_of(&scenario::named("clusterip-tcp")?.steps().remove(0).objects()?)?;
+    for kind in [Kind::StreamedList, Kind::List] {
+        // More than it will ask for.
+        for _ in 0..500 {
+            let refusal = Fault::Status { code: 403, retry_after: None };
+            cluster.server.script(kind, Collection::Namespaces, refusal);
+        }
+    }
+    let policy = cluster.stage.scratch().join("policy.yaml");
+    let entry = json!({
+        "name": "guard",
+        "source": component("weir-plugin-namespace-guard"),
+        "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
+    });
+    let file = json!({
+        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry],
+    });
+    fs::write(&policy, file.to_string())?;
+    let policy = policy.to_str().context("paths are UTF-8")?;
+    let mut running = cluster.run_with(&["--policy", policy])?;
+    running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
+    running.await_line("about what is not listed", |line| {
+        line.text().contains("did not list: they are decided without")
+    })?;
+    cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
+    running.expect_health()
+}
+
 /// While a list is missing, what is in the other one looks as if it had no endpoints.
 pub(crate) fn nothing_is_written_before_both_lists_are_complete() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
+    cluster.initialise()?;
     let empty = Dump::of(&cluster.stage.netns)?;
     let step = scenario::named("clusterip-tcp")?.steps().remove(0);
     cluster.become_of(&step.objects()?)?;
@@ -216,6 +261,7 @@ pub(crate) fn it_tells_how_it_is() -> Result<()> {
     for (path, wanted) in [
         ("/metrics", "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}"),
         ("/metrics", "weir_"),
+        ("/metrics", "rest_client_requests_total{code=\"200\",host=\""),
         ("/proxyMode", "ipvs"),
         ("/configz", "\"kubeproxy.config.k8s.io\""),
         ("/healthz", "ok"),

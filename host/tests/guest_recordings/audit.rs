@@ -34,8 +34,10 @@ const TAMPERING: [(&str, &str); 2] = [
 
 pub(crate) fn audit_repairs() -> Result<()> {
     let stage = Stage::named("cluster-cidr")?.with_ipvs("syncPeriod", "5s")?;
-    let mut running = stage.start()?;
+    // With all capabilities: a sysctl is among what is repaired.
+    let mut running = stage.weir().run()?;
     let expected = stage.recorded()?;
+    stage.settle(&running, &expected)?;
     for (what, script) in TAMPERING {
         stage.netns.script(script)?;
         stage.settle(&running, &expected).context(what)?;

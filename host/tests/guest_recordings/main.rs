@@ -21,7 +21,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 25] = [
+const TESTS: [(&str, Test); 27] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -31,8 +31,13 @@ const TESTS: [(&str, Test); 25] = [
         "api_server::that_goes_away_takes_nothing_with_it",
         api_server::a_server_that_goes_away_takes_nothing_with_it,
     ),
+    (
+        "api_server::what_plugins_may_not_read_holds_up_nothing",
+        api_server::what_plugins_may_not_read_holds_up_nothing,
+    ),
     ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
     ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
+    ("one_start_is_enough", recorded::one_start_is_enough),
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
     ("killed_first_start_is_finished_by_the_second", restart::killed_first_start_is_finished_by_the_second),

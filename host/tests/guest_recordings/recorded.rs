@@ -1,4 +1,4 @@
-//! The kernel equals the one that kube-proxy left.
+//! The kernel equals the one that kube-proxy left, and two capabilities are enough for that after `--init-only`.
 
 use anyhow::{Context, Result, ensure};
 use weir_harness::scenario::{self, Scenario, Step, Timing};
@@ -9,7 +9,7 @@ use crate::stage::Stage;
 /// One process goes through all steps. At the end its own reader must see no difference either.
 pub(crate) fn equals(scenario: &Scenario) -> Result<()> {
     let stage = Stage::of(scenario)?;
-    let mut running = stage.weir().run()?;
+    let mut running = stage.run()?;
     for step in scenario.steps() {
         follow(&stage, &running, &step)?;
     }
@@ -17,6 +17,14 @@ pub(crate) fn equals(scenario: &Scenario) -> Result<()> {
     let answer = stage.weir().ask("diff", &[])?;
     ensure!(answer.status == Some(0), "weir diff:\n{}{}", answer.stdout, answer.stderr);
     Ok(())
+}
+
+/// One start with all capabilities does what `--init-only` would have done.
+pub(crate) fn one_start_is_enough() -> Result<()> {
+    let stage = Stage::named("strict-arp-timeouts")?;
+    let mut running = stage.weir().run()?;
+    stage.settle(&running, &stage.recorded()?)?;
+    running.expect_health()
 }
 
 /// All scenarios of the usual node, one after the other in one process: what was there before leaves no trace.

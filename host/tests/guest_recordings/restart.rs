@@ -34,7 +34,7 @@ pub(crate) fn second_start_sends_nothing() -> Result<()> {
 /// A process that was killed in the middle is continued by the next one.
 pub(crate) fn killed_first_start_is_finished_by_the_second() -> Result<()> {
     let stage = Stage::named("random-1")?;
-    let running = stage.weir().run()?;
+    let running = stage.run()?;
     patience::until(GENEROUS, || {
         ensure!(stage.netns.run("ipset", &["list", "-n"])?.lines().count() > 5, "no sets yet");
         Ok(())

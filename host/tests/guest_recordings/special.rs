@@ -1,19 +1,10 @@
 //! kube-proxy's runs that do one thing and end.
 
 use anyhow::{Result, ensure};
-use weir_harness::weir::Running;
+use weir_harness::weir::{Running, confined};
 use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
-
-/// A container without privileges: `/proc/sys` cannot be written, and of all capabilities
-/// there are two. NET_RAW is for `iptables-restore`, which asks for the number of a set through a raw socket.
-const CONFINED: &str = "
-    mount --bind /proc/sys /proc/sys
-    mount -o remount,bind,ro /proc/sys
-    others=$(capsh --print | sed -n 's/^Bounding set =//p' | sed 's/cap_net_admin,cap_net_raw,//')
-    exec capsh --drop=$others -- -c 'exec \"$@\"' bash \"$@\"
-";
 
 const ESTABLISHED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
 
@@ -34,9 +25,8 @@ pub(crate) fn initialised_once_two_capabilities_are_enough() -> Result<()> {
     ensure!(established.trim() == "86400", "established connections are kept for {established} s");
 
     let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command.args(["-euc", CONFINED, "bash"]).arg(&weir.program).arg("run");
-    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
+    let mut command = confined(&stage.netns, &weir.program);
+    command.arg("run").arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
     let mut running = Running::start(command)?;
     witness::settle(&stage.netns, &recorded).map_err(|error| running.blame(&error))?;
     running.expect_health()
@@ -51,8 +41,8 @@ pub(crate) fn initialising_names_what_keeps_it_from_working() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     let before = Dump::of(&stage.netns)?;
     let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command.args(["-euc", CONFINED, "bash"]).arg(&weir.program).args(["run", "--once"]);
+    let mut command = confined(&stage.netns, &weir.program);
+    command.args(["run", "--once"]);
     command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -93,9 +93,14 @@ impl Stage {
         witness::settle(&self.netns, expected).map_err(|error| running.blame(&error))
     }
 
+    /// Starts the program, initialised and then with few capabilities, as it runs in a cluster.
+    pub(crate) fn run(&self) -> Result<Running> {
+        self.weir().run_confined()
+    }
+
     /// Starts the program and waits for the recorded state.
     pub(crate) fn start(&self) -> Result<Running> {
-        let running = self.weir().run()?;
+        let running = self.run()?;
         self.settle(&running, &self.recorded()?)?;
         Ok(running)
     }

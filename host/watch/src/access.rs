@@ -105,9 +105,9 @@ fn named_in(file: &Path) -> String {
 }
 
 impl Access {
-    /// A client for the server, with files as they are now. It has to be made inside a tokio runtime, which does the
-    /// work of its connections.
-    pub(crate) fn client(&self) -> Result<kube::Client, AccessError> {
+    /// A client for the server, with files as they are now, and the server's host and port. It has to be made inside a
+    /// tokio runtime, which does the work of its connections.
+    pub(crate) fn client(&self) -> Result<(kube::Client, String), AccessError> {
         let mut config = self.config()?;
         // kube takes a token as it is, with the line's end that editors leave, and then sends nothing.
         if let Some(file) = config.auth_info.token_file.take().map(PathBuf::from) {
@@ -121,11 +121,13 @@ impl Access {
         if config.cluster_url.scheme_str() == Some("http") {
             config.root_cert.get_or_insert_default();
         }
-        transport::client(&config).map_err(|error| AccessError::Credentials {
+        let client = transport::client(&config).map_err(|error| AccessError::Credentials {
             server: config.cluster_url.to_string(),
             file: self.kubeconfig.clone(),
             source: Box::new(error),
-        })
+        })?;
+        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+        Ok((client, host))
     }
 
     fn config(&self) -> Result<Config, AccessError> {

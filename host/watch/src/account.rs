@@ -1,6 +1,8 @@
 //! What happened so far, as numbers for metrics and logs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Counters that any thread may read. Each is right by itself; together they are of no one moment.
@@ -15,6 +17,18 @@ pub struct Account {
     expirations: AtomicU64,
     events_posted: AtomicU64,
     events_dropped: AtomicU64,
+    requests: Mutex<BTreeMap<Request, u64>>,
+}
+
+/// What kind of request was made, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// In capitals.
+    pub method: String,
+    /// The API server, with its port.
+    pub host: String,
+    /// The status of the answer; `None` if there was none.
+    pub status: Option<u16>,
 }
 
 /// The counters at one moment.
@@ -60,7 +74,18 @@ impl Account {
             expirations: zero(),
             events_posted: zero(),
             events_dropped: zero(),
+            requests: Mutex::default(),
         }
+    }
+
+    /// A request ended, or its answer began.
+    pub(crate) fn requested(&self, request: Request) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(request).or_default() += 1;
+    }
+
+    /// The requests that were made so far.
+    pub fn requests(&self) -> BTreeMap<Request, u64> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts one more.

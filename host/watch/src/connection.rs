@@ -1,6 +1,7 @@
 //! Requests to the API server, on a client that is made anew whenever the old one may be what is wrong.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::RETRY_AFTER;
@@ -11,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::access::{Access, AccessError};
+use crate::account::{self, Account};
 use crate::rate::{Bucket, Rate};
 use crate::wire::Status;
 
@@ -150,17 +152,26 @@ pub(crate) enum Turn {
 /// A client and how to make another one.
 pub(crate) struct Connection {
     access: Access,
-    /// With when it was made.
-    client: Option<(kube::Client, Instant)>,
+    client: Option<Known>,
     pace: Pace,
     patience: Duration,
+    account: Arc<Account>,
+}
+
+/// A client that was made.
+#[derive(Clone)]
+struct Known {
+    client: kube::Client,
+    /// The server that it asks, with its port.
+    host: String,
+    made: Instant,
 }
 
 impl Connection {
     /// One that is made with the first request. `patience` is how long an answer, and each further piece of it, may
     /// take.
-    pub(crate) fn new(access: Access, pace: Pace, patience: Duration) -> Connection {
-        Connection { access, client: None, pace, patience }
+    pub(crate) fn new(access: Access, pace: Pace, patience: Duration, account: Arc<Account>) -> Connection {
+        Connection { access, client: None, pace, patience, account }
     }
 
     /// Forgets the client: the next request makes a new one, with files as they are then and no old connection.
@@ -195,8 +206,11 @@ impl Connection {
     }
 
     async fn send(&mut self, request: Request<Vec<u8>>) -> Result<Body, RequestError> {
-        let client = self.client()?;
+        let Known { client, host, .. } = self.client()?;
+        let method = request.method().to_string();
         let answer = timeout(self.patience, client.send(request.map(Body::from))).await;
+        let status = answer.as_ref().ok().and_then(|answer| Some(answer.as_ref().ok()?.status().as_u16()));
+        self.account.requested(account::Request { method, host, status });
         let answer = answer.map_err(|_| RequestError::Silent(self.patience))?;
         let answer = answer.map_err(|error| RequestError::Transport(error.into()))?;
         if answer.status().is_success() {
@@ -207,21 +221,22 @@ impl Connection {
 
     /// The client, with files as they were a minute ago or later. A file that cannot be read is no reason to give up
     /// one that works.
-    fn client(&mut self) -> Result<kube::Client, AccessError> {
-        let known = self.client.take_if(|(_, made)| made.elapsed() >= CLIENT_AGE);
-        if let Some((client, _)) = &self.client {
-            return Ok(client.clone());
+    fn client(&mut self) -> Result<Known, AccessError> {
+        let old = self.client.take_if(|known| known.made.elapsed() >= CLIENT_AGE);
+        if let Some(known) = &self.client {
+            return Ok(known.clone());
         }
-        let client = match (self.access.client(), known) {
-            (Ok(client), _) => client,
-            (Err(error), Some((client, _))) => {
+        let made = Instant::now();
+        let known = match (self.access.client(), old) {
+            (Ok((client, host)), _) => Known { client, host, made },
+            (Err(error), Some(old)) => {
                 warn!(error = with_causes(&error), "credentials stay as they were read before");
-                client
+                Known { made, ..old }
             }
             (Err(error), None) => return Err(error),
         };
-        self.client = Some((client.clone(), Instant::now()));
-        Ok(client)
+        self.client = Some(known.clone());
+        Ok(known)
     }
 
     async fn refusal(&self, answer: Response<Body>) -> RequestError {

@@ -27,7 +27,7 @@ mod tracker;
 mod wire;
 
 pub use access::{Access, AccessError};
-pub use account::{Account, Figures};
+pub use account::{Account, Figures, Request};
 pub use backoff::Backoff;
 pub use feed::Timing;
 pub use message::{Message, Standing, Standings};

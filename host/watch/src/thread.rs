@@ -134,7 +134,14 @@ impl Work {
     async fn follow<T: From<Message> + 'static>(self, outlet: Outlet<T>) {
         let Work { settings, account, mut wanted, notes } = self;
         let pace = Pace::new(settings.requests);
-        let connection = || Connection::new(settings.access.clone(), pace.clone(), settings.timing.answer);
+        let connection = || {
+            Connection::new(
+                settings.access.clone(),
+                pace.clone(),
+                settings.timing.answer,
+                Arc::clone(&account),
+            )
+        };
         let mut tasks = JoinSet::new();
         let poster = recorder::post(notes, connection(), Arc::clone(&account), &settings);
         tasks.spawn_local(async move {

@@ -26,7 +26,11 @@ impl Needs {
             Some((what, key)) if KEYED.contains(&what) && !key.is_empty() => {
                 (what.to_owned(), Some(key.to_owned()))
             }
-            _ => panic!("the plugin needs `{word}`, which is none of the words of wit/README.md"),
+            _ => panic!(
+                "the plugin needs `{word}`, which is none of the words of wit/README.md: {}, and with a key {}",
+                WORDS.join(", "),
+                KEYED.map(|word| format!("{word}:KEY")).join(", ")
+            ),
         };
         Needs(words.iter().map(parse).collect())
     }
@@ -65,6 +69,10 @@ impl Needs {
             annotations: self.reduced("node-annotation", &node.annotations),
             ..node.clone()
         };
+        let mut nodes: Vec<Node> =
+            if self.nodes() { context.nodes.iter().map(node).collect() } else { Vec::new() };
+        // As weir sends them.
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Context {
             now: context.now.filter(|_| self.has("time")),
             host_addresses: if self.has("host-addresses") {
@@ -72,7 +80,7 @@ impl Needs {
             } else {
                 Vec::new()
             },
-            nodes: if self.nodes() { context.nodes.iter().map(node).collect() } else { Vec::new() },
+            nodes,
             ..context.clone()
         }
     }

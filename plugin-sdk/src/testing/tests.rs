@@ -138,3 +138,127 @@ impl Scheduler for Moody {
 fn an_answer_that_depends_on_the_batch_is_a_failure() {
     golden(&[]).schedule::<Moody>();
 }
+
+/// What a test says that fails.
+fn failure(run: impl FnOnce() + std::panic::UnwindSafe) -> String {
+    let payload = std::panic::catch_unwind(run).unwrap_err();
+    payload.downcast_ref::<String>().cloned().unwrap_or_default()
+}
+
+const THREE: &str = r#"{
+  "configuration": [],
+  "context": {"node": "n1"},
+  "services": [{"namespace": "shop", "name": "web", "ports": [{"port": 80}]}, {"namespace": "shop", "name": "db", "ports": []}],
+  "schedules": [
+    {"ports": [{"scheduler": "sh"}]}, {}
+  ]
+}
+"#;
+
+/// Chooses `mh` for everything.
+struct Constant;
+
+impl Plugin for Constant {
+    const NAME: &'static str = "constant";
+    const VERSION: &'static str = "1";
+
+    fn configure(_: &str) -> Result<Constant, Vec<String>> {
+        Ok(Constant)
+    }
+
+    fn needs(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Scheduler for Constant {
+    fn schedule(&self, service: &Service, _: &Schedule, _: &Context) -> Result<Schedule, Error> {
+        Ok(Schedule::each(service.ports.len(), |_| Scheduling::scheduler("mh")))
+    }
+}
+
+#[test]
+fn a_difference_is_told_with_file_service_and_the_way_to_accept_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.json", "b.json"] {
+        fs::write(folder.path().join(name), THREE).unwrap();
+    }
+    let path = folder.path().to_owned();
+    let said = failure(move || crate::check_goldens!(path, Constant: scheduler));
+    assert!(said.contains("a.json:") && said.contains("b.json:"), "every file is told: {said}");
+    let difference = "  shop/web, schedules[0]:\n    expected {\"ports\": [{\"scheduler\": \"sh\"}]}\n    answered \
+                      {\"ports\": [{\"scheduler\": \"mh\"}]}\n";
+    assert!(said.contains(difference) && said.contains("UPDATE_EXPECTED=1"), "{said}");
+    assert!(!said.contains("shop/db"), "{said}");
+}
+
+#[test]
+fn an_update_writes_the_answers_and_nothing_else() {
+    let golden: Golden = serde_json::from_str(THREE).unwrap();
+    let actual = Golden { schedules: Some(golden.schedule::<Constant>()), ..golden.clone() };
+    let expected = THREE.replace(
+        "{\"ports\": [{\"scheduler\": \"sh\"}]}, {}",
+        "{\"ports\": [{\"scheduler\": \"mh\"}]},\n    {}",
+    );
+    assert_eq!(compare::updated(THREE.to_owned(), &golden, &actual), expected);
+}
+
+#[test]
+fn answers_that_nobody_asks_for_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = THREE.replace("\"schedules\"", "\"verdicts\": [{}, {}], \"schedules\"");
+    fs::write(folder.path().join("a.json"), text).unwrap();
+    let path = folder.path().to_owned();
+    let said = failure(move || crate::check_goldens!(path, Constant: scheduler));
+    assert!(said.contains("name filter in check_goldens!"), "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_line_and_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |text: &str| {
+        fs::write(folder.path().join("a.json"), text).unwrap();
+        let path = folder.path().to_owned();
+        failure(move || drop(goldens(&path)))
+    };
+    let port = r#"{"port": 80, "endpoints": [{"address": "10.0.1.4"}]}"#;
+    let address = said(&THREE.replace(r#"{"port": 80}"#, port));
+    assert!(address.contains("a.json:4:") && address.contains(r#""10.0.1.4:8080""#), "{address}");
+    assert!(address.ends_with(r#"{"address": "10.0.1.4""#), "{address}");
+    let field = said(&THREE.replace("\"node\"", "\"nod\""));
+    assert!(field.contains("a.json:3:") && field.contains("`node`"), "{field}");
+    let weights = said(&THREE.replace(r#"{"scheduler": "sh"}"#, r#"{"weights": [1, 2]}"#));
+    assert!(weights.contains(r#"{"each": [3, 1]}"#), "{weights}");
+    let kept = said(&THREE.replace(r#"{"scheduler": "sh"}"#, r#"{"weights": "same"}"#));
+    assert!(kept.contains(r#"{"each": [3, 1]}"#), "{kept}");
+}
+
+#[test]
+fn what_a_file_gives_and_the_plugin_does_not_see_is_remarked() {
+    let remarks = golden(&[]).remarks(&["annotation:x/*".to_owned()]).join("\n");
+    for word in ["annotation:y", "label:l", "endpoints", "nodes", "slices", "time", "host-addresses"] {
+        assert!(remarks.contains(&format!("`{word}`")), "{word}: {remarks}");
+    }
+    assert!(!remarks.contains("annotation:x/1"), "{remarks}");
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_remarked() {
+    let mut golden = golden(&[]);
+    let needs = ["endpoints", "nodes", "slices", "ready-since"].map(str::to_owned);
+    golden.services[0].ports[0].endpoints_total = 7;
+    golden.services[0].ports[0].endpoints[0].node = Some("n9".into());
+    let remarks = golden.remarks(&needs).join("\n");
+    assert!(remarks.contains("`endpoints-total` is 7, and there are 1"), "{remarks}");
+    assert!(remarks.contains("`n9`, which is none of `context.nodes`"), "{remarks}");
+    golden.services[0].ports[0].endpoints[0].node = Some("n1".into());
+    assert!(golden.remarks(&needs).join("\n").contains("`local` is false"));
+}
+
+#[test]
+fn nodes_are_found_in_whatever_order_a_file_has_them() {
+    let mut golden = golden(&["nodes"]);
+    golden.context.nodes.insert(0, crate::Node { name: "z".to_owned(), ..crate::Node::default() });
+    let context = golden.reduced(&["nodes".to_owned(), "endpoints".to_owned()]).context;
+    assert!(context.node_of(&golden.services[0].ports[0].endpoints[0]).is_some_and(|node| node.name == "n1"));
+}

@@ -38,7 +38,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// A node by its name.
+    /// The node that an endpoint runs on; it takes the needs `endpoints` and `nodes`.
+    pub fn node_of(&self, endpoint: &Endpoint) -> Option<&Node> {
+        self.node_named(endpoint.node.as_deref()?)
+    }
+
+    /// A node by its name; it takes a need of nodes.
     pub fn node_named(&self, name: &str) -> Option<&Node> {
         let index = self.nodes.binary_search_by(|node| node.name.as_str().cmp(name)).ok()?;
         Some(&self.nodes[index])

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,17 +22,14 @@ pub struct Netns {
 /// Distinguishes the namespaces of one process.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-fn fresh_name() -> String {
-    format!("weir-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
 impl Netns {
     /// A fresh namespace.
     ///
     /// # Errors
     /// When `ip` cannot make it: it takes root.
     pub fn new() -> Result<Netns> {
-        let name = fresh_name();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-{}-{count}", std::process::id());
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let netns = Netns { name: Some(name) };
         // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
@@ -39,13 +37,17 @@ impl Netns {
         Ok(netns)
     }
 
-    /// A name for a namespace of a [cluster](crate::cluster), so that programs can be started in it.
+    /// A name for a namespace that has none. Dropping it removes the name only.
     ///
     /// # Errors
-    /// As [`Netns::new`].
+    /// When it cannot be mounted: it takes root.
     pub fn named(namespace: &Namespace) -> Result<Netns> {
-        let name = fresh_name();
-        namespace.output("bash", &["-c", &format!("exec ip netns attach {name} $$")])?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-{}-{count}", std::process::id());
+        let place = Path::new("/run/netns").join(&name);
+        std::fs::create_dir_all("/run/netns").context("cannot make /run/netns")?;
+        File::create(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        output(Command::new("mount").arg("--bind").arg(namespace.path()).arg(place))?;
         Ok(Netns { name: Some(name) })
     }
 

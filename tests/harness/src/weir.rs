@@ -13,6 +13,22 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 use crate::patience;
 
+/// A container without privileges: `/proc/sys` cannot be written, and of all capabilities there are two. NET_RAW is for
+/// `iptables-restore`, which asks for the number of a set through a raw socket.
+const CONFINED: &str = "
+    mount --bind /proc/sys /proc/sys
+    mount -o remount,bind,ro /proc/sys
+    others=$(capsh --print | sed -n 's/^Bounding set =//p' | sed 's/cap_net_admin,cap_net_raw,//')
+    exec capsh --drop=$others -- -c 'exec \"$@\"' bash \"$@\"
+";
+
+/// A program in a namespace that may do no more than weir needs after `weir run --init-only`. Arguments can be added.
+pub fn confined(netns: &Netns, program: &Path) -> Command {
+    let mut command = netns.command("bash");
+    command.args(["-euc", CONFINED, "bash"]).arg(program);
+    command
+}
+
 /// A folder of manifests or other input, written as one should write it: each file is replaced as a whole.
 #[derive(Debug)]
 pub struct Manifests {
@@ -94,7 +110,10 @@ pub struct Answer {
 impl Weir<'_> {
     /// A command line with `--config` and, where it takes it, `--manifests`.
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut command = self.netns.command(&self.program);
+        self.with_arguments(self.netns.command(&self.program), subcommand)
+    }
+
+    fn with_arguments(&self, mut command: Command, subcommand: &str) -> Command {
         command.arg(subcommand).arg("--config").arg(&self.config);
         if !matches!(subcommand, "cleanup" | "doctor") {
             command.arg("--manifests").arg(&self.manifests);
@@ -123,6 +142,16 @@ impl Weir<'_> {
     /// When it cannot be started.
     pub fn run(&self) -> Result<Running> {
         Running::start(self.command("run"))
+    }
+
+    /// Starts `weir run` as an unprivileged container does after another one ran `weir run --init-only`.
+    ///
+    /// # Errors
+    /// When either cannot be started, or the first one fails.
+    pub fn run_confined(&self) -> Result<Running> {
+        let answer = self.ask("run", &["--init-only"])?;
+        ensure!(answer.status == Some(0), "weir run --init-only: {answer:?}");
+        Running::start(self.with_arguments(confined(self.netns, &self.program), "run"))
     }
 }
 

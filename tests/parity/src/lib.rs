@@ -2,24 +2,20 @@
 //!
 //! ```text
 //! seed ─▶ world ─mutate─▶ world ─objects─▶ API server ─▶ kube-proxy ─▶ kernel of the guest ──────┐
-//!                                             └─ manifests ─▶ weir ─▶ kernel of a namespace ─▶ compared line by line
+//!                                        └──────────▶ weir ─▶ kernel of a namespace ─▶ compared line by line
 //! ```
 //!
 //! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
 //! such as two Services with one virtual server, or one endpoint with two conditions.
 
-mod access;
 mod config;
 pub mod delivery;
 pub mod explained;
-mod kube_proxy;
-mod process;
+pub mod proxy;
 mod random;
 pub mod world;
 
-pub use access::Access;
 pub use config::config;
-pub use kube_proxy::KubeProxy;
 pub use random::Random;
 pub use world::World;
 

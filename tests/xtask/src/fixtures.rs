@@ -21,7 +21,7 @@ const FIXTURES: &[Fixtures] = &[
         package: "weir",
         target: "guest_recordings",
         files: &["tests/scenarios/data"],
-        components: &[],
+        components: &["weir-plugin-namespace-guard"],
     },
     Fixtures { package: "weir", target: "guest_costs", files: &[], components: &["weir-guest-identity"] },
     Fixtures {
@@ -75,9 +75,9 @@ mod tests {
             fixtures.map(|fixtures| fixtures.files.len() + fixtures.components.len()).sum::<usize>()
         };
         assert_eq!(files("weir:guest_packets"), 0);
-        assert_eq!(files("weir:guest_recordings"), 1);
+        assert_eq!(files("weir:guest_recordings"), 2);
         assert_eq!(files("weir:guest_plugins"), 6);
-        assert_eq!(files("weir"), 8);
+        assert_eq!(files("weir"), 9);
         assert_eq!(files("weir-core"), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod base;
 mod bench;
+mod beside;
 mod cluster;
 mod cpio;
 mod demo;
@@ -19,7 +20,6 @@ mod parity;
 mod process;
 mod relay;
 mod setup;
-mod side;
 mod suite;
 mod takeover;
 mod tally;
@@ -58,7 +58,7 @@ enum Command {
     Examples(examples::Options),
     /// Compare weir with the real kube-proxy on random clusters, in a guest
     Parity(parity::Options),
-    /// Hand a node over between the real kube-proxy and weir, under load, in a guest
+    /// Let kube-proxy and weir take a node over from each other, in a guest, under traffic
     Takeover(takeover::Options),
     /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
     #[command(hide = true)]

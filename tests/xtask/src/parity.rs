@@ -12,8 +12,9 @@ use clap::Args;
 use serde::Deserialize;
 use weir_guest_init::{FILE, Status};
 
+use crate::beside::Beside;
 use crate::machine::Listener;
-use crate::{side, workspace};
+use crate::workspace;
 
 /// Options of `cargo xtask parity`.
 #[derive(Debug, Args)]
@@ -38,11 +39,13 @@ pub(crate) struct Options {
 /// Runs the comparison; what differs is in folders below `target/parity`.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     ensure!(options.batch > 0, "--batch is at least 1");
+    let beside = Beside::build("weir-parity", options.weir.as_deref())?;
+    let arguments = ["--seeds", &options.seeds, "--mutations", &options.mutations.to_string(), "--batch"];
+    let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+    arguments.push(options.batch.to_string());
     let folder = workspace::target().join("parity");
     let mut output = Output { folder, line: Vec::new(), files: 0, status: None };
-    let [mutations, batch] = [options.mutations, options.batch].map(|number| number.to_string());
-    let arguments = ["--seeds", &options.seeds, "--mutations", &mutations, "--batch", &batch];
-    side::run("weir-parity", options.weir.as_deref(), &arguments, options.timeout, &mut output)?;
+    beside.run(arguments, options.timeout, &mut output)?;
     if output.files > 0 {
         eprintln!("the differences, each with what leads to it: {}", output.folder.display());
     }

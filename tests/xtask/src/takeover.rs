@@ -1,63 +1,62 @@
-//! `cargo xtask takeover`: one node handed over between the real kube-proxy and weir, under load.
-//!
-//! The API server runs here, on loopback; the node is in the guest, and `weir-takeover` there drives both programs.
+//! `cargo xtask takeover`: kube-proxy and weir take a node over from each other, under traffic.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use weir_guest_init::Status;
 
+use crate::beside::Beside;
 use crate::machine::Listener;
-use crate::side;
 use crate::tally::{Counts, Tally};
 
-/// By which the suite knows it, and its lines begin.
-pub(crate) const NAME: &str = "takeover";
-
 /// Seconds after which the guest is ended.
-const TIMEOUT: u64 = 1800;
+const TIMEOUT: u64 = 1200;
 
 /// Options of `cargo xtask takeover`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// Break things on a programmed node instead, and tell what each program does about it
+    #[arg(long)]
+    drift: bool,
     /// This weir instead of one that is built
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
-    /// Also what each of them does about what others change
-    #[arg(long)]
-    drift: bool,
 }
 
-/// Runs it for a person.
+/// Runs it, and prints what was claimed and seen.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let drift: &[&str] = if options.drift { &["--drift"] } else { &[] };
-    let counts = run(options.weir.as_deref(), drift)?;
-    println!("{counts}");
-    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let output = run(options)?;
+    Ok(if output.status.is_some_and(Status::is_success) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs it as one of the suite's tiers, without drift, which takes long because kube-proxy answers only now and then.
+/// The claims as tests.
+///
+/// # Errors
+/// When it cannot be run; a claim that does not hold is no error but a count.
 pub(crate) fn tier() -> Result<Counts> {
-    run(None, &[])
+    let output = run(&Options { drift: false, weir: None })?;
+    Ok(output.tally.finish(output.status.is_some_and(Status::is_success)))
 }
 
-fn run(weir: Option<&Path>, arguments: &[&str]) -> Result<Counts> {
-    let mut progress = Progress::default();
-    side::run("weir-takeover", weir, arguments, TIMEOUT, &mut progress)?;
-    Ok(progress.counts)
+fn run(options: &Options) -> Result<Output> {
+    let beside = Beside::build("weir-takeover", options.weir.as_deref())?;
+    let arguments = if options.drift { vec!["--drift".to_owned()] } else { Vec::new() };
+    let mut output = Output::default();
+    beside.run(arguments, TIMEOUT, &mut output)?;
+    Ok(output)
 }
 
-/// Passes on what is said, and counts it.
+/// Passes on what is printed, and counts.
 #[derive(Default)]
-struct Progress {
+struct Output {
     tally: Tally,
-    counts: Counts,
+    status: Option<Status>,
 }
 
-impl Listener for Progress {
+impl Listener for Output {
     fn begun(&mut self, _: usize) -> Result<()> {
         Ok(())
     }
@@ -69,7 +68,7 @@ impl Listener for Progress {
     }
 
     fn ended(&mut self, _: usize, status: Status) -> Result<()> {
-        self.counts += std::mem::take(&mut self.tally).finish(status.is_success());
+        self.status = Some(status);
         Ok(())
     }
 }

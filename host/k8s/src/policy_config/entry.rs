@@ -1,6 +1,6 @@
 //! The entries of single plugins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,22 +31,25 @@ pub(super) fn split(path: &str) -> Option<(usize, &str)> {
 
 /// Reads all entries.
 pub(super) fn entries(values: &[Value], twice: &Repeated<'_>, folder: &Path) -> Vec<PluginEntry> {
-    let mut names = BTreeSet::new();
+    // The place of each name's first entry.
+    let mut names = BTreeMap::new();
     let mut entries = Vec::with_capacity(values.len());
     for (i, value) in values.iter().enumerate() {
         let named = value.get("name").and_then(Value::as_str).filter(|name| is_name(name));
-        let name = named.map_or_else(|| format!("plugins[{i}]"), str::to_owned);
-        let mut reader = Reader { problems: Problems::of(format!("plugin {name}")), folder };
+        let first = named.map(|name| *names.entry(name).or_insert(i)).filter(|first| *first != i);
+        // Two entries of one name are told apart by their places.
+        let name = match (named, first) {
+            (Some(name), None) => name.to_owned(),
+            _ => format!("plugins[{i}]"),
+        };
+        let mut reader = Reader { problems: Problems::default(), folder };
         for key in twice.get(&i).into_iter().flatten() {
             repeated(key, &mut reader.problems);
         }
         let read = reader.entry(value);
-        if named.is_some() && !names.insert(name.clone()) {
-            reader.problems.note(
-                "name",
-                &name,
-                "is the name of an earlier plugin too; give this one another",
-            );
+        if let (Some(name), Some(first)) = (named, first) {
+            let message = format!("is the name of plugins[{first}] too; give one of them another");
+            reader.problems.note("name", name, message);
         }
         let problems = reader.problems.into_vec();
         let plugin = match read {
@@ -287,7 +290,7 @@ impl Reader<'_> {
 
 /// The problems of an entry as one sentence.
 impl super::PluginEntry {
-    /// Why the entry cannot be used, if it cannot.
+    /// Why the entry cannot be used, if it cannot; without its name.
     pub fn refusal(&self) -> Option<String> {
         let problems: &Vec<Problem> = self.plugin.as_ref().err()?;
         Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

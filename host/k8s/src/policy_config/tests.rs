@@ -75,7 +75,11 @@ fn a_bad_entry_is_refused_with_all_its_mistakes_and_no_other() {
     assert!(good.plugin.is_ok());
     let said = bad.refusal().unwrap();
     assert!(said.contains("did you mean `failurePolicy`?") && said.contains("enforce, shadow"), "{said}");
-    assert!(twice.refusal().unwrap().contains("earlier plugin"));
+    assert_eq!(twice.name, "plugins[2]");
+    assert_eq!(
+        twice.refusal().unwrap(),
+        "name: `good`: is the name of plugins[0] too; give one of them another"
+    );
     assert_eq!(unnamed.name, "plugins[3]");
     assert!(unnamed.refusal().unwrap().contains("name"));
 }
@@ -113,8 +117,8 @@ fn a_key_that_is_written_twice_refuses_its_entry_and_no_other() {
     );
     let refusals: Vec<_> = configuration.plugins.iter().map(PluginEntry::refusal).collect();
     let [None, Some(second), Some(third)] = &refusals[..] else { panic!("{refusals:?}") };
-    assert_eq!(second, "plugin b: mode: is there more than once; which one is meant cannot be known");
-    assert!(third.starts_with("plugin c: configuration.x[0].y: is there more than once"), "{third}");
+    assert_eq!(second, "mode: is there more than once; which one is meant cannot be known");
+    assert!(third.starts_with("configuration.x[0].y: is there more than once"), "{third}");
 }
 
 #[test]
@@ -204,6 +208,27 @@ fn a_mistake_outside_the_entries_refuses_the_file() {
         let said = error(&text);
         assert!(said.contains(wanted), "{text:?}: {said}");
     }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_by_what_it_is() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("good.wasm");
+    let said = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        load(&file).unwrap_err().to_string()
+    };
+    assert!(said(b"\0asm\x0d\0\x01\0").contains("is a WebAssembly file"));
+    assert!(said(b"\xff\xfe").contains("is no text"));
+    let folder = load(folder.path()).unwrap_err();
+    assert!(matches!(folder, PolicyConfigError::Read { source: FileError::Kind, .. }), "{folder:?}");
+}
+
+#[test]
+fn names_that_are_none_are_shown_with_escapes() {
+    let said = refusal(r#"{name: "a\e[31mb\n", source: a, failurePolicy: "x\e"}"#);
+    assert!(!said.contains(char::is_control), "{said:?}");
+    assert!(said.contains(r"`a\u{1b}[31mb\n`") && said.contains(r"`x\u{1b}`"), "{said}");
 }
 
 fn service(namespace: &str, labels: &[(&str, &str)]) -> Service {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use weir_core::diff::Change;
 use weir_core::kernel::{Failure, FailureKind, Outcome};
@@ -20,6 +21,18 @@ const DUMP_TRIES: u32 = 5;
 #[derive(Default)]
 pub(super) struct Flows {
     session: Session<Client>,
+    forgotten: Vec<Forgotten>,
+}
+
+/// One search for UDP flows that have to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Whose flows were looked through.
+    pub family: Family,
+    /// How long that and forgetting took.
+    pub took: Duration,
+    /// How many were forgotten.
+    pub flows: u64,
 }
 
 type Kept<'a> = BTreeMap<VirtualServer, &'a BTreeSet<RealServer>>;
@@ -27,6 +40,11 @@ type Kept<'a> = BTreeMap<VirtualServer, &'a BTreeSet<RealServer>>;
 impl Flows {
     pub(super) fn counters(&self) -> Counters {
         self.session.counters()
+    }
+
+    /// The searches since the last time.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// Forgets flows of all these virtual servers with one dump per family.
@@ -44,9 +62,13 @@ impl Flows {
             if kept.is_empty() {
                 continue;
             }
-            if let Err(error) = self.forget_family(family, &kept) {
-                let message = format!("forget {family} UDP flows: {}", chain(&error));
-                failed.insert(family, Failure { kind: FailureKind::Busy, message });
+            let start = Instant::now();
+            match self.forget_family(family, &kept) {
+                Ok(flows) => self.forgotten.push(Forgotten { family, took: start.elapsed(), flows }),
+                Err(error) => {
+                    let message = format!("forget {family} UDP flows: {}", chain(&error));
+                    failed.insert(family, Failure { kind: FailureKind::Busy, message });
+                }
             }
         }
         let of_family = |change: &Change| match change {
@@ -56,7 +78,8 @@ impl Flows {
         changes.iter().map(|change| of_family(change).map_or(Ok(()), Err)).collect()
     }
 
-    fn forget_family(&mut self, family: Family, kept: &Kept<'_>) -> Result<(), NetlinkError> {
+    /// How many flows were forgotten.
+    fn forget_family(&mut self, family: Family, kept: &Kept<'_>) -> Result<u64, NetlinkError> {
         let mut flows = self.dump(family);
         for _ in 1..DUMP_TRIES {
             if flows.is_ok() {
@@ -66,14 +89,18 @@ impl Flows {
         }
         let stale: Vec<Flow> = flows?.into_iter().filter(|flow| is_stale(flow, kept)).collect();
         if stale.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        let results = self.session.batch(|client| client.delete(&stale))?;
-        // A flow that ended by itself is as wanted.
-        results
-            .into_iter()
-            .find(|r| r.as_ref().is_err_and(|e| e.refused_with() != Some(Errno::ENOENT)))
-            .unwrap_or(Ok(()))
+        let mut forgotten = 0;
+        for result in self.session.batch(|client| client.delete(&stale))? {
+            match result {
+                Ok(()) => forgotten += 1,
+                // A flow that ended by itself is as wanted.
+                Err(error) if error.refused_with() == Some(Errno::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(forgotten)
     }
 
     fn dump(&mut self, family: Family) -> Result<Vec<Flow>, NetlinkError> {

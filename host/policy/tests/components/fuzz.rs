@@ -19,7 +19,7 @@ const HOSTILE: &str = "weir-guest-hostile";
 fn dice_never_make_an_unsound_plan() {
     let file = policy_file(&[("one", HOSTILE), ("two", HOSTILE)], "fuzz");
     let loader = RefCell::new(loader());
-    let chain = || SharedChain::new(loader.borrow_mut().load(&file).chain);
+    let chain = || SharedChain::new(loader.borrow_mut().load(&file).unwrap().chain);
     let (worlds, others) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 256, failure_persistence: None, ..Config::default() });
     let result = runner.run(&world(24), |world| {

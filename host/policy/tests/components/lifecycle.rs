@@ -109,3 +109,24 @@ fn compiled_code_is_made_by_a_child_and_kept() {
     let error = loader.load_one(&configuration("weir-guest-identity", json!({}))).err().unwrap();
     assert!(error.to_string().contains("it is too odd"), "{error}");
 }
+
+#[test]
+fn a_plugin_that_is_slow_to_start_is_told_of_the_limit_that_counts() {
+    let said = refusal("weir-guest-hostile", json!({"configuration": "configure-loop"}));
+    assert!(said.contains("being configured") && said.contains("5 s"), "{said}");
+    assert!(!said.contains("callTimeout"), "{said}");
+}
+
+#[test]
+fn a_plugin_that_is_to_be_watched_and_is_not_there_refuses_the_file() {
+    let mut loader = loader();
+    loader.shadow = vec!["zzz".to_owned()];
+    let entry = |name: &str| json!({"name": name, "source": "gone.wasm"});
+    let file = json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
+        "plugins": [entry("a"), entry("b")]});
+    let file = weir_k8s::policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    let error = loader.load(&file).err().unwrap().to_string();
+    assert!(error.contains("--shadow zzz") && error.ends_with("it has: a, b"), "{error}");
+    loader.shadow = vec!["b".to_owned()];
+    assert_eq!(loader.load(&file).unwrap().refused.len(), 2);
+}

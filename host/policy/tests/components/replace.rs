@@ -46,14 +46,14 @@ impl World {
     /// So many services, decided by the plugins of a file.
     fn new(services: u32, file: &PolicyConfiguration) -> World {
         let mut loader = loader();
-        let shared = SharedChain::new(loader.load(file).chain);
+        let shared = SharedChain::new(loader.load(file).unwrap().chain);
         let mut planner = planner(shared.clone(), services);
         planner.plan();
         World { loader, shared, planner }
     }
 
     fn replace(&mut self, file: &PolicyConfiguration) -> Replacement {
-        self.loader.load(file).replace(&self.shared, &mut self.planner, 0)
+        self.loader.load(file).unwrap().replace(&self.shared, &mut self.planner, 0)
     }
 
     fn plan(&mut self) -> Plan {

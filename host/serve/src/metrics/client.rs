@@ -91,13 +91,14 @@ impl ClientMetrics {
         metrics
     }
 
-    /// A request ended. `method` is in capitals; `host` is the API server's, with its port.
-    pub fn requested(&self, outcome: RequestOutcome, method: &str, host: &str) {
+    /// How many requests ended so. `method` is in capitals; `host` is the API server's, with its port.
+    pub fn requested(&self, outcome: RequestOutcome, method: &str, host: &str, total: u64) {
         let code = match outcome {
             RequestOutcome::Status(status) => status.to_string(),
             RequestOutcome::Error => "<error>".to_owned(),
         };
-        self.requests.with_label_values(&[code.as_str(), method, host]).inc();
+        let counter = self.requests.with_label_values(&[code.as_str(), method, host]);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// A watch ended with an error; not by the end that every watch has.

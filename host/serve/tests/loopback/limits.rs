@@ -81,6 +81,7 @@ fn a_client_that_does_not_read_is_sent_away() {
             RequestOutcome::Error,
             "GET",
             &format!("host-{host}.example.com:6443"),
+            1,
         );
     }
     let mut stream = connect(scene.metrics_address());

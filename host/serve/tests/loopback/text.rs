@@ -83,7 +83,7 @@ fn everything_of_kube_proxys_is_there_to_the_letter() {
     proxy.no_local_endpoints(TrafficPolicyScope::Internal, v4, 4);
     proxy.restore_failed(v4);
     proxy.flows_forgotten(v4, Duration::from_millis(3), 5);
-    scene.metrics.client.requested(RequestOutcome::Status(200), "GET", "h:6443");
+    scene.metrics.client.requested(RequestOutcome::Status(200), "GET", "h:6443", 1);
     // One answer of each code that the recording has.
     scene.health.node(weir_serve::NodeState::Present);
     get(scene.health_address(), "/healthz");
@@ -285,7 +285,7 @@ fn reloads_and_clamps() {
 #[test]
 fn requests_without_an_answer() {
     let metrics = metrics();
-    metrics.client.requested(RequestOutcome::Error, "GET", "h:6443");
+    metrics.client.requested(RequestOutcome::Error, "GET", "h:6443", 1);
     let series = r#"rest_client_requests_total{code="<error>",host="h:6443",method="GET"}"#;
     assert_eq!(value(&metrics, series), Some(1.0));
 }

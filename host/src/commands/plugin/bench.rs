@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde_json::json;
+use tracing_subscriber::filter::LevelFilter;
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
 use weir_core::planner::Planner;
@@ -25,7 +26,8 @@ const BATCH: u32 = 256;
 /// Measures and prints.
 pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let artifact = super::load(arguments)??;
+    // Of all that is asked here, a plugin would write the same again and again.
+    let artifact = super::taken(arguments, LevelFilter::ERROR)?;
     let mut rows = vec![("load and compile".to_owned(), start.elapsed())];
     rows.push(("instantiate and configure".to_owned(), median(|| Ok(artifact.start_once()?))?));
     for endpoints in [10, 100] {
@@ -56,11 +58,22 @@ pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode>
         say!("{:#}", json!({"times": times, "memory": facts.memory, "bytes": facts.bytes}));
     } else {
         for (what, time) in &rows {
-            say!("{what:<45} {:>10.1} µs", time.as_secs_f64() * 1e6);
+            say!("{what:<45} {:>13}", readable(*time));
         }
-        say!("{:<45} {:>10} bytes", "memory of a configured instance", facts.memory);
+        let memory = format!("{} KiB", facts.memory.div_ceil(1024));
+        say!("{:<45} {memory:>13}", "memory of a configured instance");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A time in the unit in which it has a few digits.
+fn readable(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        1.0.. => format!("{seconds:.2} s"),
+        1e-3.. => format!("{:.2} ms", seconds * 1e3),
+        _ => format!("{:.1} µs", seconds * 1e6),
+    }
 }
 
 fn median(mut measure: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
@@ -138,4 +151,15 @@ fn services(count: u32, endpoints: u32) -> Vec<Service> {
         ..Service::default()
     };
     (0..count).map(service).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_that_suits_them() {
+        let said = [2_500_000_000, 1_240_000, 999_940, 3_100].map(|ns| readable(Duration::from_nanos(ns)));
+        assert_eq!(said, ["2.50 s", "1.24 ms", "999.9 µs", "3.1 µs"]);
+    }
 }

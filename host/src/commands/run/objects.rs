@@ -1,6 +1,6 @@
 //! Where the objects come from: a folder of manifests, or the API server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use weir_core::cluster::Event;
 use weir_core::policy::Reads;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
-use weir_watch::{Handle, Message, Rate, Recorder, Resource, Standing, Standings};
+use weir_watch::{Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
 
 use super::wake::{self, Wake};
 use crate::inputs::Settings;
@@ -89,6 +89,14 @@ impl Objects {
         match self {
             Objects::ApiServer { handle, .. } => handle.account().figures().since_contact,
             Objects::Manifests { .. } => None,
+        }
+    }
+
+    /// The requests to the API server so far.
+    pub(super) fn requests(&self) -> BTreeMap<Request, u64> {
+        match self {
+            Objects::ApiServer { handle, .. } => handle.account().requests(),
+            Objects::Manifests { .. } => BTreeMap::new(),
         }
     }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::time::Duration;
 
+use anyhow::Context;
+use weir_k8s::policy_config;
 use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime};
 
 use super::wake::{self, Wake};
 use crate::cli::PolicyArguments;
-use crate::inputs;
 
 /// How often the files are looked at. A `stat` of a few files costs nothing, and unlike a watch it sees through the links
 /// by which volumes of Kubernetes exchange all their files at once.
@@ -21,7 +22,6 @@ pub(super) type Update = anyhow::Result<Loaded>;
 /// The policy file and what it names.
 pub(super) struct Plugins {
     file: PathBuf,
-    arguments: PolicyArguments,
     loader: Loader,
     /// The files as they were when they were read last.
     seen: Vec<Stamp>,
@@ -61,17 +61,19 @@ impl Plugins {
         let compiler = Compiler::Child { program, arguments: vec!["compile-plugin".to_owned()], cache };
         let mut loader = Loader::new(Runtime::new()?, compiler, node);
         loader.shadow.clone_from(&arguments.shadow);
-        Ok(Some(Plugins { file: file.clone(), arguments: arguments.clone(), loader, seen: Vec::new() }))
+        Ok(Some(Plugins { file: file.clone(), loader, seen: Vec::new() }))
     }
 
     /// Reads the file and loads what it names.
     pub(super) fn load(&mut self) -> Update {
         // Looked at before it is read, so that a change meanwhile is not missed.
         self.seen = vec![Stamp::of(&self.file)];
-        let configuration = inputs::policy_file(&self.file, &self.arguments)?;
+        let configuration =
+            policy_config::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
-        Ok(self.loader.load(&configuration))
+        // A file without the plugin that is only to be watched is refused as a whole: nothing unwanted decides.
+        self.loader.load(&configuration).with_context(|| format!("--policy {}", self.file.display()))
     }
 
     /// Loads again whenever a file changed and is left alone for a moment.
@@ -145,6 +147,17 @@ mod tests {
         fs::write(at("p.wasm"), "no component").unwrap();
         let refused = kept.updates.recv_timeout(HANGS).unwrap().unwrap().refused;
         assert!(!refused[0].why.contains("cannot read"), "{}", refused[0].why);
+    }
+
+    #[test]
+    fn a_plugin_that_is_to_be_watched_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.yaml");
+        fs::write(&file, plugin("p.wasm")).unwrap();
+        let arguments = PolicyArguments { policy: Some(file), shadow: vec!["q".to_owned()] };
+        let mut plugins = Plugins::new(&arguments, "node1", None).unwrap().unwrap();
+        let error = format!("{:#}", plugins.load().err().unwrap());
+        assert!(error.contains("policy.yaml: --shadow q") && error.ends_with("it has: p"), "{error}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, SyncSender, channel};
 use tracing::{error, info, warn};
 use weir_core::planner::Planner;
 use weir_core::policy::{Policy as _, Reads};
-use weir_k8s::policy_config::MaxChange;
-use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain};
+use weir_k8s::policy_config::{MaxChange, Mode};
+use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain, Status};
 
 use super::plugins::{Plugins, Update};
 use super::records::Records;
@@ -46,6 +46,11 @@ impl Policy {
         match plugins.load() {
             Ok(loaded) => {
                 tell(&loaded.refused);
+                for Status { name, mode, facts, .. } in loaded.chain.status(0) {
+                    let (component, version, digest) = (facts.name, facts.version, facts.digest);
+                    let does = if mode == Mode::Shadow { "is watched" } else { "decides" };
+                    info!(plugin = name, component, version, %digest, "{does}");
+                }
                 policy.configured = true;
                 policy.chain = SharedChain::new(loaded.chain);
                 policy.record();

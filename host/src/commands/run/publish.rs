@@ -14,14 +14,14 @@ use weir_core::planner::Plan;
 use weir_core::report::{Reason, Report};
 use weir_core::standing::{self, Scope};
 use weir_core::sync::Round;
-use weir_kernel::linux::Effort;
+use weir_kernel::linux::{Effort, Forgotten};
 use weir_policy::{Condition, Replacement, Status};
 use weir_serve::{
     BindFailure, BuildInfo, ChangeOutcome, Health, HealthCheck, HealthCheckPorts, KernelWork,
     ListenAddresses, Metrics, Moment, NodeState, Options, PluginCondition, PluginMetrics, ReloadResult,
-    RoundResult, Server, StartError, Step, TrafficPolicyScope,
+    RequestOutcome, RoundResult, Server, StartError, Step, TrafficPolicyScope,
 };
-use weir_watch::{Note, Recorder, Regarding, Resource, Severity};
+use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
 use crate::inputs::Settings;
 
@@ -306,10 +306,21 @@ impl Publisher {
         });
     }
 
-    /// How long ago the API server was heard.
-    pub(super) fn contact(&self, since: Option<Duration>) {
+    /// How long ago the API server was heard, and what it was asked so far.
+    pub(super) fn contact(&self, since: Option<Duration>, requests: &BTreeMap<Request, u64>) {
+        for (request, total) in requests {
+            let outcome = request.status.map_or(RequestOutcome::Error, RequestOutcome::Status);
+            self.metrics.client.requested(outcome, &request.method, &request.host, *total);
+        }
         if let Some(at) = since.and_then(|since| SystemTime::now().checked_sub(since)) {
             self.metrics.client.contact(at);
+        }
+    }
+
+    /// Which UDP flows were forgotten.
+    pub(super) fn forgotten(&self, searches: &[Forgotten]) {
+        for Forgotten { family, took, flows } in searches {
+            self.metrics.proxy.flows_forgotten(*family, *took, *flows);
         }
     }
 

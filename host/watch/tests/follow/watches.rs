@@ -67,6 +67,12 @@ fn a_watch_that_ends_in_time_goes_on_without_a_word() {
     follower.expect_convergence(&server);
     let figures = follower.handle.account().figures();
     assert_eq!((figures.lists, figures.failures, figures.watches), (1, 0, 4));
+    let made = follower.handle.account().requests();
+    let counted: Vec<_> =
+        made.iter().map(|(request, n)| (request.method.as_str(), request.status, *n)).collect();
+    assert_eq!(counted, [("GET", Some(200), made.values().sum())], "{made:?}");
+    assert!(made.keys().all(|request| server.url().ends_with(&request.host)), "{made:?}");
+    assert!(made.values().sum::<u64>() >= 4, "{made:?}");
 }
 
 #[test]

@@ -144,11 +144,6 @@ impl Tally {
     pub fn answered(&self) -> usize {
         self.answers.values().sum()
     }
-
-    /// Requests without an answer.
-    pub fn failed(&self) -> usize {
-        self.failures.values().sum()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! weir on the cluster's node.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use super::{Cluster, Namespace};
 use crate::patience::{self, GENEROUS};
 use crate::policy::Policy;
 use crate::weir::{Manifests, Running};
+
+/// Where metrics are served if nobody says otherwise.
+const METRICS: &str = "127.0.0.1:10249";
 
 /// A running `weir run` on the node, and its folder of manifests. Dropping it stops the program and removes what it
 /// put into the kernel.
@@ -107,6 +111,23 @@ impl Daemon {
     /// Its manifests. weir takes note of changes by itself.
     pub fn manifests(&self) -> &Manifests {
         &self.manifests
+    }
+
+    /// The value of a series (`name{label="value"}`) on the program's page of metrics; `None` if it is not there.
+    ///
+    /// # Errors
+    /// When there is no page.
+    pub fn metric(&self, series: &str) -> Result<Option<f64>> {
+        let page = self.node.run(|| -> Result<String> {
+            let mut stream = TcpStream::connect(METRICS).context("no page of metrics")?;
+            stream.set_read_timeout(Some(GENEROUS))?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            Ok(page)
+        })?;
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        Ok(value)
     }
 
     /// Waits until the kernel is as planned from the manifests as they are now.

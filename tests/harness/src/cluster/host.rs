@@ -1,8 +1,8 @@
 //! A pod, a node or a machine outside: a namespace with an address of each family, servers and clients.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,9 +12,6 @@ use weir_core::net::{Family, PerFamily, Protocol};
 use super::client::{Answer, Conversation, Failure, PATIENCE, Tally};
 use super::namespace::Namespace;
 use super::server::Server;
-
-/// How long a stream's answer may take: TCP sends again what was lost, so that late is not lost.
-const STREAM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A pod, a node or a machine outside.
 #[derive(Debug)]
@@ -99,42 +96,19 @@ impl Host {
 
     /// The same, with a pause between requests that leaves the processor to others.
     pub fn load_with_pauses(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Load {
-        self.repeat(pause, move || Conversation::open(protocol, target, PATIENCE)?.ask())
-    }
-
-    /// Questions on one connection, one after the other with a pause between them, until told to stop. A connection that
-    /// failed is a failure, and another one takes its place.
-    pub fn stream(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Load {
-        let mut open = None;
-        self.repeat(pause, move || {
-            let mut conversation = match open.take() {
-                Some(conversation) => conversation,
-                None => Conversation::open(protocol, target, STREAM_PATIENCE)?,
-            };
-            let answer = conversation.ask()?;
-            open = Some(conversation);
-            Ok(answer)
-        })
-    }
-
-    fn repeat(
-        &self,
-        pause: Duration,
-        mut request: impl FnMut() -> Result<Answer, Failure> + Send + 'static,
-    ) -> Load {
-        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tally::default())));
-        let (namespace, stopped, counted) =
-            (Arc::clone(&self.namespace), Arc::clone(&stop), Arc::clone(&tally));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (namespace, stopped) = (Arc::clone(&self.namespace), Arc::clone(&stop));
         let thread = thread::spawn(move || {
+            let mut tally = Tally::default();
             inside(&namespace, || {
                 while !stopped.load(Ordering::Relaxed) {
-                    let result = request();
-                    counted.lock().unwrap_or_else(PoisonError::into_inner).add(result);
+                    tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
                     thread::sleep(pause);
                 }
             });
+            tally
         });
-        Load { stop, tally, thread }
+        Load { stop, thread }
     }
 
     fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
@@ -151,21 +125,13 @@ fn inside<T: Send>(namespace: &Namespace, action: impl FnOnce() -> T + Send) -> 
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    tally: Arc<Mutex<Tally>>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Tally>,
 }
 
 impl Load {
-    /// What became of the requests until now.
-    pub fn so_far(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Waits for the last answer and counts.
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.clone()
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

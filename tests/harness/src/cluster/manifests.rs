@@ -171,16 +171,13 @@ impl Service {
             .ports
             .iter()
             .map(|port| {
-                let mut object = json!({
+                json!({
                     "name": port.name(),
                     "protocol": port.protocol.to_string().to_uppercase(),
                     "port": port.port,
                     "targetPort": POD_PORT,
-                });
-                if let Some(node_port) = port.node_port {
-                    object["nodePort"] = node_port.into();
-                }
-                object
+                    "nodePort": port.node_port,
+                })
             })
             .collect();
         let mut spec = self.spec.clone();

@@ -67,26 +67,28 @@ pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usi
     let mut deeds = vec!["the beginning".to_owned()];
     let mut before: Option<Before> = None;
     let mut times = Times::default();
-    loop {
-        let comparison = stage.compare(&mut world)?;
+    let mut refused = stage.deliver(&mut world)?;
+    while counts.mutations < mutations {
+        for _ in 0..batch.min(mutations - counts.mutations) {
+            deeds.push(world.mutate(&mut random));
+            // Both are told at once and may be in the midst of the one before.
+            refused.extend(stage.deliver(&mut world)?);
+            counts.mutations += 1;
+        }
+        let comparison = stage.compare(&world)?;
         counts.comparisons += 1;
         counts.explained += comparison.explained;
-        counts.refused += comparison.refused.len();
         times += comparison.times;
-        for why in &comparison.refused {
-            println!("seed {seed}: refused: {why}");
-        }
         if !comparison.unexplained.is_empty() {
             counts.differing += 1;
             report(seed, counts.comparisons, &deeds, &comparison, before.as_ref(), &stage.logs());
         }
-        if counts.mutations >= mutations {
-            break;
-        }
         before = Some(Before { objects: comparison.objects, recording: comparison.recording });
-        let count = batch.min(mutations - counts.mutations);
-        deeds = (0..count).map(|_| world.mutate(&mut random)).collect();
-        counts.mutations += count;
+        deeds.clear();
+    }
+    counts.refused = refused.len();
+    for why in refused {
+        println!("seed {seed}: refused: {why}");
     }
     println!(
         "seed {seed}: {} mutations, {} comparisons, {} with differences; {:.1} s: {times}",
@@ -108,12 +110,8 @@ fn report(
     logs: &str,
 ) {
     let lines: Vec<String> = comparison.unexplained.iter().map(ToString::to_string).collect();
-    let text = format!(
-        "seed {seed}, comparison {number}, {} objects changed, after\n  {}\n{}\n",
-        comparison.changed,
-        deeds.join("\n  "),
-        lines.join("\n")
-    );
+    let text =
+        format!("seed {seed}, comparison {number}, after\n  {}\n{}\n", deeds.join("\n  "), lines.join("\n"));
     print!("{text}");
     let folder = format!("seed-{seed}-{number}");
     let pretty = |value: &Value| format!("{value:#}\n");

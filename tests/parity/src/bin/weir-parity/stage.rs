@@ -1,21 +1,20 @@
 //! Both programs on two nodes that are alike.
 
 use std::fmt;
-use std::fs;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 use weir_cluster::Client;
 use weir_harness::netns::Netns;
 use weir_harness::patience;
-use weir_harness::weir::{Manifests, Running, Weir};
+use weir_harness::weir::Running;
 use weir_harness::witness::{self, Dump};
+use weir_parity::World;
 use weir_parity::delivery::Delivery;
 use weir_parity::explained::{self, Difference};
-use weir_parity::{Access, KubeProxy, World};
+use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
 
@@ -30,6 +29,8 @@ pub(crate) struct Stage<'a> {
     delivery: Delivery,
     nodes: Option<Nodes>,
     step: u16,
+    /// Whether differences were seen to show.
+    proven: bool,
 }
 
 /// The two programs with a configuration, each on a node of its own.
@@ -40,15 +41,11 @@ struct Nodes {
     _access: Access,
     theirs: Netns,
     ours: Netns,
-    manifests: Manifests,
     config: Value,
-    _scratch: TempDir,
 }
 
 /// What came of a state.
 pub(crate) struct Comparison {
-    pub(crate) changed: usize,
-    pub(crate) refused: Vec<String>,
     pub(crate) unexplained: Vec<Difference>,
     pub(crate) explained: usize,
     pub(crate) times: Times,
@@ -61,8 +58,6 @@ pub(crate) struct Comparison {
 /// What a comparison spends its time on, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
-    /// Telling the API server and asking it back.
-    delivery: Duration,
     /// Until kube-proxy had taken note of everything.
     kube_proxy: Duration,
     /// Until weir had too, if that was later.
@@ -73,7 +68,6 @@ pub(crate) struct Times {
 
 impl AddAssign for Times {
     fn add_assign(&mut self, other: Times) {
-        self.delivery += other.delivery;
         self.kube_proxy += other.kube_proxy;
         self.weir += other.weir;
         self.kernels += other.kernels;
@@ -82,13 +76,9 @@ impl AddAssign for Times {
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Times { delivery, kube_proxy, weir, kernels } = self;
-        let [delivery, kube_proxy, weir, kernels] =
-            [delivery, kube_proxy, weir, kernels].map(Duration::as_secs_f64);
-        write!(
-            f,
-            "{delivery:.1} s API server, {kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels"
-        )
+        let Times { kube_proxy, weir, kernels } = self;
+        let [kube_proxy, weir, kernels] = [kube_proxy, weir, kernels].map(Duration::as_secs_f64);
+        write!(f, "{kube_proxy:.1} s kube-proxy, {weir:.1} s weir, {kernels:.1} s kernels")
     }
 }
 
@@ -97,7 +87,7 @@ impl Stage<'_> {
         // What every node has; kube-proxy ends without it.
         Netns::own().run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
-        Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0 })
+        Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0, proven: false })
     }
 
     /// Gives both this configuration. With another one than before they start anew, on fresh nodes.
@@ -108,19 +98,22 @@ impl Stage<'_> {
         self.nodes = None;
         // kube-proxy waits for its Node.
         self.delivery.deliver(&World::empty(self.step))?;
-        self.nodes = Some(Nodes::start(self.arguments, config, &self.delivery)?);
+        self.nodes = Some(Nodes::start(self.arguments, config)?);
         Ok(())
     }
 
-    /// Brings both to a state and compares what they made of it.
-    pub(crate) fn compare(&mut self, world: &mut World) -> Result<Comparison> {
-        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
+    /// Tells the API server of a state, and waits for nobody. What it refuses is returned.
+    pub(crate) fn deliver(&mut self, world: &mut World) -> Result<Vec<String>> {
         self.step += 1;
         world.set_step(self.step);
+        Ok(self.delivery.deliver(world)?.refused)
+    }
+
+    /// Waits until both have taken note of the state that was delivered last, and compares what they made of it.
+    pub(crate) fn compare(&mut self, world: &World) -> Result<Comparison> {
+        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
         let mut watch = StopWatch::start();
-        let receipt = self.delivery.deliver(world)?;
-        let (node, objects) = nodes.tell(&self.delivery)?;
-        let mut times = Times { delivery: watch.lap(), ..Times::default() };
+        let mut times = Times::default();
         await_mark(world, &nodes.theirs)
             .with_context(|| format!("kube-proxy; {}", nodes.kube_proxy.log_tail()))?;
         times.kube_proxy = watch.lap();
@@ -128,13 +121,13 @@ impl Stage<'_> {
         times.weir = watch.lap();
         let (unexplained, explained, printed) = nodes.settle(PATIENCE)?;
         times.kernels = watch.lap();
-        if unexplained.is_empty() && self.step == 1 {
+        if unexplained.is_empty() && !self.proven {
             nodes.prove_that_differences_show()?;
+            self.proven = true;
         }
         nodes.kube_proxy.expect_health()?;
+        let (node, objects) = self.delivery.manifests()?;
         Ok(Comparison {
-            changed: receipt.changed,
-            refused: receipt.refused,
             unexplained,
             explained,
             times,
@@ -151,33 +144,21 @@ impl Stage<'_> {
 }
 
 impl Nodes {
-    fn start(arguments: &Arguments, config: &Value, delivery: &Delivery) -> Result<Nodes> {
+    fn start(arguments: &Arguments, config: &Value) -> Result<Nodes> {
         let node = || {
             let netns = Netns::new()?;
             netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES).map(|()| netns)
         };
         let (theirs, ours) = (node()?, node()?);
-        let access = Access::new(&arguments.proxy_kubeconfig, &theirs)?;
-        let kube_proxy = KubeProxy::start(&arguments.kube_proxy, &access.write(config)?, &theirs)?;
-        let scratch = tempfile::tempdir().context("no scratch folder")?;
-        let file = scratch.path().join("config.json");
-        fs::write(&file, config.to_string()).context("cannot write weir's configuration")?;
-        let manifests = Manifests::new()?;
-        put(&manifests, delivery)?;
-        let weir = Weir {
-            program: arguments.weir.clone(),
-            netns: &ours,
-            manifests: manifests.path().to_owned(),
-            config: file,
-        };
-        let weir = weir.run()?;
+        let kube_proxy =
+            KubeProxy::start(&arguments.kube_proxy, &arguments.proxy_kubeconfig, config, &theirs)?;
+        // With the permissions of kube-proxy: nobody has to give it more.
+        let access = Access::new(&arguments.proxy_kubeconfig, config, &ours)?;
+        let mut command = ours.command(&arguments.weir);
+        command.arg("run").arg("--config").arg(&access.config);
+        let weir = Running::start(command)?;
         let config = config.clone();
-        Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, manifests, config, _scratch: scratch })
-    }
-
-    /// Tells weir what kube-proxy learns from the API server.
-    fn tell(&self, delivery: &Delivery) -> Result<(Value, Value)> {
-        put(&self.manifests, delivery)
+        Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, config })
     }
 
     /// The differences that stay, how many were explained, and what was printed of kube-proxy's kernel.
@@ -205,13 +186,6 @@ impl Nodes {
         );
         Ok(())
     }
-}
-
-fn put(manifests: &Manifests, delivery: &Delivery) -> Result<(Value, Value)> {
-    let (node, objects) = delivery.manifests()?;
-    manifests.put("node.json", node.to_string())?;
-    manifests.put("objects.json", objects.to_string())?;
-    Ok((node, objects))
 }
 
 fn await_mark(world: &World, netns: &Netns) -> Result<()> {

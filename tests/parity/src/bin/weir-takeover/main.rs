@@ -1,31 +1,32 @@
-//! One node that is handed over between the real kube-proxy and weir, in the guest: what each finds, what it changes, and
-//! what becomes of the connections meanwhile.
+//! One node, two programs, one after the other: what the second finds of the first, and what traffic notices.
 //!
-//! Every step is a line that says `ok` or `FAILED`; the last line counts them as libtest does.
+//! Runs in the guest, on the cluster of the packet tests; both programs watch the API server on the host. `cargo xtask
+//! takeover` starts it.
 
 mod difference;
 mod drift;
 mod node;
-mod objects;
-mod swaps;
+mod report;
 mod traffic;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 
-use node::Node;
+use node::{Node, Program};
+use report::Report;
+use traffic::Traffic;
 
-/// kube-proxy and weir, one after the other, on the same node.
+/// kube-proxy and weir take a node over from each other.
 #[derive(Debug, Parser)]
 #[command(name = "weir-takeover")]
 struct Arguments {
     /// Of somebody who may write.
     #[arg(long)]
     kubeconfig: PathBuf,
-    /// Of kube-proxy, for both programs.
+    /// Of kube-proxy, and of weir.
     #[arg(long)]
     proxy_kubeconfig: PathBuf,
     /// The program kube-proxy.
@@ -34,53 +35,58 @@ struct Arguments {
     /// The program weir.
     #[arg(long)]
     weir: PathBuf,
-    /// Also what each of them does about what others change.
+    /// Break things on a programmed node, and tell what each program does about it.
     #[arg(long)]
     drift: bool,
 }
 
-/// What the steps came to.
-#[derive(Debug, Default)]
-struct Report {
-    passed: usize,
-    failed: usize,
-}
-
-impl Report {
-    /// Counts a step, and says what it found.
-    fn step(&mut self, name: &str, result: Result<String>) {
-        match result {
-            Ok(found) => {
-                self.passed += 1;
-                println!("takeover {name} ... ok: {found}");
-            }
-            Err(error) => {
-                self.failed += 1;
-                println!("takeover {name} ... FAILED: {error:#}");
-            }
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
 
-fn main() -> ExitCode {
-    let mut report = Report::default();
-    if let Err(error) = run(&Arguments::parse(), &mut report) {
-        // What follows a step that could not be made was not tried.
-        report.step("to its end", Err(error));
-    }
-    let verdict = if report.failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {verdict}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
-        report.passed, report.failed
-    );
-    if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
-    let mut node = Node::new(arguments).context("no node")?;
-    swaps::run(&mut node, report).context("the swaps")?;
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut node = Node::new(arguments)?;
     if arguments.drift {
-        drift::run(&mut node, report).context("drift")?;
+        return drift::table(&mut node);
     }
-    difference::run(&mut node, report).context("the meant difference")
+    let mut report = Report::default();
+    node.start(Program::KubeProxy)?;
+    let theirs = node.dump()?;
+
+    let traffic = Traffic::start(&node)?;
+    node.stop()?;
+    node.start(Program::Weir)?;
+    let messages = node.changes()?;
+    report.claim("weir_changes_nothing_that_kube_proxy_left", node::nothing(&messages));
+    report.claim("weir_holds_what_kube_proxy_left", node.dump()?.expect(&theirs));
+    traffic.stop(&mut report, "from_kube_proxy_to_weir");
+
+    let traffic = Traffic::start(&node)?;
+    node.stop()?;
+    node.start(Program::Weir)?;
+    report.claim("weir_changes_nothing_that_weir_left", node::nothing(&node.changes()?));
+    traffic.stop(&mut report, "weir_restarted");
+
+    let traffic = Traffic::start(&node)?;
+    node.kill()?;
+    node.start(Program::Weir)?;
+    report.claim("weir_changes_nothing_after_a_kill", node::nothing(&node.changes()?));
+    traffic.stop(&mut report, "weir_killed");
+
+    let traffic = Traffic::start(&node)?;
+    node.stop()?;
+    node.start(Program::KubeProxy)?;
+    report.claim("kube_proxy_holds_what_weir_left", node.dump()?.expect(&theirs));
+    report.claim("kube_proxy_goes_on_with_what_weir_left", node.follows_a_change());
+    traffic.stop(&mut report, "from_weir_to_kube_proxy");
+
+    node.stop()?;
+    report.claim("weir_changes_what_is_meant_to_differ_and_nothing_else", difference::taken_over(&mut node));
+    Ok(report.finish())
 }

@@ -1,176 +1,286 @@
-//! The node, its cluster, and whichever of the two programs runs on it.
+//! The node, its cluster, and whichever program runs there.
 
-use std::thread::sleep;
-use std::time::Duration;
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use weir_cluster::Client;
-use weir_harness::cluster::{Cluster, Node as NodeObject, Place};
+use weir_core::net::{Family, Protocol};
+use weir_harness::cluster::{self, Cluster, Host, Place, Service};
 use weir_harness::netns::Netns;
-use weir_harness::patience;
+use weir_harness::patience::{self, GENEROUS};
 use weir_harness::weir::Running;
-use weir_harness::witness::{self, Dump};
-use weir_parity::{Access, KubeProxy};
+use weir_harness::witness::Dump;
+use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
-use crate::objects;
+use crate::traffic::at;
 
-/// How long a program may take to begin, or to come around to its next period: kube-proxy starts many processes, and
-/// the guest is emulated.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The pods, each with a server; those that are only clients end in `app`.
+const PODS: &[(&str, Place)] = &[
+    ("app", Place::Local),
+    ("web-1", Place::Local),
+    ("web-2", Place::Local),
+    ("far-1", Place::Remote),
+    ("far-app", Place::Remote),
+];
 
-/// Between two looks at a program's metrics, which cost it time.
-const PAUSE: Duration = Duration::from_millis(500);
+const PORT: u16 = 80;
+const NODE_PORT: u16 = 30010;
 
-const PODS: &[(&str, Place)] =
-    &[("app", Place::Local), ("web-1", Place::Local), ("web-2", Place::Local), ("far-1", Place::Remote)];
+/// The service that traffic goes to; the others are there to be left alone.
+const BUSY: u8 = 10;
+
+/// The numbers of the services with node ports, which are 30000 and the number, and with load balancers.
+pub(crate) const EXPOSED: [u8; 3] = [BUSY, 11, 12];
+
+/// Where both programs say that they are well, which they do once they have programmed the node.
+const HEALTH: &str = "127.0.0.1:10256";
+
+/// What programs the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    KubeProxy,
+    Weir,
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Program::KubeProxy => "kube-proxy",
+            Program::Weir => "weir",
+        })
+    }
+}
+
+enum Live {
+    KubeProxy(KubeProxy),
+    Weir(Running, Access),
+}
+
+/// How a service is reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Vip {
+    Cluster,
+    LoadBalancer,
+    NodePort,
+}
 
 pub(crate) struct Node<'a> {
     arguments: &'a Arguments,
-    // In this order they are dropped: programs, then what they work with.
-    running: Option<Proxy>,
-    access: Access,
+    running: Option<Live>,
     netns: Netns,
-    pub(crate) cluster: Cluster,
-}
-
-enum Proxy {
-    KubeProxy(KubeProxy),
-    Weir(Running),
-}
-
-/// The configuration of both. Periods are short, so that drift is soon found.
-pub(crate) fn config() -> Value {
-    json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": "ipvs",
-        "hostnameOverride": Place::Local.node(),
-        "ipvs": { "syncPeriod": "5s", "minSyncPeriod": "1s" },
-        "conntrack": { "maxPerCore": 0 },
-        "clusterCIDR": "10.244.0.0/16,fd00:10:244::/48",
-    })
+    client: Client,
+    cluster: Cluster,
+    /// Of both programs.
+    pub(crate) config: Value,
+    busy: Service,
 }
 
 impl Node<'_> {
-    /// The cluster's machines, and its objects in the API server.
+    /// A cluster with services of all kinds, and nobody who programs its node yet.
     pub(crate) fn new(arguments: &Arguments) -> Result<Node<'_>> {
-        // What every node has; kube-proxy ends without it.
-        Netns::own().run("modprobe", &["nf_conntrack"])?;
-        let cluster = Cluster::new(PODS)?;
+        let cluster = Cluster::new(PODS).context("no cluster")?;
         let netns = Netns::named(cluster.node().namespace())?;
+        // What every node has; kube-proxy ends without it.
+        netns.run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
-        client.apply(&NodeObject::of(&cluster, Place::Local).to_json())?;
-        for service in objects::services(&cluster) {
-            client.apply(&service.to_list()).with_context(|| format!("Service {}", service.name()))?;
-        }
-        let access = Access::new(&arguments.proxy_kubeconfig, &netns)?;
-        Ok(Node { arguments, running: None, access, netns, cluster })
+        client.apply(&cluster::Node::of(&cluster, Place::Local).to_json())?;
+        let services = services(&cluster);
+        services.iter().try_for_each(|service| client.apply(&service.to_list()))?;
+        let busy = services.into_iter().find(|service| service.number() == BUSY).context("a busy service")?;
+        let config = json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "ipvs",
+            "hostnameOverride": cluster.node().name(),
+            "clusterCIDR": "10.244.0.0/16,fd00:10:244::/48",
+            "ipvs": { "syncPeriod": "5s", "minSyncPeriod": "0s" },
+            "conntrack": { "maxPerCore": 0 },
+        });
+        Ok(Node { arguments, running: None, netns, client, cluster, config, busy })
     }
 
-    pub(crate) fn script(&self, lines: &str) -> Result<()> {
-        self.netns.script(lines).map(drop)
+    /// Starts a program, and waits until it says that it has programmed the node, and the node stays as it is.
+    pub(crate) fn start(&mut self, program: Program) -> Result<()> {
+        let Arguments { proxy_kubeconfig, kube_proxy, weir, .. } = self.arguments;
+        self.running = Some(match program {
+            Program::KubeProxy => {
+                Live::KubeProxy(KubeProxy::start(kube_proxy, proxy_kubeconfig, &self.config, &self.netns)?)
+            }
+            Program::Weir => {
+                let access = Access::new(proxy_kubeconfig, &self.config, &self.netns)?;
+                let mut command = self.netns.command(weir);
+                command.arg("run").arg("--config").arg(&access.config);
+                Live::Weir(Running::start(command)?, access)
+            }
+        });
+        patience::until(GENEROUS * 2, || self.expect_well()).map_err(|error| self.blame(&error))?;
+        self.settled().map(drop)
     }
 
+    fn expect_well(&self) -> Result<()> {
+        let answer = self.netns.inside(|| -> Result<String> {
+            let mut stream = TcpStream::connect(HEALTH)?;
+            stream.set_read_timeout(Some(GENEROUS))?;
+            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })??;
+        ensure!(answer.split(' ').nth(1) == Some("200"), "{answer}");
+        let servers = self.netns.run("ipvsadm", &["-Sn"])?;
+        let wanted = format!("{} ", self.target(Vip::Cluster, Family::V6));
+        ensure!(servers.contains(&wanted), "not programmed yet");
+        Ok(())
+    }
+
+    /// What the node holds when it has stopped changing.
+    pub(crate) fn settled(&self) -> Result<Dump> {
+        patience::until(GENEROUS * 2, || {
+            let before = self.dump()?;
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            let after = self.dump()?;
+            ensure!(before == after, "it goes on changing:\n{}", after.differences(&before));
+            Ok(after)
+        })
+    }
+
+    /// What the node holds.
     pub(crate) fn dump(&self) -> Result<Dump> {
         Dump::of(&self.netns)
     }
 
-    /// Waits until the kernel holds this, and goes on doing so.
-    pub(crate) fn settle(&self, expected: &Dump) -> Result<()> {
-        witness::settle(&self.netns, expected)
+    /// Runs lines of bash on the node.
+    pub(crate) fn script(&self, lines: &str) -> Result<String> {
+        self.netns.script(lines)
     }
 
-    /// Kills what runs, with SIGKILL.
-    pub(crate) fn kill(&mut self) {
+    /// Ends the program as a DaemonSet does.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        match self.running.take() {
+            Some(Live::KubeProxy(kube_proxy)) => kube_proxy.stop(),
+            Some(Live::Weir(mut running, _access)) => {
+                let id = i32::try_from(running.id()).context("a process id")?;
+                kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot end weir")?;
+                let status = running.await_end(GENEROUS)?;
+                ensure!(status == Some(0), "weir ended with {status:?}; {}", running.log_tail());
+                Ok(())
+            }
+            None => bail!("nothing runs"),
+        }
+    }
+
+    /// Kills the program outright.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.running.take().map(drop).context("nothing runs")
+    }
+
+    /// What weir changed since it was started.
+    pub(crate) fn changes(&self) -> Result<Vec<String>> {
+        let Some(Live::Weir(running, _)) = &self.running else { bail!("weir does not run") };
+        let lines = running.log()?;
+        ensure!(
+            lines.iter().any(|line| line.field("message") == "listed"),
+            "the log tells nothing: {}",
+            running.log_tail()
+        );
+        let changes = lines.iter().filter(|line| !line.field("change").is_empty());
+        Ok(changes.map(|line| line.field("change")).collect())
+    }
+
+    /// A new service is programmed, and one that goes is taken away.
+    pub(crate) fn follows_a_change(&self) -> Result<()> {
+        let service = self.busy_like("late", 99);
+        let server = format!("{} ", at(service.cluster_ip(Family::V4), PORT));
+        self.client.apply(&service.to_list())?;
+        patience::until(GENEROUS, || {
+            ensure!(self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is not there");
+            Ok(())
+        })?;
+        self.client.delete("Service", "default", "late")?;
+        patience::until(GENEROUS, || {
+            ensure!(!self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is still there");
+            Ok(())
+        })
+    }
+
+    fn busy_like(&self, name: &str, number: u8) -> Service {
+        Service::new(name, number)
+            .with_port(Protocol::Tcp, PORT)
+            .with_endpoints([self.cluster.endpoint("web-1")])
+    }
+
+    /// A pod, or the machine outside.
+    pub(crate) fn host(&self, name: &str) -> &Host {
+        if name == "outside" { self.cluster.outside() } else { &self.cluster.pod(name).host }
+    }
+
+    /// Where the busy service answers.
+    pub(crate) fn target(&self, vip: Vip, family: Family) -> SocketAddr {
+        let (address, port): (IpAddr, u16) = match vip {
+            Vip::Cluster => (self.busy.cluster_ip(family), PORT),
+            Vip::LoadBalancer => (self.busy.load_balancer_ip(family), PORT),
+            Vip::NodePort => (self.cluster.node().address(family), NODE_PORT),
+        };
+        at(address, port)
+    }
+
+    fn blame(&self, error: &anyhow::Error) -> anyhow::Error {
+        let log = match &self.running {
+            Some(Live::KubeProxy(kube_proxy)) => kube_proxy.log_tail(),
+            Some(Live::Weir(running, _)) => running.log_tail(),
+            None => String::new(),
+        };
+        anyhow::anyhow!("{error:#}\n{log}")
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        // Before the namespace that it runs in.
         self.running = None;
     }
+}
 
-    /// Lets what runs stand still.
-    pub(crate) fn pause(&self) -> Result<()> {
-        self.signal("STOP")
-    }
+/// Fails with changes, if there are any.
+pub(crate) fn nothing(changes: &[String]) -> Result<()> {
+    ensure!(changes.is_empty(), "{} changes:\n{}", changes.len(), changes.join("\n"));
+    Ok(())
+}
 
-    /// Ends a pause.
-    pub(crate) fn go_on(&self) -> Result<()> {
-        self.signal("CONT")
-    }
-
-    fn signal(&self, name: &str) -> Result<()> {
-        let id = match &self.running {
-            Some(Proxy::KubeProxy(kube_proxy)) => kube_proxy.id(),
-            Some(Proxy::Weir(weir)) => weir.id(),
-            None => bail!("nothing runs"),
-        };
-        self.script(&format!("kill -{name} {id}"))
-    }
-
-    /// Ends weir as the kubelet does.
-    pub(crate) fn terminate(&mut self) -> Result<()> {
-        let Some(Proxy::Weir(mut running)) = self.running.take() else { bail!("weir does not run") };
-        self.netns.script(&format!("kill {}", running.id()))?;
-        let status = running.await_end(PATIENCE)?;
-        ensure!(status == Some(0), "weir ended with {status:?}");
-        Ok(())
-    }
-
-    /// Starts kube-proxy, and waits until it has synchronised twice: what it learns of itself in the first time, such as
-    /// its own addresses, shows in the second.
-    pub(crate) fn start_kube_proxy(&mut self, config: &Value) -> Result<()> {
-        let config = self.access.write(config)?;
-        let kube_proxy = KubeProxy::start(&self.arguments.kube_proxy, &config, &self.netns)?;
-        self.running = Some(Proxy::KubeProxy(kube_proxy));
-        self.await_syncs(2)
-    }
-
-    /// Waits until kube-proxy has begun and finished as many synchronisations from now on.
-    pub(crate) fn await_next_syncs(&mut self, count: u32) -> Result<()> {
-        let Some(Proxy::KubeProxy(kube_proxy)) = &self.running else { bail!("kube-proxy does not run") };
-        // One may have begun before.
-        let until = kube_proxy.syncs(&self.netns)? + 1 + count;
-        self.await_syncs(until)
-    }
-
-    fn await_syncs(&mut self, count: u32) -> Result<()> {
-        let Some(Proxy::KubeProxy(kube_proxy)) = &mut self.running else { bail!("kube-proxy does not run") };
-        let reached = patience::until(PATIENCE, || {
-            sleep(PAUSE);
-            let syncs = kube_proxy.syncs(&self.netns)?;
-            ensure!(syncs >= count, "{syncs} synchronisations, not {count}");
-            Ok(())
-        });
-        reached.with_context(|| kube_proxy.log_tail())?;
-        kube_proxy.expect_health()
-    }
-
-    /// Starts weir, and waits until its first round is done.
-    pub(crate) fn start_weir(&mut self, config: &Value) -> Result<()> {
-        let config = self.access.write(config)?;
-        let mut command = self.netns.command(&self.arguments.weir);
-        command.arg("run").arg("--config").arg(config);
-        let running = Running::start(command)?;
-        let round = patience::until(PATIENCE, || {
-            sleep(PAUSE);
-            let url = "http://127.0.0.1:10249/metrics";
-            let text = self.netns.run("curl", &["--silent", "--show-error", url])?;
-            let line =
-                text.lines().find_map(|line| line.strip_prefix("weir_rounds_total{result=\"succeeded\"} "));
-            ensure!(line.is_some_and(|count| count != "0"), "no round yet");
-            Ok(())
-        });
-        round.map_err(|error| running.blame(&error))?;
-        self.running = Some(Proxy::Weir(running));
-        Ok(())
-    }
-
-    /// The changes that weir has made since it started.
-    pub(crate) fn changes(&mut self) -> Result<Vec<String>> {
-        let Some(Proxy::Weir(running)) = &mut self.running else { bail!("weir does not run") };
-        running.expect_health()?;
-        let lines = running.log()?;
-        ensure!(lines.iter().any(|line| line.field("message") == "started"), "an empty log proves nothing");
-        let changed = lines.iter().filter(|line| line.field("message") == "changed");
-        Ok(changed.map(|line| line.field("change")).collect())
-    }
+/// Services of all kinds.
+fn services(cluster: &Cluster) -> Vec<Service> {
+    let all = || ["web-1", "web-2", "far-1"].map(|pod| cluster.endpoint(pod));
+    let exposed = |name: &str, number: u8| {
+        let node_port = 30000 + u16::from(number);
+        [Protocol::Tcp, Protocol::Udp].into_iter().fold(Service::new(name, number), |service, protocol| {
+            service.with_node_port(protocol, PORT, node_port)
+        })
+    };
+    vec![
+        exposed("busy", BUSY).with_external_ip().with_load_balancer().with_endpoints(all()),
+        exposed("local", 11)
+            .with_load_balancer()
+            .with("externalTrafficPolicy", json!("Local"))
+            .with_endpoints(all()),
+        exposed("ranged", 12)
+            .with_load_balancer()
+            .with("loadBalancerSourceRanges", json!(["10.0.2.0/24", "fd00:10:2::/64"]))
+            .with_endpoints(all()),
+        Service::new("sticky", 13)
+            .with_port(Protocol::Tcp, PORT)
+            .with("sessionAffinity", json!("ClientIP"))
+            .with_endpoints(all()),
+        Service::new("sctp", 14).with_port(Protocol::Sctp, PORT).with_endpoints(all()),
+        Service::new("internal-local", 15)
+            .with_port(Protocol::Tcp, PORT)
+            .with("internalTrafficPolicy", json!("Local"))
+            .with_endpoints(all()),
+        Service::new("empty", 16).with_port(Protocol::Tcp, PORT),
+    ]
 }

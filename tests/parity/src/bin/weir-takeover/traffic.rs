@@ -1,114 +1,128 @@
-//! Connections that go on during everything.
+//! What clients do all the time: connections that stay, datagrams, and new connections one after the other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::{Cluster, Failure, Host, Load, Tally};
-use weir_harness::patience;
+use weir_harness::cluster::{Answer, Conversation, Failure, Load};
 
-use crate::objects::{self, EXPOSED, PORT, node_port};
+use crate::node::{Node, Vip};
+use crate::report::Report;
 
-/// Leaves the processor to the programs under test.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Between two questions of a client: the processor is emulated, and others want it too.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Of connections that are open and mostly silent.
-const IDLE: Duration = Duration::from_secs(4);
+/// Clients and how they reach a service. Each has its own way: IPVS finds the connection that an answer belongs to by the
+/// client's port and the real server, and mistakes it where one client comes to one real server through two VIPs.
+const WAYS: [(&str, Vip); 3] =
+    [("app", Vip::Cluster), ("outside", Vip::NodePort), ("far-app", Vip::LoadBalancer)];
 
-/// Longer than the longest pause, and than any answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Path {
-    name: String,
-    load: Load,
-    /// Where it was when the last window ended.
-    seen: Tally,
-    /// One connection, which has one server for its whole life.
-    is_stream: bool,
-}
-
-/// Clients in a pod and outside, on VIPs of three kinds in both families.
+/// Clients that go on until they are stopped.
 pub(crate) struct Traffic {
-    paths: Vec<Path>,
-}
-
-/// What happened between two looks.
-#[derive(Debug, Default)]
-pub(crate) struct Window {
-    pub(crate) answered: usize,
-    /// By path and reason.
-    pub(crate) failed: BTreeMap<(String, Failure), usize>,
+    streams: Vec<(String, Stream)>,
+    loads: Vec<(String, Load)>,
 }
 
 impl Traffic {
-    pub(crate) fn start(cluster: &Cluster) -> Traffic {
-        let (app, outside) = (&cluster.pod("app").host, cluster.outside());
-        let (internal, exposed) = (objects::internal_service(), objects::exposed_service());
-        let mut paths = Vec::new();
-        for family in Family::BOTH {
-            let targets: [(&str, &Host, SocketAddr); 3] = [
-                ("cluster IP", app, SocketAddr::new(internal.cluster_ip(family), PORT)),
-                ("load balancer", outside, SocketAddr::new(exposed.load_balancer_ip(family), PORT)),
-                ("node port", outside, SocketAddr::new(cluster.node().address(family), node_port(EXPOSED))),
-            ];
-            for (kind, client, target) in targets {
-                let mut add = |what: &str, load: Load, is_stream: bool| {
-                    let name = format!("{what}, {kind}, {family}");
-                    paths.push(Path { name, load, seen: Tally::default(), is_stream });
-                };
-                add("TCP stream", client.stream(PAUSE, Protocol::Tcp, target), true);
-                add("idle TCP stream", client.stream(IDLE, Protocol::Tcp, target), true);
-                add("new TCP connections", client.load_with_pauses(PAUSE, Protocol::Tcp, target), false);
-                add("UDP stream", client.stream(PAUSE, Protocol::Udp, target), true);
-                add("new UDP clients", client.load_with_pauses(PAUSE, Protocol::Udp, target), false);
-            }
-        }
-        Traffic { paths }
-    }
-
-    /// Waits until each client has asked and heard once more, and tells what happened since the last time.
-    pub(crate) fn window(&mut self) -> Result<Window> {
-        let mut window = Window::default();
-        let total = |tally: &Tally| tally.answered() + tally.failed();
-        // Of two more, one was begun after this moment.
-        let until: Vec<usize> = self.paths.iter().map(|path| total(&path.load.so_far()) + 2).collect();
-        for (path, until) in self.paths.iter_mut().zip(until) {
-            let now = patience::until(PATIENCE, || {
-                let now = path.load.so_far();
-                ensure!(total(&now) >= until, "{} has stopped at {now:?}", path.name);
-                Ok(now)
-            })?;
-            window.answered += now.answered() - path.seen.answered();
-            for (reason, count) in &now.failures {
-                let new = count - path.seen.failures.get(reason).unwrap_or(&0);
-                if new > 0 {
-                    window.failed.insert((path.name.clone(), *reason), new);
+    /// Starts clients of all kinds, and has seen each answered.
+    pub(crate) fn start(node: &Node) -> Result<Traffic> {
+        let (mut streams, mut loads) = (Vec::new(), Vec::new());
+        for (client, vip) in WAYS {
+            let host = node.host(client);
+            for family in Family::BOTH {
+                let target = node.target(vip, family);
+                for protocol in [Protocol::Tcp, Protocol::Udp] {
+                    let name = format!("{client} {protocol} {target}");
+                    let conversation = host.converse(protocol, target).with_context(|| name.clone())?;
+                    let stream = Stream::start(conversation).with_context(|| name.clone())?;
+                    streams.push((format!("{name}, stream"), stream));
+                    let load = host.load_with_pauses(PAUSE, protocol, target);
+                    loads.push((format!("{name}, anew"), load));
                 }
             }
-            path.seen = now;
         }
-        Ok(window)
+        Ok(Traffic { streams, loads })
     }
 
-    /// Ends it. Every stream must have had one server; new connections must have found all three.
-    pub(crate) fn stop(self) -> Result<usize> {
-        let mut answered = 0;
-        for Path { name, load, is_stream, .. } in self.paths {
-            let tally = load.stop();
-            let servers = tally.answers.len();
-            ensure!(servers == if is_stream { 1 } else { 3 }, "{name}: {tally:?}");
-            answered += tally.answered();
-        }
-        Ok(answered)
+    /// Stops all, and claims that nothing was lost.
+    pub(crate) fn stop(self, report: &mut Report, during: &str) {
+        let streams: Vec<_> = self.streams.into_iter().map(|(name, stream)| (name, stream.stop())).collect();
+        let loads: Vec<_> = self.loads.into_iter().map(|(name, load)| (name, load.stop())).collect();
+        let asked: usize = streams.iter().map(|(_, outcome)| outcome.answers).sum();
+        let connections: usize = loads.iter().map(|(_, tally)| tally.answered()).sum();
+        println!(
+            "{during}: {} streams with {asked} answers, {connections} answers on new connections",
+            streams.len()
+        );
+        let lost: Vec<String> = streams
+            .iter()
+            .filter(|(_, outcome)| !outcome.failures.is_empty() || outcome.answers < 2)
+            .map(|(name, outcome)| format!("{name}: {outcome:?}"))
+            .collect();
+        report.claim(&format!("{during}_streams_lose_nothing"), ensure(lost.is_empty(), &lost.join("\n")));
+        let lost: Vec<String> = loads
+            .iter()
+            .filter(|(_, tally)| !tally.failures.is_empty() || tally.answered() == 0)
+            .map(|(name, tally)| format!("{name}: {tally:?}"))
+            .collect();
+        report.claim(&format!("{during}_new_connections_work"), ensure(lost.is_empty(), &lost.join("\n")));
     }
 }
 
-impl Window {
-    /// Fails if any request did.
-    pub(crate) fn expect_no_loss(&self) -> Result<String> {
-        ensure!(self.failed.is_empty(), "{} answered, {:?}", self.answered, self.failed);
-        Ok(format!("{} requests answered, none lost, no stream reset", self.answered))
+fn ensure(holds: bool, otherwise: &str) -> Result<()> {
+    ensure!(holds, "{otherwise}");
+    Ok(())
+}
+
+/// One connection, or one UDP socket, that asks again and again and must be answered by the same server.
+struct Stream {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Outcome>,
+}
+
+/// What became of a stream.
+#[derive(Debug, Default)]
+struct Outcome {
+    answers: usize,
+    failures: BTreeMap<Failure, usize>,
+}
+
+impl Stream {
+    fn start(mut conversation: Conversation) -> Result<Stream> {
+        let first: Answer = conversation.ask()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut outcome = Outcome { answers: 1, ..Outcome::default() };
+            while !stopped.load(Ordering::Relaxed) {
+                thread::sleep(PAUSE);
+                match conversation.ask() {
+                    Ok(answer) if answer == first => outcome.answers += 1,
+                    // Another server, or another source address: it was another connection to somebody.
+                    Ok(_) => *outcome.failures.entry(Failure::Ended).or_default() += 1,
+                    Err(failure) => *outcome.failures.entry(failure).or_default() += 1,
+                }
+                if outcome.failures.values().sum::<usize>() > 3 {
+                    break;
+                }
+            }
+            outcome
+        });
+        Ok(Stream { stop, thread })
     }
+
+    fn stop(self) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Where one more thing answers.
+pub(crate) fn at(address: std::net::IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address, port)
 }

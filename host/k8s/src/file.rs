@@ -1,0 +1,65 @@
+//! Files that somebody names.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be opened or read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is a folder, a pipe, a device: something that may never end, or never begin.
+    #[error("it is not a regular file")]
+    Kind,
+    /// It is larger than it may be.
+    #[error("it is larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
+}
+
+/// Reads a regular file of at most so many bytes. Anything else is refused without waiting for it.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    // Opening a pipe that nobody writes to would wait for a writer.
+    let file: File =
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(FileError::Kind);
+    }
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for odd in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            assert!(matches!(read_regular(odd, 9), Err(FileError::Kind)), "{}", odd.display());
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, "ten bytes.").unwrap();
+        assert_eq!(read_regular(&file, 10).unwrap(), b"ten bytes.");
+        assert!(matches!(read_regular(&file, 9), Err(FileError::TooLarge(9))));
+        assert!(matches!(read_regular(&folder.path().join("none"), 9), Err(FileError::Io(_))));
+    }
+}
