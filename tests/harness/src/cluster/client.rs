@@ -57,6 +57,8 @@ impl From<io::Error> for Failure {
 #[derive(Debug)]
 pub struct Conversation {
     socket: Socket,
+    /// How many questions were asked.
+    asked: u64,
 }
 
 impl Conversation {
@@ -66,15 +68,17 @@ impl Conversation {
         target: SocketAddr,
         patience: Duration,
     ) -> Result<Conversation, Failure> {
-        Ok(Conversation { socket: transport::connect(protocol, target, patience)? })
+        Ok(Conversation { socket: transport::connect(protocol, target, patience)?, asked: 0 })
     }
 
-    /// Asks once.
+    /// Asks once. Questions are numbered, and the answer must have the number of this one: what is lost, repeated or
+    /// out of order in either direction is a failure.
     ///
     /// # Errors
     /// [`Failure::Refused`] also stands for an error message that an earlier datagram caused.
     pub fn ask(&mut self) -> Result<Answer, Failure> {
-        self.socket.write_all(b"who\n")?;
+        self.asked += 1;
+        self.socket.write_all(format!("{}\n", self.asked).as_bytes())?;
         let mut text = Vec::new();
         while text.last() != Some(&b'\n') {
             let mut buffer = [0; 128];
@@ -84,7 +88,7 @@ impl Conversation {
             }
             text.extend_from_slice(&buffer[..count]);
         }
-        parse(&text).ok_or(Failure::Other(io::ErrorKind::InvalidData))
+        parse(&text, self.asked).ok_or(Failure::Other(io::ErrorKind::InvalidData))
     }
 
     /// Gives up sooner, or later.
@@ -106,9 +110,11 @@ impl Conversation {
     }
 }
 
-fn parse(text: &[u8]) -> Option<Answer> {
-    let (server, source) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
-    Some(Answer { server: server.to_owned(), source: source.parse().ok()? })
+/// `web-1 10.0.2.15:40000 7`
+fn parse(text: &[u8], number: u64) -> Option<Answer> {
+    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
+    let answer = Answer { server: words.next()?.to_owned(), source: words.next()?.parse().ok()? };
+    (words.next()?.parse() == Ok(number) && words.next().is_none()).then_some(answer)
 }
 
 /// What became of several requests.
@@ -137,5 +143,19 @@ impl Tally {
     /// Answers of all servers.
     pub fn answered(&self) -> usize {
         self.answers.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_answer_to_the_question_counts() {
+        let answer = parse(b"web-1 10.0.2.15:40000 7\n", 7).unwrap();
+        assert_eq!((answer.server.as_str(), answer.source.port()), ("web-1", 40000));
+        assert_eq!(parse(b"web-1 10.0.2.15:40000 6\n", 7), None);
+        assert_eq!(parse(b"web-1 10.0.2.15:40000 7 7\n", 7), None, "two questions at once");
+        assert_eq!(parse(b"web-1 10.0.2.15:40000 \n", 7), None);
     }
 }

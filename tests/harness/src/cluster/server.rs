@@ -1,7 +1,6 @@
-//! A server that answers every request with its name and the client's address as it sees it.
+//! A server that answers every request with its name, the client's address as it sees it, and what was asked.
 
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -105,23 +104,27 @@ impl Source {
                 accepted.push(Source { socket, role: Role::Connection(peer) });
             }
             Role::Datagrams => {
-                let mut buffer = [MaybeUninit::uninit(); 64];
-                let (_, peer) = self.socket.recv_from(&mut buffer)?;
+                // Peeked at for the sender, because only `read` fills a buffer that can be read without unsafe code.
+                let peer = self.socket.peek_sender()?;
                 let seen = peer.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-                self.socket.send_to(answer(name, seen).as_bytes(), &peer)?;
+                let mut buffer = [0; 64];
+                let count = (&self.socket).read(&mut buffer)?;
+                self.socket.send_to(&answer(name, seen, &buffer[..count]), &peer)?;
             }
             Role::Connection(peer) => {
                 let mut buffer = [0; 64];
-                if (&self.socket).read(&mut buffer)? == 0 {
+                let count = (&self.socket).read(&mut buffer)?;
+                if count == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                (&self.socket).write_all(answer(name, peer).as_bytes())?;
+                (&self.socket).write_all(&answer(name, peer, &buffer[..count]))?;
             }
         }
         Ok(())
     }
 }
 
-fn answer(name: &str, peer: SocketAddr) -> String {
-    format!("{name} {peer}\n")
+/// A question is short enough to arrive in one piece, and ends with the line.
+fn answer(name: &str, peer: SocketAddr, question: &[u8]) -> Vec<u8> {
+    [format!("{name} {peer} ").as_bytes(), question].concat()
 }

@@ -3,6 +3,7 @@
 //! Runs in the guest, on the cluster of the packet tests; both programs watch the API server on the host. `cargo xtask
 //! takeover` starts it.
 
+mod difference;
 mod drift;
 mod node;
 mod report;
@@ -84,5 +85,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.claim("kube_proxy_holds_what_weir_left", node.dump()?.expect(&theirs));
     report.claim("kube_proxy_goes_on_with_what_weir_left", node.follows_a_change());
     traffic.stop(&mut report, "from_weir_to_kube_proxy");
+
+    node.stop()?;
+    report.claim("weir_changes_what_is_meant_to_differ_and_nothing_else", difference::taken_over(&mut node));
     Ok(report.finish())
 }

@@ -35,6 +35,9 @@ const NODE_PORT: u16 = 30010;
 /// The service that traffic goes to; the others are there to be left alone.
 const BUSY: u8 = 10;
 
+/// The numbers of the services with node ports, which are 30000 and the number, and with load balancers.
+pub(crate) const EXPOSED: [u8; 3] = [BUSY, 11, 12];
+
 /// Where both programs say that they are well, which they do once they have programmed the node.
 const HEALTH: &str = "127.0.0.1:10256";
 
@@ -73,7 +76,8 @@ pub(crate) struct Node<'a> {
     netns: Netns,
     client: Client,
     cluster: Cluster,
-    config: Value,
+    /// Of both programs.
+    pub(crate) config: Value,
     busy: Service,
 }
 
@@ -136,7 +140,7 @@ impl Node<'_> {
     }
 
     /// What the node holds when it has stopped changing.
-    fn settled(&self) -> Result<Dump> {
+    pub(crate) fn settled(&self) -> Result<Dump> {
         patience::until(GENEROUS * 2, || {
             let before = self.dump()?;
             std::thread::sleep(std::time::Duration::from_secs(2));
