@@ -1,16 +1,21 @@
 //! What users ask for by annotations.
 
-use anyhow::{Result, ensure};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use weir_core::net::Family;
-use weir_harness::cluster::{Failure, Place, Service};
+use weir_core::net::{Family, Protocol};
+use weir_harness::cluster::{Conversation, Failure, Place, Service};
 use weir_harness::lab::{Lab, Test, Vip, paths};
+use weir_harness::patience;
 use weir_harness::policy::Plugin;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("annotations::weights_spread_connections_three_to_one", weights_spread_connections),
     ("annotations::a_scheduler_that_hashes_sources_keeps_a_client_where_it_is", a_scheduler_is_used),
     ("annotations::denied_sources_get_no_answer_and_others_do", denied_sources_get_no_answer),
+    ("annotations::connections_to_an_endpoint_that_goes_end_as_told", connections_end_as_told),
     ("annotations::kinds_of_vips_that_are_not_named_are_not_served", other_kinds_are_not_served),
 ];
 
@@ -92,4 +97,43 @@ fn other_kinds_are_not_served(lab: &mut Lab) -> Result<()> {
         lab.expect_unreachable("outside", protocol, lab.target(&service, Vip::External, family))?;
     }
     Ok(())
+}
+
+/// By default they would live until they are idle, which these never are.
+fn connections_end_as_told(lab: &mut Lab) -> Result<()> {
+    let at_once = lab.exposed(24, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "at-once");
+    let later = lab.exposed(25, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "10s");
+    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
+    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&at_once, &later])?;
+    for (service, deadline) in [(at_once, false), (later, true)] {
+        let target = lab.target(&service, Vip::Cluster, Family::V4);
+        let mut going = connection_to(lab, "web-1", target)?;
+        let mut staying = connection_to(lab, "web-2", target)?;
+        lab.put(&lab.with_pods(service, &["web-2"]))?;
+        lab.await_weights(target, &[("web-2", 1)])?;
+        if deadline {
+            let answer = going.ask().context("before the deadline")?;
+            ensure!(answer.server == "web-1", "{answer:?}");
+        }
+        let mut going = going.with_patience(Duration::from_secs(1))?;
+        patience::until(patience::GENEROUS, || {
+            ensure!(going.ask().is_err(), "{target} is still answered by web-1");
+            Ok(())
+        })?;
+        ensure!(staying.ask()?.server == "web-2");
+        let left = lab.daemon()?.real_servers(Protocol::Tcp, target)?;
+        ensure!(left.len() == 1, "{target} has {left:?}");
+    }
+    Ok(())
+}
+
+/// An open connection to this endpoint.
+fn connection_to(lab: &Lab, pod: &str, target: SocketAddr) -> Result<Conversation> {
+    for _ in 0..8 {
+        let mut conversation = lab.host("app").converse(Protocol::Tcp, target)?;
+        if conversation.ask()?.server == pod {
+            return Ok(conversation);
+        }
+    }
+    bail!("{target} never leads to {pod}")
 }

@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("masquerade_by_vip::always_hides_everybody_but_excepted_sources", always_hides_everybody),
     ("masquerade_by_vip::never_keeps_everybody", never_keeps_everybody),
     ("masquerade_by_vip::remote_endpoints_hides_who_comes_to_another_node", remote_endpoints),
+    ("masquerade_by_vip::off_cluster_hides_who_is_no_pod", off_cluster_hides_who_is_no_pod),
     ("masquerade_by_vip::an_address_is_what_servers_see", an_address_is_what_servers_see),
 ];
 
@@ -47,6 +48,24 @@ fn always_hides_everybody(lab: &mut Lab) -> Result<()> {
         lab.expect_masqueraded("app", protocol, target)?;
         lab.expect_masqueraded("outside", protocol, target)?;
         lab.expect_kept("far-app", protocol, target)?;
+    }
+    Ok(())
+}
+
+/// Without the policy all clients of a load balancer's VIP would be hidden.
+fn off_cluster_hides_who_is_no_pod(lab: &mut Lab) -> Result<()> {
+    let service = lab.exposed(42, &["web-1", "web-2"]);
+    let configuration = json!({"rules": [{"kinds": ["load-balancer"], "treatment": "off-cluster"}]});
+    let plugin = Plugin::new("masquerade-by-vip", "weir-plugin-masquerade-by-vip", configuration);
+    let flags = ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"];
+    lab.serve_by_with(&flags, &[plugin], &[lab.node(Place::Local)], &[&service])?;
+    for (family, protocol) in paths() {
+        let target = lab.target(&service, Vip::LoadBalancer, family);
+        lab.expect_kept("app", protocol, target)?;
+        lab.expect_kept("far-app", protocol, target)?;
+        lab.expect_masqueraded("outside", protocol, target)?;
+        let node_port = lab.target(&service, Vip::NodePort, family);
+        lab.expect_masqueraded("app", protocol, node_port)?;
     }
     Ok(())
 }
