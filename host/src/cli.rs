@@ -136,6 +136,9 @@ pub(crate) struct ReplayArguments {
     /// Memory of an instance of the component, for instance 32Mi.
     #[arg(long, value_name = "QUANTITY", requires = "component")]
     pub(crate) memory: Option<String>,
+    /// `text` tells what differs, `json` every answer, one object a line.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
 }
 
 /// Who is asked again.

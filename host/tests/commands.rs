@@ -96,6 +96,14 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
     assert_eq!(said.matches("records of plugin wishes are of the component sha256:").count(), 1, "{said}");
+    let all = ["replay", "records", "--component", identity.to_str().unwrap(), "--output", "json"];
+    let said = folder.weir(&all);
+    assert_eq!(said.status.code(), Some(1));
+    let lines: Vec<serde_json::Value> =
+        text(&said.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let same = |wanted: bool| lines.iter().filter(|line| line["same"] == wanted).count();
+    assert!(same(true) > 0 && same(false) > 0, "{lines:?}");
+    assert!(lines.iter().any(|line| line["service"] == "shop/web" && line["before"] != line["answer"]));
     let said = bad(&folder.weir(&["replay", "records"]), 2);
     assert!(said.contains("--component") && said.contains("--policy"), "{said}");
 }

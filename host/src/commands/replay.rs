@@ -44,10 +44,15 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
         let (plugin, interface) = (record.plugin.clone(), record.interface.clone());
         let before = record.answer.clone();
         let answer = ask(&artifact, record).with_context(place)?;
-        if answer == before {
-            same += 1;
-        } else {
-            other += 1;
+        let is_same = answer == before;
+        *(if is_same { &mut same } else { &mut other }) += 1;
+        if arguments.output == Output::Json {
+            let told = json!({
+                "service": service, "plugin": plugin, "interface": interface,
+                "same": is_same, "before": before, "answer": answer,
+            });
+            say!("{told}");
+        } else if !is_same {
             say!("{} {service} {plugin} {interface}", style::heading("differs"));
             say!("{}", style::bad(&format!("- {before}")));
             say!("{}", style::good(&format!("+ {answer}")));
