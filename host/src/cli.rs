@@ -191,8 +191,11 @@ pub(crate) struct PluginRunArguments {
     #[command(flatten)]
     pub(crate) plugin: PluginFileArguments,
     /// Folder with manifests, or one file.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) manifests: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "records")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// What was asked once, from `weir record` or `weir run --record`, instead of manifests.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub(crate) records: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
     #[command(flatten)]

@@ -104,6 +104,11 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     let same = |wanted: bool| lines.iter().filter(|line| line["same"] == wanted).count();
     assert!(same(true) > 0 && same(false) > 0, "{lines:?}");
     assert!(lines.iter().any(|line| line["service"] == "shop/web" && line["before"] != line["answer"]));
+    let run = ["plugin", "run", identity.to_str().unwrap(), "--records", "records"];
+    let said = good(&folder.weir(&run));
+    assert!(said.contains("shop/web scheduler: {"), "{said}");
+    let said = good(&folder.weir(&[&run[..], &["--output", "json"]].concat()));
+    assert!(said.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{said}");
     let said = bad(&folder.weir(&["replay", "records"]), 2);
     assert!(said.contains("--component") && said.contains("--policy"), "{said}");
 }

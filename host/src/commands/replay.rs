@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 use weir_k8s::policy_config::{self, Interface, PolicyConfiguration};
@@ -18,14 +19,11 @@ use crate::{inputs, logging, style};
 
 /// Asks again and prints what differs. Exit status 1 if anything does.
 pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
-    let file = &arguments.records;
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut plugins = Plugins::new(arguments)?;
     let (mut same, mut other) = (0_usize, 0_usize);
     let mut strangers = BTreeSet::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{}, line {}", file.display(), number + 1);
-        let record = record(line).with_context(place)?;
+    for (place, record) in read(&arguments.records)? {
+        let place = || place.clone();
         let artifact = plugins.of(&record).with_context(place)?;
         let digest = artifact.facts().digest.to_string();
         if digest != record.digest
@@ -58,11 +56,22 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
             say!("{}", style::good(&format!("+ {answer}")));
         }
     }
-    if same + other == 0 {
-        bail!("{}: there are no records in it", file.display());
-    }
     complain!("{}", verdict(same, other));
     Ok(if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The records of a file, each with where it is.
+pub(super) fn read(file: &Path) -> anyhow::Result<Vec<(String, Record)>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let records = lines.map(|(number, line)| {
+        let place = format!("{}, line {}", file.display(), number + 1);
+        let record = record(line).with_context(|| place.clone())?;
+        Ok((place, record))
+    });
+    let records: Vec<_> = records.collect::<anyhow::Result<_>>()?;
+    ensure!(!records.is_empty(), "{}: there are no records in it", file.display());
+    Ok(records)
 }
 
 fn verdict(same: usize, other: usize) -> String {
@@ -139,7 +148,8 @@ impl Plugins<'_> {
     }
 }
 
-fn ask(artifact: &Artifact, record: Record) -> anyhow::Result<Value> {
+/// The answer to what was asked, or `{"failure": "…"}`.
+pub(super) fn ask(artifact: &Artifact, record: Record) -> anyhow::Result<Value> {
     let interface = Interface::ALL
         .into_iter()
         .find(|interface| interface.to_string() == record.interface)

@@ -1,7 +1,9 @@
-//! `weir plugin run --manifests`: what a plugin says of the services of a folder.
+//! `weir plugin run`: what a plugin says of the services of a folder, or of those that somebody was asked about once.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use weir_core::node::Capabilities;
@@ -10,22 +12,27 @@ use weir_core::view::ServiceView;
 use weir_policy::{Chain, SharedChain};
 
 use crate::cli::{Output, PluginRunArguments};
+use crate::commands::replay;
 use crate::output::{complain, say};
 use crate::{inputs, style};
 
 /// Asks and prints. Exit status 1 if there are no services, or no answer about some.
 pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &arguments.records {
+        return ask_recorded(arguments, file);
+    }
+    let manifests = arguments.manifests.as_deref().context("give --manifests or --records")?;
     let settings = inputs::settings(&arguments.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
     let policy = SharedChain::new(Chain::new(vec![artifact], &settings.node_name));
     policy.chain().start_recording();
     let mut planner =
-        inputs::planner(&arguments.manifests, &settings, policy.clone(), addresses, Capabilities::assumed())?;
+        inputs::planner(manifests, &settings, policy.clone(), addresses, Capabilities::assumed())?;
     let now = inputs::now();
     let views = planner.views();
     if views.is_empty() {
-        complain!("there are no services that this node handles in {}", arguments.manifests.display());
+        complain!("there are no services that this node handles in {}", manifests.display());
         return Ok(ExitCode::FAILURE);
     }
     let decided = policy.chain().decide(&views, &planner.surroundings(now));
@@ -38,6 +45,30 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     planner.plan_at(now).reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let failed = decided.iter().any(|decided| !decided.reports.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Asks what was asked once, whoever was asked, through the interfaces that this plugin has.
+fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<ExitCode> {
+    let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
+    let (mut asked, mut failed) = (0_usize, 0_usize);
+    for (place, record) in replay::read(file)? {
+        if !artifact.facts().interfaces.iter().any(|interface| interface.to_string() == record.interface) {
+            continue;
+        }
+        let service = format!("{}/{}", record.service.namespace, record.service.name);
+        let interface = record.interface.clone();
+        let answer = replay::ask(&artifact, record).with_context(|| place)?;
+        asked += 1;
+        failed += usize::from(answer["failure"].is_string());
+        match arguments.plugin.output {
+            Output::Json => say!("{}", json!({"service": service, "interface": interface, "answer": answer})),
+            Output::Text => say!("{} {interface}: {answer}", style::heading(&service)),
+        }
+    }
+    if asked == 0 {
+        complain!("{}: nothing was asked through an interface that this plugin has", file.display());
+    }
+    Ok(if asked == 0 || failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn print_text(view: &ServiceView, decided: &Decided) {
