@@ -252,3 +252,40 @@ impl ResourceLimiter for Guest {
         MEMORIES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Instance, Module, Store};
+
+    use super::*;
+    use crate::Runtime;
+
+    /// `(module (table 30000 funcref))`
+    const LARGE_TABLE: &[u8] = b"\0asm\x01\0\0\0\x04\x06\x01\x70\0\xb0\xea\x01";
+
+    /// `(module (table 1 funcref) (func (export "g") (result i32) (table.grow (ref.null func) (i32.const 30000))))`
+    const GROWING_TABLE: &[u8] =
+        b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x03\x02\x01\0\x04\x04\x01\x70\0\x01\
+        \x07\x05\x01\x01g\0\0\x0a\x0d\x01\x0b\0\xd0\x70\x41\xb0\xea\x01\xfc\x0f\0\x0b";
+
+    #[test]
+    fn a_table_that_is_too_large_is_refused_at_the_start_and_later() {
+        let runtime = Runtime::new().unwrap();
+        let store = || {
+            let mut store = Store::new(runtime.engine(), Guest::new("bomb", 1 << 20, 0));
+            store.limiter(|guest| guest);
+            store.set_epoch_deadline(1_000_000);
+            store
+        };
+        let large = Module::new(runtime.engine(), LARGE_TABLE).unwrap();
+        let mut limited = store();
+        assert!(Instance::new(&mut limited, &large, &[]).is_err());
+        assert!(limited.data().refused_memory());
+        let growing = Module::new(runtime.engine(), GROWING_TABLE).unwrap();
+        let mut limited = store();
+        let instance = Instance::new(&mut limited, &growing, &[]).unwrap();
+        let grow = instance.get_typed_func::<(), i32>(&mut limited, "g").unwrap();
+        assert_eq!(grow.call(&mut limited, ()).unwrap(), -1, "as if there were no memory left");
+        assert!(limited.data().refused_memory());
+    }
+}
