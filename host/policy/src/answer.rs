@@ -215,6 +215,8 @@ fn port_summary(port: &scheduler::Scheduling) -> Vec<String> {
     match &port.weights {
         scheduler::Weights::Keep => {}
         scheduler::Weights::Equal => said.push("equal weights".to_owned()),
+        // Of no endpoints.
+        scheduler::Weights::Each(weights) if weights.is_empty() => {}
         scheduler::Weights::Each(weights) => {
             let shown: Vec<String> = weights.iter().take(16).map(ToString::to_string).collect();
             let more = if weights.len() > 16 { " …" } else { "" };
@@ -493,5 +495,26 @@ fn schedule_port(decided: &mut PortDecision, asked: &scheduler::Scheduling) {
     }
     if let scheduler::Weights::Each(weights) = &asked.weights {
         decided.weights = weights.iter().map(|weight| Weight(*weight)).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_no_endpoints_are_not_told() {
+        let told = |weights| {
+            port_summary(&scheduler::Scheduling {
+                scheduler: None,
+                scheduler_flags: None,
+                persistence: scheduler::Persistence::Keep,
+                weights: scheduler::Weights::Each(weights),
+                persistence_group: None,
+                extra: Vec::new(),
+            })
+        };
+        assert!(told(Vec::new()).is_empty());
+        assert_eq!(told(vec![3, 1]), ["weights 3 1"]);
     }
 }
