@@ -89,7 +89,7 @@ pub(crate) struct InputArguments {
 }
 
 /// Who decides.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArguments {
     /// PolicyConfiguration file: the plugins, in order. Without it weir decides as kube-proxy does.

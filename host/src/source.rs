@@ -39,9 +39,7 @@ impl Source {
             connection: settings.configuration.client_connection(),
         })
     }
-}
 
-impl Source {
     /// Fails if what is named cannot even be asked. A folder may be made later.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         match self {

@@ -190,6 +190,9 @@ impl Clamp<'_> {
         );
         for kind in VipKind::ALL {
             let treatment = masquerade.treatments.get_mut(kind);
+            if *treatment == Treatment::Default {
+                continue;
+            }
             let families = self.families(kind);
             if families.is_empty() {
                 // A policy may say one thing for all services; of what there is none, nothing needs to be said.
@@ -234,7 +237,6 @@ impl Clamp<'_> {
         }
     }
 
-    /// Whether replies to an address come back to this node from elsewhere.
     /// The families in which the service has VIPs of a kind.
     fn families(&self, kind: VipKind) -> BTreeSet<Family> {
         let has = |port: &&PortView| match kind {
@@ -246,6 +248,7 @@ impl Clamp<'_> {
         self.view.ports.iter().filter(has).map(|port| port.family).collect()
     }
 
+    /// Whether replies to an address come back to this node from elsewhere.
     fn is_own(&self, address: IpAddr) -> bool {
         let link_local = match address {
             IpAddr::V4(v4) => v4.is_link_local(),

@@ -60,19 +60,11 @@ impl<A> Memo<A> {
     ) {
         let (good, poison) = match outcome {
             Ok(answer) => (Some(answer), None),
-            Err(failure) => (None, Some(failure)),
+            Err(failure) => {
+                (self.entries.get_mut(service).and_then(|known| known.good.take()), Some(failure))
+            }
         };
-        let remembered = Remembered { key, poison, good, expires };
-        match self.entries.get_mut(service) {
-            Some(known) => {
-                let good = known.good.take();
-                *known = remembered;
-                known.good = known.good.take().or(good);
-            }
-            None => {
-                self.entries.insert(service.clone(), remembered);
-            }
-        }
+        self.entries.insert(service.clone(), Remembered { key, poison, good, expires });
     }
 
     /// The last answer about a service that was one.

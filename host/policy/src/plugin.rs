@@ -223,8 +223,7 @@ impl Plugin {
         }
         let memo = Remembers::<H>::memo(self);
         let (outcome, expires) = memo.recall(&view.service.name, key, now)?;
-        let outcome = outcome.cloned();
-        Some(match outcome {
+        Some(match outcome.cloned() {
             Ok(answer) => Reply { answer: Some(answer), failure: None, expires },
             Err(failure) => self.without::<H>(view, &Lack::Failed(failure), expires),
         })

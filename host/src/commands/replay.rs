@@ -148,13 +148,15 @@ impl Plugins<'_> {
     }
 }
 
+/// Through which interface it was asked.
+pub(super) fn interface(record: &Record) -> anyhow::Result<Interface> {
+    let known = Interface::ALL.into_iter().find(|interface| interface.to_string() == record.interface);
+    known.with_context(|| format!("`{}` is no interface", record.interface))
+}
+
 /// The answer to what was asked, or `{"failure": "…"}`.
 pub(super) fn ask(artifact: &Artifact, record: Record) -> anyhow::Result<Value> {
-    let interface = Interface::ALL
-        .into_iter()
-        .find(|interface| interface.to_string() == record.interface)
-        .with_context(|| format!("`{}` is no interface", record.interface))?;
-    match artifact.replay(interface, record.context, vec![record.service], &[record.prior]) {
+    match artifact.replay(interface(&record)?, record.context, vec![record.service], &[record.prior]) {
         Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
         Err(ReplayError::Call(failure)) => Ok(json!({"failure": failure.to_string()})),
         Err(error) => Err(error.into()),

@@ -22,6 +22,9 @@ const MANAGER: &str = "weir-tests";
 /// Far more than any request takes; a watch may be as long between two events.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a token may outlive: the API server remembers for 10 s which ones are good.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Somebody who asks the API server.
@@ -150,6 +153,19 @@ impl Client {
             let request = request.header("Content-Type", content_type).body(body).with_context(asking)?;
             self.agent.run(request).with_context(asking)
         }
+    }
+
+    /// Waits until this client is refused as nobody: for a while the API server remembers which tokens were good.
+    ///
+    /// # Errors
+    /// When it is not refused in time, or there is no answer.
+    pub fn await_refusal(&self) -> Result<()> {
+        let start = Instant::now();
+        while self.request("GET", "/api/v1/services", "", "")?.status != 401 {
+            ensure!(start.elapsed() < REMEMBERED, "the token is still good");
+            sleep(PAUSE);
+        }
+        Ok(())
     }
 
     /// What is at a path.

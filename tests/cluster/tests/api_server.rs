@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -38,9 +37,6 @@ items:
   spec: {podCIDRs: [10.244.0.0/24], podCIDR: 10.244.0.0/24}
   status: {addresses: [{type: InternalIP, address: 10.0.2.15}]}
 ";
-
-/// What a token may outlive: the API server remembers for 10 s which ones are good.
-const REMEMBERED: Duration = Duration::from_secs(30);
 
 fn names(objects: &[Value]) -> BTreeSet<&str> {
     objects.iter().filter_map(|object| object["metadata"]["name"].as_str()).collect()
@@ -136,15 +132,6 @@ fn restarts_keep_objects_and_compaction_ends_old_watches() {
     assert!(format!("{gone:#}").contains("410"), "{gone:#}");
 }
 
-/// Waits until an attempt is refused as nobody's.
-fn await_refusal(client: &Client) {
-    let start = Instant::now();
-    while client.request("GET", "/api/v1/services", "", "").unwrap().status != 401 {
-        assert!(start.elapsed() < REMEMBERED, "the token is still good");
-        sleep(Duration::from_millis(200));
-    }
-}
-
 #[test]
 fn permissions_are_those_of_a_service_proxy_and_tokens_end() {
     if programs_or_skip().is_none() {
@@ -175,12 +162,12 @@ fn permissions_are_those_of_a_service_proxy_and_tokens_end() {
     let short = cluster.token(&account, Duration::from_secs(2)).unwrap();
     let short = weir.with_token(&short);
     assert_eq!(status(&short, "GET", "/api/v1/services"), 200);
-    await_refusal(&short);
+    short.await_refusal().unwrap();
     fs::write(&token_file, cluster.token(&account, Duration::from_secs(60)).unwrap()).unwrap();
     let rotated = Client::from_kubeconfig(&kubeconfig).unwrap();
     assert_eq!(status(&rotated, "GET", "/api/v1/services"), 200);
     assert_eq!(status(&weir, "GET", "/api/v1/services"), 200, "the first one has an hour");
 
     cluster.delete("ServiceAccount", "kube-system", "weir").unwrap();
-    await_refusal(&weir);
+    weir.await_refusal().unwrap();
 }

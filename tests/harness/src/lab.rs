@@ -23,7 +23,7 @@ use crate::policy::{Plugin, Policy};
 use crate::weir::Manifests;
 
 /// The pods, all with servers; the names of those that are usually only clients end in `app`.
-const PODS: &[(&str, Place)] = &[
+pub const PODS: &[(&str, Place)] = &[
     ("app", Place::Local),
     ("web-1", Place::Local),
     ("web-2", Place::Local),
@@ -35,8 +35,37 @@ const PODS: &[(&str, Place)] = &[
 pub const PORT: u16 = 80;
 
 /// The node port of the service with this number.
-fn node_port(number: u8) -> u16 {
+pub fn node_port(number: u8) -> u16 {
     30000 + u16::from(number)
+}
+
+/// A service for TCP and UDP at cluster IPs and node ports, without endpoints.
+pub fn with_node_ports(name: &str, number: u8) -> Service {
+    [Protocol::Tcp, Protocol::Udp].into_iter().fold(Service::new(name, number), |service, protocol| {
+        service.with_node_port(protocol, PORT, node_port(number))
+    })
+}
+
+/// A pod, the node or the machine outside.
+///
+/// # Panics
+/// As [`Cluster::pod`].
+pub fn host<'c>(cluster: &'c Cluster, name: &str) -> &'c Host {
+    match name {
+        "node" => cluster.node(),
+        "outside" => cluster.outside(),
+        pod => &cluster.pod(pod).host,
+    }
+}
+
+/// Where a service answers that has its ports at [`PORT`], and its node ports as [`with_node_ports`] numbers them.
+pub fn target(cluster: &Cluster, service: &Service, vip: Vip, family: Family) -> SocketAddr {
+    match vip {
+        Vip::Cluster => at(service.cluster_ip(family), PORT),
+        Vip::External => at(service.external_ip(family), PORT),
+        Vip::LoadBalancer => at(service.load_balancer_ip(family), PORT),
+        Vip::NodePort => at(cluster.node().address(family), node_port(service.number())),
+    }
 }
 
 /// A test of the cluster.
@@ -207,11 +236,7 @@ impl Lab {
 
     /// A pod, the node or the machine outside.
     pub fn host(&self, name: &str) -> &Host {
-        match name {
-            "node" => self.cluster.node(),
-            "outside" => self.cluster.outside(),
-            pod => &self.cluster.pod(pod).host,
-        }
+        host(&self.cluster, name)
     }
 
     /// A service for TCP and UDP at a cluster IP, with these pods as endpoints.
@@ -223,11 +248,7 @@ impl Lab {
 
     /// A service for TCP and UDP at VIPs of all kinds, with these pods as endpoints.
     pub fn exposed(&self, number: u8, pods: &[&str]) -> Service {
-        let service = [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .fold(Service::new(&format!("service-{number}"), number), |service, protocol| {
-                service.with_node_port(protocol, PORT, node_port(number))
-            });
+        let service = with_node_ports(&format!("service-{number}"), number);
         self.with_pods(service.with_external_ip().with_load_balancer(), pods)
     }
 
@@ -238,12 +259,7 @@ impl Lab {
 
     /// Where a service answers.
     pub fn target(&self, service: &Service, vip: Vip, family: Family) -> SocketAddr {
-        match vip {
-            Vip::Cluster => at(service.cluster_ip(family), PORT),
-            Vip::External => at(service.external_ip(family), PORT),
-            Vip::LoadBalancer => at(service.load_balancer_ip(family), PORT),
-            Vip::NodePort => at(self.cluster.node().address(family), node_port(service.number())),
-        }
+        target(&self.cluster, service, vip, family)
     }
 
     /// One request that must be answered.

@@ -67,9 +67,9 @@ impl Run {
             }
         }
         ensure!(!commands.is_empty(), "no test targets in {:?}", self.selections);
-        let mut progress = Progress { titles, tally: Tally::default(), counts: Counts::default() };
+        let mut progress = Progress::of(titles);
         Job { hardware: self.hardware, commands, files }.run(&mut progress)?;
-        Ok(progress.counts)
+        Ok(progress.counts())
     }
 }
 
@@ -93,10 +93,23 @@ fn command(artifact: &Artifact, environment: &[(String, String)], arguments: &[S
     Ok(Command { streams: Streams::Port, directory, environment, arguments: all })
 }
 
-struct Progress {
+/// Passes on what commands print, and counts the tests among it.
+pub(crate) struct Progress {
     titles: Vec<String>,
     tally: Tally,
     counts: Counts,
+}
+
+impl Progress {
+    /// Of commands with these titles.
+    pub(crate) fn of(titles: Vec<String>) -> Progress {
+        Progress { titles, tally: Tally::default(), counts: Counts::default() }
+    }
+
+    /// The tests of all commands that ended; one that failed without a failed test counts as one.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
 }
 
 impl Listener for Progress {

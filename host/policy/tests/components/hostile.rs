@@ -15,9 +15,10 @@ use crate::world::{NODE, ample, chain, configuration, hear, load, planner, refus
 const HOSTILE: &str = "weir-guest-hostile";
 
 fn plan(behaviour: &str, services: u32) -> Plan {
-    let limits = match behaviour.ends_with("loop") {
-        true => json!({"callTimeout": "100ms", "syncBudget": "500ms"}),
-        false => ample(),
+    let limits = if behaviour.ends_with("loop") {
+        json!({"callTimeout": "100ms", "syncBudget": "500ms"})
+    } else {
+        ample()
     };
     planner(chain(HOSTILE, json!({"configuration": behaviour, "limits": limits})), services).plan()
 }

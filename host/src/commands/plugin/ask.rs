@@ -52,7 +52,8 @@ fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<E
     let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
     let (mut asked, mut failed) = (0_usize, 0_usize);
     for (place, record) in replay::read(file)? {
-        if !artifact.facts().interfaces.iter().any(|interface| interface.to_string() == record.interface) {
+        if !artifact.facts().interfaces.contains(&replay::interface(&record).with_context(|| place.clone())?)
+        {
             continue;
         }
         let service = format!("{}/{}", record.service.namespace, record.service.name);

@@ -18,9 +18,6 @@ use weir_watch::{
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The API server remembers for 10 s which tokens are good.
-const REMEMBERED: Duration = Duration::from_secs(30);
-
 const NODE: &str = "node1";
 
 const SHOP: &str = "
@@ -143,10 +140,6 @@ impl Follower {
     }
 }
 
-fn list(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
 fn note(text: &str) -> Note {
     Note {
         regarding: Regarding {
@@ -194,7 +187,10 @@ fn a_service_proxy_sees_what_there_is_and_its_events_are_taken() {
     cluster.delete("Service", "shop", "web").unwrap();
     cluster.delete("EndpointSlice", "shop", "web-1").unwrap();
     follower.until_equal(client);
-    assert_eq!(follower.gone.iter().cloned().collect::<BTreeSet<_>>(), list(&["shop/web", "shop/web-1"]));
+    assert_eq!(
+        follower.gone.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        ["shop/web", "shop/web-1"].into()
+    );
 
     // As somebody does who follows the hint in the log.
     let role = json!({
@@ -306,12 +302,7 @@ fn a_token_that_ends_is_read_again() {
     follower.until_complete();
 
     fs::write(&token_file, cluster.token(&account, Duration::from_secs(3600)).unwrap()).unwrap();
-    let short = cluster.client().with_token(&short);
-    let start = Instant::now();
-    while short.request("GET", "/api/v1/services", "", "").unwrap().status != 401 {
-        assert!(start.elapsed() < REMEMBERED, "the token is still good");
-        sleep(Duration::from_millis(200));
-    }
+    cluster.client().with_token(&short).await_refusal().unwrap();
     // Watches that are open stay open, whatever becomes of the token.
     cluster.start_again().unwrap();
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.53")).unwrap();

@@ -6,11 +6,11 @@ mod case;
 mod stage;
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use weir_parity::Programs;
 
 use stage::Stage;
 
@@ -18,18 +18,8 @@ use stage::Stage;
 #[derive(Debug, Parser)]
 #[command(name = "weir-parity")]
 struct Arguments {
-    /// Of somebody who may write.
-    #[arg(long)]
-    kubeconfig: PathBuf,
-    /// Of kube-proxy.
-    #[arg(long)]
-    proxy_kubeconfig: PathBuf,
-    /// The program kube-proxy.
-    #[arg(long)]
-    kube_proxy: PathBuf,
-    /// The program weir.
-    #[arg(long)]
-    weir: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// From the first one, up to but not with the second.
     #[arg(long, value_parser = seeds)]
     seeds: Range<u64>,

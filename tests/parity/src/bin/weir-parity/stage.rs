@@ -86,7 +86,7 @@ impl Stage<'_> {
     pub(crate) fn new(arguments: &Arguments) -> Result<Stage<'_>> {
         // What every node has; kube-proxy ends without it.
         Netns::own().run("modprobe", &["nf_conntrack"])?;
-        let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
+        let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
         Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0, proven: false })
     }
 
@@ -150,11 +150,15 @@ impl Nodes {
             netns.add_interface("eth0", "52:54:00:12:34:56", ADDRESSES).map(|()| netns)
         };
         let (theirs, ours) = (node()?, node()?);
-        let kube_proxy =
-            KubeProxy::start(&arguments.kube_proxy, &arguments.proxy_kubeconfig, config, &theirs)?;
+        let kube_proxy = KubeProxy::start(
+            &arguments.programs.kube_proxy,
+            &arguments.programs.proxy_kubeconfig,
+            config,
+            &theirs,
+        )?;
         // With the permissions of kube-proxy: nobody has to give it more.
-        let access = Access::new(&arguments.proxy_kubeconfig, config, &ours)?;
-        let mut command = ours.command(&arguments.weir);
+        let access = Access::new(&arguments.programs.proxy_kubeconfig, config, &ours)?;
+        let mut command = ours.command(&arguments.programs.weir);
         command.arg("run").arg("--config").arg(&access.config);
         let weir = Running::start(command)?;
         let config = config.clone();

@@ -8,10 +8,10 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use weir_core::net::Family;
 use weir_harness::cluster::Service;
+use weir_harness::lab::{at, node_port};
 use weir_harness::patience::{self, GENEROUS};
 
 use crate::node::{EXPOSED, Node, Program};
-use crate::traffic::at;
 
 /// The load balancers' VIPs; there are no other addresses in it.
 const VIPS: &str = "198.51.100.0/24";
@@ -40,7 +40,7 @@ fn servers_on_vips() -> Vec<(&'static str, SocketAddr)> {
     let mut servers = Vec::new();
     for number in EXPOSED {
         let vip = Service::new("", number).load_balancer_ip(Family::V4);
-        for port in EXPOSED.map(|number| 30000 + u16::from(number)) {
+        for port in EXPOSED.map(node_port) {
             servers.extend(["-t", "-u"].map(|option| (option, at(vip, port))));
         }
     }

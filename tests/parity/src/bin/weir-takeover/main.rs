@@ -9,11 +9,11 @@ mod node;
 mod report;
 mod traffic;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use weir_parity::Programs;
 
 use node::{Node, Program};
 use report::Report;
@@ -23,18 +23,8 @@ use traffic::Traffic;
 #[derive(Debug, Parser)]
 #[command(name = "weir-takeover")]
 struct Arguments {
-    /// Of somebody who may write.
-    #[arg(long)]
-    kubeconfig: PathBuf,
-    /// Of kube-proxy, and of weir.
-    #[arg(long)]
-    proxy_kubeconfig: PathBuf,
-    /// The program kube-proxy.
-    #[arg(long)]
-    kube_proxy: PathBuf,
-    /// The program weir.
-    #[arg(long)]
-    weir: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// Break things on a programmed node, and tell what each program does about it.
     #[arg(long)]
     drift: bool,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -11,26 +11,15 @@ use serde_json::{Value, json};
 use weir_cluster::Client;
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::{self, Cluster, Host, Place, Service};
+use weir_harness::lab::{self, PODS, PORT, Vip, at, with_node_ports};
 use weir_harness::netns::Netns;
 use weir_harness::patience::{self, GENEROUS};
 use weir_harness::weir::Running;
 use weir_harness::witness::Dump;
+use weir_parity::Programs;
 use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
-use crate::traffic::at;
-
-/// The pods, each with a server; those that are only clients end in `app`.
-const PODS: &[(&str, Place)] = &[
-    ("app", Place::Local),
-    ("web-1", Place::Local),
-    ("web-2", Place::Local),
-    ("far-1", Place::Remote),
-    ("far-app", Place::Remote),
-];
-
-const PORT: u16 = 80;
-const NODE_PORT: u16 = 30010;
 
 /// The service that traffic goes to; the others are there to be left alone.
 const BUSY: u8 = 10;
@@ -62,14 +51,6 @@ enum Live {
     Weir(Running, Access),
 }
 
-/// How a service is reached.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Vip {
-    Cluster,
-    LoadBalancer,
-    NodePort,
-}
-
 pub(crate) struct Node<'a> {
     arguments: &'a Arguments,
     running: Option<Live>,
@@ -88,7 +69,7 @@ impl Node<'_> {
         let netns = Netns::named(cluster.node().namespace())?;
         // What every node has; kube-proxy ends without it.
         netns.run("modprobe", &["nf_conntrack"])?;
-        let client = Client::from_kubeconfig(&arguments.kubeconfig)?;
+        let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
         client.apply(&cluster::Node::of(&cluster, Place::Local).to_json())?;
         let services = services(&cluster);
         services.iter().try_for_each(|service| client.apply(&service.to_list()))?;
@@ -107,7 +88,7 @@ impl Node<'_> {
 
     /// Starts a program, and waits until it says that it has programmed the node, and the node stays as it is.
     pub(crate) fn start(&mut self, program: Program) -> Result<()> {
-        let Arguments { proxy_kubeconfig, kube_proxy, weir, .. } = self.arguments;
+        let Programs { proxy_kubeconfig, kube_proxy, weir, .. } = &self.arguments.programs;
         self.running = Some(match program {
             Program::KubeProxy => {
                 Live::KubeProxy(KubeProxy::start(kube_proxy, proxy_kubeconfig, &self.config, &self.netns)?)
@@ -217,17 +198,12 @@ impl Node<'_> {
 
     /// A pod, or the machine outside.
     pub(crate) fn host(&self, name: &str) -> &Host {
-        if name == "outside" { self.cluster.outside() } else { &self.cluster.pod(name).host }
+        lab::host(&self.cluster, name)
     }
 
     /// Where the busy service answers.
     pub(crate) fn target(&self, vip: Vip, family: Family) -> SocketAddr {
-        let (address, port): (IpAddr, u16) = match vip {
-            Vip::Cluster => (self.busy.cluster_ip(family), PORT),
-            Vip::LoadBalancer => (self.busy.load_balancer_ip(family), PORT),
-            Vip::NodePort => (self.cluster.node().address(family), NODE_PORT),
-        };
-        at(address, port)
+        lab::target(&self.cluster, &self.busy, vip, family)
     }
 
     fn blame(&self, error: &anyhow::Error) -> anyhow::Error {
@@ -256,19 +232,13 @@ pub(crate) fn nothing(changes: &[String]) -> Result<()> {
 /// Services of all kinds.
 fn services(cluster: &Cluster) -> Vec<Service> {
     let all = || ["web-1", "web-2", "far-1"].map(|pod| cluster.endpoint(pod));
-    let exposed = |name: &str, number: u8| {
-        let node_port = 30000 + u16::from(number);
-        [Protocol::Tcp, Protocol::Udp].into_iter().fold(Service::new(name, number), |service, protocol| {
-            service.with_node_port(protocol, PORT, node_port)
-        })
-    };
     vec![
-        exposed("busy", BUSY).with_external_ip().with_load_balancer().with_endpoints(all()),
-        exposed("local", 11)
+        with_node_ports("busy", BUSY).with_external_ip().with_load_balancer().with_endpoints(all()),
+        with_node_ports("local", 11)
             .with_load_balancer()
             .with("externalTrafficPolicy", json!("Local"))
             .with_endpoints(all()),
-        exposed("ranged", 12)
+        with_node_ports("ranged", 12)
             .with_load_balancer()
             .with("loadBalancerSourceRanges", json!(["10.0.2.0/24", "fd00:10:2::/64"]))
             .with_endpoints(all()),

@@ -1,7 +1,6 @@
 //! What clients do all the time: connections that stay, datagrams, and new connections one after the other.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::{Answer, Conversation, Failure, Load};
+use weir_harness::lab::Vip;
 
-use crate::node::{Node, Vip};
+use crate::node::Node;
 use crate::report::Report;
 
 /// Between two questions of a client: the processor is emulated, and others want it too.
@@ -120,9 +120,4 @@ impl Stream {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
-}
-
-/// Where one more thing answers.
-pub(crate) fn at(address: std::net::IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address, port)
 }
