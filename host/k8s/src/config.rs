@@ -58,9 +58,9 @@ pub enum ConfigError {
     /// It is no YAML or JSON.
     #[error("not readable as YAML or JSON: {0}")]
     Syntax(String),
-    /// It holds none or several documents.
-    #[error("{0} documents, where one {KIND} is expected")]
-    Documents(usize),
+    /// It holds no document.
+    #[error("it is empty, where one {KIND} is expected")]
+    Empty,
     /// Fields with values that cannot be used.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
@@ -97,9 +97,13 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     let mut documents =
         document::parse(text, format).map_err(|error| ConfigError::Syntax(error.to_string()))?;
     documents.retain(|document| !document.value.is_null());
-    let count = documents.len();
-    let (Some(document), 1) = (documents.pop(), count) else { return Err(ConfigError::Documents(count)) };
+    let mut documents = documents.into_iter();
+    let document = documents.next().ok_or(ConfigError::Empty)?;
     let mut warnings = Problems::default();
+    // As kube-proxy does, which reads no further.
+    if documents.next().is_some() {
+        warnings.note("", "", "only the first document is read");
+    }
     for key in &document.repeated {
         warnings.note(key.clone(), "", "is there more than once; the last one counts");
     }

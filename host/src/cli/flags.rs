@@ -157,9 +157,9 @@ fn value(kind: Kind, texts: &[String]) -> Value {
     match kind {
         Text | Duration => json!(last),
         Bool => json!(parse_bool(last).unwrap_or_default()),
-        Number => match last.parse::<i64>() {
-            Ok(number) => json!(number),
-            Err(_) => json!(last.parse::<f64>().unwrap_or_default()),
+        Number => match parse_whole(last) {
+            Some(number) => json!(number),
+            None => json!(last.parse::<f64>().unwrap_or_default()),
         },
         List => parts().map(|part| json!(part)).collect(),
         Gates => {
@@ -173,6 +173,22 @@ fn value(kind: Kind, texts: &[String]) -> Value {
             )
         }
     }
+}
+
+/// What Go takes for a whole number: `0x`, `0o`, `0b` and a bare `0` in front say to which base.
+fn parse_whole(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, digits) = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)]
+        .into_iter()
+        .find_map(|(prefix, base)| Some((base, lower.strip_prefix(prefix).filter(|rest| !rest.is_empty())?)))
+        .unwrap_or((10, &lower));
+    // A second sign would be taken.
+    digits.starts_with(|first: char| first.is_ascii_alphanumeric()).then_some(())?;
+    i64::from_str_radix(&format!("{sign}{digits}"), base).ok()
 }
 
 /// What Go takes for a boolean.
@@ -193,7 +209,8 @@ fn parser(flag: &Flag) -> ValueParser {
             |text| text.parse::<f64>().map(|_| text.to_owned()).map_err(|_| "a number is expected".to_owned())
         }
         Number => |text| {
-            text.parse::<i32>().map(|_| text.to_owned()).map_err(|_| "a whole number is expected".to_owned())
+            let number = parse_whole(text).ok_or("a whole number is expected")?;
+            i32::try_from(number).map(|_| text.to_owned()).map_err(|_| "the number is too large".to_owned())
         },
         Duration => |text| match parse_duration(text.strip_prefix('-').unwrap_or(text)) {
             Some(_) => Ok(text.to_owned()),
@@ -262,5 +279,17 @@ impl FromArgMatches for ConfigurationFlags {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        let numbers = ["14", "-999", "+7", "0x100", "0o17", "010", "0b11", "0"].map(parse_whole);
+        assert_eq!(numbers, [14, -999, 7, 256, 15, 8, 3, 0].map(Some));
+        assert_eq!(["", "-", "1.5", "--1", "0x", "08", "ten"].map(parse_whole), [None; 7]);
     }
 }

@@ -134,15 +134,41 @@ fn read_section(
             Value::Object(inner) if *kind == Section => {
                 kept.insert(key, Value::Object(read_section(&path, inner, warnings, errors)));
             }
-            value => match why_not(*kind, &value) {
-                None => {
-                    kept.insert(key, value);
+            value => {
+                let value = as_kube_proxy_reads(*kind, value);
+                match why_not(*kind, &value) {
+                    None => {
+                        kept.insert(key, value);
+                    }
+                    Some(allowed) => errors.note(path, abridged(&value), allowed),
                 }
-                Some(allowed) => errors.note(path, abridged(&value), allowed),
-            },
+            }
         }
     }
     kept
+}
+
+/// YAML 1.1, which kube-proxy reads, has more words for true and false than YAML 1.2; and a whole number may be written as a
+/// decimal one.
+fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
+    match (kind, value) {
+        (Bool, Value::String(text)) => match text.as_str() {
+            "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Value::Bool(true),
+            "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Value::Bool(false),
+            _ => Value::String(text),
+        },
+        (Gates, Value::Object(gates)) => {
+            Value::Object(gates.into_iter().map(|(gate, on)| (gate, as_kube_proxy_reads(Bool, on))).collect())
+        }
+        (Number, Value::Number(number)) => match number.as_f64().filter(|float| float.fract() == 0.0) {
+            // The text of a whole float has no exponent and no decimals.
+            Some(float) if number.is_f64() => {
+                format!("{float:.0}").parse::<i64>().map_or(Value::Number(number), Value::from)
+            }
+            _ => Value::Number(number),
+        },
+        (_, value) => value,
+    }
 }
 
 /// What is allowed, if the value is not.
