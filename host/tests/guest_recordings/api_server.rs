@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_api_server::{ApiServer, Collection, Fault, Kind, WatchEnd};
 use weir_harness::components::component;
+use weir_harness::http::{self, Page};
 use weir_harness::patience::{self, GENEROUS};
 use weir_harness::scenario;
-use weir_harness::weir::{Running, confined};
+use weir_harness::weir::{Running, run_confined};
 use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
@@ -59,25 +57,16 @@ impl Cluster {
         Ok(())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let weir = self.stage.weir();
-        let mut command = confined(&self.stage.netns, &weir.program);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(weir.config)
-            .args(["--master", &self.server.url()])
-            .args(arguments);
-        command
-    }
-
     fn run(&self) -> Result<Running> {
         self.run_with(&[])
     }
 
     fn run_with(&self, arguments: &[&str]) -> Result<Running> {
-        self.initialise()?;
-        Running::start(self.command(arguments))
+        let weir = self.stage.weir();
+        let mut all =
+            vec!["--config".into(), weir.config.into(), "--master".into(), self.server.url().into()];
+        all.extend(arguments.iter().map(Into::into));
+        run_confined(|program| self.stage.netns.command(program), &weir.program, &all)
     }
 
     fn initialise(&self) -> Result<()> {
@@ -86,24 +75,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// The status, the headers in lower case, and the body of a page of this node.
-    fn get(&self, port: u16, path: &str) -> Result<(u16, String, String)> {
-        let answer = self.stage.netns.inside(|| -> Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            stream.set_read_timeout(Some(GENEROUS))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        })??;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
-        let status = head.split(' ').nth(1).context("no status")?.parse()?;
-        Ok((status, head.to_lowercase(), body.to_owned()))
+    /// A page of this node.
+    fn get(&self, port: u16, path: &str) -> Result<Page> {
+        self.stage.netns.inside(|| http::get(("127.0.0.1", port), path))?
     }
 
     fn await_page(&self, port: u16, path: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<String> {
         patience::until(GENEROUS, || {
-            let (status, _, body) = self.get(port, path)?;
+            let Page { status, body, .. } = self.get(port, path)?;
             ensure!(wanted(status, &body), "{path}: {status} {body}");
             Ok(body)
         })
@@ -205,6 +184,26 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     Ok(())
 }
 
+/// Without its Node object a node would have no addresses: node ports would be open everywhere.
+pub(crate) fn node_that_is_deleted_stays_as_it_was() -> Result<()> {
+    let cluster = Cluster::named("nodeport-addresses-primary")?;
+    let step = scenario::named("nodeport-addresses-primary")?.steps().remove(0);
+    cluster.become_of(&step.seen()?)?;
+    let mut running = cluster.run()?;
+    cluster.stage.settle(&running, &step.recorded()?)?;
+    let node = cluster.server.objects(Collection::Nodes).remove(0);
+    let name = node["metadata"]["name"].as_str().context("a name")?;
+    cluster.server.delete(Collection::Nodes, "", name);
+    running.await_line("about the node", |line| line.text().contains("the Node object is gone"))?;
+    cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
+    witness::hold(&cluster.stage.netns, &step.recorded()?)?;
+    // It is created anew.
+    cluster.server.put(node);
+    cluster.await_page(10256, "/healthz", |status, _| status == 200)?;
+    witness::hold(&cluster.stage.netns, &step.recorded()?)?;
+    running.expect_health()
+}
+
 /// Watches that break in every way lose nothing and bring nothing back.
 pub(crate) fn watches_that_break_lose_nothing() -> Result<()> {
     let cluster = Cluster::named("clusterip-two-slices")?;
@@ -273,12 +272,15 @@ pub(crate) fn it_tells_how_it_is() -> Result<()> {
     node["spec"]["taints"] = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
     cluster.server.put(node);
     cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
-    ensure!(cluster.get(10256, "/livez")?.0 == 200, "a node that will go is alive");
+    ensure!(cluster.get(10256, "/livez")?.status == 200, "a node that will go is alive");
 
     let posted = |wanted: &str| {
         let events = cluster.server.objects(Collection::Events);
-        let found =
-            events.iter().any(|event| event["reason"] == wanted && event["regarding"]["kind"] == "Node");
+        let found = events.iter().any(|event| {
+            event["reason"] == wanted
+                && event["reportingController"] == "kube-proxy"
+                && event["regarding"]["kind"] == "Node"
+        });
         ensure!(found, "no Event {wanted} among {events:?}");
         Ok(())
     };

@@ -35,7 +35,7 @@ const TAMPERING: [(&str, &str); 2] = [
 pub(crate) fn audit_repairs() -> Result<()> {
     let stage = Stage::named("cluster-cidr")?.with_ipvs("syncPeriod", "5s")?;
     // With all capabilities: a sysctl is among what is repaired.
-    let mut running = stage.weir().run()?;
+    let mut running = stage.weir().run_privileged()?;
     let expected = stage.recorded()?;
     stage.settle(&running, &expected)?;
     for (what, script) in TAMPERING {

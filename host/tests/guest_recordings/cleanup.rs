@@ -97,6 +97,37 @@ pub(crate) fn cleanup_spares_excluded_networks() -> Result<()> {
     Ok(())
 }
 
+/// Rules that cannot be read keep only the sets that they name.
+pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
+    let stage = Stage::named("clusterip-tcp")?;
+    ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
+    let hidden = stage.scratch().join("sbin");
+    let script = format!(
+        "cp -a /usr/sbin {0}; rm {0}/iptables{{,-nft,-legacy}}-save; mount --bind {0} /usr/sbin; exec \"$@\"",
+        hidden.display()
+    );
+    let weir = stage.weir();
+    let mut command = stage.netns.command("bash");
+    command
+        .args(["-euc", &script, "bash"])
+        .arg(&weir.program)
+        .arg("cleanup")
+        .arg("--config")
+        .arg(&weir.config);
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    ensure!(
+        said.contains("IPv4 rules are unknown") && said.contains("install the package `iptables`"),
+        "{said}"
+    );
+    let left = Dump::of(&stage.netns)?;
+    ensure!(left.section("ipvs").is_empty() && left.section("link").is_empty(), "{left:?}");
+    let answer = weir.ask("cleanup", &[])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    Ok(())
+}
+
 /// A node whose programs were switched from one variant to the other has rules in both; those of the old one keep
 /// sets from being destroyed.
 pub(crate) fn cleanup_removes_rules_of_both_variants() -> Result<()> {

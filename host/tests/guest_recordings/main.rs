@@ -21,7 +21,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 27] = [
+const TESTS: [(&str, Test); 33] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -35,6 +35,7 @@ const TESTS: [(&str, Test); 27] = [
         "api_server::what_plugins_may_not_read_holds_up_nothing",
         api_server::what_plugins_may_not_read_holds_up_nothing,
     ),
+    ("api_server::node_that_is_deleted_stays_as_it_was", api_server::node_that_is_deleted_stays_as_it_was),
     ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
     ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
     ("one_start_is_enough", recorded::one_start_is_enough),
@@ -59,11 +60,19 @@ const TESTS: [(&str, Test); 27] = [
     ("audit_repairs", audit::audit_repairs),
     ("cleanup_leaves_nothing", cleanup::cleanup_leaves_nothing),
     ("cleanup_spares_excluded_networks", cleanup::cleanup_spares_excluded_networks),
+    ("cleanup_removes_what_it_can", cleanup::cleanup_removes_what_it_can),
     ("cleanup_removes_rules_of_both_variants", cleanup::cleanup_removes_rules_of_both_variants),
     ("diff_is_honest", diff::diff_is_honest),
     (
         "without_iptables_restore_the_rest_is_programmed",
         missing::without_iptables_restore_the_rest_is_programmed,
+    ),
+    ("unreadable_rules_hold_up_their_family_only", missing::unreadable_rules_hold_up_their_family_only),
+    ("without_net_raw_the_rest_is_programmed", missing::without_net_raw_the_rest_is_programmed),
+    ("without_ip6_nat_the_node_has_ipv4_only", missing::without_ip6_nat_the_node_has_ipv4_only),
+    (
+        "match_that_does_not_load_keeps_no_other_rule_out",
+        missing::match_that_does_not_load_keeps_no_other_rule_out,
     ),
     ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
     ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),

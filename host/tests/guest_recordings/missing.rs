@@ -1,12 +1,12 @@
 //! One piece is missing: weir says which and how to mend it, and does everything that is safe without it.
 
-use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use anyhow::{Result, ensure};
 use weir_harness::netns;
 use weir_harness::patience::{self, GENEROUS};
-use weir_harness::weir::{LogLine, Running};
+use weir_harness::weir::{LogLine, Running, confined_to};
 use weir_harness::witness::Dump;
 
 use crate::manifests::{SOON, WEB};
@@ -52,13 +52,123 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     stage.settle(&running, &recorded)
 }
 
-/// The configured scheduler is not in this kernel.
+/// What reads the rules of one family fails: that family's rules wait, and nothing else does.
+pub(crate) fn unreadable_rules_hold_up_their_family_only() -> Result<()> {
+    let stage = Stage::named("dual-stack")?;
+    let recorded = stage.recorded()?;
+    // There are rules to be read, with one of them missing.
+    let left = stage.leave()?;
+    stage.netns.script("iptables -t nat -F KUBE-SERVICES; ip6tables -t nat -F KUBE-SERVICES; ipvsadm -C")?;
+    let hidden = stage.scratch().join("sbin");
+    let script = format!(
+        "cp -a /usr/sbin {0}; rm {0}/ip6tables-save
+         printf '#!/bin/bash\\necho table is incompatible >&2\\nexit 1\\n' > {0}/ip6tables-save; chmod 755 {0}/ip6tables-save
+         mount --bind {0} /usr/sbin; exec \"$@\"",
+        hidden.display()
+    );
+    let weir = stage.weir();
+    let mut command = stage.netns.command("bash");
+    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
+    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
+    let running = Running::start(command)?;
+    settle(&stage, &running, &["ipvs", "ipset", "iptables", "addresses", "link", "sysctl"], &recorded)?;
+    running.await_line("with the cause", |line| {
+        line.level() == "ERROR" && says(line, &["ip6tables-save", "cannot be read", "table is incompatible"])
+    })?;
+    ensure!(Dump::of(&stage.netns)?.section("ip6tables") != left.section("ip6tables"), "it was not held up");
+
+    stage.netns.script(&format!("nsenter -t {} -m umount -l /usr/sbin", running.id()))?;
+    stage.settle(&running, &recorded)
+}
+
+/// CAP_NET_ADMIN alone: what takes the other capability is `iptables-restore`, and that holds up the rules and nothing else.
+pub(crate) fn without_net_raw_the_rest_is_programmed() -> Result<()> {
+    let stage = Stage::named("dual-stack")?;
+    let recorded = stage.recorded()?;
+    let weir = stage.weir();
+    let answer = weir.ask("run", &["--init-only"])?;
+    ensure!(answer.status == Some(0), "{answer:?}");
+    let mut command = confined_to(&["cap_net_admin"], |program| stage.netns.command(program), &weir.program);
+    command.arg("run").arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
+    let running = Running::start(command)?;
+    settle(&stage, &running, &["ipvs", "ipset", "addresses", "link", "sysctl"], &recorded)?;
+    running
+        .await_line("with the fix", |line| {
+            line.level() == "ERROR" && says(line, &["iptables-restore", "CAP_NET_RAW"])
+        })
+        .map(drop)
+}
+
+/// The configured scheduler is not in this kernel: as kube-proxy, weir ends before it changes anything.
 pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     let stage = Stage::named("cluster-cidr")?.with_ipvs("scheduler", "twos")?;
-    let running = stage.weir().run()?;
-    let sections = ["ipset", "iptables", "ip6tables", "sysctl"];
-    settle(&stage, &running, &sections, &stage.recorded()?)?;
-    running.await_line("with the fix", |line| says(line, &["`twos`", "modprobe ip_vs_twos"])).map(drop)
+    let before = Dump::of(&stage.netns)?;
+    let answer = stage.weir().ask("run", &["--once"])?;
+    let words = ["can't use the IPVS proxier", "scheduler twos", "modprobe ip_vs_twos"];
+    ensure!(answer.status == Some(1) && words.iter().all(|word| answer.stderr.contains(word)), "{answer:?}");
+    let after = Dump::of(&stage.netns)?;
+    for section in ["ipvs", "ipset", "iptables", "ip6tables", "addresses", "link"] {
+        ensure!(after.section(section) == before.section(section), "{section}: {after:?}");
+    }
+    Ok(())
+}
+
+/// A kernel whose legacy ip6tables has no NAT: there is nothing but IPv4, and that is complete.
+pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
+    let stage = Stage::named("dual-stack")?;
+    let programs = stage.scratch().join("legacy");
+    fs::create_dir(&programs)?;
+    for program in ["iptables-restore", "iptables-save", "ip6tables-restore"] {
+        symlink("/usr/sbin/xtables-legacy-multi", programs.join(program))?;
+    }
+    let save = programs.join("ip6tables-save");
+    fs::write(
+        &save,
+        "#!/bin/bash\necho 'Cannot initialize: Table does not exist (do you need to insmod?)' >&2\nexit 3\n",
+    )?;
+    fs::set_permissions(&save, Permissions::from_mode(0o755))?;
+    let mut command = stage.weir().command("run");
+    command.arg("--once").env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH")?));
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && said.contains("no NAT for IPv6"), "{output:?}");
+    let now = Dump::of(&stage.netns)?;
+    let servers = now.section("ipvs");
+    ensure!(servers.iter().any(|line| line.contains("10.96.")), "no virtual servers of IPv4: {now:?}");
+    ensure!(!servers.iter().any(|line| line.contains('[')), "virtual servers of IPv6: {now:?}");
+    ensure!(!now.section("ipset").iter().any(|line| line.contains("KUBE-6-")), "sets of IPv6: {now:?}");
+    Ok(())
+}
+
+/// The list of modules promises a match that cannot be used: what needs it is left out, and everything else is there.
+pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
+    let stage = Stage::named("lb-source-ranges-exclude-node")?;
+    let recorded = stage.recorded()?;
+    let (libraries, modules) = (stage.scratch().join("xtables"), stage.scratch().join("modules"));
+    let script = format!(
+        "cp -a /usr/lib/x86_64-linux-gnu/xtables {0}; rm {0}/libxt_ipvs.so; export XTABLES_LIBDIR={0}
+         grep -v ^xt_ipvs /proc/modules > {1}; mount --bind {1} /proc/modules; exec \"$@\"",
+        libraries.display(),
+        modules.display()
+    );
+    let weir = stage.weir();
+    let mut command = stage.netns.command("bash");
+    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
+    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
+    let mut running = Running::start(command)?;
+    running.await_line("about the match", |line| says(line, &["xt_ipvs", "does not work"]))?;
+    let without = |section: &str| -> Vec<String> {
+        recorded.section(section).iter().filter(|line| !line.contains("-m ipvs")).cloned().collect()
+    };
+    ensure!(without("iptables").len() < recorded.section("iptables").len(), "the recording has no such rule");
+    patience::until(GENEROUS, || {
+        let now = Dump::of(&stage.netns)?;
+        ensure!(now.section("iptables") == without("iptables"), "{}", now.differences(&recorded));
+        ensure!(now.section("ipvs") == recorded.section("ipvs"), "{}", now.differences(&recorded));
+        Ok(())
+    })
+    .map_err(|error| running.blame(&error))?;
+    running.expect_health()
 }
 
 /// Somebody holds the lock that all iptables programs of the legacy variant take.

@@ -22,7 +22,7 @@ pub(crate) fn equals(scenario: &Scenario) -> Result<()> {
 /// One start with all capabilities does what `--init-only` would have done.
 pub(crate) fn one_start_is_enough() -> Result<()> {
     let stage = Stage::named("strict-arp-timeouts")?;
-    let mut running = stage.weir().run()?;
+    let mut running = stage.weir().run_privileged()?;
     stage.settle(&running, &stage.recorded()?)?;
     running.expect_health()
 }
@@ -31,7 +31,7 @@ pub(crate) fn one_start_is_enough() -> Result<()> {
 pub(crate) fn one_process_goes_from_each_to_the_next() -> Result<()> {
     let usual = scenario::named("clusterip-tcp")?;
     let stage = Stage::of(&usual)?;
-    let mut running = stage.weir().run()?;
+    let mut running = stage.run()?;
     let mut count = 0;
     for scenario in scenario::all()? {
         if scenario.shares_node_with(&usual)? {

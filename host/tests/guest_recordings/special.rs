@@ -25,7 +25,7 @@ pub(crate) fn initialised_once_two_capabilities_are_enough() -> Result<()> {
     ensure!(established.trim() == "86400", "established connections are kept for {established} s");
 
     let weir = stage.weir();
-    let mut command = confined(&stage.netns, &weir.program);
+    let mut command = confined(|program| stage.netns.command(program), &weir.program);
     command.arg("run").arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
     let mut running = Running::start(command)?;
     witness::settle(&stage.netns, &recorded).map_err(|error| running.blame(&error))?;
@@ -41,7 +41,7 @@ pub(crate) fn initialising_names_what_keeps_it_from_working() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     let before = Dump::of(&stage.netns)?;
     let weir = stage.weir();
-    let mut command = confined(&stage.netns, &weir.program);
+    let mut command = confined(|program| stage.netns.command(program), &weir.program);
     command.args(["run", "--once"]);
     command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
     let output = command.output()?;

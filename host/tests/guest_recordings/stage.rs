@@ -95,7 +95,7 @@ impl Stage {
 
     /// Starts the program, initialised and then with few capabilities, as it runs in a cluster.
     pub(crate) fn run(&self) -> Result<Running> {
-        self.weir().run_confined()
+        self.weir().run()
     }
 
     /// Starts the program and waits for the recorded state.

@@ -13,10 +13,12 @@
 
 pub mod cluster;
 pub mod components;
+pub mod http;
 pub mod lab;
 pub mod netns;
 pub mod patience;
 pub mod policy;
 pub mod scenario;
+pub mod tap;
 pub mod weir;
 pub mod witness;

@@ -1,6 +1,7 @@
 //! The program under test, in a namespace.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -13,20 +14,59 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 use crate::patience;
 
-/// A container without privileges: `/proc/sys` cannot be written, and of all capabilities there are two. NET_RAW is for
-/// `iptables-restore`, which asks for the number of a set through a raw socket.
+/// The capabilities that weir needs after `weir run --init-only`. The second is for `iptables-restore`, which asks for the
+/// number of a set through a raw socket.
+const NEEDED: &[&str] = &["cap_net_admin", "cap_net_raw"];
+
+/// A container without privileges: `/proc/sys` cannot be written, and of all capabilities only those are left that match
+/// the first argument. The other arguments are the program and its own.
 const CONFINED: &str = "
     mount --bind /proc/sys /proc/sys
     mount -o remount,bind,ro /proc/sys
-    others=$(capsh --print | sed -n 's/^Bounding set =//p' | sed 's/cap_net_admin,cap_net_raw,//')
+    others=$(capsh --print | sed -n 's/^Bounding set =//p' | tr , '\n' | grep -vxE \"$1\" | paste -sd ,)
+    shift
     exec capsh --drop=$others -- -c 'exec \"$@\"' bash \"$@\"
 ";
 
-/// A program in a namespace that may do no more than weir needs after `weir run --init-only`. Arguments can be added.
-pub fn confined(netns: &Netns, program: &Path) -> Command {
-    let mut command = netns.command("bash");
-    command.args(["-euc", CONFINED, "bash"]).arg(program);
+/// A program that may do no more than weir needs after `weir run --init-only`. Arguments can be added. `enter` makes the
+/// command of a program on the node; the process id is the program's own if it is for such a command.
+pub fn confined(enter: impl Fn(&OsStr) -> Command, program: &Path) -> Command {
+    confined_to(NEEDED, enter, program)
+}
+
+/// The same with these capabilities.
+pub fn confined_to(capabilities: &[&str], enter: impl Fn(&OsStr) -> Command, program: &Path) -> Command {
+    let mut command = enter("unshare".as_ref());
+    command.args(["-m", "bash", "-euo", "pipefail", "-c", CONFINED, "bash"]);
+    command.arg(capabilities.join("|")).arg(program);
     command
+}
+
+/// Starts `weir run` as an unprivileged container does after another one ran `weir run --init-only`; both with these
+/// arguments.
+///
+/// # Errors
+/// When either cannot be started, or the first one fails.
+pub fn run_confined(
+    enter: impl Fn(&OsStr) -> Command,
+    program: &Path,
+    arguments: &[OsString],
+) -> Result<Running> {
+    let output = enter(program.as_os_str())
+        .arg("run")
+        .args(arguments)
+        .arg("--init-only")
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "weir run --init-only: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut command = confined(enter, program);
+    command.arg("run").args(arguments);
+    Running::start(command)
 }
 
 /// A folder of manifests or other input, written as one should write it: each file is replaced as a whole.
@@ -110,15 +150,17 @@ pub struct Answer {
 impl Weir<'_> {
     /// A command line with `--config` and, where it takes it, `--manifests`.
     pub fn command(&self, subcommand: &str) -> Command {
-        self.with_arguments(self.netns.command(&self.program), subcommand)
+        let mut command = self.netns.command(&self.program);
+        command.arg(subcommand).args(self.arguments(subcommand));
+        command
     }
 
-    fn with_arguments(&self, mut command: Command, subcommand: &str) -> Command {
-        command.arg(subcommand).arg("--config").arg(&self.config);
+    fn arguments(&self, subcommand: &str) -> Vec<OsString> {
+        let mut arguments = vec!["--config".into(), self.config.clone().into()];
         if !matches!(subcommand, "cleanup" | "doctor") {
-            command.arg("--manifests").arg(&self.manifests);
+            arguments.extend(["--manifests".into(), self.manifests.clone().into()]);
         }
-        command
+        arguments
     }
 
     /// Runs a subcommand to its end.
@@ -136,22 +178,20 @@ impl Weir<'_> {
         })
     }
 
-    /// Starts `weir run`.
+    /// Starts `weir run` as it runs in a cluster: see [`run_confined`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run(&self) -> Result<Running> {
+        run_confined(|program| self.netns.command(program), &self.program, &self.arguments("run"))
+    }
+
+    /// Starts `weir run` with all rights.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn run(&self) -> Result<Running> {
+    pub fn run_privileged(&self) -> Result<Running> {
         Running::start(self.command("run"))
-    }
-
-    /// Starts `weir run` as an unprivileged container does after another one ran `weir run --init-only`.
-    ///
-    /// # Errors
-    /// When either cannot be started, or the first one fails.
-    pub fn run_confined(&self) -> Result<Running> {
-        let answer = self.ask("run", &["--init-only"])?;
-        ensure!(answer.status == Some(0), "weir run --init-only: {answer:?}");
-        Running::start(self.with_arguments(confined(self.netns, &self.program), "run"))
     }
 }
 

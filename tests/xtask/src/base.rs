@@ -16,7 +16,7 @@ use crate::packages::{self, Package};
 use crate::{kernel, process, workspace};
 
 /// To be raised when this code makes another root from the same packages.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What the guest consists of; apt adds what these depend on.
 const PACKAGES: &[&str] = &[

@@ -17,6 +17,7 @@ const WANTED: &[&str] = &[
     "drivers/net/ipvlan/",
     "drivers/net/macvlan",
     "drivers/net/net_failover",
+    "drivers/net/nlmon",
     "drivers/net/tun",
     "drivers/net/veth",
     "drivers/net/virtio_net",

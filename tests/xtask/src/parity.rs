@@ -14,6 +14,7 @@ use weir_guest_init::{FILE, Status};
 
 use crate::beside::Beside;
 use crate::machine::Listener;
+use crate::tally::Counts;
 use crate::workspace;
 
 /// Options of `cargo xtask parity`.
@@ -38,6 +39,24 @@ pub(crate) struct Options {
 
 /// Runs the comparison; what differs is in folders below `target/parity`.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    Ok(if run(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Two seeds, as one test: one with the configuration of the recordings, one with another.
+///
+/// # Errors
+/// When it cannot be run.
+pub(crate) fn tier() -> Result<Counts> {
+    let options = Options { seeds: "4..6".to_owned(), mutations: 20, batch: 10, weir: None, timeout: 1200 };
+    Ok(if run(&options)? {
+        Counts { passed: 1, ..Counts::default() }
+    } else {
+        Counts { failed: 1, ..Counts::default() }
+    })
+}
+
+/// Whether there was no unexplained difference.
+fn run(options: &Options) -> Result<bool> {
     ensure!(options.batch > 0, "--batch is at least 1");
     let beside = Beside::build("weir-parity", options.weir.as_deref())?;
     let arguments = ["--seeds", &options.seeds, "--mutations", &options.mutations.to_string(), "--batch"];
@@ -49,8 +68,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     if output.files > 0 {
         eprintln!("the differences, each with what leads to it: {}", output.folder.display());
     }
-    let success = output.status.is_some_and(Status::is_success);
-    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(output.status.is_some_and(Status::is_success))
 }
 
 /// Passes on what is for people, and keeps what is files.

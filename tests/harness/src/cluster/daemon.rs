@@ -1,7 +1,7 @@
 //! weir on the cluster's node.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use weir_core::net::Protocol;
 
 use super::{Cluster, Namespace};
+use crate::http;
 use crate::patience::{self, GENEROUS};
 use crate::policy::Policy;
-use crate::weir::{Manifests, Running};
+use crate::weir::{Manifests, Running, run_confined};
 
 /// Where metrics are served if nobody says otherwise.
 const METRICS: &str = "127.0.0.1:10249";
@@ -56,8 +57,7 @@ impl Daemon {
     ) -> Result<Daemon> {
         let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.policy = Some(policy);
-        let command = daemon.command("run");
-        let running = daemon.node.run(|| Running::start(command))?;
+        let running = daemon.run()?;
         let round = running.await_line("about a round", |line| line.field("message") == "synchronised");
         let log = running.log_tail();
         daemon.running = Some(running);
@@ -82,9 +82,13 @@ impl Daemon {
     /// As [`Daemon::start`].
     pub fn restart(&mut self) -> Result<()> {
         drop(self.running.take());
-        let command = self.command("run");
-        self.running = Some(self.node.run(|| Running::start(command))?);
+        self.running = Some(self.run()?);
         self.settle()
+    }
+
+    fn run(&self) -> Result<Running> {
+        let arguments = self.arguments("run", self.policy.as_ref());
+        self.node.run(|| run_confined(|program| Command::new(program), &self.program, &arguments))
     }
 
     /// The flags it was started with.
@@ -118,15 +122,8 @@ impl Daemon {
     /// # Errors
     /// When there is no page.
     pub fn metric(&self, series: &str) -> Result<Option<f64>> {
-        let page = self.node.run(|| -> Result<String> {
-            let mut stream = TcpStream::connect(METRICS).context("no page of metrics")?;
-            stream.set_read_timeout(Some(GENEROUS))?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut page = String::new();
-            stream.read_to_string(&mut page)?;
-            Ok(page)
-        })?;
-        let value = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        let page = self.node.run(|| http::get(METRICS, "/metrics"))?;
+        let value = page.body.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         Ok(value)
     }
 
@@ -144,9 +141,10 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started or fails, with what it printed.
     pub fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<String> {
-        let mut command = self.command(subcommand);
-        command.args(arguments);
-        self.output(subcommand, command)
+        let policy = self.policy.as_ref().filter(|_| subcommand != "cleanup");
+        let mut all = self.arguments(subcommand, policy);
+        all.extend(arguments.iter().map(Into::into));
+        self.output(subcommand, &all)
     }
 
     /// Whether the kernel is as it would be planned without a policy.
@@ -154,10 +152,12 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::ask`], with the differences.
     pub fn expect_plan_without_policy(&self) -> Result<()> {
-        self.output("diff", self.command_without_policy("diff")).map(drop)
+        self.output("diff", &self.arguments("diff", None)).map(drop)
     }
 
-    fn output(&self, subcommand: &str, mut command: Command) -> Result<String> {
+    fn output(&self, subcommand: &str, arguments: &[OsString]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.arg(subcommand).args(arguments).stdin(Stdio::null());
         let output =
             self.node.run(|| command.output().with_context(|| format!("cannot start {command:?}")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -166,28 +166,21 @@ impl Daemon {
         Ok(text)
     }
 
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = self.command_without_policy(subcommand);
-        if let Some(policy) = self.policy.as_ref().filter(|_| subcommand != "cleanup") {
-            command.arg("--policy").arg(policy.file());
+    fn arguments(&self, subcommand: &str, policy: Option<&Policy>) -> Vec<OsString> {
+        // The number of connections belongs to the machine, not to the node's network namespace.
+        let mut arguments: Vec<OsString> =
+            ["--node", "node1", "--conntrack-max-per-core", "0"].map(Into::into).into();
+        arguments.extend(self.flags.iter().map(Into::into));
+        if subcommand != "cleanup" {
+            arguments.extend(["--manifests".into(), self.manifests.path().into()]);
+        }
+        if let Some(policy) = policy {
+            arguments.extend(["--policy".into(), policy.file().into()]);
             if subcommand == "run" {
-                command.arg("--state-dir").arg(policy.state());
+                arguments.extend(["--state-dir".into(), policy.state().into()]);
             }
         }
-        command
-    }
-
-    fn command_without_policy(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        // The number of connections belongs to the machine, not to the node's network namespace.
-        command
-            .args([subcommand, "--node", "node1", "--conntrack-max-per-core", "0"])
-            .args(&self.flags)
-            .stdin(Stdio::null());
-        if subcommand != "cleanup" {
-            command.arg("--manifests").arg(self.manifests.path());
-        }
-        command
+        arguments
     }
 
     /// Fails if the program has ended or has logged an error.

@@ -1,8 +1,8 @@
 //! A pod, a node or a machine outside: a namespace with an address of each family, servers and clients.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -96,19 +96,23 @@ impl Host {
 
     /// The same, with a pause between requests that leaves the processor to others.
     pub fn load_with_pauses(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (namespace, stopped) = (Arc::clone(&self.namespace), Arc::clone(&stop));
-        let thread = thread::spawn(move || {
-            let mut tally = Tally::default();
-            inside(&namespace, || {
-                while !stopped.load(Ordering::Relaxed) {
-                    tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
-                    thread::sleep(pause);
-                }
-            });
-            tally
-        });
-        Load { stop, thread }
+        Load::start(&self.namespace, pause, move || {
+            Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask())
+        })
+    }
+
+    /// Requests on one connection, or from one port, until told to stop. An answer that is not like the first one counts as the
+    /// end of the connection, because another server gave it, or another client got it.
+    ///
+    /// # Errors
+    /// When there is no first answer.
+    pub fn stream(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Result<Load, Failure> {
+        let mut open = self.converse(protocol, target)?;
+        let first = open.ask()?;
+        Ok(Load::start(&self.namespace, pause, move || {
+            let answer = open.ask()?;
+            if answer == first { Ok(answer) } else { Err(Failure::Ended) }
+        }))
     }
 
     fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
@@ -125,13 +129,40 @@ fn inside<T: Send>(namespace: &Namespace, action: impl FnOnce() -> T + Send) -> 
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Tally>,
+    tally: Arc<Mutex<Tally>>,
+    thread: JoinHandle<()>,
 }
 
 impl Load {
+    fn start(
+        namespace: &Arc<Namespace>,
+        pause: Duration,
+        mut ask: impl FnMut() -> Result<Answer, Failure> + Send + 'static,
+    ) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (namespace, stopped, counted) = (Arc::clone(namespace), Arc::clone(&stop), Arc::clone(&tally));
+        let thread = thread::spawn(move || {
+            inside(&namespace, || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let answer = ask();
+                    counted.lock().expect("nobody panics while counting").add(answer);
+                    thread::sleep(pause);
+                }
+            });
+        });
+        Load { stop, tally, thread }
+    }
+
+    /// What it counted so far.
+    pub fn so_far(&self) -> Tally {
+        self.tally.lock().expect("nobody panics while counting").clone()
+    }
+
     /// Waits for the last answer and counts.
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.tally.lock().expect("nobody panics while counting").clone()
     }
 }

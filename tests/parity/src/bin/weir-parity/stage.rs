@@ -9,7 +9,7 @@ use serde_json::Value;
 use weir_cluster::Client;
 use weir_harness::netns::Netns;
 use weir_harness::patience;
-use weir_harness::weir::Running;
+use weir_harness::weir::{Running, run_confined};
 use weir_harness::witness::{self, Dump};
 use weir_parity::World;
 use weir_parity::delivery::Delivery;
@@ -158,9 +158,8 @@ impl Nodes {
         )?;
         // With the permissions of kube-proxy: nobody has to give it more.
         let access = Access::new(&arguments.programs.proxy_kubeconfig, config, &ours)?;
-        let mut command = ours.command(&arguments.programs.weir);
-        command.arg("run").arg("--config").arg(&access.config);
-        let weir = Running::start(command)?;
+        let config_file = ["--config".into(), access.config.clone().into()];
+        let weir = run_confined(|program| ours.command(program), &arguments.programs.weir, &config_file)?;
         let config = config.clone();
         Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, config })
     }

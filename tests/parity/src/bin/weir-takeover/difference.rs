@@ -31,8 +31,12 @@ pub(crate) fn taken_over(node: &mut Node<'_>) -> Result<()> {
     })?;
     node.settled()?;
     node.stop()?;
-    node.start(Program::Weir)?;
-    exactly(&node.changes()?)
+    let requests = node.requests_while(|node| node.start(Program::Weir))?;
+    exactly(&node.changes()?)?;
+    // No client has talked to these, so that there are no flows to forget.
+    let wanted = [("IPVS delete service".to_owned(), servers_on_vips().len())].into();
+    ensure!(requests == wanted, "the kernel was asked for {requests:?}, not {wanted:?}");
+    Ok(())
 }
 
 /// One of each protocol for each pair of a VIP and a node port, as `ipvsadm` names them.

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::Parser;
 use weir_parity::Programs;
 
-use node::{Node, Program};
+use node::{Node, Program, nothing};
 use report::Report;
 use traffic::Traffic;
 
@@ -49,32 +49,30 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     node.start(Program::KubeProxy)?;
     let theirs = node.dump()?;
 
-    let traffic = Traffic::start(&node)?;
-    node.stop()?;
-    node.start(Program::Weir)?;
-    let messages = node.changes()?;
-    report.claim("weir_changes_nothing_that_kube_proxy_left", node::nothing(&messages));
-    report.claim("weir_holds_what_kube_proxy_left", node.dump()?.expect(&theirs));
-    traffic.stop(&mut report, "from_kube_proxy_to_weir");
+    // One traffic through everything that follows: a stream that lives to the end has lived through all of it.
+    let mut traffic = Traffic::start(&node)?;
+    for (during, killed) in
+        [("from_kube_proxy_to_weir", false), ("weir_restarted", false), ("weir_killed", true)]
+    {
+        if killed {
+            node.kill()?
+        } else {
+            node.stop()?
+        }
+        let requests = node.requests_while(|node| node.start(Program::Weir))?;
+        report.claim(&format!("{during}_asks_the_kernel_for_no_change"), nothing(&requests));
+        report.claim(&format!("{during}_logs_no_change"), nothing(&node.changes()?));
+        report.claim(&format!("{during}_is_the_same"), node.dump()?.expect(&theirs));
+        traffic.claim(&mut report, during);
+    }
 
-    let traffic = Traffic::start(&node)?;
     node.stop()?;
-    node.start(Program::Weir)?;
-    report.claim("weir_changes_nothing_that_weir_left", node::nothing(&node.changes()?));
-    traffic.stop(&mut report, "weir_restarted");
-
-    let traffic = Traffic::start(&node)?;
-    node.kill()?;
-    node.start(Program::Weir)?;
-    report.claim("weir_changes_nothing_after_a_kill", node::nothing(&node.changes()?));
-    traffic.stop(&mut report, "weir_killed");
-
-    let traffic = Traffic::start(&node)?;
-    node.stop()?;
-    node.start(Program::KubeProxy)?;
-    report.claim("kube_proxy_holds_what_weir_left", node.dump()?.expect(&theirs));
-    report.claim("kube_proxy_goes_on_with_what_weir_left", node.follows_a_change());
-    traffic.stop(&mut report, "from_weir_to_kube_proxy");
+    let requests = node.requests_while(|node| node.start(Program::KubeProxy))?;
+    println!("kube-proxy on what weir left: {requests:?}");
+    report.claim("from_weir_to_kube_proxy_is_the_same", node.dump()?.expect(&theirs));
+    report.claim("from_weir_to_kube_proxy_it_goes_on", node.follows_a_change());
+    traffic.claim(&mut report, "from_weir_to_kube_proxy");
+    traffic.stop();
 
     node.stop()?;
     report.claim("weir_changes_what_is_meant_to_differ_and_nothing_else", difference::taken_over(&mut node));

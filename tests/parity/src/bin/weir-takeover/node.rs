@@ -1,8 +1,8 @@
 //! The node, its cluster, and whichever program runs there.
 
-use std::fmt;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use weir_cluster::Client;
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::{self, Cluster, Host, Place, Service};
+use weir_harness::http;
 use weir_harness::lab::{self, PODS, PORT, Vip, at, with_node_ports};
 use weir_harness::netns::Netns;
 use weir_harness::patience::{self, GENEROUS};
-use weir_harness::weir::Running;
+use weir_harness::tap::Tap;
+use weir_harness::weir::{Running, run_confined};
 use weir_harness::witness::Dump;
 use weir_parity::Programs;
 use weir_parity::proxy::{Access, KubeProxy};
@@ -95,9 +97,8 @@ impl Node<'_> {
             }
             Program::Weir => {
                 let access = Access::new(proxy_kubeconfig, &self.config, &self.netns)?;
-                let mut command = self.netns.command(weir);
-                command.arg("run").arg("--config").arg(&access.config);
-                Live::Weir(Running::start(command)?, access)
+                let arguments = ["--config".into(), access.config.clone().into()];
+                Live::Weir(run_confined(|program| self.netns.command(program), weir, &arguments)?, access)
             }
         });
         patience::until(GENEROUS * 2, || self.expect_well()).map_err(|error| self.blame(&error))?;
@@ -105,15 +106,8 @@ impl Node<'_> {
     }
 
     fn expect_well(&self) -> Result<()> {
-        let answer = self.netns.inside(|| -> Result<String> {
-            let mut stream = TcpStream::connect(HEALTH)?;
-            stream.set_read_timeout(Some(GENEROUS))?;
-            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        })??;
-        ensure!(answer.split(' ').nth(1) == Some("200"), "{answer}");
+        let page = self.netns.inside(|| http::get(HEALTH, "/healthz"))??;
+        ensure!(page.status == 200, "{page:?}");
         let servers = self.netns.run("ipvsadm", &["-Sn"])?;
         let wanted = format!("{} ", self.target(Vip::Cluster, Family::V6));
         ensure!(servers.contains(&wanted), "not programmed yet");
@@ -161,7 +155,17 @@ impl Node<'_> {
         self.running.take().map(drop).context("nothing runs")
     }
 
-    /// What weir changed since it was started.
+    /// What the kernel is asked to change meanwhile, by whomever.
+    pub(crate) fn requests_while(
+        &mut self,
+        action: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<BTreeMap<String, usize>> {
+        let tap = Tap::start(&self.netns)?;
+        action(self)?;
+        tap.stop()
+    }
+
+    /// What weir says it changed since it was started.
     pub(crate) fn changes(&self) -> Result<Vec<String>> {
         let Some(Live::Weir(running, _)) = &self.running else { bail!("weir does not run") };
         let lines = running.log()?;
@@ -224,8 +228,9 @@ impl Drop for Node<'_> {
 }
 
 /// Fails with changes, if there are any.
-pub(crate) fn nothing(changes: &[String]) -> Result<()> {
-    ensure!(changes.is_empty(), "{} changes:\n{}", changes.len(), changes.join("\n"));
+pub(crate) fn nothing<C: Debug>(changes: impl IntoIterator<Item = C>) -> Result<()> {
+    let changes: Vec<C> = changes.into_iter().collect();
+    ensure!(changes.is_empty(), "{changes:#?}");
     Ok(())
 }
 

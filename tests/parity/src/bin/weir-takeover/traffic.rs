@@ -1,14 +1,10 @@
 //! What clients do all the time: connections that stay, datagrams, and new connections one after the other.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
-use weir_harness::cluster::{Answer, Conversation, Failure, Load};
+use weir_harness::cluster::{Load, Tally};
 use weir_harness::lab::Vip;
 
 use crate::node::Node;
@@ -22,102 +18,84 @@ const PAUSE: Duration = Duration::from_millis(20);
 const WAYS: [(&str, Vip); 3] =
     [("app", Vip::Cluster), ("outside", Vip::NodePort), ("far-app", Vip::LoadBalancer)];
 
-/// Clients that go on until they are stopped.
+/// Clients that ask from the first swap to the last.
 pub(crate) struct Traffic {
-    streams: Vec<(String, Stream)>,
-    loads: Vec<(String, Load)>,
+    streams: Vec<Client>,
+    anew: Vec<Client>,
+}
+
+struct Client {
+    name: String,
+    load: Load,
+    /// When it was looked at last.
+    before: Tally,
 }
 
 impl Traffic {
-    /// Starts clients of all kinds, and has seen each answered.
+    /// Starts clients of all kinds, and has seen each stream answered.
     pub(crate) fn start(node: &Node) -> Result<Traffic> {
-        let (mut streams, mut loads) = (Vec::new(), Vec::new());
+        let (mut streams, mut anew) = (Vec::new(), Vec::new());
         for (client, vip) in WAYS {
             let host = node.host(client);
             for family in Family::BOTH {
                 let target = node.target(vip, family);
                 for protocol in [Protocol::Tcp, Protocol::Udp] {
                     let name = format!("{client} {protocol} {target}");
-                    let conversation = host.converse(protocol, target).with_context(|| name.clone())?;
-                    let stream = Stream::start(conversation).with_context(|| name.clone())?;
-                    streams.push((format!("{name}, stream"), stream));
+                    let load = host.stream(PAUSE, protocol, target).with_context(|| name.clone())?;
+                    streams.push(Client { name: format!("{name}, stream"), load, before: Tally::default() });
                     let load = host.load_with_pauses(PAUSE, protocol, target);
-                    loads.push((format!("{name}, anew"), load));
+                    anew.push(Client { name: format!("{name}, anew"), load, before: Tally::default() });
                 }
             }
         }
-        Ok(Traffic { streams, loads })
+        Ok(Traffic { streams, anew })
     }
 
-    /// Stops all, and claims that nothing was lost.
-    pub(crate) fn stop(self, report: &mut Report, during: &str) {
-        let streams: Vec<_> = self.streams.into_iter().map(|(name, stream)| (name, stream.stop())).collect();
-        let loads: Vec<_> = self.loads.into_iter().map(|(name, load)| (name, load.stop())).collect();
-        let asked: usize = streams.iter().map(|(_, outcome)| outcome.answers).sum();
-        let connections: usize = loads.iter().map(|(_, tally)| tally.answered()).sum();
+    /// Claims that nothing was lost since the last claim, or since the beginning, and that each client was answered.
+    pub(crate) fn claim(&mut self, report: &mut Report, during: &str) {
+        let streams = look(&mut self.streams);
+        let anew = look(&mut self.anew);
         println!(
-            "{during}: {} streams with {asked} answers, {connections} answers on new connections",
-            streams.len()
+            "{during}: {} streams with {} answers, {} answers on new connections",
+            self.streams.len(),
+            streams.answers,
+            anew.answers
         );
-        let lost: Vec<String> = streams
-            .iter()
-            .filter(|(_, outcome)| !outcome.failures.is_empty() || outcome.answers < 2)
-            .map(|(name, outcome)| format!("{name}: {outcome:?}"))
-            .collect();
-        report.claim(&format!("{during}_streams_lose_nothing"), ensure(lost.is_empty(), &lost.join("\n")));
-        let lost: Vec<String> = loads
-            .iter()
-            .filter(|(_, tally)| !tally.failures.is_empty() || tally.answered() == 0)
-            .map(|(name, tally)| format!("{name}: {tally:?}"))
-            .collect();
-        report.claim(&format!("{during}_new_connections_work"), ensure(lost.is_empty(), &lost.join("\n")));
+        report.claim(&format!("{during}_streams_lose_nothing"), streams.expect_nothing_lost());
+        report.claim(&format!("{during}_new_connections_work"), anew.expect_nothing_lost());
+    }
+
+    /// Waits for the last answers.
+    pub(crate) fn stop(self) {
+        for Client { load, .. } in self.streams.into_iter().chain(self.anew) {
+            load.stop();
+        }
     }
 }
 
-fn ensure(holds: bool, otherwise: &str) -> Result<()> {
-    ensure!(holds, "{otherwise}");
-    Ok(())
-}
-
-/// One connection, or one UDP socket, that asks again and again and must be answered by the same server.
-struct Stream {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Outcome>,
-}
-
-/// What became of a stream.
-#[derive(Debug, Default)]
-struct Outcome {
+/// What became of several clients in a while.
+struct Look {
     answers: usize,
-    failures: BTreeMap<Failure, usize>,
+    lost: Vec<String>,
 }
 
-impl Stream {
-    fn start(mut conversation: Conversation) -> Result<Stream> {
-        let first: Answer = conversation.ask()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut outcome = Outcome { answers: 1, ..Outcome::default() };
-            while !stopped.load(Ordering::Relaxed) {
-                thread::sleep(PAUSE);
-                match conversation.ask() {
-                    Ok(answer) if answer == first => outcome.answers += 1,
-                    // Another server, or another source address: it was another connection to somebody.
-                    Ok(_) => *outcome.failures.entry(Failure::Ended).or_default() += 1,
-                    Err(failure) => *outcome.failures.entry(failure).or_default() += 1,
-                }
-                if outcome.failures.values().sum::<usize>() > 3 {
-                    break;
-                }
-            }
-            outcome
-        });
-        Ok(Stream { stop, thread })
+impl Look {
+    fn expect_nothing_lost(&self) -> Result<()> {
+        ensure!(self.lost.is_empty(), "{}", self.lost.join("\n"));
+        Ok(())
     }
+}
 
-    fn stop(self) -> Outcome {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+fn look(clients: &mut [Client]) -> Look {
+    let mut look = Look { answers: 0, lost: Vec::new() };
+    for Client { name, load, before } in clients {
+        let now = load.so_far();
+        let answers = now.answered() - before.answered();
+        if answers == 0 || now.failures != before.failures {
+            look.lost.push(format!("{name}: {answers} answers, failures so far {:?}", now.failures));
+        }
+        look.answers += answers;
+        *before = now;
     }
+    look
 }
