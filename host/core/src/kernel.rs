@@ -7,7 +7,8 @@ use crate::state::{KernelState, RealServer, VirtualServer};
 
 /// A kernel that can be read and changed.
 pub trait Kernel {
-    /// Everything of ours that the kernel holds. All or an error, never a part.
+    /// Everything of ours that the kernel holds. All or an error, never a part; but a part that is said to be absent because it
+    /// cannot be read is not changed by [`Kernel::apply`] either, which fails instead.
     fn read(&mut self) -> Result<KernelState, ReadError>;
 
     /// Makes the changes in their order and returns one outcome per change. A change that fails does not stop

@@ -118,6 +118,27 @@ pub fn probe() -> Probe {
     Probe { capabilities: Capabilities { families, schedulers, ipvs_match, connection_reuse }, findings }
 }
 
+/// Tries whether rules can match on IPVS where the list of modules does not tell for certain, because a module may be kept
+/// from loading, or its library may not be installed. Rules that cannot be loaded would keep all others out, too.
+pub fn try_ipvs_match(probe: &mut Probe) {
+    let capabilities = &mut probe.capabilities;
+    if capabilities.ipvs_match == Switch::Off || Modules::read().has("xt_ipvs") == Presence::Loaded {
+        return;
+    }
+    if capabilities.families.iter().any(|family| iptables::lacks_ipvs_match(*family)) {
+        capabilities.ipvs_match = Switch::Off;
+        probe.findings.push(no_ipvs_match("does not work"));
+    }
+}
+
+fn no_ipvs_match(how: &str) -> Finding {
+    Finding::warning(
+        "module xt_ipvs",
+        format!("{how}: nodes outside a load balancer's source ranges cannot be kept off it"),
+        "install the kernel's module package, and `modprobe xt_ipvs`",
+    )
+}
+
 /// Loads IPVS if it is missing, with the one program that can.
 pub fn load_ipvs() {
     if ipvs::Client::open().is_err() {
@@ -185,11 +206,7 @@ fn probe_schedulers(modules: &Modules, findings: &mut Vec<Finding>) -> Option<Ve
 fn probe_ipvs_match(modules: &Modules, findings: &mut Vec<Finding>) -> Switch {
     match modules.has("xt_ipvs") {
         Presence::Absent => {
-            findings.push(Finding::warning(
-                "module xt_ipvs",
-                "missing: nodes outside a load balancer's source ranges cannot be kept off it",
-                "install the kernel's module package",
-            ));
+            findings.push(no_ipvs_match("missing"));
             Switch::Off
         }
         Presence::Loaded | Presence::Loadable | Presence::Unknown => Switch::On,
@@ -260,6 +277,12 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
             && let Some(reason) = why_no_ipv6()
         {
             findings.push(Finding::warning(&topic, reason, "nothing, if the node is to be IPv4 only"));
+            continue;
+        }
+        if family == Family::V6 && iptables::lacks_nat(family) {
+            // As kube-proxy does, such a node is taken for one with IPv4 only: nothing of IPv6 could be completed.
+            let fix = "nothing, if the node is to be IPv4 only; else a kernel with CONFIG_IP6_NF_NAT";
+            findings.push(Finding::warning(&topic, "the kernel has no NAT for IPv6", fix));
             continue;
         }
         findings.push(programs(&topic, family));

@@ -65,6 +65,29 @@ pub fn is_missing(family: Family) -> bool {
     ["save", "restore"].iter().all(|action| process::find(&program(family, action)).is_none())
 }
 
+/// Whether the kernel lacks the table `nat` of a family, as Linux built for old distributions does for IPv6. Asking makes the
+/// table where there is none yet; nf_tables makes any table when it is written, so that it is not asked.
+pub fn lacks_nat(family: Family) -> bool {
+    if variant(family).is_none_or(|(_, variant)| variant != Variant::Legacy) {
+        return false;
+    }
+    // A lock or a missing permission is no answer.
+    process::run(&program(family, "save"), &["-t", "nat"], "")
+        .is_ok_and(|done| !done.status.success() && done.stderr.contains("Table does not exist"))
+}
+
+/// Whether `iptables-restore` cannot use the match of IPVS, for want of its module or its library. Nothing is written; the
+/// kernel loads the module if it has it.
+pub fn lacks_ipvs_match(family: Family) -> bool {
+    let arguments = ["-w", LOCK_WAIT, "--noflush", "--test"];
+    // A lock or a missing permission is no answer.
+    process::run(&program(family, "restore"), &arguments, IPVS_MATCH)
+        .is_ok_and(|done| !done.status.success() && done.stderr.contains("ipvs"))
+}
+
+/// A rule that is only tried.
+const IPVS_MATCH: &str = "*filter\n:WEIR-TRY - [0:0]\n-A WEIR-TRY -m ipvs --ipvs -j RETURN\nCOMMIT\n";
+
 /// All tables of a family, as `iptables-save` prints them.
 pub fn save(family: Family) -> Result<String, Failure> {
     let name = program(family, "save");
@@ -93,8 +116,7 @@ pub fn restore_with(name: &str, input: &str) -> Result<(), Failure> {
 fn failure(error: &ProcessError) -> Failure {
     let (kind, hint) = match error {
         ProcessError::Missing(_) => (FailureKind::Refused, ": install the package `iptables`"),
-        ProcessError::Run { .. } => (FailureKind::Refused, ""),
-        ProcessError::Deadline(_) => (FailureKind::Busy, ""),
+        ProcessError::Run { .. } | ProcessError::Deadline(_) => (FailureKind::Refused, ""),
     };
     let mut message = format!("{error}{hint}");
     if let Some(source) = std::error::Error::source(error) {

@@ -1,5 +1,7 @@
 //! The kernel of this network namespace.
 
+use std::collections::BTreeMap;
+
 use weir_core::diff::{Change, Changes, Failures};
 use weir_core::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
 use weir_core::net::Family;
@@ -22,6 +24,8 @@ pub use flows::Forgotten;
 /// The kernel of this network namespace, as far as weir owns it.
 pub struct Linux {
     families: Vec<Family>,
+    /// Rules that could not be read the last time, if that is no reason to give up: see [`Linux::without_unread_rules`].
+    unread: Option<BTreeMap<Family, Failure>>,
     ipvs: ipvs::Ipvs,
     sets: sets::Sets,
     device: device::DummyDevice,
@@ -75,12 +79,21 @@ impl Linux {
     pub fn new(families: &[Family]) -> Linux {
         Linux {
             families: families.to_vec(),
+            unread: None,
             ipvs: ipvs::Ipvs::default(),
             sets: sets::Sets::default(),
             device: device::DummyDevice::default(),
             flows: flows::Flows::default(),
             rules: rules::Rules::default(),
         }
+    }
+
+    /// Goes on where the rules of a family cannot be read, as somebody does who brings the kernel to a plan: [`Kernel::read`]
+    /// then says that there are none, and [`Kernel::apply`] writes none, but fails with what kept them from being read.
+    /// So that family's rules count as missing, which holds up what must not be without them, and nothing else.
+    pub fn without_unread_rules(mut self) -> Linux {
+        self.unread = Some(BTreeMap::new());
+        self
     }
 
     /// Addresses of all interfaces but the dummy device, and why if they cannot be read.
@@ -144,11 +157,18 @@ impl Linux {
         state.addresses.retain(|ip, ()| self.families.contains(&Family::of(*ip)));
         state.virtual_servers.retain(|server, _| self.families.contains(&server.family()));
         state.real_servers.retain(|(server, _), _| self.families.contains(&server.family()));
+        self.unread.as_mut().map(BTreeMap::clear);
         for family in &self.families {
-            let chains = self.rules.read(*family);
-            state
-                .rules
-                .extend(chains.map_err(|e| ReadError { what: "rules".to_owned(), message: e.message })?);
+            match (self.rules.read(*family), &mut self.unread) {
+                (Ok(chains), _) => state.rules.extend(chains),
+                (Err(mut failure), Some(unread)) => {
+                    failure.message = format!("they cannot be read: {}", failure.message);
+                    unread.insert(*family, failure);
+                }
+                (Err(failure), None) => {
+                    return Err(ReadError { what: "rules".to_owned(), message: failure.message });
+                }
+            }
         }
         Ok(state)
     }
@@ -284,7 +304,12 @@ impl Linux {
             Change::CreateSet(name, kind) => self.sets.create(*name, kind),
             Change::ReplaceSet(name, kind, entries) => self.sets.replace(*name, kind, entries),
             Change::DestroySet(name) => self.sets.destroy(*name),
-            Change::WriteRules(rules) => self.rules.write(rules),
+            Change::WriteRules(rules) => {
+                match self.unread.iter().find_map(|unread| unread.get(&rules.family)) {
+                    Some(failure) => Err(failure.clone()),
+                    None => self.rules.write(rules),
+                }
+            }
             // Every other change travels in a batch of its part.
             _ => Ok(()),
         }

@@ -19,8 +19,17 @@ use crate::{inputs, style};
 /// Everything of ours and of kube-proxy's IPVS and iptables modes, in both families.
 struct Remains {
     rules: Vec<RuleRemains>,
+    /// Why rules are not known.
+    unread: Vec<String>,
     /// The rest, without rules.
     changes: Changes,
+}
+
+impl Remains {
+    /// Whether it is certain that there is nothing.
+    fn is_nothing(&self) -> bool {
+        self.rules.is_empty() && self.unread.is_empty() && self.changes.is_empty()
+    }
 }
 
 /// What is left in the rules of one family and variant.
@@ -50,29 +59,30 @@ pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow
     let done = remove(&mut kernel, &remains);
     let left = find(&mut kernel, &families, excluded)?;
     print_outcome(&done, &left, output);
-    let clean = left.rules.is_empty() && left.changes.is_empty();
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if left.is_nothing() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::Result<Remains> {
     let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?;
     actual.rules.clear();
     actual.forget_excluded(excluded, &KernelState::default());
-    let mut rules = Vec::new();
+    let (mut rules, mut unread) = (Vec::new(), Vec::new());
     for family in families {
-        let text = iptables::save(*family).with_context(|| format!("{family} rules"))?;
-        let installed = (iptables::program(*family, "restore"), text);
+        // What else there is goes all the same.
+        let text = iptables::save(*family)
+            .map_err(|failure| unread.push(format!("{family} rules are unknown: {failure}")));
+        let installed = text.ok().map(|text| (iptables::program(*family, "restore"), text));
         // A node that changed its variant may have rules in both.
         let other = iptables::other_variant(*family);
         let other = other.map(|(save, text)| (save.replace("-save", "-restore"), text));
-        for (restore, text) in std::iter::once(installed).chain(other) {
+        for (restore, text) in installed.into_iter().chain(other) {
             let found = leftovers::find(&text);
             if !found.is_empty() {
                 rules.push(RuleRemains { family: *family, restore, found });
             }
         }
     }
-    Ok(Remains { rules, changes: diff(&KernelState::default(), &actual) })
+    Ok(Remains { rules, unread, changes: diff(&KernelState::default(), &actual) })
 }
 
 /// Each step with its error, if any.
@@ -113,21 +123,24 @@ fn print_remains(remains: &Remains, output: Output) {
     let mut lines: Vec<String> = remains.rules.iter().map(describe).collect();
     lines.extend(remains.changes.0.iter().map(|change| change.to_string()));
     match output {
-        Output::Json => say!("{:#}", json!({"wouldRemove": lines})),
-        Output::Text if lines.is_empty() => say!("nothing to remove"),
-        Output::Text => lines.iter().for_each(|line| say!("would {line}")),
+        Output::Json => say!("{:#}", json!({"wouldRemove": lines, "unknown": remains.unread})),
+        Output::Text if remains.is_nothing() => say!("nothing to remove"),
+        Output::Text => {
+            lines.iter().for_each(|line| say!("would {line}"));
+            remains.unread.iter().for_each(|why| say!("{why}"));
+        }
     }
 }
 
 fn print_outcome(done: &Done, left: &Remains, output: Output) {
-    let clean = left.rules.is_empty() && left.changes.is_empty();
+    let clean = left.is_nothing();
     match output {
         Output::Json => {
             let steps: Vec<Value> = done
                 .iter()
                 .map(|(step, result)| json!({"step": step, "error": result.as_ref().err()}))
                 .collect();
-            say!("{:#}", json!({"steps": steps, "clean": clean}));
+            say!("{:#}", json!({"steps": steps, "unknown": left.unread, "clean": clean}));
         }
         Output::Text => {
             for (step, result) in done {
@@ -142,6 +155,7 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
                 say!("{}", style::bad("still there:"));
                 left.rules.iter().for_each(|rules| say!("  {}", describe(rules)));
                 left.changes.0.iter().for_each(|change| say!("  {change}"));
+                left.unread.iter().for_each(|why| say!("  {why}"));
             }
         }
     }

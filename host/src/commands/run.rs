@@ -83,9 +83,9 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     }
     daemon.run(&wakes);
     daemon.keep_state(true);
-    if daemon.configuration_changed {
-        // What kube-proxy says; whoever supervises either starts it again.
-        bail!("content of the proxy server's configuration file was updated");
+    if let Some(why) = daemon.ended {
+        // Whoever supervises it starts it again.
+        bail!("{why}");
     }
     info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
@@ -110,8 +110,10 @@ struct Daemon {
     complete: bool,
     /// Whether the kernel was brought to a plan since the start.
     synchronised: bool,
-    /// Whether it ends because its configuration is another now.
-    configuration_changed: bool,
+    /// Whether the node's addresses were read once; before that nothing is written either.
+    addresses_known: bool,
+    /// Why it ends, if nobody asked for that.
+    ended: Option<&'static str>,
 }
 
 impl Daemon {
@@ -129,9 +131,11 @@ impl Daemon {
                 Some(fix) => warn!(topic = finding.topic, fix, "{}", finding.text),
             }
         }
-        let mut kernel = Linux::new(&probe.capabilities.families);
-        let addresses = kernel.host_addresses().unwrap_or_else(|error| {
-            warn!("{error}: no node ports until addresses can be read");
+        let mut kernel = Linux::new(&probe.capabilities.families).without_unread_rules();
+        let addresses = kernel.host_addresses();
+        let addresses_known = addresses.is_ok();
+        let addresses = addresses.unwrap_or_else(|error| {
+            warn!("{error}: nothing is written until addresses can be read");
             Vec::new()
         });
         let view = settings.node_view(None, addresses, probe.capabilities);
@@ -154,7 +158,8 @@ impl Daemon {
             next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
             synchronised: false,
-            configuration_changed: false,
+            addresses_known,
+            ended: None,
         }
     }
 
@@ -181,7 +186,15 @@ impl Daemon {
                     }
                 }
                 self.agenda.request(Instant::now());
-                self.publisher.requested();
+                // As for kube-proxy, what comes before all objects are known is no request that could be late.
+                if self.complete {
+                    self.publisher.requested();
+                }
+            }
+            if !self.objects.can_be_heard() {
+                self.ended =
+                    Some("the thread that follows the API server has ended, which is a defect of weir");
+                return;
             }
             let now = Instant::now();
             if self.agenda.next() <= now {
@@ -206,7 +219,8 @@ impl Daemon {
                 }
             }
             Wake::Configuration => {
-                self.configuration_changed = true;
+                // What kube-proxy says.
+                self.ended = Some("content of the proxy server's configuration file was updated");
                 return false;
             }
             Wake::Stop => return false,
@@ -221,6 +235,7 @@ impl Daemon {
                 let mut view = self.planner.node().clone();
                 view.host_addresses = addresses;
                 self.planner.set_node(view);
+                self.addresses_known = true;
             }
             Err(error) => warn!("{error}: the last known addresses stay in force"),
         }
@@ -232,8 +247,14 @@ impl Daemon {
         let events = self.objects.take();
         let any = !events.is_empty();
         for event in events {
-            node_changed |= matches!(event, Event::Node(_) | Event::NodeGone);
             self.publisher.heard(&event);
+            if matches!(event, Event::NodeGone) {
+                // kube-proxy exits here and leaves the node as it is. A plan for a node without addresses and networks
+                // would open node ports everywhere.
+                warn!("the Node object is gone: its last addresses, zone and networks stay in force");
+                continue;
+            }
+            node_changed |= matches!(event, Event::Node(_));
             self.planner.apply(event);
         }
         if node_changed {
@@ -252,6 +273,10 @@ impl Daemon {
     fn is_complete(&mut self) -> bool {
         if self.complete {
             return true;
+        }
+        // Without them node ports would be deleted, and addresses of the node bound to the dummy device.
+        if !self.addresses_known {
+            return false;
         }
         let node = self.planner.node_object();
         let needs_networks = self.settings.proxy.detect_local == DetectLocal::NodeCidr;
@@ -279,6 +304,10 @@ impl Daemon {
             warn!(
                 "there is no Node object `{name}`: its addresses, zone and pod networks are unknown (another name? give \
                  --hostname-override)"
+            );
+        } else if needs_networks && node.is_some_and(|node| node.pod_cidrs.is_empty()) {
+            warn!(
+                "the Node object has no podCIDRs: nothing is masqueraded by them (detectLocalMode NodeCIDR) until it has"
             );
         }
         self.complete = true;
@@ -327,6 +356,9 @@ impl Daemon {
                 }
                 Err(_) => {}
             }
+            if !self.addresses_known {
+                self.refresh_addresses();
+            }
             self.hear();
         }
         self.round(Instant::now()).is_some_and(|round| round.succeeded())
@@ -336,12 +368,14 @@ impl Daemon {
         let audit = self.agenda.audit_is_due(now);
         if audit {
             self.syncer.audit();
-            self.refresh_addresses();
             self.audit_policy(now);
+        }
+        if audit || !self.addresses_known {
+            self.refresh_addresses();
         }
         let mut news = self.hear();
         if !self.is_complete() {
-            self.agenda.failed(now);
+            self.agenda.postponed(now);
             return None;
         }
         let time = self.policy_time();

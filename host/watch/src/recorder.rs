@@ -46,6 +46,8 @@ pub enum Severity {
 /// Something to say about an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
+    /// In whose name it is: what kube-proxy says too is found where its Events are looked for.
+    pub controller: &'static str,
     /// The object.
     pub regarding: Regarding,
     /// How important it is.

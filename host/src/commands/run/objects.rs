@@ -84,6 +84,14 @@ impl Objects {
         lost.then_some(resource)
     }
 
+    /// Whether what changes would be heard of.
+    pub(super) fn can_be_heard(&self) -> bool {
+        match self {
+            Objects::ApiServer { handle, .. } => handle.is_running(),
+            Objects::Manifests { .. } => true,
+        }
+    }
+
     /// How long ago the API server was heard; `None` if it never was, or there is none.
     pub(super) fn since_contact(&self) -> Option<Duration> {
         match self {

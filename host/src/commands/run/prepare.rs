@@ -57,8 +57,9 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     // Before connection tracking, which it loads.
     capabilities::load_ipvs();
     track_connections(configuration)?;
-    let probe = capabilities::probe();
+    let mut probe = capabilities::probe();
     judge(configuration, &probe)?;
+    use_scheduler(&settings, &probe)?;
     if special.init_only() {
         initialise(&settings, &probe)?;
         return done;
@@ -66,6 +67,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if let Err(error) = oom::set_score_adjustment(configuration.oom_score_adj()) {
         debug!("oomScoreAdj: {:#}", anyhow!(error));
     }
+    capabilities::try_ipvs_match(&mut probe);
     Ok(ControlFlow::Continue(Prepared { settings, source, probe }))
 }
 
@@ -111,18 +113,24 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fails where no virtual server could be made, before anything is changed. What works already is not tried.
+fn use_scheduler(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
+    let mut kernel = Linux::new(&probe.capabilities.families);
+    let scheduler = &settings.proxy.scheduler;
+    let servers =
+        kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?.virtual_servers;
+    if servers.values().any(|scheduling| scheduling.scheduler == *scheduler) {
+        return Ok(());
+    }
+    capabilities::try_scheduler(&mut kernel, scheduler)
+        .map_err(|failure| anyhow!(failure.message))
+        .with_context(|| format!("can't use the IPVS proxier with the scheduler {scheduler}"))
+}
+
 /// What takes more than the daemon itself needs: afterwards nothing of it has to be written again.
 fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&probe.capabilities.families);
     let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());
-    let scheduler = &settings.proxy.scheduler;
-    let servers =
-        kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?.virtual_servers;
-    if !servers.values().any(|scheduling| scheduling.scheduler == *scheduler) {
-        capabilities::try_scheduler(&mut kernel, scheduler)
-            .map_err(|failure| anyhow!(failure.message))
-            .with_context(|| format!("this node cannot use IPVS with the scheduler {scheduler}"))?;
-    }
     let planned = plan_node(&view, &Totals::default());
     for (key, value) in &planned.sysctls {
         if sysctl::read(key)? != Some(*value) {

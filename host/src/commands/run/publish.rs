@@ -25,6 +25,14 @@ use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
 use crate::inputs::Settings;
 
+/// The reasons of Events that kube-proxy has, too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
+const KUBE_PROXY_SAYS: [&str; 4] = [
+    "Starting",
+    "FailedToStartProxierHealthcheck",
+    "FailedToStartMetricServer",
+    "FailedToStartServiceHealthcheck",
+];
+
 /// The annotation of an EndpointSlice that says when what led to it happened.
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -378,8 +386,9 @@ impl Publisher {
 
     fn note(&self, regarding: Regarding, severity: Severity, reason: &str, action: &str, text: String) {
         if let Some(recorder) = &self.recorder {
+            let controller = if KUBE_PROXY_SAYS.contains(&reason) { "kube-proxy" } else { "weir" };
             let (reason, action) = (reason.to_owned(), action.to_owned());
-            recorder.record(Note { regarding, severity, reason, action, text });
+            recorder.record(Note { controller, regarding, severity, reason, action, text });
         }
     }
 }

@@ -10,8 +10,6 @@ use crate::rate::Bucket;
 
 use super::{Limits, Note, Regarding, Severity};
 
-/// In whose name Events are; kube-proxy's is `kube-proxy`.
-const CONTROLLER: &str = "weir";
 /// `pkg/apis/core/validation/events.go`, `NoteLengthLimit`.
 const LONGEST_NOTE: usize = 1024;
 /// `pkg/apis/core/validation/events.go`, `ReportingInstanceLengthLimit`, `ReasonLengthLimit`, `ActionLengthLimit`.
@@ -58,7 +56,7 @@ struct Series {
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: Limits,
-    instance: String,
+    node: String,
     overall: Bucket,
     objects: BTreeMap<Regarding, Bucket>,
     series: BTreeMap<Note, Series>,
@@ -70,7 +68,7 @@ impl Ledger {
     pub(super) fn new(limits: Limits, node: &str, now: Instant) -> Ledger {
         Ledger {
             limits,
-            instance: cut(&format!("{CONTROLLER}-{node}"), LONGEST_WORD).to_owned(),
+            node: node.to_owned(),
             overall: Bucket::full(limits.overall, now),
             objects: BTreeMap::new(),
             series: BTreeMap::new(),
@@ -172,8 +170,8 @@ impl Ledger {
             "kind": "Event",
             "metadata": {"name": name, "namespace": namespace_of(key)},
             "eventTime": micro_time(at),
-            "reportingController": CONTROLLER,
-            "reportingInstance": self.instance,
+            "reportingController": key.controller,
+            "reportingInstance": cut(&format!("{}-{}", key.controller, self.node), LONGEST_WORD),
             "action": key.action,
             "reason": key.reason,
             "regarding": regarding,

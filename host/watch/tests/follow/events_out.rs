@@ -12,6 +12,7 @@ const EVENTS: Collection = Collection::Events;
 
 fn note(name: &str) -> Note {
     Note {
+        controller: "weir",
         regarding: Regarding {
             api_version: "v1".to_owned(),
             kind: "Service".to_owned(),

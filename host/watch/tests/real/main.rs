@@ -142,6 +142,7 @@ impl Follower {
 
 fn note(text: &str) -> Note {
     Note {
+        controller: "weir",
         regarding: Regarding {
             api_version: "v1".to_owned(),
             kind: "Service".to_owned(),
@@ -274,8 +275,8 @@ fn a_server_that_is_away_for_long_costs_one_list_and_no_object() {
     let start = follower.handle.account().figures();
     cluster.stop();
     follower.until("it notices", |follower| follower.standings.of(Resource::Services) == Standing::Stale);
-    // Long enough for attempts that come ever later.
-    sleep(Duration::from_secs(30));
+    // Minutes: attempts come as seldom by now as they ever will.
+    sleep(Duration::from_secs(125));
     cluster.start_again().unwrap();
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.52")).unwrap();
     follower.until_equal(cluster.client());

@@ -22,6 +22,7 @@ fn wall(seconds: u64) -> SystemTime {
 fn note(name: &str, text: &str) -> Note {
     let words = |text: &str| text.to_owned();
     Note {
+        controller: "weir",
         regarding: Regarding {
             api_version: words("v1"),
             kind: words("Service"),
