@@ -124,25 +124,29 @@ fn datagrams(capture: File) -> Result<Vec<(u16, Vec<u8>)>> {
     }
 }
 
-/// A message, and the first byte after its header.
+/// A message, and what follows its header.
 struct Message {
     kind: u16,
     flags: u16,
-    command: u8,
+    body: Vec<u8>,
 }
 
 /// From include/uapi/linux/netlink.h.
 const NLM_F_REQUEST: u16 = 1;
 
+/// As the kernel does (`netlink_rcv_skb`), this reads no further than the first length that cannot be: some programs send the
+/// rest of their buffer, too.
 fn messages(mut datagram: &[u8]) -> Result<Vec<Message>> {
     let mut messages = Vec::new();
     while let Some((&[a, b, c, d, e, f, g, h], rest)) = datagram.split_first_chunk() {
         let length = usize::try_from(u32::from_ne_bytes([a, b, c, d]))?;
-        ensure!(length >= 16, "a netlink message of {length} bytes");
+        if length < 16 {
+            break;
+        }
         messages.push(Message {
             kind: u16::from_ne_bytes([e, f]),
             flags: u16::from_ne_bytes([g, h]),
-            command: rest.get(8).copied().unwrap_or_default(),
+            body: rest.get(8..length - 8).unwrap_or_default().to_vec(),
         });
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -152,9 +156,12 @@ fn messages(mut datagram: &[u8]) -> Result<Vec<Message>> {
 /// What a request is for, if it is for a change. The numbers are those of include/uapi/linux: netlink.h, rtnetlink.h,
 /// ip_vs.h, netfilter/nfnetlink.h, netfilter/ipset/ip_set.h, netfilter/nf_tables.h, netfilter/nf_conntrack_common.h.
 fn change(protocol: u16, message: &Message) -> Option<String> {
-    let Message { kind, command, .. } = *message;
+    let kind = message.kind;
+    let command = message.body.first().copied().unwrap_or_default();
     let [command_of_subsystem, subsystem] = kind.to_le_bytes();
     match protocol {
+        // RTM_NEWLINK for the link 0, without a name or anything else, by which `ip` asks whether there is such a request.
+        0 if kind == 16 && message.body.len() == 16 && message.body[4..8] == [0; 4] => None,
         // NETLINK_ROUTE: new, delete, get and set of each kind of thing.
         0 if kind >= 16 => {
             let verb = ["new", "delete", "get", "set"][usize::from(kind % 4)];
@@ -211,11 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_last_message_is_none() {
+        let datagram = [request(18, 0), vec![0; 40]].concat();
+        assert_eq!(messages(&datagram).unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_reads_is_no_change() {
         let of = |protocol, kind| change(protocol, &messages(&request(kind, 0)).unwrap()[0]);
         for (protocol, kind) in [(0, 18), (0, 22), (12, 0x0607), (12, 0x0a0a), (12, 0x0101), (12, 0x10)] {
             assert_eq!(of(protocol, kind), None, "{protocol} {kind:#x}");
         }
+        assert_eq!(change(0, &Message { kind: 16, flags: NLM_F_REQUEST, body: vec![0; 16] }), None);
         for (protocol, kind) in [(0, 16), (0, 21), (12, 0x0609), (12, 0x0a06), (12, 0x0102)] {
             assert!(of(protocol, kind).is_some(), "{protocol} {kind:#x}");
         }

@@ -231,7 +231,8 @@ impl Running {
     /// # Errors
     /// The whole log, if there is none within a generous time.
     pub fn await_line(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> Result<LogLine> {
-        patience::until(patience::GENEROUS, || {
+        // Compiling a plugin takes half a minute on an emulated processor that is shared.
+        patience::until(patience::GENEROUS * 3, || {
             let lines = self.log()?;
             let found = lines.iter().find(|line| wanted(line)).cloned();
             found.with_context(|| format!("no log line {what} among:\n{}", join(&lines)))
