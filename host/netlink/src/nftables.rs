@@ -35,12 +35,16 @@ impl<T: Transport> Client<T> {
         self.socket.counters()
     }
 
-    /// Whether there is a table of this family and name. There is none where the kernel has no nf_tables.
+    /// Whether there is a table of this family and name. There is none where the kernel has no nf_tables, nor, before
+    /// Linux 4.16, where the family's own module is not loaded.
     pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
         match self.socket.get(&request("find table", NFT_MSG_GETTABLE, family, name)) {
             Ok(_) => Ok(true),
-            Err(error) if error.refused_with() == Some(Errno::ENOENT) || is_absent(&error) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => match error.refused_with() {
+                Some(Errno::ENOENT | Errno::EAFNOSUPPORT) => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 
