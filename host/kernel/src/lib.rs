@@ -16,6 +16,7 @@ pub mod conntrack;
 pub mod events;
 pub mod iptables;
 pub mod linux;
+pub mod nftables;
 pub mod oom;
 pub mod process;
 pub mod sysctl;

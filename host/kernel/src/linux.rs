@@ -200,7 +200,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn netlink_family(family: Family) -> weir_netlink::Family {
+pub(crate) fn netlink_family(family: Family) -> weir_netlink::Family {
     match family {
         Family::V4 => weir_netlink::Family::V4,
         Family::V6 => weir_netlink::Family::V6,

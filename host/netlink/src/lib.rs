@@ -1,11 +1,11 @@
 //! Typed messages for the kernel interfaces a service proxy needs, over one blocking netlink socket.
 //!
 //! ```text
-//!  ipvs  ipset  route  conntrack  rules      typed requests and answers, one module per kernel subsystem
-//!    └─────┴──────┴───────┴─────────┘
-//!              socket                        sequence numbers, batches, deadlines, counters
+//!  ipvs  ipset  route  conntrack  rules  nftables   typed requests and answers, one module per kernel subsystem
+//!    └─────┴──────┴───────┴─────────┴───────┘
+//!              socket                                sequence numbers, batches, deadlines, counters
 //!                 │
-//!             Transport                      sendto / recvfrom; tests put a fault script here
+//!             Transport                              sendto / recvfrom; tests put a fault script here
 //! ```
 //!
 //! A change is a request whose answer is a result of its own; many of them travel in one send. A reading is a dump:
@@ -20,6 +20,7 @@ mod family;
 pub mod ipset;
 pub mod ipvs;
 mod netfilter;
+pub mod nftables;
 pub mod route;
 pub mod rules;
 pub mod socket;

@@ -1,10 +1,19 @@
 //! The header that every netfilter message has behind its netlink header (include/uapi/linux/netfilter/nfnetlink.h).
 
-use crate::DecodeError;
 use crate::attribute::{self, Attributes, Writer};
+use crate::socket::{NetlinkError, Request};
+use crate::{DecodeError, Errno};
 
 /// `NFPROTO_UNSPEC` of include/uapi/linux/netfilter.h.
 pub(crate) const UNSPECIFIED: u8 = 0;
+
+/// `NFNL_SUBSYS_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h.
+pub(crate) const NFNL_SUBSYS_NFTABLES: u8 = 10;
+
+/// `NFNL_MSG_BATCH_BEGIN` of include/uapi/linux/netfilter/nfnetlink.h.
+const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
+/// `NFNL_MSG_BATCH_END` of include/uapi/linux/netfilter/nfnetlink.h.
+const NFNL_MSG_BATCH_END: u16 = 0x11;
 
 /// `NFNETLINK_V0`, the only version.
 const VERSION: u8 = 0;
@@ -20,6 +29,20 @@ pub(crate) fn begin(family: u8) -> Writer {
 /// The netlink message type of a command of a subsystem.
 pub(crate) fn kind(subsystem: u8, command: u8) -> u16 {
     u16::from_be_bytes([subsystem, command])
+}
+
+/// The messages before and after changes of a subsystem that takes them only as a transaction. Their resource is the
+/// subsystem.
+pub(crate) fn transaction(operation: &'static str, subsystem: u8) -> [Request; 2] {
+    let [high, low] = u16::from(subsystem).to_be_bytes();
+    [NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END]
+        .map(|kind| Request::new(operation, kind, vec![UNSPECIFIED, VERSION, high, low]))
+}
+
+/// Whether a request failed because its subsystem is not there. nfnetlink refuses that as an invalid argument, within a
+/// transaction as not supported; for requests that have no other argument which could be invalid.
+pub(crate) fn is_absent(error: &NetlinkError) -> bool {
+    matches!(error.refused_with(), Some(Errno::EINVAL | Errno::EOPNOTSUPP))
 }
 
 /// The family in a message's header.

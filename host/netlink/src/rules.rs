@@ -7,11 +7,10 @@
 pub mod legacy;
 
 use crate::attribute::Attribute;
+use crate::netfilter::{self, NFNL_SUBSYS_NFTABLES, is_absent};
 use crate::socket::{Counters, KernelTransport, NetlinkError, Protocol, Request, Socket, Transport};
-use crate::{DecodeError, Errno, Family, netfilter};
+use crate::{DecodeError, Family};
 
-/// `NFNL_SUBSYS_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h.
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
 const NFT_MSG_GETCHAIN: u8 = 4;
 const NFT_MSG_GETGEN: u8 = 16;
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -101,11 +100,6 @@ impl<T: Transport> Client<T> {
 
 fn kind(command: u8) -> u16 {
     netfilter::kind(NFNL_SUBSYS_NFTABLES, command)
-}
-
-/// nfnetlink refuses a subsystem that is not there as an invalid argument; these requests have no other that could be.
-fn is_absent(error: &NetlinkError) -> bool {
-    matches!(error.refused_with(), Some(Errno::EINVAL | Errno::EOPNOTSUPP))
 }
 
 #[cfg(test)]

@@ -97,6 +97,16 @@ impl<T: Transport> Socket<T> {
         only(answers, request.operation)
     }
 
+    /// Sends one change as a transaction, between its two marks; it counts as one message.
+    pub(crate) fn execute_between(
+        &mut self,
+        marks: &[Request; 2],
+        change: &Request,
+    ) -> Result<(), NetlinkError> {
+        let batch = Batch::transaction(marks, change, self.next_sequence());
+        only(self.run(&batch, std::slice::from_ref(change), &mut |_, _| {}), change.operation)
+    }
+
     /// Sends one question and returns what follows the netlink header of its answer.
     pub fn get(&mut self, request: &Request) -> Result<Vec<u8>, NetlinkError> {
         let operation = request.operation;

@@ -10,25 +10,35 @@ use weir_core::kernel::Kernel;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
 use weir_kernel::iptables::{self, leftovers};
+use weir_kernel::nftables::{self, Table};
 use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{CleanupArguments, Output};
 use crate::output::say;
 use crate::{inputs, style};
 
-/// Everything of ours and of kube-proxy's IPVS and iptables modes, in both families.
+/// Everything of ours and of kube-proxy's IPVS, iptables and nftables modes, in both families.
 struct Remains {
     rules: Vec<RuleRemains>,
     /// Why rules are not known.
     unread: Vec<String>,
-    /// The rest, without rules.
+    /// The rest of IPVS mode, without rules.
     changes: Changes,
+    /// What nftables mode made.
+    tables: Vec<Table>,
 }
 
 impl Remains {
     /// Whether it is certain that there is nothing.
     fn is_nothing(&self) -> bool {
-        self.rules.is_empty() && self.unread.is_empty() && self.changes.is_empty()
+        self.lines().is_empty() && self.unread.is_empty()
+    }
+
+    /// In the order in which they are removed.
+    fn lines(&self) -> Vec<String> {
+        let rules = self.rules.iter().map(describe);
+        let changes = self.changes.0.iter().map(|change| change.to_string());
+        rules.chain(changes).chain(self.tables.iter().map(describe_table)).collect()
     }
 }
 
@@ -82,7 +92,8 @@ fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::
             }
         }
     }
-    Ok(Remains { rules, unread, changes: diff(&KernelState::default(), &actual) })
+    let tables = nftables::leftovers().context("tables of nftables mode")?;
+    Ok(Remains { rules, unread, changes: diff(&KernelState::default(), &actual), tables })
 }
 
 /// Each step with its error, if any.
@@ -106,7 +117,15 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
         let result = outcome.map_err(|failure| why(failure.message));
         done.push((step, result));
     }
+    for table in &remains.tables {
+        let result = table.delete().map_err(|failure| format!("{failure} (try `{}`)", table.command()));
+        done.push((describe_table(table), result));
+    }
     done
+}
+
+fn describe_table(table: &Table) -> String {
+    format!("delete {table} of nftables mode")
 }
 
 fn describe(rules: &RuleRemains) -> String {
@@ -120,8 +139,7 @@ fn describe(rules: &RuleRemains) -> String {
 }
 
 fn print_remains(remains: &Remains, output: Output) {
-    let mut lines: Vec<String> = remains.rules.iter().map(describe).collect();
-    lines.extend(remains.changes.0.iter().map(|change| change.to_string()));
+    let lines = remains.lines();
     match output {
         Output::Json => say!("{:#}", json!({"wouldRemove": lines, "unknown": remains.unread})),
         Output::Text if remains.is_nothing() => say!("nothing to remove"),
@@ -153,8 +171,7 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
                 say!("{}", style::good("nothing of a service proxy is left"));
             } else {
                 say!("{}", style::bad("still there:"));
-                left.rules.iter().for_each(|rules| say!("  {}", describe(rules)));
-                left.changes.0.iter().for_each(|change| say!("  {change}"));
+                left.lines().iter().for_each(|line| say!("  {line}"));
                 left.unread.iter().for_each(|why| say!("  {why}"));
             }
         }

@@ -7,7 +7,7 @@ use weir_core::kernel::Kernel;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
 use weir_kernel::capabilities::{self, Finding, Verdict};
-use weir_kernel::{Linux, iptables};
+use weir_kernel::{Linux, iptables, nftables};
 
 use crate::cli::{DoctorArguments, Output};
 use crate::output::say;
@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     findings.extend(node::sysctls(&settings.proxy, &probe.capabilities));
     findings.extend(node::conntrack());
     findings.extend(node::other_proxies());
+    findings.push(nftables_mode());
     for family in &families {
         findings.extend(rules(*family));
         findings.extend(other_variant(*family));
@@ -72,6 +73,21 @@ fn rules(family: Family) -> Vec<Finding> {
             )]
         }
         Err(failure) => vec![Finding::bad(&topic, failure.message, "run as root")],
+    }
+}
+
+/// Leftovers of nftables mode, in both families.
+fn nftables_mode() -> Finding {
+    let topic = "nftables leftovers";
+    match nftables::leftovers() {
+        Ok(found) if found.is_empty() => Finding::good(topic, "no table of kube-proxy's nftables mode"),
+        Ok(found) => {
+            let names: Vec<String> = found.iter().map(|table| table.to_string()).collect();
+            let text =
+                format!("{} of kube-proxy's nftables mode, which still catches traffic", names.join(", "));
+            Finding::warning(topic, text, "stop the other proxy, then start weir again, which deletes it")
+        }
+        Err(failure) => Finding::bad(topic, failure.message, "run as root"),
     }
 }
 

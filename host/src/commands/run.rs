@@ -29,6 +29,7 @@ mod publish;
 mod records;
 mod reload;
 mod state;
+mod takeover;
 mod wake;
 
 use agenda::Agenda;
@@ -106,6 +107,8 @@ struct Daemon {
     /// not make answers old, or young for ever.
     started_at: u64,
     next_policy_audit: Instant,
+    /// Whether what another mode left was looked for.
+    taken_over: bool,
     /// Whether all objects were seen once; before that nothing is written.
     complete: bool,
     /// Whether the kernel was brought to a plan since the start.
@@ -155,6 +158,7 @@ impl Daemon {
             agenda,
             started: Instant::now(),
             started_at: inputs::now(),
+            taken_over: false,
             next_policy_audit: Instant::now() + POLICY_AUDIT,
             complete: false,
             synchronised: false,
@@ -407,6 +411,10 @@ impl Daemon {
                 // With nothing new, what an audit changes is what others had changed.
                 let drift = audit && !news && self.synchronised;
                 self.synchronised = true;
+                if round.succeeded() && !self.taken_over {
+                    self.taken_over = true;
+                    takeover::end_nftables_mode();
+                }
                 self.publisher.ended(&round, total, &times, drift);
                 self.publisher.answer_health_checks(&plan, self.planner.node());
                 if let Some(at) = self.planner.next_expiry() {

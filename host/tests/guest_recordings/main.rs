@@ -14,6 +14,7 @@ mod crash;
 mod diff;
 mod manifests;
 mod missing;
+mod nftables;
 mod recorded;
 mod restart;
 mod special;
@@ -21,7 +22,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 33] = [
+const TESTS: [(&str, Test); 36] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -62,6 +63,9 @@ const TESTS: [(&str, Test); 33] = [
     ("cleanup_spares_excluded_networks", cleanup::cleanup_spares_excluded_networks),
     ("cleanup_removes_what_it_can", cleanup::cleanup_removes_what_it_can),
     ("cleanup_removes_rules_of_both_variants", cleanup::cleanup_removes_rules_of_both_variants),
+    ("nftables::tables_go_once_services_work", nftables::tables_go_once_services_work),
+    ("nftables::single_round_deletes_tables", nftables::single_round_deletes_tables),
+    ("nftables::cleanup_deletes_tables", nftables::cleanup_deletes_tables),
     ("diff_is_honest", diff::diff_is_honest),
     (
         "without_iptables_restore_the_rest_is_programmed",

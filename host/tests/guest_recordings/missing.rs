@@ -26,9 +26,12 @@ fn says(line: &LogLine, words: &[&str]) -> bool {
     words.iter().all(|word| line.text().contains(word))
 }
 
-/// The program that writes IPv4 rules is not installed: that holds up the IPv4 rules and nothing else.
+/// The program that writes IPv4 rules is not installed: that holds up the IPv4 rules, and the end of what another mode
+/// left, and nothing else.
 pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
+    let has_table = || stage.netns.script("nft list tables").map(|tables| tables.contains("ip kube-proxy"));
+    stage.netns.script("nft add table ip kube-proxy")?;
     let recorded = stage.recorded()?;
     // `ip netns exec` gives each process its own mounts, so this hides the program from this one only.
     let hidden = stage.scratch().join("sbin");
@@ -47,9 +50,15 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
         line.level() == "ERROR" && says(line, &["iptables-restore", "install the package `iptables`"])
     })?;
 
+    ensure!(has_table()?, "nftables mode was ended while rules are missing");
+
     // Installing it is enough.
     stage.netns.script(&format!("nsenter -t {} -m umount -l /usr/sbin", running.id()))?;
-    stage.settle(&running, &recorded)
+    stage.settle(&running, &recorded)?;
+    patience::until(GENEROUS, || {
+        ensure!(!has_table()?, "the table of nftables mode is still there");
+        Ok(())
+    })
 }
 
 /// What reads the rules of one family fails: that family's rules wait, and nothing else does.

@@ -16,7 +16,7 @@ use crate::packages::{self, Package};
 use crate::{kernel, process, workspace};
 
 /// To be raised when this code makes another root from the same packages.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What the guest consists of; apt adds what these depend on.
 const PACKAGES: &[&str] = &[
@@ -33,6 +33,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "ncurses-base",
     "netcat-openbsd",
+    "nftables",
     "sed",
     "socat",
     "strace",

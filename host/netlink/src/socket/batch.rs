@@ -32,6 +32,19 @@ impl Batch {
         Self { bytes, first, count, dump: false }
     }
 
+    /// One change between the two marks of a transaction. All three have the change's sequence number, so that whatever
+    /// the kernel says of any of them settles it; only the change is acknowledged, because older kernels do not
+    /// acknowledge marks.
+    pub(super) fn transaction(marks: &[Request; 2], change: &Request, first: u32) -> Self {
+        let [begin, end] = marks;
+        let parts = [(begin, 0), (change, NLM_F_ACK), (end, 0)];
+        let mut bytes = Vec::with_capacity(parts.iter().map(|(request, _)| request.encoded_len()).sum());
+        for (request, acknowledge) in parts {
+            request.encode(first, acknowledge, &mut bytes);
+        }
+        Self { bytes, first, count: 1, dump: false }
+    }
+
     /// One dump, alone: a socket has at most one at a time.
     pub(super) fn dump(request: &Request, first: u32) -> Self {
         let mut bytes = Vec::with_capacity(request.encoded_len());

@@ -37,6 +37,8 @@ impl Errno {
     pub const EADDRNOTAVAIL: Self = Self(libc::EADDRNOTAVAIL);
     /// The receive buffer overflowed; answers are lost.
     pub const ENOBUFS: Self = Self(libc::ENOBUFS);
+    /// The kernel does not know the address family.
+    pub const EAFNOSUPPORT: Self = Self(libc::EAFNOSUPPORT);
     /// Not supported by this kernel.
     pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
 }

@@ -4,6 +4,7 @@ mod conntrack;
 mod ipset;
 #[path = "../support/namespace.rs"]
 mod namespace;
+mod nftables;
 mod recorded;
 #[path = "../support/recording.rs"]
 mod recording;

@@ -4,6 +4,8 @@
 mod conntrack;
 #[path = "../conversations/ipset.rs"]
 mod ipset;
+#[path = "../conversations/nftables.rs"]
+mod nftables;
 #[path = "../conversations/route.rs"]
 mod route;
 #[path = "../conversations/rules.rs"]
@@ -40,5 +42,13 @@ fn rules_are_as_recorded() {
     isolated(|| {
         output("iptables-nft", &["-t", "nat", "-N", "OURS"]);
         rules::run(recording("rules", Protocol::Netfilter));
+    });
+}
+
+#[test]
+fn nftables_are_as_recorded() {
+    isolated(|| {
+        output("iptables-nft", &["-t", "nat", "-N", "OURS"]);
+        nftables::run(recording("nftables", Protocol::Netfilter));
     });
 }

@@ -10,6 +10,8 @@ mod conntrack;
 mod ipset;
 #[path = "../conversations/ipvs.rs"]
 mod ipvs;
+#[path = "../conversations/nftables.rs"]
+mod nftables;
 #[path = "../conversations/route.rs"]
 mod route;
 #[path = "../conversations/rules.rs"]
@@ -83,4 +85,9 @@ fn conntrack_of_linux_6_18() {
 #[test]
 fn rules_of_linux_6_18() {
     rules::run(replay(include_str!("rules.txt")));
+}
+
+#[test]
+fn nftables_of_linux_6_18() {
+    nftables::run(replay(include_str!("nftables.txt")));
 }

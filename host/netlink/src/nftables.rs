@@ -1,0 +1,68 @@
+//! Whole tables of nf_tables, asked for and deleted by their names.
+//!
+//! Constants are those of include/uapi/linux/netfilter/nf_tables.h. Changes are transactions, of one table each here; a
+//! table goes with all that is in it.
+
+use crate::netfilter::{self, NFNL_SUBSYS_NFTABLES, is_absent};
+use crate::socket::{Counters, KernelTransport, NetlinkError, Protocol, Request, Socket, Transport};
+use crate::{Errno, Family};
+
+const NFT_MSG_GETTABLE: u8 = 1;
+const NFT_MSG_DELTABLE: u8 = 2;
+const NFTA_TABLE_NAME: u16 = 1;
+
+/// A conversation with the kernel's nf_tables.
+#[derive(Debug)]
+pub struct Client<T = KernelTransport> {
+    socket: Socket<T>,
+}
+
+impl Client<KernelTransport> {
+    /// Opens a socket.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self::over(Socket::open(Protocol::Netfilter)?))
+    }
+}
+
+impl<T: Transport> Client<T> {
+    /// Uses a socket of the netfilter protocol.
+    pub fn over(socket: Socket<T>) -> Self {
+        Self { socket }
+    }
+
+    /// What went through this client's socket.
+    pub fn counters(&self) -> Counters {
+        self.socket.counters()
+    }
+
+    /// Whether there is a table of this family and name. There is none where the kernel has no nf_tables, nor, before
+    /// Linux 4.16, where the family's own module is not loaded.
+    pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
+        match self.socket.get(&request("find table", NFT_MSG_GETTABLE, family, name)) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => match error.refused_with() {
+                Some(Errno::ENOENT | Errno::EAFNOSUPPORT) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Deletes the table of this family and name with its chains, rules and sets, in one transaction. `ENOENT` says that
+    /// there is none.
+    pub fn delete_table(&mut self, family: Family, name: &str) -> Result<(), NetlinkError> {
+        let change = request("delete table", NFT_MSG_DELTABLE, family, name);
+        let marks = netfilter::transaction(change.operation, NFNL_SUBSYS_NFTABLES);
+        self.socket.execute_between(&marks, &change)
+    }
+}
+
+/// Family and name are always there: without them the kernel would delete every table.
+fn request(operation: &'static str, command: u8, family: Family, name: &str) -> Request {
+    let mut body = netfilter::begin(family.number());
+    body.text(NFTA_TABLE_NAME, name);
+    Request::new(operation, netfilter::kind(NFNL_SUBSYS_NFTABLES, command), body.into_bytes())
+}
+
+#[cfg(test)]
+mod tests;

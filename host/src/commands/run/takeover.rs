@@ -1,0 +1,26 @@
+//! What another mode of kube-proxy left on this node and IPVS mode removes, once it works.
+
+use tracing::{info, warn};
+use weir_kernel::nftables::{self, Table};
+
+/// Deletes the tables of nftables mode, as kube-proxy does when it starts in IPVS mode. To be called when services work
+/// without them, so that there is no moment without either. What fails is told and not tried again.
+pub(super) fn end_nftables_mode() {
+    let found = match nftables::leftovers() {
+        Ok(found) => found,
+        Err(failure) => {
+            let fix = Table::BOTH.map(Table::command).join("; ");
+            warn!(fix, "whether kube-proxy's nftables mode left a table could not be found out: {failure}");
+            return;
+        }
+    };
+    for table in found {
+        match table.delete() {
+            Ok(()) => info!("deleted {table}, which kube-proxy's nftables mode had left"),
+            Err(failure) => {
+                let fix = table.command();
+                warn!(fix, "{table} of kube-proxy's nftables mode still catches traffic: {failure}");
+            }
+        }
+    }
+}
