@@ -411,7 +411,7 @@ impl Daemon {
                 // With nothing new, what an audit changes is what others had changed.
                 let drift = audit && !news && self.synchronised;
                 self.synchronised = true;
-                if round.succeeded() && !self.taken_over {
+                if !self.taken_over && self.publisher.serves(&round) {
                     self.taken_over = true;
                     takeover::end_nftables_mode();
                 }

@@ -256,6 +256,11 @@ impl Publisher {
         }
     }
 
+    /// Whether services work after this round, be it without some that cannot be had.
+    pub(super) fn serves(&self, round: &Round) -> bool {
+        !round.failures().any(|(change, _)| self.families.iter().any(|family| is_foundation(change, *family)))
+    }
+
     /// A round that could not even begin.
     pub(super) fn unread(&self) {
         self.metrics.rounds.ended(RoundResult::Unread);

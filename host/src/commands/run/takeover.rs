@@ -4,7 +4,7 @@ use tracing::{info, warn};
 use weir_kernel::nftables::{self, Table};
 
 /// Deletes the tables of nftables mode, as kube-proxy does when it starts in IPVS mode. To be called when services work
-/// without them, so that there is no moment without either. What fails is told and not tried again.
+/// without them, so that there is no moment without either; one that cannot be had is no reason to wait. What fails is told and not tried again.
 pub(super) fn end_nftables_mode() {
     let found = match nftables::leftovers() {
         Ok(found) => found,
