@@ -54,6 +54,10 @@ pub struct Simulated {
     /// Kept when a real server is deleted: the kernel keeps a deleted one with connections for a while and takes
     /// it up again when it is added (`ip_vs_trash_get_dest`, `net/netfilter/ipvs/ip_vs_ctl.c`).
     connections: Connections,
+    /// Families whose rules cannot be read now.
+    hidden: BTreeSet<Family>,
+    /// Those whose rules the last read did not show: they are not written.
+    unread: BTreeSet<Family>,
     script: BTreeMap<u64, Fault>,
     operations: u64,
     running: Running,
@@ -89,6 +93,12 @@ impl Simulated {
     /// question for connections is one operation; changes that are not tried are none.
     pub fn plan_faults(&mut self, script: impl IntoIterator<Item = (u64, Fault)>) {
         self.script = script.into_iter().map(|(n, fault)| (self.operations + n, fault)).collect();
+    }
+
+    /// The rules of these families cannot be read until this is called again. As a kernel that goes on without them does, a
+    /// read shows none, and until the next read writing them fails.
+    pub fn hide_rules(&mut self, families: impl IntoIterator<Item = Family>) {
+        self.hidden = families.into_iter().collect();
     }
 
     /// Sets how many connections a real server has, or will have when it is there.
@@ -141,6 +151,9 @@ impl Simulated {
 
     fn attempt(&mut self, change: &Change) -> Outcome {
         match self.next_fault() {
+            None if matches!(change, Change::WriteRules(rules) if self.unread.contains(&rules.family)) => {
+                Err(failure(FailureKind::Refused, change, "they cannot be read"))
+            }
             None => self.make(change),
             Some(Fault::Fail(kind)) => Err(failure(kind, change, "a fault was planned")),
             Some(Fault::Lose(kind)) => {
@@ -181,7 +194,12 @@ fn failure(kind: FailureKind, change: &Change, why: &str) -> Failure {
 impl Kernel for Simulated {
     fn read(&mut self) -> Result<KernelState, ReadError> {
         match self.next_fault() {
-            None => Ok(self.state.clone()),
+            None => {
+                self.unread = self.hidden.clone();
+                let mut state = self.state.clone();
+                state.rules.retain(|(family, ..), _| !self.unread.contains(family));
+                Ok(state)
+            }
             Some(_) => Err(ReadError {
                 what: "the simulated kernel".to_owned(),
                 message: "a fault was planned".to_owned(),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::diff::{Change, diff};
 use weir_core::kernel::FailureKind;
+use weir_core::net::Family;
 use weir_core::node::HostAddress;
 use weir_core::planner::Plan;
 use weir_core::simulated::{Fault, Foreign, Simulated};
@@ -49,6 +50,18 @@ fn restart(syncer: &mut Syncer<Simulated>) {
         syncer.kernel().restart();
         syncer.audit();
     }
+}
+
+/// The part of a state that concerns one family; what concerns none is in both.
+fn part_of(state: &KernelState, family: Family) -> KernelState {
+    let mut part = state.clone();
+    part.sets.retain(|name, _| name.family == family);
+    part.entries.retain(|(name, _), ()| name.family == family);
+    part.rules.retain(|(of, ..), _| *of == family);
+    part.addresses.retain(|ip, ()| Family::of(*ip) == family);
+    part.virtual_servers.retain(|server, _| server.family() == family);
+    part.real_servers.retain(|(server, _), _| server.family() == family);
+    part
 }
 
 /// A change from one plan to the next.
@@ -153,6 +166,39 @@ proptest! {
             let _ = syncer.round(&after, std::time::Duration::ZERO);
             restart(&mut syncer);
         }
+        prop_assert_eq!(watch.violations(), Vec::<String>::new());
+    }
+
+    /// L4 and L5 where the rules of one family cannot be read: the other family gets what it should have, nothing of either is
+    /// open beyond its filters, it is not silent, and both families are complete as soon as the rules can be read.
+    #[test]
+    fn rules_that_cannot_be_read_hold_up_their_family_only(
+        Step { before, after, .. } in step(),
+        hidden in select(&Family::BOTH[..]),
+        rounds in 1..4usize,
+    ) {
+        let mut kernel = Simulated::new(before.state.clone());
+        kernel.hide_rules([hidden]);
+        let watch = Watch::start(&mut kernel, &before.state, &after.state).for_filters_only();
+        let mut syncer = Syncer::new(kernel);
+        for _ in 0..rounds {
+            let round = syncer.round(&after, std::time::Duration::ZERO).unwrap();
+            let writes = |change: &Change| matches!(change, Change::WriteRules(rules) if rules.family == hidden);
+            let wanted = after.state.rules.keys().any(|(family, ..)| *family == hidden);
+            prop_assert_eq!(round.failures().any(|(change, _)| writes(change)), wanted);
+        }
+        let other = if hidden == Family::V4 { Family::V6 } else { Family::V4 };
+        let state = part_of(syncer.kernel().state(), other);
+        prop_assert_eq!(state.differences(&part_of(&after.state, other)), Vec::new());
+        let untouched = |state: &KernelState| part_of(state, hidden).rules;
+        prop_assert_eq!(untouched(syncer.kernel().state()), untouched(&before.state));
+
+        syncer.kernel().hide_rules([]);
+        syncer.audit();
+        for _ in 0..3 {
+            syncer.round(&after, std::time::Duration::ZERO).unwrap();
+        }
+        prop_assert_eq!(syncer.kernel().state().differences(&after.state), Vec::new());
         prop_assert_eq!(watch.violations(), Vec::<String>::new());
     }
 
