@@ -60,11 +60,6 @@ pub fn other_variant(family: Family) -> Option<(String, String)> {
     done.status.success().then_some((name, done.stdout))
 }
 
-/// Whether the programs of a family are not installed at all.
-pub fn is_missing(family: Family) -> bool {
-    ["save", "restore"].iter().all(|action| process::find(&program(family, action)).is_none())
-}
-
 /// Whether the kernel lacks the table `nat` of a family, as Linux built for old distributions does for IPv6. Asking makes the
 /// table where there is none yet; nf_tables makes any table when it is written, so that it is not asked.
 pub fn lacks_nat(family: Family) -> bool {
