@@ -64,7 +64,7 @@ pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow
     let remains = find(&mut kernel, &families, excluded)?;
     if dry_run {
         print_remains(&remains, output);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(if remains.unread.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let done = remove(&mut kernel, &remains);
     let left = find(&mut kernel, &families, excluded)?;
