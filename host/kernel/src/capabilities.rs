@@ -1,12 +1,13 @@
 //! What this kernel and the installed programs can do, found without changing anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use weir_core::diff::{Change, Changes};
-use weir_core::kernel::{Failure, Kernel};
+use weir_core::kernel::{Failure, FailureKind, Kernel};
 use weir_core::net::{Family, Protocol};
 use weir_core::node::{Capabilities, ConnectionReuse, Switch};
 use weir_core::set::SetType;
@@ -39,7 +40,7 @@ const NEEDED: [&str; 12] = [
 
 /// Where kube-proxy too tries whether a scheduler works; an address for documentation (RFC 5737).
 const PROBE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0));
-const PROBE_PORT: u16 = 20000;
+const PROBE_PORTS: RangeInclusive<u16> = 20000..=20009;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,14 +119,13 @@ pub fn probe() -> Probe {
     Probe { capabilities: Capabilities { families, schedulers, ipvs_match, connection_reuse }, findings }
 }
 
-/// Tries whether rules can match on IPVS where the list of modules does not tell for certain, because a module may be kept
-/// from loading, or its library may not be installed. Rules that cannot be loaded would keep all others out, too.
+/// Tries whether rules can match on IPVS: a module that is listed may be kept from loading, and its library may not be
+/// installed. Rules that cannot be loaded would keep all others out, too.
 pub fn try_ipvs_match(probe: &mut Probe) {
     let capabilities = &mut probe.capabilities;
-    if capabilities.ipvs_match == Switch::Off || Modules::read().has("xt_ipvs") == Presence::Loaded {
-        return;
-    }
-    if capabilities.families.iter().any(|family| iptables::lacks_ipvs_match(*family)) {
+    if capabilities.ipvs_match == Switch::On
+        && capabilities.families.iter().any(|family| iptables::lacks_ipvs_match(*family))
+    {
         capabilities.ipvs_match = Switch::Off;
         probe.findings.push(no_ipvs_match("does not work"));
     }
@@ -147,16 +147,33 @@ pub fn load_ipvs() {
     }
 }
 
-/// Tries a scheduler on a virtual server that nobody uses, unless a plan would find out by itself. This is the
-/// only certain answer where modules cannot be listed.
-pub fn try_scheduler(kernel: &mut Linux, name: &str) -> Result<(), Failure> {
-    let server =
-        VirtualServer { protocol: Protocol::Tcp, address: SocketAddr::new(PROBE_ADDRESS, PROBE_PORT) };
+/// Tries a scheduler on a virtual server that nobody uses, unless one of `servers`, which are those of the kernel, shows that
+/// it works. This is the only certain answer where modules cannot be listed.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn try_scheduler(
+    kernel: &mut Linux,
+    name: &str,
+    servers: &BTreeMap<VirtualServer, Scheduling>,
+) -> Result<(), Failure> {
+    if servers.values().any(|scheduling| scheduling.scheduler == name) {
+        return Ok(());
+    }
+    let at = |port| VirtualServer { protocol: Protocol::Tcp, address: SocketAddr::new(PROBE_ADDRESS, port) };
+    // Somebody else's is not touched, whoever it is.
+    let Some(server) = PROBE_PORTS.map(at).find(|server| !servers.contains_key(server)) else {
+        return Ok(());
+    };
     let scheduling =
         Scheduling { scheduler: name.to_owned(), flags: SchedulerFlags::default(), persistence: None };
-    let changes =
-        Changes(vec![Change::CreateVirtualServer(server, scheduling), Change::DeleteVirtualServer(server)]);
-    kernel.apply(&changes).into_iter().next().unwrap_or(Ok(()))
+    let mut make = |change| kernel.apply(&Changes(vec![change])).into_iter().next().unwrap_or(Ok(()));
+    match make(Change::CreateVirtualServer(server, scheduling)) {
+        Ok(()) => make(Change::DeleteVirtualServer(server)),
+        // Another program tries the same at this moment.
+        Err(failure) if failure.kind == FailureKind::Stale => Ok(()),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn probe_ipvs(modules: &Modules, findings: &mut Vec<Finding>) {
@@ -289,6 +306,18 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
         families.push(family);
     }
     families
+}
+
+/// The families whose rules can be looked at, whether or not they can be served.
+pub fn families_with_rules() -> Vec<Family> {
+    let has_rules = |family: &Family| match family {
+        // What is not installed is told, then.
+        Family::V4 => true,
+        Family::V6 => {
+            why_no_ipv6().is_none() && process::find(&iptables::program(Family::V6, "save")).is_some()
+        }
+    };
+    Family::BOTH.into_iter().filter(has_rules).collect()
 }
 
 /// Which programs of iptables are used, and whether the kubelet uses the same variant.

@@ -6,7 +6,7 @@ use weir_core::diff::{Change, Changes, Failures};
 use weir_core::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
 use weir_core::net::Family;
 use weir_core::node::HostAddress;
-use weir_core::state::{KernelState, RealServer, Sysctl, VirtualServer};
+use weir_core::state::{KernelState, RealServer, Scheduling, Sysctl, VirtualServer};
 use weir_netlink::NetlinkError;
 
 mod device;
@@ -138,6 +138,17 @@ impl Linux {
         Ok(state)
     }
 
+    /// The virtual servers, or `None` where the kernel has no IPVS.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn virtual_servers(&mut self) -> Result<Option<BTreeMap<VirtualServer, Scheduling>>, ReadError> {
+        if !self.ipvs.is_there() {
+            return Ok(None);
+        }
+        retry("virtual servers", || self.ipvs.read()).map(|(servers, _)| Some(servers))
+    }
+
     /// Removes the set that a killed run may have left half filled; no rule names it.
     pub fn remove_scratch(&mut self) -> Outcome {
         if self.sets.is_there() { self.sets.destroy_scratch() } else { Ok(()) }
@@ -163,6 +174,8 @@ impl Linux {
                 (Ok(chains), _) => state.rules.extend(chains),
                 (Err(mut failure), Some(unread)) => {
                     failure.message = format!("they cannot be read: {}", failure.message);
+                    // Nothing is known of a lock that would soon be free.
+                    failure.kind = FailureKind::Refused;
                     unread.insert(*family, failure);
                 }
                 (Err(failure), None) => {

@@ -127,14 +127,14 @@ impl ConfigurationFlags {
         let mut fields = Map::new();
         for flag in FLAGS.iter().filter(|flag| !flag.field.is_empty()) {
             if let Some(texts) = self.given.get(flag.name) {
-                set_field(&mut fields, flag.field, value(flag.kind, texts));
+                set_field(&mut fields, flag.field, value(flag, texts));
             }
         }
         for (port, field, usual) in [
             ("healthz-port", "healthzBindAddress", "0.0.0.0:10256"),
             ("metrics-port", "metricsBindAddress", "127.0.0.1:10249"),
         ] {
-            let port = self.given.get(port).and_then(|texts| texts.last()?.parse::<i64>().ok());
+            let port = self.given.get(port).and_then(|texts| parse_whole(texts.last()?));
             let address = fields.get(field).and_then(Value::as_str).unwrap_or(usual);
             let usual_port = usual.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
             let address = match port {
@@ -150,17 +150,18 @@ impl ConfigurationFlags {
 }
 
 /// The values were checked when the command line was read.
-fn value(kind: Kind, texts: &[String]) -> Value {
+fn value(flag: &Flag, texts: &[String]) -> Value {
     let last = texts.last().map(String::as_str).unwrap_or_default();
     let parts =
         || texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|part| !part.is_empty());
-    match kind {
+    match flag.kind {
         Text | Duration => json!(last),
         Bool => json!(parse_bool(last).unwrap_or_default()),
-        Number => match parse_whole(last) {
-            Some(number) => json!(number),
-            None => json!(last.parse::<f64>().unwrap_or_default()),
+        Number if is_fraction(flag) => match last.parse::<i64>() {
+            Ok(number) => json!(number),
+            Err(_) => json!(last.parse::<f64>().unwrap_or_default()),
         },
+        Number => json!(parse_whole(last).unwrap_or_default()),
         List => parts().map(|part| json!(part)).collect(),
         Gates => {
             let gates = parts().filter_map(|part| part.split_once('='));
@@ -173,6 +174,11 @@ fn value(kind: Kind, texts: &[String]) -> Value {
             )
         }
     }
+}
+
+/// Whether a number need not be whole.
+fn is_fraction(flag: &Flag) -> bool {
+    flag.field.ends_with("qps")
 }
 
 /// What Go takes for a whole number: `0x`, `0o`, `0b` and a bare `0` in front say to which base.
@@ -205,7 +211,7 @@ fn parser(flag: &Flag) -> ValueParser {
     let check: fn(&str) -> Result<String, String> = match flag.kind {
         Text | List => |text| Ok(text.to_owned()),
         Bool => |text| parse_bool(text).map(|_| text.to_owned()),
-        Number if flag.field.ends_with("qps") => {
+        Number if is_fraction(flag) => {
             |text| text.parse::<f64>().map(|_| text.to_owned()).map_err(|_| "a number is expected".to_owned())
         }
         Number => |text| {
@@ -285,6 +291,24 @@ impl FromArgMatches for ConfigurationFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_the_same_in_every_flag() {
+        let mut flags = ConfigurationFlags::default();
+        for (name, text) in [
+            ("healthz-port", "0x2810"),
+            ("metrics-port", "0x0"),
+            ("kube-api-qps", "010"),
+            ("oom-score-adj", "010"),
+        ] {
+            flags.given.insert(name, vec![text.to_owned()]);
+        }
+        let fields = Value::Object(flags.fields());
+        assert_eq!(fields["healthzBindAddress"], "0.0.0.0:10256");
+        assert_eq!(fields["metricsBindAddress"], "");
+        assert_eq!(fields["clientConnection"]["qps"], 10);
+        assert_eq!(fields["oomScoreAdj"], 8);
+    }
 
     #[test]
     fn numbers_are_read_as_go_reads_them() {

@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &CleanupArguments) -> anyhow::Result<ExitCode> {
 
 /// Spares virtual servers in these networks.
 pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow::Result<ExitCode> {
-    let families = capabilities::probe().capabilities.families;
+    let families = capabilities::families_with_rules();
     // Sets of a family can be left although its rules cannot be reached any more.
     let mut kernel = Linux::new(&Family::BOTH);
     let remains = find(&mut kernel, &families, excluded)?;

@@ -16,7 +16,8 @@ use crate::{inputs, json, style};
 pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
-    let probe = capabilities::probe();
+    let mut probe = capabilities::probe();
+    capabilities::try_ipvs_match(&mut probe);
     let mut kernel = Linux::new(&probe.capabilities.families);
     let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
     let (manifests, chain) = (&arguments.input.manifests, plugins.chain.clone());

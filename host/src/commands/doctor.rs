@@ -19,7 +19,8 @@ mod state;
 /// Looks at everything and changes nothing.
 pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
-    let probe = capabilities::probe();
+    let mut probe = capabilities::probe();
+    capabilities::try_ipvs_match(&mut probe);
     let families = probe.capabilities.families.clone();
     let mut findings = probe.findings;
     let mut kernel = Linux::new(&families);

@@ -190,8 +190,10 @@ impl Daemon {
                     }
                 }
                 self.agenda.request(Instant::now());
-                // As for kube-proxy, what comes before all objects are known is no request that could be late.
-                if self.complete {
+                // For kube-proxy, what comes before all objects are known is no request that could be late, but for the
+                // zone of its node (Q37).
+                let in_zone = self.planner.node_object().is_some_and(|node| node.zone().is_some());
+                if self.complete || in_zone || !self.addresses_known {
                     self.publisher.requested();
                 }
             }
@@ -315,6 +317,7 @@ impl Daemon {
             );
         }
         self.complete = true;
+        self.publisher.requested();
         true
     }
 
@@ -413,7 +416,7 @@ impl Daemon {
                 self.synchronised = true;
                 if !self.taken_over && self.publisher.serves(&round) {
                     self.taken_over = true;
-                    takeover::end_nftables_mode();
+                    takeover::end_nftables_mode(&self.planner.node().capabilities.families);
                 }
                 self.publisher.ended(&round, total, &times, drift);
                 self.publisher.answer_health_checks(&plan, self.planner.node());

@@ -116,10 +116,7 @@ pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     let words = ["can't use the IPVS proxier", "scheduler twos", "modprobe ip_vs_twos"];
     ensure!(answer.status == Some(1) && words.iter().all(|word| answer.stderr.contains(word)), "{answer:?}");
     let after = Dump::of(&stage.netns)?;
-    for section in ["ipvs", "ipset", "iptables", "ip6tables", "addresses", "link"] {
-        ensure!(after.section(section) == before.section(section), "{section}: {after:?}");
-    }
-    Ok(())
+    after.expect(&before)
 }
 
 /// A kernel whose legacy ip6tables has no NAT: there is nothing but IPv4, and that is complete.
@@ -153,12 +150,10 @@ pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
 pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     let stage = Stage::named("lb-source-ranges-exclude-node")?;
     let recorded = stage.recorded()?;
-    let (libraries, modules) = (stage.scratch().join("xtables"), stage.scratch().join("modules"));
+    let libraries = stage.scratch().join("xtables");
     let script = format!(
-        "cp -a /usr/lib/x86_64-linux-gnu/xtables {0}; rm {0}/libxt_ipvs.so; export XTABLES_LIBDIR={0}
-         grep -v ^xt_ipvs /proc/modules > {1}; mount --bind {1} /proc/modules; exec \"$@\"",
-        libraries.display(),
-        modules.display()
+        "cp -a /usr/lib/x86_64-linux-gnu/xtables {0}; rm {0}/libxt_ipvs.so; export XTABLES_LIBDIR={0}; exec \"$@\"",
+        libraries.display()
     );
     let weir = stage.weir();
     let mut command = stage.netns.command("bash");

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tracing::{debug, info, warn};
 use weir_core::diff::{Change, Changes};
 use weir_core::kernel::Kernel;
+use weir_core::net::Family;
 use weir_core::plan::{Totals, plan_node};
 use weir_k8s::config::Configuration;
 use weir_kernel::capabilities::{self, Probe};
@@ -56,10 +57,10 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     }
     // Before connection tracking, which it loads.
     capabilities::load_ipvs();
+    use_scheduler(&settings.proxy.scheduler)?;
     track_connections(configuration)?;
     let mut probe = capabilities::probe();
     judge(configuration, &probe)?;
-    use_scheduler(&settings, &probe)?;
     if special.init_only() {
         initialise(&settings, &probe)?;
         return done;
@@ -114,15 +115,22 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
 }
 
 /// Fails where no virtual server could be made, before anything is changed. What works already is not tried.
-fn use_scheduler(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
-    let mut kernel = Linux::new(&probe.capabilities.families);
-    let scheduler = &settings.proxy.scheduler;
-    let servers =
-        kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?.virtual_servers;
-    if servers.values().any(|scheduling| scheduling.scheduler == *scheduler) {
-        return Ok(());
-    }
-    capabilities::try_scheduler(&mut kernel, scheduler)
+fn use_scheduler(scheduler: &str) -> anyhow::Result<()> {
+    let mut kernel = Linux::new(&Family::BOTH);
+    let servers = match kernel.virtual_servers() {
+        Ok(Some(servers)) => servers,
+        Ok(None) => {
+            bail!(
+                "can't use the IPVS proxier: IPVS is not in this kernel (`modprobe ip_vs`; `weir doctor` tells more)"
+            )
+        }
+        Err(error) => {
+            // The loop reads them again and again.
+            warn!("{error}: the scheduler {scheduler} was not tried");
+            return Ok(());
+        }
+    };
+    capabilities::try_scheduler(&mut kernel, scheduler, &servers)
         .map_err(|failure| anyhow!(failure.message))
         .with_context(|| format!("can't use the IPVS proxier with the scheduler {scheduler}"))
 }
