@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
 
 /// A quiesced real server goes when the kernel has forgotten its connections: 10 seconds after a reset
 /// (`include/net/ip_vs.h`, IP_VS_TCP_S_CLOSE in `ip_vs_proto_tcp.c`), when weir looks the next time.
-const DRAINED: Duration = Duration::from_secs(60);
+pub(crate) const DRAINED: Duration = Duration::from_secs(60);
 
 fn no_request_fails_while_endpoints_change(lab: &mut Lab) -> Result<()> {
     const STEPS: [&[&str]; 6] = [
@@ -234,7 +234,13 @@ fn a_new_node_address_gets_node_ports(lab: &mut Lab) -> Result<()> {
 }
 
 /// Waits until exactly these pods get new connections.
-fn await_active(lab: &Lab, service: &Service, vip: Vip, family: Family, pods: &[&str]) -> Result<()> {
+pub(crate) fn await_active(
+    lab: &Lab,
+    service: &Service,
+    vip: Vip,
+    family: Family,
+    pods: &[&str],
+) -> Result<()> {
     let target = lab.target(service, vip, family);
     let mut wanted: Vec<String> = pods.iter().map(|pod| lab.endpoint(pod, family)).collect();
     wanted.sort();

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod change;
+mod issues;
 mod network;
 mod policy;
 mod ranges;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             ranges::TESTS,
             refusal::TESTS,
             change::TESTS,
+            issues::TESTS,
         ],
     )
 }

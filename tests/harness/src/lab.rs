@@ -205,6 +205,14 @@ impl Lab {
         self.serve_with(&[], services)
     }
 
+    /// Kills weir, until [`Lab::restart`].
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.as_mut().context("weir was not started").map(Daemon::kill)
+    }
+
     /// Kills weir and starts it again on what it left.
     ///
     /// # Errors

@@ -71,6 +71,16 @@ impl Conversation {
         Ok(Conversation { socket: transport::connect(protocol, target, patience)?, asked: 0 })
     }
 
+    /// The same from this port.
+    pub(super) fn open_from(
+        port: u16,
+        protocol: Protocol,
+        target: SocketAddr,
+        patience: Duration,
+    ) -> Result<Conversation, Failure> {
+        Ok(Conversation { socket: transport::connect_from(port, protocol, target, patience)?, asked: 0 })
+    }
+
     /// Asks once. Questions are numbered, and the answer must have the number of this one: what is lost, repeated or
     /// out of order in either direction is a failure.
     ///

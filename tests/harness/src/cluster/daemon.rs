@@ -27,7 +27,7 @@ pub struct Daemon {
     flags: Vec<String>,
     manifests: Manifests,
     policy: Option<Policy>,
-    /// `None` only while it is started or dropped.
+    /// `None` only while it is started or dropped, or was killed.
     running: Option<Running>,
 }
 
@@ -76,12 +76,17 @@ impl Daemon {
         }
     }
 
+    /// Kills the program. What it left stays, and it can be started again.
+    pub fn kill(&mut self) {
+        drop(self.running.take());
+    }
+
     /// Kills the program, starts it again on what it left, and waits until the kernel is as planned.
     ///
     /// # Errors
     /// As [`Daemon::start`].
     pub fn restart(&mut self) -> Result<()> {
-        drop(self.running.take());
+        self.kill();
         self.running = Some(self.run()?);
         self.settle()
     }

@@ -57,6 +57,18 @@ impl Host {
         self.converse(protocol, target)?.ask()
     }
 
+    /// One request from this port, which is free again at once, because the connection ends with a reset.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn request_from(&self, port: u16, protocol: Protocol, target: SocketAddr) -> Result<Answer, Failure> {
+        self.inside(|| {
+            let mut open = Conversation::open_from(port, protocol, target, PATIENCE)?;
+            let answer = open.ask()?;
+            open.abort().map(|()| answer)
+        })
+    }
+
     /// One request that is given up after `patience`.
     ///
     /// # Errors

@@ -43,7 +43,28 @@ pub(super) fn listen(protocol: Protocol, family: Family, port: u16) -> io::Resul
 
 /// A socket connected to `target` from the calling thread's namespace, whose reads end after `patience`.
 pub(super) fn connect(protocol: Protocol, target: SocketAddr, patience: Duration) -> io::Result<Socket> {
-    let socket = socket(protocol, Family::of(target.ip()))?;
+    connect_by(socket(protocol, Family::of(target.ip()))?, target, patience)
+}
+
+/// The same from a port of one's own.
+pub(super) fn connect_from(
+    port: u16,
+    protocol: Protocol,
+    target: SocketAddr,
+    patience: Duration,
+) -> io::Result<Socket> {
+    let family = Family::of(target.ip());
+    let socket = socket(protocol, family)?;
+    let any: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(any, port).into())?;
+    connect_by(socket, target, patience)
+}
+
+fn connect_by(socket: Socket, target: SocketAddr, patience: Duration) -> io::Result<Socket> {
     socket.connect_timeout(&target.into(), patience)?;
     socket.set_read_timeout(Some(patience))?;
     Ok(socket)
