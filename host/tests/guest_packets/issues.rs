@@ -22,6 +22,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         kk108319_a_restart_in_the_midst_of_a_drain_does_not_make_it_last_for_ever,
     ),
     (
+        "issues::kk108319_what_an_earlier_process_drains_goes_after_its_last_connection",
+        kk108319_what_an_earlier_process_drains_goes_after_its_last_connection,
+    ),
+    (
         "issues::kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint",
         kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint,
     ),
@@ -81,24 +85,27 @@ fn kk92019_an_endpoint_that_returns_while_the_proxy_is_away_is_used(lab: &mut La
     all.iter_mut().try_for_each(|held| expect_both(lab, &service, held))
 }
 
-/// The same when it returns after the restart; and one that does not return goes after its last connection, whoever began
-/// to drain it.
+/// The same when it returns after the restart.
 fn kk108319_a_restart_in_the_midst_of_a_drain_does_not_make_it_last_for_ever(lab: &mut Lab) -> Result<()> {
     let service = lab.internal(78, &["web-1"]);
     let mut all = held(lab, &service)?;
-    lab.restart()?;
+    lab.restart_while_draining()?;
     for Held { family, target, stream } in &mut all {
         expect_drain(lab, *family, *target)?;
         ensure!(stream.ask().context("the stream")?.server == "web-1", "the stream changed its server");
     }
     lab.put(&lab.with_pods(service.clone(), &["web-1", "web-2"]))?;
-    all.iter_mut().try_for_each(|held| expect_both(lab, &service, held))?;
+    all.iter_mut().try_for_each(|held| expect_both(lab, &service, held))
+}
 
-    lab.put(&lab.with_pods(service.clone(), &["web-2"]))?;
-    for Held { family, .. } in &all {
-        await_active(lab, &service, Vip::Cluster, *family, &["web-2"])?;
+/// And when it does not return: it goes with its last connection, whoever began to drain it.
+fn kk108319_what_an_earlier_process_drains_goes_after_its_last_connection(lab: &mut Lab) -> Result<()> {
+    let service = lab.internal(81, &["web-1"]);
+    let all = held(lab, &service)?;
+    lab.restart_while_draining()?;
+    for Held { family, target, .. } in &all {
+        expect_drain(lab, *family, *target)?;
     }
-    lab.restart()?;
     for Held { family, target, stream } in all {
         stream.abort()?;
         await_end(lab, family, target, || Ok(()))?;

@@ -221,6 +221,14 @@ impl Lab {
         self.daemon.as_mut().context("weir was not started")?.restart()
     }
 
+    /// The same while real servers drain.
+    ///
+    /// # Errors
+    /// When it was not started, or has not compared the kernel with its plan.
+    pub fn restart_while_draining(&mut self) -> Result<()> {
+        self.daemon.as_mut().context("weir was not started")?.restart_while_draining()
+    }
+
     /// The running weir.
     ///
     /// # Errors

@@ -96,6 +96,23 @@ impl Daemon {
         self.node.run(|| run_confined(|program| Command::new(program), &self.program, &arguments))
     }
 
+    /// Kills the program, starts it again on what it left, and waits until it has compared all of it once: what drains goes on
+    /// to be a difference from the plan.
+    ///
+    /// # Errors
+    /// When it does not start, or does not come to that within a generous time.
+    pub fn restart_while_draining(&mut self) -> Result<()> {
+        const ROUNDS: &str = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
+        self.kill();
+        self.running = Some(self.run()?);
+        let compared = patience::until(GENEROUS, || {
+            let rounds = self.metric(ROUNDS)?;
+            ensure!(rounds >= Some(1.0), "{ROUNDS} is {rounds:?}");
+            Ok(())
+        });
+        compared.map_err(|error| self.blame(&error))
+    }
+
     /// The flags it was started with.
     pub fn flags(&self) -> &[String] {
         &self.flags
