@@ -192,7 +192,8 @@ impl Nodes {
 }
 
 fn await_mark(world: &World, netns: &Netns) -> Result<()> {
-    patience::until(patience::GENEROUS, || {
+    // kube-proxy takes long for much, on a machine that has something else to do.
+    patience::until(patience::GENEROUS * 2, || {
         let text = netns.run("ipvsadm", &["-Sn"])?;
         let lines: Vec<String> = text.lines().map(|line| format!("{} ", line.trim_end())).collect();
         ensure!(world.is_marked(&lines), "the mark of this state is not there");
