@@ -7,7 +7,7 @@ use std::fmt;
 
 use weir_core::kernel::{Failure, FailureKind};
 use weir_core::net::Family;
-use weir_netlink::nftables::Client;
+use weir_netlink::rules::Client;
 use weir_netlink::{Errno, NetlinkError};
 
 use crate::linux::{chain, netlink_family};

@@ -1,8 +1,8 @@
 //! Typed messages for the kernel interfaces a service proxy needs, over one blocking netlink socket.
 //!
 //! ```text
-//!  ipvs  ipset  route  conntrack  rules  nftables   typed requests and answers, one module per kernel subsystem
-//!    └─────┴──────┴───────┴─────────┴───────┘
+//!  ipvs  ipset  route  conntrack  rules             typed requests and answers, one module per kernel subsystem
+//!    └─────┴──────┴───────┴─────────┘
 //!              socket                                sequence numbers, batches, deadlines, counters
 //!                 │
 //!             Transport                              sendto / recvfrom; tests put a fault script here
@@ -20,7 +20,6 @@ mod family;
 pub mod ipset;
 pub mod ipvs;
 mod netfilter;
-pub mod nftables;
 pub mod route;
 pub mod rules;
 pub mod socket;

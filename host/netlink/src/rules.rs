@@ -2,9 +2,11 @@
 //!
 //! iptables comes in two kinds. With nf_tables every transaction has a number, and chains can be listed by netlink
 //! (include/uapi/linux/netfilter/nf_tables.h). The older x_tables kind ([`legacy`]) gives its tables out as a whole by
-//! `getsockopt`. Nothing here loads a module or makes a table: what is not there is `None`.
+//! `getsockopt`. Nothing here loads a module or makes a table: what is not there is `None`. Whole tables of nf_tables can be
+//! deleted.
 
 pub mod legacy;
+mod tables;
 
 use crate::attribute::Attribute;
 use crate::netfilter::{self, NFNL_SUBSYS_NFTABLES, is_absent};

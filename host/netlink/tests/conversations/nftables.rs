@@ -1,4 +1,4 @@
-use weir_netlink::nftables::Client;
+use weir_netlink::rules::Client;
 use weir_netlink::socket::{Socket, Transport};
 use weir_netlink::{Errno, Family};
 

@@ -1,5 +1,5 @@
 use weir_netlink::Family;
-use weir_netlink::nftables::Client;
+use weir_netlink::rules::Client;
 
 use crate::namespace::{isolated, output};
 

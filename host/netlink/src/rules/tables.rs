@@ -4,37 +4,16 @@
 //! table goes with all that is in it.
 
 use crate::netfilter::{self, NFNL_SUBSYS_NFTABLES, is_absent};
-use crate::socket::{Counters, KernelTransport, NetlinkError, Protocol, Request, Socket, Transport};
+use crate::socket::{NetlinkError, Request, Transport};
 use crate::{Errno, Family};
+
+use super::Client;
 
 const NFT_MSG_GETTABLE: u8 = 1;
 const NFT_MSG_DELTABLE: u8 = 2;
 const NFTA_TABLE_NAME: u16 = 1;
 
-/// A conversation with the kernel's nf_tables.
-#[derive(Debug)]
-pub struct Client<T = KernelTransport> {
-    socket: Socket<T>,
-}
-
-impl Client<KernelTransport> {
-    /// Opens a socket.
-    pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self::over(Socket::open(Protocol::Netfilter)?))
-    }
-}
-
 impl<T: Transport> Client<T> {
-    /// Uses a socket of the netfilter protocol.
-    pub fn over(socket: Socket<T>) -> Self {
-        Self { socket }
-    }
-
-    /// What went through this client's socket.
-    pub fn counters(&self) -> Counters {
-        self.socket.counters()
-    }
-
     /// Whether there is a table of this family and name. There is none where the kernel has no nf_tables, nor, before
     /// Linux 4.16, where the family's own module is not loaded.
     pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
