@@ -101,20 +101,9 @@ pub(crate) fn cleanup_spares_excluded_networks() -> Result<()> {
 pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
-    let hidden = stage.scratch().join("sbin");
-    let script = format!(
-        "cp -a /usr/sbin {0}; rm {0}/iptables{{,-nft,-legacy}}-save; mount --bind {0} /usr/sbin; exec \"$@\"",
-        hidden.display()
-    );
     let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command
-        .args(["-euc", &script, "bash"])
-        .arg(&weir.program)
-        .arg("cleanup")
-        .arg("--config")
-        .arg(&weir.config);
-    let output = command.output()?;
+    let hide = stage.with_sbin("rm iptables{,-nft,-legacy}-save");
+    let output = weir.command_after(&hide, "cleanup").output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use weir_harness::netns;
@@ -26,6 +27,21 @@ fn says(line: &LogLine, words: &[&str]) -> bool {
     words.iter().all(|word| line.text().contains(word))
 }
 
+/// A folder with these programs of the legacy variant.
+fn legacy(stage: &Stage, programs: &[&str]) -> Result<PathBuf> {
+    let folder = stage.scratch().join("legacy");
+    fs::create_dir(&folder)?;
+    for program in programs {
+        symlink("/usr/sbin/xtables-legacy-multi", folder.join(program))?;
+    }
+    Ok(folder)
+}
+
+/// The search path with this folder in front.
+fn before_others(folder: &Path) -> Result<String> {
+    Ok(format!("{}:{}", folder.display(), std::env::var("PATH")?))
+}
+
 /// The program that writes IPv4 rules is not installed: that holds up the IPv4 rules, and the end of what another mode
 /// left, and nothing else.
 pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
@@ -33,17 +49,8 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     let has_table = || stage.netns.script("nft list tables").map(|tables| tables.contains("ip kube-proxy"));
     stage.netns.script("nft add table ip kube-proxy")?;
     let recorded = stage.recorded()?;
-    // `ip netns exec` gives each process its own mounts, so this hides the program from this one only.
-    let hidden = stage.scratch().join("sbin");
-    let script = format!(
-        "cp -a /usr/sbin {0}; rm {0}/iptables{{,-nft,-legacy}}-restore; mount --bind {0} /usr/sbin; exec \"$@\"",
-        hidden.display()
-    );
-    let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
-    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
-    let running = Running::start(command)?;
+    let hide = stage.with_sbin("rm iptables{,-nft,-legacy}-restore");
+    let running = Running::start(stage.weir().command_after(&hide, "run"))?;
     let sections = ["ipvs", "ipset", "ip6tables", "addresses", "link", "sysctl"];
     settle(&stage, &running, &sections, &recorded)?;
     running.await_line("with the fix", |line| {
@@ -68,18 +75,11 @@ pub(crate) fn unreadable_rules_hold_up_their_family_only() -> Result<()> {
     // There are rules to be read, with one of them missing.
     let left = stage.leave()?;
     stage.netns.script("iptables -t nat -F KUBE-SERVICES; ip6tables -t nat -F KUBE-SERVICES; ipvsadm -C")?;
-    let hidden = stage.scratch().join("sbin");
-    let script = format!(
-        "cp -a /usr/sbin {0}; rm {0}/ip6tables-save
-         printf '#!/bin/bash\\necho table is incompatible >&2\\nexit 1\\n' > {0}/ip6tables-save; chmod 755 {0}/ip6tables-save
-         mount --bind {0} /usr/sbin; exec \"$@\"",
-        hidden.display()
+    let fail = stage.with_sbin(
+        "rm ip6tables-save
+         printf '#!/bin/bash\\necho table is incompatible >&2\\nexit 1\\n' > ip6tables-save; chmod 755 ip6tables-save",
     );
-    let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
-    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
-    let running = Running::start(command)?;
+    let running = Running::start(stage.weir().command_after(&fail, "run"))?;
     settle(&stage, &running, &["ipvs", "ipset", "iptables", "addresses", "link", "sysctl"], &recorded)?;
     running.await_line("with the cause", |line| {
         line.level() == "ERROR" && says(line, &["ip6tables-save", "cannot be read", "table is incompatible"])
@@ -122,11 +122,7 @@ pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
 /// A kernel whose legacy ip6tables has no NAT: there is nothing but IPv4, and that is complete.
 pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
-    let programs = stage.scratch().join("legacy");
-    fs::create_dir(&programs)?;
-    for program in ["iptables-restore", "iptables-save", "ip6tables-restore"] {
-        symlink("/usr/sbin/xtables-legacy-multi", programs.join(program))?;
-    }
+    let programs = legacy(&stage, &["iptables-restore", "iptables-save", "ip6tables-restore"])?;
     let save = programs.join("ip6tables-save");
     fs::write(
         &save,
@@ -134,7 +130,7 @@ pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
     )?;
     fs::set_permissions(&save, Permissions::from_mode(0o755))?;
     let mut command = stage.weir().command("run");
-    command.arg("--once").env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH")?));
+    command.arg("--once").env("PATH", before_others(&programs)?);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && said.contains("no NAT for IPv6"), "{output:?}");
@@ -151,15 +147,11 @@ pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     let stage = Stage::named("lb-source-ranges-exclude-node")?;
     let recorded = stage.recorded()?;
     let libraries = stage.scratch().join("xtables");
-    let script = format!(
-        "cp -a /usr/lib/x86_64-linux-gnu/xtables {0}; rm {0}/libxt_ipvs.so; export XTABLES_LIBDIR={0}; exec \"$@\"",
+    let lines = format!(
+        "cp -a /usr/lib/x86_64-linux-gnu/xtables {0}; rm {0}/libxt_ipvs.so; export XTABLES_LIBDIR={0}",
         libraries.display()
     );
-    let weir = stage.weir();
-    let mut command = stage.netns.command("bash");
-    command.args(["-euc", &script, "bash"]).arg(&weir.program).arg("run");
-    command.arg("--config").arg(&weir.config).arg("--manifests").arg(&weir.manifests);
-    let mut running = Running::start(command)?;
+    let mut running = Running::start(stage.weir().command_after(&lines, "run"))?;
     running.await_line("about the match", |line| says(line, &["xt_ipvs", "does not work"]))?;
     let without = |section: &str| -> Vec<String> {
         recorded.section(section).iter().filter(|line| !line.contains("-m ipvs")).cloned().collect()
@@ -178,13 +170,10 @@ pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
 /// Somebody holds the lock that all iptables programs of the legacy variant take.
 pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
-    let programs = stage.scratch().join("legacy");
-    fs::create_dir(&programs)?;
-    for program in ["iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"] {
-        symlink("/usr/sbin/xtables-legacy-multi", programs.join(program))?;
-    }
+    let programs =
+        legacy(&stage, &["iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"])?;
     let mut command = stage.weir().command("run");
-    command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH")?));
+    command.env("PATH", before_others(&programs)?);
     let running = Running::start(command)?;
     let sections = ["ipvs", "ipset", "addresses", "sysctl"];
     settle(&stage, &running, &sections, &stage.recorded()?)?;

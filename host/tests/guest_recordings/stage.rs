@@ -74,6 +74,12 @@ impl Stage {
         self.scratch.path()
     }
 
+    /// Lines of bash that put a copy of `/usr/sbin` in its place, after these lines changed it.
+    pub(crate) fn with_sbin(&self, lines: &str) -> String {
+        let copy = self.scratch().join("sbin");
+        format!("cp -a /usr/sbin {0}; (cd {0}; {lines}); mount --bind {0} /usr/sbin", copy.display())
+    }
+
     /// The recording of the first step.
     pub(crate) fn recorded(&self) -> Result<Dump> {
         self.first()?.recorded()

@@ -155,6 +155,15 @@ impl Weir<'_> {
         command
     }
 
+    /// The same after these lines of bash, whose mounts and environment are this process's only: `ip netns exec` gives each
+    /// process mounts of its own.
+    pub fn command_after(&self, lines: &str, subcommand: &str) -> Command {
+        let mut command = self.netns.command("bash");
+        command.args(["-euc", &format!("{lines}\nexec \"$@\""), "bash"]).arg(&self.program);
+        command.arg(subcommand).args(self.arguments(subcommand));
+        command
+    }
+
     fn arguments(&self, subcommand: &str) -> Vec<OsString> {
         let mut arguments = vec!["--config".into(), self.config.clone().into()];
         if !matches!(subcommand, "cleanup" | "doctor") {

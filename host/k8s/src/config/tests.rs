@@ -11,9 +11,13 @@ fn problems(body: &str) -> Vec<String> {
     }
 }
 
-fn proxy(body: &str) -> ProxyConfig {
+fn read(body: &str) -> Configuration {
     let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
-    parse(&text, Map::new()).unwrap().0.proxy_config()
+    parse(&text, Map::new()).unwrap().0
+}
+
+fn proxy(body: &str) -> ProxyConfig {
+    read(body).proxy_config()
 }
 
 #[test]
@@ -24,20 +28,13 @@ fn an_empty_file_has_the_defaults() {
 
 #[test]
 fn what_yaml_1_1_and_go_read_is_read() {
-    let read = |body: &str| {
-        let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmode: ipvs\n{body}");
-        parse(&text, Map::new()).unwrap().0
-    };
     let configuration =
         read("ipvs: {strictARP: yes}\niptables: {masqueradeAll: on, masqueradeBit: 5.0}\noomScoreAdj: 1e2");
     let proxy = configuration.proxy_config();
     assert!(proxy.strict_arp && proxy.masquerade_all);
-    assert_eq!(
-        proxy.masquerade_mark(),
-        read("iptables: {masqueradeBit: 5}").proxy_config().masquerade_mark()
-    );
+    assert_eq!(proxy.masquerade_mark(), self::proxy("iptables: {masqueradeBit: 5}").masquerade_mark());
     assert_eq!(configuration.oom_score_adj(), 100);
-    assert!(!read("ipvs: {strictARP: no}").proxy_config().strict_arp);
+    assert!(!self::proxy("ipvs: {strictARP: no}").strict_arp);
     assert_eq!(problems("---\nkind: KubeletConfiguration\n"), ["warning: only the first document is read"]);
     assert_eq!(problems("oomScoreAdj: 5.5").len(), 1);
 }
