@@ -69,6 +69,7 @@ fn events(n: u16) -> [Event; 2] {
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     let slice = EndpointSlice {
         labels: Default::default(),

@@ -1,9 +1,15 @@
 //! The objects as last seen, and which services an event touches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::decision::VipKind;
 use crate::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
+
+pub(crate) mod claims;
+
+pub use claims::{Claims, NodePort};
 
 /// Something the API server, or a folder of manifests, said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +22,15 @@ pub enum Event {
     Slice(Box<EndpointSlice>),
     /// An EndpointSlice is gone, or no longer of any service.
     SliceGone(ObjectName),
+    /// An Endpoints object with addresses is there. Proxies do not read it: it explains why a service has no endpoints.
+    Endpoints(ObjectName),
+    /// An Endpoints object is gone, or has no address any more.
+    EndpointsGone(ObjectName),
     /// This node's object is there, new or changed.
     Node(Box<Node>),
     /// This node's object is gone.
     NodeGone,
-    /// The object of any node, this one included, for policies that look at all of them.
+    /// The object of any node, this one included: VIPs that other nodes have are not bound, and policies may look at it.
     AnyNode(Box<Node>),
     /// A node's object is gone, by its name.
     AnyNodeGone(String),
@@ -37,8 +47,8 @@ pub enum Dirty {
     Services(BTreeSet<ObjectName>),
     /// Every service: the node changed.
     Node,
-    /// Every service that is decided by looking at all nodes.
-    AllNodes,
+    /// Every service that is decided by looking at all nodes, and these, which have an address of the node as a VIP.
+    AllNodes(BTreeSet<ObjectName>),
     /// The services of this namespace, where they are decided by looking at it.
     Namespace(String),
 }
@@ -50,8 +60,13 @@ pub struct Cluster {
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     /// Which slices a service has; kept so that a changed service label of a slice leaves nothing stale.
     slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// Endpoints objects with addresses.
+    endpoints: BTreeSet<ObjectName>,
+    claims: Claims,
     node: Option<Arc<Node>>,
     nodes: BTreeMap<String, Arc<Node>>,
+    /// Which nodes have an address.
+    nodes_at: BTreeMap<IpAddr, BTreeSet<String>>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
 }
 
@@ -61,7 +76,16 @@ impl Cluster {
         match event {
             Event::Service(service) => self.apply_service(*service),
             Event::ServiceGone(name) => {
-                let known = self.services.remove(&name).is_some();
+                let known = self.services.remove(&name);
+                self.claims.replace(known.as_deref(), None);
+                Dirty::Services(known.map(|_| name).into_iter().collect())
+            }
+            Event::Endpoints(name) => {
+                let new = self.endpoints.insert(name.clone());
+                Dirty::Services(new.then_some(name).into_iter().collect())
+            }
+            Event::EndpointsGone(name) => {
+                let known = self.endpoints.remove(&name);
                 Dirty::Services(known.then_some(name).into_iter().collect())
             }
             Event::Slice(slice) => self.apply_slice(*slice),
@@ -77,14 +101,8 @@ impl Cluster {
                 Some(_) => Dirty::Node,
                 None => Dirty::Services(BTreeSet::new()),
             },
-            Event::AnyNode(node) => match replace(&mut self.nodes, node.name.clone(), *node) {
-                Change::Some => Dirty::AllNodes,
-                Change::None => Dirty::Services(BTreeSet::new()),
-            },
-            Event::AnyNodeGone(name) => match self.nodes.remove(&name) {
-                Some(_) => Dirty::AllNodes,
-                None => Dirty::Services(BTreeSet::new()),
-            },
+            Event::AnyNode(node) => self.apply_any_node(node.name.clone(), Some(*node)),
+            Event::AnyNodeGone(name) => self.apply_any_node(name, None),
             Event::Namespace(namespace) => {
                 let name = namespace.name.clone();
                 match replace(&mut self.namespaces, name.clone(), *namespace) {
@@ -107,8 +125,41 @@ impl Cluster {
             return Dirty::Services(BTreeSet::new());
         }
         let name = service.name.clone();
-        self.services.insert(name.clone(), Arc::new(service));
+        let service = Arc::new(service);
+        let old = self.services.insert(name.clone(), service.clone());
+        self.claims.replace(old.as_deref(), Some(&service));
         Dirty::Services(BTreeSet::from([name]))
+    }
+
+    fn apply_any_node(&mut self, name: String, node: Option<Node>) -> Dirty {
+        let old = self.nodes.get(&name).cloned();
+        if old.as_deref() == node.as_ref() {
+            return Dirty::Services(BTreeSet::new());
+        }
+        let addresses = |node: Option<&Node>| -> BTreeSet<IpAddr> {
+            node.into_iter().flat_map(|node| &node.addresses).map(|(_, ip)| *ip).collect()
+        };
+        let (before, after) = (addresses(old.as_deref()), addresses(node.as_ref()));
+        match node {
+            Some(node) => self.nodes.insert(name.clone(), Arc::new(node)),
+            None => self.nodes.remove(&name),
+        };
+        let mut touched = BTreeSet::new();
+        for ip in before.symmetric_difference(&after) {
+            let holders = self.nodes_at.entry(*ip).or_default();
+            if after.contains(ip) {
+                holders.insert(name.clone());
+            } else {
+                holders.remove(&name);
+            }
+            if holders.is_empty() {
+                self.nodes_at.remove(ip);
+            }
+            for kind in [VipKind::External, VipKind::LoadBalancer] {
+                touched.extend(self.claims.services_at(kind, *ip).cloned());
+            }
+        }
+        Dirty::AllNodes(touched)
     }
 
     fn apply_slice(&mut self, slice: EndpointSlice) -> Dirty {
@@ -154,6 +205,21 @@ impl Cluster {
     /// All nodes that were heard of as such, by name.
     pub fn nodes(&self) -> &BTreeMap<String, Arc<Node>> {
         &self.nodes
+    }
+
+    /// A node other than this one that has an address.
+    pub fn other_node_at(&self, ip: IpAddr, this_node: &str) -> Option<&str> {
+        self.nodes_at.get(&ip)?.iter().map(String::as_str).find(|name| *name != this_node)
+    }
+
+    /// Which services claim which addresses and numbers.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Whether there is an Endpoints object of this name that has addresses.
+    pub fn has_endpoints_object(&self, name: &ObjectName) -> bool {
+        self.endpoints.contains(name)
     }
 
     /// A namespace.

@@ -193,9 +193,57 @@ pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
     }
 }
 
+/// Why no Service and no endpoint may have an address: traffic to it never leaves the machine or the link, or goes to
+/// many. The API server refuses most of them as external IPs and endpoints, but not in the status of a load balancer.
+pub fn unusable(address: IpAddr) -> Option<&'static str> {
+    let canonical = address.to_canonical();
+    let why = match canonical {
+        _ if canonical.is_unspecified() => "unspecified",
+        _ if canonical.is_loopback() => "loopback",
+        _ if canonical.is_multicast() => "multicast",
+        IpAddr::V4(v4) if v4.is_link_local() => "link-local",
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => "link-local",
+        IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
+        // The kernel takes all of 0.0.0.0/8 for broadcast addresses (`inet_addr_type`).
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "unspecified (0.0.0.0/8)",
+        _ if canonical != address => "IPv4-mapped",
+        _ => return None,
+    };
+    Some(why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_no_service_may_have() {
+        for text in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.255.0.9",
+            "169.254.169.254",
+            "224.0.0.1",
+            "239.9.9.9",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "ff0e::8",
+            "::ffff:127.0.0.1",
+            "::ffff:0.0.0.0",
+            "::ffff:169.254.1.1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(unusable(text.parse().unwrap()).is_some(), "{text}");
+        }
+        for text in ["10.0.0.1", "1.0.0.0", "128.0.0.1", "240.0.0.1", "fd00::1", "2001:db8::1", "fec0::15"] {
+            assert_eq!(unusable(text.parse().unwrap()), None, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_in_both_lists() {

@@ -23,10 +23,27 @@ pub struct NodeView {
     pub pod_cidrs: Vec<IpNet>,
     /// Addresses of all interfaces but the dummy device.
     pub host_addresses: Vec<HostAddress>,
+    /// The addresses of its object.
+    pub own_addresses: Vec<IpAddr>,
+    /// Addresses of the host that are VIPs of services, put there by whichever program; no node ports are served there.
+    /// The planner keeps it.
+    pub vips_here: BTreeSet<IpAddr>,
+    /// What is known of the addresses of other nodes. The planner keeps it.
+    pub others: OtherNodes,
     /// The configuration.
     pub config: ProxyConfig,
     /// What the kernel can do.
     pub capabilities: Capabilities,
+}
+
+/// What is known of the addresses of other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherNodes {
+    /// All there is to know; a VIP that is an address of another node is not bound.
+    #[default]
+    Known,
+    /// They are about to be told; until then VIPs that may be addresses of other nodes are not bound.
+    Awaited,
 }
 
 /// An address of an interface.
@@ -207,6 +224,9 @@ impl NodeView {
             node_ips,
             pod_cidrs: node.map(|n| n.pod_cidrs.clone()).unwrap_or_default(),
             host_addresses,
+            own_addresses: node.map(|n| n.addresses.iter().map(|(_, ip)| *ip).collect()).unwrap_or_default(),
+            vips_here: BTreeSet::new(),
+            others: OtherNodes::default(),
             config,
             capabilities,
         }
@@ -217,10 +237,22 @@ impl NodeView {
         self.host_addresses.iter().any(|host| host.address == address)
     }
 
+    /// Whether the address is this node's own: an interface or the node's object has it.
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
+        self.own_addresses.contains(&address) || self.is_host_address(address)
+    }
+
+    /// Whether a VIP that an interface has makes that address no node address. What the node's object says is the node's
+    /// own, whatever services say; without it every address may be.
+    pub fn is_only_a_vip(&self, vip: IpAddr) -> bool {
+        let mut own = self.own_addresses.iter().filter(|own| Family::of(**own) == Family::of(vip)).peekable();
+        own.peek().is_some() && own.all(|own| *own != vip) && self.is_host_address(vip)
+    }
+
     /// The addresses that node ports of a family are served on, sorted.
     ///
     /// With no network of the family (or one that is the whole family) these are all addresses of the host but
-    /// loopback and IPv6 link-local ones; otherwise those inside a network, but loopback.
+    /// loopback and IPv6 link-local ones; otherwise those inside a network, but loopback. VIPs of services are none.
     pub fn node_port_ips(&self, family: Family) -> Vec<IpAddr> {
         let nets = self.node_port_nets(family);
         let all = nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0);
@@ -228,7 +260,7 @@ impl NodeView {
             .host_addresses
             .iter()
             .map(|host| host.address)
-            .filter(|ip| Family::of(*ip) == family)
+            .filter(|ip| Family::of(*ip) == family && !self.vips_here.contains(ip))
             .filter(|ip| {
                 if all {
                     !is_loopback_or_link_local(*ip)

@@ -7,7 +7,8 @@ use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
-use crate::net::{Family, PerFamily, Protocol};
+use crate::decision::VipKind;
+use crate::net::{Family, PerFamily, Protocol, unusable};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,10 +87,19 @@ impl Service {
     pub fn external_policy_is_local(&self) -> bool {
         let reachable = match self.service_type {
             ServiceType::LoadBalancer | ServiceType::NodePort => true,
-            ServiceType::ClusterIp => !self.external_ips.is_empty(),
+            ServiceType::ClusterIp => self.external_ips.iter().any(|ip| unusable(*ip).is_none()),
             ServiceType::ExternalName => false,
         };
         reachable && self.external_policy == TrafficPolicy::Local
+    }
+
+    /// The VIPs of the families that the service has a cluster IP of, with their kinds; one may come twice.
+    pub fn vips(&self) -> impl Iterator<Item = (VipKind, IpAddr)> {
+        let cluster = Family::BOTH.into_iter().filter_map(|family| *self.cluster_ips.get(family));
+        let external = self.external_ips.iter().map(|ip| (VipKind::External, *ip));
+        let balanced = self.load_balancer_ips.iter().map(|ip| (VipKind::LoadBalancer, *ip));
+        let all = cluster.map(|ip| (VipKind::Cluster, ip)).chain(external).chain(balanced);
+        all.filter(|(_, ip)| self.cluster_ips.get(Family::of(*ip)).is_some())
     }
 
     /// The source ranges that apply to one family: none when one of them is the whole family.
@@ -172,6 +182,8 @@ pub struct EndpointPort {
 pub struct Endpoint {
     /// `addresses[0]`
     pub address: IpAddr,
+    /// How many addresses follow in `addresses`; proxies use the first alone.
+    pub further_addresses: usize,
     /// `conditions`
     pub conditions: Conditions,
     /// `nodeName`
@@ -207,7 +219,7 @@ pub struct Node {
     pub name: String,
     /// `metadata.labels`
     pub labels: Attributes,
-    /// `status.addresses` of the types InternalIP and ExternalIP.
+    /// `status.addresses` of the types InternalIP and ExternalIP, and of the type Hostname where that is an address.
     pub addresses: Vec<(NodeAddressType, IpAddr)>,
     /// `spec.podCIDRs`
     pub pod_cidrs: Vec<IpNet>,
@@ -244,6 +256,12 @@ pub struct Namespace {
 }
 
 impl Node {
+    /// The addresses of the types InternalIP and ExternalIP.
+    pub fn service_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let typed = self.addresses.iter().filter(|(of, _)| *of != NodeAddressType::Hostname);
+        typed.map(|(_, ip)| *ip)
+    }
+
     /// The node's zone.
     pub fn zone(&self) -> Option<&str> {
         self.labels.get(ZONE_LABEL).map(String::as_str)
@@ -257,4 +275,6 @@ pub enum NodeAddressType {
     Internal,
     /// `ExternalIP`
     External,
+    /// `Hostname`
+    Hostname,
 }

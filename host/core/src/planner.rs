@@ -1,5 +1,6 @@
 //! The pipeline from events to the wanted state, for one node.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -20,6 +21,8 @@ use crate::standing::Standing;
 use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
 
+mod claims;
+
 /// Keeps the wanted state up to date: events go in, plans come out. Only services that an event touched are
 /// decided and planned again.
 pub struct Planner {
@@ -34,6 +37,8 @@ pub struct Planner {
     expiries: BTreeMap<ObjectName, u64>,
     /// Of services of which something can be seen from outside.
     standings: BTreeMap<ObjectName, Standing>,
+    /// Whether a VIP may be another node's address, once that was looked at.
+    asks_for_nodes: Cell<Option<bool>>,
 }
 
 /// How one service came to its part of the plan, step by step.
@@ -81,6 +86,7 @@ impl Planner {
             readiness: Readiness::default(),
             expiries: BTreeMap::new(),
             standings: BTreeMap::new(),
+            asks_for_nodes: Cell::default(),
         }
     }
 
@@ -117,18 +123,29 @@ impl Planner {
 
     /// Takes note of an event and says whether anything must be planned again.
     pub fn apply(&mut self, event: Event) -> bool {
-        match self.cluster.apply(event) {
+        let service = match &event {
+            Event::Service(service) => Some(service.name.clone()),
+            Event::ServiceGone(name) => Some(name.clone()),
+            _ => None,
+        };
+        let before = service.as_ref().and_then(|name| self.cluster.service(name)).cloned();
+        let dirty = self.cluster.apply(event);
+        if let Some(name) = service {
+            self.note_claims(before.as_deref(), self.cluster.service(&name).cloned().as_deref());
+        }
+        match dirty {
             Dirty::Services(names) => self.dirty.extend(names),
             // The node's view is made by the caller, who knows addresses and configuration.
             Dirty::Node => return true,
-            Dirty::AllNodes if self.policy.reads().nodes => {
+            Dirty::AllNodes(_) if self.policy.reads().nodes => {
                 self.dirty.extend(self.cluster.service_names().cloned());
             }
+            Dirty::AllNodes(services) => self.dirty.extend(services),
             Dirty::Namespace(namespace) if self.policy.reads().namespaces => {
                 let of_it = self.cluster.service_names().filter(|name| name.namespace == namespace);
                 self.dirty.extend(of_it.cloned());
             }
-            Dirty::AllNodes | Dirty::Namespace(_) => {}
+            Dirty::Namespace(_) => {}
         }
         !self.dirty.is_empty()
     }
@@ -144,9 +161,12 @@ impl Planner {
     }
 
     /// Replaces the view of the node; everything is planned again if it differs.
-    pub fn set_node(&mut self, node: NodeView) {
+    pub fn set_node(&mut self, mut node: NodeView) {
+        node.vips_here = self.vips_here(&node);
+        node.others = self.node.others;
         if node != self.node {
             self.node = node;
+            self.asks_for_nodes.set(None);
             self.dirty.extend(self.cluster.service_names().cloned());
         }
     }
@@ -172,6 +192,7 @@ impl Planner {
         let Wanted { state, drains, reports: conflicts } = self.desired.wanted(&self.node);
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
         reports.extend(self.left_out(&state));
+        reports.extend(self.service_network());
         reports.sort();
         let excluded = self.node.config.exclude_cidrs.clone();
         Plan { state, reports, first: self.first(), excluded, drains, standings: self.standings.clone() }

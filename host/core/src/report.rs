@@ -40,9 +40,48 @@ pub enum Reason {
     RuleLeftOut,
     /// Source ranges name one family only, so the other family's VIPs are open.
     SourceRangesOneFamily,
+    /// The object names an address that no Service may have.
+    AddressUnusable,
+    /// A load-balancer or external IP is the address of another node.
+    NodeAddress,
+    /// A node port is the number of a cluster IP's port too.
+    NodePortIsPort,
+    /// Cluster IPs are inside the network by which pods are told from others.
+    ServiceNetworkInPodNetwork,
+    /// EndpointSlices have endpoints, but none for a port or family of the Service.
+    EndpointsUnmatched,
+    /// There is an Endpoints object and no EndpointSlice.
+    EndpointsNotRead,
+    /// Endpoints do not say on which node they run, and a traffic policy is Local.
+    EndpointsWithoutNode,
+    /// Endpoints have more than one address, and only the first is used.
+    FurtherAddresses,
 }
 
 impl Reason {
+    /// Whether it is about what the objects say, and stands for as long as they say it.
+    pub fn is_hint(self) -> bool {
+        let about_service = matches!(
+            self,
+            Reason::AddressUnusable
+                | Reason::NodeAddress
+                | Reason::NodePortIsPort
+                | Reason::ServiceNetworkInPodNetwork
+        );
+        about_service || self.is_about_endpoints()
+    }
+
+    /// Whether a Service and its endpoints do not agree, as they may for a moment.
+    pub fn is_about_endpoints(self) -> bool {
+        matches!(
+            self,
+            Reason::EndpointsUnmatched
+                | Reason::EndpointsNotRead
+                | Reason::EndpointsWithoutNode
+                | Reason::FurtherAddresses
+        )
+    }
+
     /// The reason as one word, for Events and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +96,14 @@ impl Reason {
             Reason::VirtualServerConflict => "VirtualServerConflict",
             Reason::RuleLeftOut => "RuleLeftOut",
             Reason::SourceRangesOneFamily => "SourceRangesOneFamily",
+            Reason::AddressUnusable => "AddressUnusable",
+            Reason::NodeAddress => "NodeAddress",
+            Reason::NodePortIsPort => "NodePortIsPort",
+            Reason::ServiceNetworkInPodNetwork => "ServiceNetworkInPodNetwork",
+            Reason::EndpointsUnmatched => "EndpointsUnmatched",
+            Reason::EndpointsNotRead => "EndpointsNotRead",
+            Reason::EndpointsWithoutNode => "EndpointsWithoutNode",
+            Reason::FurtherAddresses => "FurtherAddresses",
         }
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             zone: None,
             zone_hints: Vec::new(),
             node_hints: Vec::new(),
+            further_addresses: 0,
         };
         let port = |name: &str, port| EndpointPort { name: name.to_owned(), protocol: Protocol::Tcp, port };
         let slice = EndpointSlice {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
-use crate::net::{Family, Protocol};
+use crate::cluster::{Cluster, NodePort};
+use crate::decision::VipKind;
+use crate::net::{Family, Protocol, unusable};
 use crate::node::{NodeView, Switch};
 use crate::objects::{Conditions, EndpointSlice, Namespace, ObjectName, Service, ServicePort, TrafficPolicy};
 use crate::readiness::Readiness;
@@ -25,6 +26,37 @@ pub struct ServiceView {
     pub slices: Vec<Arc<EndpointSlice>>,
     /// Its ports, once per family that the service has a cluster IP of.
     pub ports: Vec<PortView>,
+    /// Where it meets what is not its own.
+    pub encounters: Encounters,
+}
+
+/// Where a service meets what is not its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encounters {
+    /// Its VIPs that are addresses of other nodes, with the name of one.
+    pub nodes: BTreeMap<IpAddr, String>,
+    /// Its ports whose number is also a node port that is served here and masqueraded, with the service whose node port it is.
+    pub node_ports: BTreeMap<NodePort, ObjectName>,
+    /// Whether there is an Endpoints object of its name.
+    pub endpoints_object: bool,
+}
+
+impl Encounters {
+    fn of(cluster: &Cluster, service: &Service, node: &NodeView) -> Encounters {
+        let claims = cluster.claims();
+        let public =
+            service.vips().filter(|(kind, ip)| *kind != VipKind::Cluster && !node.is_own_address(*ip));
+        let holder = |(_, ip)| Some((ip, cluster.other_node_at(ip, &node.name)?.to_owned()));
+        let families = Family::BOTH.into_iter().filter(|family| !node.node_port_ips(*family).is_empty());
+        let numbers = families
+            .flat_map(|family| service.ports.iter().map(move |port| (family, port.protocol, port.port)));
+        let taken = |number| Some((number, claims.node_port(number)?.clone()));
+        Encounters {
+            nodes: public.filter_map(holder).collect(),
+            node_ports: numbers.filter_map(taken).collect(),
+            endpoints_object: cluster.has_endpoints_object(&service.name),
+        }
+    }
 }
 
 /// A port of a service in one family.
@@ -36,9 +68,9 @@ pub struct PortView {
     pub port: ServicePort,
     /// The cluster IP of the family.
     pub cluster_ip: IpAddr,
-    /// The external IPs of the family; none where the feature gate is off.
+    /// The external IPs of the family that a service may have; none where the feature gate is off.
     pub external_ips: Vec<IpAddr>,
-    /// The load-balancer VIPs of the family.
+    /// The load-balancer VIPs of the family that a service may have.
     pub load_balancer_ips: Vec<IpAddr>,
     /// All endpoints of the port, sorted by address.
     pub endpoints: Vec<EndpointView>,
@@ -94,7 +126,8 @@ impl ServiceView {
         }
         let namespace = cluster.namespace(&name.namespace).cloned();
         let slices = cluster.slices_of(name).cloned().collect();
-        Some(ServiceView { service, namespace, slices, ports })
+        let encounters = Encounters::of(cluster, &service, node);
+        Some(ServiceView { service, namespace, slices, ports, encounters })
     }
 
     /// Fills in since when endpoints are ready.
@@ -117,8 +150,9 @@ impl PortView {
         endpoints: Vec<EndpointView>,
         node: &NodeView,
     ) -> PortView {
+        let is_usable = |ip: &&IpAddr| Family::of(**ip) == family && unusable(**ip).is_none();
         let of_family = |ips: &[IpAddr]| -> Vec<IpAddr> {
-            let mut ips: Vec<IpAddr> = ips.iter().filter(|ip| Family::of(**ip) == family).copied().collect();
+            let mut ips: Vec<IpAddr> = ips.iter().filter(is_usable).copied().collect();
             ips.sort();
             ips.dedup();
             ips
@@ -232,6 +266,7 @@ mod tests {
             zone: None,
             zone_hints: Vec::new(),
             node_hints: Vec::new(),
+            further_addresses: 0,
         };
         let slice = EndpointSlice {
             name: ObjectName::new("default", "web-1"),

@@ -59,6 +59,7 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     EndpointSlice {
         labels: Default::default(),

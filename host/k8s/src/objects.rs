@@ -4,7 +4,7 @@
 //! the same as the object the cluster would make of it.
 
 use serde_json::Value;
-use weir_core::objects::{EndpointSlice, Namespace, Node, Service};
+use weir_core::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
 
 use crate::Problem;
 
@@ -50,6 +50,16 @@ pub fn service(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
 /// Decodes a `discovery.k8s.io/v1` EndpointSlice. Those of headless services and of no service are gone.
 pub fn endpoint_slice(value: &Value) -> (Decoded<EndpointSlice>, Vec<Problem>) {
     slice::decode(value)
+}
+
+/// The name of a `v1` Endpoints object. It is of no concern without addresses; nothing else of it is read.
+pub(crate) fn endpoints(value: &Value, name: Option<&ObjectName>) -> Decoded<ObjectName> {
+    let subsets = value.get("subsets").and_then(Value::as_array).into_iter().flatten();
+    let mut addresses = subsets.filter_map(|subset| subset.get("addresses").and_then(Value::as_array));
+    match name {
+        Some(name) if addresses.any(|list| !list.is_empty()) => Decoded::Here(name.clone()),
+        _ => Decoded::Gone,
+    }
 }
 
 /// Decodes a `v1` Node.

@@ -67,6 +67,7 @@ fn slice(n: u16, endpoints: u16) -> EndpointSlice {
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     EndpointSlice {
         labels: Default::default(),

@@ -118,7 +118,7 @@ impl<'a> Lowering<'a> {
             taints: node.taints.clone(),
             cpu_millis: node.allocatable.cpu_millis,
             memory_bytes: node.allocatable.memory_bytes,
-            addresses: node.addresses.iter().map(|(_, ip)| address(*ip)).collect(),
+            addresses: node.service_addresses().map(address).collect(),
             extra: Vec::new(),
         }
     }

@@ -51,6 +51,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => slice_name().prop_map(Event::SliceGone),
         1 => node().prop_map(|node| Event::Node(Box::new(node))),
         1 => Just(Event::NodeGone),
+        1 => service_name().prop_map(Event::Endpoints),
+        1 => service_name().prop_map(Event::EndpointsGone),
         2 => any_node().prop_map(|node| Event::AnyNode(Box::new(node))),
         1 => select(NODES).prop_map(|name| Event::AnyNodeGone(name.to_owned())),
         2 => namespace().prop_map(|namespace| Event::Namespace(Box::new(namespace))),
@@ -86,6 +88,7 @@ impl World {
                         | Event::NodeGone
                         | Event::AnyNodeGone(_)
                         | Event::NamespaceGone(_)
+                        | Event::EndpointsGone(_)
                 )
             })
             .collect()
@@ -99,6 +102,7 @@ pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
         Event::ServiceGone(name) => (0, Some(name.clone())),
         Event::Slice(slice) => (1, Some(slice.name.clone())),
         Event::SliceGone(name) => (1, Some(name.clone())),
+        Event::Endpoints(name) | Event::EndpointsGone(name) => (5, Some(name.clone())),
         Event::Node(_) | Event::NodeGone => (2, None),
         Event::AnyNode(node) => (3, Some(ObjectName::new("", node.name.clone()))),
         Event::AnyNodeGone(name) => (3, Some(ObjectName::new("", name.clone()))),

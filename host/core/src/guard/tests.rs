@@ -63,6 +63,7 @@ fn view_of(service: Service) -> ServiceView {
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     let ObjectName { namespace, name } = service.name.clone();
     let slice = EndpointSlice {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::decision::{Decision, Drain, Handling, PortDecision, Treatment, VipKind};
-use crate::net::{Family, Protocol};
-use crate::node::NodeView;
+use crate::net::{Family, Protocol, unusable};
+use crate::node::{NodeView, OtherNodes};
 use crate::objects::{Service, ServiceType};
 use crate::plan::detector;
 use crate::report::{Reason, Report};
@@ -13,8 +13,10 @@ use crate::set::{Set, SetEntry, SetName};
 use crate::state::{KernelState, RealServer, VirtualServer};
 use crate::view::{EndpointView, Location, PortView, ServiceView};
 
+mod hints;
 mod sources;
 
+use hints::hints;
 use sources::Sources;
 
 /// What a service adds to the wanted state.
@@ -38,10 +40,9 @@ pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) ->
     let mut kinds = BTreeMap::new();
     for (port, decided) in view.ports.iter().zip(&decision.ports) {
         let Fragment { state, snat, .. } = &mut fragment;
-        let service = &view.service;
-        PortPlan { service, port, decision, decided, node, state, snat, kinds: &mut kinds }.plan();
+        PortPlan { view, port, decision, decided, node, state, snat, kinds: &mut kinds }.plan();
     }
-    let mut reports = reports(view);
+    let mut reports = hints(view, node);
     reports.extend(plan_sources(view, decision, &kinds, &mut fragment.state));
     (fragment, reports)
 }
@@ -76,34 +77,8 @@ fn plan_sources(
     })
 }
 
-/// Warns where source ranges of one family leave the other family's load-balancer VIPs open.
-fn reports(view: &ServiceView) -> Vec<Report> {
-    let service = &view.service;
-    if service.source_ranges.is_empty() {
-        return Vec::new();
-    }
-    let mut open: Vec<Family> = view
-        .ports
-        .iter()
-        .filter(|port| !port.load_balancer_ips.is_empty())
-        .map(|port| port.family)
-        .filter(|family| !service.source_ranges.iter().any(|net| Family::of_net(net) == *family))
-        .collect();
-    open.dedup();
-    open.into_iter()
-        .map(|family| Report {
-            service: service.name.clone(),
-            reason: Reason::SourceRangesOneFamily,
-            message: format!(
-                "spec.loadBalancerSourceRanges has no {family} network, so its {family} load-balancer \
-                 address is open to everyone; add one to close it"
-            ),
-        })
-        .collect()
-}
-
 struct PortPlan<'a> {
-    service: &'a Service,
+    view: &'a ServiceView,
     port: &'a PortView,
     decision: &'a Decision,
     decided: &'a PortDecision,
@@ -113,21 +88,25 @@ struct PortPlan<'a> {
     kinds: &'a mut Kinds,
 }
 
-/// Whether a VIP is bound when an interface of the host has it already.
+/// Whether a VIP is bound when an interface of the host has it already, or another node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Binding {
     Always,
-    UnlessHost,
+    UnlessTaken,
     Never,
 }
 
-impl PortPlan<'_> {
+impl<'a> PortPlan<'a> {
     fn plan(&mut self) {
         self.plan_hairpin();
         self.plan_cluster_ip();
         self.plan_external_ips();
         self.plan_load_balancer();
         self.plan_node_port();
+    }
+
+    fn service(&self) -> &'a Service {
+        &self.view.service
     }
 
     fn protocol(&self) -> Protocol {
@@ -156,7 +135,7 @@ impl PortPlan<'_> {
 
     fn plan_cluster_ip(&mut self) {
         let (port, ip) = (self.port, self.port.cluster_ip);
-        if !self.serves(VipKind::Cluster, ip) {
+        if !self.serves(VipKind::Cluster, ip) || unusable(ip).is_some() {
             return;
         }
         self.entry(Set::ClusterIp, SetEntry::IpPort(ip, self.protocol(), port.port.port));
@@ -166,7 +145,7 @@ impl PortPlan<'_> {
 
     fn plan_external_ips(&mut self) {
         let port = self.port;
-        let local = self.service.external_policy_is_local();
+        let local = self.service().external_policy_is_local();
         for &ip in &port.external_ips {
             if !self.serves(VipKind::External, ip) {
                 continue;
@@ -174,7 +153,7 @@ impl PortPlan<'_> {
             let set = if local { Set::ExternalIpLocal } else { Set::ExternalIp };
             self.entry(set, SetEntry::IpPort(ip, self.protocol(), port.port.port));
             let server = VirtualServer::new(self.protocol(), ip, port.port.port);
-            self.virtual_server(VipKind::External, server, Binding::UnlessHost, port.external_endpoints());
+            self.virtual_server(VipKind::External, server, Binding::UnlessTaken, port.external_endpoints());
         }
     }
 
@@ -186,7 +165,7 @@ impl PortPlan<'_> {
             }
             let vip = SetEntry::IpPort(ip, self.protocol(), port.port.port);
             self.entry(Set::LoadBalancer, vip);
-            if self.service.external_policy_is_local() {
+            if self.service().external_policy_is_local() {
                 self.entry(Set::LoadBalancerLocal, vip);
             }
             self.plan_source_ranges(ip, vip);
@@ -194,14 +173,14 @@ impl PortPlan<'_> {
             self.virtual_server(
                 VipKind::LoadBalancer,
                 server,
-                Binding::UnlessHost,
+                Binding::UnlessTaken,
                 port.external_endpoints(),
             );
         }
     }
 
     fn plan_source_ranges(&mut self, ip: IpAddr, vip: SetEntry) {
-        let ranges = self.service.source_ranges_of(self.port.family);
+        let ranges = self.service().source_ranges_of(self.port.family);
         if ranges.is_empty() {
             return;
         }
@@ -230,7 +209,7 @@ impl PortPlan<'_> {
         let node_ips: Vec<IpAddr> =
             node_ips.into_iter().filter(|ip| inside(ip) && self.serves(VipKind::NodePort, *ip)).collect();
         let Some(number) = node_port.filter(|_| !node_ips.is_empty()) else { return };
-        let local = self.service.external_policy_is_local();
+        let local = self.service().external_policy_is_local();
         let (set, local_set) = match self.protocol() {
             Protocol::Tcp => (Set::NodePortTcp, Set::NodePortLocalTcp),
             Protocol::Udp => (Set::NodePortUdp, Set::NodePortLocalUdp),
@@ -252,7 +231,7 @@ impl PortPlan<'_> {
     }
 
     fn plan_health_check(&mut self) {
-        let service = self.service;
+        let service = self.service();
         if service.service_type == ServiceType::LoadBalancer
             && service.external_policy_is_local()
             && let Some(port) = service.health_check_node_port
@@ -282,13 +261,20 @@ impl PortPlan<'_> {
         }
         let bind = match binding {
             Binding::Always => true,
-            Binding::UnlessHost => !self.node.is_host_address(ip),
+            Binding::UnlessTaken => !self.is_taken(ip),
             Binding::Never => false,
         };
         if bind {
             self.state.addresses.insert(ip, ());
             self.entry(Set::IpvsIps, SetEntry::Ip(ip));
         }
+    }
+
+    /// Whether an address is a machine's, and so not to be bound to the dummy device: this one has it there already, and
+    /// could not reach another one any more.
+    fn is_taken(&self, ip: IpAddr) -> bool {
+        let awaited = self.node.others == OtherNodes::Awaited && !self.node.is_own_address(ip);
+        self.node.is_host_address(ip) || self.view.encounters.nodes.contains_key(&ip) || awaited
     }
 
     /// Takes out what an earlier kind of VIP said of the source of a virtual server's connections.
@@ -304,11 +290,25 @@ impl PortPlan<'_> {
         self.snat.remove(&server);
     }
 
+    /// Whether the port is some node port too, which kube-proxy's rules would masquerade at any address of the node.
+    fn is_node_port_number(&self) -> bool {
+        let number = (self.port.family, self.protocol(), self.port.port.port);
+        self.view.encounters.node_ports.contains_key(&number) && !self.node.config.masquerade_all
+    }
+
     fn plan_masquerade(&mut self, kind: VipKind, server: VirtualServer) {
         let (ip, protocol, port) = (server.address.ip(), server.protocol, server.address.port());
         let family = self.port.family;
         let masquerade = &self.decision.masquerade;
         let mut treatment = *masquerade.treatments.get(kind);
+        if treatment == Treatment::Default && self.is_node_port_number() {
+            // What kube-proxy means for the VIP, before its rules for node ports get the packet.
+            treatment = match kind {
+                VipKind::Cluster => Treatment::OffCluster,
+                VipKind::LoadBalancer if self.service().external_policy_is_local() => Treatment::Never,
+                _ => Treatment::Default,
+            };
+        }
         for net in masquerade.except.iter().filter(|net| Family::of_net(net) == family) {
             if net.prefix_len() == 0 {
                 // The kernel's sets hold no network of everything, and this says the same.

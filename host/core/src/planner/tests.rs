@@ -91,6 +91,7 @@ fn endpoints(ready: &[bool]) -> Event {
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     Event::Slice(Box::new(EndpointSlice {
         name: ObjectName::new("default", "web-1"),

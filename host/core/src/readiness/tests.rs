@@ -66,6 +66,7 @@ fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
             endpoints: (0..).zip(endpoints).map(endpoint).collect(),
             selection: Selection { internal: Vec::new(), external: Vec::new() },
         }],
+        encounters: Default::default(),
     }
 }
 

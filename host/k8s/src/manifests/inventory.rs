@@ -20,6 +20,8 @@ pub(super) enum Key {
     Service(ObjectName),
     /// An EndpointSlice.
     Slice(ObjectName),
+    /// An Endpoints object.
+    Endpoints(ObjectName),
 }
 
 impl Key {
@@ -36,6 +38,7 @@ impl fmt::Display for Key {
             Key::Namespace(name) => write!(f, "Namespace {name}"),
             Key::Service(name) => write!(f, "Service {name}"),
             Key::Slice(name) => write!(f, "EndpointSlice {name}"),
+            Key::Endpoints(name) => write!(f, "Endpoints {name}"),
         }
     }
 }
@@ -48,6 +51,8 @@ pub(super) enum Object {
     Namespace(Arc<Namespace>),
     Service(Arc<Service>),
     Slice(Arc<EndpointSlice>),
+    /// One with addresses.
+    Endpoints(ObjectName),
 }
 
 /// A set of objects by name.
@@ -85,6 +90,7 @@ fn event_of(object: &Object) -> Event {
         Object::Namespace(namespace) => Event::Namespace(Box::new((**namespace).clone())),
         Object::Service(service) => Event::Service(Box::new((**service).clone())),
         Object::Slice(slice) => Event::Slice(Box::new((**slice).clone())),
+        Object::Endpoints(name) => Event::Endpoints(name.clone()),
     }
 }
 
@@ -95,5 +101,6 @@ fn gone_event_of(key: &Key) -> Event {
         Key::Namespace(name) => Event::NamespaceGone(name.clone()),
         Key::Service(name) => Event::ServiceGone(name.clone()),
         Key::Slice(name) => Event::SliceGone(name.clone()),
+        Key::Endpoints(name) => Event::EndpointsGone(name.clone()),
     }
 }

@@ -69,8 +69,13 @@ struct TypeMeta<'v> {
 }
 
 /// The kinds that matter, each with its API group (empty for the core group).
-const KINDS: [(&str, &str); 4] =
-    [("", "Service"), ("discovery.k8s.io", "EndpointSlice"), ("", "Node"), ("", "Namespace")];
+const KINDS: [(&str, &str); 5] = [
+    ("", "Service"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("", "Node"),
+    ("", "Namespace"),
+    ("", "Endpoints"),
+];
 /// The version that is understood, of every group.
 const VERSION: &str = "v1";
 
@@ -150,6 +155,10 @@ impl Contents {
             "EndpointSlice" => {
                 let (decoded, problems) = objects::endpoint_slice(value);
                 (name.map(Key::Slice), decoded.map(|s| Object::Slice(Arc::new(s))), problems)
+            }
+            "Endpoints" => {
+                let decoded = objects::endpoints(value, name.as_ref());
+                (name.map(Key::Endpoints), decoded.map(Object::Endpoints), Vec::new())
             }
             _ => {
                 let (decoded, problems) = objects::node(value);
@@ -291,6 +300,24 @@ just text
         let text = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: a}}}";
         let contents = read(text, Format::Yaml, "n").unwrap();
         assert_eq!((keys(&contents), messages(&contents)), (vec!["Namespace shop".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn endpoints_are_known_by_name_if_they_have_addresses() {
+        let text = r#"
+{apiVersion: v1, kind: Endpoints, metadata: {name: a}, subsets: [{}, {addresses: [{ip: 192.0.2.1}]}]}
+---
+{apiVersion: v1, kind: EndpointsList, items: [{metadata: {name: b}, subsets: [{addresses: [{ip: 192.0.2.1}]}]}]}
+---
+{apiVersion: v1, kind: Endpoints, metadata: {name: c}, subsets: [{notReadyAddresses: [{ip: 192.0.2.1}]}]}
+---
+{apiVersion: v1, kind: Endpoints, metadata: {name: d}, subsets: null}
+"#;
+        let contents = read(text, Format::Yaml, "n").unwrap();
+        let here = contents.objects.iter().filter(|(_, decoded)| matches!(decoded, Decoded::Here(_)));
+        let here: Vec<String> = here.map(|(key, _)| key.to_string()).collect();
+        assert_eq!(here, ["Endpoints default/a", "Endpoints default/b"]);
+        assert_eq!((messages(&contents), contents.ignored), (vec![], 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_core::net::{Family, parse_ip_sloppy};
+use weir_core::net::{Family, parse_ip_sloppy, unusable};
 
 use crate::problem::Problems;
 
@@ -15,35 +15,17 @@ pub(super) fn address(text: &str, field: impl Into<String>, problems: &mut Probl
     address
 }
 
-/// Reads an address that traffic of others can go to. The API server refuses unspecified, loopback and
-/// link-local ones in these places (`ValidateEndpointIP`); the kernel refuses multicast ones.
-pub(super) fn public_address(
+/// Reads the address of an endpoint, which must be one that traffic of others can go to ([`unusable`]).
+pub(super) fn endpoint_address(
     text: &str,
     field: impl Into<String>,
     problems: &mut Problems,
 ) -> Option<IpAddr> {
     let field = field.into();
     let address = address(text, field.as_str(), problems)?;
-    let refused = if address.is_unspecified() {
-        "an unspecified"
-    } else if address.is_loopback() {
-        "a loopback"
-    } else if address.is_multicast() {
-        "a multicast"
-    } else if is_link_local(address) {
-        "a link-local"
-    } else {
-        return Some(address);
-    };
-    problems.note(field, text, format!("must not be {refused} address; it is left out"));
+    let Some(why) = unusable(address) else { return Some(address) };
+    problems.note(field, text, format!("must not be {why}; it is left out"));
     None
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
 }
 
 /// Reads `IPv4` or `IPv6`, the API's names of the families.
@@ -67,15 +49,17 @@ mod tests {
             "224.0.0.1",
             "ff02::1",
             "239.1.1.1",
+            "255.255.255.255",
+            "::ffff:127.0.0.1",
             "x",
         ] {
             let mut problems = Problems::of("");
-            assert_eq!(public_address(text, "f", &mut problems), None, "{text}");
+            assert_eq!(endpoint_address(text, "f", &mut problems), None, "{text}");
             assert_eq!(problems.into_vec().len(), 1, "{text}");
         }
-        for text in ["10.0.0.1", "010.0.0.01", "fd00::1", "::ffff:10.0.0.1", "255.255.255.255"] {
+        for text in ["10.0.0.1", "010.0.0.01", "fd00::1", "::ffff:10.0.0.1"] {
             let mut problems = Problems::of("");
-            assert!(public_address(text, "f", &mut problems).is_some(), "{text}");
+            assert!(endpoint_address(text, "f", &mut problems).is_some(), "{text}");
             assert!(problems.into_vec().is_empty());
         }
     }

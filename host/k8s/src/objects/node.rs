@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use weir_core::net::parse_cidr_sloppy;
+use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 use weir_core::objects::{Allocatable, Node, NodeAddressType};
 
 use super::Decoded;
@@ -126,6 +126,11 @@ impl Wire {
             let address_type = match wire.address_type.as_str() {
                 "InternalIP" => NodeAddressType::Internal,
                 "ExternalIP" => NodeAddressType::External,
+                "Hostname" => {
+                    let ip = parse_ip_sloppy(&wire.address);
+                    addresses.extend(ip.map(|ip| (NodeAddressType::Hostname, ip)));
+                    continue;
+                }
                 _ => continue,
             };
             let field = format!("status.addresses[{i}].address");
@@ -182,6 +187,8 @@ mod tests {
             "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00:1::/64"]},
             "status": {"addresses": [
                 {"type": "Hostname", "address": "n"},
+                {"type": "Hostname", "address": "10.0.0.9"},
+                {"type": "InternalDNS", "address": "n.example"},
                 {"type": "InternalIP", "address": "10.0.0.1"},
                 {"type": "ExternalIP", "address": "2001:db8::1"},
             ]},
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(
             node.addresses,
             [
+                (NodeAddressType::Hostname, "10.0.0.9".parse().unwrap()),
                 (NodeAddressType::Internal, "10.0.0.1".parse().unwrap()),
                 (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
             ]

@@ -262,7 +262,7 @@ impl Spec {
     fn external_ips(&self, problems: &mut Problems) -> Vec<IpAddr> {
         let texts = self.external_ips.iter().enumerate();
         texts
-            .filter_map(|(i, text)| address::public_address(text, format!("spec.externalIPs[{i}]"), problems))
+            .filter_map(|(i, text)| address::address(text, format!("spec.externalIPs[{i}]"), problems))
             .collect()
     }
 

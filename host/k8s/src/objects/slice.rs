@@ -135,7 +135,7 @@ impl WireEndpoint {
             return None;
         };
         let field = format!("endpoints[{i}].addresses[0]");
-        let address = address::public_address(text, field.as_str(), problems)?;
+        let address = address::endpoint_address(text, field.as_str(), problems)?;
         if Family::of(address) != family {
             let message = format!("must be an {family} address, as addressType says; it is left out");
             problems.note(field, text, message);
@@ -144,6 +144,7 @@ impl WireEndpoint {
         let names = |hints: Vec<Hint>| hints.into_iter().map(|hint| hint.name).collect();
         Some(Endpoint {
             address,
+            further_addresses: self.addresses.len() - 1,
             conditions: self.conditions.filled_in(),
             node: self.node_name,
             zone: self.zone,
@@ -218,6 +219,7 @@ mod tests {
             slice.endpoints,
             [Endpoint {
                 address: "10.0.0.1".parse().unwrap(),
+                further_addresses: 1,
                 conditions: Conditions { ready: false, serving: true, terminating: true },
                 node: Some("n".to_owned()),
                 zone: Some("z".to_owned()),

@@ -97,6 +97,7 @@ pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -
         zone: Some("a".to_owned()),
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
+        further_addresses: 0,
     };
     let slice = EndpointSlice {
         name: ObjectName::new("default", format!("{name}-1")),

@@ -131,6 +131,8 @@ fn words(event: &Event) -> String {
         Event::ServiceGone(name) => format!("service {name} gone"),
         Event::Slice(slice) => format!("slice {}", slice.name),
         Event::SliceGone(name) => format!("slice {name} gone"),
+        Event::Endpoints(name) => format!("endpoints {name}"),
+        Event::EndpointsGone(name) => format!("endpoints {name} gone"),
         Event::Node(node) => format!("this node {}", node.name),
         Event::NodeGone => "this node gone".to_owned(),
         Event::AnyNode(node) => format!("node {}", node.name),

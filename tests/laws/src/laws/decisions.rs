@@ -128,6 +128,9 @@ proptest! {
                     prop_assert!(!reached, "{}", text);
                     continue;
                 }
+                if planned.passes_by(&vip, &origin) {
+                    continue;
+                }
                 if origin != Origin::Host && is_shut_out(&decision, &vip, source) {
                     let dropped = matches!(
                         &trace.verdict,

@@ -1,12 +1,18 @@
 //! Policies that look at nodes and namespaces.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 use weir_core::decision::{Decision, Handling};
+use weir_core::planner::Plan;
 use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
+use weir_core::report::{Reason, Report};
+use weir_core::set::{Set, SetEntry};
 use weir_core::state::Weight;
 use weir_core::view::{EndpointView, ServiceView};
 
-use crate::world::{World, world};
+use crate::world::{NODE, World, world};
 
 /// Leaves the services of some namespaces alone, and gives endpoints the weight that their node's object suggests.
 #[derive(Clone, Copy, Debug)]
@@ -89,14 +95,29 @@ proptest! {
         prop_assert_eq!(planner.plan(), before);
     }
 
-    /// Nodes and namespaces are nothing to kube-proxy.
+    /// Namespaces are nothing to kube-proxy, and nodes only decide whether VIPs that are their addresses are bound.
     #[test]
-    fn without_a_policy_they_change_nothing(world in world(24)) {
+    fn without_a_policy_they_bind_fewer_addresses_at_most(world in world(24)) {
         use weir_core::cluster::Event::{AnyNode, AnyNodeGone, Namespace, NamespaceGone};
         let mut without = world.clone();
         without
             .events
             .retain(|event| !matches!(event, AnyNode(_) | AnyNodeGone(_) | Namespace(_) | NamespaceGone(_)));
-        prop_assert_eq!(world.planned(BuiltIn).plan(), without.planned(BuiltIn).plan());
+        let others: BTreeSet<IpAddr> = world.last_events().iter().filter_map(|event| match event {
+            AnyNode(node) if node.name != NODE => Some(node.addresses.iter().map(|(_, ip)| *ip)),
+            _ => None,
+        }).flatten().collect();
+        let (with, mut without) = (world.planned(BuiltIn).plan(), without.planned(BuiltIn).plan());
+        let unbound = |ip: &IpAddr| others.contains(ip) && !with.state.addresses.contains_key(ip);
+        without.state.addresses.retain(|ip, ()| !unbound(ip));
+        without.state.entries.retain(|(name, entry), ()| match entry {
+            SetEntry::Ip(ip) if name.set == Set::IpvsIps => !unbound(ip),
+            _ => true,
+        });
+        let told = |plan: &Plan| -> Vec<Report> {
+            plan.reports.iter().filter(|report| report.reason != Reason::NodeAddress).cloned().collect()
+        };
+        prop_assert_eq!(told(&with), told(&without));
+        prop_assert_eq!(with.state, without.state);
     }
 }

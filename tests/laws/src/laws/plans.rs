@@ -1,6 +1,7 @@
 //! What every plan has in common.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use proptest::prelude::*;
@@ -8,8 +9,11 @@ use weir_core::check::check;
 use weir_core::cluster::{Cluster, Event};
 use weir_core::decision::Decision;
 use weir_core::guard::clamp;
+use weir_core::net::unusable;
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
+use weir_core::report::Reason;
+use weir_core::set::SetEntry;
 use weir_core::state::{KernelState, VirtualServer, Weight};
 use weir_core::view::ServiceView;
 
@@ -149,14 +153,53 @@ proptest! {
         let (all, none) = (asked(ALL), asked(Reads::default()));
         for ((event, all), none) in world.events.iter().zip(all).zip(none) {
             match event {
-                Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {
-                    prop_assert_eq!(none, 0, "{:?}", event);
-                }
+                Event::Namespace(_) | Event::NamespaceGone(_) => prop_assert_eq!(none, 0, "{:?}", event),
+                // A VIP may be the node's address.
+                Event::AnyNode(_) | Event::AnyNodeGone(_) => prop_assert!(none <= all, "{:?}", event),
                 _ => prop_assert_eq!(all, none, "{:?}", event),
             }
         }
         let reader = Onlooker { reads: ALL, asked: Rc::default() };
         prop_assert_eq!(fresh(&world, reader).plan(), fresh(&world, BuiltIn).plan());
+    }
+
+    /// Whatever addresses services name, nothing is planned at one that no service may have, and all else is planned as if
+    /// it were not named.
+    #[test]
+    fn no_service_has_an_address_that_none_may_have(world in world(24)) {
+        let plan = plan_of(&world, BuiltIn);
+        let servers = plan.state.virtual_servers.keys().map(|server| server.address.ip());
+        let entries = plan.state.entries.keys().flat_map(|(_, entry)| match *entry {
+            SetEntry::Ip(ip) | SetEntry::IpPort(ip, ..) | SetEntry::IpPortNet(ip, ..) => vec![ip],
+            SetEntry::IpPortIp(ip, _, _, other) => vec![ip, other],
+            SetEntry::Port(_) => Vec::new(),
+        });
+        for ip in servers.chain(entries).chain(plan.state.addresses.keys().copied()) {
+            prop_assert_eq!(unusable(ip), None, "{}", ip);
+        }
+        let mut rest = world.clone();
+        let (mut told, mut expected) = (BTreeSet::new(), BTreeSet::new());
+        for event in &mut rest.events {
+            if let Event::Service(service) = event {
+                service.external_ips.retain(|ip| unusable(*ip).is_none());
+                service.load_balancer_ips.retain(|ip| unusable(*ip).is_none());
+            }
+        }
+        prop_assert_eq!(&plan_of(&rest, BuiltIn).state, &plan.state);
+        for report in plan.reports.iter().filter(|report| report.reason == Reason::AddressUnusable) {
+            prop_assert!(told.insert(report.service.clone()), "one report is enough");
+        }
+        for view in world.planned(BuiltIn).views() {
+            let named = view.service.vips().any(|(_, ip)| unusable(ip).is_some());
+            expected.extend(named.then(|| view.service.name.clone()));
+            for port in &view.ports {
+                for ip in &port.load_balancer_ips {
+                    let server = VirtualServer::new(port.port.protocol, *ip, port.port.port);
+                    prop_assert!(plan.state.virtual_servers.contains_key(&server), "{}", server);
+                }
+            }
+        }
+        prop_assert_eq!(told, expected);
     }
 
     /// A policy that answers for too few services is as good as none.

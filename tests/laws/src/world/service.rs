@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::select;
-use weir_core::net::PerFamily;
+use weir_core::net::{Family, PerFamily};
 use weir_core::objects::{Attributes, PROXY_NAME_LABEL, Service, ServicePort, ServiceType, TrafficPolicy};
 
 use super::{SERVICES, address_of, port_name, protocol, service_name, weighted_option};
@@ -15,6 +15,21 @@ const EXTERNAL: &[&str] =
     &["198.51.100.1", "198.51.100.2", "2001:db8:1::1", "2001:db8:1::2", "192.0.2.10", "2001:db8::10"];
 const LOAD_BALANCER: &[&str] =
     &["203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8:2::1", "2001:db8:1::1", "192.0.2.11"];
+/// No service may have these.
+const UNUSABLE: &[&str] = &[
+    "127.0.0.1",
+    "0.0.0.0",
+    "0.9.9.9",
+    "169.254.169.254",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "fe80::7",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "::ffff:203.0.113.1",
+];
 const RANGES: &[&str] = &[
     "10.0.0.0/8",
     "192.0.2.0/24",
@@ -29,7 +44,7 @@ const RANGES: &[&str] = &[
 /// A Service.
 pub fn service() -> impl Strategy<Value = Service> {
     let identity = (service_name(), prop::option::of(0..3i64), prop::bool::weighted(0.04), service_type());
-    let vips = (cluster_ips(), prop::collection::vec(address_of(EXTERNAL), 0..3), load_balancer_ips());
+    let vips = (cluster_ips(), prop::collection::vec(vip(EXTERNAL), 0..3), load_balancer_ips());
     let traffic = (
         policy(),
         policy(),
@@ -73,21 +88,28 @@ struct ClusterIps {
     v6: bool,
     /// The address of another service, as after a restored backup.
     stolen: Option<u8>,
+    /// Not an address of services at all, as a manifest may have it.
+    unusable: Option<IpAddr>,
 }
 
 impl ClusterIps {
     fn of(self, index: u8) -> PerFamily<Option<IpAddr>> {
         let host = self.stolen.unwrap_or(index) + 1;
-        PerFamily {
+        let mut ips = PerFamily {
             v4: self.v4.then(|| IpAddr::from([10, 96, 0, host])),
             v6: self.v6.then(|| IpAddr::from([0xfd00, 0x96, 0, 0, 0, 0, 0, u16::from(host)])),
+        };
+        if let Some(ip) = self.unusable {
+            *ips.get_mut(Family::of(ip)) = Some(ip);
         }
+        ips
     }
 }
 
 fn cluster_ips() -> impl Strategy<Value = ClusterIps> {
-    (prop::bool::weighted(0.85), prop::bool::weighted(0.6), weighted_option(0.05, 0..6u8))
-        .prop_map(|(v4, v6, stolen)| ClusterIps { v4, v6, stolen })
+    let unusable = weighted_option(0.04, address_of(UNUSABLE));
+    (prop::bool::weighted(0.85), prop::bool::weighted(0.6), weighted_option(0.05, 0..6u8), unusable)
+        .prop_map(|(v4, v6, stolen, unusable)| ClusterIps { v4, v6, stolen, unusable })
 }
 
 fn service_type() -> impl Strategy<Value = ServiceType> {
@@ -100,7 +122,11 @@ fn service_type() -> impl Strategy<Value = ServiceType> {
 }
 
 pub(super) fn load_balancer_ips() -> impl Strategy<Value = Vec<IpAddr>> {
-    prop::collection::vec(address_of(LOAD_BALANCER), 0..3)
+    prop::collection::vec(vip(LOAD_BALANCER), 0..3)
+}
+
+fn vip(pool: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
+    prop_oneof![9 => address_of(pool), 1 => address_of(UNUSABLE)]
 }
 
 pub(super) fn policy() -> impl Strategy<Value = TrafficPolicy> {
@@ -118,7 +144,7 @@ pub(super) fn ranges() -> impl Strategy<Value = Vec<IpNet>> {
 
 pub(super) fn port() -> impl Strategy<Value = ServicePort> {
     let node_port = weighted_option(0.4, 30_000..30_004u16);
-    (port_name(), protocol(), select(&[53, 80, 443][..]), node_port).prop_map(
+    (port_name(), protocol(), select(&[53, 80, 443, 30_001][..]), node_port).prop_map(
         |(name, protocol, port, node_port)| ServicePort {
             name,
             protocol,

@@ -64,6 +64,7 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             zone: zone_hints.first().cloned(),
             zone_hints,
             node_hints,
+            further_addresses: 0,
         },
     )
 }

@@ -50,6 +50,8 @@ fn short(event: &Event) -> String {
         Event::ServiceGone(name) => format!("-{}", name.name),
         Event::Slice(slice) => format!("+slice {}", slice.name.name),
         Event::SliceGone(name) => format!("-slice {}", name.name),
+        Event::Endpoints(name) => format!("+endpoints {}", name.name),
+        Event::EndpointsGone(name) => format!("-endpoints {}", name.name),
         Event::Node(node) => format!("+node {}", node.name),
         Event::NodeGone => "-node".to_owned(),
         Event::AnyNode(node) => format!("+any node {}", node.name),

@@ -1,0 +1,107 @@
+//! Which services claim which addresses and port numbers, so that a change asks only for what it touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::decision::VipKind;
+use crate::net::{Family, Protocol, unusable};
+use crate::objects::{ObjectName, Service};
+
+type Names = BTreeSet<ObjectName>;
+
+/// A port number of one protocol, as rules for node ports of a family know it.
+pub type NodePort = (Family, Protocol, u16);
+
+/// The claims of all services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    vips: BTreeMap<(VipKind, IpAddr), Names>,
+    /// The ports of cluster IPs.
+    ports: BTreeMap<(Protocol, u16), Names>,
+    /// The node ports whose traffic is masqueraded by number, whatever its address.
+    node_ports: BTreeMap<NodePort, Names>,
+}
+
+impl Claims {
+    /// Puts the claims of a service's newer version in the place of the older one's.
+    pub(super) fn replace(&mut self, old: Option<&Service>, new: Option<&Service>) {
+        if let Some(service) = old {
+            vips(service).for_each(|key| remove(&mut self.vips, key, &service.name));
+            ports(service).for_each(|key| remove(&mut self.ports, key, &service.name));
+            node_ports(service).for_each(|key| remove(&mut self.node_ports, key, &service.name));
+        }
+        if let Some(service) = new {
+            vips(service).for_each(|key| insert(&mut self.vips, key, &service.name));
+            ports(service).for_each(|key| insert(&mut self.ports, key, &service.name));
+            node_ports(service).for_each(|key| insert(&mut self.node_ports, key, &service.name));
+        }
+    }
+
+    /// Whether the address is a VIP of some service.
+    pub fn is_vip(&self, ip: IpAddr) -> bool {
+        VipKind::ALL.into_iter().any(|kind| self.vips.contains_key(&(kind, ip)))
+    }
+
+    /// The addresses that are VIPs of a kind, sorted.
+    pub fn vips(&self, kind: VipKind) -> impl Iterator<Item = IpAddr> {
+        let all = (kind, Ipv4Addr::UNSPECIFIED.into())..=(kind, Ipv6Addr::from([u8::MAX; 16]).into());
+        self.vips.range(all).map(|((_, ip), _)| *ip)
+    }
+
+    /// The services that have the address as a VIP of a kind.
+    pub fn services_at(&self, kind: VipKind, ip: IpAddr) -> impl Iterator<Item = &ObjectName> {
+        self.vips.get(&(kind, ip)).into_iter().flatten()
+    }
+
+    /// The first cluster IP inside a network, with the first service that has it.
+    pub fn cluster_ip_in(&self, net: &IpNet) -> Option<(IpAddr, &ObjectName)> {
+        let inside = (VipKind::Cluster, net.network())..=(VipKind::Cluster, net.broadcast());
+        let ((_, ip), names) = self.vips.range(inside).next()?;
+        Some((*ip, names.first()?))
+    }
+
+    /// The services that have a port of this number at their cluster IPs.
+    pub fn services_with_port(&self, port: (Protocol, u16)) -> impl Iterator<Item = &ObjectName> {
+        self.ports.get(&port).into_iter().flatten()
+    }
+
+    /// The first service with a node port of this number, packets to which are masqueraded at any local address.
+    pub fn node_port(&self, port: NodePort) -> Option<&ObjectName> {
+        self.node_ports.get(&port)?.first()
+    }
+}
+
+fn insert<K: Ord>(map: &mut BTreeMap<K, Names>, key: K, name: &ObjectName) {
+    map.entry(key).or_default().insert(name.clone());
+}
+
+fn remove<K: Ord>(map: &mut BTreeMap<K, Names>, key: K, name: &ObjectName) {
+    if let Some(names) = map.get_mut(&key) {
+        names.remove(name);
+        if names.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+/// The VIPs of a service that it may have.
+pub(crate) fn vips(service: &Service) -> impl Iterator<Item = (VipKind, IpAddr)> {
+    service.vips().filter(|(_, ip)| unusable(*ip).is_none())
+}
+
+fn ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> {
+    service.ports.iter().map(|port| (port.protocol, port.port))
+}
+
+/// Sets of SCTP node ports hold addresses, and what stays on the node is not masqueraded.
+pub(crate) fn node_ports(service: &Service) -> impl Iterator<Item = NodePort> {
+    let masqueraded = !service.external_policy_is_local();
+    let families =
+        Family::BOTH.into_iter().filter(move |f| masqueraded && service.cluster_ips.get(*f).is_some());
+    families.flat_map(move |family| {
+        let ports = service.ports.iter().filter(|port| port.protocol != Protocol::Sctp);
+        ports.filter_map(move |port| Some((family, port.protocol, port.node_port?.get())))
+    })
+}

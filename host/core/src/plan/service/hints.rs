@@ -1,0 +1,183 @@
+//! What a service's owner should know about its objects: parts that are left out, and causes of silence.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::net::{Family, Protocol, unusable};
+use crate::node::NodeView;
+use crate::objects::{EndpointSlice, ServicePort, TrafficPolicy};
+use crate::plan::detector;
+use crate::report::{Reason, Report};
+use crate::view::ServiceView;
+
+/// How many names a sentence lists before it counts the others.
+const SHOWN: usize = 4;
+
+/// At most one report for each reason.
+pub(super) fn hints(view: &ServiceView, node: &NodeView) -> Vec<Report> {
+    let all = [
+        (Reason::AddressUnusable, unusable_addresses(view)),
+        (Reason::NodeAddress, node_addresses(view)),
+        (Reason::NodePortIsPort, node_ports(view, node)),
+        (Reason::SourceRangesOneFamily, open_families(view)),
+        (Reason::EndpointsUnmatched, unmatched(view)),
+        (Reason::EndpointsNotRead, not_read(view)),
+        (Reason::EndpointsWithoutNode, without_node(view)),
+        (Reason::FurtherAddresses, further_addresses(view)),
+    ];
+    let service = &view.service.name;
+    all.into_iter()
+        .filter_map(|(reason, message)| Some(Report { service: service.clone(), reason, message: message? }))
+        .collect()
+}
+
+/// The first few of some names, and how many more there are.
+fn some_of(names: impl IntoIterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.into_iter().collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let list = names.join(", ");
+    if more > 0 { format!("{list} and {more} more") } else { list }
+}
+
+fn unusable_addresses(view: &ServiceView) -> Option<String> {
+    let named: BTreeSet<_> = view.service.vips().collect();
+    let bad = named.iter().filter_map(|(kind, ip)| Some(format!("{kind} IP {ip} ({})", unusable(*ip)?)));
+    let bad: Vec<String> = bad.collect();
+    (!bad.is_empty()).then(|| {
+        format!("not served, because no Service may have such an address: {}; give it others", some_of(bad))
+    })
+}
+
+fn node_addresses(view: &ServiceView) -> Option<String> {
+    let nodes = &view.encounters.nodes;
+    (!nodes.is_empty()).then(|| {
+        let list = some_of(nodes.iter().map(|(ip, node)| format!("{ip} (node {node})")));
+        format!(
+            "VIPs that are addresses of other nodes are not bound on this node, which could not reach those nodes any \
+             more; clients reach them there: {list}"
+        )
+    })
+}
+
+fn node_ports(view: &ServiceView, node: &NodeView) -> Option<String> {
+    let (taken, families) = (&view.encounters.node_ports, view.ports.iter().map(|port| port.family));
+    let families: BTreeSet<Family> =
+        families.filter(|family| taken.keys().any(|(of, ..)| of == family)).collect();
+    if families.is_empty() || node.config.masquerade_all {
+        return None;
+    }
+    let met: BTreeSet<String> =
+        taken.iter().map(|((_, protocol, port), by)| format!("{port}/{protocol} (of {by})")).collect();
+    let list = some_of(met);
+    let kept = families.iter().all(|family| detector(node, *family).is_some());
+    let outcome = if kept {
+        "kube-proxy would replace clients' addresses by the node's, weir keeps them"
+    } else {
+        "clients' addresses are replaced by the node's, because nothing tells pods from others (set clusterCIDR)"
+    };
+    Some(format!("its ports are node ports too: {list}; {outcome}. Give one of them another number"))
+}
+
+/// Source ranges of one family leave the other family's load-balancer VIPs open.
+fn open_families(view: &ServiceView) -> Option<String> {
+    let ranges = &view.service.source_ranges;
+    let balanced = view.ports.iter().filter(|port| !port.load_balancer_ips.is_empty());
+    let open = balanced
+        .map(|port| port.family)
+        .find(|family| !ranges.is_empty() && !ranges.iter().any(|net| Family::of_net(net) == *family));
+    open.map(|family| {
+        format!(
+            "spec.loadBalancerSourceRanges has no {family} network, so its {family} load-balancer address is open to \
+             everyone; add one to close it"
+        )
+    })
+}
+
+/// Service ports that no slice has, although slices have endpoints: names, protocols or families do not meet.
+fn unmatched(view: &ServiceView) -> Option<String> {
+    let filled: Vec<&EndpointSlice> =
+        view.slices.iter().map(|slice| &**slice).filter(|slice| !slice.endpoints.is_empty()).collect();
+    if filled.is_empty() || view.ports.is_empty() {
+        return None;
+    }
+    let families: BTreeSet<Family> = view.ports.iter().map(|port| port.family).collect();
+    let reachable: Vec<_> = filled.iter().filter(|slice| families.contains(&slice.family)).collect();
+    if reachable.is_empty() {
+        let (has, wants) = (filled[0].family, view.ports[0].family);
+        return Some(format!(
+            "its endpoints have {has} addresses and its cluster IP is {wants}, so there is nothing behind it; give the \
+             EndpointSlices the addressType {wants}, or the Service an {has} cluster IP"
+        ));
+    }
+    let is_there = |port: &ServicePort| {
+        let same = |(name, protocol): (&str, Protocol)| name == port.name && protocol == port.protocol;
+        reachable.iter().any(|slice| slice.ports.iter().any(|p| same((&p.name, p.protocol))))
+    };
+    let missing: BTreeSet<String> = view
+        .ports
+        .iter()
+        .map(|port| &port.port)
+        .filter(|port| !is_there(port))
+        .map(|port| port_name(&port.name, port.protocol))
+        .collect();
+    let there: BTreeSet<String> = reachable
+        .iter()
+        .flat_map(|slice| &slice.ports)
+        .map(|port| port_name(&port.name, port.protocol))
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let there = if there.is_empty() { "none".to_owned() } else { some_of(there) };
+        format!(
+            "no endpoint has the port {}: EndpointSlices have {there}. Name and protocol of a Service's port and a \
+             slice's must be equal; with a selector, targetPort must be a port of the pods",
+            some_of(missing)
+        )
+    })
+}
+
+fn port_name(name: &str, protocol: Protocol) -> String {
+    let protocol = protocol.to_string().to_uppercase();
+    if name.is_empty() { format!("without a name ({protocol})") } else { format!("`{name}` ({protocol})") }
+}
+
+fn not_read(view: &ServiceView) -> Option<String> {
+    let silent = view.encounters.endpoints_object && view.slices.is_empty() && !view.ports.is_empty();
+    silent.then(|| {
+        "it has an Endpoints object and no EndpointSlice; Endpoints are not read, so there is nothing behind it. Write an \
+         EndpointSlice with the label kubernetes.io/service-name"
+            .to_owned()
+    })
+}
+
+fn without_node(view: &ServiceView) -> Option<String> {
+    let service = &view.service;
+    let policies = [
+        (service.internal_policy == TrafficPolicy::Local, "internalTrafficPolicy"),
+        (service.external_policy_is_local(), "externalTrafficPolicy"),
+    ];
+    let local: Vec<&str> = policies.into_iter().filter_map(|(local, name)| local.then_some(name)).collect();
+    let nowhere =
+        view.ports.iter().flat_map(|port| &port.endpoints).filter(|endpoint| endpoint.node.is_none());
+    let nowhere: BTreeSet<IpAddr> = nowhere.map(|endpoint| endpoint.address.ip()).collect();
+    (!local.is_empty() && !nowhere.is_empty()).then(|| {
+        format!(
+            "endpoints without nodeName are on no node for {} Local: {}; set nodeName, or the policy to Cluster",
+            local.join(" and "),
+            some_of(nowhere.iter().map(ToString::to_string))
+        )
+    })
+}
+
+fn further_addresses(view: &ServiceView) -> Option<String> {
+    let endpoints = view.slices.iter().flat_map(|slice| &slice.endpoints);
+    let several = endpoints.filter(|endpoint| endpoint.further_addresses > 0);
+    let several: BTreeSet<IpAddr> = several.map(|endpoint| endpoint.address).collect();
+    (!several.is_empty() && !view.ports.is_empty()).then(|| {
+        format!(
+            "endpoints have several addresses, of which only the first is used, as the API asks for: {}; write an \
+             endpoint for each",
+            some_of(several.iter().map(ToString::to_string))
+        )
+    })
+}
