@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use weir_core::diff::Change;
 use weir_core::kernel::{Failure, FailureKind, Outcome};
-use weir_core::net::is_loopback_or_link_local;
+use weir_core::net::{Family, is_loopback_or_link_local};
 use weir_core::node::HostAddress;
 use weir_core::state::{DUMMY_DEVICE, Device};
-use weir_netlink::route::{self, Client, LinkIndex};
+use weir_netlink::route::{self, Address, Client, LinkIndex};
 use weir_netlink::{Counters, Errno, NetlinkError};
 
 use super::chain;
@@ -30,14 +30,14 @@ impl DummyDevice {
         self.session.counters()
     }
 
-    /// The device with the VIPs on it. An address that the kernel put there by itself (IPv6 link-local) is not
-    /// ours.
+    /// The device with the VIPs on it. An address that the kernel put there by itself (IPv6 link-local, with its network)
+    /// is not ours; a single one is what a proxy made of a Service that names it.
     pub(super) fn read(&mut self) -> Result<(Devices, Addresses), NetlinkError> {
         self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);
         let Some(index) = self.index else { return Ok((Devices::new(), Addresses::new())) };
         let addresses = self.session.call(|client| client.addresses(Some(index)))?;
-        let ours = addresses.into_iter().map(|a| a.address).filter(|ip| !is_loopback_or_link_local(*ip));
-        Ok((Devices::from([(Device::KubeIpvs0, ())]), ours.map(|ip| (ip, ())).collect()))
+        let ours = addresses.into_iter().filter(is_vip).map(|address| (address.address, ()));
+        Ok((Devices::from([(Device::KubeIpvs0, ())]), ours.collect()))
     }
 
     pub(super) fn host_addresses(&mut self) -> Result<Vec<HostAddress>, NetlinkError> {
@@ -117,6 +117,11 @@ impl DummyDevice {
     }
 }
 
+fn is_vip(address: &Address) -> bool {
+    let whole = address.prefix == Family::of(address.address).full_prefix();
+    whole || !is_loopback_or_link_local(address.address)
+}
+
 fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     match (change, result) {
         (_, Ok(())) => Ok(()),
@@ -135,4 +140,24 @@ fn failure(error: &NetlinkError, what: &str) -> Failure {
         Some(_) => FailureKind::Refused,
     };
     Failure { kind, message: format!("{what}: {}", chain(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_netlink::route::Scope;
+
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_bound_is_found_whatever_the_address() {
+        let found = |text: &str| {
+            let (ip, prefix) = text.split_once('/').unwrap();
+            let (address, prefix) = (ip.parse().unwrap(), prefix.parse().unwrap());
+            is_vip(&Address { link: LinkIndex(1), address, prefix, scope: Scope::GLOBAL })
+        };
+        for bound in ["10.96.0.1/32", "127.0.0.5/32", "fd00::1/128", "fe80::5/128", "10.96.31.1/24"] {
+            assert!(found(bound), "{bound}");
+        }
+        assert!(!found("fe80::5054:ff:fe12:3456/64"), "the kernel's own");
+    }
 }

@@ -1,7 +1,7 @@
 //! What the daemon tells others: its health over HTTP, metrics, and Kubernetes Events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use tracing::warn;
@@ -24,6 +24,10 @@ use weir_serve::{
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
 use crate::inputs::Settings;
+
+mod hints;
+
+use hints::Hints;
 
 /// The reasons of Events that kube-proxy has, too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
 const KUBE_PROXY_SAYS: [&str; 4] = [
@@ -53,6 +57,7 @@ pub(super) struct Publisher {
     pending: Pending,
     /// Of the last plan, so that they are told once.
     reports: Vec<Report>,
+    hints: Hints,
 }
 
 /// Changes that were heard of and are in no plan yet.
@@ -92,6 +97,7 @@ impl Publisher {
             triggers: Vec::new(),
             pending: Pending::default(),
             reports: Vec::new(),
+            hints: Hints::default(),
         };
         if served {
             let hard = configuration.bind_address_hard_fail();
@@ -147,6 +153,9 @@ impl Publisher {
             }
             Event::NodeGone => self.health.node(NodeState::Unknown),
             Event::Service(_) | Event::ServiceGone(_) => {
+                if let Event::ServiceGone(name) = event {
+                    self.hints.forget(name);
+                }
                 // kube-proxy counts once for each family that it serves.
                 self.metrics.proxy.service_changes(self.families.len() as u64);
                 self.pending.services += 1;
@@ -158,7 +167,12 @@ impl Publisher {
                 self.slice_changed();
             }
             Event::SliceGone(_) => self.slice_changed(),
-            Event::AnyNode(_) | Event::AnyNodeGone(_) | Event::Namespace(_) | Event::NamespaceGone(_) => {}
+            Event::AnyNode(_)
+            | Event::AnyNodeGone(_)
+            | Event::Namespace(_)
+            | Event::NamespaceGone(_)
+            | Event::Endpoints(_)
+            | Event::EndpointsGone(_) => {}
         }
     }
 
@@ -175,7 +189,9 @@ impl Publisher {
         self.metrics.proxy.endpoint_changes_pending(0);
         let old = std::mem::replace(&mut self.reports, plan.reports.clone());
         let old: BTreeSet<&Report> = old.iter().collect();
-        for report in plan.reports.iter().filter(|report| !old.contains(report)) {
+        let is_new = |report: &&Report| !report.reason.is_hint() && !old.contains(report);
+        let hints = self.hints.due(&plan.reports, Instant::now());
+        for report in plan.reports.iter().filter(is_new).chain(hints) {
             self.report(report);
         }
         let mut stranded: BTreeMap<(Scope, Family), u64> = BTreeMap::new();
