@@ -22,6 +22,7 @@ use crate::inputs::{self, Settings};
 
 mod agenda;
 mod objects;
+mod others;
 mod plugins;
 mod policy;
 mod prepare;
@@ -34,6 +35,7 @@ mod wake;
 
 use agenda::Agenda;
 use objects::Objects;
+use others::Others;
 use policy::Policy;
 use prepare::Prepared;
 use publish::{Publisher, Times};
@@ -52,6 +54,9 @@ const POLICY_SAMPLE: usize = 8;
 
 /// How long a start waits for this node's object, as kube-proxy does.
 const NODE_WAIT: Duration = Duration::from_secs(30);
+
+/// The objects of all nodes.
+const NODES: Reads = Reads { nodes: true, namespaces: false, ready_since: false };
 
 /// How long it waits for the node's pod networks, where masquerading depends on them. kube-proxy exits afterwards; here
 /// services come up, and the networks are taken when they come.
@@ -101,6 +106,7 @@ struct Daemon {
     publisher: Publisher,
     state: Option<StateDirectory>,
     agenda: Agenda,
+    others: Others,
     /// What times are counted from that clocks must not change.
     started: Instant,
     /// The same moment in seconds since 1970. Policies are told the time from here on, so that a clock that is set does
@@ -156,6 +162,7 @@ impl Daemon {
             state,
             settings,
             agenda,
+            others: Others::default(),
             started: Instant::now(),
             started_at: inputs::now(),
             taken_over: false,
@@ -296,14 +303,19 @@ impl Daemon {
         if (self.objects.awaits_node() && waited < wait) || !self.objects.are_complete(Reads::default()) {
             return false;
         }
+        let reads = self.reads();
+        self.objects.follow(reads);
+        // These may never come, for want of permissions. Traffic does not wait for that.
+        if !self.objects.are_complete(reads) && waited < NODE_WAIT {
+            return false;
+        }
         if !self.objects.are_complete(self.policy.reads()) {
-            // What only plugins read may never come, for want of permissions. Traffic does not wait for that.
-            if waited < NODE_WAIT {
-                return false;
-            }
             warn!(
                 "plugins read nodes or namespaces, which the API server did not list: they are decided without"
             );
+        }
+        if reads.nodes && !self.objects.are_complete(NODES) && self.planner.asks_for_nodes() {
+            self.others.give_up();
         }
         if node.is_none() {
             let name = &self.settings.node_name;
@@ -319,6 +331,21 @@ impl Daemon {
         self.complete = true;
         self.publisher.requested();
         true
+    }
+
+    /// What is followed: what policies read, and the nodes while a VIP may be the address of one.
+    fn reads(&self) -> Reads {
+        let reads = self.policy.reads();
+        Reads { nodes: reads.nodes || self.planner.asks_for_nodes(), ..reads }
+    }
+
+    /// Follows what is to be known, and has VIPs wait for it.
+    fn follow(&mut self, now: Instant) {
+        let reads = self.reads();
+        self.objects.follow(reads);
+        let needed = self.planner.asks_for_nodes();
+        let others = self.others.judge(needed, self.objects.are_complete(NODES), now);
+        self.planner.set_other_nodes(others);
     }
 
     /// Keeps what a later process should know.
@@ -386,9 +413,8 @@ impl Daemon {
             return None;
         }
         let time = self.policy_time();
-        let reads = self.policy.reads();
-        self.objects.follow(reads);
-        if self.objects.are_complete(reads)
+        self.follow(now);
+        if self.objects.are_complete(self.policy.reads())
             && let Some(replacement) = self.policy.exchange(&mut self.planner, time)
         {
             self.publisher.replaced(&replacement);
@@ -423,6 +449,9 @@ impl Daemon {
                 if let Some(at) = self.planner.next_expiry() {
                     let since_start = Duration::from_secs(at.saturating_sub(self.started_at));
                     self.agenda.expect(self.started + since_start);
+                }
+                if let Some(at) = self.others.deadline() {
+                    self.agenda.expect(at);
                 }
                 Some(round)
             }
