@@ -2,7 +2,7 @@
 //! decides it. The numbers are those of the table.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use weir_core::cluster::Event;
 use weir_core::diff::{Change, Changes, diff};
@@ -10,17 +10,19 @@ use weir_core::drain::{Situation, drain};
 use weir_core::kernel::Connections;
 use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{
-    Capabilities, HostAddress, InternalLocal, NodePortAddress, NodeView, ProxyConfig, Switch,
+    Capabilities, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView, OtherNodes,
+    ProxyConfig, Switch,
 };
 use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
-    TrafficPolicy,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Node, NodeAddressType, ObjectName, Service,
+    ServicePort, ServiceType, TrafficPolicy,
 };
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::BuiltIn;
 use weir_core::report::Reason;
 use weir_core::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
+use weir_core::trace::{Origin, Packet, Source, Verdict, trace};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -219,6 +221,158 @@ fn q18_a_set_that_overflows_grows_and_shrinks_back() {
             .any(|change| matches!(change, Change::ReplaceSet(set, ..) if *set == name));
         assert!(replaced, "the set is swapped, so that rules never miss it");
     }
+}
+
+/// A node's object.
+fn node(name: &str, addresses: &[&str]) -> Box<Node> {
+    Box::new(Node {
+        name: name.to_owned(),
+        labels: Default::default(),
+        addresses: addresses.iter().map(|address| (NodeAddressType::Internal, ip(address))).collect(),
+        pod_cidrs: Vec::new(),
+        annotations: Default::default(),
+        unschedulable: false,
+        deleting: false,
+        taints: Vec::new(),
+        allocatable: Default::default(),
+    })
+}
+
+/// A load balancer's service with these VIPs, and with a node port.
+fn balanced(vips: &[&str]) -> Service {
+    let mut service = service("web", "10.96.0.10");
+    service.service_type = ServiceType::LoadBalancer;
+    service.load_balancer_ips = vips.iter().map(|vip| ip(vip)).collect();
+    service.ports[0].node_port = std::num::NonZeroU16::new(30080);
+    service
+}
+
+fn reasons(plan: &Plan) -> Vec<Reason> {
+    plan.reports.iter().map(|report| report.reason).collect()
+}
+
+#[test]
+fn an_address_that_no_service_may_have_is_left_out_and_taken_off_the_kernel() {
+    let mut service = balanced(&["127.0.0.5", "198.51.100.1"]);
+    service.external_ips = vec![ip("0.0.0.0")];
+    let plan = plan([added(service.clone())]);
+    assert_eq!(reasons(&plan), [Reason::AddressUnusable]);
+    for told in ["127.0.0.5 (loopback)", "0.0.0.0 (unspecified)"] {
+        assert!(plan.reports[0].message.contains(told), "{}", plan.reports[0].message);
+    }
+    service.external_ips.clear();
+    service.load_balancer_ips = vec![ip("198.51.100.1")];
+    assert_eq!(plan.state, self::plan([added(service)]).state, "the rest stays");
+    // What kube-proxy made of it.
+    let mut found = plan.state.clone();
+    found.addresses.insert(ip("127.0.0.5"), ());
+    let caught = server("127.0.0.5:80");
+    found.virtual_servers.insert(caught, plan.state.virtual_servers[&server("198.51.100.1:80")].clone());
+    let expected = [Change::DeleteAddress(ip("127.0.0.5")), Change::DeleteVirtualServer(caught)];
+    assert_eq!(diff(&plan.state, &found).0, expected);
+}
+
+#[test]
+fn q14_the_address_of_another_node_is_not_bound() {
+    let mut planner = planner(ProxyConfig::default(), Capabilities::assumed());
+    assert!(!planner.asks_for_nodes());
+    planner.apply(added(balanced(&["10.0.2.15", "10.0.2.16", "10.0.2.99"])));
+    assert!(planner.asks_for_nodes(), "10.0.2.16 may be anybody's");
+    // Until that is known, nothing that may be a node's is bound.
+    planner.set_other_nodes(OtherNodes::Awaited);
+    assert_eq!(planner.plan().state.addresses.keys().collect::<Vec<_>>(), [&ip("10.96.0.10")]);
+    planner.apply(Event::AnyNode(node("node1", &["10.0.2.15"])));
+    planner.apply(Event::AnyNode(node("node2", &["10.0.2.16"])));
+    planner.set_other_nodes(OtherNodes::Known);
+    let plan = planner.plan();
+    let bound: Vec<String> = plan.state.addresses.keys().map(ToString::to_string).collect();
+    assert_eq!(bound, ["10.0.2.99", "10.96.0.10"]);
+    let served = |plan: &Plan| {
+        ["10.0.2.15:80", "10.0.2.16:80", "10.0.2.99:80", "10.0.2.15:30080"]
+            .iter()
+            .all(|vip| plan.state.virtual_servers.contains_key(&server(vip)))
+    };
+    assert!(served(&plan));
+    assert_eq!(reasons(&plan), [Reason::NodeAddress]);
+    assert!(plan.reports[0].message.contains("10.0.2.16 (node node2)"), "{}", plan.reports[0].message);
+    // A node that takes an address over later, and one that leaves.
+    planner.apply(Event::AnyNodeGone("node2".to_owned()));
+    planner.apply(Event::AnyNode(node("node3", &["10.0.2.99"])));
+    let plan = planner.plan();
+    let bound: Vec<String> = plan.state.addresses.keys().map(ToString::to_string).collect();
+    assert_eq!((bound, served(&plan)), (vec!["10.0.2.16".to_owned(), "10.96.0.10".to_owned()], true));
+}
+
+#[test]
+fn q19_a_node_port_with_the_number_of_another_services_port_hides_no_client_of_that() {
+    let config = || ProxyConfig {
+        detect_local: DetectLocal::ClusterCidr(vec!["10.244.0.0/16".parse().unwrap()]),
+        ..ProxyConfig::default()
+    };
+    let mut internal = service("internal", "10.96.0.11");
+    internal.ports[0].port = 30080;
+    let listed = [
+        listed(slice("internal-1", "internal", &[("10.244.1.11", "node2")])),
+        listed(slice("web-1", "web", &[("10.244.1.12", "node2")])),
+    ];
+    let source = |planner: &mut Planner, from: &str, to: &str| {
+        let origin = Origin::Interface("cni0".to_owned());
+        let (from, to) = (SocketAddr::new(ip(from), 40_000), to.parse().unwrap());
+        let packet = Packet::new(Protocol::Tcp, from, to, origin).unwrap();
+        let state = planner.plan().state;
+        match trace(&state, &planner.node().host_addresses, &packet).verdict {
+            Verdict::Delivered(_, ways) => ways[0].source == Source::Kept,
+            other => panic!("{other}"),
+        }
+    };
+    let mut planner = planner(config(), Capabilities::assumed());
+    for event in listed {
+        planner.apply(event);
+    }
+    planner.apply(added(internal));
+    let alone = planner.plan();
+    planner.apply(added(balanced(&["198.51.100.1"])));
+    let plan = planner.plan();
+    assert_eq!(reasons(&plan), [Reason::NodePortIsPort]);
+    let report = &plan.reports[0];
+    assert!(report.service.name == "internal" && report.message.contains("30080/tcp (of default/web)"));
+    assert!(source(&mut planner, "10.244.0.9", "10.96.0.11:30080"), "a pod keeps its address");
+    assert!(!source(&mut planner, "192.0.2.9", "10.96.0.11:30080"), "others do not, as ever");
+    assert!(!source(&mut planner, "192.0.2.9", "10.0.2.15:30080"), "nor at the node port");
+    planner.apply(Event::ServiceGone(ObjectName::new("default", "web")));
+    assert_eq!(planner.plan(), alone, "and no rule is left of it");
+}
+
+#[test]
+fn q20_an_address_that_is_only_a_vip_has_no_node_ports_whatever_device_it_is_on() {
+    let mut addresses = vec![HostAddress { interface: "eth0".to_owned(), address: ip("10.0.2.15") }];
+    // As kube-router, the DNS cache of nodes and keepalived have them.
+    for (interface, address) in
+        [("kube-dummy-if", "10.96.0.10"), ("nodelocaldns", "10.96.0.53"), ("eth0", "198.51.100.1")]
+    {
+        addresses.push(HostAddress { interface: interface.to_owned(), address: ip(address) });
+    }
+    let view = |object: Option<&Node>| {
+        let (config, capabilities) = (ProxyConfig::default(), Capabilities::assumed());
+        NodeView::new("node1", object, None, addresses.clone(), config, capabilities)
+    };
+    let own = node("node1", &["10.0.2.15"]);
+    let mut planner = Planner::new(view(Some(&own)), Box::new(BuiltIn));
+    let node_ports = |planner: &mut Planner| -> Vec<String> {
+        let servers = planner.plan().state.virtual_servers;
+        let at = servers.into_keys().filter(|server| server.address.port() == 30080);
+        at.map(|server| server.address.ip().to_string()).collect()
+    };
+    planner.apply(added(balanced(&["198.51.100.1", "10.0.2.15"])));
+    // What no Service claims is a node address, and so is what the node's object says.
+    assert_eq!(node_ports(&mut planner), ["10.0.2.15", "10.96.0.53"]);
+    planner.apply(added(service("dns", "10.96.0.53")));
+    assert_eq!(node_ports(&mut planner), ["10.0.2.15"]);
+    planner.apply(Event::ServiceGone(ObjectName::new("default", "dns")));
+    assert_eq!(node_ports(&mut planner), ["10.0.2.15", "10.96.0.53"]);
+    // Without the object every address may be the node's own.
+    planner.set_node(view(None));
+    assert_eq!(node_ports(&mut planner).len(), 4);
 }
 
 #[test]

@@ -153,7 +153,7 @@ mod tests {
         let found = |text: &str| {
             let (ip, prefix) = text.split_once('/').unwrap();
             let (address, prefix) = (ip.parse().unwrap(), prefix.parse().unwrap());
-            is_vip(&Address { link: LinkIndex(1), address, prefix, scope: Scope::GLOBAL })
+            is_vip(&Address { link: LinkIndex(1), address, prefix, scope: Scope::GLOBAL, flags: 0 })
         };
         for bound in ["10.96.0.1/32", "127.0.0.5/32", "fd00::1/128", "fe80::5/128", "10.96.31.1/24"] {
             assert!(found(bound), "{bound}");

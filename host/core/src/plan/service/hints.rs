@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::net::{Family, Protocol, unusable};
 use crate::node::NodeView;
-use crate::objects::{EndpointSlice, ServicePort, TrafficPolicy};
+use crate::objects::{EndpointPort, EndpointSlice, TrafficPolicy};
 use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::view::ServiceView;
@@ -110,22 +110,16 @@ fn unmatched(view: &ServiceView) -> Option<String> {
              EndpointSlices the addressType {wants}, or the Service an {has} cluster IP"
         ));
     }
-    let is_there = |port: &ServicePort| {
-        let same = |(name, protocol): (&str, Protocol)| name == port.name && protocol == port.protocol;
-        reachable.iter().any(|slice| slice.ports.iter().any(|p| same((&p.name, p.protocol))))
-    };
-    let missing: BTreeSet<String> = view
-        .ports
-        .iter()
-        .map(|port| &port.port)
-        .filter(|port| !is_there(port))
-        .map(|port| port_name(&port.name, port.protocol))
-        .collect();
-    let there: BTreeSet<String> = reachable
-        .iter()
-        .flat_map(|slice| &slice.ports)
-        .map(|port| port_name(&port.name, port.protocol))
-        .collect();
+    let mut missing = BTreeSet::new();
+    for view in &view.ports {
+        let same = |port: &EndpointPort| port.name == view.port.name && port.protocol == view.port.protocol;
+        let mut of_family = reachable.iter().filter(|slice| slice.family == view.family).peekable();
+        if of_family.peek().is_some() && !of_family.any(|slice| slice.ports.iter().any(same)) {
+            missing.insert(port_name(&view.port.name, view.port.protocol));
+        }
+    }
+    let ports = reachable.iter().flat_map(|slice| &slice.ports);
+    let there: BTreeSet<String> = ports.map(|port| port_name(&port.name, port.protocol)).collect();
     (!missing.is_empty()).then(|| {
         let there = if there.is_empty() { "none".to_owned() } else { some_of(there) };
         format!(
