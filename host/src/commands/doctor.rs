@@ -14,6 +14,7 @@ use crate::output::say;
 use crate::{inputs, style};
 
 mod node;
+mod numbers;
 mod state;
 
 /// Looks at everything and changes nothing.
@@ -33,7 +34,10 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
         findings.extend(other_variant(*family));
     }
     match kernel.read() {
-        Ok(actual) => findings.extend(look_at(&mut kernel, &actual, &families)),
+        Ok(actual) => {
+            findings.extend(look_at(&mut kernel, &actual, &families));
+            findings.extend(numbers::findings(&settings.proxy, &actual));
+        }
         Err(error) => {
             findings.push(Finding::bad("kernel state", error.to_string(), "mend what is bad above"))
         }

@@ -10,7 +10,7 @@ use weir_kernel::capabilities::Finding;
 /// How many names to show before the rest is only counted.
 const SHOWN: usize = 5;
 
-fn some_of(mut names: Vec<String>) -> String {
+pub(super) fn some_of(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
     let mut text = names.join(", ");
