@@ -35,7 +35,7 @@ mod wake;
 
 use agenda::Agenda;
 use objects::Objects;
-use others::Others;
+use others::{NODES, Others};
 use policy::Policy;
 use prepare::Prepared;
 use publish::{Publisher, Times};
@@ -54,9 +54,6 @@ const POLICY_SAMPLE: usize = 8;
 
 /// How long a start waits for this node's object, as kube-proxy does.
 const NODE_WAIT: Duration = Duration::from_secs(30);
-
-/// The objects of all nodes.
-const NODES: Reads = Reads { nodes: true, namespaces: false, ready_since: false };
 
 /// How long it waits for the node's pod networks, where masquerading depends on them. kube-proxy exits afterwards; here
 /// services come up, and the networks are taken when they come.
@@ -331,21 +328,6 @@ impl Daemon {
         self.complete = true;
         self.publisher.requested();
         true
-    }
-
-    /// What is followed: what policies read, and the nodes while a VIP may be the address of one.
-    fn reads(&self) -> Reads {
-        let reads = self.policy.reads();
-        Reads { nodes: reads.nodes || self.planner.asks_for_nodes(), ..reads }
-    }
-
-    /// Follows what is to be known, and has VIPs wait for it.
-    fn follow(&mut self, now: Instant) {
-        let reads = self.reads();
-        self.objects.follow(reads);
-        let needed = self.planner.asks_for_nodes();
-        let others = self.others.judge(needed, self.objects.are_complete(NODES), now);
-        self.planner.set_other_nodes(others);
     }
 
     /// Keeps what a later process should know.
