@@ -17,14 +17,14 @@ use weir_harness::witness::{self, Dump};
 use crate::stage::Stage;
 
 /// A node whose objects come from an API server on its loopback.
-struct Cluster {
-    stage: Stage,
-    server: ApiServer,
+pub(crate) struct Cluster {
+    pub(crate) stage: Stage,
+    pub(crate) server: ApiServer,
 }
 
 impl Cluster {
     /// The node of a recording, and a server that knows the node and nothing else.
-    fn named(scenario: &str) -> Result<Cluster> {
+    pub(crate) fn named(scenario: &str) -> Result<Cluster> {
         let stage = Stage::named(scenario)?;
         let server = stage.netns.inside(ApiServer::start)?;
         server.put(serde_json::from_str(&scenario::named(scenario)?.node()?)?);
@@ -32,7 +32,7 @@ impl Cluster {
     }
 
     /// Makes these the Services and EndpointSlices of the cluster.
-    fn become_of(&self, objects: &str) -> Result<()> {
+    pub(crate) fn become_of(&self, objects: &str) -> Result<()> {
         let list: Value = serde_json::from_str(objects)?;
         let name = |object: &Value| {
             let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn run(&self) -> Result<Running> {
+    pub(crate) fn run(&self) -> Result<Running> {
         self.run_with(&[])
     }
 

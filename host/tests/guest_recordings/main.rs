@@ -15,6 +15,7 @@ mod diff;
 mod manifests;
 mod missing;
 mod nftables;
+mod other_nodes;
 mod recorded;
 mod restart;
 mod special;
@@ -22,7 +23,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 36] = [
+const TESTS: [(&str, Test); 37] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -39,6 +40,7 @@ const TESTS: [(&str, Test); 36] = [
     ("api_server::node_that_is_deleted_stays_as_it_was", api_server::node_that_is_deleted_stays_as_it_was),
     ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
     ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
+    ("other_nodes_stay_reachable", other_nodes::other_nodes_stay_reachable),
     ("one_start_is_enough", recorded::one_start_is_enough),
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),
     ("second_start_sends_nothing", restart::second_start_sends_nothing),
