@@ -76,6 +76,7 @@ fn a_load_balancer_at_localhost_catches_no_port_of_the_node() {
         "169.254.169.254",
         "224.0.0.9",
         "255.255.255.255",
+        "192.0.2.255",
         "::1",
         "::",
         "fe80::9",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::net::{Family, PerFamily, is_loopback_or_link_local};
+use crate::net::{Family, PerFamily, is_loopback_or_link_local, unusable};
 use crate::objects::{Node, NodeAddressType};
 
 /// Everything about the node that planning a service depends on.
@@ -53,6 +53,16 @@ pub struct HostAddress {
     pub interface: String,
     /// The address.
     pub address: IpAddr,
+    /// The length of its network's prefix.
+    pub prefix: u8,
+}
+
+impl HostAddress {
+    /// The address that stands for all machines of its network; there is none in IPv6, and in networks of two.
+    fn broadcast(&self) -> Option<IpAddr> {
+        let net = IpNet::new(self.address, self.prefix).ok()?;
+        (self.address.is_ipv4() && self.prefix < 31).then(|| net.broadcast())
+    }
 }
 
 /// The part of the configuration that shapes plans (KubeProxyConfiguration and weir's own switches).
@@ -237,6 +247,15 @@ impl NodeView {
         self.host_addresses.iter().any(|host| host.address == address)
     }
 
+    /// Why no service may have an address, on this node.
+    pub fn unusable(&self, address: IpAddr) -> Option<&'static str> {
+        let broadcast = || {
+            let mut networks = self.host_addresses.iter().filter_map(HostAddress::broadcast);
+            networks.any(|broadcast| broadcast == address) && !self.is_host_address(address)
+        };
+        unusable(address).or_else(|| broadcast().then_some("broadcast"))
+    }
+
     /// Whether the address is this node's own: an interface or the node's object has it.
     pub fn is_own_address(&self, address: IpAddr) -> bool {
         self.own_addresses.contains(&address) || self.is_host_address(address)
@@ -366,7 +385,7 @@ mod tests {
         };
         let host = addresses
             .iter()
-            .map(|a| HostAddress { interface: "eth0".to_owned(), address: a.parse().unwrap() })
+            .map(|a| HostAddress { interface: "eth0".to_owned(), address: a.parse().unwrap(), prefix: 24 })
             .collect();
         NodeView::new("node1", Some(&node), None, host, config, Capabilities::assumed())
     }
@@ -401,6 +420,20 @@ mod tests {
         assert_eq!(narrow.node_port_ips(Family::V4), ips(&["10.0.2.15"]));
         // A network that covers link-local addresses is taken at its word.
         assert_eq!(narrow.node_port_ips(Family::V6), ips(&["fe80::1"]));
+    }
+
+    #[test]
+    fn the_broadcast_address_of_a_network_of_the_node_is_no_vip() {
+        let view = view(&["10.0.2.15", "2001:db8::1"], ProxyConfig::default());
+        let why = |text: &str| view.unusable(text.parse().unwrap());
+        assert_eq!(why("10.0.2.255"), Some("broadcast"));
+        assert_eq!(why("127.0.0.1"), Some("loopback"));
+        for good in ["10.0.2.0", "10.0.2.15", "10.0.3.255", "2001:db8::ffff"] {
+            assert_eq!(why(good), None, "{good}");
+        }
+        let mut own = view.clone();
+        own.host_addresses[0].address = "10.0.2.255".parse().unwrap();
+        assert_eq!(own.unusable("10.0.2.255".parse().unwrap()), None, "an interface has it");
     }
 
     #[test]

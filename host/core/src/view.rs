@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Cluster, NodePort};
 use crate::decision::VipKind;
-use crate::net::{Family, Protocol, unusable};
+use crate::net::{Family, Protocol};
 use crate::node::{NodeView, Switch};
 use crate::objects::{Conditions, EndpointSlice, Namespace, ObjectName, Service, ServicePort, TrafficPolicy};
 use crate::readiness::Readiness;
@@ -150,7 +150,7 @@ impl PortView {
         endpoints: Vec<EndpointView>,
         node: &NodeView,
     ) -> PortView {
-        let is_usable = |ip: &&IpAddr| Family::of(**ip) == family && unusable(**ip).is_none();
+        let is_usable = |ip: &&IpAddr| Family::of(**ip) == family && node.unusable(**ip).is_none();
         let of_family = |ips: &[IpAddr]| -> Vec<IpAddr> {
             let mut ips: Vec<IpAddr> = ips.iter().filter(is_usable).copied().collect();
             ips.sort();

@@ -76,7 +76,7 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice
 
 fn planner(config: ProxyConfig, capabilities: Capabilities) -> Planner {
     let addresses = ["10.0.2.15"]
-        .map(|address| HostAddress { interface: "eth0".to_owned(), address: ip(address) })
+        .map(|address| HostAddress { interface: "eth0".to_owned(), address: ip(address), prefix: 24 })
         .to_vec();
     let view = NodeView::new("node1", None, None, addresses, config, capabilities);
     Planner::new(view, Box::new(BuiltIn))
@@ -345,12 +345,13 @@ fn q19_a_node_port_with_the_number_of_another_services_port_hides_no_client_of_t
 
 #[test]
 fn q20_an_address_that_is_only_a_vip_has_no_node_ports_whatever_device_it_is_on() {
-    let mut addresses = vec![HostAddress { interface: "eth0".to_owned(), address: ip("10.0.2.15") }];
+    let mut addresses =
+        vec![HostAddress { interface: "eth0".to_owned(), address: ip("10.0.2.15"), prefix: 24 }];
     // As kube-router, the DNS cache of nodes and keepalived have them.
     for (interface, address) in
         [("kube-dummy-if", "10.96.0.10"), ("nodelocaldns", "10.96.0.53"), ("eth0", "198.51.100.1")]
     {
-        addresses.push(HostAddress { interface: interface.to_owned(), address: ip(address) });
+        addresses.push(HostAddress { interface: interface.to_owned(), address: ip(address), prefix: 24 });
     }
     let view = |object: Option<&Node>| {
         let (config, capabilities) = (ProxyConfig::default(), Capabilities::assumed());

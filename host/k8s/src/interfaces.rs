@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 use weir_core::node::HostAddress;
@@ -57,11 +58,12 @@ pub fn parse(text: &str) -> Result<Vec<HostAddress>, InterfacesError> {
         }
         for text in addresses {
             let ip = text.split('/').next().and_then(parse_ip_sloppy);
-            let whole = parse_cidr_sloppy(&text).is_some() || !text.contains('/');
-            let Some(address) = ip.filter(|_| whole) else {
+            let net = if text.contains('/') { parse_cidr_sloppy(&text) } else { ip.map(IpNet::from) };
+            let (Some(address), Some(net)) = (ip, net) else {
                 return Err(InterfacesError::Address { interface: name, address: text });
             };
-            host_addresses.push(HostAddress { interface: name.clone(), address });
+            let prefix = net.prefix_len();
+            host_addresses.push(HostAddress { interface: name.clone(), address, prefix });
         }
     }
     Ok(host_addresses)

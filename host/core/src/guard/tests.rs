@@ -22,7 +22,7 @@ fn nets(count: u32) -> Vec<IpNet> {
 
 /// A node that can tell the pods of one family, with some schedulers.
 fn node() -> NodeView {
-    let host = OWN.map(|a| HostAddress { interface: "eth0".to_owned(), address: ip(a) }).to_vec();
+    let host = OWN.map(|a| HostAddress { interface: "eth0".to_owned(), address: ip(a), prefix: 24 }).to_vec();
     let detect_local = DetectLocal::ClusterCidr(vec!["10.244.0.0/16".parse().unwrap()]);
     let config = ProxyConfig { detect_local, ..ProxyConfig::default() };
     let schedulers = Some(["rr", "wrr", "lc", "dh", "sh", "mh"].map(str::to_owned).to_vec());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::decision::{Decision, Drain, Handling, PortDecision, Treatment, VipKind};
-use crate::net::{Family, Protocol, unusable};
+use crate::net::{Family, Protocol};
 use crate::node::{NodeView, OtherNodes};
 use crate::objects::{Service, ServiceType};
 use crate::plan::detector;
@@ -135,7 +135,7 @@ impl<'a> PortPlan<'a> {
 
     fn plan_cluster_ip(&mut self) {
         let (port, ip) = (self.port, self.port.cluster_ip);
-        if !self.serves(VipKind::Cluster, ip) || unusable(ip).is_some() {
+        if !self.serves(VipKind::Cluster, ip) || self.node.unusable(ip).is_some() {
             return;
         }
         self.entry(Set::ClusterIp, SetEntry::IpPort(ip, self.protocol(), port.port.port));

@@ -63,7 +63,8 @@ real udp 10.96.0.10:53 -> 10.244.1.1:53 weight 0
 
 fn follow(protocol: Protocol, source: &str, destination: &str, origin: Origin) -> Trace {
     let state: KernelState = STATE.parse().unwrap();
-    let host = [HostAddress { interface: "eth0".to_owned(), address: "192.0.2.10".parse().unwrap() }];
+    let host =
+        [HostAddress { interface: "eth0".to_owned(), address: "192.0.2.10".parse().unwrap(), prefix: 24 }];
     let source = SocketAddr::new(source.parse().unwrap(), 40_000);
     let packet = Packet::new(protocol, source, destination.parse().unwrap(), origin).unwrap();
     trace(&state, &host, &packet)

@@ -49,7 +49,8 @@ impl DummyDevice {
             .into_iter()
             .filter_map(|address| {
                 let interface = names.get(&address.link)?.clone();
-                (interface != DUMMY_DEVICE).then_some(HostAddress { interface, address: address.address })
+                let Address { address, prefix, .. } = address;
+                (interface != DUMMY_DEVICE).then_some(HostAddress { interface, address, prefix })
             })
             .collect())
     }

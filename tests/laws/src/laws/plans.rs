@@ -9,7 +9,6 @@ use weir_core::check::check;
 use weir_core::cluster::{Cluster, Event};
 use weir_core::decision::Decision;
 use weir_core::guard::clamp;
-use weir_core::net::unusable;
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::{BuiltIn, Decided, Policy, Reads, Surroundings};
 use weir_core::report::Reason;
@@ -167,7 +166,8 @@ proptest! {
     /// it were not named.
     #[test]
     fn no_service_has_an_address_that_none_may_have(world in world(24)) {
-        let plan = plan_of(&world, BuiltIn);
+        let mut planner = world.planned(BuiltIn);
+        let (plan, node) = (planner.plan(), planner.node().clone());
         let servers = plan.state.virtual_servers.keys().map(|server| server.address.ip());
         let entries = plan.state.entries.keys().flat_map(|(_, entry)| match *entry {
             SetEntry::Ip(ip) | SetEntry::IpPort(ip, ..) | SetEntry::IpPortNet(ip, ..) => vec![ip],
@@ -175,22 +175,22 @@ proptest! {
             SetEntry::Port(_) => Vec::new(),
         });
         for ip in servers.chain(entries).chain(plan.state.addresses.keys().copied()) {
-            prop_assert_eq!(unusable(ip), None, "{}", ip);
+            prop_assert_eq!(node.unusable(ip), None, "{}", ip);
         }
         let mut rest = world.clone();
         let (mut told, mut expected) = (BTreeSet::new(), BTreeSet::new());
         for event in &mut rest.events {
             if let Event::Service(service) = event {
-                service.external_ips.retain(|ip| unusable(*ip).is_none());
-                service.load_balancer_ips.retain(|ip| unusable(*ip).is_none());
+                service.external_ips.retain(|ip| node.unusable(*ip).is_none());
+                service.load_balancer_ips.retain(|ip| node.unusable(*ip).is_none());
             }
         }
         prop_assert_eq!(&plan_of(&rest, BuiltIn).state, &plan.state);
         for report in plan.reports.iter().filter(|report| report.reason == Reason::AddressUnusable) {
             prop_assert!(told.insert(report.service.clone()), "one report is enough");
         }
-        for view in world.planned(BuiltIn).views() {
-            let named = view.service.vips().any(|(_, ip)| unusable(ip).is_some());
+        for view in planner.views() {
+            let named = view.service.vips().any(|(_, ip)| node.unusable(ip).is_some());
             expected.extend(named.then(|| view.service.name.clone()));
             for port in &view.ports {
                 for ip in &port.load_balancer_ips {

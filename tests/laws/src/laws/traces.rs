@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
-use weir_core::net::{Family, Protocol, unusable};
+use weir_core::net::{Family, Protocol};
 use weir_core::node::{DetectLocal, NodeView, Switch};
 use weir_core::policy::{BuiltIn, Policy};
 use weir_core::rule::{Chain, Place};
@@ -79,7 +79,7 @@ impl Planned {
     fn places(&self, port: &PortView) -> Vec<(Kind, IpAddr, u16)> {
         let number = port.port.port;
         let mut places = Vec::new();
-        if unusable(port.cluster_ip).is_none() {
+        if self.node.unusable(port.cluster_ip).is_none() {
             places.push((Kind::Cluster, port.cluster_ip, number));
         }
         places.extend(port.external_ips.iter().map(|ip| (Kind::External, *ip, number)));

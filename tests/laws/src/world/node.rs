@@ -55,7 +55,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
 }
 
 fn host_address(text: &str) -> HostAddress {
-    HostAddress { interface: "eth0".to_owned(), address: text.parse().expect("an address") }
+    HostAddress { interface: "eth0".to_owned(), address: text.parse().expect("an address"), prefix: 24 }
 }
 
 fn config() -> impl Strategy<Value = ProxyConfig> {

@@ -15,7 +15,7 @@ const EXTERNAL: &[&str] =
     &["198.51.100.1", "198.51.100.2", "2001:db8:1::1", "2001:db8:1::2", "192.0.2.10", "2001:db8::10"];
 const LOAD_BALANCER: &[&str] =
     &["203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8:2::1", "2001:db8:1::1", "192.0.2.11"];
-/// No service may have these.
+/// No service may have these, the last but one where the node is in that network.
 const UNUSABLE: &[&str] = &[
     "127.0.0.1",
     "0.0.0.0",
@@ -28,6 +28,7 @@ const UNUSABLE: &[&str] = &[
     "fe80::7",
     "ff02::1",
     "::ffff:127.0.0.1",
+    "192.0.2.255",
     "::ffff:203.0.113.1",
 ];
 const RANGES: &[&str] = &[

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::net::{Family, Protocol, unusable};
+use crate::net::{Family, Protocol};
 use crate::node::NodeView;
 use crate::objects::{EndpointPort, EndpointSlice, TrafficPolicy};
 use crate::plan::detector;
@@ -16,7 +16,7 @@ const SHOWN: usize = 4;
 /// At most one report for each reason.
 pub(super) fn hints(view: &ServiceView, node: &NodeView) -> Vec<Report> {
     let all = [
-        (Reason::AddressUnusable, unusable_addresses(view)),
+        (Reason::AddressUnusable, unusable_addresses(view, node)),
         (Reason::NodeAddress, node_addresses(view)),
         (Reason::NodePortIsPort, node_ports(view, node)),
         (Reason::SourceRangesOneFamily, open_families(view)),
@@ -40,9 +40,9 @@ fn some_of(names: impl IntoIterator<Item = String>) -> String {
     if more > 0 { format!("{list} and {more} more") } else { list }
 }
 
-fn unusable_addresses(view: &ServiceView) -> Option<String> {
+fn unusable_addresses(view: &ServiceView, node: &NodeView) -> Option<String> {
     let named: BTreeSet<_> = view.service.vips().collect();
-    let bad = named.iter().filter_map(|(kind, ip)| Some(format!("{kind} IP {ip} ({})", unusable(*ip)?)));
+    let bad = named.iter().filter_map(|(kind, ip)| Some(format!("{kind} IP {ip} ({})", node.unusable(*ip)?)));
     let bad: Vec<String> = bad.collect();
     (!bad.is_empty()).then(|| {
         format!("not served, because no Service may have such an address: {}; give it others", some_of(bad))
