@@ -58,7 +58,7 @@ pub struct HostAddress {
 }
 
 impl HostAddress {
-    /// The address that stands for all machines of its network; there is none in IPv6, and in networks of two.
+    /// The address that stands for all machines of its network. IPv6 and networks of two machines have no such address.
     fn broadcast(&self) -> Option<IpAddr> {
         let net = IpNet::new(self.address, self.prefix).ok()?;
         (self.address.is_ipv4() && self.prefix < 31).then(|| net.broadcast())

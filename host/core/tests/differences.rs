@@ -277,7 +277,7 @@ fn q14_the_address_of_another_node_is_not_bound() {
     let mut planner = planner(ProxyConfig::default(), Capabilities::assumed());
     assert!(!planner.asks_for_nodes());
     planner.apply(added(balanced(&["10.0.2.15", "10.0.2.16", "10.0.2.99"])));
-    assert!(planner.asks_for_nodes(), "10.0.2.16 may be anybody's");
+    assert!(planner.asks_for_nodes(), "10.0.2.16 may be the address of a node");
     // Until that is known, nothing that may be a node's is bound.
     planner.set_other_nodes(OtherNodes::Awaited);
     assert_eq!(planner.plan().state.addresses.keys().collect::<Vec<_>>(), [&ip("10.96.0.10")]);

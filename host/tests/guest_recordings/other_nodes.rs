@@ -9,12 +9,12 @@ use weir_harness::witness::Dump;
 
 use crate::api_server::Cluster;
 
-/// Another node, an address of nobody's, and this node.
+/// The addresses of another node, of no node, and of this node.
 const NODE2: &str = "10.0.2.77";
 const FREE: &str = "10.0.2.88";
 const OWN: &str = "10.0.2.15";
 
-/// Nodes are asked for only while a VIP may be the address of one, and what is one is never bound.
+/// Nodes are listed only while a VIP may be the address of a node, and such an address is never bound.
 pub(crate) fn other_nodes_stay_reachable() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     cluster.become_of(&scenario::named("clusterip-tcp")?.steps().remove(0).objects()?)?;
@@ -56,12 +56,12 @@ pub(crate) fn other_nodes_stay_reachable() -> Result<()> {
     let line = running.await_line("about the other node", |line| line.field("reason") == "NodeAddress")?;
     ensure!(line.text().contains(&format!("{NODE2} (node node2)")), "{}", line.text());
     ensure!(lists_of_nodes() == 1, "the nodes were listed once");
-    // A change says it not again, and binds nothing.
+    // After a change it is not said again.
     cluster.server.put(traefik(&[OWN, NODE2]));
     await_bound(&["10.96.7.10"], &[NODE2, OWN, FREE])?;
     let said = running.log()?.iter().filter(|line| line.field("reason") == "NodeAddress").count();
     ensure!(said == 1, "said {said} times");
-    // What is nobody's any more is a VIP like others.
+    // An address that no node has any more is bound.
     cluster.server.delete(Collection::Nodes, "", "node2");
     await_bound(&[NODE2], &[OWN]).map_err(|error| running.blame(&error))?;
     running.expect_health()

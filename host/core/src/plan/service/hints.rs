@@ -169,8 +169,8 @@ fn further_addresses(view: &ServiceView) -> Option<String> {
     let several: BTreeSet<IpAddr> = several.map(|endpoint| endpoint.address).collect();
     (!several.is_empty() && !view.ports.is_empty()).then(|| {
         format!(
-            "endpoints have several addresses, of which only the first is used, as the API asks for: {}; write an \
-             endpoint for each",
+            "endpoints have several addresses, and only the first one is used: {}; write one endpoint for each \
+             address",
             some_of(several.iter().map(ToString::to_string))
         )
     })
