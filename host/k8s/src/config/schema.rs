@@ -158,7 +158,10 @@ fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
             _ => Value::String(text),
         },
         (Gates, Value::Object(gates)) => {
-            Value::Object(gates.into_iter().map(|(gate, on)| (gate, as_kube_proxy_reads(Bool, on))).collect())
+            // Go has false where a map of booleans says null.
+            let is_on =
+                |on: Value| if on.is_null() { Value::Bool(false) } else { as_kube_proxy_reads(Bool, on) };
+            Value::Object(gates.into_iter().map(|(gate, on)| (gate, is_on(on))).collect())
         }
         (Number, Value::Number(number)) => match number.as_f64().filter(|float| float.fract() == 0.0) {
             // The text of a whole float has no exponent and no decimals.
