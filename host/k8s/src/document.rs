@@ -37,6 +37,9 @@ pub(crate) enum SyntaxError {
     TooMany,
 }
 
+/// What is said of a key that occurs more than once.
+pub(crate) const REPEATED: &str = "is written more than once; the last one counts";
+
 /// How many nodes a file may have after its aliases are replaced: the Services and EndpointSlices of the
 /// largest clusters have a few million. What aliases add is limited far below this by the parser's defaults.
 const MAX_NODES: usize = 16_000_000;

@@ -95,7 +95,7 @@ impl Contents {
         let object = kind.map_or("an object".to_owned(), |kind| named(kind, value));
         self.problems.extend(paths.iter().map(|path| Problem {
             field: path.clone(),
-            ..Problem::of_object(object.clone(), "is written more than once; the last one counts")
+            ..Problem::of_object(object.clone(), document::REPEATED)
         }));
     }
 
