@@ -21,16 +21,27 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::cli::{Cli, Command, Invocation};
-use crate::output::complain;
+use crate::cli::{Cli, Command, Invocation, SpecialRuns};
+use crate::output::{complain, say};
 
 fn main() -> ExitCode {
     let invocation = Invocation::of(std::env::args_os());
     // kube-proxy knows no other status for errors; the other commands have answers that are 1.
     let failed = ExitCode::from(if invocation.is_daemon() { 1 } else { 2 });
     let matches = cli::command().try_get_matches_from(invocation.0);
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let cli = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => {
+            if let Some(special) = SpecialRuns::of_another(&matches) {
+                if special.version() {
+                    say!("weir {}", cli::VERSION);
+                    return ExitCode::SUCCESS;
+                }
+                for name in special.names() {
+                    inputs::warn(&format!("--{name} is for the daemon: it changes nothing here"));
+                }
+            }
+            cli
+        }
         Err(error) => {
             // There is no other place to say that it could not be said.
             let _ = error.print();
