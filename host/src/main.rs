@@ -20,6 +20,7 @@ mod style;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use weir_core::causes::with_causes;
 
 use crate::cli::{Cli, Command, Invocation, SpecialRuns};
 use crate::output::{complain, say};
@@ -66,10 +67,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Whoever reads a log reads all lines in one form.
             if logging::is_started() {
-                tracing::error!("{error:#}");
+                tracing::error!("{}", with_causes(error.as_ref()));
             } else {
                 // What somebody typed may be part of it.
-                let text = format!("{error:#}");
+                let text = with_causes(error.as_ref());
                 let lines: Vec<_> = text.lines().map(weir_k8s::printable).collect();
                 complain!("{} {}", style::error("error:"), lines.join("\n"));
             }
