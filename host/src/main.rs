@@ -38,7 +38,7 @@ fn main() -> ExitCode {
                     return ExitCode::SUCCESS;
                 }
                 for name in special.names() {
-                    inputs::warn(&format!("--{name} is for the daemon: it changes nothing here"));
+                    inputs::warn(&format!("--{name} only affects the daemon and is ignored here"));
                 }
             }
             cli

@@ -343,7 +343,7 @@ fn a_plan_tells_the_mistakes_of_the_daemon_and_passes_over_its_special_runs() {
     let output = plan(&["--init-only", "--cleanup=false", &written_to]);
     assert!(output.status.success(), "{}", errors(&output));
     for flag in ["--init-only", "--write-config-to"] {
-        assert!(errors(&output).contains(&format!("{flag} is for the daemon: it changes nothing here")));
+        assert!(errors(&output).contains(&format!("{flag} only affects the daemon and is ignored here")));
     }
     assert!(!errors(&output).contains("--cleanup") && !written.exists(), "{}", errors(&output));
     let version = plan(&["--version"]);

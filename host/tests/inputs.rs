@@ -157,7 +157,7 @@ fn a_file_from_study_notes_works_and_its_mistakes_lead_to_the_right_fields() {
         "ipvs.masqueradeAll: unknown key, ignored; is `iptables.masqueradeAll` meant?",
         "iptables.strictARP: unknown key, ignored; is `ipvs.strictARP` meant?",
         "scheduler: unknown key, ignored; is `ipvs.scheduler` meant?",
-        "udpIdleTimeout: unknown key, ignored; it was for the userspace mode",
+        "udpIdleTimeout: unknown key, ignored; it belonged to the userspace mode",
         "conntrack.max: unknown key, ignored; kube-proxy has `conntrack.maxPerCore`",
     ] {
         assert!(said.contains(warning), "{warning}: {said}");
@@ -181,7 +181,10 @@ fn a_config_map_as_the_cluster_prints_it_is_a_configuration() {
     {
         let (plan, said) = desk.plan(&format!("--node node1 --config {file}"));
         assert!(plan.contains("virtual tcp 10.96.0.12:80 lc"), "{plan}");
-        assert!(said.contains(&format!("ConfigMap kube-system/{key}: is read; ")), "{said}");
+        assert!(
+            said.contains(&format!("ConfigMap kube-system/{key}: is used as the configuration; ")),
+            "{said}"
+        );
     }
     let iptables = indented("").replace("mode: ipvs", "mode: iptables");
     desk.put("eks.yaml", &map("kube-proxy-config", "config", &iptables));

@@ -104,7 +104,11 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     let (document, place) = wrapper::open(document).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
     let (mut warnings, mut errors) = (Problems::of(&place), Problems::of(&place));
     if !place.is_empty() {
-        warnings.note("", "", "is read; kube-proxy takes this text alone, as a file of its own");
+        warnings.note(
+            "",
+            "",
+            "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own",
+        );
     }
     // As kube-proxy does, which reads no further.
     if documents.next().is_some() {

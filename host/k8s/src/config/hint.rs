@@ -6,8 +6,8 @@ use crate::problem::nearest;
 /// Fields that kube-proxy once had, with what became of them.
 const GONE: [(&str, &str); 3] = [
     ("conntrack.max", "kube-proxy has `conntrack.maxPerCore` and `conntrack.min` instead"),
-    ("resourceContainer", "kube-proxy has it no longer"),
-    ("udpIdleTimeout", "it was for the userspace mode, which kube-proxy has no longer"),
+    ("resourceContainer", "kube-proxy no longer has it"),
+    ("udpIdleTimeout", "it belonged to the userspace mode, which kube-proxy no longer has"),
 ];
 
 /// The end of a sentence about an unknown key; empty if nothing is similar.
@@ -72,7 +72,7 @@ mod tests {
             ("iptables.enableDSR", "; is `winkernel.enableDSR` meant?"),
             ("ipvs.sheduler", "; is `ipvs.scheduler` meant?"),
             ("sheduler", "; is `ipvs.scheduler` meant?"),
-            ("udpIdleTimeout", "; it was for the userspace mode, which kube-proxy has no longer"),
+            ("udpIdleTimeout", "; it belonged to the userspace mode, which kube-proxy no longer has"),
             ("conntrack.max", "; kube-proxy has `conntrack.maxPerCore` and `conntrack.min` instead"),
             ("zzz", ""),
         ] {

@@ -168,7 +168,7 @@ fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
             let (configuration, warnings) = parse(&text, Map::new()).unwrap();
             assert_eq!(configuration.proxy_config().scheduler, "lc");
             let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-            let read = "is read; kube-proxy takes this text alone, as a file of its own";
+            let read = "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own";
             let unknown = "sheduler: unknown key, ignored; is `ipvs.scheduler` meant?";
             assert_eq!(warnings, [format!("{place}: {read}"), format!("{place}: {unknown}")]);
         }
@@ -191,12 +191,12 @@ fn what_is_wrong_in_a_config_map_is_told_with_its_key() {
     assert!(broken.starts_with(&format!("{place}: not readable as YAML: ")), "{broken}");
     assert_eq!(
         told(config_map("kube-proxy", &[("kubeconfig.conf", "kind: Config\n")])),
-        "kind: `ConfigMap`: no key of it holds a KubeProxyConfiguration; give a file that is one, or a ConfigMap that holds one"
+        "kind: `ConfigMap`: no key holds a KubeProxyConfiguration; pass a KubeProxyConfiguration file, or a ConfigMap with one"
     );
     let twice = told(config_map("a", &[("b", OWN), ("c", OWN)]));
     assert!(
         twice.ends_with(
-            "give the text of one as the file: ConfigMap kube-system/a, key b; ConfigMap kube-system/a, key c"
+            "pass the text of one of them as the file: ConfigMap kube-system/a, key b; ConfigMap kube-system/a, key c"
         ),
         "{twice}"
     );

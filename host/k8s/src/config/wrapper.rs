@@ -30,10 +30,13 @@ pub(super) fn open(document: Document) -> Result<(Document, String), Problem> {
     let mut found: Vec<Part> = maps.iter().flat_map(parts).filter(Part::is_configuration).collect();
     let message = match found.len() {
         1 => return found.remove(0).read(),
-        0 => format!("no key of it holds a {KIND}; give a file that is one, or a ConfigMap that holds one"),
+        0 => format!("no key holds a {KIND}; pass a {KIND} file, or a ConfigMap with one"),
         _ => {
             let places: Vec<&str> = found.iter().map(|part| part.place.as_str()).collect();
-            format!("holds more than one {KIND}; give the text of one as the file: {}", places.join("; "))
+            format!(
+                "holds more than one {KIND}; pass the text of one of them as the file: {}",
+                places.join("; ")
+            )
         }
     };
     Err(Problem { field: "kind".to_owned(), value: kind.to_owned(), ..Problem::of_object("", message) })

@@ -21,9 +21,9 @@ impl fmt::Display for Cause {
         let cause = below_layers(cause);
         match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(error)) => f.write_str(&about_certificate(error)),
-            Some(rustls::Error::InvalidMessage(_)) => f.write_str(
-                "what answers does not speak TLS; is the address that of the API server, and `https`?",
-            ),
+            Some(rustls::Error::InvalidMessage(_)) => {
+                f.write_str("the other end does not speak TLS; check that the address is the API server's")
+            }
             _ => f.write_str(&with_causes(cause)),
         }
     }
@@ -53,8 +53,8 @@ fn about_certificate(error: &CertificateError) -> String {
                 .to_owned();
         }
         error if is_of_an_authority(error) => {
-            return "the server's certificate is that of an authority (CA:TRUE) and is not trusted itself; list it in \
-                    `certificate-authority-data` of the kubeconfig, or give the server a certificate without CA:TRUE"
+            return "the server's certificate is a CA certificate (CA:TRUE) that the kubeconfig does not list; add it to \
+                    `certificate-authority-data`, or issue the server a certificate without CA:TRUE"
                 .to_owned();
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

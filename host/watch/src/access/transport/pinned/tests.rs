@@ -162,7 +162,7 @@ fn a_server_that_is_its_own_authority_is_asked() {
     assert_eq!(ask(server(&certificate, &key), &[&certificate], |_| ()), Ok(200));
     let named = |config: &mut Config| config.tls_server_name = Some("kubernetes".to_owned());
     assert_eq!(ask(server(&certificate, &key), &[&certificate], named), Ok(200));
-    // Everybody can show a certificate; only the key behind it makes the server.
+    // A certificate is public; the handshake has to prove the key behind it.
     let (_, other) = own(&authority());
     let told = ask(server(&certificate, &other), &[&certificate], |_| ()).unwrap_err();
     assert!(told.contains("no trusted authority signed"), "{told}");
@@ -185,7 +185,7 @@ fn what_is_wrong_with_a_connection_is_one_sentence_without_layers() {
     for (told, expected) in [
         (
             ask(server(&certificate, &key), &[&other], |_| ()),
-            "the server's certificate is that of an authority (CA:TRUE) and is not trusted itself; list it",
+            "the server's certificate is a CA certificate (CA:TRUE) that the kubeconfig does not list; add it",
         ),
         (
             ask(server(&plain, &plain_key), &[&certificate], |_| ()),
@@ -196,7 +196,7 @@ fn what_is_wrong_with_a_connection_is_one_sentence_without_layers() {
             "the server's certificate is refused: certificate not valid for name \"example.com\"",
         ),
         (ask(free, &[&certificate], |_| ()), "tcp connect error: Connection refused (os error 111)"),
-        (ask(no_tls_port, &[&certificate], |_| ()), "what answers does not speak TLS"),
+        (ask(no_tls_port, &[&certificate], |_| ()), "the other end does not speak TLS"),
     ] {
         let told = told.unwrap_err();
         let start = format!("the connection to the API server failed: {expected}");
