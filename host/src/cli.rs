@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_core::net::Protocol;
 
 mod daemon;
 mod flags;
 mod invocation;
 
-pub(crate) use daemon::RunArguments;
+pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
 
@@ -68,12 +68,31 @@ pub(crate) enum Command {
 
 /// The command line; in the help of `run` with all flags of kube-proxy.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    let command = Cli::command()
         .mut_subcommand("run", |run| {
-            flags::of_the_daemon().fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
+            let shown = flags::of_the_daemon().chain(daemon::OF_LOGGING);
+            shown.fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
         })
         // Without plugins there is nothing to record.
-        .mut_subcommand("record", |record| record.mut_arg("policy", |policy| policy.required(true)))
+        .mut_subcommand("record", |record| record.mut_arg("policy", |policy| policy.required(true)));
+    let of_the_daemon: Vec<Arg> = command
+        .find_subcommand("run")
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .map(|argument| argument.clone().hide(true))
+        .collect();
+    command.mut_subcommands(|subcommand| taking(subcommand, &of_the_daemon))
+}
+
+/// A command that has a configuration takes all arguments of the daemon, so that those of a DaemonSet can be tried on it.
+fn taking(command: clap::Command, of_the_daemon: &[Arg]) -> clap::Command {
+    let command = command.mut_subcommands(|inner| taking(inner, of_the_daemon));
+    let known: Vec<clap::Id> = command.get_arguments().map(|argument| argument.get_id().clone()).collect();
+    if !known.iter().any(|id| id == "config") {
+        return command;
+    }
+    let missing = of_the_daemon.iter().filter(|argument| !known.contains(argument.get_id()));
+    command.args(missing)
 }
 
 /// Which objects, which configuration, which node.
@@ -229,6 +248,8 @@ pub(crate) struct NodeArguments {
     pub(crate) enforce_internal_traffic_policy: bool,
     #[command(flatten)]
     pub(crate) flags: ConfigurationFlags,
+    #[command(flatten)]
+    pub(crate) logging: LoggingFlags,
 }
 
 /// Where the node's addresses come from.
@@ -355,4 +376,82 @@ pub(crate) struct CleanupArguments {
     /// `text` or `json`.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each command that has a configuration, with what it needs beside the daemon's arguments.
+    const COMMANDS: [&str; 9] = [
+        "run",
+        "plan --manifests a",
+        "diff --manifests a",
+        "trace --manifests a --from host --to 10.0.0.1:80",
+        "explain a/b --manifests a",
+        "record --manifests a --policy p",
+        "doctor",
+        "cleanup",
+        "plugin run p.wasm --manifests a",
+    ];
+
+    fn matches(line: &str) -> Result<clap::ArgMatches, clap::Error> {
+        command().try_get_matches_from(format!("weir {line}").split(' '))
+    }
+
+    #[test]
+    fn arguments_of_a_daemon_set_are_taken_by_every_command_with_a_configuration() {
+        command().debug_assert();
+        let lines = [
+            "--v=2",
+            "-v 2",
+            "-v2",
+            "--logging-format=json --vmodule=proxier=4 --log-flush-frequency=5s --log-json-split-stream",
+            "--config=/var/lib/kube-proxy/config.conf --hostname-override=n --state-dir=/var/lib/weir",
+            "--master=https://192.0.2.1:6443 --kubeconfig ./k --once --log debug --log-format text",
+            "--ipvs-exclude-cidrs=192.0.2.0/24 --ipvs-exclude-cidrs 198.51.100.0/24,203.0.113.0/24",
+            "--init-only --cleanup=false --write-config-to=/x --enforce-internal-traffic-policy",
+        ];
+        for name in COMMANDS {
+            for line in lines {
+                let line = format!("{name} {line}");
+                assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
+            }
+            for wrong in ["--logtostderr=true", "--v=x", "--log-flush-frequency=x", "-v"] {
+                assert!(matches(&format!("{name} {wrong}")).is_err(), "{name} {wrong}");
+            }
+        }
+        for name in ["doctor", "cleanup"] {
+            let line = format!("{name} --manifests=a --policy=p --shadow=s --record=r");
+            assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_the_daemon_does_instead_of_running_is_known_of_other_commands() {
+        let names = |line: &str| {
+            SpecialRuns::of_another(&matches(line).unwrap())
+                .map(|special| special.names().collect::<Vec<_>>())
+        };
+        let all = "--init-only --cleanup --write-config-to=x";
+        for name in COMMANDS {
+            let expected = (name != "run").then(|| vec!["write-config-to", "init-only", "cleanup"]);
+            assert_eq!(names(&format!("{name} {all}")), expected, "{name}");
+        }
+        assert_eq!(names("plan --manifests a --cleanup=false -v 2"), Some(vec![]));
+        assert_eq!(names("replay r --component c"), None);
+    }
+
+    #[test]
+    fn help_names_what_a_command_uses() {
+        let help = |name: &str| {
+            let mut command = command();
+            command.find_subcommand_mut(name).unwrap().render_long_help().to_string()
+        };
+        for flag in ["--v <", "--state-dir", "--kubeconfig", "--init-only", "--log "] {
+            assert!(help("run").contains(flag), "run: {flag}");
+            assert!(!help("plan").contains(flag), "plan: {flag}");
+        }
+        assert!(help("plan").contains("--ipvs-scheduler"));
+    }
 }

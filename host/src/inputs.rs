@@ -49,17 +49,15 @@ impl ConfigurationFile {
 
 /// Reads the configuration, or makes one of the flags, and prints what is odd about it.
 pub(crate) fn settings(arguments: &NodeArguments) -> anyhow::Result<Settings> {
-    let (settings, remarks) = read_settings(arguments, Map::new())?;
+    let (settings, remarks) = read_settings(arguments)?;
     remarks.iter().for_each(|remark| warn(remark));
     Ok(settings)
 }
 
-/// Reads the configuration, or makes one of the flags; the fields hold beside either. Also returns what is odd about it.
-pub(crate) fn read_settings(
-    arguments: &NodeArguments,
-    mut over: Map<String, Value>,
-) -> anyhow::Result<(Settings, Vec<String>)> {
+/// Reads the configuration, or makes one of the flags. Also returns what is odd about it.
+pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settings, Vec<String>)> {
     let mut remarks = Vec::new();
+    let mut over = arguments.logging.fields();
     if let Some(name) = arguments.node.as_deref().filter(|name| !name.is_empty()) {
         // As the kubelet registers it.
         let name = name.trim().to_lowercase();

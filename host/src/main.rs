@@ -20,17 +20,29 @@ mod style;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use weir_core::causes::with_causes;
 
-use crate::cli::{Cli, Command, Invocation};
-use crate::output::complain;
+use crate::cli::{Cli, Command, Invocation, SpecialRuns};
+use crate::output::{complain, say};
 
 fn main() -> ExitCode {
     let invocation = Invocation::of(std::env::args_os());
     // kube-proxy knows no other status for errors; the other commands have answers that are 1.
     let failed = ExitCode::from(if invocation.is_daemon() { 1 } else { 2 });
     let matches = cli::command().try_get_matches_from(invocation.0);
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let cli = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => {
+            if let Some(special) = SpecialRuns::of_another(&matches) {
+                if special.version() {
+                    say!("weir {}", cli::VERSION);
+                    return ExitCode::SUCCESS;
+                }
+                for name in special.names() {
+                    inputs::warn(&format!("--{name} only affects the daemon and is ignored here"));
+                }
+            }
+            cli
+        }
         Err(error) => {
             // There is no other place to say that it could not be said.
             let _ = error.print();
@@ -55,10 +67,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Whoever reads a log reads all lines in one form.
             if logging::is_started() {
-                tracing::error!("{error:#}");
+                tracing::error!("{}", with_causes(error.as_ref()));
             } else {
                 // What somebody typed may be part of it.
-                let text = format!("{error:#}");
+                let text = with_causes(error.as_ref());
                 let lines: Vec<_> = text.lines().map(weir_k8s::printable).collect();
                 complain!("{} {}", style::error("error:"), lines.join("\n"));
             }

@@ -312,13 +312,42 @@ fn a_command_line_of_kube_proxy_can_be_tried_on_a_plan() {
     let folder = tempfile::tempdir().unwrap();
     let manifests = folder.path().to_str().unwrap();
     let mut all = vec!["plan".to_owned(), "--manifests".to_owned(), manifests.to_owned()];
-    // What is no field of the configuration belongs to the daemon, and so does how it logs.
-    let fields = FLAGS.iter().filter(|(flag, _, what)| {
-        !matches!(what, Special(_)) && !flag.contains("-v") && !flag.contains("log")
-    });
+    all.push("--master=https://192.0.2.1:6443".to_owned());
+    let fields = FLAGS.iter().filter(|(_, _, what)| !matches!(what, Special(_)));
     all.extend(fields.flat_map(|(flag, value, _)| typed(flag, value, false)));
+    // `--vmodule` is for this format only.
+    all.push("--logging-format=text".to_owned());
     let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(&all).output().unwrap();
     assert!(output.status.success(), "{}", errors(&output));
+}
+
+#[test]
+fn a_plan_tells_the_mistakes_of_the_daemon_and_passes_over_its_special_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |more: &[&str]| {
+        let mut all = vec!["plan", "--manifests", folder.path().to_str().unwrap(), "--node=n"];
+        all.extend(more);
+        weir(&all)
+    };
+    for (wrong, expected) in [
+        ("--logging-format=xml", "logging.format: `xml`"),
+        ("--ipvs-sync-period=0", "--ipvs-sync-period: `0s`: must be greater than 0"),
+        ("--logtostderr=true", "unexpected argument '--logtostderr'"),
+    ] {
+        let output = plan(&[wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        assert!(errors(&output).contains(expected), "{wrong}: {}", errors(&output));
+    }
+    let written = folder.path().join("written");
+    let written_to = format!("--write-config-to={}", written.display());
+    let output = plan(&["--init-only", "--cleanup=false", &written_to]);
+    assert!(output.status.success(), "{}", errors(&output));
+    for flag in ["--init-only", "--write-config-to"] {
+        assert!(errors(&output).contains(&format!("{flag} only affects the daemon and is ignored here")));
+    }
+    assert!(!errors(&output).contains("--cleanup") && !written.exists(), "{}", errors(&output));
+    let version = plan(&["--version"]);
+    assert!(String::from_utf8_lossy(&version.stdout).contains("kube-proxy v1.37.2 compatible"));
 }
 
 /// The page that users read has a row for each flag and each field.

@@ -29,7 +29,7 @@ fn equals(scenario: &Scenario) -> Result<()> {
         let folder = scenario::folder().join(&step.name);
         let manifests = tempfile::tempdir()?;
         fs::write(manifests.path().join("node.json"), scenario.node()?)?;
-        fs::write(manifests.path().join("objects.json"), step.seen()?)?;
+        fs::write(manifests.path().join("objects.json"), step.objects()?)?;
         let planned = plan(scenario, manifests.path())?;
         let recorded = without_foreign_servers(&fs::read_to_string(folder.join("kernel.txt"))?, scenario)?;
         let differences = Dump::recorded(&planned).differences(&Dump::recorded(&recorded));

@@ -92,7 +92,7 @@ fn follow(scenario: &Scenario, artifacts: &[Arc<Artifact>]) -> Result<()> {
     let mut folder = Folder::new(manifests.path(), &node);
     let mut services = 0;
     for step in scenario.steps() {
-        manifests.put("objects.json", &step.seen()?)?;
+        manifests.put("objects.json", &step.objects()?)?;
         for event in folder.scan().0 {
             for planner in [&mut with, &mut without] {
                 hear(planner, event.clone(), view)?;

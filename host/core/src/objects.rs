@@ -262,9 +262,9 @@ impl Node {
         typed.map(|(_, ip)| *ip)
     }
 
-    /// The node's zone.
+    /// The node's zone; an empty label names none, as in kube-proxy.
     pub fn zone(&self) -> Option<&str> {
-        self.labels.get(ZONE_LABEL).map(String::as_str)
+        self.labels.get(ZONE_LABEL).map(String::as_str).filter(|zone| !zone.is_empty())
     }
 }
 

@@ -24,8 +24,10 @@ mod defaults;
 mod duration;
 mod families;
 mod fields;
+mod hint;
 mod schema;
 mod validate;
+mod wrapper;
 
 pub use daemon::{ClientConnection, Conntrack, LogFormat, Logging};
 pub use defaults::with_port;
@@ -99,15 +101,22 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     documents.retain(|document| !document.value.is_null());
     let mut documents = documents.into_iter();
     let document = documents.next().ok_or(ConfigError::Empty)?;
-    let mut warnings = Problems::default();
+    let (document, place) = wrapper::open(document).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let (mut warnings, mut errors) = (Problems::of(&place), Problems::of(&place));
+    if !place.is_empty() {
+        warnings.note(
+            "",
+            "",
+            "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own",
+        );
+    }
     // As kube-proxy does, which reads no further.
     if documents.next().is_some() {
         warnings.note("", "", "only the first document is read");
     }
     for key in &document.repeated {
-        warnings.note(key.clone(), "", "is there more than once; the last one counts");
+        warnings.note(key.clone(), "", document::REPEATED);
     }
-    let mut errors = Problems::default();
     let mut configuration =
         Configuration { values: schema::read(document.value, &mut warnings, &mut errors) };
     validate::header(&configuration, &mut errors);

@@ -1,5 +1,6 @@
 //! YAML and JSON texts as plain values, with the keys that were written twice.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -14,7 +15,8 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A document: its value, and the paths of keys that occur more than once (the last one counts).
+/// A document: its value, and the paths of keys that occur more than once (the last one counts). A key that holds a
+/// dot or more stands in brackets: `metadata.labels[example.com/name]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
     pub(crate) value: Value,
@@ -30,7 +32,13 @@ pub(crate) enum SyntaxError {
     /// It is no JSON.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// More of it is broken than is told.
+    #[error("more than {MAX_BROKEN} documents are broken; what comes after them is not read")]
+    TooMany,
 }
+
+/// What is said of a key that occurs more than once.
+pub(crate) const REPEATED: &str = "is written more than once; the last one counts";
 
 /// How many nodes a file may have after its aliases are replaced: the Services and EndpointSlices of the
 /// largest clusters have a few million. What aliases add is limited far below this by the parser's defaults.
@@ -39,6 +47,68 @@ const MAX_NODES: usize = 16_000_000;
 const MAX_DOCUMENTS: usize = 1_000_000;
 /// How many bytes of text the scalars of a file may have.
 const MAX_TEXT: usize = 1 << 30;
+
+/// How many broken documents of a text are told before the rest is given up: each may cost as much as a bomb of aliases.
+const MAX_BROKEN: usize = 20;
+
+/// Reads all documents of a text that can be read, and says why others cannot. Empty ones are skipped.
+pub(crate) fn parse_each(text: &str, format: Format) -> (Vec<Document>, Vec<SyntaxError>) {
+    match format {
+        Format::Json => {
+            let mut documents = Vec::new();
+            for document in serde_json::Deserializer::from_str(text).into_iter::<Document>() {
+                match document {
+                    Ok(document) => documents.push(document),
+                    // Where the next one would begin cannot be known.
+                    Err(error) => return (documents, vec![error.into()]),
+                }
+            }
+            documents.retain(|document| !document.value.is_null());
+            (documents, Vec::new())
+        }
+        Format::Yaml => match parse(text, format) {
+            Ok(documents) => (documents, Vec::new()),
+            Err(_) => parse_apart(text),
+        },
+    }
+}
+
+/// Reads each YAML document as a text of its own.
+fn parse_apart(text: &str) -> (Vec<Document>, Vec<SyntaxError>) {
+    let mut documents = Vec::new();
+    let mut broken = Vec::new();
+    for (first_line, part) in parts(text) {
+        if parse(part, Format::Yaml).map(|mut read| documents.append(&mut read)).is_ok() {
+            continue;
+        }
+        // Empty lines in front make the error name its line in the file.
+        let in_place = "\n".repeat(first_line) + part;
+        broken.extend(parse(&in_place, Format::Yaml).err());
+        if broken.len() == MAX_BROKEN {
+            broken.push(SyntaxError::TooMany);
+            break;
+        }
+    }
+    (documents, broken)
+}
+
+/// The documents of a YAML text, with the number of lines before each. A line that begins with `---` always begins one,
+/// also where a text in quotes or a block has not ended (YAML 1.2, `c-forbidden`).
+fn parts(text: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut first_line, mut at) = (0, 0, 0);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let begins =
+            line.strip_prefix("---").is_some_and(|rest| rest.trim_start() != rest || rest.is_empty());
+        if begins && at > start {
+            parts.push((first_line, &text[start..at]));
+            (start, first_line) = (at, number);
+        }
+        at += line.len();
+    }
+    parts.push((first_line, &text[start..]));
+    parts
+}
 
 /// Reads all documents of a text; empty ones are skipped.
 pub(crate) fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxError> {
@@ -49,7 +119,8 @@ pub(crate) fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxE
         }
         Format::Yaml => {
             let options = serde_saphyr::options! {
-                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+                // The visitor sees all of them all the same; `<<` merges the last one.
+                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
                 // Only `true` and `false`: a zone called `no` is a name.
                 strict_booleans: true,
                 with_snippet: false,
@@ -137,7 +208,8 @@ impl<'de> Visitor<'de> for AnyVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
         let mut values = Map::new();
-        let mut repeated = Vec::new();
+        // By key, so that what an earlier value repeats is gone with it.
+        let mut repeated: BTreeMap<String, Vec<String>> = BTreeMap::new();
         while let Some(key) = entries.next_key::<Document>()? {
             let key = match key.value {
                 Value::String(key) => key,
@@ -145,13 +217,24 @@ impl<'de> Visitor<'de> for AnyVisitor {
                 _ => return Err(A::Error::custom("a key must be text")),
             };
             let item = entries.next_value::<Document>()?;
-            repeated.extend(item.repeated.into_iter().map(|path| prefixed(&key, &path)));
+            let below = item.repeated.iter().map(|path| prefixed(&segment(&key), path));
+            let mut paths: Vec<String> = below.collect();
             if values.insert(key.clone(), item.value).is_some() {
-                repeated.push(key);
+                paths.push(segment(&key));
+            }
+            if !paths.is_empty() {
+                repeated.insert(key, paths);
             }
         }
-        Ok(Document { value: Value::Object(values), repeated })
+        Ok(Document { value: Value::Object(values), repeated: repeated.into_values().flatten().collect() })
     }
+}
+
+/// A key as a part of a path.
+fn segment(key: &str) -> String {
+    let is_plain =
+        !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'));
+    if is_plain { key.to_owned() } else { format!("[{key}]") }
 }
 
 fn prefixed(parent: &str, path: &str) -> String {
@@ -195,11 +278,68 @@ mod tests {
     fn repeated_keys_are_named_by_their_path() {
         let yaml = "a: {b: 1, c: [{d: 1, d: 2}], b: 3}\na: {b: 4}\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
-        assert_eq!(document.repeated, ["a.c[0].d", "a.b", "a"]);
+        // What the first `a` repeats does not count any more.
+        assert_eq!(document.repeated, ["a"]);
         assert_eq!(document.value, json!({"a": {"b": 4}}));
+        let yaml = "a: 1\na: {x.y/z: 1, c: [0, {d: 1, d: 2, d: 3}], x.y/z: 3}\nab: {b: 1, b: 2}\nab.c: 1\n";
+        let document = parse(yaml, Format::Yaml).unwrap().remove(0);
+        assert_eq!(document.repeated, ["a.c[1].d", "a[x.y/z]", "a", "ab.b"]);
+        assert_eq!(document.value, json!({"a": {"x.y/z": 3, "c": [0, {"d": 3}]}, "ab": {"b": 2}, "ab.c": 1}));
         let document = parse("{\"a\": 1, \"a\": 2}", Format::Json).unwrap().remove(0);
         assert_eq!(document.repeated, ["a"]);
         assert_eq!(document.value, json!({"a": 2}));
+    }
+
+    #[test]
+    fn equal_keys_need_not_be_written_alike() {
+        let yaml = "a: 1\n'a': 2\n\"\\x61\": 3\ntrue: 4\n\"true\": 5\n";
+        let document = parse(yaml, Format::Yaml).unwrap().remove(0);
+        assert_eq!(
+            (document.value, document.repeated),
+            (json!({"a": 3, "true": 5}), vec!["a".to_owned(), "true".to_owned()])
+        );
+    }
+
+    #[test]
+    fn merged_keys_are_overruled_and_not_repeated() {
+        let yaml = "a: &a {x: 1, x: 2, y: 1}\nb: {x: 3, <<: *a}\nc: {<<: *a, y: 3, y: 4}\n";
+        let document = parse(yaml, Format::Yaml).unwrap().remove(0);
+        assert_eq!(document.repeated, ["a.x", "c.y"]);
+        assert_eq!(
+            document.value,
+            json!({"a": {"x": 2, "y": 1}, "b": {"x": 3, "y": 1}, "c": {"x": 2, "y": 4}})
+        );
+    }
+
+    fn each(text: &str, format: Format) -> (Vec<Value>, Vec<String>) {
+        let (documents, broken) = parse_each(text, format);
+        (
+            documents.into_iter().map(|document| document.value).collect(),
+            broken.iter().map(SyntaxError::to_string).collect(),
+        )
+    }
+
+    #[test]
+    fn a_broken_document_leaves_the_others() {
+        let yaml =
+            "a: 1\n--- # two\nb: [\n---\nc: |\n  ---\n  x\n---\r\nd: {{ .Values.d }}\n---\ne: \"\n---\nf: 1";
+        let (values, broken) = each(yaml, Format::Yaml);
+        assert_eq!(values, [json!({"a": 1}), json!({"c": "---\nx\n"}), json!({"f": 1})]);
+        assert_eq!(broken.len(), 3);
+        for (error, line) in broken.iter().zip(["line 3", "line 9", "line 11"]) {
+            assert!(error.contains(line), "{error}");
+        }
+        let (values, broken) = each("{\"a\": 1} {\"b\": } {\"c\": 1}", Format::Json);
+        assert_eq!((values, broken.len()), (vec![json!({"a": 1})], 1));
+        assert_eq!(each("null {\"a\": 1}", Format::Json), (vec![json!({"a": 1})], vec![]));
+    }
+
+    #[test]
+    fn many_broken_documents_are_given_up() {
+        let text = "a: [\n---\n".repeat(2 * MAX_BROKEN) + "b: 1\n";
+        let (values, broken) = each(&text, Format::Yaml);
+        assert_eq!((values.len(), broken.len()), (0, MAX_BROKEN + 1));
+        assert!(broken[MAX_BROKEN].contains("not read"), "{broken:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
 use crate::problem::{Problems, abridged};
@@ -16,7 +16,7 @@ pub(crate) enum Fit {
     Partial,
 }
 
-/// Decodes a value; unknown fields are ignored, and a null is an absent field, as in the API.
+/// Decodes a value; unknown fields are ignored, and a null is what the API server stores for it.
 ///
 /// Serde stops at the first wrong type, so that field is taken out and decoding starts again until nothing is
 /// wrong any more.
@@ -38,17 +38,32 @@ pub(crate) fn decode<T: DeserializeOwned + Default>(value: &Value, problems: &mu
     }
 }
 
-/// A copy in which no field is null. List items stay, so that indices stay true.
+/// The fields of objects that hold any keys, each with a text (`map[string]string`).
+const TEXT_MAPS: [&str; 2] = ["labels", "annotations"];
+
+/// A copy as the API server stores it: a field that is null is absent, a key of a [`TEXT_MAPS`] has the empty text. List
+/// items stay, so that indices stay true.
 fn without_nulls(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key.clone(), without_nulls(value)))
-            .collect(),
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(key, value)| {
+                let value = match value {
+                    Value::Object(texts) if TEXT_MAPS.contains(&key.as_str()) => empty_for_null(texts),
+                    value => without_nulls(value),
+                };
+                (key.clone(), value)
+            })
+            .collect()
+        }
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         scalar => scalar.clone(),
     }
+}
+
+fn empty_for_null(texts: &Map<String, Value>) -> Value {
+    let text = |value: &Value| if value.is_null() { Value::from("") } else { value.clone() };
+    texts.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// Takes the value at `path` out, leaving a null in lists; `None` when there is nothing more to take.
@@ -83,6 +98,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use serde_json::json;
 
@@ -92,6 +109,7 @@ mod tests {
         number: i64,
         #[serde(deserialize_with = "items")]
         names: Vec<String>,
+        labels: BTreeMap<String, String>,
         inner: Inner,
     }
 
@@ -125,6 +143,15 @@ mod tests {
         assert_eq!((fit, paths.len()), (Fit::Whole, 0));
         assert_eq!(typed, Example { names: vec![String::new(), "b".to_owned()], ..Example::default() });
         assert_eq!(super::tests::paths(json!({"names": null})).1, Fit::Whole);
+    }
+
+    #[test]
+    fn a_label_that_is_null_is_there_and_empty() {
+        let (typed, fit, _) = paths(json!({"labels": {"a": null, "b": "c"}}));
+        assert_eq!((fit, typed.labels["a"].as_str(), typed.labels["b"].as_str()), (Fit::Whole, "", "c"));
+        assert_eq!(paths(json!({"labels": null})), (Example::default(), Fit::Whole, vec![]));
+        let wrong = paths(json!({"labels": {"a": null, "b": {"c": null}, "d": 1}}));
+        assert_eq!(wrong.2, ["labels.b", "labels.d"]);
     }
 
     #[test]

@@ -170,13 +170,7 @@ pub enum LoadError {
 impl LoadError {
     /// The error with its causes, as one sentence that is fit for a terminal.
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        weir_k8s::printable(&text).into_owned()
+        weir_k8s::printable(&weir_core::causes::with_causes(self)).into_owned()
     }
 }
 

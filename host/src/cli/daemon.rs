@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 use serde_json::{Map, Value, json};
 use weir_k8s::config::{self, parse_duration, set_field};
 
@@ -25,8 +25,6 @@ pub(crate) struct RunArguments {
     pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) special: SpecialRuns,
-    #[command(flatten)]
-    pub(crate) logging: LoggingFlags,
 }
 
 /// Where the objects come from, which configuration, which node.
@@ -66,6 +64,27 @@ pub(crate) struct SpecialRuns {
 }
 
 impl SpecialRuns {
+    /// What was given of them to another command than the daemon, which takes the daemon's arguments; `None` if it does
+    /// not.
+    pub(crate) fn of_another(matches: &ArgMatches) -> Option<SpecialRuns> {
+        let (name, mut matches) = matches.subcommand()?;
+        while let Some((_, inner)) = matches.subcommand() {
+            matches = inner;
+        }
+        let takes_them = name != "run" && matches.try_contains_id("write_config_to").is_ok();
+        takes_them.then(|| SpecialRuns::from_arg_matches(matches).ok()).flatten()
+    }
+
+    /// The flags that say what the daemon is to do instead of running.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("write-config-to", self.write_config_to.is_some()),
+            ("init-only", self.init_only()),
+            ("cleanup", self.cleanup()),
+        ];
+        given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+
     /// `--init-only`
     pub(crate) fn init_only(&self) -> bool {
         self.init_only == Some(true)
@@ -82,21 +101,24 @@ impl SpecialRuns {
     }
 }
 
-/// How to log. All of it works beside --config.
+/// The flags of [`LoggingFlags`] that the daemon's help mentions.
+pub(super) const OF_LOGGING: [&str; 4] = ["log", "log_format", "logging_format", "verbosity"];
+
+/// How to log. All of it works beside --config, and nothing in other commands than the daemon's.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LoggingFlags {
     /// How much to log, whatever the verbosity: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, hide = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
     /// Log lines as text or as JSON; the same as --logging-format.
-    #[arg(long, value_enum)]
+    #[arg(long, hide = true, value_enum)]
     log_format: Option<LogFormat>,
     /// logging.format: text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, hide = true, value_name = "FORMAT")]
     logging_format: Option<String>,
     /// logging.verbosity: to 3 = info, 4 and 5 = debug, from 6 on = trace [default: 0]
-    #[arg(short = 'v', long = "v", value_name = "LEVEL")]
+    #[arg(short = 'v', long = "v", hide = true, value_name = "LEVEL")]
     verbosity: Option<u32>,
     #[arg(long, hide = true, action = ArgAction::Append, value_delimiter = ',', value_parser = parse_module)]
     vmodule: Vec<Module>,

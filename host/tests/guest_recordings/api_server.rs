@@ -95,7 +95,7 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
         let cluster = Cluster::named(name)?;
         let mut running = cluster.run()?;
         for step in scenario::named(name)?.steps() {
-            cluster.become_of(&step.seen()?)?;
+            cluster.become_of(&step.objects()?)?;
             cluster.stage.settle(&running, &step.recorded()?).with_context(|| name.to_owned())?;
         }
         running.expect_health()?;
@@ -188,7 +188,7 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
 pub(crate) fn node_that_is_deleted_stays_as_it_was() -> Result<()> {
     let cluster = Cluster::named("nodeport-addresses-primary")?;
     let step = scenario::named("nodeport-addresses-primary")?.steps().remove(0);
-    cluster.become_of(&step.seen()?)?;
+    cluster.become_of(&step.objects()?)?;
     let mut running = cluster.run()?;
     cluster.stage.settle(&running, &step.recorded()?)?;
     let node = cluster.server.objects(Collection::Nodes).remove(0);

@@ -1,7 +1,7 @@
 //! The kernel equals the one that kube-proxy left, and two capabilities are enough for that after `--init-only`.
 
 use anyhow::{Context, Result, ensure};
-use weir_harness::scenario::{self, Scenario, Step, Timing};
+use weir_harness::scenario::{self, Scenario, Step};
 use weir_harness::weir::Running;
 
 use crate::stage::Stage;
@@ -47,10 +47,5 @@ pub(crate) fn one_process_goes_from_each_to_the_next() -> Result<()> {
 
 fn follow(stage: &Stage, running: &Running, step: &Step) -> Result<()> {
     stage.manifests.put("objects.json", &step.objects()?)?;
-    let recorded = step.recorded()?;
-    let expected = match step.timing {
-        Timing::Settled => recorded,
-        Timing::Late => recorded.with(&stage.planned()?),
-    };
-    stage.settle(running, &expected).with_context(|| format!("step {}", step.name))
+    stage.settle(running, &step.recorded()?).with_context(|| format!("step {}", step.name))
 }

@@ -10,6 +10,8 @@ use kube::config::{
 
 mod transport;
 
+pub(crate) use transport::is_of_an_authority;
+
 /// How the API server is reached: the command line's `--kubeconfig` and `--master`, or their absence.
 ///
 /// With neither, weir has to run in a pod, and uses the service account's files. All files are read again with every

@@ -10,13 +10,17 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
+use weir_core::causes::with_causes;
 
 use crate::access::{Access, AccessError};
 use crate::account::{self, Account};
 use crate::rate::{Bucket, Rate};
 use crate::wire::Status;
 
+mod cause;
 mod lines;
+
+pub(crate) use cause::Cause;
 
 pub(crate) use lines::Lines;
 
@@ -35,7 +39,7 @@ pub(crate) enum RequestError {
     Access(#[from] AccessError),
     /// It could not be sent, or its answer broke off.
     #[error("the connection to the API server failed")]
-    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Transport(#[source] Cause),
     /// Nothing came.
     #[error("the API server did not answer for {} s", .0.as_secs_f32())]
     Silent(Duration),
@@ -212,7 +216,7 @@ impl Connection {
         let status = answer.as_ref().ok().and_then(|answer| Some(answer.as_ref().ok()?.status().as_u16()));
         self.account.requested(account::Request { method, host, status });
         let answer = answer.map_err(|_| RequestError::Silent(self.patience))?;
-        let answer = answer.map_err(|error| RequestError::Transport(error.into()))?;
+        let answer = answer.map_err(|error| RequestError::Transport(Cause(error.into())))?;
         if answer.status().is_success() {
             return Ok(answer.into_body());
         }
@@ -259,25 +263,10 @@ async fn collect(body: Body, most: usize, patience: Duration) -> Result<Vec<u8>,
     loop {
         let piece = timeout(patience, body.frame()).await.map_err(|_| RequestError::Silent(patience))?;
         let Some(piece) = piece else { return Ok(all) };
-        if let Ok(data) = piece.map_err(RequestError::Transport)?.into_data() {
+        if let Ok(data) = piece.map_err(|error| RequestError::Transport(Cause(error)))?.into_data() {
             all.extend_from_slice(&data);
         }
     }
-}
-
-/// An error and its causes in one sentence.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Some errors of others repeat their cause.
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        source = error.source();
-    }
-    sentence
 }
 
 #[cfg(test)]

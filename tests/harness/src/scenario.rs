@@ -1,6 +1,5 @@
 //! The recorded scenarios: `tests/scenarios/data/README.md` tells what the files are.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,6 @@ pub struct Scenario {
     /// The folder's name.
     pub name: String,
     folder: PathBuf,
-    late: BTreeMap<String, Value>,
 }
 
 /// The state of the objects, and of the kernel after it.
@@ -25,17 +23,6 @@ pub struct Step {
     /// Scenario and number, `mutate-ports/2`.
     pub name: String,
     folder: PathBuf,
-    /// How the recording came to be.
-    pub timing: Timing,
-}
-
-/// When the kernel was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timing {
-    /// After kube-proxy had taken note of all objects of the step.
-    Settled,
-    /// Before: the kernel does not belong to the step's objects. `late.json` tells what it shows.
-    Late,
 }
 
 /// What was run on the node before.
@@ -53,18 +40,13 @@ pub fn folder() -> PathBuf {
 /// When they cannot be read.
 pub fn all() -> Result<Vec<Scenario>> {
     let data = folder();
-    let late = serde_json::from_str(&read(&data.join("late.json"))?).context("late.json")?;
     let mut scenarios = Vec::new();
     for entry in fs::read_dir(&data).with_context(|| format!("no scenarios in {}", data.display()))? {
         let folder = entry?.path();
         if let Some(name) = folder.file_name().and_then(|name| name.to_str())
             && folder.is_dir()
         {
-            scenarios.push(Scenario {
-                name: name.to_owned(),
-                folder: folder.clone(),
-                late: BTreeMap::clone(&late),
-            });
+            scenarios.push(Scenario { name: name.to_owned(), folder: folder.clone() });
         }
     }
     scenarios.sort_by(|a, b| a.name.cmp(&b.name));
@@ -103,11 +85,7 @@ impl Scenario {
         (1..)
             .map(|number| (number, self.folder.join(number.to_string())))
             .take_while(|(_, folder)| folder.is_dir())
-            .map(|(number, folder)| {
-                let name = format!("{}/{number}", self.name);
-                let timing = if self.late.contains_key(&name) { Timing::Late } else { Timing::Settled };
-                Step { name, folder, timing }
-            })
+            .map(|(number, folder)| Step { name: format!("{}/{number}", self.name), folder })
             .collect()
     }
 
@@ -157,16 +135,6 @@ impl Step {
         read(&self.folder.join("objects.json"))
     }
 
-    /// The Services and EndpointSlices that kube-proxy had taken note of: fewer than all where it was recorded too
-    /// early.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn seen(&self) -> Result<String> {
-        let seen = self.folder.join("seen.json");
-        if seen.exists() { read(&seen) } else { self.objects() }
-    }
-
     /// The kernel as recorded.
     ///
     /// # Errors
@@ -183,16 +151,6 @@ fn read(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_late_step_exists() {
-        let scenarios = all().unwrap();
-        let steps: Vec<String> = scenarios.iter().flat_map(Scenario::steps).map(|step| step.name).collect();
-        assert!(steps.len() >= scenarios.len());
-        for name in scenarios[0].late.keys() {
-            assert!(steps.contains(name), "late.json names {name}");
-        }
-    }
 
     #[test]
     fn recordings_equal_themselves_only() {

@@ -150,6 +150,11 @@ pub(super) fn normalise(values: &mut Map<String, Value>) {
     }
 }
 
+/// Whether a field means nothing in IPVS mode or to weir.
+pub(super) fn is_without_effect(path: &str) -> bool {
+    NO_EFFECT.iter().any(|(known, _)| *known == path)
+}
+
 /// Says once which fields were set in vain.
 pub(super) fn note_without_effect(values: &Map<String, Value>, warnings: &mut Problems) {
     let silent = |path: &str, value: &Value| {

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::duration::parse_duration;
-use crate::problem::{Problems, abridged, nearest};
+use super::hint::hint;
+use crate::problem::{Problems, abridged};
 
 /// What a field may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,10 @@ fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
             _ => Value::String(text),
         },
         (Gates, Value::Object(gates)) => {
-            Value::Object(gates.into_iter().map(|(gate, on)| (gate, as_kube_proxy_reads(Bool, on))).collect())
+            // Go has false where a map of booleans says null.
+            let is_on =
+                |on: Value| if on.is_null() { Value::Bool(false) } else { as_kube_proxy_reads(Bool, on) };
+            Value::Object(gates.into_iter().map(|(gate, on)| (gate, is_on(on))).collect())
         }
         (Number, Value::Number(number)) => match number.as_f64().filter(|float| float.fract() == 0.0) {
             // The text of a whole float has no exponent and no decimals.
@@ -218,6 +222,11 @@ pub(super) fn empty_values() -> impl Iterator<Item = (&'static str, Value)> {
     })
 }
 
+/// The paths of all fields.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|(path, _)| *path)
+}
+
 /// The fields that are durations.
 pub(super) fn durations() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().filter(|(_, kind)| matches!(kind, Duration | Interval)).map(|(path, _)| *path)
@@ -226,11 +235,4 @@ pub(super) fn durations() -> impl Iterator<Item = &'static str> {
 /// A negative duration is one too; what it is good for, validation says.
 fn is_duration(text: &str) -> bool {
     parse_duration(text.strip_prefix('-').unwrap_or(text)).is_some()
-}
-
-fn hint(path: &str) -> String {
-    match nearest(path, FIELDS.iter().map(|(known, _)| *known)) {
-        Some(known) => format!("; is `{known}` meant?"),
-        None => String::new(),
-    }
 }

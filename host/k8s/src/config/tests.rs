@@ -135,11 +135,89 @@ fn unknown_and_repeated_keys_do_no_harm_and_are_told() {
     assert_eq!(
         problems("ipvs: {sheduler: lc}\nclusterCidr: 10.0.0.0/8\niptables: {}\niptables: {}\n"),
         [
-            "warning: iptables: is there more than once; the last one counts",
+            "warning: iptables: is written more than once; the last one counts",
             "warning: clusterCidr: unknown key, ignored; is `clusterCIDR` meant?",
             "warning: ipvs.sheduler: unknown key, ignored; is `ipvs.scheduler` meant?",
         ]
     );
+}
+
+fn config_map(name: &str, data: &[(&str, &str)]) -> Value {
+    let data: Map<String, Value> =
+        data.iter().map(|(key, text)| ((*key).to_owned(), (*text).into())).collect();
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "kube-system"}, "data": data,
+    })
+}
+
+const OWN: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n\
+                   ipvs: {scheduler: lc}\nsheduler: lc\n";
+
+#[test]
+fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
+    let kubeadm = config_map("kube-proxy", &[("config.conf", OWN), ("kubeconfig.conf", "kind: Config\n")]);
+    let eks = config_map("kube-proxy-config", &[("config", OWN)]);
+    let list =
+        serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [config_map("a", &[]), eks.clone()]});
+    for (value, place) in [
+        (&kubeadm, "ConfigMap kube-system/kube-proxy, key config.conf"),
+        (&eks, "ConfigMap kube-system/kube-proxy-config, key config"),
+        (&list, "ConfigMap kube-system/kube-proxy-config, key config"),
+    ] {
+        for text in [value.to_string(), serde_saphyr::to_string(value).unwrap()] {
+            let (configuration, warnings) = parse(&text, Map::new()).unwrap();
+            assert_eq!(configuration.proxy_config().scheduler, "lc");
+            let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            let read = "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own";
+            let unknown = "sheduler: unknown key, ignored; is `ipvs.scheduler` meant?";
+            assert_eq!(warnings, [format!("{place}: {read}"), format!("{place}: {unknown}")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_config_map_is_told_with_its_key() {
+    let told = |value: Value| parse(&value.to_string(), Map::new()).unwrap_err().to_string();
+    let place = "ConfigMap kube-system/kube-proxy-config, key config";
+    let iptables = OWN.replace("mode: ipvs", "mode: iptables");
+    assert_eq!(
+        told(config_map("kube-proxy-config", &[("config", &iptables)])),
+        format!(
+            "{place}: mode: `iptables`: weir does IPVS only: set `mode: ipvs`, or keep running kube-proxy on this node"
+        )
+    );
+    let broken = OWN.to_owned() + "a: [";
+    let broken = told(config_map("kube-proxy-config", &[("config", &broken)]));
+    assert!(broken.starts_with(&format!("{place}: not readable as YAML: ")), "{broken}");
+    assert_eq!(
+        told(config_map("kube-proxy", &[("kubeconfig.conf", "kind: Config\n")])),
+        "kind: `ConfigMap`: no key holds a KubeProxyConfiguration; pass a KubeProxyConfiguration file, or a ConfigMap with one"
+    );
+    let twice = told(config_map("a", &[("b", OWN), ("c", OWN)]));
+    assert!(
+        twice.ends_with(
+            "pass the text of one of them as the file: ConfigMap kube-system/a, key b; ConfigMap kube-system/a, key c"
+        ),
+        "{twice}"
+    );
+}
+
+#[test]
+fn the_values_of_an_eks_add_on_lack_two_lines() {
+    let values = serde_json::json!({"ipvs": {"scheduler": "lc"}, "mode": "ipvs"}).to_string();
+    let missing = "2 mistakes:\n  \
+                   apiVersion: is missing; add `apiVersion: kubeproxy.config.k8s.io/v1alpha1`\n  \
+                   kind: is missing; add `kind: KubeProxyConfiguration`";
+    assert_eq!(parse(&values, Map::new()).unwrap_err().to_string(), missing);
+    let described = serde_json::json!({"addon": {"addonName": "kube-proxy", "configurationValues": values}});
+    let told = parse(&described.to_string(), Map::new()).unwrap_err().to_string();
+    assert_eq!(told.matches("addon.configurationValues: ").count(), 2, "{told}");
+}
+
+#[test]
+fn a_gate_that_is_null_is_off() {
+    let told = problems("featureGates: {KubeProxyIPVS: }\n");
+    assert!(told.len() == 1 && told[0].contains("forbids IPVS mode"), "{told:?}");
 }
 
 #[test]

@@ -17,7 +17,9 @@ const LOCKED_ON: [&str; 3] =
 pub(super) fn header(configuration: &Configuration, errors: &mut Problems) {
     for (field, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
         let found = configuration.text(field);
-        if found != wanted {
+        if found.is_empty() {
+            errors.note(field, "", format!("is missing; add `{field}: {wanted}`"));
+        } else if found != wanted {
             errors.note(field, found, format!("`{wanted}` is expected"));
         }
     }

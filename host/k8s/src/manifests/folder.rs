@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use weir_core::cluster::Event;
 
 use super::inventory::{Inventory, Key, Object};
-use super::text::{self, TextError};
+use super::text;
 use crate::Problem;
 use crate::document::Format;
 use crate::objects::Decoded;
 
 /// A folder of manifests, or a single file, with the last good version of each.
 ///
-/// Mistakes never take anything away: a file that cannot be read or parsed keeps what it gave before, so does
-/// an object that is invalid in a good file, and a folder that is missing keeps everything. Only a file that is
-/// gone from a folder, or an object that is gone from a good file, is gone.
+/// Mistakes never take anything away: a file that cannot be read keeps what it gave before, so does an object that is
+/// invalid, a file with a document that cannot be parsed keeps what its other documents do not name, and a folder that is
+/// missing keeps everything. Only a file that is gone from a folder, or an object that is gone from a good file, is gone.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -72,8 +72,6 @@ enum FileError {
     TooLarge,
     #[error("not UTF-8 text")]
     NotText(#[from] std::string::FromUtf8Error),
-    #[error(transparent)]
-    Text(#[from] TextError),
 }
 
 /// The largest file that is read.
@@ -209,7 +207,7 @@ impl FileState {
             return Ok(());
         }
         let format = if path.extension().is_some_and(|e| e == "json") { Format::Json } else { Format::Yaml };
-        let contents = text::read(&String::from_utf8(bytes)?, format, node)?;
+        let contents = text::read(&String::from_utf8(bytes)?, format, node);
         self.take_over(path, contents);
         Ok(())
     }
@@ -218,11 +216,11 @@ impl FileState {
         let mut last_good = std::mem::take(&mut self.objects);
         let mut problems = contents.problems;
         for (key, decoded) in contents.objects {
+            let old = last_good.remove(&key);
             let object = match decoded {
                 Decoded::Here(object) => Some(object),
                 Decoded::Gone => None,
                 Decoded::Invalid => {
-                    let old = last_good.remove(&key);
                     let message = match old {
                         Some(_) => "invalid; its last good version stays in use",
                         None => "invalid; it is left out",
@@ -235,6 +233,20 @@ impl FileState {
             };
             self.objects.extend(object.map(|object| (key, object)));
         }
+        // A document that cannot be parsed may hold any of the objects that are missing now.
+        last_good.retain(|_, _| !contents.broken.is_empty());
+        let stays = match (last_good.is_empty(), self.objects.is_empty()) {
+            (false, _) => "; its last good version stays in use",
+            (true, false) => "; the other documents of the file are used",
+            (true, true) => "",
+        };
+        problems.extend(
+            contents
+                .broken
+                .iter()
+                .map(|error| Problem::of_object("", format!("not readable: {error}{stays}"))),
+        );
+        self.objects.append(&mut last_good);
         self.problems =
             problems.into_iter().map(|problem| Problem { file: Some(path.to_owned()), ..problem }).collect();
         self.ignored = contents.ignored;

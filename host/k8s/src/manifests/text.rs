@@ -19,46 +19,31 @@ pub(super) struct Contents {
     pub(super) problems: Vec<Problem>,
     /// How many objects of other kinds there are.
     pub(super) ignored: usize,
-}
-
-/// Why a text is not usable as a whole.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TextError {
-    /// It cannot be parsed.
-    #[error("not readable: {0}")]
-    Syntax(#[from] SyntaxError),
-    /// Which of the values of a key is meant cannot be known.
-    #[error("these keys are written more than once: {}", .0.join(", "))]
-    RepeatedKeys(Vec<String>),
+    /// Why some documents cannot be read: what they hold is unknown.
+    pub(super) broken: Vec<SyntaxError>,
 }
 
 /// Reads a text.
-pub(super) fn read(text: &str, format: Format, node: &str) -> Result<Contents, TextError> {
-    let documents = document::parse(text.trim_start_matches('\u{feff}'), format)?;
-    let repeated: Vec<String> = documents.iter().flat_map(|document| document.repeated.clone()).collect();
-    if !repeated.is_empty() {
-        return Err(TextError::RepeatedKeys(repeated));
-    }
-    let mut contents = Contents::default();
+pub(super) fn read(text: &str, format: Format, node: &str) -> Contents {
+    let (documents, broken) = document::parse_each(text.trim_start_matches('\u{feff}'), format);
+    let mut contents = Contents { broken, ..Contents::default() };
     for document in &documents {
-        contents.add(&document.value, None, node);
+        contents.add(&document.value, &document.repeated, None, node);
     }
-    Ok(contents)
+    contents
 }
 
 /// See [`Inventory::parse`].
 pub(super) fn inventory(text: &str, node: &str) -> (Inventory, Vec<Problem>) {
     let mut inventory = Inventory::default();
-    let contents = match read(text, Format::Yaml, node) {
-        Ok(contents) => contents,
-        Err(error) => return (inventory, vec![Problem::of_object("", error.to_string())]),
-    };
+    let contents = read(text, Format::Yaml, node);
     for (key, decoded) in contents.objects {
         if let Decoded::Here(object) = decoded {
             inventory.insert(key, object);
         }
     }
-    (inventory, contents.problems)
+    let broken = contents.broken.iter().map(|error| Problem::of_object("", format!("not readable: {error}")));
+    (inventory, broken.chain(contents.problems).collect())
 }
 
 /// `apiVersion` and `kind` of an object.
@@ -87,11 +72,15 @@ impl TypeMeta<'_> {
 }
 
 impl Contents {
-    /// Adds an object, or the items of a list. `inherited` is what the list says of items that do not say what
-    /// they are.
-    fn add(&mut self, value: &Value, inherited: Option<TypeMeta<'_>>, node: &str) {
+    /// Adds an object, or the items of a list. `repeated` are the paths of keys that it has more than once; `inherited`
+    /// is what the list says of items that do not say what they are.
+    fn add(&mut self, value: &Value, repeated: &[String], inherited: Option<TypeMeta<'_>>, node: &str) {
         let text_of = |key| value.get(key).and_then(Value::as_str);
-        let Some(kind) = text_of("kind").or(inherited.map(|list| list.kind)) else {
+        let kind = text_of("kind").or(inherited.map(|list| list.kind));
+        let items = kind.and_then(|kind| item_kind(kind, value));
+        let (inner, own) = by_item(repeated, items.is_some());
+        self.note_repeated(&own, kind, value);
+        let Some(kind) = kind else {
             self.problems
                 .push(Problem::of_object("an object", "must have `apiVersion` and `kind`; it is left out"));
             return;
@@ -99,17 +88,20 @@ impl Contents {
         let api_version =
             text_of("apiVersion").or(inherited.map(|list| list.api_version)).unwrap_or_default();
         let meta = TypeMeta { api_version, kind };
-        match (kind.strip_suffix("List"), value.get("items")) {
-            (Some(""), Some(Value::Array(items))) => items.iter().for_each(|item| self.add(item, None, node)),
-            (Some(item_kind), Some(Value::Array(items)))
-                if KINDS.iter().any(|(_, kind)| *kind == item_kind) =>
-            {
-                let of_items = TypeMeta { kind: item_kind, ..meta };
-                items.iter().for_each(|item| self.add(item, Some(of_items), node));
-            }
-            (Some(""), None | Some(Value::Null)) => {}
-            _ => self.add_object(value, meta, node),
+        let Some((item_kind, items)) = items else { return self.add_object(value, meta, node) };
+        let of_items = (!item_kind.is_empty()).then_some(TypeMeta { kind: item_kind, ..meta });
+        for (index, item) in items.iter().enumerate() {
+            let repeated = inner.get(&index).map(Vec::as_slice).unwrap_or_default();
+            self.add(item, repeated, of_items, node);
         }
+    }
+
+    fn note_repeated(&mut self, paths: &[String], kind: Option<&str>, value: &Value) {
+        let object = kind.map_or("an object".to_owned(), |kind| named(kind, value));
+        self.problems.extend(paths.iter().map(|path| Problem {
+            field: path.clone(),
+            ..Problem::of_object(object.clone(), document::REPEATED)
+        }));
     }
 
     fn add_object(&mut self, value: &Value, meta: TypeMeta<'_>, node: &str) {
@@ -179,8 +171,39 @@ impl Contents {
     }
 }
 
+/// Kind and items, if this is a list that matters; a list of any objects has no kind of items.
+fn item_kind<'v>(kind: &'v str, value: &'v Value) -> Option<(&'v str, &'v [Value])> {
+    let item_kind = kind.strip_suffix("List")?;
+    match value.get("items") {
+        Some(Value::Array(items)) if item_kind.is_empty() || is_known(item_kind) => Some((item_kind, items)),
+        None | Some(Value::Null) if item_kind.is_empty() => Some((item_kind, &[])),
+        _ => None,
+    }
+}
+
+fn is_known(kind: &str) -> bool {
+    KINDS.iter().any(|(_, known)| *known == kind)
+}
+
+/// Paths of a list, by the item that they lead into, and those that lead into none.
+fn by_item(paths: &[String], is_list: bool) -> (BTreeMap<usize, Vec<String>>, Vec<String>) {
+    let mut inner: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    let mut own = Vec::new();
+    for path in paths {
+        let into = path.strip_prefix("items[").filter(|_| is_list).and_then(|rest| rest.split_once(']'));
+        match into.and_then(|(index, rest)| Some((index.parse().ok()?, rest))) {
+            Some((index, rest)) => {
+                inner.entry(index).or_default().push(rest.trim_start_matches('.').to_owned());
+            }
+            None => own.push(path.clone()),
+        }
+    }
+    (inner, own)
+}
+
 fn named(kind: &str, value: &Value) -> String {
     match objects::name_of(value) {
+        Some(name) if matches!(kind, "Node" | "Namespace") => format!("{kind} {}", name.name),
         Some(name) => format!("{kind} {name}"),
         None => format!("{kind} without a name"),
     }
@@ -226,7 +249,7 @@ apiVersion: v1
 kind: List
 items: null
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         assert_eq!(
             keys(&contents),
             ["Service default/a", "Service default/c", "Service x/b", "EndpointSlice default/s"]
@@ -250,7 +273,7 @@ items: null
 ---
 just text
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         assert_eq!((keys(&contents).len(), contents.ignored), (0, 2));
         assert_eq!(
             messages(&contents),
@@ -271,7 +294,7 @@ just text
 ---
 {apiVersion: v1, kind: Node, metadata: {name: other}, status: wrong}
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         let this = [Key::Node("n".to_owned()), Key::AnyNode("n".to_owned())];
         assert!(this.iter().all(|key| matches!(contents.objects[key], Decoded::Here(_))));
         // What is wrong with another node is said, and stops nothing.
@@ -289,7 +312,7 @@ just text
 ---
 {apiVersion: v1, kind: List, items: [{apiVersion: v2, kind: Namespace, metadata: {name: x}}]}
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         assert_eq!(keys(&contents), ["Node n", "Node a", "Node n", "Namespace shop"]);
         assert_eq!(contents.problems.len(), 1);
         assert!(messages(&contents)[0].ends_with("must be `v1`; the object is left out"), "{contents:?}");
@@ -298,7 +321,7 @@ just text
     #[test]
     fn namespaces_are_objects_too() {
         let text = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: a}}}";
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         assert_eq!((keys(&contents), messages(&contents)), (vec!["Namespace shop".to_owned()], vec![]));
     }
 
@@ -327,7 +350,7 @@ just text
 ---
 {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.2}}
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         assert_eq!(
             messages(&contents),
             ["Service default/a: is written more than once here; the last one counts"]
@@ -339,8 +362,72 @@ just text
     }
 
     #[test]
-    fn a_text_with_repeated_keys_is_refused() {
-        let error = read("kind: A\nspec: {a: 1, a: 2}\n", Format::Yaml, "n").unwrap_err();
-        assert_eq!(error.to_string(), "these keys are written more than once: spec.a");
+    fn labels_that_a_chart_renders_twice_harm_no_object() {
+        let text = r#"
+{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x.y/z: "1", x.y/z: "2"}}, spec: {clusterIP: 10.0.0.1, clusterIP: 10.0.0.2}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: n, labels: {c: d, c: d}}}
+---
+apiVersion: v1
+kind: List
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: c}}
+- {apiVersion: v1, kind: ConfigMap, kind: Service, metadata: {name: x}, metadata: {name: d}}
+- {apiVersion: v1, kind: NodeList, items: [{metadata: {name: e, name: f}}]}
+---
+{apiVersion: v1, kind: PodList, items: [{a: 1, a: 2}]}
+---
+{a: 1, a: 2}
+"#;
+        let contents = read(text, Format::Yaml, "n");
+        assert_eq!(
+            keys(&contents),
+            ["Node f", "Service default/a", "Service default/c", "Service default/d"]
+        );
+        let counts = "is written more than once; the last one counts";
+        assert_eq!(
+            messages(&contents),
+            [
+                format!("Service default/a: metadata.labels[x.y/z]: {counts}"),
+                format!("Service default/a: spec.clusterIP: {counts}"),
+                format!("ConfigMap n/b: metadata.labels.c: {counts}"),
+                format!("List without a name: kind: {counts}"),
+                format!("Service default/d: kind: {counts}"),
+                format!("Service default/d: metadata: {counts}"),
+                format!("Node f: metadata.name: {counts}"),
+                format!("PodList without a name: items[0].a: {counts}"),
+                format!("an object: a: {counts}"),
+                "an object: must have `apiVersion` and `kind`; it is left out".to_owned(),
+            ]
+        );
+        let Decoded::Here(Object::Service(service)) = contents.objects.values().nth(1).unwrap() else {
+            panic!("{contents:?}")
+        };
+        assert_eq!(service.cluster_ips.v4.unwrap().to_string(), "10.0.0.2");
+        assert_eq!(service.labels["x.y/z"], "2");
+    }
+
+    #[test]
+    fn json_may_repeat_keys_too() {
+        let text = r#"{"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"type": "X", "type": "ClusterIP"}}
+        ]}"#;
+        let contents = read(text, Format::Json, "n");
+        assert_eq!(
+            messages(&contents),
+            ["Service default/a: spec.type: is written more than once; the last one counts"]
+        );
+        assert!(matches!(contents.objects.values().next(), Some(Decoded::Here(_))), "{contents:?}");
+    }
+
+    #[test]
+    fn a_broken_document_takes_no_other_with_it() {
+        let text = "{apiVersion: v1, kind: Service, metadata: {name: a}}\n---\nkind: [\n---\n\
+                    {apiVersion: v1, kind: Service, metadata: {name: b}}\n";
+        let (inventory, problems) = inventory(text, "n");
+        assert_eq!(Inventory::default().changes_to(&inventory).len(), 2);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].to_string().contains("line 3"), "{problems:?}");
     }
 }

@@ -208,6 +208,16 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_label_without_a_value_names_no_zone() {
+        for value in [json!(null), json!("")] {
+            let labels = json!({"topology.kubernetes.io/zone": value});
+            let (node, problems) = decode(&json!({"metadata": {"name": "n", "labels": labels}}));
+            let Decoded::Here(node) = node else { panic!("{node:?}") };
+            assert_eq!((node.zone(), node.labels.len(), problems.len()), (None, 1, 0));
+        }
+    }
+
+    #[test]
     fn what_policies_look_at_is_read() {
         let (node, problems) = decode(&json!({
             "metadata": {"name": "n", "annotations": {"a": "b"}, "deletionTimestamp": "2026-01-01T00:00:00Z"},

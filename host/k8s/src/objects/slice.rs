@@ -234,8 +234,16 @@ mod tests {
         let headless = json!({"metadata": {"name": "x", "labels": {
             "kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}}});
         assert_eq!(slice(headless), (Decoded::Gone, vec![]));
+        let null = json!({"metadata": {"name": "x", "labels": {
+            "kubernetes.io/service-name": "web", "service.kubernetes.io/headless": null}}});
+        assert_eq!(slice(null), (Decoded::Gone, vec![]));
         let field = "metadata.labels[kubernetes.io/service-name]".to_owned();
-        for labels in [json!({}), json!(null), json!({"kubernetes.io/service-name": ""})] {
+        for labels in [
+            json!({}),
+            json!(null),
+            json!({"kubernetes.io/service-name": ""}),
+            json!({"kubernetes.io/service-name": null}),
+        ] {
             let nameless = json!({"metadata": {"name": "x", "labels": labels}});
             assert_eq!(slice(nameless), (Decoded::Gone, vec![field.clone()]));
         }

@@ -36,10 +36,10 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
         say!("weir {VERSION}");
         return done;
     }
-    let (settings, remarks) = inputs::read_settings(&arguments.input.node, arguments.logging.fields())?;
+    let (settings, remarks) = inputs::read_settings(&arguments.input.node)?;
     let configuration = &settings.configuration;
     let said = configuration.logging();
-    logging::start(arguments.logging.level(said), said.format)?;
+    logging::start(arguments.input.node.logging.level(said), said.format)?;
     for remark in remarks {
         warn!("{remark}");
     }

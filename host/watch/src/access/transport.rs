@@ -3,12 +3,17 @@
 
 use std::time::Duration;
 
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt as _};
+use kube::client::{Body, ConfigExt as _, RustlsTlsError};
 use kube::config::Config;
 use tower::{BoxError, ServiceBuilder};
+
+mod pinned;
+
+pub(crate) use pinned::is_of_an_authority;
 
 /// As client-go's dialer has it (`client-go/transport/cache.go`).
 const CONNECT: Duration = Duration::from_secs(30);
@@ -25,7 +30,16 @@ pub(super) fn client(config: &Config) -> Result<kube::Client, kube::Error> {
     tcp.set_keepalive(Some(idle));
     tcp.set_keepalive_interval(Some(interval));
     tcp.set_keepalive_retries(Some(retries));
-    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let mut connector = HttpsConnectorBuilder::new().with_tls_config(pinned::tls(config)?).https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = name
+            .clone()
+            .try_into()
+            .map_err(RustlsTlsError::InvalidServerName)
+            .map_err(kube::Error::RustlsTls)?;
+        connector = connector.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = connector.enable_http1().wrap_connector(tcp);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use tokio::time::timeout;
 
-use super::RequestError;
+use super::{Cause, RequestError};
 
 /// No object of etcd is longer, with room for what JSON makes of it.
 const LONGEST_LINE: usize = 32 << 20;
@@ -62,7 +62,7 @@ impl Lines {
                 return Ok(());
             }
             Some(Err(error)) => {
-                self.end = Some(Err(RequestError::Transport(Box::new(error))));
+                self.end = Some(Err(RequestError::Transport(Cause(Box::new(error)))));
                 return Ok(());
             }
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),

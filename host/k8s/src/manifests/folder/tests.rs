@@ -120,7 +120,7 @@ fn a_broken_file_keeps_what_it_gave() {
     lab.write("1.yaml", &service("a", "10.0.0.1"));
     lab.write("2.yaml", &service("b", "10.0.0.2"));
     assert_eq!(lab.events(), ["+a 10.0.0.1", "+b 10.0.0.2"]);
-    for broken in ["a: [", "a: 1\na: 2\n", "a: \u{0}"] {
+    for broken in ["a: [", "a: {{ x }}\n", "a: \u{0}"] {
         lab.write("1.yaml", broken);
         lab.write("2.yaml", &service("b", "10.0.0.3"));
         let (events, problems) = lab.scan();
@@ -135,6 +135,39 @@ fn a_broken_file_keeps_what_it_gave() {
     assert!(lab.scan().1[0].starts_with("1.yaml: not UTF-8 text"));
     lab.write("1.yaml", &service("a", "10.0.0.4"));
     assert_eq!(lab.events(), ["+a 10.0.0.4"]);
+}
+
+#[test]
+fn a_broken_document_keeps_what_it_may_have_held() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(service("a", "10.0.0.1") + "---\na: [\n" + &service("b", "10.0.0.2")));
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+a 10.0.0.1", "+b 10.0.0.2"]);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("1.yaml: not readable: "), "{problems:?}");
+    assert!(
+        problems[0].ends_with(" at line 4, column 4; the other documents of the file are used"),
+        "{problems:?}"
+    );
+    lab.write("1.yaml", &(service("c", "10.0.0.3") + "---\na: [\n" + &service("b", "10.0.0.4")));
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+b 10.0.0.4", "+c 10.0.0.3"]);
+    assert!(problems[0].ends_with("; its last good version stays in use"), "{problems:?}");
+    lab.write("1.yaml", &service("c", "10.0.0.3"));
+    assert_eq!(lab.events(), ["-a", "-b"]);
+    lab.write("2.json", "{\"kind\": \"Pod\"} {\"kind\": ");
+    assert_eq!(lab.scan().1.len(), 1);
+}
+
+#[test]
+fn a_key_that_is_there_twice_takes_nothing_away() {
+    let mut lab = Lab::new();
+    lab.write("1.yaml", &(service("a", "10.0.0.1, clusterIP: 10.0.0.2") + &service("b", "10.0.0.3")));
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+a 10.0.0.2", "+b 10.0.0.3"]);
+    let expected =
+        "1.yaml: Service default/a: spec.clusterIP: is written more than once; the last one counts";
+    assert_eq!(problems, [expected]);
 }
 
 #[test]
