@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use weir_core::cluster::Cluster;
 use weir_core::net::{Family, Protocol};
-use weir_core::node::{DetectLocal, NodeView, Switch};
+use weir_core::node::{DetectLocal, NodeView};
 use weir_core::policy::{BuiltIn, Policy};
-use weir_core::rule::{Chain, Place};
+use weir_core::rule::{Chain, Extension, Place};
 use weir_core::state::{KernelState, RealServer, VirtualServer};
 use weir_core::trace::{Cause, Origin, Packet, Source, Verdict, trace};
 use weir_core::view::{Location, PortView, ServiceView};
@@ -198,7 +198,10 @@ fn expected(planned: &Planned, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -
     if endpoints.is_empty() {
         return Fate::NobodyThere;
     }
-    if !arrives && !ranges.is_empty() && !node_admitted && planned.node.capabilities.ipvs_match == Switch::On
+    if !arrives
+        && !ranges.is_empty()
+        && !node_admitted
+        && planned.node.capabilities.has(vip.port.family, Extension::Ipvs)
     {
         return Fate::DroppedBy(Chain::KubeIpvsOutFilter);
     }
