@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Match, Ports, Rule, Table, Target};
+use crate::net::{Family, PerFamily};
 
 /// A match or target that a kernel or an installation of iptables may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,12 +82,12 @@ pub struct Row {
     pub name: &'static str,
     /// Match or target.
     pub role: Role,
-    /// The kernel's module. Targets have aliases of older kernels: see [`Row::modules`].
-    pub modules: &'static [&'static str],
+    /// The kernel's module in each family.
+    pub modules: PerFamily<&'static str>,
     /// The table that the example is for.
     pub table: Table,
-    /// A rule that uses it, and changes nothing when it is only tried.
-    pub example: &'static str,
+    /// A rule that uses it: see [`Row::example`].
+    example: &'static str,
     /// What becomes of rules without it.
     pub without: Without,
     /// What that means for users.
@@ -99,7 +100,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Comment,
         name: "comment",
         role: Role::Match,
-        modules: &["xt_comment"],
+        modules: both("xt_comment"),
         table: Table::Filter,
         example: "-m comment --comment weir -j RETURN",
         without: Without::Rewritten,
@@ -109,7 +110,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::BridgePort,
         name: "physdev",
         role: Role::Match,
-        modules: &["xt_physdev"],
+        modules: both("xt_physdev"),
         table: Table::Filter,
         example: "-m physdev ! --physdev-is-in -j RETURN",
         without: Without::Rewritten,
@@ -120,7 +121,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::AddressType,
         name: "addrtype",
         role: Role::Match,
-        modules: &["xt_addrtype"],
+        modules: both("xt_addrtype"),
         table: Table::Filter,
         example: "-m addrtype --dst-type LOCAL -j RETURN",
         without: Without::LeftOut(Loss::Vips),
@@ -130,7 +131,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::ConnectionState,
         name: "conntrack",
         role: Role::Match,
-        modules: &["xt_conntrack"],
+        modules: both("xt_conntrack"),
         table: Table::Filter,
         example: "-m conntrack --ctstate NEW -j RETURN",
         without: Without::Needed,
@@ -140,7 +141,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Set,
         name: "set",
         role: Role::Match,
-        modules: &["xt_set"],
+        modules: both("xt_set"),
         table: Table::Filter,
         example: "-m set --match-set WEIR-TRY dst -j RETURN",
         without: Without::Needed,
@@ -150,7 +151,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Mark,
         name: "mark",
         role: Role::Match,
-        modules: &["xt_mark"],
+        modules: both("xt_mark"),
         table: Table::Filter,
         example: "-m mark --mark 0x1/0x1 -j RETURN",
         without: Without::LeftOut(Loss::Vips),
@@ -161,7 +162,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Ipvs,
         name: "ipvs",
         role: Role::Match,
-        modules: &["xt_ipvs"],
+        modules: both("xt_ipvs"),
         table: Table::Filter,
         example: "-m ipvs --ipvs -j RETURN",
         without: Without::LeftOut(Loss::Some),
@@ -171,7 +172,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::SetMark,
         name: "MARK",
         role: Role::Target,
-        modules: &["xt_mark"],
+        modules: both("xt_mark"),
         table: Table::Filter,
         example: "-j MARK --set-xmark 0x1/0x1",
         without: Without::LeftOut(Loss::Vips),
@@ -182,7 +183,7 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Masquerade,
         name: "MASQUERADE",
         role: Role::Target,
-        modules: &["xt_MASQUERADE", "ipt_MASQUERADE"],
+        modules: both("xt_MASQUERADE"),
         table: Table::Nat,
         example: "-j MASQUERADE --random-fully",
         without: Without::LeftOut(Loss::Vips),
@@ -193,9 +194,10 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Snat,
         name: "SNAT",
         role: Role::Target,
-        modules: &["xt_nat"],
+        modules: both("xt_nat"),
         table: Table::Nat,
-        example: "", // Its address depends on the family.
+        // Its address depends on the family.
+        example: "",
         without: Without::Rewritten,
         means: "where a policy chose a source address, the kernel chooses one",
     },
@@ -203,19 +205,38 @@ pub const EXTENSIONS: [Row; 11] = [
         extension: Extension::Reject,
         name: "REJECT",
         role: Role::Target,
-        modules: &["ipt_REJECT", "ip6t_REJECT"],
+        modules: PerFamily { v4: "ipt_REJECT", v6: "ip6t_REJECT" },
         table: Table::Filter,
-        example: "-j REJECT",
+        // Its option depends on the family.
+        example: "",
         without: Without::Rewritten,
         means: "packets to the host's own ports on VIPs are dropped, not refused",
     },
 ];
+
+const fn both(module: &'static str) -> PerFamily<&'static str> {
+    PerFamily { v4: module, v6: module }
+}
 
 impl Extension {
     /// Its row of the table.
     pub fn row(self) -> &'static Row {
         // The table is in the order of the variants; a test holds it to that.
         &EXTENSIONS[self as usize]
+    }
+}
+
+impl Row {
+    /// The example in the words of a family. Targets have an option: without one, iptables takes the name of a target that is
+    /// not installed for a chain's.
+    pub fn example(&self, family: Family) -> &'static str {
+        match (self.extension, family) {
+            (Extension::Snat, Family::V4) => "-j SNAT --to-source 192.0.2.1",
+            (Extension::Snat, Family::V6) => "-j SNAT --to-source 2001:db8::1",
+            (Extension::Reject, Family::V4) => "-j REJECT --reject-with icmp-port-unreachable",
+            (Extension::Reject, Family::V6) => "-j REJECT --reject-with icmp6-port-unreachable",
+            _ => self.example,
+        }
     }
 }
 
