@@ -8,6 +8,7 @@
 //! process first saw the real server leave, so that a restart starts them anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::decision::Drain;
@@ -116,9 +117,23 @@ pub fn drain(
     (Changes(drained), waiting)
 }
 
-/// One change per UDP virtual server that lost real servers, or got its first ones.
+/// One change per UDP virtual server that lost real servers, or got its first ones, or whose address comes up: while that
+/// was missing, its packets went elsewhere, and flows that the connection tracker learnt then go on going there.
 fn forget_flows(changes: &Changes, desired: &KernelState, actual: &KernelState) -> Vec<Change> {
-    let mut touched = BTreeSet::new();
+    let up: BTreeSet<IpAddr> = changes
+        .0
+        .iter()
+        .filter_map(|change| match change {
+            Change::AddAddress(ip) => Some(*ip),
+            _ => None,
+        })
+        .collect();
+    let at_up =
+        |server: &&VirtualServer| server.protocol == Protocol::Udp && up.contains(&server.address.ip());
+    let mut touched: BTreeSet<VirtualServer> = BTreeSet::new();
+    if !up.is_empty() {
+        touched.extend(desired.virtual_servers.keys().filter(at_up));
+    }
     for change in &changes.0 {
         let server = match change {
             Change::DeleteRealServer(server, _) | Change::DeleteVirtualServer(server) => server,
@@ -214,6 +229,36 @@ mod tests {
         for second in [30, 31] {
             assert_eq!(leaving.at(second, how), (vec![delete.clone()], None));
         }
+    }
+
+    /// A network daemon took the address away; a client that kept its port was sent elsewhere meanwhile.
+    #[test]
+    fn flows_that_were_learnt_while_the_address_was_missing_are_forgotten() {
+        let desired: KernelState = "\
+address 10.96.0.10
+address fd00:96::10
+virtual tcp 10.96.0.10:53 rr
+virtual udp 10.96.0.10:53 rr
+virtual udp 10.96.0.11:53 rr
+virtual udp [fd00:96::10]:53 rr
+real udp 10.96.0.10:53 -> 10.244.0.1:53 weight 1
+"
+        .parse()
+        .unwrap();
+        let forgotten = |address: &str| {
+            let situation = Situation {
+                connections: &Connections::new(),
+                desired: &desired,
+                actual: &desired,
+                drains: &BTreeMap::new(),
+                now: Duration::ZERO,
+            };
+            let changes = Changes(vec![Change::AddAddress(address.parse().unwrap())]);
+            let (changes, _) = drain(changes, situation, &mut Deadlines::default());
+            changes.0.iter().skip(1).map(Change::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(forgotten("10.96.0.10"), ["forget flows to udp 10.96.0.10:53 but to 1 real servers"]);
+        assert_eq!(forgotten("fd00:96::10"), ["forget flows to udp [fd00:96::10]:53 but to 0 real servers"]);
     }
 
     #[test]

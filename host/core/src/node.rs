@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use crate::net::{Family, PerFamily, is_loopback_or_link_local, unusable};
 use crate::objects::{Node, NodeAddressType};
+use crate::rule::Extension;
+use crate::rule::extension::{Loss, Without};
 
 /// Everything about the node that planning a service depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,8 +189,8 @@ pub struct Capabilities {
     pub families: Vec<Family>,
     /// Schedulers the kernel has or can load; `None` when unknown (planning without a kernel).
     pub schedulers: Option<Vec<String>>,
-    /// Whether iptables can ask IPVS which virtual server a packet belongs to (module `xt_ipvs`).
-    pub ipvs_match: Switch,
+    /// Matches and targets of iptables that cannot be used in a family.
+    pub missing: PerFamily<BTreeSet<Extension>>,
     /// What to do with `net/ipv4/vs/conn_reuse_mode`.
     pub connection_reuse: ConnectionReuse,
 }
@@ -199,9 +201,20 @@ impl Capabilities {
         Capabilities {
             families: Family::BOTH.to_vec(),
             schedulers: None,
-            ipvs_match: Switch::On,
+            missing: PerFamily::default(),
             connection_reuse: ConnectionReuse::Leave,
         }
+    }
+
+    /// Whether rules of a family may use this match or target.
+    pub fn has(&self, family: Family, extension: Extension) -> bool {
+        !self.missing.get(family).contains(&extension)
+    }
+
+    /// Whether rules had to be left out without which some VIPs of the family do not work.
+    pub fn loses_vips(&self, family: Family) -> bool {
+        let lost = |extension: &Extension| extension.row().without == Without::LeftOut(Loss::Vips);
+        self.missing.get(family).iter().any(lost)
     }
 }
 

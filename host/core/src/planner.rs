@@ -17,6 +17,7 @@ use crate::plan::{Fragment, plan_service};
 use crate::policy::{Decided, Policy, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
+use crate::rule::Extension;
 use crate::standing::Standing;
 use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
@@ -315,10 +316,12 @@ impl Planner {
 
     /// A report per service whose rule was left out because the kernel cannot run it.
     fn left_out(&self, state: &KernelState) -> Vec<Report> {
-        if self.node.capabilities.ipvs_match == crate::node::Switch::On {
+        let lacks = |family| !self.node.capabilities.has(family, Extension::Ipvs);
+        if !Family::BOTH.into_iter().any(lacks) {
             return Vec::new();
         }
         let closed = crate::plan::Totals::of(state).closed_to_node;
+        let closed = closed.into_iter().filter(|(ip, ..)| lacks(Family::of(*ip)));
         let mut reports = Vec::new();
         for (ip, protocol, port) in closed {
             let owner = self

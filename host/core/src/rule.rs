@@ -11,7 +11,10 @@ use ipnet::IpNet;
 
 use crate::net::{Family, Protocol};
 
+pub mod extension;
 mod parse;
+
+pub use extension::Extension;
 
 /// An iptables table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

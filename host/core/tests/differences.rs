@@ -11,7 +11,7 @@ use weir_core::kernel::Connections;
 use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{
     Capabilities, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView, OtherNodes,
-    ProxyConfig, Switch,
+    ProxyConfig,
 };
 use weir_core::objects::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Node, NodeAddressType, ObjectName, Service,
@@ -20,6 +20,7 @@ use weir_core::objects::{
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::BuiltIn;
 use weir_core::report::Reason;
+use weir_core::rule::Extension;
 use weir_core::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
 use weir_core::trace::{Origin, Packet, Source, Verdict, trace};
@@ -397,16 +398,17 @@ fn q23_without_the_ipvs_match_its_rule_is_left_out_and_reported() {
     let mut service = service("web", "10.96.0.10");
     service.load_balancer_ips = vec![ip("198.51.100.1")];
     service.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
-    let rules_about_ipvs = |ipvs_match| {
-        let capabilities = Capabilities { ipvs_match, ..Capabilities::assumed() };
+    let rules_about_ipvs = |missing: &[Extension]| {
+        let missing = PerFamily { v4: missing.iter().copied().collect(), ..PerFamily::default() };
+        let capabilities = Capabilities { missing, ..Capabilities::assumed() };
         let mut planner = planner(ProxyConfig::default(), capabilities);
         planner.apply(added(service.clone()));
         let plan = planner.plan();
         let rules = plan.state.to_string().matches("-m ipvs").count();
         (rules, plan.reports.iter().filter(|r| r.reason == Reason::RuleLeftOut).count())
     };
-    assert_eq!(rules_about_ipvs(Switch::On), (1, 0));
-    assert_eq!(rules_about_ipvs(Switch::Off), (0, 1));
+    assert_eq!(rules_about_ipvs(&[]), (1, 0));
+    assert_eq!(rules_about_ipvs(&[Extension::Ipvs]), (0, 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What this kernel and the installed programs can do, found without changing anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 
 use weir_core::diff::{Change, Changes};
 use weir_core::kernel::{Failure, FailureKind, Kernel};
-use weir_core::net::{Family, Protocol};
-use weir_core::node::{Capabilities, ConnectionReuse, Switch};
+use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::node::{Capabilities, ConnectionReuse};
 use weir_core::set::SetType;
 use weir_core::state::{SchedulerFlags, Scheduling, VirtualServer};
 use weir_netlink::{ipset, ipvs};
@@ -18,25 +18,18 @@ use crate::linux::chain;
 use crate::process;
 use crate::{Linux, iptables};
 
+mod extensions;
+mod modules;
+mod packages;
+
+pub use extensions::{find_missing, try_extensions};
+
+use modules::{Modules, Presence};
+use packages::Package;
+
 /// Schedulers that Linux has (`net/netfilter/ipvs/Kconfig`); each is the module `ip_vs_NAME`.
 pub const SCHEDULERS: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
-
-/// Modules that the rules and sets need, beside IPVS itself.
-const NEEDED: [&str; 12] = [
-    "dummy",
-    "ip_set",
-    "ip_set_hash_ip",
-    "ip_set_hash_ipport",
-    "ip_set_hash_ipportip",
-    "ip_set_hash_ipportnet",
-    "ip_set_bitmap_port",
-    "xt_set",
-    "xt_comment",
-    "xt_mark",
-    "xt_addrtype",
-    "xt_conntrack",
-];
 
 /// Where kube-proxy too tries whether a scheduler works; an address for documentation (RFC 5737).
 const PROBE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0));
@@ -107,36 +100,16 @@ pub struct Probe {
 /// Looks at the running kernel and the installed programs.
 pub fn probe() -> Probe {
     let modules = Modules::read();
-    let mut findings = Vec::new();
-    probe_ipvs(&modules, &mut findings);
-    let schedulers = probe_schedulers(&modules, &mut findings);
-    let ipvs_match = probe_ipvs_match(&modules, &mut findings);
-    probe_modules(&modules, &mut findings);
+    let package = Package::of(&modules.release);
+    let mut findings = vec![probe_ipvs(&modules, &package)];
+    let schedulers = probe_schedulers(&modules, &package, &mut findings);
+    findings.push(extensions::modules(&modules, &package));
     findings.push(probe_sets());
     let families = probe_families(&mut findings);
-    let connection_reuse = connection_reuse(&modules.release);
+    let missing = PerFamily::default();
+    let connection_reuse = connection_reuse(modules.version());
     findings.push(Finding::good("kernel", format!("Linux {}", modules.release)));
-    Probe { capabilities: Capabilities { families, schedulers, ipvs_match, connection_reuse }, findings }
-}
-
-/// Tries whether rules can match on IPVS: a module that is listed may be kept from loading, and its library may not be
-/// installed. Rules that cannot be loaded would keep all others out, too.
-pub fn try_ipvs_match(probe: &mut Probe) {
-    let capabilities = &mut probe.capabilities;
-    if capabilities.ipvs_match == Switch::On
-        && capabilities.families.iter().any(|family| iptables::lacks_ipvs_match(*family))
-    {
-        capabilities.ipvs_match = Switch::Off;
-        probe.findings.push(no_ipvs_match("does not work"));
-    }
-}
-
-fn no_ipvs_match(how: &str) -> Finding {
-    Finding::warning(
-        "module xt_ipvs",
-        format!("{how}: nodes outside a load balancer's source ranges cannot be kept off it"),
-        "install the kernel's module package, and `modprobe xt_ipvs`",
-    )
+    Probe { capabilities: Capabilities { families, schedulers, missing, connection_reuse }, findings }
 }
 
 /// Loads IPVS if it is missing, with the one program that can.
@@ -176,21 +149,25 @@ pub fn try_scheduler(
     }
 }
 
-fn probe_ipvs(modules: &Modules, findings: &mut Vec<Finding>) {
-    findings.push(match ipvs::Client::open() {
+fn probe_ipvs(modules: &Modules, package: &Package) -> Finding {
+    match ipvs::Client::open() {
         Ok(_) => Finding::good("ipvs", "the kernel has IPVS"),
         Err(error) if ipvs::is_absent(&error) => {
             let fix = match modules.has("ip_vs") {
-                Presence::Absent => "install a kernel with IPVS (CONFIG_IP_VS)",
-                Presence::Loaded | Presence::Loadable | Presence::Unknown => "modprobe ip_vs",
+                Presence::Absent => package.fix("ip_vs"),
+                Presence::Loaded | Presence::Loadable | Presence::Unknown => "modprobe ip_vs".to_owned(),
             };
             Finding::bad("ipvs", "IPVS is not loaded", fix)
         }
         Err(error) => Finding::bad("ipvs", format!("cannot reach IPVS: {error}"), "run as root"),
-    });
+    }
 }
 
-fn probe_schedulers(modules: &Modules, findings: &mut Vec<Finding>) -> Option<Vec<String>> {
+fn probe_schedulers(
+    modules: &Modules,
+    package: &Package,
+    findings: &mut Vec<Finding>,
+) -> Option<Vec<String>> {
     let presence: Vec<(&str, Presence)> =
         SCHEDULERS.into_iter().map(|name| (name, modules.has(&format!("ip_vs_{name}")))).collect();
     let with = |wanted: &[Presence]| -> Vec<String> {
@@ -213,36 +190,11 @@ fn probe_schedulers(modules: &Modules, findings: &mut Vec<Finding>) -> Option<Ve
         return None;
     }
     findings.push(if usable.is_empty() {
-        Finding::bad("schedulers", "the kernel has no scheduler", "install the kernel's module package")
+        Finding::bad("schedulers", "the kernel has no scheduler", package.fix("ip_vs_rr"))
     } else {
         Finding::good("schedulers", usable.join(" "))
     });
     Some(usable)
-}
-
-fn probe_ipvs_match(modules: &Modules, findings: &mut Vec<Finding>) -> Switch {
-    match modules.has("xt_ipvs") {
-        Presence::Absent => {
-            findings.push(no_ipvs_match("missing"));
-            Switch::Off
-        }
-        Presence::Loaded | Presence::Loadable | Presence::Unknown => Switch::On,
-    }
-}
-
-fn probe_modules(modules: &Modules, findings: &mut Vec<Finding>) {
-    const TOPIC: &str = "modules";
-    let with =
-        |wanted| -> Vec<&str> { NEEDED.into_iter().filter(|name| modules.has(name) == wanted).collect() };
-    let (missing, unknown) = (with(Presence::Absent), with(Presence::Unknown));
-    findings.push(if !missing.is_empty() {
-        let text = format!("missing: {}", missing.join(" "));
-        Finding::bad(TOPIC, text, "install the kernel's module package")
-    } else if unknown.is_empty() {
-        Finding::good(TOPIC, "all that sets and rules need are there, and load by themselves")
-    } else {
-        Finding::good(TOPIC, "not listed here; what sets and rules need is built in or loads by itself")
-    });
 }
 
 /// Whether the kernel offers each set type in a revision that is understood. To answer, it loads their modules.
@@ -349,60 +301,8 @@ fn why_no_ipv6() -> Option<&'static str> {
 
 /// From Linux 5.9 on the kernel reuses connections without the delay that mode 1 had before; before 4.1 the
 /// switch does not exist.
-fn connection_reuse(release: &str) -> ConnectionReuse {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+fn connection_reuse(version: (u32, u32)) -> ConnectionReuse {
     if ((4, 1)..(5, 9)).contains(&version) { ConnectionReuse::Disable } else { ConnectionReuse::Leave }
-}
-
-/// Whether a module is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Loaded,
-    Loadable,
-    Absent,
-    /// The modules of this kernel cannot be listed.
-    Unknown,
-}
-
-/// The modules of the running kernel.
-struct Modules {
-    release: String,
-    loaded: BTreeSet<String>,
-    available: Option<BTreeSet<String>>,
-}
-
-impl Modules {
-    fn read() -> Modules {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-        let loaded = fs::read_to_string("/proc/modules").unwrap_or_default();
-        let loaded = loaded.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
-        let list = |file: &str| fs::read_to_string(format!("/lib/modules/{release}/{file}")).ok();
-        let available = list("modules.dep").map(|dep| {
-            let built_in = list("modules.builtin").unwrap_or_default();
-            dep.lines().chain(built_in.lines()).filter_map(module_name).collect()
-        });
-        Modules { release, loaded, available }
-    }
-
-    fn has(&self, name: &str) -> Presence {
-        if self.loaded.contains(name) {
-            return Presence::Loaded;
-        }
-        match &self.available {
-            None => Presence::Unknown,
-            Some(available) if available.contains(name) => Presence::Loadable,
-            Some(_) => Presence::Absent,
-        }
-    }
-}
-
-/// The module's name in a line such as `kernel/net/netfilter/ipvs/ip_vs_rr.ko.xz: …`.
-fn module_name(line: &str) -> Option<String> {
-    let path = line.split(':').next()?;
-    let file = path.rsplit('/').next()?;
-    let (name, _) = file.split_once(".ko")?;
-    Some(name.replace('-', "_"))
 }
 
 #[cfg(test)]
@@ -410,20 +310,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn module_names_are_found_in_any_packing() {
-        let name = |line| module_name(line);
-        assert_eq!(name("kernel/net/netfilter/ipvs/ip_vs_rr.ko: a.ko b.ko"), Some("ip_vs_rr".to_owned()));
-        assert_eq!(name("kernel/net/netfilter/xt_set.ko.xz:"), Some("xt_set".to_owned()));
-        assert_eq!(name("kernel/drivers/net/dummy.ko"), Some("dummy".to_owned()));
-        assert_eq!(name("# nothing"), None);
-    }
-
-    #[test]
     fn connection_reuse_depends_on_the_kernel() {
-        assert_eq!(connection_reuse("6.1.0-51-cloud-amd64"), ConnectionReuse::Leave);
-        assert_eq!(connection_reuse("5.9.0"), ConnectionReuse::Leave);
-        assert_eq!(connection_reuse("5.8.18"), ConnectionReuse::Disable);
-        assert_eq!(connection_reuse("4.19.0-27-amd64"), ConnectionReuse::Disable);
-        assert_eq!(connection_reuse("4.0.9"), ConnectionReuse::Leave);
+        assert_eq!(connection_reuse((6, 1)), ConnectionReuse::Leave);
+        assert_eq!(connection_reuse((5, 9)), ConnectionReuse::Leave);
+        assert_eq!(connection_reuse((5, 8)), ConnectionReuse::Disable);
+        assert_eq!(connection_reuse((4, 19)), ConnectionReuse::Disable);
+        assert_eq!(connection_reuse((4, 0)), ConnectionReuse::Leave);
     }
 }

@@ -1,14 +1,18 @@
 //! iptables through its own programs: `iptables-save` to read, `iptables-restore` to write.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use weir_core::diff::RulesChange;
 use weir_core::kernel::{Failure, FailureKind};
 use weir_core::net::Family;
+use weir_core::rule::Table;
 
 use crate::process::{self, Finished, ProcessError};
 
+pub mod complaint;
+pub mod extensions;
 pub mod leftovers;
 pub mod save;
 pub mod variant;
@@ -71,31 +75,68 @@ pub fn lacks_nat(family: Family) -> bool {
         .is_ok_and(|done| !done.status.success() && done.stderr.contains("Table does not exist"))
 }
 
-/// Whether `iptables-restore` cannot use the match of IPVS, for want of its module or its library. Nothing is written; the
-/// kernel loads the module if it has it.
-pub fn lacks_ipvs_match(family: Family) -> bool {
-    let arguments = ["-w", LOCK_WAIT, "--noflush", "--test"];
-    // A lock or a missing permission is no answer.
-    process::run(&program(family, "restore"), &arguments, IPVS_MATCH)
-        .is_ok_and(|done| !done.status.success() && done.stderr.contains("ipvs"))
+/// The rules of a family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The tables that could be read, as `iptables-save` prints them.
+    pub text: String,
+    /// The tables that could not, of those that weir writes.
+    pub unread: BTreeMap<Table, Failure>,
 }
 
-/// A rule that is only tried.
-const IPVS_MATCH: &str = "*filter\n:WEIR-TRY - [0:0]\n-A WEIR-TRY -m ipvs --ipvs -j RETURN\nCOMMIT\n";
-
-/// All tables of a family, as `iptables-save` prints them.
-pub fn save(family: Family) -> Result<String, Failure> {
+/// All tables of a family. One that cannot be read takes no other with it.
+pub fn save(family: Family) -> Saved {
     let name = program(family, "save");
-    let done = process::run(&name, &[], "").map_err(|error| failure(&error))?;
-    if done.status.success() {
-        return Ok(done.stdout);
+    if let Ok(text) = save_with(&name, &[]) {
+        return Saved { unread: incompatible(&name, &text), text };
     }
-    Err(refused(&name, &done, ""))
+    let mut saved = Saved::default();
+    for table in Table::BOTH {
+        match save_with(&name, &["-t", table.name()]) {
+            Ok(text) => {
+                saved.unread.extend(incompatible(&name, &text));
+                saved.text += &text;
+            }
+            Err(failure) => {
+                saved.unread.insert(table, failure);
+            }
+        }
+    }
+    saved
 }
 
-/// Writes a change of rules, all of it or nothing.
+fn save_with(name: &str, arguments: &[&str]) -> Result<String, Failure> {
+    let done = process::run(name, arguments, "").map_err(|error| failure(&error))?;
+    if done.status.success() { Ok(done.stdout) } else { Err(refused(name, &done, "")) }
+}
+
+/// The tables of which the program shows nothing but this remark, and succeeds.
+fn incompatible(name: &str, text: &str) -> BTreeMap<Table, Failure> {
+    let remark = |table: Table| {
+        let about = format!("# Table `{table}' is incompatible");
+        let line = text.lines().find(|line| line.starts_with(&about))?;
+        let said = line.trim_start_matches("# ");
+        let message = format!("`{name}`: {said}{}", complaint::explain(said));
+        Some((table, Failure { kind: FailureKind::Refused, message }))
+    };
+    Table::BOTH.into_iter().filter_map(remark).collect()
+}
+
+/// Writes a change of rules, each table all of it or nothing. A table that is refused holds up no other.
 pub fn restore(change: &RulesChange) -> Result<(), Failure> {
-    restore_with(&program(change.family, "restore"), &change.restore_input())
+    let name = program(change.family, "restore");
+    let done = restore_with(&name, &change.restore_input());
+    match done {
+        Err(Failure { kind: FailureKind::Refused, .. }) if change.tables.len() > 1 => {
+            let single = change.tables.iter().map(|(table, content)| {
+                let tables = BTreeMap::from([(*table, content.clone())]);
+                restore_with(&name, &RulesChange { tables, ..change.clone() }.restore_input())
+            });
+            // Each is tried before the first failure is told.
+            single.collect::<Vec<_>>().into_iter().collect()
+        }
+        done => done,
+    }
 }
 
 /// Feeds text to this program, which is one of the variants of `iptables-restore`.
@@ -127,7 +168,7 @@ fn refused(program: &str, done: &Finished, input: &str) -> Failure {
         return Failure { kind: FailureKind::Busy, message };
     }
     let line = offending_line(said, input).map(|line| format!(" (line: `{line}`)")).unwrap_or_default();
-    let hint = hint(said, input);
+    let hint = complaint::explain(said);
     Failure {
         kind: FailureKind::Refused,
         message: format!("`{program}` failed, {}: {said}{line}{hint}", done.status),
@@ -142,31 +183,23 @@ fn offending_line<'a>(said: &str, input: &'a str) -> Option<&'a str> {
     input.lines().nth(number.checked_sub(1)?)
 }
 
-fn hint(said: &str, input: &str) -> &'static str {
-    if said.contains("Permission denied") {
-        "; run as root, or with the capability CAP_NET_ADMIN"
-    } else if said.contains("Can't open socket to ipset") {
-        // `get_version` of libxt_set opens a raw socket.
-        "; the capability CAP_NET_RAW is needed, too"
-    } else if said.contains("can't initialize") || said.contains("Could not fetch rule set generation id") {
-        "; load the tables: `modprobe -a ip_tables ip6_tables nf_tables`"
-    } else if input.contains("-m ipvs") && (said.contains("ipvs") || said.contains("RULE_APPEND failed")) {
-        "; the `ipvs` match is needed: `modprobe xt_ipvs`"
-    } else if said.contains("match-set") || said.contains("Set ") {
-        "; the `set` match is needed: `modprobe xt_set`"
-    } else {
-        ""
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Read as a table without rules, it would be written anew by every audit.
     #[test]
-    fn a_container_without_raw_sockets_is_told_what_it_lacks() {
-        let said = "iptables-restore v1.8.9 (nf_tables): Can't open socket to ipset.";
-        assert!(hint(said, "").contains("CAP_NET_RAW"));
+    fn a_table_that_only_nft_can_read_is_unread() {
+        let text = "# Table `nat' is incompatible, use 'nft' tool.\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n\
+                    # Table `mangle' is incompatible, use 'nft' tool.\n";
+        let unread = incompatible("iptables-nft-save", text);
+        assert_eq!(unread.keys().copied().collect::<Vec<_>>(), [Table::Nat]);
+        let message = &unread[&Table::Nat].message;
+        assert!(
+            message.contains("`nat' is incompatible") && message.contains("nft list ruleset"),
+            "{message}"
+        );
+        assert!(incompatible("iptables-save", "*nat\nCOMMIT\n").is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod linux;
 pub mod nftables;
 pub mod oom;
 pub mod process;
+pub mod refusals;
 pub mod sysctl;
 
 pub use linux::Linux;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use weir_core::diff::{Change, Changes, Failures};
+use ipnet::IpNet;
+use weir_core::diff::{Change, Changes, Failures, RulesChange};
 use weir_core::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
 use weir_core::net::Family;
 use weir_core::node::HostAddress;
+use weir_core::rule::Table;
 use weir_core::state::{KernelState, RealServer, Scheduling, Sysctl, VirtualServer};
 use weir_netlink::NetlinkError;
 
@@ -17,7 +19,7 @@ mod rules;
 mod session;
 mod sets;
 
-use crate::sysctl;
+use crate::{refusals, sysctl};
 
 pub use flows::Forgotten;
 pub(crate) use weir_core::causes::with_causes as chain;
@@ -26,7 +28,7 @@ pub(crate) use weir_core::causes::with_causes as chain;
 pub struct Linux {
     families: Vec<Family>,
     /// Rules that could not be read the last time, if that is no reason to give up: see [`Linux::without_unread_rules`].
-    unread: Option<BTreeMap<Family, Failure>>,
+    unread: Option<BTreeMap<(Family, Table), Failure>>,
     ipvs: ipvs::Ipvs,
     sets: sets::Sets,
     device: device::DummyDevice,
@@ -89,9 +91,9 @@ impl Linux {
         }
     }
 
-    /// Goes on where the rules of a family cannot be read, as somebody does who brings the kernel to a plan: [`Kernel::read`]
+    /// Goes on where rules of a family or a table cannot be read, as somebody does who brings the kernel to a plan: [`Kernel::read`]
     /// then says that there are none, and [`Kernel::apply`] writes none, but fails with what kept them from being read.
-    /// So that family's rules count as missing, which holds up what must not be without them, and nothing else.
+    /// So those rules count as missing, which holds up what must not be without them, and nothing else.
     pub fn without_unread_rules(mut self) -> Linux {
         self.unread = Some(BTreeMap::new());
         self
@@ -100,6 +102,24 @@ impl Linux {
     /// Addresses of all interfaces but the dummy device, and why if they cannot be read.
     pub fn host_addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {
         retry("addresses", || self.device.host_addresses())
+    }
+
+    /// Addresses that other programs put on the dummy device with a network, which attracts all packets for it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn networks(&mut self) -> Result<Vec<IpNet>, ReadError> {
+        retry("addresses", || self.device.networks())
+    }
+
+    /// Takes networks from the dummy device and leaves their addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn remove_networks(&mut self, networks: &[IpNet]) -> Outcome {
+        self.device
+            .remove_networks(networks)
+            .map_err(|error| refusals::failure(&error, "remove networks from the dummy device"))
     }
 
     /// What was done so far.
@@ -170,21 +190,45 @@ impl Linux {
         state.virtual_servers.retain(|server, _| self.families.contains(&server.family()));
         state.real_servers.retain(|(server, _), _| self.families.contains(&server.family()));
         self.unread.as_mut().map(BTreeMap::clear);
-        for family in &self.families {
-            match (self.rules.read(*family), &mut self.unread) {
-                (Ok(chains), _) => state.rules.extend(chains),
-                (Err(mut failure), Some(unread)) => {
-                    failure.message = format!("they cannot be read: {}", failure.message);
-                    // Nothing is known of a lock that would soon be free.
-                    failure.kind = FailureKind::Refused;
-                    unread.insert(*family, failure);
-                }
-                (Err(failure), None) => {
-                    return Err(ReadError { what: "rules".to_owned(), message: failure.message });
-                }
+        for family in self.families.clone() {
+            let (chains, unread) = match self.rules.read(family) {
+                Ok(read) => read,
+                Err(failure) => (BTreeMap::new(), Table::BOTH.map(|table| (table, failure.clone())).into()),
+            };
+            state.rules.extend(chains);
+            for (table, failure) in unread {
+                self.note_unread(family, table, failure)?;
             }
         }
         Ok(state)
+    }
+
+    fn note_unread(&mut self, family: Family, table: Table, mut failure: Failure) -> Result<(), ReadError> {
+        match &mut self.unread {
+            Some(unread) => {
+                failure.message = format!("the table {table} cannot be read: {}", failure.message);
+                // Nothing is known of a lock that would soon be free.
+                failure.kind = FailureKind::Refused;
+                unread.insert((family, table), failure);
+                Ok(())
+            }
+            None => Err(ReadError { what: format!("{family} rules"), message: failure.message }),
+        }
+    }
+
+    /// Writes all tables but those that could not be read.
+    fn write_rules(&mut self, change: &RulesChange) -> Outcome {
+        let unread = self.unread.iter().flatten();
+        let unread = unread
+            .filter(|((family, table), _)| *family == change.family && change.tables.contains_key(table));
+        let unread: BTreeMap<Table, Failure> =
+            unread.map(|((_, table), failure)| (*table, failure.clone())).collect();
+        let mut readable = change.clone();
+        readable.tables.retain(|table, _| !unread.contains_key(table));
+        if !readable.tables.is_empty() {
+            self.rules.write(&readable)?;
+        }
+        unread.into_values().next().map_or(Ok(()), Err)
     }
 }
 
@@ -307,12 +351,7 @@ impl Linux {
             Change::CreateSet(name, kind) => self.sets.create(*name, kind),
             Change::ReplaceSet(name, kind, entries) => self.sets.replace(*name, kind, entries),
             Change::DestroySet(name) => self.sets.destroy(*name),
-            Change::WriteRules(rules) => {
-                match self.unread.iter().find_map(|unread| unread.get(&rules.family)) {
-                    Some(failure) => Err(failure.clone()),
-                    None => self.rules.write(rules),
-                }
-            }
+            Change::WriteRules(rules) => self.write_rules(rules),
             // Every other change travels in a batch of its part.
             _ => Ok(()),
         }

@@ -35,6 +35,8 @@ pub enum Change {
     Add(LinkIndex, std::net::IpAddr),
     /// Takes it away; `EADDRNOTAVAIL` when it is not there.
     Delete(LinkIndex, std::net::IpAddr),
+    /// Takes an address with a prefix of this length away, and the route that came with it.
+    DeleteNetwork(LinkIndex, std::net::IpAddr, u8),
 }
 
 /// A conversation with the kernel's rtnetlink.
@@ -122,6 +124,9 @@ impl<T: Transport> Client<T> {
                 .with_flags(NLM_F_CREATE | NLM_F_EXCL),
             Change::Delete(link, ip) => {
                 Request::new("delete address", RTM_DELADDR, address::single(link, ip))
+            }
+            Change::DeleteNetwork(link, ip, prefix) => {
+                Request::new("delete address", RTM_DELADDR, address::with_prefix(link, ip, prefix))
             }
         });
         self.socket.execute(&requests.collect::<Vec<_>>())

@@ -79,13 +79,18 @@ fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::
     let (mut rules, mut unread) = (Vec::new(), Vec::new());
     for family in families {
         // What else there is goes all the same.
-        let text = iptables::save(*family)
-            .map_err(|failure| unread.push(format!("{family} rules are unknown: {failure}")));
-        let installed = text.ok().map(|text| (iptables::program(*family, "restore"), text));
+        let saved = iptables::save(*family);
+        unread.extend(
+            saved
+                .unread
+                .iter()
+                .map(|(table, why)| format!("{family} rules of the table {table} are unknown: {why}")),
+        );
+        let installed = (iptables::program(*family, "restore"), saved.text);
         // A node that changed its variant may have rules in both.
         let other = iptables::other_variant(*family);
         let other = other.map(|(save, text)| (save.replace("-save", "-restore"), text));
-        for (restore, text) in installed.into_iter().chain(other) {
+        for (restore, text) in std::iter::once(installed).chain(other) {
             let found = leftovers::find(&text);
             if !found.is_empty() {
                 rules.push(RuleRemains { family: *family, restore, found });

@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
     let mut probe = capabilities::probe();
-    capabilities::try_ipvs_match(&mut probe);
+    capabilities::try_extensions(&mut probe);
     let mut kernel = Linux::new(&probe.capabilities.families);
     let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
     let (manifests, chain) = (&arguments.input.manifests, plugins.chain.clone());

@@ -21,7 +21,7 @@ mod state;
 pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     let mut probe = capabilities::probe();
-    capabilities::try_ipvs_match(&mut probe);
+    capabilities::try_extensions(&mut probe);
     let families = probe.capabilities.families.clone();
     let mut findings = probe.findings;
     let mut kernel = Linux::new(&families);
@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
 
 fn look_at(kernel: &mut Linux, actual: &KernelState, families: &[Family]) -> Vec<Finding> {
     let mut findings = state::device(actual);
+    findings.extend(networks(kernel));
     findings.extend(state::sets(actual, families));
     findings.extend(state::chains(actual, families));
     findings.extend(state::servers(actual));
@@ -62,23 +63,41 @@ fn look_at(kernel: &mut Linux, actual: &KernelState, families: &[Family]) -> Vec
     findings
 }
 
+/// Networks that others put on the dummy device.
+fn networks(kernel: &mut Linux) -> Option<Finding> {
+    let networks = kernel.networks().ok().filter(|networks| !networks.is_empty())?;
+    let names: Vec<String> = networks.iter().map(|net| net.to_string()).collect();
+    let text = format!("another program put {} on it, which attracts these networks", names.join(" "));
+    let fix = "keep other network daemons off the device; `weir run` takes the networks away";
+    Some(Finding::warning("kube-ipvs0", text, fix))
+}
+
 /// Leftovers of other proxy modes in iptables.
 fn rules(family: Family) -> Vec<Finding> {
     let topic = format!("{family} leftovers");
-    match iptables::save(family) {
-        Ok(text) => {
-            let count = iptables::leftovers::find(&text).iptables_mode_chains();
-            if count == 0 {
-                return vec![Finding::good(&topic, "no chains of kube-proxy's iptables mode")];
-            }
-            vec![Finding::warning(
-                &topic,
-                format!("{count} chains of kube-proxy's iptables mode, which still catch traffic"),
-                "stop the other proxy, then `weir cleanup` and start weir again",
-            )]
-        }
-        Err(failure) => vec![Finding::bad(&topic, failure.message, "run as root")],
+    let saved = iptables::save(family);
+    let count = iptables::leftovers::find(&saved.text).iptables_mode_chains();
+    let mut findings: Vec<Finding> = saved
+        .unread
+        .into_iter()
+        .map(|(table, why)| {
+            Finding::bad(
+                &format!("{family} {table}"),
+                why.message,
+                "mend that; weir then writes the table by itself",
+            )
+        })
+        .collect();
+    if count > 0 {
+        findings.push(Finding::warning(
+            &topic,
+            format!("{count} chains of kube-proxy's iptables mode, which still catch traffic"),
+            "stop the other proxy, then `weir cleanup` and start weir again",
+        ));
+    } else if findings.is_empty() {
+        findings.push(Finding::good(&topic, "no chains of kube-proxy's iptables mode"));
     }
+    findings
 }
 
 /// Leftovers of nftables mode, in both families.

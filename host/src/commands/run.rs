@@ -6,21 +6,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 use weir_core::cluster::Event;
-use weir_core::kernel::FailureKind;
 use weir_core::node::DetectLocal;
 use weir_core::planner::Planner;
 use weir_core::policy::Reads;
 use weir_core::sync::{Round, Syncer};
 use weir_kernel::Linux;
 use weir_kernel::capabilities::Probe;
-use weir_kernel::linux::Effort;
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
 
 mod agenda;
+mod log;
 mod objects;
 mod others;
 mod plugins;
@@ -31,6 +30,7 @@ mod records;
 mod reload;
 mod state;
 mod takeover;
+mod upkeep;
 mod wake;
 
 use agenda::Agenda;
@@ -118,6 +118,8 @@ struct Daemon {
     synchronised: bool,
     /// Whether the node's addresses were read once; before that nothing is written either.
     addresses_known: bool,
+    /// Whether the last round could not write rules: a match may have gone missing.
+    rules_failed: bool,
     /// Why it ends, if nobody asked for that.
     ended: Option<&'static str>,
 }
@@ -131,12 +133,7 @@ impl Daemon {
         publisher: Publisher,
         state: Option<StateDirectory>,
     ) -> Daemon {
-        for finding in &probe.findings {
-            match &finding.fix {
-                None => debug!(topic = finding.topic, "{}", finding.text),
-                Some(fix) => warn!(topic = finding.topic, fix, "{}", finding.text),
-            }
-        }
+        log::findings(&probe.findings);
         let mut kernel = Linux::new(&probe.capabilities.families).without_unread_rules();
         let addresses = kernel.host_addresses();
         let addresses_known = addresses.is_ok();
@@ -167,6 +164,7 @@ impl Daemon {
             complete: false,
             synchronised: false,
             addresses_known,
+            rules_failed: false,
             ended: None,
         }
     }
@@ -385,6 +383,7 @@ impl Daemon {
         if audit {
             self.syncer.audit();
             self.audit_policy(now);
+            self.look_after_node();
         }
         if audit || !self.addresses_known {
             self.refresh_addresses();
@@ -416,17 +415,19 @@ impl Daemon {
         match round {
             Ok(round) => {
                 let all = now.elapsed();
-                log(&round, total - effort, all);
+                log::round(&round, total - effort, all);
                 self.agenda.done(now, &round, self.started);
                 let times = Times { plan: planned, kernel: all - planned, all };
                 // With nothing new, what an audit changes is what others had changed.
                 let drift = audit && !news && self.synchronised;
                 self.synchronised = true;
+                self.rules_failed = upkeep::rules_failed(&round);
                 if !self.taken_over && self.publisher.serves(&round) {
                     self.taken_over = true;
                     takeover::end_nftables_mode(&self.planner.node().capabilities.families);
                 }
-                self.publisher.ended(&round, total, &times, drift);
+                let capabilities = &self.planner.node().capabilities;
+                self.publisher.ended(&round, capabilities, total, &times, drift);
                 self.publisher.answer_health_checks(&plan, self.planner.node());
                 if let Some(at) = self.planner.next_expiry() {
                     let since_start = Duration::from_secs(at.saturating_sub(self.started_at));
@@ -444,33 +445,5 @@ impl Daemon {
                 None
             }
         }
-    }
-}
-
-/// One line per round that did something, one per failure with a cause of its own, and one per change for those who
-/// want to see each.
-fn log(round: &Round, effort: Effort, took: Duration) {
-    let mut failed = 0;
-    for (change, outcome) in &round.changes {
-        match outcome {
-            Ok(()) => debug!(change = %change, "changed"),
-            Err(failure) => {
-                failed += 1;
-                match failure.kind {
-                    // The change that it waits for has its own line, and may keep hundreds from being tried.
-                    FailureKind::Prerequisite => debug!(change = %change, "{failure}"),
-                    FailureKind::Stale | FailureKind::Busy | FailureKind::Refused => {
-                        error!(change = %change, "{failure}");
-                    }
-                }
-            }
-        }
-    }
-    if !round.changes.is_empty() {
-        let changes = round.changes.len();
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let Effort { messages, sends, receives, processes } = effort;
-        let draining = round.waiting.len();
-        info!(changes, failed, draining, messages, sends, receives, processes, took_ms, "synchronised");
     }
 }

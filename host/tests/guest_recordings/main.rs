@@ -23,7 +23,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 37] = [
+const TESTS: [(&str, Test); 45] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -78,7 +78,33 @@ const TESTS: [(&str, Test); 37] = [
     ("without_ip6_nat_the_node_has_ipv4_only", missing::without_ip6_nat_the_node_has_ipv4_only),
     (
         "match_that_does_not_load_keeps_no_other_rule_out",
-        missing::match_that_does_not_load_keeps_no_other_rule_out,
+        missing::extensions::match_that_does_not_load_keeps_no_other_rule_out,
+    ),
+    (
+        "missing::rules_for_external_ips_do_without_physdev",
+        missing::extensions::rules_for_external_ips_do_without_physdev,
+    ),
+    (
+        "missing::rules_do_without_comments_and_refusals_and_get_them_back",
+        missing::extensions::rules_do_without_comments_and_refusals_and_get_them_back,
+    ),
+    (
+        "missing::no_vip_comes_up_whose_host_ports_cannot_be_closed",
+        missing::extensions::no_vip_comes_up_whose_host_ports_cannot_be_closed,
+    ),
+    (
+        "missing::table_that_only_nft_can_read_holds_up_no_other",
+        missing::others::table_that_only_nft_can_read_holds_up_no_other,
+    ),
+    ("missing::table_that_nft_took_is_left_alone", missing::others::table_that_nft_took_is_left_alone),
+    (
+        "missing::ipv6_that_is_off_for_new_devices_is_switched_on_for_ours",
+        missing::others::ipv6_that_is_off_for_new_devices_is_switched_on_for_ours,
+    ),
+    ("missing::sysctl_that_keeps_ipv6_off_is_named", missing::others::sysctl_that_keeps_ipv6_off_is_named),
+    (
+        "missing::networks_on_the_device_go_and_their_vips_stay",
+        missing::others::networks_on_the_device_go_and_their_vips_stay,
     ),
     ("unknown_scheduler_is_named_with_its_module", missing::unknown_scheduler_is_named_with_its_module),
     ("held_lock_delays_only_what_needs_new_rules", missing::held_lock_delays_only_what_needs_new_rules),

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Change, Direction, RulesChange};
+use super::{Change, Direction, RulesChange, TableChange};
 use crate::net::Family;
+use crate::rule::{Chain, Rule, Table};
 use crate::set::{Set, SetEntry, SetName};
 use crate::state::{Device, VirtualServer};
 
@@ -20,6 +21,8 @@ pub struct Failures {
     unfiltered: BTreeSet<VirtualServer>,
     /// Addresses on which the host's own ports would answer.
     unguarded: BTreeSet<IpAddr>,
+    /// Families in which that holds for every address.
+    open: BTreeSet<Family>,
     not_created: BTreeSet<VirtualServer>,
     /// Whether any virtual server was created at an address.
     started: BTreeMap<IpAddr, Started>,
@@ -53,6 +56,9 @@ impl Failures {
             Change::AddEntry(name, entry) => self.note_entry(*name, *entry),
             Change::WriteRules(rules) if rules.direction == Direction::Adds => {
                 self.unfiltered.extend(&rules.filtered);
+                if rules.tables.get(&Table::Filter).is_some_and(closes_host_ports) {
+                    self.open.insert(rules.family);
+                }
             }
             Change::CreateVirtualServer(server, _) => {
                 self.not_created.insert(*server);
@@ -103,7 +109,7 @@ impl Failures {
         if self.devices.contains(&Device::KubeIpvs0) {
             return Some("its device could not be made");
         }
-        if self.unguarded.contains(&ip) {
+        if self.unguarded.contains(&ip) || self.open.contains(&Family::of(ip)) {
             return Some("the host's own ports on it could not be closed");
         }
         // Where some of its virtual servers are there, those are worth having.
@@ -132,10 +138,43 @@ impl Failures {
     }
 }
 
+/// Whether a change makes the rules that refuse what is for the host and not for a service, or leads packets to them.
+fn closes_host_ports(change: &TableChange) -> bool {
+    let leads_there = |(_, rule): &(Chain, Rule)| rule.jump() == Some(Chain::KubeIpvsFilter);
+    change.write.contains_key(&Chain::KubeIpvsFilter) || change.insert.iter().any(leads_there)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::Protocol;
+
+    /// A node whose rules cannot be written must not answer on VIPs with its own ports; one whose rules are there already,
+    /// and only cannot be changed elsewhere, goes on.
+    #[test]
+    fn no_address_comes_up_before_the_rules_that_close_it() {
+        let writes = |table, chain| {
+            let change =
+                TableChange { write: BTreeMap::from([(chain, Vec::new())]), ..TableChange::default() };
+            let tables = BTreeMap::from([(table, change)]);
+            let filtered = BTreeSet::new();
+            Change::WriteRules(RulesChange {
+                family: Family::V6,
+                direction: Direction::Adds,
+                tables,
+                filtered,
+            })
+        };
+        let forbidden = |failed: Change| {
+            let mut failures = Failures::default();
+            failures.note_failed(&failed);
+            ["10.96.0.10", "fd00:96::10"]
+                .map(|ip| failures.forbid(&Change::AddAddress(ip.parse().unwrap())).is_some())
+        };
+        assert_eq!(forbidden(writes(Table::Filter, Chain::KubeIpvsFilter)), [false, true]);
+        assert_eq!(forbidden(writes(Table::Filter, Chain::KubeForward)), [false, false]);
+        assert_eq!(forbidden(writes(Table::Nat, Chain::KubeServices)), [false, false]);
+    }
 
     /// What a laws' script of random faults seldom hits: the removal of a filter while what it filters stays.
     #[test]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::net::{Family, PerFamily, Protocol};
-use crate::node::{ConnectionReuse, DetectLocal, NodeView, Switch};
+use crate::node::{ConnectionReuse, DetectLocal, NodeView};
 use crate::rule::{Chain, ConnectionState, Match, Ports, Rule, Sense, Side, Table, Target};
 use crate::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Sysctl, Timeout};

@@ -336,7 +336,7 @@ just text
 ---
 {apiVersion: v1, kind: Endpoints, metadata: {name: d}, subsets: null}
 "#;
-        let contents = read(text, Format::Yaml, "n").unwrap();
+        let contents = read(text, Format::Yaml, "n");
         let here = contents.objects.iter().filter(|(_, decoded)| matches!(decoded, Decoded::Here(_)));
         let here: Vec<String> = here.map(|(key, _)| key.to_string()).collect();
         assert_eq!(here, ["Endpoints default/a", "Endpoints default/b"]);

@@ -60,12 +60,12 @@ fn own_chain(table: Table, name: &str) -> Option<Chain> {
     table.own_chains().iter().find(|chain| chain.name() == name).copied()
 }
 
-/// A jump of IPVS mode has a comment and nothing else; iptables mode has jumps to chains of the same names that
+/// A jump of IPVS mode has a comment and nothing else, or not even that where comments cannot be written; iptables mode has jumps to chains of the same names that
 /// also look at the connection's state, and those are not ours to touch while running.
 fn is_our_jump(rule: &Rule) -> bool {
     let Rule::Known(matches, _) = rule else { return false };
     let to_own = rule.jump().is_some_and(|chain| chain.ownership() == Ownership::Own);
-    to_own && matches!(matches[..], [Match::Comment(_)])
+    to_own && matches!(matches[..], [] | [Match::Comment(_)])
 }
 
 #[cfg(test)]
@@ -90,6 +90,14 @@ COMMIT
         let rules = &chains[&(Family::V6, Table::Nat, Chain::WeirMasquerade)];
         assert!(rules.iter().all(|rule| matches!(rule, Rule::Known(..))), "{rules:?}");
         assert_eq!(rules.len(), 2);
+    }
+
+    /// Else each audit would add them once more.
+    #[test]
+    fn jumps_without_comments_are_ours() {
+        let chains = parse(Family::V4, "*nat\n-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j DOCKER\nCOMMIT\n");
+        let jump = Rule::always(weir_core::rule::Target::Jump(Chain::KubeServices));
+        assert_eq!(chains, Chains::from([((Family::V4, Table::Nat, Chain::Prerouting), vec![jump])]));
     }
 
     #[test]

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use weir_core::diff::Change;
-use weir_core::kernel::{Failure, FailureKind, Outcome};
+use weir_core::kernel::{FailureKind, Outcome};
 use weir_core::net::{Family, is_loopback_or_link_local};
 use weir_core::node::HostAddress;
-use weir_core::state::{DUMMY_DEVICE, Device};
+use weir_core::state::{DUMMY_DEVICE, Device, Sysctl};
 use weir_netlink::route::{self, Address, Client, LinkIndex};
 use weir_netlink::{Counters, Errno, NetlinkError};
 
-use super::chain;
 use super::session::Session;
+use crate::refusals::failure;
+use crate::sysctl;
 
 type Devices = BTreeMap<Device, ()>;
 type Addresses = BTreeMap<IpAddr, ()>;
@@ -59,15 +61,7 @@ impl DummyDevice {
         let what = format!("create device {DUMMY_DEVICE}");
         match self.session.call(|client| client.create_dummy(DUMMY_DEVICE)) {
             Ok(()) => Ok(()),
-            Err(error) => {
-                let (kind, hint) = match error.refused_with() {
-                    Some(Errno::EEXIST) => (FailureKind::Stale, ""),
-                    Some(Errno::EOPNOTSUPP) => (FailureKind::Refused, ": load the driver: `modprobe dummy`"),
-                    Some(Errno::EPERM) => (FailureKind::Refused, ": the capability CAP_NET_ADMIN is needed"),
-                    _ => (FailureKind::Refused, ""),
-                };
-                Err(Failure { kind, message: format!("{what}: {}{hint}", chain(&error)) })
-            }
+            Err(error) => Err(failure(&error, &what)),
         }
     }
 
@@ -95,10 +89,20 @@ impl DummyDevice {
                 _ => None,
             })
             .collect();
-        let results = match self.session.batch(|client| client.apply(&messages)) {
+        let mut results = match self.session.batch(|client| client.apply(&messages)) {
             Ok(results) => results,
             Err(error) => return all_failed(&error),
         };
+        if results.iter().any(is_forbidden) && switch_ipv6_on() {
+            let again: Vec<route::Change> =
+                messages.iter().zip(&results).filter(|(_, r)| is_forbidden(r)).map(|(m, _)| *m).collect();
+            let Ok(mut second) = self.session.batch(|client| client.apply(&again)).map(Vec::into_iter) else {
+                return all_failed(&NetlinkError::Interrupted { operation: "add address" });
+            };
+            for result in results.iter_mut().filter(|result| is_forbidden(result)) {
+                *result = second.next().unwrap_or(Ok(()));
+            }
+        }
         let outcomes: Vec<Outcome> =
             changes.iter().zip(results).map(|(change, result)| outcome(change, result)).collect();
         // The device may have been made anew, with another number.
@@ -106,6 +110,39 @@ impl DummyDevice {
             self.index = None;
         }
         outcomes
+    }
+
+    /// Addresses that others put on the device with a network, which attracts all packets for it.
+    pub(super) fn networks(&mut self) -> Result<Vec<IpNet>, NetlinkError> {
+        self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);
+        let Some(index) = self.index else { return Ok(Vec::new()) };
+        let addresses = self.session.call(|client| client.addresses(Some(index)))?.into_iter();
+        Ok(addresses
+            .filter(|found| !is_loopback_or_link_local(found.address))
+            .filter_map(|found| IpNet::new(found.address, found.prefix).ok())
+            .filter(|net| net.prefix_len() < net.max_prefix_len())
+            .collect())
+    }
+
+    /// Takes these networks away. Their addresses stay; whether they are wanted is for others to say.
+    pub(super) fn remove_networks(&mut self, networks: &[IpNet]) -> Result<(), NetlinkError> {
+        let index = self.find()?;
+        let changes: Vec<route::Change> = networks
+            .iter()
+            .flat_map(|net| {
+                let add = route::Change::Add(index, net.addr());
+                let delete = route::Change::DeleteNetwork(index, net.addr(), net.prefix_len());
+                // IPv4 can have both, so that the address is there at every moment; IPv6 cannot.
+                match net {
+                    IpNet::V4(_) => [add, delete],
+                    IpNet::V6(_) => [delete, add],
+                }
+            })
+            .collect();
+        let as_wanted =
+            |error: &NetlinkError| matches!(error.refused_with(), Some(Errno::EEXIST | Errno::EADDRNOTAVAIL));
+        let results = self.session.batch(|client| client.apply(&changes))?;
+        results.into_iter().filter(|r| !r.as_ref().is_err_and(as_wanted)).collect()
     }
 
     fn find(&mut self) -> Result<LinkIndex, NetlinkError> {
@@ -123,6 +160,19 @@ fn is_vip(address: &Address) -> bool {
     whole || !is_loopback_or_link_local(address.address)
 }
 
+/// Whether the kernel refused an address because IPv6 is switched off for the device.
+fn is_forbidden(result: &Result<(), NetlinkError>) -> bool {
+    result.as_ref().is_err_and(|error| error.refused_with() == Some(Errno::EACCES))
+}
+
+/// Hardening guides switch IPv6 off for devices that are made later. For the dummy device that says nothing: it carries no
+/// packets. Where IPv6 is off for all devices, an administrator means this one, too. Whether it was switched on.
+fn switch_ipv6_on() -> bool {
+    let on = |device: &str| Sysctl::new(&format!("net/ipv6/conf/{device}/disable_ipv6"));
+    let off_for_all = sysctl::read(&on("all")).is_ok_and(|value| value == Some(1));
+    !off_for_all && sysctl::write(&on(DUMMY_DEVICE), 0).is_ok()
+}
+
 fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     match (change, result) {
         (_, Ok(())) => Ok(()),
@@ -133,14 +183,6 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
         }
         (change, Err(error)) => Err(failure(&error, &change.to_string())),
     }
-}
-
-fn failure(error: &NetlinkError, what: &str) -> Failure {
-    let kind = match error.refused_with() {
-        Some(Errno::ENODEV | Errno::EEXIST | Errno::EADDRNOTAVAIL) | None => FailureKind::Stale,
-        Some(_) => FailureKind::Refused,
-    };
-    Failure { kind, message: format!("{what}: {}", chain(error)) }
 }
 
 #[cfg(test)]

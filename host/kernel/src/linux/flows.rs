@@ -11,8 +11,9 @@ use weir_core::state::{RealServer, VirtualServer};
 use weir_netlink::conntrack::{Client, Flow};
 use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
 
+use super::netlink_family;
 use super::session::Session;
-use super::{chain, netlink_family};
+use crate::refusals;
 
 /// How often a dump that a concurrent change disturbed is repeated; flows change all the time.
 const DUMP_TRIES: u32 = 5;
@@ -66,8 +67,10 @@ impl Flows {
             match self.forget_family(family, &kept) {
                 Ok(flows) => self.forgotten.push(Forgotten { family, took: start.elapsed(), flows }),
                 Err(error) => {
-                    let message = format!("forget {family} UDP flows: {}", chain(&error));
-                    failed.insert(family, Failure { kind: FailureKind::Busy, message });
+                    let mut failure = refusals::failure(&error, &format!("forget {family} UDP flows"));
+                    // Virtual servers are as wanted whatever becomes of flows.
+                    failure.kind = FailureKind::Busy;
+                    failed.insert(family, failure);
                 }
             }
         }

@@ -12,6 +12,7 @@ use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
 
 use super::session::Session;
 use super::{chain, proc_ip_vs};
+use crate::refusals;
 
 /// A failed read of virtual servers.
 #[derive(Debug, thiserror::Error)]
@@ -234,19 +235,15 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
         }
         _ => None,
     };
-    let (kind, hint) = match (unknown_scheduler, error.refused_with()) {
-        (Some(name), _) => {
-            (FailureKind::Refused, format!(": the kernel has no scheduler `{name}`: `modprobe ip_vs_{name}`"))
-        }
-        (None, Some(Errno::EEXIST | Errno::ENOENT | Errno::ESRCH)) => (FailureKind::Stale, String::new()),
-        (None, Some(Errno::EPERM)) => {
-            (FailureKind::Refused, ": the capability CAP_NET_ADMIN is needed".to_owned())
-        }
-        (None, Some(_)) => (FailureKind::Refused, String::new()),
-        // Answers were lost, so nobody knows what happened.
-        (None, None) => (FailureKind::Stale, String::new()),
-    };
-    Err(Failure { kind, message: format!("{change}: {}{hint}", chain(&error)) })
+    let mut failure = refusals::failure(&error, &change.to_string());
+    if let Some(name) = unknown_scheduler {
+        failure.kind = FailureKind::Refused;
+        failure.message = format!(
+            "{change}: {}: the kernel has no scheduler `{name}`: `modprobe ip_vs_{name}`",
+            chain(&error)
+        );
+    }
+    Err(failure)
 }
 
 /// Real servers of a virtual server that could not be made have that as their reason.
@@ -270,5 +267,8 @@ fn mark_prerequisites(changes: &[Change], mut outcomes: Vec<Outcome>) -> Vec<Out
 }
 
 fn refused(error: &IpvsError, what: &str) -> Failure {
+    if let IpvsError::Netlink(error) = error {
+        return refusals::failure(error, what);
+    }
     Failure { kind: FailureKind::Refused, message: format!("{what}: {}", chain(error)) }
 }

@@ -22,6 +22,9 @@ pub(super) struct Rules {
     last: BTreeMap<Family, (Fingerprint, Chains)>,
 }
 
+/// Tables that could not be read, and why.
+pub(super) type Unread = BTreeMap<Table, Failure>;
+
 /// Equal fingerprints: the rules of a family were not touched in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint {
@@ -36,27 +39,29 @@ impl Rules {
         self.session.counters()
     }
 
-    /// Our chains. A process is started only if rules were touched since the last time, and there are chains of
-    /// ours at all.
-    pub(super) fn read(&mut self, family: Family) -> Result<Chains, Failure> {
+    /// Our chains, and the tables that could not be read. A process is started only if rules were touched since the last
+    /// time, and there are chains of ours, or nobody looked yet whether others' can be read.
+    pub(super) fn read(&mut self, family: Family) -> Result<(Chains, Unread), Failure> {
         let (fingerprint, names) = self.look(family)?;
         if let Some((known, chains)) = self.last.get(&family)
             && *known == fingerprint
         {
-            return Ok(chains.clone());
+            return Ok((chains.clone(), Unread::new()));
         }
         let own = |name: &String| Table::BOTH.iter().any(|t| t.own_chains().iter().any(|c| c.name() == name));
-        let chains = if names.iter().any(own) {
+        let (mut chains, mut unread) = (Chains::new(), Unread::new());
+        if names.iter().any(own) || !(names.is_empty() || self.last.contains_key(&family)) {
             self.processes += 1;
-            iptables::save::parse(family, &iptables::save(family)?)
-        } else {
-            Chains::new()
-        };
-        // Only if nothing happened while the rules were read is it certain what they belong to.
-        if self.look(family)?.0 == fingerprint {
+            let saved = iptables::save(family);
+            chains = iptables::save::parse(family, &saved.text);
+            unread = saved.unread;
+        }
+        // Only if nothing happened while the rules were read is it certain what they belong to. What kept them from being
+        // read may be mended without a change of rules.
+        if unread.is_empty() && self.look(family)?.0 == fingerprint {
             self.last.insert(family, (fingerprint, chains.clone()));
         }
-        Ok(chains)
+        Ok((chains, unread))
     }
 
     pub(super) fn write(&mut self, change: &RulesChange) -> Outcome {

@@ -7,12 +7,13 @@ use weir_core::kernel::{Failure, FailureKind, Outcome};
 use weir_core::net::{Family, Protocol};
 use weir_core::set::{SetEntry, SetKind, SetName, SetType};
 use weir_netlink::ipset::{
-    Action, Client, Code, CreateFlags, Definition, Element, ElementChange, Existing, Set, SetError, Size,
+    Action, Client, CreateFlags, Definition, Element, ElementChange, Existing, Set, SetError, Size,
 };
-use weir_netlink::{Counters, NetlinkError, TransportProtocol};
+use weir_netlink::{Counters, TransportProtocol};
 
+use super::netlink_family;
 use super::session::Session;
-use super::{chain, netlink_family};
+use crate::refusals::set_failure as failure;
 
 /// Buckets of a new hash set, as kube-proxy creates them.
 const HASH_BUCKETS: u32 = 1024;
@@ -166,37 +167,6 @@ impl Sets {
             .zip(results)
             .map(|(change, result)| result.map_err(|error| failure(&error, &change.to_string())))
             .collect()
-    }
-}
-
-fn failure(error: &SetError, what: &str) -> Failure {
-    let (kind, hint) = match error {
-        SetError::Refused { source, .. } => match source {
-            Code::FindType => (
-                FailureKind::Refused,
-                ": load the set types: `modprobe -a ip_set_hash_ip \
-                 ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_bitmap_port`",
-            ),
-            Code::Exist | Code::TypeMismatch | Code::InvalidFamily => (FailureKind::Stale, ""),
-            Code::Busy | Code::Referenced => (FailureKind::Refused, ": a rule still names it"),
-            _ => (FailureKind::Refused, ""),
-        },
-        SetError::Netlink(error) => netlink_hint(error),
-        SetError::Protocol { .. } | SetError::Revision { .. } | SetError::OpaqueElement { .. } => {
-            (FailureKind::Refused, "")
-        }
-    };
-    Failure { kind, message: format!("{what}: {}{hint}", chain(error)) }
-}
-
-fn netlink_hint(error: &NetlinkError) -> (FailureKind, &'static str) {
-    use weir_netlink::Errno;
-    match error.refused_with() {
-        Some(Errno::ENOENT | Errno::EEXIST) => (FailureKind::Stale, ""),
-        Some(Errno::EPERM) => (FailureKind::Refused, ": the capability CAP_NET_ADMIN is needed"),
-        Some(Errno::EINVAL) => (FailureKind::Refused, ": is the kernel module there? `modprobe ip_set`"),
-        Some(_) => (FailureKind::Refused, ""),
-        None => (FailureKind::Stale, ""),
     }
 }
 

@@ -96,8 +96,12 @@ pub(super) fn everything() -> Vec<u8> {
 
 /// An address by itself on a link.
 pub(super) fn single(link: LinkIndex, address: IpAddr) -> Vec<u8> {
-    let family = Family::of(address);
-    let mut writer = begin(family.number(), family.full_prefix(), link.0);
+    with_prefix(link, address, Family::of(address).full_prefix())
+}
+
+/// An address of a network on a link.
+pub(super) fn with_prefix(link: LinkIndex, address: IpAddr, prefix: u8) -> Vec<u8> {
+    let mut writer = begin(Family::of(address).number(), prefix, link.0);
     writer.bytes(IFA_LOCAL, &octets(address));
     writer.bytes(IFA_ADDRESS, &octets(address));
     writer.into_bytes()

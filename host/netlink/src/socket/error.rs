@@ -23,6 +23,10 @@ impl Errno {
     pub const EINTR: Self = Self(libc::EINTR);
     /// Nothing to receive before the timeout.
     pub const EAGAIN: Self = Self(libc::EAGAIN);
+    /// The kernel is short of memory.
+    pub const ENOMEM: Self = Self(libc::ENOMEM);
+    /// Forbidden by a setting, such as IPv6 that is switched off for a device.
+    pub const EACCES: Self = Self(libc::EACCES);
     /// Another dump runs on this socket.
     pub const EBUSY: Self = Self(libc::EBUSY);
     /// It exists already.

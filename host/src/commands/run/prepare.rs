@@ -68,7 +68,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     if let Err(error) = oom::set_score_adjustment(configuration.oom_score_adj()) {
         debug!("oomScoreAdj: {:#}", anyhow!(error));
     }
-    capabilities::try_ipvs_match(&mut probe);
+    capabilities::try_extensions(&mut probe);
     Ok(ControlFlow::Continue(Prepared { settings, source, probe }))
 }
 

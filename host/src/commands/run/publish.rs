@@ -10,7 +10,7 @@ use weir_core::cluster::Event;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
 use weir_core::net::{Family, PerFamily};
-use weir_core::node::NodeView;
+use weir_core::node::{Capabilities, NodeView};
 use weir_core::planner::Plan;
 use weir_core::report::{Reason, Report};
 use weir_core::standing::{self, Scope};
@@ -24,6 +24,7 @@ use weir_serve::{
 };
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
+use super::log;
 use crate::inputs::Settings;
 
 mod hints;
@@ -230,7 +231,14 @@ impl Publisher {
     }
 
     /// A round ended. `drift` says whether what it changed others had changed before.
-    pub(super) fn ended(&mut self, round: &Round, effort: Effort, times: &Times, drift: bool) {
+    pub(super) fn ended(
+        &mut self,
+        round: &Round,
+        capabilities: &Capabilities,
+        effort: Effort,
+        times: &Times,
+        drift: bool,
+    ) {
         let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
         self.metrics.rounds.ended(result);
         self.metrics.rounds.took(Step::Plan, times.plan);
@@ -254,18 +262,19 @@ impl Publisher {
             };
             self.metrics.rounds.changed(change.kind(), outcome);
         }
-        for (change, failure) in round.failures() {
+        for (change, _) in round.failures() {
             if let Change::WriteRules(rules) = change {
                 self.metrics.proxy.restore_failed(rules.family);
             }
-            if failure.kind != FailureKind::Prerequisite {
-                let text = format!("{change}: {failure}");
-                self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
-            }
+        }
+        for (change, failure, _) in log::causes(round) {
+            let text = format!("{change}: {failure}");
+            self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
         }
         for family in self.families.clone() {
             self.metrics.proxy.synchronised(family, times.all);
-            if !round.failures().any(|(change, _)| is_foundation(change, family)) {
+            let founded = !round.failures().any(|(change, _)| is_foundation(change, family));
+            if founded && !capabilities.loses_vips(family) {
                 self.health.updated(family, Moment::now());
                 self.metrics.proxy.updated(family, SystemTime::now());
                 self.programmed(family);

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::cluster::Event;
-use weir_core::net::Family;
+use weir_core::net::{Family, PerFamily};
 use weir_core::node::{
     Capabilities, ConnectionReuse, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView,
     ProxyConfig, Switch,
 };
 use weir_core::objects::{Allocatable, Attributes, Node, NodeAddressType, ZONE_LABEL};
 use weir_core::planner::Planner;
+use weir_core::rule::Extension;
 
 use super::{NODE, NODES, address_of, weighted_option};
 
@@ -119,11 +120,16 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     ];
     let schedulers =
         prop_oneof![Just(None), Just(Some(["rr", "wrr", "wlc", "sh", "mh"].map(str::to_owned).to_vec())),];
-    (families, schedulers, prop::bool::weighted(0.8), any::<bool>()).prop_map(
-        |(families, schedulers, ipvs_match, old)| Capabilities {
+    // Without these, packets fare as before, but for those that the first keeps off.
+    let optional =
+        [Extension::Ipvs, Extension::Comment, Extension::BridgePort, Extension::Snat, Extension::Reject];
+    let missing =
+        || prop_oneof![3 => Just(Vec::new()), 1 => prop::sample::subsequence(optional.to_vec(), 0..=5)];
+    (families, schedulers, missing(), missing(), any::<bool>()).prop_map(
+        |(families, schedulers, v4, v6, old)| Capabilities {
             families,
             schedulers,
-            ipvs_match: switch(ipvs_match),
+            missing: PerFamily { v4: v4.into_iter().collect(), v6: v6.into_iter().collect() },
             connection_reuse: if old { ConnectionReuse::Disable } else { ConnectionReuse::Leave },
         },
     )

@@ -3,9 +3,10 @@
 //! load-balancer VIP whose source ranges leave the node out.
 
 use super::{
-    Chain, ConnectionState, Family, Match, NodeView, Ports, Protocol, Rule, Sense, Set, SetName, Side,
-    Switch, Table, Target, Totals, comment, detector,
+    Chain, ConnectionState, Family, Match, NodeView, Ports, Protocol, Rule, Sense, Set, SetName, Side, Table,
+    Target, Totals, comment, detector,
 };
+use crate::rule::extension::fit;
 
 type ChainRules = ((Family, Table, Chain), Vec<Rule>);
 
@@ -20,9 +21,10 @@ pub(super) fn chains(node: &NodeView, totals: &Totals, family: Family) -> Vec<Ch
     }
     writer.write_jumps();
     writer.write_nat(node);
-    writer.write_filter(node);
+    writer.write_filter();
     writer.write_treatments(node);
-    writer.out
+    let missing = node.capabilities.missing.get(family);
+    writer.out.into_iter().map(|(key, rules)| (key, fit(rules, missing))).collect()
 }
 
 mod treatments;
@@ -190,7 +192,7 @@ impl Writer<'_> {
         }
     }
 
-    fn write_filter(&mut self, node: &NodeView) {
+    fn write_filter(&mut self) {
         use Chain::{KubeForward, KubeIpvsFilter, KubeProxyFirewall, KubeSourceRangesFirewall};
         self.write_sources();
         if self.has(Set::LoadBalancerFw) {
@@ -204,7 +206,7 @@ impl Writer<'_> {
             }
         }
         self.filter(KubeSourceRangesFirewall, [], Target::Drop);
-        self.write_closed_to_node(node);
+        self.write_closed_to_node();
         let forward = [comment("kubernetes forwarding rules"), Match::Mark(Sense::Is, self.mark, self.mark)];
         self.filter(KubeForward, forward, Target::Accept);
         let established =
@@ -222,10 +224,7 @@ impl Writer<'_> {
         self.filter(KubeIpvsFilter, new_to_vip, Target::Reject(self.family));
     }
 
-    fn write_closed_to_node(&mut self, node: &NodeView) {
-        if node.capabilities.ipvs_match == Switch::Off {
-            return;
-        }
+    fn write_closed_to_node(&mut self) {
         for &(ip, protocol, port) in &self.totals.closed_to_node {
             if Family::of(ip) == self.family {
                 let own = [Match::Source(Sense::Is, ip.into()), Match::VirtualServer(protocol, ip, port)];

@@ -1,0 +1,118 @@
+//! What programs of iptables complain about, why, and what to do: one row per complaint, the first that fits is told.
+
+use weir_core::rule::extension::EXTENSIONS;
+
+/// A complaint of iptables 1.8 and what it means here.
+#[derive(Clone, Copy, Debug)]
+pub struct Complaint {
+    /// Words of the program, of which any tells this cause.
+    pub words: &'static [&'static str],
+    /// The cause.
+    pub cause: &'static str,
+    /// The way out.
+    pub fix: &'static str,
+}
+
+/// The complaints that are known, the more telling ones first.
+pub const COMPLAINTS: [Complaint; 9] = [
+    Complaint {
+        words: &["Permission denied", "you must be root"],
+        cause: "the process may not change the network",
+        fix: "run as root, or with the capability CAP_NET_ADMIN",
+    },
+    Complaint {
+        // `get_version` of libxt_set opens a raw socket.
+        words: &["Can't open socket to ipset"],
+        cause: "the match `set` opens a raw socket",
+        fix: "the capability CAP_NET_RAW is needed, too",
+    },
+    Complaint {
+        words: &["is incompatible, use 'nft' tool"],
+        cause: "the table holds what only nft can write, such as a set or a map",
+        fix: "see `nft list ruleset`, and move what is not of iptables to a table of its own, of any other name",
+    },
+    Complaint {
+        words: &["can't initialize", "Could not fetch rule set generation id", "Table does not exist"],
+        cause: "the kernel has no such table",
+        fix: "load the tables: `modprobe -a ip_tables ip6_tables nf_tables`",
+    },
+    Complaint {
+        words: &[
+            "Couldn't load match",
+            "Couldn't load target",
+            "Couldn't find match",
+            "Couldn't find target",
+            "unknown option",
+        ],
+        cause: "a library of iptables is not installed",
+        fix: "install the package `iptables` as a whole",
+    },
+    Complaint {
+        words: &["doesn't exist", "does not exist"],
+        cause: "a rule names a set or a chain that is not there",
+        fix: "what should have made it has a line of its own",
+    },
+    Complaint {
+        words: &["CHAIN_ADD failed (Operation not supported)", "CHAIN_ADD failed (No such file"],
+        cause: "the kernel cannot translate addresses in nf_tables",
+        fix: "load the module: `modprobe nft_chain_nat`",
+    },
+    Complaint {
+        words: &["CHAIN_DEL failed (Device or resource busy)", "Too many links"],
+        cause: "a rule of another program leads to a chain of weir",
+        fix: "remove that rule: `iptables-save` shows it",
+    },
+    Complaint {
+        words: &["RULE_APPEND failed", "RULE_INSERT failed", "No chain/target/match by that name"],
+        cause: "the kernel lacks what the rule uses",
+        fix: "`weir doctor` names the module and its package",
+    },
+];
+
+/// Cause and way out, as the end of a sentence; empty where nothing is known.
+pub fn explain(said: &str) -> String {
+    // The program itself says which module it misses, and that is worth more than where it failed then.
+    let missing = EXTENSIONS.iter().find(|row| said.contains(&format!("Extension {} revision", row.name)));
+    if let Some(row) = missing {
+        let module = row.modules.v4;
+        return format!(
+            "; the kernel has no `{}` {}: `modprobe {module}`; if that fails, `weir doctor` names its package",
+            row.name, row.role
+        );
+    }
+    let known = COMPLAINTS.iter().find(|complaint| complaint.words.iter().any(|words| said.contains(words)));
+    known.map(|complaint| format!("; {}: {}", complaint.cause, complaint.fix)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_complaint_has_its_way_out() {
+        for (said, words) in [
+            ("iptables-restore v1.8.9 (nf_tables): Can't open socket to ipset.", "CAP_NET_RAW"),
+            ("# Table `nat' is incompatible, use 'nft' tool.", "nft list ruleset"),
+            (
+                "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'\ncan't initialize",
+                "modprobe",
+            ),
+            (
+                "iptables-restore v1.8.9 (nf_tables): Couldn't load match `physdev':No such file",
+                "package `iptables`",
+            ),
+            ("iptables-restore v1.8.9 (nf_tables): Set KUBE-CLUSTER-IP doesn't exist.", "a set or a chain"),
+            ("line 3: RULE_APPEND failed (No such file or directory): rule in chain X", "weir doctor"),
+        ] {
+            assert!(explain(said).contains(words), "{said}: {}", explain(said));
+        }
+        assert_eq!(explain("something new"), "");
+    }
+
+    #[test]
+    fn a_missing_module_is_named() {
+        let said = "Warning: Extension addrtype revision 0 not supported, missing kernel module?\n\
+                    iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (No such file or directory)";
+        assert!(explain(said).contains("`modprobe xt_addrtype`"), "{}", explain(said));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the loop tells a person of a round.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+use weir_core::diff::Change;
+use weir_core::kernel::{Failure, FailureKind};
+use weir_core::sync::Round;
+use weir_kernel::capabilities::Finding;
+use weir_kernel::linux::Effort;
+
+/// What was found on this node, as far as there is something to do about it.
+pub(super) fn findings(findings: &[Finding]) {
+    for finding in findings {
+        match &finding.fix {
+            None => debug!(topic = finding.topic, "{}", finding.text),
+            Some(fix) => warn!(topic = finding.topic, fix, "{}", finding.text),
+        }
+    }
+}
+
+/// One line per round that did something, one per cause of failures, and one per change for those who want to see each.
+pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
+    let failed = round.failures().count();
+    for (change, outcome) in &round.changes {
+        match outcome {
+            Ok(()) => debug!(change = %change, "changed"),
+            // The change that it waits for has its own line, and may keep hundreds from being tried.
+            Err(failure) => debug!(change = %change, "{failure}"),
+        }
+    }
+    for (change, failure, others) in causes(round) {
+        match others {
+            0 => error!(change = %change, "{failure}"),
+            others => error!(change = %change, others, "{failure} (and {others} more like it)"),
+        }
+    }
+    if !round.changes.is_empty() {
+        let changes = round.changes.len();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let Effort { messages, sends, receives, processes } = effort;
+        let draining = round.waiting.len();
+        info!(changes, failed, draining, messages, sends, receives, processes, took_ms, "synchronised");
+    }
+}
+
+/// The first failure of each cause, and how many others have it: one missing module can fail a thousand changes.
+pub(super) fn causes(round: &Round) -> Vec<(&Change, &Failure, usize)> {
+    let mut places = BTreeMap::new();
+    let mut causes: Vec<(&Change, &Failure, usize)> = Vec::new();
+    for (change, failure) in round.failures().filter(|(_, f)| f.kind != FailureKind::Prerequisite) {
+        // The change stands at the beginning of its message.
+        let text = failure.message.strip_prefix(&change.to_string()).unwrap_or(&failure.message);
+        let place = *places.entry((change.kind(), text)).or_insert(causes.len());
+        match causes.get_mut(place) {
+            Some((.., others)) => *others += 1,
+            None => causes.push((change, failure, 0)),
+        }
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_many_changes_share_is_told_once() {
+        let failed = |ip: &str, why: &str| {
+            let change = Change::AddAddress(ip.parse().unwrap());
+            let failure = Failure { kind: FailureKind::Refused, message: format!("{change}: {why}") };
+            (change, Err(failure))
+        };
+        let changes = vec![
+            failed("fd00::1", "IPv6 is switched off"),
+            failed("fd00::2", "IPv6 is switched off"),
+            failed("fd00::3", "no device can have it"),
+            failed("fd00::4", "IPv6 is switched off"),
+        ];
+        let round = Round { changes, ..Round::default() };
+        let told: Vec<(String, usize)> =
+            causes(&round).into_iter().map(|(change, _, others)| (change.to_string(), others)).collect();
+        assert_eq!(told, [("add address fd00::1".to_owned(), 2), ("add address fd00::3".to_owned(), 0)]);
+    }
+}
