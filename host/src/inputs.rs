@@ -227,7 +227,7 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
 
 /// Tells a person about something odd.
 pub(crate) fn warn(message: &str) {
-    complain!("{} {}", style::warning("warning:"), weir_k8s::printable(message));
+    complain!("{} {}", style::warning("warning:"), weir_core::text::printable(message));
 }
 
 fn print_problems(problems: &[Problem]) {

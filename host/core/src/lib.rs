@@ -13,6 +13,7 @@
 //! Never: a clock, the environment, a thread, a log line, an input or output, a `Result` for bad user input
 //! (that is a value plus a list of problems), knowledge of netlink or of the Kubernetes API's wire format.
 
+pub mod causes;
 pub mod check;
 pub mod cluster;
 pub mod decision;
@@ -35,6 +36,7 @@ pub mod simulated;
 pub mod standing;
 pub mod state;
 pub mod sync;
+pub mod text;
 pub mod trace;
 pub mod view;
 pub mod witness;

@@ -23,7 +23,7 @@ mod problem;
 mod wire;
 
 pub use file::{FileError, read_regular};
-pub use problem::{Problem, nearest, printable};
+pub use problem::{Problem, nearest};
 
 /// A time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is none.
 pub fn parse_time(text: &str) -> Option<std::time::SystemTime> {

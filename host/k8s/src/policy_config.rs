@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use weir_core::objects::Service;
+use weir_core::text::printable;
 
 use crate::document::{self, Format};
 use crate::file::{FileError, read_regular};
-use crate::problem::{Problem, Problems, abridged, nearest, printable};
+use crate::problem::{Problem, Problems, abridged, nearest};
 
 mod entry;
 

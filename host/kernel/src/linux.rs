@@ -20,6 +20,7 @@ mod sets;
 use crate::sysctl;
 
 pub use flows::Forgotten;
+pub(crate) use weir_core::causes::with_causes as chain;
 
 /// The kernel of this network namespace, as far as weir owns it.
 pub struct Linux {
@@ -200,17 +201,6 @@ fn retry<V, E: std::error::Error>(
         }
     }
     Err(last)
-}
-
-/// An error with its sources, as one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 pub(crate) fn netlink_family(family: Family) -> weir_netlink::Family {

@@ -13,10 +13,10 @@ use weir_core::net::overlap;
 use weir_core::node::NodeView;
 use weir_core::objects::ServicePort;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
+use weir_core::text::abridged;
 use weir_core::view::{PortView, ServiceView};
 
 use crate::bindings::{filter, masquerade, scheduler, types};
-use crate::guest::{cut, printable};
 use crate::lower::{ip, kind, kinds, net};
 
 /// The longest reason that is shown, in bytes.
@@ -37,7 +37,7 @@ pub(crate) trait Answer: Clone + PartialEq {
 }
 
 fn show(reason: &str) -> String {
-    cut(printable(reason), REASON)
+    abridged(reason, REASON)
 }
 
 fn no_extra(extra: &[(String, String)]) -> Result<(), String> {
@@ -477,7 +477,7 @@ fn restrict(decision: &mut Decision, verdict: &filter::Verdict) {
 /// Changes what a policy asked for in the built-in decision about a port.
 fn schedule_port(decided: &mut PortDecision, asked: &scheduler::Scheduling) {
     if let Some(name) = asked.scheduler.as_deref().filter(|name| *name != "default") {
-        decided.scheduling.scheduler = cut(name.to_owned(), 64);
+        decided.scheduling.scheduler = name.to_owned();
         // As kube-proxy would set them if the scheduler were the configured one.
         decided.scheduling.flags =
             if name == "mh" { SchedulerFlags::PORT } else { SchedulerFlags::default() };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Engine, Precompiled};
+use weir_core::causes::with_causes;
 use weir_core::policy::Surroundings;
+use weir_core::text::{abridged, printable};
 use weir_core::view::ServiceView;
 use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
 use weir_k8s::{FileError, read_regular};
@@ -16,7 +18,7 @@ use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
 use crate::call::{CallFailure, Instance};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::Runtime;
-use crate::guest::{Guest, cut, printable};
+use crate::guest::Guest;
 use crate::lower::{Lowering, Zones};
 use crate::needs::{NeedError, Needs};
 use crate::wasi;
@@ -170,13 +172,7 @@ pub enum LoadError {
 impl LoadError {
     /// The error with its causes, as one sentence that is fit for a terminal.
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        weir_k8s::printable(&text).into_owned()
+        printable(&with_causes(self)).into_owned()
     }
 }
 
@@ -264,7 +260,7 @@ impl Artifact {
         let starting = |step| move |failure| LoadError::Start { step, failure };
         let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
         if let Err(refusals) = instance.configure().map_err(starting("configured"))? {
-            let said = |text: String| cut(printable(&text), 1024);
+            let said = |text: String| abridged(&text, 1024);
             return Err(LoadError::Configuration(refusals.into_iter().take(64).map(said).collect()));
         }
         let description = instance.describe().map_err(starting("described"))?;
@@ -273,8 +269,8 @@ impl Artifact {
         drop(instance);
         self.facts.memory = memory;
         self.needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
-        self.facts.name = cut(printable(&description.name), 128);
-        self.facts.version = cut(printable(&description.version), 128);
+        self.facts.name = abridged(&description.name, 128);
+        self.facts.version = abridged(&description.version, 128);
         self.facts.needs = self.needs.words().to_vec();
         // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
         if let Some((_, decided)) = description.extra.iter().find(|(key, _)| key == "interfaces") {

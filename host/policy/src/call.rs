@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use wasmtime::component::Instance as Component;
 use wasmtime::{Store, Trap, UpdateDeadline};
+use weir_core::text::abridged;
 
 use crate::artifact::Artifact;
 use crate::bindings::{filter, lifecycle, masquerade, scheduler, types};
 use crate::engine::Ticking;
-use crate::guest::{Guest, cut, printable};
+use crate::guest::Guest;
 
 /// What may come out of a guest in one call, in bytes: its answers and its log lines.
 const ANSWER_BYTES: usize = 2 << 20;
 
 /// Time to be instantiated, configured and described in, apart from calls: Python needs some.
 const START_TIME: Duration = Duration::from_secs(5);
+
+/// The longest text about a failure, in bytes.
+const SAID: usize = 256;
 
 /// What went wrong in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,13 +117,8 @@ impl<'a> Instance<'a> {
     pub(crate) fn ready(artifact: &'a Artifact) -> Called<Instance<'a>> {
         let mut instance = Instance::start(artifact)?;
         instance.configure()?.map_err(|refusals| {
-            CallFailure::Permanent(cut(
-                printable(&format!(
-                    "it refuses the configuration that it took before: {}",
-                    refusals.join("; ")
-                )),
-                256,
-            ))
+            let why = format!("it refuses the configuration that it took before: {}", refusals.join("; "));
+            CallFailure::Permanent(abridged(&why, SAID))
         })?;
         Ok(instance)
     }
@@ -231,7 +230,7 @@ fn no_interface() -> CallFailure {
 }
 
 fn answers<T>(answer: Result<Vec<T>, types::Error>, wanted: usize) -> Called<Vec<T>> {
-    let said = |text: String| cut(printable(&text), 256);
+    let said = |text: String| abridged(&text, SAID);
     match answer {
         Ok(answers) if answers.len() == wanted => Ok(answers),
         Ok(answers) => Err(CallFailure::Answer(format!("{} answers for {wanted} services", answers.len()))),
@@ -256,6 +255,6 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
             CallFailure::Trap("it gave up (a panic, or `unreachable`; see its log lines)".to_owned())
         }
         Some(trap) => CallFailure::Trap(trap.to_string()),
-        None => CallFailure::Trap(cut(printable(&error.root_cause().to_string()), 256)),
+        None => CallFailure::Trap(abridged(&error.root_cause().to_string(), SAID)),
     }
 }

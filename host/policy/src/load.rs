@@ -43,7 +43,11 @@ pub struct UnknownShadow {
 }
 
 fn shown(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { weir_k8s::printable(&names.join(", ")).into_owned() }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        weir_core::text::printable(&names.join(", ")).into_owned()
+    }
 }
 
 /// A chain, and what is missing from it.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
+use weir_core::text::printable;
 use weir_k8s::policy_config::{self, PluginConfiguration};
-use weir_k8s::{printable, read_regular};
+use weir_k8s::read_regular;
 use weir_policy::{Artifact, Compiler, LoadError, Loader, Runtime};
 
 use crate::cli::{Output, PluginCommand, PluginFileArguments};

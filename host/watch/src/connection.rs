@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
+use weir_core::causes::with_causes;
 
 use crate::access::{Access, AccessError};
 use crate::account::{self, Account};
@@ -263,21 +264,6 @@ async fn collect(body: Body, most: usize, patience: Duration) -> Result<Vec<u8>,
             all.extend_from_slice(&data);
         }
     }
-}
-
-/// An error and its causes in one sentence.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Some errors of others repeat their cause.
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        source = error.source();
-    }
-    sentence
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
+use weir_core::causes::with_causes;
 use weir_core::cluster::Event;
 use weir_k8s::Problem;
 
 use crate::account::{Account, Count};
 use crate::backoff::{Backoff, random_fraction};
-use crate::connection::{Connection, RequestError, with_causes};
+use crate::connection::{Connection, RequestError};
 use crate::message::{Message, Standing};
 use crate::outlet::{Outlet, ReceiverGone};
 use crate::resource::Resource;

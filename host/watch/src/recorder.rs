@@ -8,9 +8,10 @@ use http::{HeaderValue, Method, Request};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
+use weir_core::causes::with_causes;
 
 use crate::account::{Account, Count};
-use crate::connection::{Connection, Turn, with_causes};
+use crate::connection::{Connection, Turn};
 use crate::rate::Rate;
 use crate::settings::Settings;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tracing::warn;
+use weir_core::causes::with_causes;
 use weir_core::cluster::Event;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
@@ -118,7 +119,7 @@ impl Publisher {
             StartError::Metrics(_) => "FailedToStartMetricServer",
             StartError::Thread(_) => return,
         };
-        self.about_node(Severity::Warning, reason, "StartKubeProxy", sentence(error));
+        self.about_node(Severity::Warning, reason, "StartKubeProxy", with_causes(error));
     }
 
     /// The loop begins.
@@ -293,7 +294,7 @@ impl Publisher {
         for failure in failures {
             let service = &failure.service;
             let port = wanted.get(service).map_or(0, |check| check.port);
-            let cause = sentence(&failure.source);
+            let cause = with_causes(&failure.source);
             let text = format!(
                 "node {} failed to start healthcheck \"{service}\" on port {port}: {cause}",
                 self.node
@@ -406,17 +407,6 @@ fn is_foundation(change: &Change, family: Family) -> bool {
         Change::CreateDevice(_) | Change::CreateSet(..) | Change::ReplaceSet(..) => true,
         _ => false,
     }
-}
-
-/// An error with its causes, as one sentence.
-fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 fn build_info() -> BuildInfo {
