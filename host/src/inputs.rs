@@ -11,8 +11,9 @@ use weir_core::node::{Capabilities, HostAddress, InternalLocal, NodeView, ProxyC
 use weir_core::planner::Planner;
 use weir_core::report::{Reason, Report};
 use weir_k8s::config::{self, ConfigError, Configuration};
-use weir_k8s::{Problem, interfaces, manifests, policy_config};
+use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
+use weir_policy::configuration;
 use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
 
 use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
@@ -171,7 +172,7 @@ pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<
     let Some(file) = &arguments.policy else { return Ok(Plugins::default()) };
     logging::show_plugins(LevelFilter::WARN);
     let place = || format!("--policy {}", file.display());
-    let configuration = policy_config::load(file).with_context(place)?;
+    let configuration = configuration::load(file).with_context(place)?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration).with_context(place)?;

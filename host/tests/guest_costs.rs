@@ -16,8 +16,8 @@ use weir_core::objects::{
 use weir_core::planner::Planner;
 use weir_core::sync::Syncer;
 use weir_harness::components::component;
-use weir_k8s::policy_config;
 use weir_kernel::Linux;
+use weir_policy::configuration;
 use weir_policy::{Compiler, Loader, Runtime, SharedChain};
 
 const SERVICES: u16 = 10_000;
@@ -95,7 +95,7 @@ fn chain(plugins: usize, interfaces: &[&str]) -> SharedChain {
     };
     let file = serde_json::json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
-    let file = policy_config::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
+    let file = configuration::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
     let loaded = loader.load(&file).expect("nothing is watched");
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);

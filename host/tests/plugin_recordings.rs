@@ -17,8 +17,9 @@ use weir_harness::scenario::{self, Scenario};
 use weir_harness::weir::Manifests;
 use weir_harness::witness::Dump;
 use weir_k8s::config;
+use weir_k8s::interfaces;
 use weir_k8s::manifests::Folder;
-use weir_k8s::{interfaces, policy_config};
+use weir_policy::configuration;
 use weir_policy::{Artifact, Chain, Compiler, Loader, Runtime, SharedChain};
 
 /// Any time: nothing here depends on it.
@@ -68,7 +69,7 @@ fn load(plugins: &[(&str, Value)]) -> Result<Vec<Arc<Artifact>>> {
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": entries});
     let loader = Loader::new(Runtime::new()?, Compiler::InProcess, "");
     let mut artifacts = Vec::new();
-    for entry in policy_config::parse(&file.to_string(), Path::new(""))?.plugins {
+    for entry in configuration::parse(&file.to_string(), Path::new(""))?.plugins {
         let refusal = entry.refusal();
         let plugin = entry.plugin.ok().with_context(|| refusal.unwrap_or_default())?;
         artifacts.push(loader.load_one(&plugin).with_context(|| plugin.name.clone())?);

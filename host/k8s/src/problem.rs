@@ -58,7 +58,7 @@ impl fmt::Display for Problem {
 }
 
 /// A value as text that fits a line.
-pub(crate) fn abridged(value: &Value) -> String {
+pub fn abridged(value: &Value) -> String {
     const ROOM: usize = 60;
     let text = match value {
         Value::String(text) => text.clone(),
@@ -80,24 +80,19 @@ pub fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'
 
 /// Collects the problems of one object.
 #[derive(Debug, Default)]
-pub(crate) struct Problems {
+pub struct Problems {
     object: String,
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// A collector for an object with this description.
-    pub(crate) fn of(object: impl Into<String>) -> Problems {
+    pub fn of(object: impl Into<String>) -> Problems {
         Problems { object: object.into(), list: Vec::new() }
     }
 
     /// Notes that the value of a field is not what it should be.
-    pub(crate) fn note(
-        &mut self,
-        field: impl Into<String>,
-        value: impl fmt::Display,
-        message: impl Into<String>,
-    ) {
+    pub fn note(&mut self, field: impl Into<String>, value: impl fmt::Display, message: impl Into<String>) {
         self.list.push(Problem {
             file: None,
             object: self.object.clone(),
@@ -108,7 +103,7 @@ impl Problems {
     }
 
     /// What was noted, in order.
-    pub(crate) fn into_vec(self) -> Vec<Problem> {
+    pub fn into_vec(self) -> Vec<Problem> {
         self.list
     }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::configuration::{Digest, Interface, PluginConfiguration};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Engine, Precompiled};
@@ -11,7 +12,6 @@ use weir_core::causes::with_causes;
 use weir_core::policy::Surroundings;
 use weir_core::text::{abridged, printable};
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
 use weir_k8s::{FileError, read_regular};
 
 use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};

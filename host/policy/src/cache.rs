@@ -10,11 +10,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::configuration::Digest;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 use wasmtime::component::Component;
-use weir_k8s::policy_config::Digest;
 
 use crate::compile::deserialize;
 use crate::engine::Runtime;

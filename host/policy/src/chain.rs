@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::configuration::Mode;
 use weir_core::decision::Decision;
 use weir_core::objects::ObjectName;
 use weir_core::policy::{Decided, Note, Policy, Reads, Surroundings};
 use weir_core::report::{Reason, Report};
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::Mode;
 
 use crate::account::{Account, Condition};
 use crate::answer::{Answer, Opinion};

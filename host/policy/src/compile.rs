@@ -13,8 +13,8 @@ use wasmtime::component::Component;
 use weir_core::text::abridged;
 
 use crate::cache::Cache;
+use crate::configuration::Digest;
 use crate::engine::Runtime;
-use weir_k8s::policy_config::Digest;
 
 /// Address space of the compiling child, and its processor time in seconds. Machine code for Python needed 350 MB.
 const CHILD_MEMORY: u64 = 1536 << 20;

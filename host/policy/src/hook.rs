@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use weir_k8s::policy_config::Interface;
+use crate::configuration::Interface;
 
 use crate::answer::{Answer, Opinion};
 use crate::bindings::{filter, masquerade, scheduler, types};

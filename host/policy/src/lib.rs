@@ -21,6 +21,7 @@ mod cache;
 mod call;
 mod chain;
 mod compile;
+pub mod configuration;
 mod convert;
 mod engine;
 mod guest;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_k8s::policy_config::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
+use crate::configuration::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
 
 use crate::artifact::{Artifact, LoadError};
 use crate::chain::Chain;

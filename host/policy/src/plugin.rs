@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::configuration::{FailurePolicy, Interface, Mode};
 use weir_core::objects::ObjectName;
 use weir_core::policy::Surroundings;
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::{FailurePolicy, Interface, Mode};
 
 use crate::account::{Account, Condition};
 use crate::answer::{Answer, Opinion};

@@ -1,8 +1,8 @@
 //! What a plugin was asked and what it answered, so that it can be shown, kept, and asked again elsewhere.
 
+use crate::configuration::Interface;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_k8s::policy_config::Interface;
 use weir_plugin_views::{Context, Schedule, Service, Treatments};
 
 use crate::artifact::Artifact;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::configuration::{Digest, Mode};
 use weir_core::planner::Planner;
-use weir_k8s::policy_config::{Digest, Mode};
 
 use crate::chain::{Chain, SharedChain};
 use crate::load::Loaded;

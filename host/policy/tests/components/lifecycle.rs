@@ -124,7 +124,7 @@ fn a_plugin_that_is_to_be_watched_and_is_not_there_refuses_the_file() {
     let entry = |name: &str| json!({"name": name, "source": "gone.wasm"});
     let file = json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": [entry("a"), entry("b")]});
-    let file = weir_k8s::policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    let file = weir_policy::configuration::parse(&file.to_string(), std::path::Path::new("")).unwrap();
     let error = loader.load(&file).err().unwrap().to_string();
     assert!(error.contains("--shadow zzz") && error.ends_with("it has: a, b"), "{error}");
     loader.shadow = vec!["b".to_owned()];

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use weir_core::planner::{Plan, Planner};
 use weir_harness::components::component;
-use weir_k8s::policy_config::{self, PolicyConfiguration};
+use weir_policy::configuration::{self, PolicyConfiguration};
 use weir_policy::{Loader, Replacement, SharedChain};
 
 use crate::world::{ample, loader, planner};
@@ -24,7 +24,7 @@ fn policy(plugins: &[(&str, &str, Value)], more: Value) -> PolicyConfiguration {
     for (key, value) in more.as_object().unwrap() {
         file[key] = value.clone();
     }
-    policy_config::parse(&file.to_string(), Path::new("")).unwrap()
+    configuration::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
 /// A policy file of plugins with one configuration and all their interfaces.
@@ -33,7 +33,7 @@ pub(crate) fn policy_file(plugins: &[(&str, &str)], configuration: &str) -> Poli
     let plugins: Vec<Value> = plugins.iter().map(entry).collect();
     let file =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": plugins});
-    policy_config::parse(&file.to_string(), Path::new("")).unwrap()
+    configuration::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
 struct World {

@@ -15,7 +15,7 @@ use weir_core::objects::{
 use weir_core::planner::Planner;
 use weir_core::policy::Policy;
 use weir_harness::components::component;
-use weir_k8s::policy_config::{self, PluginConfiguration};
+use weir_policy::configuration::{self, PluginConfiguration};
 use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
 
 /// This node's name.
@@ -34,7 +34,7 @@ pub(crate) fn configuration(package: &str, more: Value) -> PluginConfiguration {
     }
     let file =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
-    let parsed = policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    let parsed = configuration::parse(&file.to_string(), std::path::Path::new("")).unwrap();
     parsed.plugins[0].plugin.clone().unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use weir_k8s::policy_config;
+use weir_policy::configuration;
 use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime};
 
 use super::wake::{self, Wake};
@@ -69,7 +69,7 @@ impl Plugins {
         // Looked at before it is read, so that a change meanwhile is not missed.
         self.seen = vec![Stamp::of(&self.file)];
         let configuration =
-            policy_config::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
+            configuration::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
         // A file without the plugin that is only to be watched is refused as a whole: nothing unwanted decides.

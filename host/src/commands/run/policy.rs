@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel};
 use tracing::{error, info, warn};
 use weir_core::planner::Planner;
 use weir_core::policy::{Policy as _, Reads};
-use weir_k8s::policy_config::{MaxChange, Mode};
+use weir_policy::configuration::{MaxChange, Mode};
 use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain, Status};
 
 use super::plugins::{Plugins, Update};

@@ -13,10 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use weir_core::objects::Service;
 use weir_core::text::printable;
-
-use crate::document::{self, Format};
-use crate::file::{FileError, read_regular};
-use crate::problem::{Problem, Problems, abridged, nearest};
+use weir_k8s::{FileError, Format, Problem, Problems, abridged, nearest, parse_documents, read_regular};
 
 mod entry;
 
@@ -277,7 +274,7 @@ pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
 /// Reads the text of a file that is in `folder`; see [`load`].
 pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
-    let mut documents = document::parse(text, format)
+    let mut documents = parse_documents(text, format)
         .map_err(|error| PolicyConfigError::Syntax(printable(&error.to_string()).into_owned()))?;
     documents.retain(|document| !document.value.is_null());
     let count = documents.len();
