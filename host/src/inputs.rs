@@ -13,8 +13,7 @@ use weir_core::report::{Reason, Report};
 use weir_k8s::config::{self, ConfigError, Configuration};
 use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
-use weir_policy::configuration;
-use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
+use weir_policy::{Chain, Compiler, Loader, Refused, Runtime, configuration};
 
 use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
 use crate::output::complain;
@@ -153,17 +152,15 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
 #[derive(Default)]
 pub(crate) struct Plugins {
     /// Those that decide.
-    pub(crate) chain: SharedChain,
+    pub(crate) chain: Chain,
     /// Those that were refused.
     pub(crate) refused: Vec<Refused>,
 }
 
-impl Plugins {
-    /// Exit status 1 if a plugin was refused, or had no answer about some service.
-    pub(crate) fn status(&self, reports: &[Report]) -> ExitCode {
-        let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
-        if failed || !self.refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-    }
+/// Exit status 1 if a plugin was refused, or had no answer about some service.
+pub(crate) fn policy_status(refused: &[Refused], reports: &[Report]) -> ExitCode {
+    let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
+    if failed || !refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The plugins of the file, compiled in this process. What is wrong with single ones is printed, and so is what they
@@ -179,7 +176,7 @@ pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));
     }
-    Ok(Plugins { chain: SharedChain::new(loaded.chain), refused: loaded.refused })
+    Ok(Plugins { chain: loaded.chain, refused: loaded.refused })
 }
 
 /// Seconds since 1970.
@@ -191,7 +188,7 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn planner(
     manifests: &Path,
     settings: &Settings,
-    policy: SharedChain,
+    chain: Chain,
     addresses: Vec<HostAddress>,
     capabilities: Capabilities,
 ) -> anyhow::Result<Planner> {
@@ -208,7 +205,7 @@ pub(crate) fn planner(
         ));
     }
     let view = settings.node_view(node.as_ref(), addresses, capabilities);
-    let mut planner = Planner::new(view, Box::new(policy));
+    let mut planner = Planner::new(view, Box::new(chain));
     for event in events {
         planner.apply(event);
     }

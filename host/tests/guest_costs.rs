@@ -18,7 +18,7 @@ use weir_core::sync::Syncer;
 use weir_harness::components::component;
 use weir_kernel::Linux;
 use weir_policy::configuration;
-use weir_policy::{Compiler, Loader, Runtime, SharedChain};
+use weir_policy::{Chain, Compiler, Loader, Runtime, status};
 
 const SERVICES: u16 = 10_000;
 const ENDPOINTS: u8 = 10;
@@ -83,9 +83,9 @@ fn events(n: u16) -> [Event; 2] {
 }
 
 /// A chain of so many plugins that keep everything as it is.
-fn chain(plugins: usize, interfaces: &[&str]) -> SharedChain {
+fn chain(plugins: usize, interfaces: &[&str]) -> Chain {
     if plugins == 0 {
-        return SharedChain::default();
+        return Chain::default();
     }
     let file = component("weir-guest-identity");
     let entry = |i: usize| {
@@ -99,7 +99,7 @@ fn chain(plugins: usize, interfaces: &[&str]) -> SharedChain {
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
     let loaded = loader.load(&file).expect("nothing is watched");
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
-    SharedChain::new(loaded.chain)
+    loaded.chain
 }
 
 /// The largest part of memory that was ever in use, in KiB.
@@ -119,8 +119,7 @@ fn child(plugins: usize, interfaces: &[&str]) {
     assert!(up.success());
     let capabilities = Capabilities { families: vec![Family::V4], ..Capabilities::assumed() };
     let view = NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), capabilities);
-    let chain = chain(plugins, interfaces);
-    let mut planner = Planner::new(view, Box::new(chain.clone()));
+    let mut planner = Planner::new(view, Box::new(chain(plugins, interfaces)));
     let mut syncer = Syncer::new(Linux::new(&[Family::V4]));
     for event in (0..SERVICES).flat_map(events) {
         planner.apply(event);
@@ -132,7 +131,7 @@ fn child(plugins: usize, interfaces: &[&str]) {
     let all = start.elapsed();
     assert!(plan.reports.is_empty(), "{:?}", plan.reports.first());
     assert!(round.succeeded());
-    for status in chain.chain().status(0) {
+    for status in status(&planner, 0) {
         assert_eq!(
             status.account.asked,
             interfaces.len() as u64 * u64::from(SERVICES),

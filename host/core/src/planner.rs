@@ -1,5 +1,6 @@
 //! The pipeline from events to the wanted state, for one node.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -13,7 +14,7 @@ use crate::net::Family;
 use crate::node::NodeView;
 use crate::objects::{Node, ObjectName};
 use crate::plan::{Fragment, plan_service};
-use crate::policy::{Decided, Policy, Surroundings};
+use crate::policy::{Decided, Policy, Reads, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
 use crate::standing::Standing;
@@ -68,6 +69,17 @@ pub struct Plan {
     pub standings: BTreeMap<ObjectName, Standing>,
 }
 
+/// A policy that was asked about all services and does not decide yet.
+pub struct Candidate<'p, P> {
+    planner: &'p mut Planner,
+    /// The policy.
+    pub policy: P,
+    /// For how many services it would decide otherwise.
+    pub changed: usize,
+    /// How many services there are.
+    pub services: usize,
+}
+
 impl Planner {
     /// A planner that has seen no objects.
     pub fn new(node: NodeView, policy: Box<dyn Policy>) -> Planner {
@@ -97,12 +109,29 @@ impl Planner {
     /// Puts another policy in the place of the one before; everything is decided again.
     pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
         self.policy = policy;
+        self.redecide_all();
+    }
+
+    /// Has everything decided again by the next plan.
+    pub fn redecide_all(&mut self) {
         self.dirty.extend(self.cluster.service_names().cloned());
     }
 
-    /// The policy.
-    pub fn policy(&mut self) -> &mut dyn Policy {
-        &mut *self.policy
+    /// The policy, if it is one of this type.
+    pub fn policy<P: Policy>(&self) -> Option<&P> {
+        let policy: &dyn Any = &*self.policy;
+        policy.downcast_ref()
+    }
+
+    /// The policy, to look after it, if it is one of this type.
+    pub fn policy_mut<P: Policy>(&mut self) -> Option<&mut P> {
+        let policy: &mut dyn Any = &mut *self.policy;
+        policy.downcast_mut()
+    }
+
+    /// What the policy reads that a node does not look at otherwise.
+    pub fn reads(&self) -> Reads {
+        self.policy.reads()
     }
 
     /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
@@ -121,9 +150,7 @@ impl Planner {
             Dirty::Services(names) => self.dirty.extend(names),
             // The node's view is made by the caller, who knows addresses and configuration.
             Dirty::Node => return true,
-            Dirty::AllNodes if self.policy.reads().nodes => {
-                self.dirty.extend(self.cluster.service_names().cloned());
-            }
+            Dirty::AllNodes if self.policy.reads().nodes => self.redecide_all(),
             Dirty::Namespace(namespace) if self.policy.reads().namespaces => {
                 let of_it = self.cluster.service_names().filter(|name| name.namespace == namespace);
                 self.dirty.extend(of_it.cloned());
@@ -147,7 +174,7 @@ impl Planner {
     pub fn set_node(&mut self, node: NodeView) {
         if node != self.node {
             self.node = node;
-            self.dirty.extend(self.cluster.service_names().cloned());
+            self.redecide_all();
         }
     }
 
@@ -197,17 +224,19 @@ impl Planner {
         views
     }
 
-    /// For how many services another policy would decide otherwise, and how many there are.
-    pub fn changes_under(&mut self, other: &mut dyn Policy, now: u64) -> (usize, usize) {
+    /// Asks another policy about all services beside the one that decides, which goes on unless the other is accepted.
+    pub fn consider<P: Policy>(&mut self, mut policy: P, now: u64) -> Candidate<'_, P> {
         let views = self.views();
         let before = self.decide(&views, now);
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
-        let after = other.decide(&views, &around);
+        let after = policy.decide(&views, &self.surroundings(now));
         let clamped = |view: &ServiceView, decided: Decided| clamp(view, decided.decision, &self.node).0;
         let pairs = views.iter().zip(before).zip(after);
         let changed = pairs
-            .filter(|((view, before), after)| clamped(view, before.clone()) != clamped(view, after.clone()));
-        (changed.count(), views.len())
+            .filter_map(|((view, before), after)| {
+                (clamped(view, before) != clamped(view, after)).then_some(())
+            })
+            .count();
+        Candidate { planner: self, policy, changed, services: views.len() }
     }
 
     /// What a policy may look at beside views.
@@ -255,7 +284,7 @@ impl Planner {
     }
 
     /// One answer per view, the built-in one where the policy gave none.
-    fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
+    pub fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
         let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
         let decided = self.policy.decide(views, &around);
         if decided.len() == views.len() {
@@ -316,6 +345,13 @@ impl Planner {
             }
         }
         reports
+    }
+}
+
+impl<P: Policy> Candidate<'_, P> {
+    /// Lets it decide from now on, about everything.
+    pub fn accept(self) {
+        self.planner.set_policy(Box::new(self.policy));
     }
 }
 

@@ -81,15 +81,20 @@ pub enum Interface {
 impl Interface {
     /// All of them, in the order in which a service passes them.
     pub const ALL: [Interface; 3] = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
+
+    /// Its name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Interface::Filter => "filter",
+            Interface::Scheduler => "scheduler",
+            Interface::Masquerade => "masquerade",
+        }
+    }
 }
 
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Interface::Filter => "filter",
-            Interface::Scheduler => "scheduler",
-            Interface::Masquerade => "masquerade",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -1,117 +1,226 @@
-//! The three interfaces of the contract, so that asking, remembering and failing is written once.
+//! The three interfaces of the contract, so that asking, remembering, failing and recording are written once.
 
 use std::hash::Hash;
-use std::time::Duration;
 
-use crate::configuration::Interface;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use wasmtime::Store;
+use wasmtime::component::Instance;
+use weir_plugin_views as views;
 
-use crate::answer::{Answer, Opinion};
+use crate::artifact::Exports;
 use crate::bindings::{filter, masquerade, scheduler, types};
-use crate::call::{Called, Instance};
+use crate::configuration::Interface;
+use crate::convert;
+use crate::guest::Guest;
+use crate::patch::{FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
+use crate::plugin::{InterfaceState, Interfaces};
+
+/// What a guest answers: one of each question, or why not.
+type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
 /// An interface that plugins are asked through.
-pub(crate) trait Hook {
+pub(crate) trait Hook: Clone {
+    /// Where a component has the interface's functions.
+    type Indices;
     /// What is asked about one service.
     type Request: Hash;
     /// What is answered.
-    type Answer: Answer;
+    type Patch: Patch<Wire: Clone>;
     /// Which one it is.
     const INTERFACE: Interface;
-    /// Its name in the contract.
-    const NAME: &'static str;
+
+    /// Where a component has it, if it does.
+    fn exported(exports: &Exports) -> Option<&Self::Indices>;
+
+    /// Its state among those of a plugin.
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
     /// The question about a service, of which earlier plugins have an opinion.
     fn request(service: types::Service, opinion: &Opinion) -> Self::Request;
 
+    /// The service that a question is about.
+    fn service(request: &Self::Request) -> &types::Service;
+
     /// Asks an instance.
     fn call(
-        instance: &mut Instance<'_>,
+        indices: &Self::Indices,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[Self::Request],
-        time: Duration,
-    ) -> Called<Vec<Self::Answer>>;
+    ) -> Answers<Wire<Self>>;
 
-    /// Adds the answer to what earlier plugins said.
-    fn add(opinion: &mut Opinion, answer: Self::Answer);
+    /// What earlier plugins had said, for a record.
+    fn prior(request: &Self::Request) -> Value;
+
+    /// An answer, for a record.
+    fn answer(answer: Wire<Self>) -> Value;
+
+    /// A recorded question.
+    fn recorded(service: types::Service, prior: &Value) -> Result<Self::Request, String>;
 }
 
+/// An answer as the contract has it.
+pub(crate) type Wire<H> = <<H as Hook>::Patch as Patch>::Wire;
+
 /// Which services, VIPs and endpoints.
+#[derive(Clone)]
 pub(crate) struct Filter;
 
 impl Hook for Filter {
+    type Indices = filter::GuestIndices;
     type Request = types::Service;
-    type Answer = filter::Verdict;
+    type Patch = FilterPatch;
     const INTERFACE: Interface = Interface::Filter;
-    const NAME: &'static str = "filter";
+
+    fn exported(exports: &Exports) -> Option<&filter::GuestIndices> {
+        exports.filter.as_ref()
+    }
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Filter> {
+        &mut interfaces.filter
+    }
 
     fn request(service: types::Service, _: &Opinion) -> types::Service {
         service
     }
 
-    fn call(
-        instance: &mut Instance<'_>,
-        context: &types::Context,
-        requests: &[types::Service],
-        time: Duration,
-    ) -> Called<Vec<filter::Verdict>> {
-        instance.select(context, requests, time)
+    fn service(request: &types::Service) -> &types::Service {
+        request
     }
 
-    fn add(opinion: &mut Opinion, answer: filter::Verdict) {
-        opinion.verdicts.push(answer);
+    fn call(
+        indices: &filter::GuestIndices,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        context: &types::Context,
+        requests: &[types::Service],
+    ) -> Answers<filter::Verdict> {
+        indices.load(&mut *store, instance)?.call_select(store, context, requests)
+    }
+
+    fn prior(_: &types::Service) -> Value {
+        Value::Null
+    }
+
+    fn answer(answer: filter::Verdict) -> Value {
+        json(convert::answered_verdict(answer))
+    }
+
+    fn recorded(service: types::Service, _: &Value) -> Result<types::Service, String> {
+        Ok(service)
     }
 }
 
 /// How connections are spread.
+#[derive(Clone)]
 pub(crate) struct Scheduler;
 
 impl Hook for Scheduler {
+    type Indices = scheduler::GuestIndices;
     type Request = scheduler::Request;
-    type Answer = scheduler::Schedule;
+    type Patch = SchedulerPatch;
     const INTERFACE: Interface = Interface::Scheduler;
-    const NAME: &'static str = "scheduler";
+
+    fn exported(exports: &Exports) -> Option<&scheduler::GuestIndices> {
+        exports.scheduler.as_ref()
+    }
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Scheduler> {
+        &mut interfaces.scheduler
+    }
 
     fn request(service: types::Service, opinion: &Opinion) -> scheduler::Request {
-        scheduler::Request { service, prior: opinion.schedule.clone() }
+        scheduler::Request { service, prior: opinion.scheduler.print() }
+    }
+
+    fn service(request: &scheduler::Request) -> &types::Service {
+        &request.service
     }
 
     fn call(
-        instance: &mut Instance<'_>,
+        indices: &scheduler::GuestIndices,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[scheduler::Request],
-        time: Duration,
-    ) -> Called<Vec<scheduler::Schedule>> {
-        instance.schedule(context, requests, time)
+    ) -> Answers<scheduler::Schedule> {
+        indices.load(&mut *store, instance)?.call_schedule_services(store, context, requests)
     }
 
-    fn add(opinion: &mut Opinion, answer: scheduler::Schedule) {
-        opinion.add_schedule(answer);
+    fn prior(request: &scheduler::Request) -> Value {
+        Scheduler::answer(request.prior.clone())
+    }
+
+    fn answer(answer: scheduler::Schedule) -> Value {
+        json(convert::prior_schedule(answer))
+    }
+
+    fn recorded(service: types::Service, prior: &Value) -> Result<scheduler::Request, String> {
+        Ok(scheduler::Request { service, prior: convert::schedule(view::<views::Schedule>(prior)?) })
     }
 }
 
 /// Whose source address is replaced.
+#[derive(Clone)]
 pub(crate) struct Masquerade;
 
 impl Hook for Masquerade {
+    type Indices = masquerade::GuestIndices;
     type Request = masquerade::Request;
-    type Answer = masquerade::Treatments;
+    type Patch = MasqueradePatch;
     const INTERFACE: Interface = Interface::Masquerade;
-    const NAME: &'static str = "masquerade";
+
+    fn exported(exports: &Exports) -> Option<&masquerade::GuestIndices> {
+        exports.masquerade.as_ref()
+    }
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Masquerade> {
+        &mut interfaces.masquerade
+    }
 
     fn request(service: types::Service, opinion: &Opinion) -> masquerade::Request {
-        masquerade::Request { service, prior: opinion.treatments.clone() }
+        masquerade::Request { service, prior: opinion.masquerade.print() }
+    }
+
+    fn service(request: &masquerade::Request) -> &types::Service {
+        &request.service
     }
 
     fn call(
-        instance: &mut Instance<'_>,
+        indices: &masquerade::GuestIndices,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[masquerade::Request],
-        time: Duration,
-    ) -> Called<Vec<masquerade::Treatments>> {
-        instance.treat(context, requests, time)
+    ) -> Answers<masquerade::Treatments> {
+        indices.load(&mut *store, instance)?.call_treat(store, context, requests)
     }
 
-    fn add(opinion: &mut Opinion, answer: masquerade::Treatments) {
-        opinion.add_treatments(answer);
+    fn prior(request: &masquerade::Request) -> Value {
+        Masquerade::answer(request.prior.clone())
     }
+
+    fn answer(answer: masquerade::Treatments) -> Value {
+        json(convert::prior_treatments(answer))
+    }
+
+    fn recorded(service: types::Service, prior: &Value) -> Result<masquerade::Request, String> {
+        Ok(masquerade::Request { service, prior: convert::treatments(view::<views::Treatments>(prior)?) })
+    }
+}
+
+/// A view as JSON. That cannot fail: its keys are texts and its numbers whole.
+fn json(value: impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// What earlier plugins had said; null = nothing.
+fn view<T: DeserializeOwned + Default>(prior: &Value) -> Result<T, String> {
+    if prior.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(prior).map_err(|error| format!("prior: {error}"))
 }

@@ -10,6 +10,7 @@ use weir_core::planner::Explanation;
 use weir_policy::{Record, Refused};
 
 use crate::cli::{ExplainArguments, Output};
+use crate::inputs::Plugins;
 use crate::output::say;
 use crate::{inputs, json, style};
 
@@ -19,21 +20,20 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         arguments.service.split_once('/').context("the service must be given as NAMESPACE/NAME")?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let policy = &plugins.chain;
-    policy.chain().start_recording();
+    let Plugins { mut chain, refused } = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    chain.start_recording();
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
-    let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
+    let mut planner = inputs::planner(manifests, &settings, chain, addresses, capabilities)?;
     let name = ObjectName::new(namespace, name);
     let explanation = planner
         .explain(&name, inputs::now())
         .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
-    let records = policy.chain().take_records();
+    let records = weir_policy::take_records(&mut planner);
     match arguments.output {
-        Output::Text => print_text(&name, &explanation, &plugins.refused),
-        Output::Json => say!("{:#}", to_json(&explanation, &records, &plugins.refused)),
+        Output::Text => print_text(&name, &explanation, &refused),
+        Output::Json => say!("{:#}", to_json(&explanation, &records, &refused)),
     }
-    Ok(plugins.status(&explanation.decided.reports))
+    Ok(inputs::policy_status(&refused, &explanation.decided.reports))
 }
 
 fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused]) {

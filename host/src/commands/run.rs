@@ -11,11 +11,12 @@ use weir_core::cluster::Event;
 use weir_core::kernel::FailureKind;
 use weir_core::node::DetectLocal;
 use weir_core::planner::Planner;
-use weir_core::policy::Reads;
+use weir_core::policy::{Policy as _, Reads};
 use weir_core::sync::{Round, Syncer};
 use weir_kernel::Linux;
 use weir_kernel::capabilities::Probe;
 use weir_kernel::linux::Effort;
+use weir_policy::Chain;
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
@@ -72,12 +73,12 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     }
     let state = arguments.state_dir.as_deref().map(StateDirectory::new);
     let cache = state.as_ref().and_then(StateDirectory::cache);
-    let policy = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
-    let (objects, recorder) = Objects::start(&source, &settings, policy.reads(), waker)?;
+    let (policy, chain) = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
+    let (objects, recorder) = Objects::start(&source, &settings, chain.reads(), waker)?;
     let families = &probe.capabilities.families;
     let publisher = Publisher::start(&settings, families, recorder, !arguments.once)?;
     info!(node = settings.node_name, objects = %source, scheduler = settings.proxy.scheduler, "started");
-    let mut daemon = Daemon::new(settings, probe, objects, policy, publisher, state);
+    let mut daemon = Daemon::new(settings, probe, objects, (policy, chain), publisher, state);
     if arguments.once {
         let succeeded = daemon.once(&wakes);
         return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -124,7 +125,7 @@ impl Daemon {
         settings: Settings,
         probe: Probe,
         objects: Objects,
-        policy: Policy,
+        (policy, chain): (Policy, Chain),
         publisher: Publisher,
         state: Option<StateDirectory>,
     ) -> Daemon {
@@ -143,7 +144,7 @@ impl Daemon {
         });
         let view = settings.node_view(None, addresses, probe.capabilities);
         let agenda = Agenda::new(settings.proxy.sync_period, settings.proxy.min_sync_period, Instant::now());
-        let mut planner = Planner::new(view, Box::new(policy.chain.clone()));
+        let mut planner = Planner::new(view, Box::new(chain));
         if let Some(state) = &state {
             planner.set_readiness(state.readiness());
         }
@@ -296,7 +297,7 @@ impl Daemon {
         if (self.objects.awaits_node() && waited < wait) || !self.objects.are_complete(Reads::default()) {
             return false;
         }
-        if !self.objects.are_complete(self.policy.reads()) {
+        if !self.objects.are_complete(self.policy.reads(&self.planner)) {
             // What only plugins read may never come, for want of permissions. Traffic does not wait for that.
             if waited < NODE_WAIT {
                 return false;
@@ -324,7 +325,7 @@ impl Daemon {
     /// Keeps what a later process should know.
     fn keep_state(&mut self, last: bool) {
         if let Some(state) = &mut self.state
-            && self.planner.policy().reads().ready_since
+            && self.planner.reads().ready_since
         {
             state.keep(self.planner.readiness(), Instant::now(), last);
         }
@@ -386,7 +387,7 @@ impl Daemon {
             return None;
         }
         let time = self.policy_time();
-        let reads = self.policy.reads();
+        let reads = self.policy.reads(&self.planner);
         self.objects.follow(reads);
         if self.objects.are_complete(reads)
             && let Some(replacement) = self.policy.exchange(&mut self.planner, time)
@@ -396,7 +397,7 @@ impl Daemon {
         }
         let plan = self.planner.plan_at(time);
         let planned = now.elapsed();
-        self.policy.keep_records();
+        self.policy.keep_records(&mut self.planner);
         self.keep_state(false);
         self.publisher.planned(&plan);
         let effort = self.syncer.kernel().effort();
@@ -404,7 +405,7 @@ impl Daemon {
         let total = self.syncer.kernel().effort();
         self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
         self.publisher.forgotten(&self.syncer.kernel().take_forgotten());
-        self.publisher.plugins(self.policy.chain.chain().status(time));
+        self.publisher.plugins(weir_policy::status(&self.planner, time));
         match round {
             Ok(round) => {
                 let all = now.elapsed();

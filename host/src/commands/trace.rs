@@ -53,12 +53,12 @@ fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::
     let settings = inputs::settings(&arguments.node)?;
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let plugins = inputs::policy(&arguments.policy, &settings.node_name)?;
-    let (chain, capabilities) = (plugins.chain.clone(), Capabilities::assumed());
+    let (chain, capabilities) = (plugins.chain, Capabilities::assumed());
     let mut planner = inputs::planner(manifests, &settings, chain, host.clone(), capabilities)?;
     let plan = planner.plan_at(inputs::now());
     plan.reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let PerFamily { v4, v6 } = planner.node().node_ips;
-    let status = plugins.status(&plan.reports);
+    let status = inputs::policy_status(&plugins.refused, &plan.reports);
     Ok(Asked { state: plan.state, host, node_ips: PerFamily { v4: Some(v4), v6: Some(v6) }, status })
 }
 

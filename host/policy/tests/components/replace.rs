@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_core::planner::{Plan, Planner};
 use weir_harness::components::component;
 use weir_policy::configuration::{self, PolicyConfiguration};
-use weir_policy::{Loader, Replacement, SharedChain};
+use weir_policy::{Loader, Replacement, status};
 
 use crate::world::{ample, loader, planner};
 
@@ -38,7 +38,6 @@ pub(crate) fn policy_file(plugins: &[(&str, &str)], configuration: &str) -> Poli
 
 struct World {
     loader: Loader,
-    shared: SharedChain,
     planner: Planner,
 }
 
@@ -46,14 +45,13 @@ impl World {
     /// So many services, decided by the plugins of a file.
     fn new(services: u32, file: &PolicyConfiguration) -> World {
         let mut loader = loader();
-        let shared = SharedChain::new(loader.load(file).unwrap().chain);
-        let mut planner = planner(shared.clone(), services);
+        let mut planner = planner(loader.load(file).unwrap().chain, services);
         planner.plan();
-        World { loader, shared, planner }
+        World { loader, planner }
     }
 
     fn replace(&mut self, file: &PolicyConfiguration) -> Replacement {
-        self.loader.load(file).unwrap().replace(&self.shared, &mut self.planner, 0)
+        self.loader.load(file).unwrap().replace(&mut self.planner, 0)
     }
 
     fn plan(&mut self) -> Plan {
@@ -61,8 +59,7 @@ impl World {
     }
 
     fn calls(&self) -> Vec<(String, u64)> {
-        let status = self.shared.chain().status(0);
-        status.into_iter().map(|plugin| (plugin.name, plugin.account.calls)).collect()
+        status(&self.planner, 0).into_iter().map(|plugin| (plugin.name, plugin.account.calls)).collect()
     }
 }
 

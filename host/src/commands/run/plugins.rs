@@ -6,8 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use weir_policy::configuration;
-use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime};
+use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime, configuration};
 
 use super::wake::{self, Wake};
 use crate::cli::PolicyArguments;
