@@ -61,12 +61,6 @@ pub(crate) struct Exports {
     pub(crate) masquerade: Option<masquerade::GuestIndices>,
 }
 
-/// What a plugin says of itself, and the memory that it needed for that.
-struct Introduction {
-    description: lifecycle::Description,
-    memory: u64,
-}
-
 /// What can be said of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -248,7 +242,7 @@ impl Artifact {
             configuration: configuration.clone(),
             settings: configuration.configuration.to_string(),
         };
-        let Introduction { description, memory } = linked.introduce()?;
+        let (description, memory) = linked.introduce()?;
         let needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
         // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
         let decided = description.extra.iter().find(|(key, _)| key == "interfaces");
@@ -331,7 +325,8 @@ impl Exports {
 
 impl Linked {
     /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the contract.
-    fn introduce(&self) -> Result<Introduction, LoadError> {
+    /// Also returns the memory that this took, in bytes.
+    fn introduce(&self) -> Result<(lifecycle::Description, u64), LoadError> {
         let starting = |step| move |failure| LoadError::Start { step, failure };
         let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
         if let Err(refusals) = instance.configure().map_err(starting("configured"))? {
@@ -340,7 +335,7 @@ impl Linked {
         }
         let description = instance.describe().map_err(starting("described"))?;
         instance.check_interfaces().map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        Ok(Introduction { description, memory: instance.peak_memory() })
+        Ok((description, instance.peak_memory()))
     }
 }
 

@@ -164,10 +164,9 @@ impl<'a> Instance<'a> {
         requests: &[H::Request],
         time: Duration,
     ) -> Called<Vec<Wire<H>>> {
-        let indices = H::exported(&self.linked.exports)
-            .ok_or_else(|| CallFailure::Answer("it has no such interface".to_owned()))?;
+        let exports = &self.linked.exports;
         self.store.data_mut().allow(time);
-        let answer = self.call(|store, component| H::call(indices, store, component, context, requests))?;
+        let answer = self.call(|store, component| H::call(exports, store, component, context, requests))?;
         answers(answer, requests.len())
     }
 

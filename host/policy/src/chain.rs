@@ -123,7 +123,7 @@ impl Chain {
         let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration().mode);
         for (i, reply) in chosen.into_iter().zip(replies) {
             let course = &mut courses[i];
-            course.expires = earlier(course.expires, reply.expires);
+            course.expires = course.expires.into_iter().chain(reply.expires).min();
             if let Some(failure) = reply.failure {
                 course.report(Reason::PolicyFailed, failure.text.clone());
                 if failure.skip && mode == Mode::Enforce {
@@ -181,13 +181,6 @@ impl Course<'_> {
                 format!("plugin {plugin} (shadow), {}: {said}", H::INTERFACE),
             );
         }
-    }
-}
-
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -22,8 +22,6 @@ type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
 /// An interface that plugins are asked through.
 pub(crate) trait Hook: Clone {
-    /// Where a component has the interface's functions.
-    type Indices;
     /// What is asked about one service.
     type Request: Hash;
     /// What is answered.
@@ -31,29 +29,23 @@ pub(crate) trait Hook: Clone {
     /// Which one it is.
     const INTERFACE: Interface;
 
-    /// Where a component has it, if it does.
-    fn exported(exports: &Exports) -> Option<&Self::Indices>;
-
     /// Its state among those of a plugin.
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
     /// The question about a service, of which earlier plugins have an opinion.
     fn request(service: types::Service, opinion: &Opinion) -> Self::Request;
 
-    /// The service that a question is about.
-    fn service(request: &Self::Request) -> &types::Service;
-
-    /// Asks an instance.
+    /// Asks an instance of a component with these exports.
     fn call(
-        indices: &Self::Indices,
+        exports: &Exports,
         store: &mut Store<Guest>,
         instance: &Instance,
         context: &types::Context,
         requests: &[Self::Request],
     ) -> Answers<Wire<Self>>;
 
-    /// What earlier plugins had said, for a record.
-    fn prior(request: &Self::Request) -> Value;
+    /// The service that a question is about and what earlier plugins had said, for a record.
+    fn asked(request: &Self::Request) -> (&types::Service, Value);
 
     /// An answer, for a record.
     fn answer(answer: Wire<Self>) -> Value;
@@ -70,14 +62,9 @@ pub(crate) type Wire<H> = <<H as Hook>::Patch as Patch>::Wire;
 pub(crate) struct Filter;
 
 impl Hook for Filter {
-    type Indices = filter::GuestIndices;
     type Request = types::Service;
     type Patch = FilterPatch;
     const INTERFACE: Interface = Interface::Filter;
-
-    fn exported(exports: &Exports) -> Option<&filter::GuestIndices> {
-        exports.filter.as_ref()
-    }
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Filter> {
         &mut interfaces.filter
@@ -87,22 +74,18 @@ impl Hook for Filter {
         service
     }
 
-    fn service(request: &types::Service) -> &types::Service {
-        request
-    }
-
     fn call(
-        indices: &filter::GuestIndices,
+        exports: &Exports,
         store: &mut Store<Guest>,
         instance: &Instance,
         context: &types::Context,
         requests: &[types::Service],
     ) -> Answers<filter::Verdict> {
-        indices.load(&mut *store, instance)?.call_select(store, context, requests)
+        here(&exports.filter)?.load(&mut *store, instance)?.call_select(store, context, requests)
     }
 
-    fn prior(_: &types::Service) -> Value {
-        Value::Null
+    fn asked(request: &types::Service) -> (&types::Service, Value) {
+        (request, Value::Null)
     }
 
     fn answer(answer: filter::Verdict) -> Value {
@@ -119,14 +102,9 @@ impl Hook for Filter {
 pub(crate) struct Scheduler;
 
 impl Hook for Scheduler {
-    type Indices = scheduler::GuestIndices;
     type Request = scheduler::Request;
     type Patch = SchedulerPatch;
     const INTERFACE: Interface = Interface::Scheduler;
-
-    fn exported(exports: &Exports) -> Option<&scheduler::GuestIndices> {
-        exports.scheduler.as_ref()
-    }
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Scheduler> {
         &mut interfaces.scheduler
@@ -136,22 +114,20 @@ impl Hook for Scheduler {
         scheduler::Request { service, prior: opinion.scheduler.print() }
     }
 
-    fn service(request: &scheduler::Request) -> &types::Service {
-        &request.service
-    }
-
     fn call(
-        indices: &scheduler::GuestIndices,
+        exports: &Exports,
         store: &mut Store<Guest>,
         instance: &Instance,
         context: &types::Context,
         requests: &[scheduler::Request],
     ) -> Answers<scheduler::Schedule> {
-        indices.load(&mut *store, instance)?.call_schedule_services(store, context, requests)
+        here(&exports.scheduler)?
+            .load(&mut *store, instance)?
+            .call_schedule_services(store, context, requests)
     }
 
-    fn prior(request: &scheduler::Request) -> Value {
-        Scheduler::answer(request.prior.clone())
+    fn asked(request: &scheduler::Request) -> (&types::Service, Value) {
+        (&request.service, Scheduler::answer(request.prior.clone()))
     }
 
     fn answer(answer: scheduler::Schedule) -> Value {
@@ -168,14 +144,9 @@ impl Hook for Scheduler {
 pub(crate) struct Masquerade;
 
 impl Hook for Masquerade {
-    type Indices = masquerade::GuestIndices;
     type Request = masquerade::Request;
     type Patch = MasqueradePatch;
     const INTERFACE: Interface = Interface::Masquerade;
-
-    fn exported(exports: &Exports) -> Option<&masquerade::GuestIndices> {
-        exports.masquerade.as_ref()
-    }
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Masquerade> {
         &mut interfaces.masquerade
@@ -185,22 +156,18 @@ impl Hook for Masquerade {
         masquerade::Request { service, prior: opinion.masquerade.print() }
     }
 
-    fn service(request: &masquerade::Request) -> &types::Service {
-        &request.service
-    }
-
     fn call(
-        indices: &masquerade::GuestIndices,
+        exports: &Exports,
         store: &mut Store<Guest>,
         instance: &Instance,
         context: &types::Context,
         requests: &[masquerade::Request],
     ) -> Answers<masquerade::Treatments> {
-        indices.load(&mut *store, instance)?.call_treat(store, context, requests)
+        here(&exports.masquerade)?.load(&mut *store, instance)?.call_treat(store, context, requests)
     }
 
-    fn prior(request: &masquerade::Request) -> Value {
-        Masquerade::answer(request.prior.clone())
+    fn asked(request: &masquerade::Request) -> (&types::Service, Value) {
+        (&request.service, Masquerade::answer(request.prior.clone()))
     }
 
     fn answer(answer: masquerade::Treatments) -> Value {
@@ -210,6 +177,10 @@ impl Hook for Masquerade {
     fn recorded(service: types::Service, prior: &Value) -> Result<masquerade::Request, String> {
         Ok(masquerade::Request { service, prior: convert::treatments(view::<views::Treatments>(prior)?) })
     }
+}
+
+fn here<I>(exported: &Option<I>) -> wasmtime::Result<&I> {
+    exported.as_ref().ok_or_else(|| wasmtime::Error::msg("it has no such interface"))
 }
 
 /// A view as JSON. That cannot fail: its keys are texts and its numbers whole.

@@ -38,7 +38,9 @@ pub(crate) trait Patch: Clone + PartialEq {
     fn summary(&self, view: &ServiceView) -> String;
 
     /// What is left of the patch when the service is no longer the one it was about.
-    fn fitted(self, view: &ServiceView) -> Option<Self>;
+    fn fitted(self, _view: &ServiceView) -> Option<Self> {
+        Some(self)
+    }
 
     /// Adds the patch to what earlier plugins said.
     fn add(&self, opinion: &mut Opinion);

@@ -25,7 +25,7 @@ mod questions;
 
 use batch::Asked;
 pub(crate) use batch::BATCH;
-use questions::{Budget, Failure, Lack, Open, Questions, Reply};
+use questions::{Failure, Lack, Questions, Reply};
 
 /// After so many seconds a question that took too long is asked again: the machine may have been busy.
 const RETRY_SLOW: u64 = 60;
@@ -144,7 +144,7 @@ impl Plugin {
             if known.is_some() {
                 self.account.remembered += 1;
             } else {
-                questions.open.push(Open { index, key });
+                questions.open.push((index, key));
                 questions.requests.push(request);
             }
             replies.push(known);
@@ -172,8 +172,8 @@ impl Plugin {
         context.hash(&mut keys);
         context.now = now;
         let limits = &self.artifact.configuration().limits;
-        let budget = Budget { end: Instant::now() + limits.sync_budget, call: limits.call_timeout };
-        Questions { context, keys, budget, requests: Vec::new(), open: Vec::new() }
+        let (end, call) = (Instant::now() + limits.sync_budget, limits.call_timeout);
+        Questions { context, keys, end, call, requests: Vec::new(), open: Vec::new() }
     }
 
     fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H::Patch>> {

@@ -41,14 +41,15 @@ pub(crate) fn record<H: Hook>(
     answer: Wire<H>,
 ) -> Record {
     let (context, names) = convert::context(context.clone());
+    let (service, prior) = H::asked(request);
     Record {
         plugin: artifact.configuration().name.clone(),
         digest: artifact.facts().digest.to_string(),
         interface: H::INTERFACE.to_string(),
         configuration: artifact.configuration().configuration.clone(),
         context,
-        service: convert::service(H::service(request).clone(), &names),
-        prior: H::prior(request),
+        service: convert::service(service.clone(), &names),
+        prior,
         answer: H::answer(answer),
     }
 }

@@ -57,10 +57,6 @@ impl Patch for MasqueradePatch {
         parts.join("; ")
     }
 
-    fn fitted(self, _: &ServiceView) -> Option<MasqueradePatch> {
-        Some(self)
-    }
-
     fn add(&self, opinion: &mut Opinion) {
         let prior = &mut opinion.masquerade;
         for kind in VipKind::ALL {

@@ -40,7 +40,7 @@ impl Plugin {
         let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
         let asked = match H::state(&mut self.interfaces).breaker.leave(now) {
             Leave::Wait(until) => none(Lack::Suspended(until)),
-            Leave::Ask | Leave::Try if questions.budget.left().is_none() => none(Lack::Budget),
+            Leave::Ask | Leave::Try if questions.time().is_none() => none(Lack::Budget),
             leave => {
                 let size = if leave == Leave::Try { TRIAL } else { BATCH };
                 let asked = self.ask_batch(questions, 0..size.min(all), items);
@@ -49,8 +49,8 @@ impl Plugin {
             }
         };
         questions.requests.drain(..asked.len());
-        for (open, asked) in questions.open.drain(..asked.len()).zip(asked) {
-            replies[open.index] = Some(self.conclude::<H>(items[open.index].0, open.key, asked, now));
+        for ((index, key), asked) in questions.open.drain(..asked.len()).zip(asked) {
+            replies[index] = Some(self.conclude::<H>(items[index].0, key, asked, now));
         }
     }
 
@@ -66,14 +66,14 @@ impl Plugin {
         // Parts that are still to be asked, the next one last.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let Some(time) = questions.budget.left() else {
+            let Some(time) = questions.time() else {
                 results.extend(part.map(|_| Err(Lack::Budget)));
                 continue;
             };
             let failure = match self.call::<H>(&questions.context, &questions.requests[part.clone()], time) {
                 Ok(answers) => {
                     for (i, answer) in part.zip(answers) {
-                        let view = items[questions.open[i].index].0;
+                        let view = items[questions.open[i].0].0;
                         results.push(self.take::<H>(questions, i, answer, view));
                     }
                     continue;

@@ -37,28 +37,17 @@ pub(super) enum Lack {
     Budget,
 }
 
-/// What is left of the time that one round gives a plugin.
-pub(super) struct Budget {
-    pub(super) end: Instant,
-    pub(super) call: Duration,
-}
-
-impl Budget {
-    pub(super) fn left(&self) -> Option<Duration> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left.min(self.call))
-    }
-}
-
 /// What is asked in one round.
 pub(super) struct Questions<H: Hook> {
     pub(super) context: types::Context,
     /// What has taken in the context, and takes in a request to make the key that its answer is remembered by.
     pub(super) keys: DefaultHasher,
-    pub(super) budget: Budget,
-    /// The requests that no memory answers, and which items they are about.
+    /// When there is no time left in this round, and the time for one call.
+    pub(super) end: Instant,
+    pub(super) call: Duration,
+    /// The requests that no memory answers, and of each the index of the item that it is about and its key.
     pub(super) requests: Vec<H::Request>,
-    pub(super) open: Vec<Open>,
+    pub(super) open: Vec<(usize, u64)>,
 }
 
 impl<H: Hook> Questions<H> {
@@ -68,15 +57,15 @@ impl<H: Hook> Questions<H> {
         hasher.finish()
     }
 
+    /// The time that the next call may take.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left.min(self.call))
+    }
+
     /// Tells the context of the zones that requests refer to.
     pub(super) fn learn_zones(&mut self, lowering: &Lowering<'_>) {
         let known = self.context.zones.len();
         self.context.zones.extend_from_slice(&lowering.zones()[known..]);
     }
-}
-
-/// A question without an answer yet.
-pub(super) struct Open {
-    pub(super) index: usize,
-    pub(super) key: u64,
 }
