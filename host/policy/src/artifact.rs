@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::configuration::{Digest, Interface, PluginConfiguration};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Instance as ComponentInstance, InstancePre, Linker};
 use wasmtime::{Engine, Precompiled, Store};
@@ -17,6 +16,7 @@ use weir_k8s::{FileError, read_regular};
 use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
 use crate::call::{CallFailure, Instance};
 use crate::compile::{CompileError, Compiler};
+use crate::configuration::{Digest, Interface, PluginConfiguration};
 use crate::engine::Runtime;
 use crate::guest::Guest;
 use crate::lower::{Lowering, Zones};

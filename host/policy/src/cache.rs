@@ -10,13 +10,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::configuration::Digest;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 use wasmtime::component::Component;
 
 use crate::compile::deserialize;
+use crate::configuration::Digest;
 use crate::engine::Runtime;
 use crate::stable_hash::StableHasher;
 

@@ -14,7 +14,7 @@ use crate::artifact::Linked;
 use crate::bindings::{lifecycle, types};
 use crate::engine::Ticking;
 use crate::guest::Guest;
-use crate::hook::{Hook, Wire};
+use crate::hook::Hook;
 
 /// What may come out of a guest in one call, in bytes: its answers and its log lines.
 const ANSWER_BYTES: usize = 2 << 20;
@@ -163,7 +163,7 @@ impl<'a> Instance<'a> {
         context: &types::Context,
         requests: &[H::Request],
         time: Duration,
-    ) -> Called<Vec<Wire<H>>> {
+    ) -> Called<Vec<H::Wire>> {
         let exports = &self.linked.exports;
         self.store.data_mut().allow(time);
         let answer = self.call(|store, component| H::call(exports, store, component, context, requests))?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::configuration::{Interface, Mode};
 use weir_core::decision::Decision;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Planner;
@@ -13,9 +12,10 @@ use weir_core::view::ServiceView;
 
 use crate::account::{Account, Condition};
 use crate::artifact::{Artifact, Facts};
-use crate::hook::{Filter, Hook, Masquerade, Scheduler};
+use crate::configuration::{Interface, Mode};
+use crate::hook::Hook;
 use crate::load::Refused;
-use crate::patch::{Answer, Opinion, Patch};
+use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, SchedulerPatch};
 use crate::plugin::Plugin;
 use crate::record::Record;
 
@@ -162,13 +162,7 @@ impl Course<'_> {
     }
 
     /// Notes what would be different if a watched plugin decided.
-    fn compare<H: Hook>(
-        &mut self,
-        plugin: &str,
-        answer: &Answer<H::Patch>,
-        said: &str,
-        around: &Surroundings<'_>,
-    ) {
+    fn compare<H: Hook>(&mut self, plugin: &str, answer: &Answer<H>, said: &str, around: &Surroundings<'_>) {
         let mut other = self.opinion.clone();
         answer.patch.add(&mut other);
         let node = around.node;
@@ -198,9 +192,9 @@ impl Policy for Chain {
         };
         let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
         for mode in [Mode::Enforce, Mode::Shadow] {
-            self.each::<Filter>(mode, &mut courses, around);
-            self.each::<Scheduler>(mode, &mut courses, around);
-            self.each::<Masquerade>(mode, &mut courses, around);
+            self.each::<FilterPatch>(mode, &mut courses, around);
+            self.each::<SchedulerPatch>(mode, &mut courses, around);
+            self.each::<MasqueradePatch>(mode, &mut courses, around);
         }
         let decided = |course: Course<'_>| Decided {
             decision: course.opinion.decision(course.view, around.node),
@@ -236,9 +230,9 @@ impl Policy for Chain {
         // the others the question is another one, and the memory has no answer to compare.
         for plugin in &mut self.plugins {
             let items: Vec<_> = views.iter().map(|view| (view, &opinion)).collect();
-            let mut changed = plugin.audit::<Filter>(&items, around);
-            changed.extend(plugin.audit::<Scheduler>(&items, around));
-            changed.extend(plugin.audit::<Masquerade>(&items, around));
+            let mut changed = plugin.audit::<FilterPatch>(&items, around);
+            changed.extend(plugin.audit::<SchedulerPatch>(&items, around));
+            changed.extend(plugin.audit::<MasqueradePatch>(&items, around));
             reports.extend(changed.into_iter().map(|service| Report {
                 service,
                 reason: Reason::PolicyImpure,

@@ -1,4 +1,5 @@
-//! The three interfaces of the contract, so that asking, remembering, failing and recording are written once.
+//! The three interfaces of the contract, so that asking, remembering, failing and recording are written once. Each is known
+//! by what it answers.
 
 use std::hash::Hash;
 
@@ -21,11 +22,9 @@ use crate::plugin::{InterfaceState, Interfaces};
 type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
 /// An interface that plugins are asked through.
-pub(crate) trait Hook: Clone {
+pub(crate) trait Hook: Patch {
     /// What is asked about one service.
     type Request: Hash;
-    /// What is answered.
-    type Patch: Patch<Wire: Clone>;
     /// Which one it is.
     const INTERFACE: Interface;
 
@@ -42,31 +41,24 @@ pub(crate) trait Hook: Clone {
         instance: &Instance,
         context: &types::Context,
         requests: &[Self::Request],
-    ) -> Answers<Wire<Self>>;
+    ) -> Answers<Self::Wire>;
 
     /// The service that a question is about and what earlier plugins had said, for a record.
     fn asked(request: &Self::Request) -> (&types::Service, Value);
 
     /// An answer, for a record.
-    fn answer(answer: Wire<Self>) -> Value;
+    fn answer(answer: Self::Wire) -> Value;
 
     /// A recorded question.
     fn recorded(service: types::Service, prior: &Value) -> Result<Self::Request, String>;
 }
 
-/// An answer as the contract has it.
-pub(crate) type Wire<H> = <<H as Hook>::Patch as Patch>::Wire;
-
 /// Which services, VIPs and endpoints.
-#[derive(Clone)]
-pub(crate) struct Filter;
-
-impl Hook for Filter {
+impl Hook for FilterPatch {
     type Request = types::Service;
-    type Patch = FilterPatch;
     const INTERFACE: Interface = Interface::Filter;
 
-    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Filter> {
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<FilterPatch> {
         &mut interfaces.filter
     }
 
@@ -98,15 +90,11 @@ impl Hook for Filter {
 }
 
 /// How connections are spread.
-#[derive(Clone)]
-pub(crate) struct Scheduler;
-
-impl Hook for Scheduler {
+impl Hook for SchedulerPatch {
     type Request = scheduler::Request;
-    type Patch = SchedulerPatch;
     const INTERFACE: Interface = Interface::Scheduler;
 
-    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Scheduler> {
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<SchedulerPatch> {
         &mut interfaces.scheduler
     }
 
@@ -127,7 +115,7 @@ impl Hook for Scheduler {
     }
 
     fn asked(request: &scheduler::Request) -> (&types::Service, Value) {
-        (&request.service, Scheduler::answer(request.prior.clone()))
+        (&request.service, SchedulerPatch::answer(request.prior.clone()))
     }
 
     fn answer(answer: scheduler::Schedule) -> Value {
@@ -140,15 +128,11 @@ impl Hook for Scheduler {
 }
 
 /// Whose source address is replaced.
-#[derive(Clone)]
-pub(crate) struct Masquerade;
-
-impl Hook for Masquerade {
+impl Hook for MasqueradePatch {
     type Request = masquerade::Request;
-    type Patch = MasqueradePatch;
     const INTERFACE: Interface = Interface::Masquerade;
 
-    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Masquerade> {
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<MasqueradePatch> {
         &mut interfaces.masquerade
     }
 
@@ -167,7 +151,7 @@ impl Hook for Masquerade {
     }
 
     fn asked(request: &masquerade::Request) -> (&types::Service, Value) {
-        (&request.service, Masquerade::answer(request.prior.clone()))
+        (&request.service, MasqueradePatch::answer(request.prior.clone()))
     }
 
     fn answer(answer: masquerade::Treatments) -> Value {

@@ -14,10 +14,10 @@ use crate::artifact::Artifact;
 use crate::breaker::{Breaker, Leave};
 use crate::call::CallFailure;
 use crate::configuration::{FailurePolicy, Interface, Mode};
-use crate::hook::{self, Hook};
+use crate::hook::Hook;
 use crate::lower::{Lowering, Renewal, Zones};
 use crate::memo::Memo;
-use crate::patch::{Answer, Opinion, Patch};
+use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
 use crate::record::Record;
 
 mod batch;
@@ -49,16 +49,16 @@ pub(crate) struct Plugin {
 /// What a plugin answered through each interface.
 #[derive(Clone)]
 pub(crate) struct Interfaces {
-    pub(crate) filter: InterfaceState<hook::Filter>,
-    pub(crate) scheduler: InterfaceState<hook::Scheduler>,
-    pub(crate) masquerade: InterfaceState<hook::Masquerade>,
+    pub(crate) filter: InterfaceState<FilterPatch>,
+    pub(crate) scheduler: InterfaceState<SchedulerPatch>,
+    pub(crate) masquerade: InterfaceState<MasqueradePatch>,
 }
 
 /// What a plugin answered through one interface, and whether it is asked there: a scheduler that traps says nothing about
 /// the filter.
 #[derive(Clone)]
 pub(crate) struct InterfaceState<H: Hook> {
-    memo: Memo<Arc<Answer<H::Patch>>>,
+    memo: Memo<Arc<Answer<H>>>,
     breaker: Breaker,
 }
 
@@ -120,11 +120,7 @@ impl Plugin {
     }
 
     /// Asks about services, or remembers what was answered before. One reply per item, in order.
-    pub(crate) fn ask<H: Hook>(
-        &mut self,
-        items: &[Item<'_>],
-        around: &Surroundings<'_>,
-    ) -> Vec<Reply<H::Patch>> {
+    pub(crate) fn ask<H: Hook>(&mut self, items: &[Item<'_>], around: &Surroundings<'_>) -> Vec<Reply<H>> {
         // Most rounds have nothing to ask about, and the context alone may name every node of the cluster.
         if items.is_empty() {
             return Vec::new();
@@ -136,7 +132,7 @@ impl Plugin {
         let mut zones = std::mem::take(&mut self.zones);
         let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
         let mut questions = self.questions::<H>(&mut lowering);
-        let mut replies: Vec<Option<Reply<H::Patch>>> = Vec::with_capacity(items.len());
+        let mut replies: Vec<Option<Reply<H>>> = Vec::with_capacity(items.len());
         for (index, (view, opinion)) in items.iter().enumerate() {
             let request = H::request(lowering.service(view), opinion);
             let key = questions.key(&request);
@@ -176,7 +172,7 @@ impl Plugin {
         Questions { context, keys, end, call, requests: Vec::new(), open: Vec::new() }
     }
 
-    fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H::Patch>> {
+    fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H>> {
         if self.purity == Purity::Refuted {
             return None;
         }
@@ -189,13 +185,7 @@ impl Plugin {
     }
 
     /// Remembers what became of a question, and makes a reply of it.
-    fn conclude<H: Hook>(
-        &mut self,
-        view: &ServiceView,
-        key: u64,
-        asked: Asked<H::Patch>,
-        now: u64,
-    ) -> Reply<H::Patch> {
+    fn conclude<H: Hook>(&mut self, view: &ServiceView, key: u64, asked: Asked<H>, now: u64) -> Reply<H> {
         let service = &view.service.name;
         match asked {
             Ok(answer) => {
@@ -235,7 +225,7 @@ impl Plugin {
     }
 
     /// The reply for a service about which the plugin has no answer.
-    fn without<H: Hook>(&mut self, view: &ServiceView, lack: &Lack, expires: Option<u64>) -> Reply<H::Patch> {
+    fn without<H: Hook>(&mut self, view: &ServiceView, lack: &Lack, expires: Option<u64>) -> Reply<H> {
         self.account.fallbacks += 1;
         let good = H::state(&mut self.interfaces).memo.last_good(&view.service.name).cloned();
         let good = good.and_then(|answer| fitted(answer, view));
@@ -338,7 +328,7 @@ impl Plugin {
             };
             questions.learn_zones(&lowering);
             match self.call::<H>(&questions.context, &[request], time).as_deref() {
-                Ok([answer]) if H::Patch::parse(answer, view).as_ref() != Ok(&*remembered) => {
+                Ok([answer]) if H::parse(answer, view).as_ref() != Ok(&*remembered) => {
                     changed.push(service.clone());
                 }
                 _ => {}

@@ -1,6 +1,5 @@
 //! What a plugin was asked and what it answered, so that it can be shown, kept, and asked again elsewhere.
 
-use crate::configuration::Interface;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_plugin_views::{Context, Service};
@@ -8,8 +7,10 @@ use weir_plugin_views::{Context, Service};
 use crate::artifact::Artifact;
 use crate::bindings::types;
 use crate::call::{CallFailure, Called, Instance};
+use crate::configuration::Interface;
 use crate::convert;
-use crate::hook::{self, Hook, Wire};
+use crate::hook::Hook;
+use crate::patch::{FilterPatch, MasqueradePatch, SchedulerPatch};
 
 /// One question and its answer. A file of these has one a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub(crate) fn record<H: Hook>(
     artifact: &Artifact,
     context: &types::Context,
     request: &H::Request,
-    answer: Wire<H>,
+    answer: H::Wire,
 ) -> Record {
     let (context, names) = convert::context(context.clone());
     let (service, prior) = H::asked(request);
@@ -85,9 +86,9 @@ impl Artifact {
             return Err(ReplayError::NoInterface(interface.to_string()));
         }
         match interface {
-            Interface::Filter => self.replay_hook::<hook::Filter>(context, services, priors),
-            Interface::Scheduler => self.replay_hook::<hook::Scheduler>(context, services, priors),
-            Interface::Masquerade => self.replay_hook::<hook::Masquerade>(context, services, priors),
+            Interface::Filter => self.replay_hook::<FilterPatch>(context, services, priors),
+            Interface::Scheduler => self.replay_hook::<SchedulerPatch>(context, services, priors),
+            Interface::Masquerade => self.replay_hook::<MasqueradePatch>(context, services, priors),
         }
     }
 
@@ -123,7 +124,7 @@ impl Artifact {
     }
 
     /// One call of a fresh instance.
-    fn call_once<H: Hook>(&self, context: &types::Context, requests: &[H::Request]) -> Called<Vec<Wire<H>>> {
+    fn call_once<H: Hook>(&self, context: &types::Context, requests: &[H::Request]) -> Called<Vec<H::Wire>> {
         Instance::ready(&self.linked)?.ask::<H>(context, requests, self.configuration().limits.call_timeout)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::configuration::{Digest, Mode};
 use weir_core::planner::Planner;
 
 use crate::chain::Chain;
+use crate::configuration::{Digest, Mode};
 use crate::load::Loaded;
 use crate::plugin::Plugin;
 

@@ -11,8 +11,8 @@ use super::{Item, Plugin};
 use crate::bindings::types;
 use crate::breaker::{Breaker, Leave};
 use crate::call::{CallFailure, Called, Instance};
-use crate::hook::{Hook, Wire};
-use crate::patch::{Answer, Patch};
+use crate::hook::Hook;
+use crate::patch::Answer;
 use crate::record::record;
 
 /// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
@@ -34,7 +34,7 @@ impl Plugin {
         questions: &mut Questions<H>,
         items: &[Item<'_>],
         now: u64,
-        replies: &mut [Option<Reply<H::Patch>>],
+        replies: &mut [Option<Reply<H>>],
     ) {
         let all = questions.open.len();
         let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
@@ -60,8 +60,8 @@ impl Plugin {
         questions: &Questions<H>,
         batch: Range<usize>,
         items: &[Item<'_>],
-    ) -> Vec<Asked<H::Patch>> {
-        let mut results: Vec<Asked<H::Patch>> = Vec::with_capacity(batch.len());
+    ) -> Vec<Asked<H>> {
+        let mut results: Vec<Asked<H>> = Vec::with_capacity(batch.len());
         let mut search = SEARCH;
         // Parts that are still to be asked, the next one last.
         let mut parts = vec![batch];
@@ -98,10 +98,10 @@ impl Plugin {
         &mut self,
         questions: &Questions<H>,
         question: usize,
-        answer: Wire<H>,
+        answer: H::Wire,
         view: &ServiceView,
-    ) -> Asked<H::Patch> {
-        let parsed = H::Patch::parse(&answer, view).map_err(|why| Lack::Failed(CallFailure::Answer(why)))?;
+    ) -> Asked<H> {
+        let parsed = H::parse(&answer, view).map_err(|why| Lack::Failed(CallFailure::Answer(why)))?;
         if let Some(records) = &mut self.records {
             let request = &questions.requests[question];
             records.push(record::<H>(&self.artifact, &questions.context, request, answer));
@@ -115,7 +115,7 @@ impl Plugin {
         context: &types::Context,
         requests: &[H::Request],
         time: Duration,
-    ) -> Called<Vec<Wire<H>>> {
+    ) -> Called<Vec<H::Wire>> {
         let start = Instant::now();
         let artifact = self.artifact.clone();
         let mut instance = Instance::ready(&artifact.linked);
