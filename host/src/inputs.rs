@@ -11,9 +11,9 @@ use weir_core::node::{Capabilities, HostAddress, InternalLocal, NodeView, ProxyC
 use weir_core::planner::Planner;
 use weir_core::report::{Reason, Report};
 use weir_k8s::config::{self, ConfigError, Configuration};
-use weir_k8s::{Problem, interfaces, manifests, policy_config};
+use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
-use weir_policy::{Compiler, Loader, Refused, Runtime, SharedChain};
+use weir_policy::{Chain, Compiler, Loader, Refused, Runtime, configuration};
 
 use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
 use crate::output::complain;
@@ -150,17 +150,15 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
 #[derive(Default)]
 pub(crate) struct Plugins {
     /// Those that decide.
-    pub(crate) chain: SharedChain,
+    pub(crate) chain: Chain,
     /// Those that were refused.
     pub(crate) refused: Vec<Refused>,
 }
 
-impl Plugins {
-    /// Exit status 1 if a plugin was refused, or had no answer about some service.
-    pub(crate) fn status(&self, reports: &[Report]) -> ExitCode {
-        let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
-        if failed || !self.refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-    }
+/// Exit status 1 if a plugin was refused, or had no answer about some service.
+pub(crate) fn policy_status(refused: &[Refused], reports: &[Report]) -> ExitCode {
+    let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
+    if failed || !refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The plugins of the file, compiled in this process. What is wrong with single ones is printed, and so is what they
@@ -169,14 +167,14 @@ pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<
     let Some(file) = &arguments.policy else { return Ok(Plugins::default()) };
     logging::show_plugins(LevelFilter::WARN);
     let place = || format!("--policy {}", file.display());
-    let configuration = policy_config::load(file).with_context(place)?;
+    let configuration = configuration::load(file).with_context(place)?;
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
     loader.shadow.clone_from(&arguments.shadow);
     let loaded = loader.load(&configuration).with_context(place)?;
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));
     }
-    Ok(Plugins { chain: SharedChain::new(loaded.chain), refused: loaded.refused })
+    Ok(Plugins { chain: loaded.chain, refused: loaded.refused })
 }
 
 /// Seconds since 1970.
@@ -188,7 +186,7 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn planner(
     manifests: &Path,
     settings: &Settings,
-    policy: SharedChain,
+    chain: Chain,
     addresses: Vec<HostAddress>,
     capabilities: Capabilities,
 ) -> anyhow::Result<Planner> {
@@ -205,7 +203,7 @@ pub(crate) fn planner(
         ));
     }
     let view = settings.node_view(node.as_ref(), addresses, capabilities);
-    let mut planner = Planner::new(view, Box::new(policy));
+    let mut planner = Planner::new(view, Box::new(chain));
     for event in events {
         planner.apply(event);
     }
@@ -225,7 +223,7 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
 
 /// Tells a person about something odd.
 pub(crate) fn warn(message: &str) {
-    complain!("{} {}", style::warning("warning:"), weir_k8s::printable(message));
+    complain!("{} {}", style::warning("warning:"), weir_core::text::printable(message));
 }
 
 fn print_problems(problems: &[Problem]) {

@@ -46,9 +46,10 @@ fn virtual_servers(state: &KernelState) -> Vec<Value> {
     state
         .virtual_servers
         .iter()
-        .map(|(server, how)| {
-            let reals: Vec<Value> = state
-                .real_servers_of(*server)
+        .map(|(server, behind)| {
+            let how = &behind.scheduling;
+            let reals: Vec<Value> = behind
+                .real_servers()
                 .map(|(real, weight)| json!({"address": real.to_string(), "weight": weight.0}))
                 .collect();
             json!({

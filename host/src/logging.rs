@@ -12,8 +12,8 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use weir_core::text::printable;
 use weir_k8s::config::LogFormat;
-use weir_k8s::printable;
 
 use crate::output::complain;
 

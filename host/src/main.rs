@@ -71,7 +71,7 @@ fn main() -> ExitCode {
             } else {
                 // What somebody typed may be part of it.
                 let text = with_causes(error.as_ref());
-                let lines: Vec<_> = text.lines().map(weir_k8s::printable).collect();
+                let lines: Vec<_> = text.lines().map(weir_core::text::printable).collect();
                 complain!("{} {}", style::error("error:"), lines.join("\n"));
             }
             failed

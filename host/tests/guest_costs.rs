@@ -16,9 +16,9 @@ use weir_core::objects::{
 use weir_core::planner::Planner;
 use weir_core::sync::Syncer;
 use weir_harness::components::component;
-use weir_k8s::policy_config;
 use weir_kernel::Linux;
-use weir_policy::{Compiler, Loader, Runtime, SharedChain};
+use weir_policy::configuration;
+use weir_policy::{Chain, Compiler, Loader, Runtime, status};
 
 const SERVICES: u16 = 10_000;
 const ENDPOINTS: u8 = 10;
@@ -65,7 +65,7 @@ fn events(n: u16) -> [Event; 2] {
     let endpoint = |i: u8| Endpoint {
         address: IpAddr::V4(Ipv4Addr::new(10, 128 + i, high, low)),
         conditions: Conditions::READY,
-        node: Some(format!("node-{i}")),
+        node: Some(format!("node-{i}").into()),
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
@@ -84,9 +84,9 @@ fn events(n: u16) -> [Event; 2] {
 }
 
 /// A chain of so many plugins that keep everything as it is.
-fn chain(plugins: usize, interfaces: &[&str]) -> SharedChain {
+fn chain(plugins: usize, interfaces: &[&str]) -> Chain {
     if plugins == 0 {
-        return SharedChain::default();
+        return Chain::default();
     }
     let file = component("weir-guest-identity");
     let entry = |i: usize| {
@@ -96,11 +96,11 @@ fn chain(plugins: usize, interfaces: &[&str]) -> SharedChain {
     };
     let file = serde_json::json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
-    let file = policy_config::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
+    let file = configuration::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
     let loaded = loader.load(&file).expect("nothing is watched");
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
-    SharedChain::new(loaded.chain)
+    loaded.chain
 }
 
 /// The largest part of memory that was ever in use, in KiB.
@@ -120,20 +120,19 @@ fn child(plugins: usize, interfaces: &[&str]) {
     assert!(up.success());
     let capabilities = Capabilities { families: vec![Family::V4], ..Capabilities::assumed() };
     let view = NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), capabilities);
-    let chain = chain(plugins, interfaces);
-    let mut planner = Planner::new(view, Box::new(chain.clone()));
-    let mut syncer = Syncer::new(Linux::new(&[Family::V4]));
+    let mut planner = Planner::new(view, Box::new(chain(plugins, interfaces)));
+    let mut syncer = Syncer::new(Linux::new(&[Family::V4]), std::time::Duration::from_secs(30));
     for event in (0..SERVICES).flat_map(events) {
         planner.apply(event);
     }
     let start = Instant::now();
-    let plan = planner.plan();
+    planner.update(0);
     let planned = start.elapsed();
-    let round = syncer.round(&plan, std::time::Duration::ZERO).expect("the kernel can be read");
+    let round = syncer.round(planner.desired(), std::time::Duration::ZERO).expect("the kernel can be read");
     let all = start.elapsed();
-    assert!(plan.reports.is_empty(), "{:?}", plan.reports.first());
+    assert!(planner.reports().is_empty(), "{:?}", planner.reports().first());
     assert!(round.succeeded());
-    for status in chain.chain().status(0) {
+    for status in status(&planner, 0) {
         assert_eq!(
             status.account.asked,
             interfaces.len() as u64 * u64::from(SERVICES),

@@ -17,9 +17,9 @@ use weir_harness::scenario::{self, Scenario};
 use weir_harness::weir::Manifests;
 use weir_harness::witness::Dump;
 use weir_k8s::config;
+use weir_k8s::interfaces;
 use weir_k8s::manifests::Folder;
-use weir_k8s::{interfaces, policy_config};
-use weir_policy::{Artifact, Chain, Compiler, Loader, Runtime, SharedChain};
+use weir_policy::{Artifact, Chain, Compiler, Loader, Runtime, configuration, status};
 
 /// Any time: nothing here depends on it.
 const NOW: u64 = 1_800_000_000;
@@ -68,7 +68,7 @@ fn load(plugins: &[(&str, Value)]) -> Result<Vec<Arc<Artifact>>> {
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": entries});
     let loader = Loader::new(Runtime::new()?, Compiler::InProcess, "");
     let mut artifacts = Vec::new();
-    for entry in policy_config::parse(&file.to_string(), Path::new(""))?.plugins {
+    for entry in configuration::parse(&file.to_string(), Path::new(""))?.plugins {
         let refusal = entry.refusal();
         let plugin = entry.plugin.ok().with_context(|| refusal.unwrap_or_default())?;
         artifacts.push(loader.load_one(&plugin).with_context(|| plugin.name.clone())?);
@@ -79,13 +79,13 @@ fn load(plugins: &[(&str, Value)]) -> Result<Vec<Arc<Artifact>>> {
 fn follow(scenario: &Scenario, artifacts: &[Arc<Artifact>]) -> Result<()> {
     let (configuration, _) = config::load(&scenario.config(), Map::new())?;
     let node = configuration.hostname_override().context("recordings name their node")?.to_owned();
-    let chain = SharedChain::new(Chain::new(artifacts.to_vec(), &node));
+    let chain = Chain::new(artifacts.to_vec(), &node);
     let view = |object: Option<&Node>| -> Result<NodeView> {
         let addresses = interfaces::load(&scenario.interfaces())?;
         let (proxy, bind) = (configuration.proxy_config(), configuration.bind_address());
         Ok(NodeView::new(&node, object, bind, addresses, proxy, Capabilities::assumed()))
     };
-    let mut with = Planner::new(view(None)?, Box::new(chain.clone()));
+    let mut with = Planner::new(view(None)?, Box::new(chain));
     let mut without = Planner::new(view(None)?, Box::new(BuiltIn));
     let manifests = Manifests::new()?;
     manifests.put("node.json", &scenario.node()?)?;
@@ -110,7 +110,7 @@ fn follow(scenario: &Scenario, artifacts: &[Arc<Artifact>]) -> Result<()> {
         );
         services += with.views().len();
     }
-    for status in chain.chain().status(NOW) {
+    for status in status(&with, NOW) {
         let account = status.account;
         ensure!(account.failures.is_empty(), "{}: {account:?}", status.name);
         ensure!((account.asked > 0) == (services > 0), "{} decided nothing: {account:?}", status.name);

@@ -19,9 +19,6 @@ mod sets;
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A real server without its virtual server.
-    #[error("real {0} -> {1} has no virtual server")]
-    NoVirtualServer(VirtualServer, RealServer),
     /// Virtual and real server of two families.
     #[error("real {0} -> {1} mixes families")]
     MixedServers(VirtualServer, RealServer),
@@ -106,16 +103,10 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn servers(&mut self) {
-        for (server, scheduling) in &self.state.virtual_servers {
-            self.scheduling(*server, scheduling);
-        }
-        for (server, real) in self.state.real_servers.keys() {
-            if !self.state.virtual_servers.contains_key(server) {
-                self.found.push(Violation::NoVirtualServer(*server, *real));
-            }
-            if Family::of(real.0.ip()) != server.family() {
-                self.found.push(Violation::MixedServers(*server, *real));
-            }
+        for (server, behind) in &self.state.virtual_servers {
+            self.scheduling(*server, &behind.scheduling);
+            let other = behind.real_servers.keys().filter(|real| Family::of(real.0.ip()) != server.family());
+            self.found.extend(other.map(|real| Violation::MixedServers(*server, *real)));
         }
     }
 
@@ -148,11 +139,13 @@ impl Check<'_> {
             let open = addresses.keys().filter(|ip| Family::of(**ip) == family);
             let open = open.filter(|ip| !self.state.entries.contains_key(&(set, SetEntry::Ip(**ip))));
             self.found.extend(open.map(|ip| Violation::OpenAddress(*ip, set)));
-            let unbound = self.state.entries_of(set).filter_map(|entry| match entry {
-                SetEntry::Ip(ip) if !addresses.contains_key(&ip) => Some(Violation::UnboundAddress(ip, set)),
-                _ => None,
-            });
-            self.found.extend(unbound);
+            for entry in self.state.entries_of(set) {
+                if let SetEntry::Ip(ip) = entry
+                    && !addresses.contains_key(&ip)
+                {
+                    self.found.push(Violation::UnboundAddress(ip, set));
+                }
+            }
         }
     }
 }

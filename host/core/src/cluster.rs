@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::decision::VipKind;
-use crate::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
+use crate::objects::{Endpoint, EndpointSlice, Namespace, Node, ObjectName, Service};
 
 pub(crate) mod claims;
 
@@ -68,6 +68,39 @@ pub struct Cluster {
     /// Which nodes have an address.
     nodes_at: BTreeMap<IpAddr, BTreeSet<String>>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
+    names: Names,
+}
+
+/// The names of nodes and zones that endpoints have, each held once for all of them.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    known: BTreeSet<Arc<str>>,
+    /// How many there were when those that no endpoint has any more were dropped last.
+    tidied: usize,
+}
+
+/// What it holds is in the endpoints already.
+impl PartialEq for Names {
+    fn eq(&self, _: &Names) -> bool {
+        true
+    }
+}
+
+impl Eq for Names {}
+
+impl Names {
+    fn share(&mut self, endpoint: &mut Endpoint) {
+        for name in [&mut endpoint.node, &mut endpoint.zone].into_iter().flatten() {
+            match self.known.get(name) {
+                Some(known) => *name = known.clone(),
+                None => drop(self.known.insert(name.clone())),
+            }
+        }
+        if self.known.len() > 2 * self.tidied + 64 {
+            self.known.retain(|name| Arc::strong_count(name) > 1);
+            self.tidied = self.known.len();
+        }
+    }
 }
 
 impl Cluster {
@@ -162,10 +195,11 @@ impl Cluster {
         Dirty::AllNodes(touched)
     }
 
-    fn apply_slice(&mut self, slice: EndpointSlice) -> Dirty {
+    fn apply_slice(&mut self, mut slice: EndpointSlice) -> Dirty {
         if self.slices.get(&slice.name).map(|old| &**old) == Some(&slice) {
             return Dirty::Services(BTreeSet::new());
         }
+        slice.endpoints.iter_mut().for_each(|endpoint| self.names.share(endpoint));
         let mut dirty: BTreeSet<ObjectName> = self.forget_slice(&slice.name).into_iter().collect();
         let service = service_of(&slice);
         self.slices_of.entry(service.clone()).or_default().insert(slice.name.clone());

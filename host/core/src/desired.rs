@@ -1,16 +1,26 @@
-//! The union of all fragments, and who wins where two services want the same thing.
+//! What all services and the node want together, and who wins where two services want the same virtual server.
+//!
+//! A service is replaced by touching only the keys that differ; [`Desired::take_touched`] tells which those were and what
+//! was wanted before. The order in which services came does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::decision::Drain;
-use crate::net::{Family, PerFamily};
+use crate::actual::Actual;
+use crate::decision::Treatment;
+use crate::net::{Family, PerFamily, Protocol};
 use crate::node::NodeView;
 use crate::objects::{ObjectName, Service};
-use crate::plan::{Fragment, SNAT_SLOTS, Totals, plan_node};
-use crate::report::{Reason, Report};
-use crate::set::{Set, SetEntry, SetName};
+use crate::plan::{SNAT_SLOTS, Totals, plan_node};
+use crate::set::{SetEntry, SetName};
 use crate::state::{KernelState, VirtualServer};
+use crate::wants::{Want, Wants};
+
+mod members;
+mod questions;
+
+use members::{Counted, Members};
 
 /// How old a service is. The older one keeps a virtual server that two services want; without timestamps
 /// (manifests that were never in a cluster) the name decides.
@@ -27,195 +37,311 @@ impl Seniority {
     }
 }
 
-/// What all services and the node want together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The wanted state.
-    pub state: KernelState,
-    /// How connections end, for virtual servers where that is not kube-proxy's way.
-    pub drains: BTreeMap<VirtualServer, Drain>,
-    /// A report for each virtual server or source address that a service could not have.
-    pub reports: Vec<Report>,
+/// What a service wants, and how old it is.
+#[derive(Debug)]
+struct Planned {
+    seniority: Arc<Seniority>,
+    wants: Wants,
 }
 
-/// The wanted state, fragment by fragment. The order in which fragments were put in does not matter.
-#[derive(Clone, Debug, Default)]
+/// Who wants a virtual server.
+#[derive(Debug)]
+struct Claims {
+    /// The oldest, who gets it.
+    first: Arc<Seniority>,
+    /// The others, oldest first; seldom any.
+    others: Vec<Arc<Seniority>>,
+    /// The comparison in which the kernel was last seen to have it.
+    seen: u32,
+}
+
+/// What is wanted, service by service, and what that makes together.
+#[derive(Debug, Default)]
 pub struct Desired {
-    fragments: BTreeMap<Seniority, Fragment>,
-    seniority: BTreeMap<ObjectName, Seniority>,
+    services: BTreeMap<ObjectName, Planned>,
+    claims: BTreeMap<VirtualServer, Claims>,
+    /// Virtual servers that more than one service wants.
+    contested: BTreeSet<VirtualServer>,
+    members: Members,
+    addresses: Counted<IpAddr>,
+    /// Virtual servers whose clients' source becomes an address of the node. There is room for few of these.
+    translated: BTreeMap<(Arc<Seniority>, VirtualServer), IpAddr>,
+    slots: PerFamily<Vec<IpAddr>>,
+    totals: Totals,
+    /// What the totals are made of changed since.
+    stale: Stale,
+    node: Option<NodeView>,
+    /// The node's own part.
+    own: KernelState,
+    /// How often a kernel was compared with it.
+    comparisons: u32,
+    /// Addresses that are turned on before all others.
+    first: BTreeSet<IpAddr>,
+    /// What was wanted before, of keys that changed; `None` while nothing follows them.
+    touched: Option<Actual>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stale {
+    totals: bool,
+    slots: bool,
 }
 
 impl Desired {
-    /// Puts the fragment of a service in the place of its last one.
-    pub fn replace(&mut self, service: &Service, fragment: Fragment) {
-        self.remove(&service.name);
+    /// Puts what a service wants in the place of what it wanted last.
+    pub fn replace(&mut self, service: &Service, wants: Wants) {
         let seniority = Seniority::of(service);
-        self.seniority.insert(service.name.clone(), seniority.clone());
-        self.fragments.insert(seniority, fragment);
-    }
-
-    /// Takes the fragment of a service out.
-    pub fn remove(&mut self, name: &ObjectName) {
-        if let Some(seniority) = self.seniority.remove(name) {
-            self.fragments.remove(&seniority);
-        }
-    }
-
-    /// What all fragments and the node's own want together.
-    pub fn wanted(&self, node: &NodeView) -> Wanted {
-        let mut union = Union::default();
-        for (seniority, fragment) in &self.fragments {
-            union.add(&seniority.name, fragment);
-        }
-        let snat = union.assign_addresses();
-        let Union { mut state, drains, reports, .. } = union;
-        let own = plan_node(node, &Totals { snat, ..Totals::of(&state) });
-        merge(&mut state, own);
-        Wanted { state, drains, reports }
-    }
-}
-
-#[derive(Default)]
-struct Union<'a> {
-    state: KernelState,
-    owners: BTreeMap<VirtualServer, &'a ObjectName>,
-    /// Which address replaces sources, oldest service first.
-    snat: Vec<(&'a ObjectName, VirtualServer, IpAddr)>,
-    drains: BTreeMap<VirtualServer, Drain>,
-    reports: Vec<Report>,
-}
-
-impl<'a> Union<'a> {
-    /// Adds a fragment, but for what belongs to virtual servers that an older service has.
-    fn add(&mut self, name: &'a ObjectName, fragment: &Fragment) {
-        let mut lost = BTreeSet::new();
-        for server in fragment.state.virtual_servers.keys() {
-            match self.owners.get(server) {
-                None => {
-                    self.owners.insert(*server, name);
-                }
-                Some(owner) => {
-                    lost.insert(*server);
-                    self.reports.push(Report {
-                        service: name.clone(),
-                        reason: Reason::VirtualServerConflict,
-                        message: format!(
-                            "{server} belongs to {owner}, which is older; give one of them another address or port"
-                        ),
-                    });
-                }
+        let old = self.services.remove(&service.name);
+        let (seniority, mut old) = match old {
+            Some(old) if *old.seniority == seniority => (old.seniority, old.wants),
+            old => {
+                old.into_iter().for_each(|old| self.withdraw_all(&old));
+                (Arc::new(seniority), Wants::default())
+            }
+        };
+        for (server, want) in &wants.servers {
+            match old.servers.remove(server) {
+                Some(before) if before == *want => {}
+                Some(before) => self.amend(*server, &seniority, &before, want),
+                None => self.claim(*server, &seniority, want),
             }
         }
-        let mut state = fragment.state.clone();
-        if !lost.is_empty() {
-            withdraw(&mut state, &lost);
+        for (server, before) in &old.servers {
+            self.withdraw(*server, &seniority, before);
         }
-        merge(&mut self.state, state);
-        let kept = fragment.snat.iter().filter(|(server, _)| !lost.contains(server));
-        self.snat.extend(kept.map(|(server, address)| (name, *server, *address)));
-        if fragment.drain != Drain::UntilIdle {
-            let kept = fragment.state.virtual_servers.keys().filter(|server| !lost.contains(server));
-            self.drains.extend(kept.map(|server| (*server, fragment.drain)));
+        self.exchange(&old, &wants);
+        self.services.insert(service.name.clone(), Planned { seniority, wants });
+    }
+
+    /// Takes out what a service wants.
+    pub fn remove(&mut self, name: &ObjectName) {
+        if let Some(old) = self.services.remove(name) {
+            self.withdraw_all(&old);
         }
     }
 
-    /// Gives the chosen addresses their places, and the virtual servers their entries. The oldest services choose
-    /// first; what they chose is sorted, so that the order of events does not matter.
-    fn assign_addresses(&mut self) -> PerFamily<Vec<IpAddr>> {
-        let mut chosen: PerFamily<Vec<IpAddr>> = PerFamily::default();
-        for (_, _, address) in &self.snat {
-            let places = chosen.get_mut(Family::of(*address));
+    fn withdraw_all(&mut self, old: &Planned) {
+        for (server, want) in &old.wants.servers {
+            self.withdraw(*server, &old.seniority, want);
+        }
+        self.exchange(&old.wants, &Wants::default());
+    }
+
+    /// Exchanges the entries that belong to no virtual server.
+    fn exchange(&mut self, old: &Wants, new: &Wants) {
+        if (&old.hairpins, &old.health_ports) != (&new.hairpins, &new.health_ports) {
+            new.other_entries().for_each(|key| self.add(key));
+            old.other_entries().for_each(|key| self.drop(key));
+        }
+    }
+
+    fn claim(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
+        let Some(claims) = self.claims.get_mut(&server) else {
+            self.claims.insert(server, Claims { first: by.clone(), others: Vec::new(), seen: 0 });
+            self.contribute(server, by, want);
+            return;
+        };
+        self.contested.insert(server);
+        if *by > claims.first {
+            let place = claims.others.partition_point(|other| other < by);
+            claims.others.insert(place, by.clone());
+            return;
+        }
+        let before = std::mem::replace(&mut claims.first, by.clone());
+        claims.others.insert(0, before.clone());
+        if let Some(lost) = self.want_of(&before, server).cloned() {
+            self.retract(server, &before, &lost);
+        }
+        self.contribute(server, by, want);
+    }
+
+    fn withdraw(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
+        let Some(claims) = self.claims.get_mut(&server) else { return };
+        if claims.first != *by {
+            claims.others.retain(|other| other != by);
+            if claims.others.is_empty() {
+                self.contested.remove(&server);
+            }
+            return;
+        }
+        if claims.others.is_empty() {
+            self.claims.remove(&server);
+            self.retract(server, by, want);
+            return;
+        }
+        let heir = claims.others.remove(0);
+        claims.first = heir.clone();
+        if claims.others.is_empty() {
+            self.contested.remove(&server);
+        }
+        self.retract(server, by, want);
+        if let Some(want) = self.want_of(&heir, server).cloned() {
+            self.contribute(server, &heir, &want);
+        }
+    }
+
+    /// The same service wants the same virtual server otherwise.
+    fn amend(&mut self, server: VirtualServer, by: &Arc<Seniority>, before: &Want, want: &Want) {
+        if self.claims.get(&server).is_none_or(|claims| claims.first != *by) {
+            return;
+        }
+        if before.has_same_entries(want) {
+            self.touch_server(server, Some(before));
+        } else {
+            self.retract(server, by, before);
+            self.contribute(server, by, want);
+        }
+    }
+
+    fn want_of(&self, owner: &Seniority, server: VirtualServer) -> Option<&Want> {
+        self.services.get(&owner.name)?.wants.servers.get(&server)
+    }
+
+    /// Adds what a virtual server wants, for the service that got it.
+    fn contribute(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
+        self.touch_server(server, None);
+        if let Treatment::Address(address) = want.treatment {
+            self.translated.insert((by.clone(), server), address);
+            self.stale.slots = true;
+        }
+        self.entries(server, want).into_iter().for_each(|key| self.add(key));
+        if want.bound && self.addresses.add(server.address.ip()) {
+            self.touch_address(server.address.ip(), None);
+        }
+        if want.is_closed_to_node() {
+            self.totals.closed_to_node.insert(closed(server));
+            self.stale.totals = true;
+        }
+    }
+
+    /// Takes it back.
+    fn retract(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
+        self.touch_server(server, Some(want));
+        self.entries(server, want).into_iter().for_each(|key| self.drop(key));
+        if want.bound && self.addresses.drop(&server.address.ip()) {
+            self.touch_address(server.address.ip(), Some(()));
+        }
+        if let Treatment::Address(_) = want.treatment {
+            self.translated.remove(&(by.clone(), server));
+            self.stale.slots = true;
+        }
+        if want.is_closed_to_node() {
+            self.totals.closed_to_node.remove(&closed(server));
+            self.stale.totals = true;
+        }
+    }
+
+    /// The entries that sets have for a virtual server.
+    fn entries(&self, server: VirtualServer, want: &Want) -> Vec<(SetName, SetEntry)> {
+        let mut entries = Vec::with_capacity(4);
+        let family = server.family();
+        let vip = want.vip(server, self.slots.get(family));
+        vip.entries(|set, entry| entries.push((SetName::new(family, set), entry)));
+        entries
+    }
+
+    fn add(&mut self, (name, entry): (SetName, SetEntry)) {
+        if self.members.add(name, entry) {
+            self.touch_entry(name, entry, None);
+        }
+    }
+
+    fn drop(&mut self, (name, entry): (SetName, SetEntry)) {
+        if self.members.drop(name, entry) {
+            self.touch_entry(name, entry, Some(()));
+        }
+    }
+
+    fn touch_entry(&mut self, name: SetName, entry: SetEntry, was: Option<()>) {
+        if let Some(touched) = &mut self.touched {
+            touched.entries.entry((name, entry)).or_insert(was);
+        }
+        self.stale.totals |= self.members.room_changed(name);
+    }
+
+    fn touch_address(&mut self, ip: IpAddr, was: Option<()>) {
+        if let Some(touched) = &mut self.touched {
+            touched.addresses.entry(ip).or_insert(was);
+        }
+    }
+
+    fn touch_server(&mut self, server: VirtualServer, was: Option<&Want>) {
+        if let Some(touched) = &mut self.touched {
+            touched.servers.entry(server).or_insert_with(|| was.map(|want| want.server.clone()));
+        }
+    }
+
+    /// Plans the node's own part again if the node is another one, or the services' totals are.
+    pub fn settle(&mut self, node: &NodeView) {
+        let slots_moved = self.stale.slots && self.assign_addresses();
+        let moved = self.node.as_ref() != Some(node);
+        if moved {
+            self.members.set_usual_room(node.config.set_size);
+        }
+        let stale = std::mem::take(&mut self.stale);
+        if !moved && !stale.totals && !slots_moved {
+            return;
+        }
+        self.totals.sets = self.members.rooms();
+        self.totals.snat = self.slots.clone();
+        let own = plan_node(node, &self.totals);
+        let before = std::mem::replace(&mut self.own, own);
+        if let Some(touched) = &mut self.touched {
+            touched.note_changed(&before, &self.own);
+        }
+        if moved {
+            self.node = Some(node.clone());
+        }
+    }
+
+    /// Gives the chosen addresses their places. The oldest services choose first; what they chose is sorted, so that the
+    /// order of events does not matter. Says whether any place is another one now.
+    fn assign_addresses(&mut self) -> bool {
+        let mut slots: PerFamily<Vec<IpAddr>> = PerFamily::default();
+        for address in self.translated.values() {
+            let places = slots.get_mut(Family::of(*address));
             if places.len() < SNAT_SLOTS && !places.contains(address) {
                 places.push(*address);
             }
         }
-        Family::BOTH.into_iter().for_each(|family| chosen.get_mut(family).sort());
-        for (name, server, address) in std::mem::take(&mut self.snat) {
-            let family = Family::of(address);
-            let places = chosen.get(family);
-            let set = match places.iter().position(|place| *place == address) {
-                Some(0) => Set::Snat1,
-                Some(_) => Set::Snat2,
-                None => {
-                    self.reports.push(Report {
-                        service: name.clone(),
-                        reason: Reason::DecisionClamped,
-                        message: format!(
-                            "{server}: the source cannot become {address}, because older services have taken the \
-                             {SNAT_SLOTS} places with {}; an address that the kernel picks is used",
-                            places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
-                        ),
-                    });
-                    Set::MasqueradeAlways
-                }
-            };
-            let vip = SetEntry::IpPort(server.address.ip(), server.protocol, server.address.port());
-            self.state.entries.insert((SetName::new(family, set), vip), ());
+        Family::BOTH.into_iter().for_each(|family| slots.get_mut(family).sort());
+        if slots == self.slots {
+            return false;
         }
-        chosen
+        let wants: Vec<(VirtualServer, Want)> = self
+            .translated
+            .keys()
+            .filter_map(|(owner, server)| Some((*server, self.want_of(owner, *server)?.clone())))
+            .collect();
+        for (server, want) in &wants {
+            self.entries(*server, want).into_iter().for_each(|key| self.drop(key));
+        }
+        self.slots = slots;
+        for (server, want) in &wants {
+            self.entries(*server, want).into_iter().for_each(|key| self.add(key));
+        }
+        true
+    }
+
+    /// These addresses are to be turned on before all others.
+    pub fn set_first(&mut self, first: BTreeSet<IpAddr>) {
+        self.first = first;
+    }
+
+    /// From now on [`Desired::take_touched`] tells what changed.
+    pub fn follow(&mut self) {
+        self.touched = Some(Actual::default());
+    }
+
+    /// What was wanted before, of each key that changed since this was called last; `None` if nobody followed, so that
+    /// anything may have changed.
+    pub fn take_touched(&mut self) -> Option<Actual> {
+        self.touched.as_mut().map(std::mem::take)
     }
 }
 
-/// Takes everything that belongs to these virtual servers out of a fragment.
-fn withdraw(fragment: &mut KernelState, lost: &BTreeSet<VirtualServer>) {
-    fragment.virtual_servers.retain(|server, _| !lost.contains(server));
-    fragment.real_servers.retain(|(server, _), _| !lost.contains(server));
-    fragment
-        .entries
-        .retain(|(name, entry), ()| !virtual_server_of(*name, *entry).is_some_and(|s| lost.contains(&s)));
-    let kept: BTreeSet<_> = fragment.virtual_servers.keys().map(|server| server.address.ip()).collect();
-    fragment.addresses.retain(|ip, ()| kept.contains(ip));
-    fragment.entries.retain(|(name, entry), ()| match entry {
-        SetEntry::Ip(ip) if name.set == Set::IpvsIps => kept.contains(ip),
-        _ => true,
-    });
-}
-
-/// The virtual server that an entry of a VIP set is about.
-fn virtual_server_of(name: SetName, entry: SetEntry) -> Option<VirtualServer> {
-    match entry {
-        // These are endpoints, not VIPs.
-        _ if name.set == Set::LoopBack => None,
-        SetEntry::IpPort(ip, protocol, port)
-        | SetEntry::IpPortIp(ip, protocol, port, _)
-        | SetEntry::IpPortNet(ip, protocol, port, _) => Some(VirtualServer::new(protocol, ip, port)),
-        SetEntry::Ip(_) | SetEntry::Port(_) => None,
-    }
-}
-
-/// Adds `other` to `state`. Where both have a key their values are equal, or `state` keeps its own.
-pub fn merge(state: &mut KernelState, other: KernelState) {
-    // Destructured so that a new field cannot be forgotten here.
-    let KernelState {
-        sysctls,
-        timeouts,
-        devices,
-        sets,
-        entries,
-        rules,
-        addresses,
-        virtual_servers,
-        real_servers,
-    } = other;
-    merge_map(&mut state.sysctls, sysctls);
-    merge_map(&mut state.timeouts, timeouts);
-    merge_map(&mut state.devices, devices);
-    merge_map(&mut state.sets, sets);
-    merge_map(&mut state.entries, entries);
-    merge_map(&mut state.rules, rules);
-    merge_map(&mut state.addresses, addresses);
-    merge_map(&mut state.virtual_servers, virtual_servers);
-    merge_map(&mut state.real_servers, real_servers);
-}
-
-fn merge_map<K: Ord, V>(map: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
-    if map.is_empty() {
-        *map = other;
-        return;
-    }
-    for (key, value) in other {
-        map.entry(key).or_insert(value);
-    }
+fn closed(server: VirtualServer) -> (IpAddr, Protocol, u16) {
+    (server.address.ip(), server.protocol, server.address.port())
 }
 
 #[cfg(test)]

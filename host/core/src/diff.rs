@@ -1,24 +1,30 @@
 //! What must change, in an order that is safe at every step.
 //!
-//! Turned on: sets and static rules first (masquerading must work before anything answers), then virtual servers
-//! with their real servers, and only then the address that makes traffic arrive. Turned off: the reverse.
+//! ```text
+//! Desired, Actual ─▶ Differences ─order─▶ Changes ─▶ drain ─▶ kernel, where Failures hold back what would be wrong
+//! ```
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::net::Family;
-use crate::set::{Set, SetEntry, SetKind, SetName};
+use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{
     DUMMY_DEVICE, Device, KernelState, RealServer, Scheduling, Sysctl, Timeout, VirtualServer, Weight,
 };
 
+mod differences;
+mod order;
 mod prerequisite;
 mod record;
 mod rules;
 
+pub use differences::{Differences, Pair, Wanted};
 pub use prerequisite::Failures;
 pub use record::record;
+pub(crate) use record::{record_rules, record_server};
 pub use rules::{Direction, RulesChange, TableChange};
 
 /// One change of the kernel.
@@ -101,279 +107,19 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Brings forward what turns these addresses on, before all other virtual servers.
-    pub fn with_first(mut self, first: &BTreeSet<IpAddr>) -> Changes {
-        let on = |change: &Change| turned_on(change).is_some();
-        if let (Some(start), Some(end)) = (self.0.iter().position(on), self.0.iter().rposition(on)) {
-            self.0[start..=end].sort_by_key(|change| match turned_on(change) {
-                Some((ip, step)) => (!first.contains(&ip), step),
-                None => (true, u8::MAX),
-            });
-        }
-        self
-    }
-}
-
-/// The address that a change turns on, and its step: servers before the address.
-fn turned_on(change: &Change) -> Option<(IpAddr, u8)> {
-    match change {
-        Change::CreateVirtualServer(server, _)
-        | Change::UpdateVirtualServer(server, _)
-        | Change::AddRealServer(server, ..)
-        | Change::SetWeight(server, ..) => Some((server.address.ip(), 0)),
-        Change::AddAddress(ip) => Some((*ip, 1)),
-        _ => None,
-    }
 }
 
 /// The changes that lead from `actual` to `desired`. Sysctls and timeouts that `desired` does not name stay.
 pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
-    let mut diff = Diff { desired, actual, changes: Vec::new() };
-    diff.settings();
-    let detached = diff.sets();
-    diff.add_entries(&detached.recreated);
-    let rules = rules::compare(&desired.rules, &detached.rules);
-    // Rules that go can only be missed by what goes with them, so they go last.
-    let (gains, losses): (Vec<_>, Vec<_>) =
-        rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
-    for mut rules in gains {
-        rules.filtered = diff.filtered(rules.family);
-        diff.changes.push(Change::WriteRules(rules));
-    }
-    diff.turn_on();
-    diff.turn_off();
-    // Who is no longer admitted may have been denied until now: that stays in force until the permission is gone.
-    let (permissions, others): (Vec<_>, Vec<_>) =
-        diff.extra_entries(&detached.recreated).into_iter().partition(|entry| diff.admits_to_closed(*entry));
-    diff.delete_entries(permissions);
-    diff.changes.extend(losses.into_iter().map(Change::WriteRules));
-    diff.delete_entries(others);
-    diff.delete_sets();
-    Changes(diff.changes)
+    diff_first(desired, actual, &BTreeSet::new())
 }
 
-struct Diff<'a> {
-    desired: &'a KernelState,
-    actual: &'a KernelState,
-    changes: Vec<Change>,
+/// The same, but what turns these addresses on comes before all other virtual servers.
+pub fn diff_first(desired: &KernelState, actual: &KernelState, first: &BTreeSet<IpAddr>) -> Changes {
+    order::order(&Differences::between(desired, actual), desired, first)
 }
 
-type Chains = BTreeMap<(Family, crate::rule::Table, crate::rule::Chain), Vec<crate::rule::Rule>>;
-
-/// What is left of the actual rules and sets after sets of an unusable kind were made anew.
-struct Detached {
-    rules: Chains,
-    recreated: BTreeSet<SetName>,
-}
-
-impl Diff<'_> {
-    fn settings(&mut self) {
-        for (key, value) in &self.desired.sysctls {
-            if self.actual.sysctls.get(key) != Some(value) {
-                self.changes.push(Change::SetSysctl(key.clone(), *value));
-            }
-        }
-        let timeouts: BTreeMap<Timeout, u32> = self
-            .desired
-            .timeouts
-            .iter()
-            .filter(|(key, value)| self.actual.timeouts.get(key) != Some(value))
-            .map(|(key, value)| (*key, *value))
-            .collect();
-        if !timeouts.is_empty() {
-            self.changes.push(Change::SetTimeouts(timeouts));
-        }
-        for device in self.desired.devices.keys().filter(|d| !self.actual.devices.contains_key(d)) {
-            self.changes.push(Change::CreateDevice(*device));
-        }
-    }
-
-    /// Creates and replaces sets. A set of another type or family cannot be replaced while rules name it, so
-    /// these rules are taken out first and come back with the others.
-    fn sets(&mut self) -> Detached {
-        let mut recreated = BTreeSet::new();
-        let mut replaced = Vec::new();
-        let mut created = Vec::new();
-        let mut unusable = Vec::new();
-        for (name, kind) in &self.desired.sets {
-            match self.actual.sets.get(name) {
-                None => created.push(Change::CreateSet(*name, kind.clone())),
-                Some(old) if old == kind => {}
-                Some(old) if old.swaps_with(kind) => {
-                    recreated.insert(*name);
-                    let entries = self.desired.entries_of(*name).collect();
-                    replaced.push(Change::ReplaceSet(*name, kind.clone(), entries));
-                }
-                Some(_) => unusable.push((*name, kind)),
-            }
-        }
-        let mut rules = self.actual.rules.clone();
-        if !unusable.is_empty() {
-            let names: BTreeSet<String> = unusable.iter().map(|(name, _)| name.to_string()).collect();
-            for list in rules.values_mut() {
-                list.retain(|rule| !rule.sets().any(|set| names.contains(set)));
-            }
-            let detach = rules::compare(&rules, &self.actual.rules);
-            self.changes.extend(detach.into_iter().map(Change::WriteRules));
-        }
-        for (name, kind) in unusable {
-            recreated.insert(name);
-            self.changes.push(Change::DestroySet(name));
-            self.changes.push(Change::CreateSet(name, kind.clone()));
-            let entries = self.desired.entries_of(name).map(|entry| Change::AddEntry(name, entry));
-            self.changes.extend(entries);
-        }
-        self.changes.extend(created);
-        self.changes.extend(replaced);
-        Detached { rules, recreated }
-    }
-
-    /// The virtual servers of a family that have source ranges.
-    fn filtered(&self, family: Family) -> BTreeSet<VirtualServer> {
-        self.desired
-            .entries
-            .keys()
-            .filter(|(name, _)| name.family == family)
-            .filter_map(|(name, entry)| closes(name.set, *entry))
-            .collect()
-    }
-
-    fn add_entries(&mut self, recreated: &BTreeSet<SetName>) {
-        let mut missing: Vec<(SetName, SetEntry)> = self
-            .desired
-            .entries
-            .keys()
-            .filter(|(name, _)| !recreated.contains(name))
-            .filter(|key| !self.actual.entries.contains_key(key))
-            .copied()
-            .collect();
-        missing.sort_by_key(|(name, _)| (entry_step(name.set), *name));
-        self.changes.extend(missing.into_iter().map(|(name, entry)| Change::AddEntry(name, entry)));
-    }
-
-    /// The entries that go, in the order in which they do.
-    fn extra_entries(&self, recreated: &BTreeSet<SetName>) -> Vec<(SetName, SetEntry)> {
-        let mut extra: Vec<(SetName, SetEntry)> = self
-            .actual
-            .entries
-            .keys()
-            .filter(|(name, _)| self.desired.sets.contains_key(name) && !recreated.contains(name))
-            .filter(|key| !self.desired.entries.contains_key(key))
-            .copied()
-            .collect();
-        extra.sort_by_key(|(name, _)| (std::cmp::Reverse(entry_step(name.set)), *name));
-        extra
-    }
-
-    /// Whether an entry admits sources to a VIP that stays closed to others.
-    fn admits_to_closed(&self, (name, entry): (SetName, SetEntry)) -> bool {
-        let closed = match name.set {
-            Set::SourceAllow => Set::SourceLimited,
-            Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp => Set::LoadBalancerFw,
-            _ => return false,
-        };
-        let (SetEntry::IpPortNet(ip, protocol, port, _) | SetEntry::IpPortIp(ip, protocol, port, _)) = entry
-        else {
-            return false;
-        };
-        let vip = SetEntry::IpPort(ip, protocol, port);
-        self.desired.entries.contains_key(&(SetName::new(name.family, closed), vip))
-    }
-
-    fn delete_entries(&mut self, extra: Vec<(SetName, SetEntry)>) {
-        self.changes.extend(extra.into_iter().map(|(name, entry)| Change::DeleteEntry(name, entry)));
-    }
-
-    fn turn_on(&mut self) {
-        for (server, scheduling) in &self.desired.virtual_servers {
-            match self.actual.virtual_servers.get(server) {
-                None => self.changes.push(Change::CreateVirtualServer(*server, scheduling.clone())),
-                Some(old) if old == scheduling => {}
-                Some(_) => self.changes.push(Change::UpdateVirtualServer(*server, scheduling.clone())),
-            }
-            // Those that are quiesced come last: the others may be the only ones that take connections then.
-            let (takers, quiesced): (Vec<_>, Vec<_>) =
-                self.desired.real_servers_of(*server).partition(|(_, weight)| *weight != Weight::QUIESCED);
-            for (real, weight) in takers.into_iter().chain(quiesced) {
-                match self.actual.real_servers.get(&(*server, real)) {
-                    None => self.changes.push(Change::AddRealServer(*server, real, weight)),
-                    Some(old) if *old == weight => {}
-                    Some(_) => self.changes.push(Change::SetWeight(*server, real, weight)),
-                }
-            }
-        }
-        for ip in self.desired.addresses.keys().filter(|ip| !self.actual.addresses.contains_key(ip)) {
-            self.changes.push(Change::AddAddress(*ip));
-        }
-    }
-
-    fn turn_off(&mut self) {
-        let extra_devices: Vec<Device> =
-            self.actual.devices.keys().filter(|d| !self.desired.devices.contains_key(d)).copied().collect();
-        if extra_devices.is_empty() {
-            let extra = self.actual.addresses.keys().filter(|ip| !self.desired.addresses.contains_key(ip));
-            self.changes.extend(extra.map(|ip| Change::DeleteAddress(*ip)));
-        }
-        self.changes.extend(extra_devices.into_iter().map(Change::DeleteDevice));
-        for key @ (server, real) in self.actual.real_servers.keys() {
-            let kept = self.desired.virtual_servers.contains_key(server);
-            if kept && !self.desired.real_servers.contains_key(key) {
-                self.changes.push(Change::DeleteRealServer(*server, *real));
-            }
-        }
-        let extra = self.actual.virtual_servers.keys();
-        let extra = extra.filter(|server| !self.desired.virtual_servers.contains_key(server));
-        self.changes.extend(extra.map(|server| Change::DeleteVirtualServer(*server)));
-    }
-
-    fn delete_sets(&mut self) {
-        for name in self.actual.sets.keys().filter(|name| !self.desired.sets.contains_key(name)) {
-            self.changes.push(Change::DestroySet(*name));
-        }
-    }
-}
-
-/// The virtual server that an entry closes to some sources: it must not be reachable without the entry.
-fn closes(set: Set, entry: SetEntry) -> Option<VirtualServer> {
-    match (set, entry) {
-        (Set::LoadBalancerFw | Set::SourceLimited, SetEntry::IpPort(ip, protocol, port))
-        | (Set::SourceDeny, SetEntry::IpPortNet(ip, protocol, port, _)) => {
-            Some(VirtualServer::new(protocol, ip, port))
-        }
-        _ => None,
-    }
-}
-
-/// The order in which entries are added. A VIP must not be filtered before its exceptions are there, nor
-/// refused (the addresses' set) before it is known as a VIP. Entries are removed in the reverse order.
-fn entry_step(set: Set) -> u8 {
-    match set {
-        Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp | Set::SourceAllow => 0,
-        Set::LoadBalancerFw | Set::SourceLimited | Set::SourceDeny => 1,
-        Set::LoadBalancerLocal
-        | Set::ExternalIpLocal
-        | Set::NodePortLocalTcp
-        | Set::NodePortLocalUdp
-        | Set::NodePortLocalSctp
-        | Set::MasqueradeExcept
-        | Set::MasqueradeAlways
-        | Set::MasqueradeOffCluster
-        | Set::MasqueradeRemote
-        | Set::Snat1
-        | Set::Snat2 => 2,
-        Set::LoopBack
-        | Set::ClusterIp
-        | Set::ExternalIp
-        | Set::LoadBalancer
-        | Set::NodePortTcp
-        | Set::NodePortUdp
-        | Set::NodePortSctp
-        | Set::HealthCheckNodePort
-        | Set::Masquerade => 3,
-        Set::IpvsIps => 4,
-    }
-}
+pub(crate) use order::order;
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -436,6 +182,33 @@ real tcp 10.96.0.2:53 -> 10.244.0.2:53 weight {b}
             [
                 "set weight of tcp 10.96.0.2:53 -> 10.244.0.2:53 to 1",
                 "set weight of tcp 10.96.0.2:53 -> 10.244.0.1:53 to 0",
+            ]
+        );
+    }
+
+    /// A source that the object's ranges begin to admit, while a policy begins to keep it out, gets in at no moment.
+    #[test]
+    fn what_closes_comes_before_what_admits_to_a_closed_vip() {
+        let closed = "\
+set KUBE-LOAD-BALANCER-FW hash:ip,port family inet maxelem 65536
+set KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net family inet maxelem 65536
+set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
+set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
+entry KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:53
+";
+        let desired = format!(
+            "{closed}\
+entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8
+entry WEIR-SOURCE-LIMITED 203.0.113.1,tcp:53
+entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
+"
+        );
+        assert_eq!(
+            changes(&desired, closed),
+            [
+                "add entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24",
+                "add entry WEIR-SOURCE-LIMITED 203.0.113.1,tcp:53",
+                "add entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8",
             ]
         );
     }

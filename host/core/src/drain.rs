@@ -1,156 +1,215 @@
 //! What becomes of connections when real servers go.
 //!
 //! A TCP real server with connections is quiesced (weight 0) until it is idle; UDP and SCTP ones go at once, and
-//! the connection tracker forgets UDP flows that nobody will answer. For that nothing is remembered between runs: a
+//! the connection tracker forgets UDP flows that would get no answer. For that nothing is remembered between runs: a
 //! quiesced real server is in the actual state and not in the desired one, so the next comparison asks again.
 //!
 //! A policy may want it otherwise for a service: at once, or with a deadline. Deadlines are counted from when this
 //! process first saw the real server leave, so that a restart starts them anew.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::decision::Drain;
-use crate::diff::{Change, Changes};
+use crate::diff::{Change, Changes, Differences};
 use crate::kernel::Connections;
 use crate::net::Protocol;
-use crate::state::{KernelState, RealServer, VirtualServer, Weight};
+use crate::state::{RealServer, Server, VirtualServer, Weight};
 
-/// The real servers whose connections [`drain`] needs to know of.
-pub fn candidates(changes: &Changes) -> Vec<(VirtualServer, RealServer)> {
-    changes
-        .0
-        .iter()
-        .filter_map(|change| match change {
-            Change::DeleteRealServer(server, real) if server.protocol == Protocol::Tcp => {
-                Some((*server, *real))
-            }
-            _ => None,
-        })
-        .collect()
-}
+/// A real server behind a virtual server.
+pub type Leaving = (VirtualServer, RealServer);
 
-/// How long connections may stay, where that is not kube-proxy's way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Since when real servers with a deadline drain, in time since any fixed moment.
-    since: BTreeMap<(VirtualServer, RealServer), Duration>,
-}
+/// The first pause between two looks at a real server; it doubles while its connections stay as they are.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-impl Deadlines {
-    /// Whether a real server that is to go may not wait any longer.
-    fn is_over(&mut self, key: (VirtualServer, RealServer), how: Drain, now: Duration) -> bool {
-        match how {
-            Drain::UntilIdle => false,
-            Drain::AtOnce => true,
-            Drain::UntilDeadline(time) => now >= *self.since.entry(key).or_insert(now) + time,
-        }
-    }
-
-    /// Forgets the real servers that do not leave any more. One whose deadline is over is not among those: where it
-    /// could not be deleted, that is tried again and not put off.
-    fn keep(&mut self, leaving: &[(VirtualServer, RealServer)]) {
-        let leaving: BTreeSet<_> = leaving.iter().collect();
-        self.since.retain(|key, _| leaving.contains(key));
-    }
-
-    /// When the first of those that wait must go.
-    pub fn next(
-        &self,
-        waiting: &[(VirtualServer, RealServer)],
-        drains: &BTreeMap<VirtualServer, Drain>,
-    ) -> Option<Duration> {
-        let deadline = |key: &(VirtualServer, RealServer)| match drains.get(&key.0) {
-            Some(Drain::UntilDeadline(time)) => Some(*self.since.get(key)? + *time),
-            _ => None,
-        };
-        waiting.iter().filter_map(deadline).min()
-    }
-}
-
-/// What [`drain`] looks at beside the changes.
+/// A real server that is to go, and what is known of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// How many connections real servers have.
-    pub connections: &'a Connections,
-    /// The wanted state.
-    pub desired: &'a KernelState,
-    /// The state as it is.
-    pub actual: &'a KernelState,
-    /// How connections end, where that is not kube-proxy's way.
-    pub drains: &'a BTreeMap<VirtualServer, Drain>,
-    /// The time since any fixed moment.
-    pub now: Duration,
+struct Look {
+    since: Duration,
+    next: Duration,
+    pause: Duration,
+    connections: Option<u32>,
 }
 
-/// Quiesces instead of deleting where there are connections, and returns the changes and the real servers that
-/// wait. A real server that could not be asked counts as busy.
-pub fn drain(
-    changes: Changes,
-    situation: Situation<'_>,
-    deadlines: &mut Deadlines,
-) -> (Changes, Vec<(VirtualServer, RealServer)>) {
-    let Situation { connections, desired, actual, drains, now } = situation;
-    let mut waiting = Vec::new();
-    let mut drained = Vec::with_capacity(changes.0.len());
-    let forgotten = forget_flows(&changes, desired, actual);
-    deadlines.keep(&candidates(&changes));
-    for change in changes.0 {
-        match change {
-            Change::DeleteRealServer(server, real) if server.protocol == Protocol::Tcp => {
-                let how = drains.get(&server).copied().unwrap_or_default();
-                let idle = connections.get(&(server, real)) == Some(&0);
-                if idle || deadlines.is_over((server, real), how, now) {
-                    drained.push(change);
-                    continue;
-                }
-                waiting.push((server, real));
-                if actual.real_servers.get(&(server, real)) != Some(&Weight::QUIESCED) {
-                    drained.push(Change::SetWeight(server, real, Weight::QUIESCED));
-                }
+/// The real servers that are to go and still have connections. Times are counted from any moment that stays the same.
+#[derive(Debug, Default)]
+pub(crate) struct Drains {
+    looks: BTreeMap<Leaving, Look>,
+    /// Virtual servers of which nothing differs but real servers that drain, and until when nothing is to be done there.
+    asleep: BTreeMap<VirtualServer, Duration>,
+}
+
+impl Drains {
+    /// Whether there is nothing to do at a virtual server before some later time.
+    pub(crate) fn is_asleep(&self, server: VirtualServer, now: Duration) -> bool {
+        self.asleep.get(&server).is_some_and(|until| *until > now)
+    }
+
+    /// Something else is wanted of these virtual servers.
+    pub(crate) fn wake<'a>(&mut self, servers: impl Iterator<Item = &'a VirtualServer>) {
+        if !self.asleep.is_empty() {
+            servers.for_each(|server| {
+                self.asleep.remove(server);
+            });
+        }
+    }
+
+    /// The kernel was read: what is asleep is found out anew.
+    pub(crate) fn wake_all(&mut self) {
+        self.asleep.clear();
+    }
+
+    /// The real servers that have connections, as far as is known.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Leaving> {
+        self.looks.keys().copied()
+    }
+
+    /// When to look again.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.looks.values().map(|look| look.next).min()
+    }
+
+    /// Whose connections must be known for [`Drains::apply`].
+    pub(crate) fn to_ask(
+        &self,
+        changes: &Changes,
+        how: impl Fn(VirtualServer) -> Drain,
+        now: Duration,
+    ) -> Vec<Leaving> {
+        let leaving = changes.0.iter().filter_map(leaving);
+        let due = |key: &Leaving| self.looks.get(key).is_none_or(|look| look.next <= now);
+        leaving.filter(|key| how(key.0) != Drain::AtOnce && due(key)).collect()
+    }
+
+    /// Quiesces instead of deleting where there are connections. A real server that could not be asked counts as busy.
+    /// `weight` tells the weight of a real server now.
+    pub(crate) fn apply(
+        &mut self,
+        changes: Changes,
+        connections: &Connections,
+        how: impl Fn(VirtualServer) -> Drain,
+        weight: impl Fn(&Leaving) -> Option<Weight>,
+        now: Duration,
+    ) -> Changes {
+        let mut all: BTreeSet<Leaving> = BTreeSet::new();
+        let mut changes = changes;
+        changes.0.retain_mut(|change| {
+            let Some(key) = leaving(change) else { return true };
+            all.insert(key);
+            if self.may_go(key, connections.get(&key).copied(), how(key.0), now) {
+                return true;
             }
-            change => drained.push(change),
+            *change = Change::SetWeight(key.0, key.1, Weight::QUIESCED);
+            weight(&key) != Some(Weight::QUIESCED)
+        });
+        // What was looked at and is wanted again, or gone, starts anew.
+        self.looks.retain(|key, _| all.contains(key) || self.asleep.contains_key(&key.0));
+        changes
+    }
+
+    /// Whether a real server need not wait any longer.
+    fn may_go(&mut self, key: Leaving, connections: Option<u32>, how: Drain, now: Duration) -> bool {
+        let first = Look { since: now, next: now, pause: Duration::ZERO, connections: None };
+        let look = self.looks.entry(key).or_insert(first);
+        let deadline = match how {
+            Drain::UntilIdle => None,
+            Drain::AtOnce => Some(now),
+            Drain::UntilDeadline(time) => Some(look.since + time),
+        };
+        if deadline.is_some_and(|deadline| deadline <= now) || (look.next <= now && connections == Some(0)) {
+            // One that cannot be deleted is looked at again, but not at once.
+            look.next = now + FIRST_PAUSE;
+            return true;
+        }
+        if look.next <= now {
+            let same = look.connections == connections && look.pause > Duration::ZERO;
+            look.pause = if same { (look.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
+            look.connections = connections;
+            look.next = now + look.pause;
+        }
+        if let Some(deadline) = deadline {
+            look.next = look.next.min(deadline);
+        }
+        false
+    }
+
+    /// Real servers are gone.
+    pub(crate) fn note_gone<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
+        if !self.looks.is_empty() {
+            changes.filter_map(leaving).for_each(|key| {
+                self.looks.remove(&key);
+            });
         }
     }
-    drained.extend(forgotten);
-    (Changes(drained), waiting)
+
+    /// Whether all that a virtual server has beyond what is wanted are quiesced real servers that drain.
+    pub(crate) fn covers(&self, server: VirtualServer, actual: &Server, wanted: &Server) -> bool {
+        let extra = actual.real_servers().filter(|(real, _)| !wanted.real_servers.contains_key(real));
+        extra
+            .into_iter()
+            .all(|(real, weight)| weight == Weight::QUIESCED && self.looks.contains_key(&(server, real)))
+    }
+
+    /// Of these virtual servers nothing differs but real servers that drain.
+    pub(crate) fn put_to_sleep(&mut self, servers: impl Iterator<Item = VirtualServer>) {
+        for server in servers {
+            let of_it = self.looks.range((server, FIRST_REAL)..).take_while(|((of, _), _)| *of == server);
+            if let Some(next) = of_it.map(|(_, look)| look.next).min() {
+                self.asleep.insert(server, next);
+            }
+        }
+    }
 }
 
-/// One change per UDP virtual server that lost real servers, or got its first ones, or whose address comes up: while that
-/// was missing, its packets went elsewhere, and flows that the connection tracker learnt then go on going there.
-fn forget_flows(changes: &Changes, desired: &KernelState, actual: &KernelState) -> Vec<Change> {
-    let up: BTreeSet<IpAddr> = changes
-        .0
-        .iter()
-        .filter_map(|change| match change {
-            Change::AddAddress(ip) => Some(*ip),
-            _ => None,
-        })
-        .collect();
-    let at_up =
-        |server: &&VirtualServer| server.protocol == Protocol::Udp && up.contains(&server.address.ip());
-    let mut touched: BTreeSet<VirtualServer> = BTreeSet::new();
-    if !up.is_empty() {
-        touched.extend(desired.virtual_servers.keys().filter(at_up));
+/// Sorts before every other real server.
+const FIRST_REAL: RealServer =
+    RealServer(std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0));
+
+/// The real server that a change would delete, if it has connections that can end.
+fn leaving(change: &Change) -> Option<Leaving> {
+    if let Change::DeleteRealServer(server, real) = change
+        && server.protocol == Protocol::Tcp
+    {
+        return Some((*server, *real));
     }
+    None
+}
+
+/// The UDP virtual servers that lose real servers, or get their first ones: flows to them that are not answered by the
+/// real servers that stay would never be answered. And those whose address comes up: while that was missing, their packets
+/// went elsewhere, and flows that the connection tracker learnt then go on going there. `served` tells the UDP virtual
+/// servers at an address.
+pub(crate) fn with_stale_flows(
+    changes: &Changes,
+    differences: &Differences<'_>,
+    served: impl Fn(IpAddr) -> Vec<VirtualServer>,
+) -> BTreeSet<VirtualServer> {
+    let lone = |server: &VirtualServer| {
+        let found = differences.servers.binary_search_by_key(server, |(of, _)| *of);
+        let actual = found.ok().and_then(|at| differences.servers[at].1.actual);
+        actual.is_none_or(|actual| actual.real_servers.is_empty())
+    };
+    let mut stale = BTreeSet::new();
     for change in &changes.0 {
-        let server = match change {
-            Change::DeleteRealServer(server, _) | Change::DeleteVirtualServer(server) => server,
-            Change::AddRealServer(server, ..) if actual.real_servers_of(*server).next().is_none() => server,
-            _ => continue,
-        };
-        if server.protocol == Protocol::Udp {
-            touched.insert(*server);
+        if let Change::DeleteRealServer(server, _) | Change::DeleteVirtualServer(server) = change
+            && server.protocol == Protocol::Udp
+        {
+            stale.insert(*server);
+        } else if let Change::AddRealServer(server, ..) = change
+            && server.protocol == Protocol::Udp
+            && lone(server)
+        {
+            stale.insert(*server);
+        } else if let Change::AddAddress(ip) = change {
+            stale.extend(served(*ip));
         }
     }
-    touched
-        .into_iter()
-        .map(|server| {
-            let kept = desired.real_servers_of(server).map(|(real, _)| real).collect();
-            Change::ForgetFlows(server, kept)
-        })
-        .collect()
+    stale
 }
 
 #[cfg(test)]
@@ -159,114 +218,113 @@ mod tests {
 
     const BUSY: u32 = 3;
 
-    struct Leaving {
-        server: VirtualServer,
-        real: RealServer,
-        actual: KernelState,
-        deadlines: Deadlines,
-    }
-
-    fn leaving() -> Leaving {
+    fn key() -> Leaving {
         let server = VirtualServer::new(Protocol::Tcp, "10.96.0.10".parse().unwrap(), 80);
-        let real = RealServer("10.0.0.1:8080".parse().unwrap());
-        let mut actual = KernelState::default();
-        actual.real_servers.insert((server, real), Weight::DEFAULT);
-        Leaving { server, real, actual, deadlines: Deadlines::default() }
+        (server, RealServer("10.0.0.1:8080".parse().unwrap()))
     }
 
-    impl Leaving {
-        /// The change that is left, and when to come back.
-        fn at(&mut self, seconds: u64, how: Drain) -> (Vec<Change>, Option<Duration>) {
-            let key = (self.server, self.real);
-            let drains = BTreeMap::from([(self.server, how)]);
-            let situation = Situation {
-                connections: &Connections::from([(key, BUSY)]),
-                desired: &KernelState::default(),
-                actual: &self.actual,
-                drains: &drains,
-                now: Duration::from_secs(seconds),
-            };
-            let changes = Changes(vec![Change::DeleteRealServer(self.server, self.real)]);
-            let (changes, waiting) = drain(changes, situation, &mut self.deadlines);
-            if let Some(Change::SetWeight(.., weight)) = changes.0.first() {
-                self.actual.real_servers.insert(key, *weight);
-            }
-            (changes.0, self.deadlines.next(&waiting, &drains))
-        }
+    fn quiesce() -> Change {
+        Change::SetWeight(key().0, key().1, Weight::QUIESCED)
+    }
 
-        /// It is wanted again.
-        fn comes_back(&mut self) {
-            self.deadlines.keep(&[]);
+    fn delete() -> Change {
+        Change::DeleteRealServer(key().0, key().1)
+    }
+
+    #[derive(Default)]
+    struct Node {
+        drains: Drains,
+        quiesced: bool,
+        /// How often it was asked for connections.
+        asked: u32,
+    }
+
+    impl Node {
+        /// The change that is left of deleting it, and when to come back, in seconds.
+        fn at(&mut self, seconds: u64, connections: u32, how: Drain) -> (Vec<Change>, Option<u64>) {
+            let now = Duration::from_secs(seconds);
+            let changes = Changes(vec![delete()]);
+            let asked = self.drains.to_ask(&changes, |_| how, now);
+            self.asked += asked.len() as u32;
+            let answers = asked.into_iter().map(|key| (key, connections)).collect();
+            let weight = if self.quiesced { Weight::QUIESCED } else { Weight::DEFAULT };
+            let changes = self.drains.apply(changes, &answers, |_| how, |_| Some(weight), now);
+            self.quiesced |= changes.0.first() == Some(&quiesce());
+            self.drains.note_gone(changes.0.iter());
+            (changes.0, self.drains.next().map(|next| next.as_secs()))
         }
+    }
+
+    #[test]
+    fn looks_come_seldom_while_nothing_changes_and_often_when_connections_end() {
+        let mut node = Node::default();
+        let how = Drain::UntilIdle;
+        assert_eq!(node.at(0, BUSY, how), (vec![quiesce()], Some(1)));
+        let mut now = 1;
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let (changes, next) = node.at(now, BUSY, how);
+            assert_eq!(changes, []);
+            pauses.push(next.unwrap() - now);
+            now = next.unwrap();
+        }
+        assert_eq!(pauses, [2, 4, 8, 15, 15, 15]);
+        assert_eq!(node.at(now - 1, 0, how), (vec![], Some(now)), "it is not looked at before");
+        assert_eq!(node.asked, 7);
+        assert_eq!(node.at(now, BUSY - 1, how), (vec![], Some(now + 1)));
+        assert_eq!(node.at(now + 1, 0, how), (vec![delete()], None));
     }
 
     #[test]
     fn a_busy_real_server_waits_until_its_deadline() {
-        let mut leaving = leaving();
-        let how = Drain::UntilDeadline(Duration::from_secs(30));
-        let quiesce = Change::SetWeight(leaving.server, leaving.real, Weight::QUIESCED);
-        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
-        assert_eq!(leaving.at(100, how), (vec![quiesce], Some(Duration::from_secs(130))));
-        assert_eq!(leaving.at(129, how), (vec![], Some(Duration::from_secs(130))));
-        assert_eq!(leaving.at(130, how), (vec![delete], None));
+        let mut node = Node::default();
+        let how = Drain::UntilDeadline(Duration::from_secs(2));
+        assert_eq!(node.at(100, BUSY, how), (vec![quiesce()], Some(101)));
+        assert_eq!(node.at(101, BUSY, how), (vec![], Some(102)));
+        assert_eq!(node.at(102, BUSY, how), (vec![delete()], None));
     }
 
     #[test]
     fn one_that_comes_back_starts_anew() {
-        let mut leaving = leaving();
+        let mut node = Node::default();
         let how = Drain::UntilDeadline(Duration::from_secs(30));
-        leaving.at(0, how);
-        leaving.comes_back();
-        assert_eq!(leaving.at(40, how).1, Some(Duration::from_secs(70)));
-    }
-
-    #[test]
-    fn a_deadline_that_is_over_stays_over_until_the_real_server_is_gone() {
-        let mut leaving = leaving();
-        let how = Drain::UntilDeadline(Duration::from_secs(30));
-        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
-        leaving.at(0, how);
-        for second in [30, 31] {
-            assert_eq!(leaving.at(second, how), (vec![delete.clone()], None));
-        }
+        node.at(0, BUSY, how);
+        node.drains.wake([key().0].iter());
+        node.drains.apply(Changes::default(), &Connections::new(), |_| how, |_| None, Duration::from_secs(1));
+        assert_eq!(node.at(40, BUSY, how), (vec![], Some(41)));
+        assert_eq!(node.at(69, BUSY, how).0, []);
+        assert_eq!(node.at(70, BUSY, how).0, [delete()]);
     }
 
     /// A network daemon took the address away; a client that kept its port was sent elsewhere meanwhile.
     #[test]
     fn flows_that_were_learnt_while_the_address_was_missing_are_forgotten() {
-        let desired: KernelState = "\
-address 10.96.0.10
-address fd00:96::10
-virtual tcp 10.96.0.10:53 rr
-virtual udp 10.96.0.10:53 rr
-virtual udp 10.96.0.11:53 rr
-virtual udp [fd00:96::10]:53 rr
-real udp 10.96.0.10:53 -> 10.244.0.1:53 weight 1
-"
-        .parse()
-        .unwrap();
-        let forgotten = |address: &str| {
-            let situation = Situation {
-                connections: &Connections::new(),
-                desired: &desired,
-                actual: &desired,
-                drains: &BTreeMap::new(),
-                now: Duration::ZERO,
-            };
-            let changes = Changes(vec![Change::AddAddress(address.parse().unwrap())]);
-            let (changes, _) = drain(changes, situation, &mut Deadlines::default());
-            changes.0.iter().skip(1).map(Change::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(forgotten("10.96.0.10"), ["forget flows to udp 10.96.0.10:53 but to 1 real servers"]);
-        assert_eq!(forgotten("fd00:96::10"), ["forget flows to udp [fd00:96::10]:53 but to 0 real servers"]);
+        let server = VirtualServer::new(Protocol::Udp, "10.96.0.10".parse().unwrap(), 53);
+        let changes = Changes(vec![Change::AddAddress(server.address.ip())]);
+        let served = |ip| if ip == server.address.ip() { vec![server] } else { Vec::new() };
+        assert_eq!(with_stale_flows(&changes, &Differences::default(), served), [server].into());
     }
 
     #[test]
     fn without_a_deadline_it_waits_for_ever_and_at_once_it_does_not_wait() {
-        let mut leaving = leaving();
-        assert_eq!(leaving.at(0, Drain::UntilIdle).1, None);
-        assert_eq!(leaving.at(1_000_000, Drain::UntilIdle).0, []);
-        let delete = Change::DeleteRealServer(leaving.server, leaving.real);
-        assert_eq!(leaving.at(0, Drain::AtOnce).0, [delete]);
+        let mut node = Node::default();
+        node.at(0, BUSY, Drain::UntilIdle);
+        assert_eq!(node.at(1_000_000, BUSY, Drain::UntilIdle).0, []);
+        let mut node = Node::default();
+        assert_eq!(node.at(0, BUSY, Drain::AtOnce), (vec![delete()], None));
+        assert_eq!(node.asked, 0);
+    }
+
+    /// A round that is due at once, again and again, would keep a processor busy.
+    #[test]
+    fn one_that_cannot_be_deleted_is_not_looked_at_again_at_once() {
+        for how in [Drain::UntilIdle, Drain::AtOnce, Drain::UntilDeadline(Duration::ZERO)] {
+            let mut drains = Drains::default();
+            let changes = Changes(vec![delete()]);
+            let idle = Connections::from([(key(), 0)]);
+            let changes = drains.apply(changes, &idle, |_| how, |_| None, Duration::ZERO);
+            assert_eq!(changes.0, [delete()]);
+            assert_eq!(drains.next(), Some(FIRST_PAUSE));
+        }
     }
 }

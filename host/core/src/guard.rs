@@ -16,6 +16,7 @@ use crate::node::NodeView;
 use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::state::{Persistence, SchedulerFlags, Scheduling, Weight};
+use crate::text::abridged;
 use crate::view::{PortView, ServiceView};
 
 /// The longest scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the closing zero,
@@ -35,10 +36,10 @@ const SOURCE_FILTERS: usize = 16;
 /// The longest drain deadline.
 const LONGEST_DRAIN: Duration = Duration::from_secs(86_400);
 
-/// The longest text of a policy that is shown, in characters.
+/// The longest text of a policy that is shown, in bytes.
 const REASON: usize = 256;
 
-/// The longest text that was to be a name and is shown, in characters.
+/// The longest text that was to be a name and is shown, in bytes.
 const NAME: usize = 40;
 
 /// Clamps the decision for a service and reports each thing that was changed.
@@ -69,7 +70,7 @@ impl Clamp<'_> {
             decision = self.protect(decision);
         }
         if let Handling::Ignore(why) = &mut decision.handling {
-            *why = tidy(why);
+            *why = abridged(why, REASON);
             let why = why.clone();
             self.report(Reason::ServiceIgnored, why);
         }
@@ -109,7 +110,7 @@ impl Clamp<'_> {
         kept.ports = ports;
         if kept != decision {
             let said = match &decision.handling {
-                Handling::Ignore(why) => format!("leave it alone: {}", tidy(why)),
+                Handling::Ignore(why) => format!("leave it alone: {}", abridged(why, REASON)),
                 Handling::Handle => "change who is served and how".to_owned(),
             };
             self.clamped(format!(
@@ -136,7 +137,7 @@ impl Clamp<'_> {
         vips.refused.sort_by_key(|refused| (refused.kind, refused.address));
         vips.refused.dedup_by_key(|refused| (refused.kind, refused.address));
         for refused in &mut vips.refused {
-            refused.reason = tidy(&refused.reason);
+            refused.reason = abridged(&refused.reason, REASON);
             let RefusedVip { kind, address, reason } = refused;
             let message = format!("{kind} VIP {address} is not served: {reason}");
             self.reports.push(Report {
@@ -339,7 +340,7 @@ impl Clamp<'_> {
                 // Nobody shall paste this into a shell.
                 format!(
                     "{place}: \"{}\" cannot be the name of a scheduler; `{instead}` is used",
-                    escaped(&scheduler)
+                    abridged(&scheduler, NAME)
                 )
             });
             scheduler = built_in.scheduler;
@@ -449,16 +450,6 @@ impl Clamp<'_> {
 fn is_scheduler_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     (1..=SCHEDULER_BYTES).contains(&text.len()) && text.bytes().all(fits)
-}
-
-/// A text that was to be a name: nothing in it moves a cursor, ends a line or hides another.
-fn escaped(text: &str) -> String {
-    text.chars().take(NAME).flat_map(char::escape_debug).collect()
-}
-
-/// A policy's words, fit to be shown: one line, not too long.
-fn tidy(text: &str) -> String {
-    text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn place(port: &PortView) -> String {

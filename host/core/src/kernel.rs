@@ -1,22 +1,87 @@
-//! The three things weir asks of a kernel: what is there, change this, and who is connected.
+//! What weir asks of a kernel: what is there, make these changes, and who is connected. A kernel executes; what must
+//! wait for what, what is tried again and what an answer leaves in doubt is decided here, once for all kernels.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::diff::Changes;
-use crate::state::{KernelState, RealServer, VirtualServer};
+use crate::diff::{Change, Changes, Failures, RulesChange, TableChange, Wanted};
+use crate::net::Family;
+use crate::rule::{ChainKey, Rule, Table};
+use crate::set::{SetEntry, SetKind, SetName};
+use crate::state::{Device, KernelState, RealServer, Server, Sysctl, Timeout, VirtualServer};
 
 /// A kernel that can be read and changed.
 pub trait Kernel {
-    /// Everything of ours that the kernel holds. All or an error, never a part; but a part that is said to be absent because it
-    /// cannot be read is not changed by [`Kernel::apply`] either, which fails instead.
-    fn read(&mut self) -> Result<KernelState, ReadError>;
+    /// Calls `see` with each thing of ours that the kernel holds, and says what could not be read. What it says is
+    /// complete, but for what is named as unread.
+    ///
+    /// # Errors
+    /// When too little could be read to go on; what was seen until then means nothing.
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError>;
 
-    /// Makes the changes in their order and returns one outcome per change. A change that fails does not stop
-    /// the others, except those that would be wrong without it.
-    fn apply(&mut self, changes: &Changes) -> Vec<Outcome>;
+    /// Makes changes of one [part](Part) in their order and returns one outcome for each. One that fails does not stop
+    /// the others.
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome>;
 
     /// How many connections each of these real servers has. A real server that could not be asked is absent.
     fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections;
+}
+
+/// One thing that a kernel holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact<'a> {
+    /// A value below `/proc/sys`.
+    Sysctl(&'a Sysctl, i64),
+    /// An IPVS timeout, in seconds.
+    Timeout(Timeout, u32),
+    /// A device of ours.
+    Device(Device),
+    /// A set.
+    Set(SetName, &'a SetKind),
+    /// A member of a set.
+    Entry(SetName, SetEntry),
+    /// A chain; of a built-in one only the jumps to ours.
+    Chain(ChainKey, &'a Vec<Rule>),
+    /// An address on the dummy device.
+    Address(IpAddr),
+    /// A virtual server with its real servers.
+    Server(VirtualServer, &'a Server),
+}
+
+/// What could not be read, and why. It is not changed either until it can be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Tables whose rules could not be read.
+    pub rules: BTreeMap<(Family, Table), Failure>,
+}
+
+impl Unread {
+    /// Why rules must not be written, if one of their tables could not be read.
+    pub(crate) fn of(&self, rules: &RulesChange) -> Option<&Failure> {
+        rules.tables.keys().find_map(|table| self.rules.get(&(rules.family, *table)))
+    }
+
+    /// Splits changes of rules, so that tables that could be read do not wait for others.
+    pub(crate) fn split(&self, changes: &mut Changes) {
+        if self.rules.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut changes.0);
+        for change in all {
+            if let Change::WriteRules(mut rules) = change {
+                let unread =
+                    |(table, _): &(Table, TableChange)| self.rules.contains_key(&(rules.family, *table));
+                let (closed, open) = std::mem::take(&mut rules.tables).into_iter().partition(unread);
+                let part = |tables| RulesChange { tables, ..rules.clone() };
+                let parts = [part(open), part(closed)].into_iter().filter(|part| !part.tables.is_empty());
+                changes.0.extend(parts.map(Change::WriteRules));
+            } else {
+                changes.0.push(change);
+            }
+        }
+    }
 }
 
 /// Connections, active and inactive together, per real server.
@@ -40,11 +105,11 @@ pub struct Failure {
 pub enum FailureKind {
     /// The kernel held something else than was thought: read before trying again.
     Stale,
-    /// Nothing was tried, because a change this one depends on failed.
+    /// Not tried, because a change this one depends on failed.
     Prerequisite,
-    /// Somebody else holds a lock, or memory was short: try again soon.
+    /// Another program holds a lock, or memory was short: try again soon.
     Busy,
-    /// The kernel or a program cannot do it; trying again helps only after somebody mended that.
+    /// The kernel or a program cannot do it; trying again helps only after that was mended.
     Refused,
 }
 
@@ -56,4 +121,150 @@ pub struct ReadError {
     pub what: String,
     /// Why it failed and how to mend it.
     pub message: String,
+}
+
+/// Which part of the kernel a change concerns; neighbours of one part travel in one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Virtual servers and real servers.
+    Ipvs,
+    /// Members of sets.
+    Entries,
+    /// Addresses of the dummy device.
+    Addresses,
+    /// The connection tracker's flows.
+    Flows,
+    /// Everything else; such changes travel alone.
+    Single,
+}
+
+impl Change {
+    /// The part of the kernel that it concerns.
+    pub fn part(&self) -> Part {
+        match self {
+            Change::CreateVirtualServer(..)
+            | Change::UpdateVirtualServer(..)
+            | Change::DeleteVirtualServer(_)
+            | Change::AddRealServer(..)
+            | Change::SetWeight(..)
+            | Change::DeleteRealServer(..) => Part::Ipvs,
+            Change::AddEntry(..) | Change::DeleteEntry(..) => Part::Entries,
+            Change::AddAddress(_) | Change::DeleteAddress(_) => Part::Addresses,
+            Change::ForgetFlows(..) => Part::Flows,
+            Change::SetSysctl(..)
+            | Change::SetTimeouts(_)
+            | Change::CreateDevice(_)
+            | Change::DeleteDevice(_)
+            | Change::CreateSet(..)
+            | Change::ReplaceSet(..)
+            | Change::DestroySet(_)
+            | Change::WriteRules(_) => Part::Single,
+        }
+    }
+}
+
+/// The whole of what a kernel holds, and what could not be read.
+///
+/// # Errors
+/// As [`Kernel::read`].
+pub fn snapshot(kernel: &mut impl Kernel) -> Result<(KernelState, Unread), ReadError> {
+    let mut state = KernelState::default();
+    let unread = kernel.read(&mut |fact| state.note(fact))?;
+    Ok((state, unread))
+}
+
+/// The whole of what a kernel holds.
+///
+/// # Errors
+/// As [`Kernel::read`], and when rules could not be read.
+pub fn whole(kernel: &mut impl Kernel) -> Result<KernelState, ReadError> {
+    let (state, unread) = snapshot(kernel)?;
+    match unread.rules.into_iter().next() {
+        None => Ok(state),
+        Some(((family, _), failure)) => {
+            Err(ReadError { what: format!("{family} rules"), message: failure.message })
+        }
+    }
+}
+
+/// Makes changes in their order and returns one outcome for each. A change that would be wrong without one that failed
+/// is not tried.
+pub fn apply(kernel: &mut impl Kernel, changes: &Changes, wanted: &impl Wanted) -> Vec<Outcome> {
+    let mut failures = Failures::default();
+    apply_unless(kernel, &changes.0, wanted, &mut failures, |_| None)
+}
+
+/// As [`apply`], but changes for which `refuse` has a failure are not tried and failed with that.
+pub(crate) fn apply_unless(
+    kernel: &mut impl Kernel,
+    changes: &[Change],
+    wanted: &impl Wanted,
+    failures: &mut Failures,
+    refuse: impl Fn(&Change) -> Option<Failure>,
+) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(changes.len());
+    for run in changes.chunk_by(|a, b| a.part() == b.part() && a.part() != Part::Single) {
+        // Copied only where a change has to be left out.
+        let mut rest: Option<Vec<Change>> = None;
+        let mut held = Vec::new();
+        for (index, change) in run.iter().enumerate() {
+            let forbidden = failures.forbid(change, wanted).map(|why| not_tried(change, why));
+            let Some(failure) = forbidden.or_else(|| refuse(change)) else {
+                rest.iter_mut().for_each(|rest| rest.push(change.clone()));
+                continue;
+            };
+            // At once: what depends on it may follow in this very run.
+            failures.note_failed(change);
+            rest.get_or_insert_with(|| run[..index].to_vec());
+            held.push((index, failure));
+        }
+        let mut held = held.into_iter().peekable();
+        let mut done = kernel.execute(rest.as_deref().unwrap_or(run)).into_iter();
+        for (index, change) in run.iter().enumerate() {
+            if let Some((_, failure)) = held.next_if(|(at, _)| *at == index) {
+                outcomes.push(Err(failure));
+                continue;
+            }
+            let outcome = done.next().unwrap_or_else(|| Err(unanswered(change)));
+            outcomes.push(failures.judge(change, outcome));
+        }
+    }
+    outcomes
+}
+
+pub(crate) fn not_tried(change: &Change, why: &str) -> Failure {
+    Failure { kind: FailureKind::Prerequisite, message: format!("{change}: not tried, because {why}") }
+}
+
+/// A kernel that returns too few outcomes has a defect; what it did is unknown.
+fn unanswered(change: &Change) -> Failure {
+    Failure { kind: FailureKind::Stale, message: format!("{change}: no outcome was returned") }
+}
+
+impl KernelState {
+    /// Takes a fact in.
+    pub fn note(&mut self, fact: Fact<'_>) {
+        match fact {
+            Fact::Sysctl(key, value) => drop(self.sysctls.insert(key.clone(), value)),
+            Fact::Timeout(timeout, seconds) => drop(self.timeouts.insert(timeout, seconds)),
+            Fact::Device(device) => drop(self.devices.insert(device, ())),
+            Fact::Set(name, kind) => drop(self.sets.insert(name, kind.clone())),
+            Fact::Entry(name, entry) => drop(self.entries.insert((name, entry), ())),
+            Fact::Chain(key, rules) => drop(self.rules.insert(key, rules.clone())),
+            Fact::Address(ip) => drop(self.addresses.insert(ip, ())),
+            Fact::Server(server, behind) => drop(self.virtual_servers.insert(server, behind.clone())),
+        }
+    }
+
+    /// Calls `see` with each fact.
+    pub fn tell(&self, see: &mut dyn FnMut(Fact<'_>)) {
+        self.sysctls.iter().for_each(|(key, value)| see(Fact::Sysctl(key, *value)));
+        self.timeouts.iter().for_each(|(timeout, seconds)| see(Fact::Timeout(*timeout, *seconds)));
+        self.devices.keys().for_each(|device| see(Fact::Device(*device)));
+        self.sets.iter().for_each(|(name, kind)| see(Fact::Set(*name, kind)));
+        self.entries.keys().for_each(|(name, entry)| see(Fact::Entry(*name, *entry)));
+        self.rules.iter().for_each(|(key, rules)| see(Fact::Chain(*key, rules)));
+        self.addresses.keys().for_each(|ip| see(Fact::Address(*ip)));
+        self.virtual_servers.iter().for_each(|(server, behind)| see(Fact::Server(*server, behind)));
+    }
 }

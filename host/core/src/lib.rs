@@ -1,18 +1,19 @@
-//! weir-core: what the kernel should hold, as one plain value.
+//! weir-core: what the kernel should hold, and how it gets there, as plain values.
 //!
 //! ```text
-//! Event ─▶ Cluster ─dirty─▶ ServiceView ─Policy─▶ Decision ─guard─▶ plan ─▶ KernelState (wanted)
-//!                                                                              │
-//! kernel ─read─▶ KernelState (actual) ─────────────────────────────────────▶ diff ─▶ Changes ─▶ drain ─▶ Kernel::apply
+//! Event ─▶ Cluster ─dirty─▶ ServiceView ─Policy─▶ Decision ─guard─▶ Wants (by virtual server) ─▶ Desired
+//!                                                                                                 │ touched keys
+//! kernel ─read─▶ Actual (where it differs) ◀──────────────────────────────────────────────────────┘
+//!                  └─▶ Differences ─order─▶ Changes ─drain─▶ Kernel::execute ─▶ Outcomes ─▶ Actual, Retries
 //! ```
 //!
 //! Every step is a function from values to values, so that any of them can be printed, compared, checked and
-//! simulated. Incremental and full planning are the same function: the wanted state is the union of one fragment
-//! per service and one for the node.
+//! simulated. Planning one service and planning all are the same function, and a round costs what changed.
 //!
 //! Never: a clock, the environment, a thread, a log line, an input or output, a `Result` for bad user input
 //! (that is a value plus a list of problems), knowledge of netlink or of the Kubernetes API's wire format.
 
+pub mod actual;
 pub mod causes;
 pub mod check;
 pub mod cluster;
@@ -30,12 +31,15 @@ pub mod planner;
 pub mod policy;
 pub mod readiness;
 pub mod report;
+pub mod retry;
 pub mod rule;
 pub mod set;
 pub mod simulated;
 pub mod standing;
 pub mod state;
 pub mod sync;
+pub mod text;
 pub mod trace;
 pub mod view;
+pub mod wants;
 pub mod witness;

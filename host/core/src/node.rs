@@ -95,6 +95,8 @@ pub struct ProxyConfig {
     /// What internal traffic policy Local means for a service that is reachable from outside and has no
     /// endpoint on this node.
     pub internal_local: InternalLocal,
+    /// How many entries a set has room for before it must grow. Only tests change it.
+    pub set_size: u32,
     /// How often the whole state is compared with the kernel (`ipvs.syncPeriod`).
     pub sync_period: Duration,
     /// How long to wait after a change before the next one (`ipvs.minSyncPeriod`).
@@ -117,6 +119,7 @@ impl Default for ProxyConfig {
             node_port_addresses: Vec::new(),
             external_ips: Switch::On,
             internal_local: InternalLocal::AsUpstream,
+            set_size: crate::set::MAX_ELEMENTS,
             sync_period: Duration::from_secs(30),
             min_sync_period: Duration::ZERO,
         }

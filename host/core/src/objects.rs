@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -186,10 +187,10 @@ pub struct Endpoint {
     pub further_addresses: usize,
     /// `conditions`
     pub conditions: Conditions,
-    /// `nodeName`
-    pub node: Option<String>,
+    /// `nodeName`; the same few names stand in many endpoints.
+    pub node: Option<Arc<str>>,
     /// `zone`
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// `hints.forZones`
     pub zone_hints: Vec<String>,
     /// `hints.forNodes`

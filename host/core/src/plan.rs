@@ -1,8 +1,8 @@
-//! From decisions to the wanted kernel state: one fragment per service, one for the node.
+//! From decisions to what is wanted: by one service, and by the node.
 
 mod node;
 mod service;
 
-pub(crate) use node::detector;
 pub use node::{SNAT_SLOTS, Totals, plan_node};
-pub use service::{Fragment, plan_service};
+pub(crate) use node::{detector, room};
+pub use service::plan_service;

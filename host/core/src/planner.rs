@@ -1,26 +1,25 @@
 //! The pipeline from events to the wanted state, for one node.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Dirty, Event};
-use crate::decision::{Decision, Drain};
-use crate::desired::{Desired, Wanted};
+use crate::decision::Decision;
+use crate::desired::Desired;
 use crate::guard::clamp;
 use crate::net::Family;
 use crate::node::NodeView;
 use crate::objects::{Node, ObjectName};
-use crate::plan::{Fragment, plan_service};
-use crate::policy::{Decided, Policy, Surroundings};
+use crate::plan::plan_service;
+use crate::policy::{Decided, Policy, Reads, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
 use crate::rule::Extension;
 use crate::standing::Standing;
 use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
+use crate::wants::Wants;
 
 mod claims;
 
@@ -53,25 +52,30 @@ pub struct Explanation {
     pub clamped: Decision,
     /// What the guard and the planner had to say.
     pub reports: Vec<Report>,
-    /// Its fragment of the wanted state.
-    pub fragment: Fragment,
+    /// What it wants of the kernel.
+    pub wants: Wants,
 }
 
-/// The wanted state with what a person should know about it.
+/// What is wanted as a whole, with what a person should know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The wanted state.
+    /// What the kernel should hold.
     pub state: KernelState,
     /// What was refused, clamped or overruled, sorted by service.
     pub reports: Vec<Report>,
-    /// Addresses to turn on before all others: those of the API server's service.
-    pub first: BTreeSet<IpAddr>,
-    /// Networks in which virtual servers that are not in the plan belong to somebody else.
-    pub excluded: Vec<IpNet>,
-    /// How connections end, for virtual servers where that is not kube-proxy's way.
-    pub drains: BTreeMap<VirtualServer, Drain>,
     /// What can be seen from outside, of services of which something can.
     pub standings: BTreeMap<ObjectName, Standing>,
+}
+
+/// A policy that was asked about all services and does not decide yet.
+pub struct Candidate<'p, P> {
+    planner: &'p mut Planner,
+    /// The policy.
+    pub policy: P,
+    /// For how many services it would decide otherwise.
+    pub changed: usize,
+    /// How many services there are.
+    pub services: usize,
 }
 
 impl Planner {
@@ -104,12 +108,29 @@ impl Planner {
     /// Puts another policy in the place of the one before; everything is decided again.
     pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
         self.policy = policy;
+        self.redecide_all();
+    }
+
+    /// Has everything decided again by the next plan.
+    pub fn redecide_all(&mut self) {
         self.dirty.extend(self.cluster.service_names().cloned());
     }
 
-    /// The policy.
-    pub fn policy(&mut self) -> &mut dyn Policy {
-        &mut *self.policy
+    /// The policy, if it is one of this type.
+    pub fn policy<P: Policy>(&self) -> Option<&P> {
+        let policy: &dyn Any = &*self.policy;
+        policy.downcast_ref()
+    }
+
+    /// The policy, to look after it, if it is one of this type.
+    pub fn policy_mut<P: Policy>(&mut self) -> Option<&mut P> {
+        let policy: &mut dyn Any = &mut *self.policy;
+        policy.downcast_mut()
+    }
+
+    /// What the policy reads that a node does not look at otherwise.
+    pub fn reads(&self) -> Reads {
+        self.policy.reads()
     }
 
     /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
@@ -138,9 +159,7 @@ impl Planner {
             Dirty::Services(names) => self.dirty.extend(names),
             // The node's view is made by the caller, who knows addresses and configuration.
             Dirty::Node => return true,
-            Dirty::AllNodes(_) if self.policy.reads().nodes => {
-                self.dirty.extend(self.cluster.service_names().cloned());
-            }
+            Dirty::AllNodes(_) if self.policy.reads().nodes => self.redecide_all(),
             Dirty::AllNodes(services) => self.dirty.extend(services),
             Dirty::Namespace(namespace) if self.policy.reads().namespaces => {
                 let of_it = self.cluster.service_names().filter(|name| name.namespace == namespace);
@@ -168,17 +187,23 @@ impl Planner {
         if node != self.node {
             self.node = node;
             self.asks_for_nodes.set(None);
-            self.dirty.extend(self.cluster.service_names().cloned());
+            self.redecide_all();
         }
     }
 
-    /// The wanted state, for a policy without a sense of time.
+    /// What is wanted as a whole, for a policy without a sense of time.
     pub fn plan(&mut self) -> Plan {
         self.plan_at(0)
     }
 
-    /// The wanted state at a time, in seconds since 1970.
+    /// What is wanted as a whole at a time, in seconds since 1970.
     pub fn plan_at(&mut self, now: u64) -> Plan {
+        self.update(now);
+        Plan { state: self.desired.state(), reports: self.reports(), standings: self.standings.clone() }
+    }
+
+    /// Plans again what events, the node, the policy or the time, in seconds since 1970, ask for.
+    pub fn update(&mut self, now: u64) {
         let expired = self.expiries.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone());
         self.dirty.extend(expired);
         let views = self.take_dirty_views(now);
@@ -190,13 +215,28 @@ impl Planner {
         } else {
             self.readiness.pause();
         }
-        let Wanted { state, drains, reports: conflicts } = self.desired.wanted(&self.node);
-        let mut reports: Vec<Report> = self.reports.values().flatten().cloned().chain(conflicts).collect();
-        reports.extend(self.left_out(&state));
+        self.desired.set_first(self.first());
+        self.desired.settle(&self.node);
+    }
+
+    /// What is wanted, for those who bring a kernel to it.
+    pub fn desired(&mut self) -> &mut Desired {
+        &mut self.desired
+    }
+
+    /// What was refused, clamped or overruled, sorted by service.
+    pub fn reports(&self) -> Vec<Report> {
+        let mut reports: Vec<Report> = self.reports.values().flatten().cloned().collect();
+        reports.extend(self.desired.reports());
+        reports.extend(self.left_out());
         reports.extend(self.service_network());
         reports.sort();
-        let excluded = self.node.config.exclude_cidrs.clone();
-        Plan { state, reports, first: self.first(), excluded, drains, standings: self.standings.clone() }
+        reports
+    }
+
+    /// What can be seen from outside, of services of which something can.
+    pub fn standings(&self) -> &BTreeMap<ObjectName, Standing> {
+        &self.standings
     }
 
     /// How a service came to its part of the plan, or `None` if there is no such service. Changes nothing but what the
@@ -206,9 +246,9 @@ impl Planner {
         view.note_readiness(&self.readiness);
         let decided = self.decide(std::slice::from_ref(&view), now).remove(0);
         let (clamped, mut reports) = clamp(&view, decided.decision.clone(), &self.node);
-        let (fragment, more) = plan_service(&view, &clamped, &self.node);
+        let (wants, more) = plan_service(&view, &clamped, &self.node);
         reports.extend(more);
-        Some(Explanation { view, decided, clamped, reports, fragment })
+        Some(Explanation { view, decided, clamped, reports, wants })
     }
 
     /// The views of all services, as a policy would be asked about them.
@@ -219,17 +259,19 @@ impl Planner {
         views
     }
 
-    /// For how many services another policy would decide otherwise, and how many there are.
-    pub fn changes_under(&mut self, other: &mut dyn Policy, now: u64) -> (usize, usize) {
+    /// Asks another policy about all services beside the one that decides, which goes on unless the other is accepted.
+    pub fn consider<P: Policy>(&mut self, mut policy: P, now: u64) -> Candidate<'_, P> {
         let views = self.views();
         let before = self.decide(&views, now);
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
-        let after = other.decide(&views, &around);
+        let after = policy.decide(&views, &self.surroundings(now));
         let clamped = |view: &ServiceView, decided: Decided| clamp(view, decided.decision, &self.node).0;
         let pairs = views.iter().zip(before).zip(after);
         let changed = pairs
-            .filter(|((view, before), after)| clamped(view, before.clone()) != clamped(view, after.clone()));
-        (changed.count(), views.len())
+            .filter_map(|((view, before), after)| {
+                (clamped(view, before) != clamped(view, after)).then_some(())
+            })
+            .count();
+        Candidate { planner: self, policy, changed, services: views.len() }
     }
 
     /// What a policy may look at beside views.
@@ -277,7 +319,7 @@ impl Planner {
     }
 
     /// One answer per view, the built-in one where the policy gave none.
-    fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
+    pub fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
         let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
         let decided = self.policy.decide(views, &around);
         if decided.len() == views.len() {
@@ -290,7 +332,7 @@ impl Planner {
     fn replace(&mut self, view: &ServiceView, decided: Decided) {
         let name = &view.service.name;
         let (decision, clamps) = clamp(view, decided.decision, &self.node);
-        let (fragment, more) = plan_service(view, &decision, &self.node);
+        let (wants, more) = plan_service(view, &decision, &self.node);
         let reports = [decided.reports, clamps, more].concat();
         match decided.expires {
             Some(at) => self.expiries.insert(name.clone(), at),
@@ -301,11 +343,14 @@ impl Planner {
             true => self.standings.remove(name),
             false => self.standings.insert(name.clone(), standing),
         };
-        self.desired.replace(&view.service, fragment);
-        self.reports.insert(name.clone(), reports);
+        self.desired.replace(&view.service, wants);
+        match reports.is_empty() {
+            true => self.reports.remove(name),
+            false => self.reports.insert(name.clone(), reports),
+        };
     }
 
-    fn first(&self) -> BTreeSet<IpAddr> {
+    fn first(&self) -> BTreeSet<std::net::IpAddr> {
         let name = ObjectName::new("default", "kubernetes");
         let service = self.cluster.service(&name);
         Family::BOTH
@@ -314,32 +359,28 @@ impl Planner {
             .collect()
     }
 
-    /// A report per service whose rule was left out because the kernel cannot run it.
-    fn left_out(&self, state: &KernelState) -> Vec<Report> {
-        let lacks = |family| !self.node.capabilities.has(family, Extension::Ipvs);
-        if !Family::BOTH.into_iter().any(lacks) {
-            return Vec::new();
-        }
-        let closed = crate::plan::Totals::of(state).closed_to_node;
-        let closed = closed.into_iter().filter(|(ip, ..)| lacks(Family::of(*ip)));
-        let mut reports = Vec::new();
-        for (ip, protocol, port) in closed {
-            let owner = self
-                .cluster
-                .service_names()
-                .find(|name| self.cluster.service(name).is_some_and(|s| s.load_balancer_ips.contains(&ip)));
-            if let Some(owner) = owner {
-                reports.push(Report {
-                    service: owner.clone(),
-                    reason: Reason::RuleLeftOut,
-                    message: format!(
-                        "this node can reach {ip}:{port}/{protocol} although its source ranges leave it out, \
-                         because the kernel has no `ipvs` match: `modprobe xt_ipvs`"
-                    ),
-                });
-            }
-        }
-        reports
+    /// A report per VIP whose rule was left out because the kernel cannot run it.
+    fn left_out(&self) -> Vec<Report> {
+        let lacks = |server: VirtualServer| !self.node.capabilities.has(server.family(), Extension::Ipvs);
+        let closed = self.desired.closed_to_node().filter(|(server, _)| lacks(*server));
+        closed
+            .map(|(server, owner)| Report {
+                service: owner.clone(),
+                reason: Reason::RuleLeftOut,
+                message: format!(
+                    "this node can reach {}/{} although its source ranges leave it out, because the kernel has no \
+                     `ipvs` match: `modprobe xt_ipvs`",
+                    server.address, server.protocol
+                ),
+            })
+            .collect()
+    }
+}
+
+impl<P: Policy> Candidate<'_, P> {
+    /// Lets it decide from now on, about everything.
+    pub fn accept(self) {
+        self.planner.set_policy(Box::new(self.policy));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The seam between objects and plans: who decides.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::report::Report;
 use crate::view::ServiceView;
 
 /// Decides how services are handled.
-pub trait Policy {
+pub trait Policy: Any {
     /// One answer per view, in order. Answers of another number are treated as no answers.
     fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided>;
 
@@ -86,6 +87,17 @@ pub struct Reads {
     pub namespaces: bool,
     /// Since when endpoints are ready, which is only kept if somebody reads it.
     pub ready_since: bool,
+}
+
+impl Reads {
+    /// What is read by one or the other.
+    pub fn and(self, other: Reads) -> Reads {
+        Reads {
+            nodes: self.nodes || other.nodes,
+            namespaces: self.namespaces || other.namespaces,
+            ready_since: self.ready_since || other.ready_since,
+        }
+    }
 }
 
 /// kube-proxy's behaviour.

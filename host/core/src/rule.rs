@@ -4,6 +4,7 @@
 //! comparing. A rule outside the vocabulary (somebody edited one of our chains) is [`Rule::Foreign`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -150,6 +151,12 @@ impl fmt::Display for Chain {
         f.write_str(self.name())
     }
 }
+
+/// Where rules stand: family, table and chain.
+pub type ChainKey = (Family, Table, Chain);
+
+/// Chains with their rules.
+pub type Chains = BTreeMap<ChainKey, Vec<Rule>>;
 
 /// Where a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::diff::{Change, Changes, Failures, record};
-use crate::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
+use crate::diff::{Change, record};
+use crate::kernel::{Connections, Fact, Failure, FailureKind, Kernel, Outcome, ReadError, Unread};
 use crate::net::Family;
-use crate::rule::{Chain, Rule, Table};
+use crate::rule::{Rule, Table};
 use crate::state::{KernelState, RealServer, VirtualServer};
 
 mod refusal;
@@ -56,8 +56,6 @@ pub struct Simulated {
     connections: Connections,
     /// Families whose rules cannot be read now.
     hidden: BTreeSet<Family>,
-    /// Those whose rules the last read did not show: they are not written.
-    unread: BTreeSet<Family>,
     script: BTreeMap<u64, Fault>,
     operations: u64,
     running: Running,
@@ -95,8 +93,7 @@ impl Simulated {
         self.script = script.into_iter().map(|(n, fault)| (self.operations + n, fault)).collect();
     }
 
-    /// The rules of these families cannot be read until this is called again. As a kernel that goes on without them does, a
-    /// read shows none, and until the next read writing them fails.
+    /// The rules of these families cannot be read until this is called again.
     pub fn hide_rules(&mut self, families: impl IntoIterator<Item = Family>) {
         self.hidden = families.into_iter().collect();
     }
@@ -151,9 +148,6 @@ impl Simulated {
 
     fn attempt(&mut self, change: &Change) -> Outcome {
         match self.next_fault() {
-            None if matches!(change, Change::WriteRules(rules) if self.unread.contains(&rules.family)) => {
-                Err(failure(FailureKind::Refused, change, "they cannot be read"))
-            }
             None => self.make(change),
             Some(Fault::Fail(kind)) => Err(failure(kind, change, "a fault was planned")),
             Some(Fault::Lose(kind)) => {
@@ -192,13 +186,26 @@ fn failure(kind: FailureKind, change: &Change, why: &str) -> Failure {
 }
 
 impl Kernel for Simulated {
-    fn read(&mut self) -> Result<KernelState, ReadError> {
-        match self.next_fault() {
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
+        let fault = self.next_fault();
+        let mut left = fault.map(|_| self.state.entries.len());
+        self.state.tell(&mut |fact| {
+            let hidden = matches!(fact, Fact::Chain((family, ..), _) if self.hidden.contains(&family));
+            // A read that fails has told some of it by then.
+            let lost = left.as_mut().is_some_and(|left| {
+                *left = left.saturating_sub(1);
+                *left == 0
+            });
+            if !hidden && !lost {
+                see(fact);
+            }
+        });
+        match fault {
             None => {
-                self.unread = self.hidden.clone();
-                let mut state = self.state.clone();
-                state.rules.retain(|(family, ..), _| !self.unread.contains(family));
-                Ok(state)
+                let hidden = self.hidden.iter().flat_map(|family| Table::BOTH.map(|table| (*family, table)));
+                let failure =
+                    Failure { kind: FailureKind::Refused, message: "they cannot be read".to_owned() };
+                Ok(Unread { rules: hidden.map(|table| (table, failure.clone())).collect() })
             }
             Some(_) => Err(ReadError {
                 what: "the simulated kernel".to_owned(),
@@ -207,21 +214,8 @@ impl Kernel for Simulated {
         }
     }
 
-    fn apply(&mut self, changes: &Changes) -> Vec<Outcome> {
-        let mut failures = Failures::default();
-        let mut outcomes = Vec::with_capacity(changes.0.len());
-        for change in &changes.0 {
-            let outcome = match failures.forbid(change) {
-                Some(why) => Err(failure(FailureKind::Prerequisite, change, why)),
-                None => self.attempt(change),
-            };
-            match &outcome {
-                Ok(()) => failures.note_made(change),
-                Err(_) => failures.note_failed(change),
-            }
-            outcomes.push(outcome);
-        }
-        outcomes
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        batch.iter().map(|change| self.attempt(change)).collect()
     }
 
     fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
@@ -230,14 +224,11 @@ impl Kernel for Simulated {
         }
         servers
             .iter()
-            .filter(|key| self.state.real_servers.contains_key(key))
+            .filter(|(server, real)| self.state.weight(*server, *real).is_some())
             .map(|key| (*key, self.connections.get(key).copied().unwrap_or(0)))
             .collect()
     }
 }
-
-/// A place for rules as `KernelState` keys it.
-type Place = (Family, Table, Chain);
 
 #[cfg(test)]
 mod tests;

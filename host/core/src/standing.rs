@@ -128,7 +128,7 @@ mod tests {
         let endpoint = |(n, (node, conditions)): (usize, &(&str, Conditions))| Endpoint {
             address: [10, 244, 0, n as u8].into(),
             conditions: *conditions,
-            node: Some((*node).to_owned()),
+            node: Some((*node).into()),
             zone: None,
             zone_hints: Vec::new(),
             node_hints: Vec::new(),

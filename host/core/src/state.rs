@@ -32,33 +32,35 @@ pub struct KernelState {
     pub rules: BTreeMap<(Family, Table, Chain), Vec<Rule>>,
     /// Addresses on the dummy device.
     pub addresses: BTreeMap<IpAddr, ()>,
-    /// Virtual servers.
-    pub virtual_servers: BTreeMap<VirtualServer, Scheduling>,
-    /// Real servers.
-    pub real_servers: BTreeMap<(VirtualServer, RealServer), Weight>,
+    /// Virtual servers, each with its real servers.
+    pub virtual_servers: BTreeMap<VirtualServer, Server>,
 }
 
 impl KernelState {
     /// The real servers of one virtual server.
     pub fn real_servers_of(&self, server: VirtualServer) -> impl Iterator<Item = (RealServer, Weight)> {
-        let first = RealServer(SocketAddr::from(([0, 0, 0, 0], 0)));
-        self.real_servers
-            .range((server, first)..)
-            .take_while(move |((of, _), _)| *of == server)
-            .map(|((_, real), weight)| (*real, *weight))
+        self.virtual_servers.get(&server).into_iter().flat_map(Server::real_servers)
     }
 
-    /// Takes out virtual servers at excluded addresses, but for those that `wanted` has: they are somebody else's.
-    pub fn forget_excluded(&mut self, excluded: &[IpNet], wanted: &KernelState) {
-        if excluded.is_empty() {
-            return;
-        }
-        let is_ours = |server: &VirtualServer| {
-            wanted.virtual_servers.contains_key(server)
-                || !excluded.iter().any(|net| net.contains(&server.address.ip()))
+    /// All real servers, each with its virtual server.
+    pub fn real_servers(&self) -> impl Iterator<Item = (VirtualServer, RealServer, Weight)> {
+        let of = |(server, behind): (&VirtualServer, &Server)| {
+            let server = *server;
+            behind.real_servers.clone().into_iter().map(move |(real, weight)| (server, real, weight))
         };
-        self.virtual_servers.retain(|server, _| is_ours(server));
-        self.real_servers.retain(|(server, _), _| is_ours(server));
+        self.virtual_servers.iter().flat_map(of)
+    }
+
+    /// The weight of a real server, if it is there.
+    pub fn weight(&self, server: VirtualServer, real: RealServer) -> Option<Weight> {
+        self.virtual_servers.get(&server)?.real_servers.get(&real).copied()
+    }
+
+    /// Takes out virtual servers at excluded addresses, but for those that `wanted` has: other programs own them.
+    pub fn forget_excluded(&mut self, excluded: &[IpNet], wanted: &KernelState) {
+        self.virtual_servers.retain(|server, _| {
+            wanted.virtual_servers.contains_key(server) || !is_excluded(excluded, *server)
+        });
     }
 
     /// The entries of one set.
@@ -69,6 +71,11 @@ impl KernelState {
             .take_while(move |((of, _), ())| *of == name)
             .map(|((_, entry), ())| *entry)
     }
+}
+
+/// Whether a virtual server is at an address that the configuration leaves to other programs.
+pub fn is_excluded(excluded: &[IpNet], server: VirtualServer) -> bool {
+    excluded.iter().any(|net| net.contains(&server.address.ip()))
 }
 
 /// A value below `/proc/sys`, by its path there.
@@ -121,6 +128,27 @@ impl VirtualServer {
     /// The family of its address.
     pub fn family(&self) -> Family {
         Family::of(self.address.ip())
+    }
+}
+
+/// What a virtual server is: how it schedules, and what is behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// How it spreads connections.
+    pub scheduling: Scheduling,
+    /// Its real servers.
+    pub real_servers: BTreeMap<RealServer, Weight>,
+}
+
+impl Server {
+    /// A virtual server without real servers.
+    pub fn new(scheduling: Scheduling) -> Server {
+        Server { scheduling, real_servers: BTreeMap::new() }
+    }
+
+    /// Its real servers with their weights.
+    pub fn real_servers(&self) -> impl Iterator<Item = (RealServer, Weight)> {
+        self.real_servers.iter().map(|(real, weight)| (*real, *weight))
     }
 }
 

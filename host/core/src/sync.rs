@@ -1,34 +1,40 @@
 //! One round: compare, drain, apply, remember. The loop around it, with its clocks, is the daemon's.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::diff::{Change, diff, record};
-use crate::drain::{Deadlines, Situation, candidates, drain};
-use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError};
-use crate::planner::Plan;
-use crate::state::{KernelState, RealServer, VirtualServer};
+use crate::actual::{Actual, Comparison};
+use crate::desired::Desired;
+use crate::diff::{Change, Changes, Failures, order};
+use crate::drain::{Drains, with_stale_flows};
+use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError, Unread, apply_unless, not_tried};
+use crate::retry::Retries;
+use crate::state::{RealServer, VirtualServer};
 
-/// Brings a kernel to a plan, round by round. Between rounds it remembers what the kernel holds, so that a round
-/// with nothing to do sends nothing.
+/// Brings a kernel to what is desired, round by round. Between rounds it remembers where the kernel differs from that, so
+/// that a round costs what changed, and one with nothing to do sends nothing.
 pub struct Syncer<K> {
     kernel: K,
-    /// What the kernel holds; `None` when that is not known for certain.
-    actual: Option<KernelState>,
+    /// Where the kernel differs; `None` when that is not known for certain.
+    actual: Option<Actual>,
+    unread: Unread,
     /// Flows that could not be forgotten yet; they are not part of any state that could be compared.
     flows: BTreeSet<VirtualServer>,
-    deadlines: Deadlines,
+    retries: Retries,
+    drains: Drains,
 }
 
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// The changes with their outcomes, in order.
+    /// The changes that were tried, or would have been if another one had not failed, with their outcomes, in order.
     pub changes: Vec<(Change, Outcome)>,
     /// Real servers that keep connections and go when these have ended.
     pub waiting: Vec<(VirtualServer, RealServer)>,
-    /// When the first of them must go although it has connections, in the caller's time.
-    pub deadline: Option<Duration>,
+    /// When the next round has something to do although nothing changes until then, in the caller's time.
+    pub next: Option<Duration>,
 }
 
 impl Round {
@@ -44,9 +50,17 @@ impl Round {
 }
 
 impl<K: Kernel> Syncer<K> {
-    /// A syncer that knows nothing of the kernel yet.
-    pub fn new(kernel: K) -> Syncer<K> {
-        Syncer { kernel, actual: None, flows: BTreeSet::new(), deadlines: Deadlines::default() }
+    /// A syncer that knows nothing of the kernel yet. What fails is tried again after 1 s, 2 s, 4 s …, at most
+    /// `longest_pause`.
+    pub fn new(kernel: K, longest_pause: Duration) -> Syncer<K> {
+        Syncer {
+            kernel,
+            actual: None,
+            unread: Unread::default(),
+            flows: BTreeSet::new(),
+            retries: Retries::new(longest_pause),
+            drains: Drains::default(),
+        }
     }
 
     /// The kernel.
@@ -54,56 +68,128 @@ impl<K: Kernel> Syncer<K> {
         &mut self.kernel
     }
 
-    /// Makes the next round read the whole kernel again: what others changed is found and repaired then.
+    /// Makes the next round read the whole kernel again: what other programs changed is found and repaired then.
     pub fn audit(&mut self) {
         self.actual = None;
     }
 
-    /// Brings the kernel as close to the plan as it goes. What failed is tried again by the next round. `now` is the
-    /// time since any moment that stays the same for this syncer.
-    pub fn round(&mut self, plan: &Plan, now: Duration) -> Result<Round, ReadError> {
-        let actual = match self.actual.take() {
-            Some(actual) => actual,
-            None => self.kernel.read()?,
+    /// Whether the kernel holds just what is desired, as far as is known.
+    pub fn is_as_desired(&self) -> bool {
+        self.actual.as_ref().is_some_and(Actual::is_as_wanted)
+    }
+
+    /// Brings the kernel as close to what is desired as it goes. `now` is the time since any moment that stays the same
+    /// for this syncer.
+    ///
+    /// # Errors
+    /// When the kernel had to be read and could not be; nothing was changed then.
+    pub fn round(&mut self, desired: &mut Desired, now: Duration) -> Result<Round, ReadError> {
+        let actual = match (self.actual.take(), desired.take_touched()) {
+            (Some(mut actual), Some(touched)) => {
+                self.drains.wake(touched.servers.keys());
+                actual.absorb(touched, desired);
+                actual
+            }
+            _ => self.compare(desired)?,
         };
-        let actual = self.actual.insert(actual);
-        actual.forget_excluded(&plan.excluded, &plan.state);
-        let changes = diff(&plan.state, actual).with_first(&plan.first);
-        let connections = match candidates(&changes) {
+        let desired = &*desired;
+        let changes = self.changes(&actual, desired, now);
+        let outcomes = self.make(&changes, desired, now);
+        let changes: Vec<(Change, Outcome)> = changes.0.into_iter().zip(outcomes).collect();
+        self.remember(actual, &changes, desired, now);
+        let next = self.retries.next(now).into_iter().chain(self.drains.next()).min();
+        Ok(Round { changes, waiting: self.drains.waiting().collect(), next })
+    }
+
+    /// Reads the kernel and finds where it differs.
+    fn compare(&mut self, desired: &mut Desired) -> Result<Actual, ReadError> {
+        desired.follow();
+        let mut comparison = Comparison::new(desired);
+        self.unread = self.kernel.read(&mut |fact| comparison.see(fact))?;
+        self.drains.wake_all();
+        Ok(comparison.end())
+    }
+
+    /// What is to be changed now, in order.
+    fn changes(&mut self, actual: &Actual, desired: &Desired, now: Duration) -> Changes {
+        let differences = actual.differences(desired, |server| self.drains.is_asleep(server, now));
+        let changes = order(&differences, desired, desired.first());
+        self.flows.extend(with_stale_flows(&changes, &differences, |ip| desired.udp_servers_at(ip)));
+        let how = |server| desired.drain(server);
+        let connections = match self.drains.to_ask(&changes, how, now) {
             asked if asked.is_empty() => Default::default(),
             asked => self.kernel.connections(&asked),
         };
-        let situation =
-            Situation { connections: &connections, desired: &plan.state, actual, drains: &plan.drains, now };
-        let (mut changes, waiting) = drain(changes, situation, &mut self.deadlines);
-        let deadline = self.deadlines.next(&waiting, &plan.drains);
-        changes.0.extend(std::mem::take(&mut self.flows).into_iter().map(|server| {
-            let kept = plan.state.real_servers_of(server).map(|(real, _)| real).collect();
-            Change::ForgetFlows(server, kept)
+        let weight = |(server, real): &(_, RealServer)| {
+            actual.server(*server, desired)?.real_servers.get(real).copied()
+        };
+        let mut changes = self.drains.apply(changes, &connections, how, weight, now);
+        self.unread.split(&mut changes);
+        changes.0.extend(self.flows.iter().map(|server| {
+            let kept = desired.server(*server).into_iter().flat_map(|want| want.server.real_servers.keys());
+            Change::ForgetFlows(*server, kept.copied().collect())
         }));
-        if changes.is_empty() {
-            return Ok(Round { changes: Vec::new(), waiting, deadline });
-        }
-        let outcomes = self.kernel.apply(&changes);
-        let changes: Vec<(Change, Outcome)> = changes.0.into_iter().zip(outcomes).collect();
-        for (change, outcome) in &changes {
-            match (outcome, change) {
-                (Ok(()), _) => record(actual, change),
-                (Err(_), Change::ForgetFlows(server, _)) => {
-                    self.flows.insert(*server);
+        changes
+    }
+
+    fn make(&mut self, changes: &Changes, desired: &Desired, now: Duration) -> Vec<Outcome> {
+        let refuse = |change: &Change| {
+            // Tables that could not be read are not written either.
+            if let Change::WriteRules(rules) = change
+                && let Some(failure) = self.unread.of(rules)
+            {
+                return Some(failure.clone());
+            }
+            let waits = !self.retries.is_due(change, now);
+            waits.then(|| not_tried(change, "it failed before and is tried again later"))
+        };
+        apply_unless(&mut self.kernel, &changes.0, desired, &mut Failures::default(), refuse)
+    }
+
+    /// Takes what became of the changes into account.
+    fn remember(
+        &mut self,
+        mut actual: Actual,
+        changes: &[(Change, Outcome)],
+        desired: &Desired,
+        now: Duration,
+    ) {
+        for (change, outcome) in changes {
+            if outcome.is_ok() {
+                actual.record(change, desired);
+                if let Change::ForgetFlows(server, _) = change {
+                    self.flows.remove(server);
                 }
-                (Err(_), _) => {}
             }
         }
-        if changes.iter().any(|(change, outcome)| leaves_doubt(change, outcome)) {
-            self.actual = None;
-        }
-        Ok(Round { changes, waiting, deadline })
+        self.drains
+            .note_gone(changes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(change, _)| change));
+        let touched: Vec<VirtualServer> = actual.servers.keys().copied().collect();
+        actual.prune(touched.into_iter(), desired);
+        self.retries.note(changes, now);
+        let draining: BTreeSet<VirtualServer> = self.drains.waiting().map(|(server, _)| server).collect();
+        let quiet = draining.into_iter().filter(|server| {
+            let (Some(Some(actual)), Some(want)) = (actual.servers.get(server), desired.server(*server))
+            else {
+                return false;
+            };
+            actual.scheduling == want.server.scheduling
+                && want
+                    .server
+                    .real_servers
+                    .iter()
+                    .all(|(real, weight)| actual.real_servers.get(real) == Some(weight))
+                && self.drains.covers(*server, actual, &want.server)
+        });
+        let quiet: Vec<VirtualServer> = quiet.collect();
+        self.drains.put_to_sleep(quiet.into_iter());
+        let doubt = changes.iter().any(|(change, outcome)| leaves_doubt(change, outcome));
+        self.actual = (!doubt).then_some(actual);
     }
 }
 
-/// Whether nobody knows what the kernel holds now. Rules are written table by table, so that a refused or
-/// interrupted change may have been made in part.
+/// Whether it is unknown what the kernel holds now. Rules are written table by table, so that a refused or interrupted
+/// change may have been made in part.
 fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
     let Err(failure) = outcome else { return false };
     match failure.kind {
@@ -116,20 +202,16 @@ fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Failure;
     use crate::net::Family;
-    use crate::rule::{Chain, Table};
 
-    /// Whoever holds the lock may take it between two tables of one write.
+    /// Another program that holds the lock may take it between two tables of one write.
     #[test]
     fn rules_are_read_again_after_a_write_that_met_a_lock() {
-        let mut wanted = KernelState::default();
-        wanted.rules.insert((Family::V4, Table::Nat, Chain::KubeServices), Vec::new());
-        let changes = diff(&wanted, &KernelState::default());
-        let [change @ Change::WriteRules(_)] = changes.0.as_slice() else { panic!("{changes:?}") };
+        let (direction, tables) = (crate::diff::Direction::Adds, Default::default());
+        let change = Change::WriteRules(crate::diff::RulesChange { family: Family::V4, direction, tables });
         let failed = |kind| Err(Failure { kind, message: String::new() });
-        assert!(leaves_doubt(change, &failed(FailureKind::Busy)));
-        assert!(!leaves_doubt(change, &failed(FailureKind::Prerequisite)));
-        assert!(!leaves_doubt(change, &Ok(())));
+        assert!(leaves_doubt(&change, &failed(FailureKind::Busy)));
+        assert!(!leaves_doubt(&change, &failed(FailureKind::Prerequisite)));
+        assert!(!leaves_doubt(&change, &Ok(())));
     }
 }

@@ -47,10 +47,13 @@ impl Encounters {
         let public =
             service.vips().filter(|(kind, ip)| *kind != VipKind::Cluster && !node.is_own_address(*ip));
         let holder = |(_, ip)| Some((ip, cluster.other_node_at(ip, &node.name)?.to_owned()));
-        let families = Family::BOTH.into_iter().filter(|family| !node.node_port_ips(*family).is_empty());
-        let numbers = families
+        let numbers = Family::BOTH
+            .into_iter()
             .flat_map(|family| service.ports.iter().map(move |port| (family, port.protocol, port.port)));
-        let taken = |number| Some((number, claims.node_port(number)?.clone()));
+        let taken = |number: NodePort| {
+            let owner = claims.node_port(number)?;
+            (!node.node_port_ips(number.0).is_empty()).then(|| (number, owner.clone()))
+        };
         Encounters {
             nodes: public.filter_map(holder).collect(),
             node_ports: numbers.filter_map(taken).collect(),
@@ -88,9 +91,9 @@ pub struct EndpointView {
     /// Where it runs.
     pub location: Location,
     /// Its node's name.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Its zone.
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// Zones that should use it.
     pub zone_hints: Vec<String>,
     /// Nodes that should use it.
@@ -114,18 +117,17 @@ impl ServiceView {
     /// The view of a service, or `None` when there is none of that name.
     pub fn new(cluster: &Cluster, name: &ObjectName, node: &NodeView) -> Option<ServiceView> {
         let service = cluster.service(name)?.clone();
+        let slices: Vec<Arc<EndpointSlice>> = cluster.slices_of(name).cloned().collect();
         let mut ports = Vec::new();
         for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
             let Some(cluster_ip) = *service.cluster_ips.get(family) else { continue };
-            let endpoints = join_endpoints(cluster, name, family, &node.name);
+            let mut endpoints = join_endpoints(&slices, family, &node.name);
             for port in unique_ports(&service.ports) {
-                let key = (port.name.clone(), port.protocol);
-                let endpoints = endpoints.get(&key).cloned().unwrap_or_default();
+                let endpoints = endpoints.remove(&(port.name.as_str(), port.protocol)).unwrap_or_default();
                 ports.push(PortView::new(&service, family, cluster_ip, port, endpoints, node));
             }
         }
         let namespace = cluster.namespace(&name.namespace).cloned();
-        let slices = cluster.slices_of(name).cloned().collect();
         let encounters = Encounters::of(cluster, &service, node);
         Some(ServiceView { service, namespace, slices, ports, encounters })
     }
@@ -208,61 +210,60 @@ fn unique_ports(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
     })
 }
 
-type PortKey = (String, Protocol);
-
 /// The endpoints of a service in one family by port, each list sorted by address. Where two slices (or one
 /// slice twice) name the same address and port, the last that is not terminating counts, else the first; slices go
 /// by name.
-fn join_endpoints(
-    cluster: &Cluster,
-    service: &ObjectName,
+fn join_endpoints<'a>(
+    slices: &'a [Arc<EndpointSlice>],
     family: Family,
     this_node: &str,
-) -> BTreeMap<PortKey, Vec<EndpointView>> {
-    let mut joined: BTreeMap<PortKey, BTreeMap<SocketAddr, EndpointView>> = BTreeMap::new();
-    for (index, slice) in cluster.slices_of(service).enumerate().filter(|(_, slice)| slice.family == family) {
+) -> BTreeMap<(&'a str, Protocol), Vec<EndpointView>> {
+    let mut joined: BTreeMap<(&str, Protocol), Vec<EndpointView>> = BTreeMap::new();
+    for (index, slice) in slices.iter().enumerate().filter(|(_, slice)| slice.family == family) {
         for port in &slice.ports {
-            let of_port = joined.entry((port.name.clone(), port.protocol)).or_default();
-            for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
-                let address = SocketAddr::new(endpoint.address, port.port);
-                if endpoint.conditions.terminating && of_port.contains_key(&address) {
-                    continue;
-                }
-                let location = if endpoint.node.as_deref() == Some(this_node) {
-                    Location::Local
-                } else {
-                    Location::Remote
-                };
-                let view = EndpointView {
-                    address,
-                    conditions: endpoint.conditions,
-                    location,
-                    node: endpoint.node.clone(),
-                    zone: endpoint.zone.clone(),
-                    zone_hints: endpoint.zone_hints.clone(),
-                    node_hints: endpoint.node_hints.clone(),
-                    slice: index,
-                    ready_since: None,
-                };
-                of_port.insert(address, view);
-            }
+            let of_port = joined.entry((&port.name, port.protocol)).or_default();
+            let of_family = slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
+            of_port.extend(of_family.map(|endpoint| EndpointView {
+                address: SocketAddr::new(endpoint.address, port.port),
+                conditions: endpoint.conditions,
+                location: match &endpoint.node {
+                    Some(node) if **node == *this_node => Location::Local,
+                    Some(_) | None => Location::Remote,
+                },
+                node: endpoint.node.clone(),
+                zone: endpoint.zone.clone(),
+                zone_hints: endpoint.zone_hints.clone(),
+                node_hints: endpoint.node_hints.clone(),
+                slice: index,
+                ready_since: None,
+            }));
         }
     }
-    joined.into_iter().map(|(key, endpoints)| (key, endpoints.into_values().collect())).collect()
+    for endpoints in joined.values_mut() {
+        // Stable, so that of one address the order of slices stays.
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+        endpoints.dedup_by(|later, kept| {
+            let same = later.address == kept.address;
+            if same && !later.conditions.terminating {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+    }
+    joined
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Event;
     use crate::objects::{Endpoint, EndpointPort, EndpointSlice};
 
     /// Which of two endpoints with one address and port counts, told by its node.
-    fn winner(first: Conditions, second: Conditions) -> Option<String> {
+    fn winner(first: Conditions, second: Conditions) -> Option<Arc<str>> {
         let endpoint = |conditions, node: &str| Endpoint {
             address: [10, 244, 0, 1].into(),
             conditions,
-            node: Some(node.to_owned()),
+            node: Some(node.into()),
             zone: None,
             zone_hints: Vec::new(),
             node_hints: Vec::new(),
@@ -277,9 +278,8 @@ mod tests {
             ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 80 }],
             endpoints: vec![endpoint(first, "first"), endpoint(second, "second")],
         };
-        let mut cluster = Cluster::default();
-        cluster.apply(Event::Slice(Box::new(slice)));
-        let joined = join_endpoints(&cluster, &ObjectName::new("default", "web"), Family::V4, "first");
+        let slices = [Arc::new(slice)];
+        let joined = join_endpoints(&slices, Family::V4, "first");
         let [endpoints] = joined.into_values().collect::<Vec<_>>().try_into().unwrap();
         let [only] = <[EndpointView; 1]>::try_from(endpoints).unwrap();
         only.node

@@ -36,7 +36,7 @@ fn ipvs_lines(state: &KernelState) -> Vec<String> {
         .virtual_servers
         .iter()
         .map(|(server, how)| {
-            (format!("-A {} {}", virtual_words(server), scheduling_words(server, how)), *server)
+            (format!("-A {} {}", virtual_words(server), scheduling_words(server, &how.scheduling)), *server)
         })
         .collect();
     servers.sort();

@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use weir_core::cluster::Event;
-use weir_core::diff::{Change, Changes, diff};
-use weir_core::drain::{Situation, drain};
-use weir_core::kernel::Connections;
+use weir_core::diff::{Change, diff};
 use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{
-    Capabilities, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView, OtherNodes,
-    ProxyConfig,
+    Capabilities, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView, OtherNodes, ProxyConfig,
 };
 use weir_core::objects::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Node, NodeAddressType, ObjectName, Service,
@@ -22,7 +20,9 @@ use weir_core::policy::BuiltIn;
 use weir_core::report::Reason;
 use weir_core::rule::Extension;
 use weir_core::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
+use weir_core::simulated::Simulated;
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
+use weir_core::sync::Syncer;
 use weir_core::trace::{Origin, Packet, Source, Verdict, trace};
 
 fn ip(text: &str) -> IpAddr {
@@ -58,7 +58,7 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice
     let endpoint = |(address, node): &(&str, &str)| Endpoint {
         address: ip(address),
         conditions: Conditions::READY,
-        node: Some((*node).to_owned()),
+        node: Some((*node).into()),
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
@@ -83,12 +83,16 @@ fn planner(config: ProxyConfig, capabilities: Capabilities) -> Planner {
     Planner::new(view, Box::new(BuiltIn))
 }
 
-fn plan(events: impl IntoIterator<Item = Event>) -> Plan {
+fn planned(events: impl IntoIterator<Item = Event>) -> Planner {
     let mut planner = planner(ProxyConfig::default(), Capabilities::assumed());
     events.into_iter().for_each(|event| {
         planner.apply(event);
     });
-    planner.plan()
+    planner
+}
+
+fn plan(events: impl IntoIterator<Item = Event>) -> Plan {
+    planned(events).plan()
 }
 
 fn added(service: Service) -> Event {
@@ -103,16 +107,19 @@ fn server(address: &str) -> VirtualServer {
     VirtualServer { protocol: Protocol::Tcp, address: address.parse().unwrap() }
 }
 
-/// What is left of the changes when nobody says how many connections there are.
-fn drained(desired: &KernelState, actual: &KernelState) -> (Changes, Vec<(VirtualServer, RealServer)>) {
-    let situation = Situation {
-        connections: &Connections::new(),
-        desired,
-        actual,
-        drains: &Default::default(),
-        now: Default::default(),
-    };
-    drain(diff(desired, actual), situation, &mut Default::default())
+/// The changes of a first round in a kernel that holds this.
+fn changes(mut planner: Planner, actual: &KernelState) -> Vec<Change> {
+    planner.update(0);
+    let mut syncer = Syncer::new(Simulated::new(actual.clone()), Duration::from_secs(30));
+    let round = syncer.round(planner.desired(), Duration::ZERO).unwrap();
+    assert!(round.succeeded() && round.waiting.is_empty());
+    round.changes.into_iter().map(|(change, _)| change).collect()
+}
+
+/// Quiesces all real servers.
+fn quiesce(state: &mut KernelState) {
+    let behind = state.virtual_servers.values_mut().flat_map(|server| server.real_servers.values_mut());
+    behind.for_each(|weight| *weight = Weight::QUIESCED);
 }
 
 fn reals(state: &KernelState, of: &str) -> Vec<String> {
@@ -157,11 +164,8 @@ fn q10_a_drained_server_is_forgotten_with_its_virtual_server() {
         listed(slice("web-1", "web", &[("10.244.0.10", "node1")])),
     ]);
     let mut draining = before.state.clone();
-    draining.real_servers.values_mut().for_each(|weight| *weight = Weight::QUIESCED);
-    let gone = plan([]);
-    let (changes, waiting) = drained(&gone.state, &draining);
-    assert!(waiting.is_empty());
-    assert!(changes.0.contains(&Change::DeleteVirtualServer(server("10.96.0.10:80"))));
+    quiesce(&mut draining);
+    assert!(changes(planned([]), &draining).contains(&Change::DeleteVirtualServer(server("10.96.0.10:80"))));
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn q11_a_weight_that_somebody_changed_is_repaired() {
         listed(slice("web-1", "web", &[("10.244.0.10", "node1")])),
     ]);
     let mut tampered = wanted.state.clone();
-    tampered.real_servers.values_mut().for_each(|weight| *weight = Weight::QUIESCED);
+    quiesce(&mut tampered);
     let real = RealServer("10.244.0.10:8080".parse().unwrap());
     assert_eq!(
         diff(&wanted.state, &tampered).0,
@@ -425,12 +429,12 @@ fn q31_a_slice_that_changes_its_service_leaves_nothing_behind() {
 
 #[test]
 fn q32_masquerading_works_before_anything_answers_and_the_api_server_comes_first() {
-    let plan = plan([
+    let planner = planned([
         added(service("a-first-by-name", "10.96.0.5")),
         added(service("kubernetes", "10.96.0.1")),
         listed(slice("k", "kubernetes", &[("192.0.2.1", "node2")])),
     ]);
-    let changes = diff(&plan.state, &KernelState::default()).with_first(&plan.first).0;
+    let changes = changes(planner, &KernelState::default());
     let place = |wanted: &dyn Fn(&Change) -> bool| changes.iter().position(wanted).unwrap();
     let api = server("10.96.0.1:80");
     let rules = place(&|c| matches!(c, Change::WriteRules(_)));
@@ -451,17 +455,16 @@ fn q33_q34_flows_of_removed_addresses_are_forgotten() {
     let mut endpoints = slice("dns-1", "dns", &[("10.244.0.10", "node1")]);
     endpoints.ports[0].protocol = Protocol::Udp;
     let there = plan([added(udp.clone()), listed(endpoints)]).state;
-    let forgotten = |desired: &KernelState| -> Vec<(String, BTreeSet<RealServer>)> {
-        let (changes, _) = drained(desired, &there);
+    let forgotten = |desired: Planner| -> Vec<(String, BTreeSet<RealServer>)> {
         let forget = |change| match change {
             Change::ForgetFlows(server, kept) => Some((server.to_string(), kept)),
             _ => None,
         };
-        changes.0.into_iter().filter_map(forget).collect()
+        changes(desired, &there).into_iter().filter_map(forget).collect()
     };
     let both = ["udp 10.0.2.15:30053", "udp 10.96.0.10:80"].map(|s| (s.to_owned(), BTreeSet::new()));
-    assert_eq!(forgotten(&plan([added(udp)]).state), both, "the last endpoint is gone");
-    assert_eq!(forgotten(&plan([]).state), both, "the service is gone");
+    assert_eq!(forgotten(planned([added(udp)])), both, "the last endpoint is gone");
+    assert_eq!(forgotten(planned([])), both, "the service is gone");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 use weir_core::node::{DetectLocal, InternalLocal, NodePortAddress, ProxyConfig, Switch};
+use weir_core::set::MAX_ELEMENTS;
 
 use crate::document::{self, Format};
 use crate::problem::{Problem, Problems};
@@ -219,6 +220,7 @@ impl Configuration {
         };
         let gate = self.get("featureGates.AllowServiceExternalIPs").and_then(Value::as_bool);
         ProxyConfig {
+            set_size: MAX_ELEMENTS,
             scheduler: Some(self.text("ipvs.scheduler"))
                 .filter(|name| !name.is_empty())
                 .map_or(defaults.scheduler, str::to_owned),

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
     /// YAML, any number of documents.
     Yaml,
     /// JSON, any number of documents one after the other.
@@ -18,14 +18,16 @@ pub(crate) enum Format {
 /// A document: its value, and the paths of keys that occur more than once (the last one counts). A key that holds a
 /// dot or more stands in brackets: `metadata.labels[example.com/name]`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Document {
-    pub(crate) value: Value,
-    pub(crate) repeated: Vec<String>,
+pub struct Document {
+    /// The value.
+    pub value: Value,
+    /// The paths.
+    pub repeated: Vec<String>,
 }
 
 /// Why a text is not readable as a whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SyntaxError {
+pub enum SyntaxError {
     /// It is no YAML, or asks for more memory than a manifest has a right to.
     #[error("{0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
@@ -111,7 +113,7 @@ fn parts(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Reads all documents of a text; empty ones are skipped.
-pub(crate) fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxError> {
+pub fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxError> {
     match format {
         Format::Json => {
             let documents = serde_json::Deserializer::from_str(text).into_iter::<Document>();

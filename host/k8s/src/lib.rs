@@ -18,12 +18,13 @@ mod file;
 pub mod interfaces;
 pub mod manifests;
 pub mod objects;
-pub mod policy_config;
 mod problem;
 mod wire;
 
+pub use document::{Document, Format, SyntaxError, parse as parse_documents};
 pub use file::{FileError, read_regular};
-pub use problem::{Problem, nearest, printable};
+pub use objects::quantity::bytes as parse_bytes;
+pub use problem::{Problem, Problems, abridged, nearest};
 
 /// A time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is none.
 pub fn parse_time(text: &str) -> Option<std::time::SystemTime> {

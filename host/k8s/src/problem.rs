@@ -1,10 +1,10 @@
 //! What is wrong with an input, in words for the person who wrote it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use weir_core::text::printable;
 
 /// One thing that is wrong, where it is, and what is allowed there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,26 +57,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text of somebody else, fit for a line of a terminal or a log: what moves a cursor, ends a line or turns the
-/// direction of writing is shown as an escape.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_active) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_active(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
-    }
-    Cow::Owned(shown)
-}
-
-/// Control characters, and those that direct how others are laid out (Unicode, section 23.2).
-fn is_active(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// A value as text that fits a line.
-pub(crate) fn abridged(value: &Value) -> String {
+pub fn abridged(value: &Value) -> String {
     const ROOM: usize = 60;
     let text = match value {
         Value::String(text) => text.clone(),
@@ -98,24 +80,19 @@ pub fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'
 
 /// Collects the problems of one object.
 #[derive(Debug, Default)]
-pub(crate) struct Problems {
+pub struct Problems {
     object: String,
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// A collector for an object with this description.
-    pub(crate) fn of(object: impl Into<String>) -> Problems {
+    pub fn of(object: impl Into<String>) -> Problems {
         Problems { object: object.into(), list: Vec::new() }
     }
 
     /// Notes that the value of a field is not what it should be.
-    pub(crate) fn note(
-        &mut self,
-        field: impl Into<String>,
-        value: impl fmt::Display,
-        message: impl Into<String>,
-    ) {
+    pub fn note(&mut self, field: impl Into<String>, value: impl fmt::Display, message: impl Into<String>) {
         self.list.push(Problem {
             file: None,
             object: self.object.clone(),
@@ -126,7 +103,7 @@ impl Problems {
     }
 
     /// What was noted, in order.
-    pub(crate) fn into_vec(self) -> Vec<Problem> {
+    pub fn into_vec(self) -> Vec<Problem> {
         self.list
     }
 }
@@ -145,6 +122,5 @@ mod tests {
             problem.to_string(),
             r"/tmp/a\u{1b}]0;b: plugin a\u{1b}[2J: na\nme: `x\r\u{202e}`: must be\u{7} a name"
         );
-        assert_eq!(printable("zone „ä“ 'x'"), "zone „ä“ 'x'");
     }
 }

@@ -6,12 +6,12 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use weir_core::diff::{Change, Changes};
+use weir_core::diff::Change;
 use weir_core::kernel::{Failure, FailureKind, Kernel};
 use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{Capabilities, ConnectionReuse};
 use weir_core::set::SetType;
-use weir_core::state::{SchedulerFlags, Scheduling, VirtualServer};
+use weir_core::state::{SchedulerFlags, Scheduling, Server, VirtualServer};
 use weir_netlink::{ipset, ipvs};
 
 use crate::linux::chain;
@@ -128,9 +128,9 @@ pub fn load_ipvs() {
 pub fn try_scheduler(
     kernel: &mut Linux,
     name: &str,
-    servers: &BTreeMap<VirtualServer, Scheduling>,
+    servers: &BTreeMap<VirtualServer, Server>,
 ) -> Result<(), Failure> {
-    if servers.values().any(|scheduling| scheduling.scheduler == name) {
+    if servers.values().any(|server| server.scheduling.scheduler == name) {
         return Ok(());
     }
     let at = |port| VirtualServer { protocol: Protocol::Tcp, address: SocketAddr::new(PROBE_ADDRESS, port) };
@@ -140,7 +140,7 @@ pub fn try_scheduler(
     };
     let scheduling =
         Scheduling { scheduler: name.to_owned(), flags: SchedulerFlags::default(), persistence: None };
-    let mut make = |change| kernel.apply(&Changes(vec![change])).into_iter().next().unwrap_or(Ok(()));
+    let mut make = |change| kernel.execute(&[change]).into_iter().next().unwrap_or(Ok(()));
     match make(Change::CreateVirtualServer(server, scheduling)) {
         Ok(()) => make(Change::DeleteVirtualServer(server)),
         // Another program tries the same at this moment.

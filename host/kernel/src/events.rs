@@ -2,18 +2,28 @@
 
 use std::time::Duration;
 
+use weir_core::state::DUMMY_DEVICE;
 use weir_netlink::NetlinkError;
-use weir_netlink::route::Events;
+use weir_netlink::route::{Client, Event, Events, LinkIndex};
 
 /// How long the reader waits at a time; it only bounds how long a broken socket can go unnoticed.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Calls `changed` for each group of changes of addresses or links, until it says to stop. Runs on a thread of
-/// its own; it can miss nothing, because an overflow counts as a change.
+/// Calls `changed` when addresses or links other than the dummy device's change, until it says to stop. Runs on a
+/// thread of its own; it can miss nothing, because an overflow counts as a change.
+///
+/// # Errors
+/// When the kernel cannot be listened to any more.
 pub fn watch_addresses(mut changed: impl FnMut() -> Watching) -> Result<(), NetlinkError> {
     let mut events = Events::open()?;
+    // Looked up after subscribing: a device that is made or deleted from here on is an event.
+    let dummy = Client::open()?.link(DUMMY_DEVICE)?.map(|link| link.index);
+    let mut filter = Filter { dummy };
     loop {
-        if !events.next(WAIT)?.is_empty() && changed() == Watching::Stop {
+        let news = events.next(WAIT)?;
+        // Not `any`, which would stop before it has seen all of them.
+        let relevant = news.iter().filter(|event| filter.is_news(event)).count();
+        if relevant > 0 && changed() == Watching::Stop {
             return Ok(());
         }
     }
@@ -24,6 +34,52 @@ pub fn watch_addresses(mut changed: impl FnMut() -> Watching) -> Result<(), Netl
 pub enum Watching {
     /// Go on.
     GoOn,
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Stop,
+}
+
+/// Tells changes of the host's addresses from weir's own work: each VIP that weir binds comes back as an event.
+struct Filter {
+    /// The number of the dummy device, while it exists.
+    dummy: Option<LinkIndex>,
+}
+
+impl Filter {
+    fn is_news(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Link(index, name) if name == DUMMY_DEVICE => {
+                self.dummy = Some(*index);
+                false
+            }
+            // A device of another name with this number: the dummy device is gone, and its number was used again.
+            Event::Link(index, _) if self.dummy == Some(*index) => {
+                self.dummy = None;
+                true
+            }
+            Event::Address(index) => self.dummy != Some(*index),
+            Event::Link(..) | Event::Overflow => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_on_the_dummy_device_is_no_news() {
+        let mut filter = Filter { dummy: None };
+        let link = |index, name: &str| Event::Link(LinkIndex(index), name.to_owned());
+        let address = |index| Event::Address(LinkIndex(index));
+        assert!(filter.is_news(&address(7)), "it is not known as the dummy device yet");
+        assert!(!filter.is_news(&link(7, DUMMY_DEVICE)));
+        let own = (0..5_000).filter(|_| filter.is_news(&address(7))).count();
+        assert_eq!(own, 0, "5,000 VIPs of weir's own");
+        assert!(filter.is_news(&address(2)) && filter.is_news(&link(2, "eth0")));
+        assert!(filter.is_news(&Event::Overflow));
+        assert!(!filter.is_news(&link(9, DUMMY_DEVICE)), "made anew");
+        assert!(filter.is_news(&address(7)) && !filter.is_news(&address(9)));
+        assert!(filter.is_news(&link(9, "veth0")), "the number was used again");
+        assert!(filter.is_news(&address(9)));
+    }
 }

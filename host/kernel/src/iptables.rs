@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use weir_core::causes::with_causes;
 use weir_core::diff::RulesChange;
 use weir_core::kernel::{Failure, FailureKind};
 use weir_core::net::Family;
@@ -154,11 +155,7 @@ fn failure(error: &ProcessError) -> Failure {
         ProcessError::Missing(_) => (FailureKind::Refused, ": install the package `iptables`"),
         ProcessError::Run { .. } | ProcessError::Deadline(_) => (FailureKind::Refused, ""),
     };
-    let mut message = format!("{error}{hint}");
-    if let Some(source) = std::error::Error::source(error) {
-        message = format!("{message}: {source}");
-    }
-    Failure { kind, message }
+    Failure { kind, message: format!("{}{hint}", with_causes(error)) }
 }
 
 fn refused(program: &str, done: &Finished, input: &str) -> Failure {

@@ -1,14 +1,16 @@
 //! The kernel of this network namespace.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use weir_core::diff::{Change, Changes, Failures, RulesChange};
-use weir_core::kernel::{Connections, Failure, FailureKind, Kernel, Outcome, ReadError};
+use weir_core::diff::Change;
+use weir_core::kernel::{Connections, Fact, Failure, FailureKind, Kernel, Outcome, Part, ReadError, Unread};
 use weir_core::net::Family;
 use weir_core::node::HostAddress;
 use weir_core::rule::Table;
-use weir_core::state::{KernelState, RealServer, Scheduling, Sysctl, VirtualServer};
+use weir_core::state::{KernelState, RealServer, Server, Sysctl, VirtualServer};
 use weir_netlink::NetlinkError;
 
 mod device;
@@ -27,8 +29,6 @@ pub(crate) use weir_core::causes::with_causes as chain;
 /// The kernel of this network namespace, as far as weir owns it.
 pub struct Linux {
     families: Vec<Family>,
-    /// Rules that could not be read the last time, if that is no reason to give up: see [`Linux::without_unread_rules`].
-    unread: Option<BTreeMap<(Family, Table), Failure>>,
     ipvs: ipvs::Ipvs,
     sets: sets::Sets,
     device: device::DummyDevice,
@@ -82,21 +82,12 @@ impl Linux {
     pub fn new(families: &[Family]) -> Linux {
         Linux {
             families: families.to_vec(),
-            unread: None,
             ipvs: ipvs::Ipvs::default(),
             sets: sets::Sets::default(),
             device: device::DummyDevice::default(),
             flows: flows::Flows::default(),
             rules: rules::Rules::default(),
         }
-    }
-
-    /// Goes on where rules of a family or a table cannot be read, as somebody does who brings the kernel to a plan: [`Kernel::read`]
-    /// then says that there are none, and [`Kernel::apply`] writes none, but fails with what kept them from being read.
-    /// So those rules count as missing, which holds up what must not be without them, and nothing else.
-    pub fn without_unread_rules(mut self) -> Linux {
-        self.unread = Some(BTreeMap::new());
-        self
     }
 
     /// Addresses of all interfaces but the dummy device, and why if they cannot be read.
@@ -150,10 +141,11 @@ impl Linux {
     pub fn read_removable(&mut self) -> Result<KernelState, ReadError> {
         let mut state = KernelState::default();
         if self.ipvs.is_there() {
-            (state.virtual_servers, state.real_servers) = retry("virtual servers", || self.ipvs.read())?;
+            state.virtual_servers = retry("virtual servers", || self.ipvs.read())?;
         }
         if self.sets.is_there() {
-            (state.sets, state.entries) = retry("sets", || self.sets.read(&self.families))?;
+            let families = self.families.clone();
+            retry("sets", || self.sets.read(&families, &mut |fact| state.note(fact)))?;
         }
         (state.devices, state.addresses) = retry("the dummy device", || self.device.read())?;
         Ok(state)
@@ -163,72 +155,16 @@ impl Linux {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn virtual_servers(&mut self) -> Result<Option<BTreeMap<VirtualServer, Scheduling>>, ReadError> {
+    pub fn virtual_servers(&mut self) -> Result<Option<BTreeMap<VirtualServer, Server>>, ReadError> {
         if !self.ipvs.is_there() {
             return Ok(None);
         }
-        retry("virtual servers", || self.ipvs.read()).map(|(servers, _)| Some(servers))
+        retry("virtual servers", || self.ipvs.read()).map(Some)
     }
 
     /// Removes the set that a killed run may have left half filled; no rule names it.
     pub fn remove_scratch(&mut self) -> Outcome {
         if self.sets.is_there() { self.sets.destroy_scratch() } else { Ok(()) }
-    }
-
-    fn read_state(&mut self) -> Result<KernelState, ReadError> {
-        let mut state = KernelState::default();
-        for path in SYSCTLS {
-            let key = Sysctl::new(path);
-            let value = sysctl::read(&key).map_err(|e| read_error("sysctls", &e))?;
-            state.sysctls.extend(value.map(|value| (key, value)));
-        }
-        state.timeouts = retry("IPVS timeouts", || self.ipvs.read_timeouts())?;
-        (state.virtual_servers, state.real_servers) = retry("virtual servers", || self.ipvs.read())?;
-        (state.sets, state.entries) = retry("sets", || self.sets.read(&self.families))?;
-        (state.devices, state.addresses) = retry("the dummy device", || self.device.read())?;
-        state.addresses.retain(|ip, ()| self.families.contains(&Family::of(*ip)));
-        state.virtual_servers.retain(|server, _| self.families.contains(&server.family()));
-        state.real_servers.retain(|(server, _), _| self.families.contains(&server.family()));
-        self.unread.as_mut().map(BTreeMap::clear);
-        for family in self.families.clone() {
-            let (chains, unread) = match self.rules.read(family) {
-                Ok(read) => read,
-                Err(failure) => (BTreeMap::new(), Table::BOTH.map(|table| (table, failure.clone())).into()),
-            };
-            state.rules.extend(chains);
-            for (table, failure) in unread {
-                self.note_unread(family, table, failure)?;
-            }
-        }
-        Ok(state)
-    }
-
-    fn note_unread(&mut self, family: Family, table: Table, mut failure: Failure) -> Result<(), ReadError> {
-        match &mut self.unread {
-            Some(unread) => {
-                failure.message = format!("the table {table} cannot be read: {}", failure.message);
-                // Nothing is known of a lock that would soon be free.
-                failure.kind = FailureKind::Refused;
-                unread.insert((family, table), failure);
-                Ok(())
-            }
-            None => Err(ReadError { what: format!("{family} rules"), message: failure.message }),
-        }
-    }
-
-    /// Writes all tables but those that could not be read.
-    fn write_rules(&mut self, change: &RulesChange) -> Outcome {
-        let unread = self.unread.iter().flatten();
-        let unread = unread
-            .filter(|((family, table), _)| *family == change.family && change.tables.contains_key(table));
-        let unread: BTreeMap<Table, Failure> =
-            unread.map(|((_, table), failure)| (*table, failure.clone())).collect();
-        let mut readable = change.clone();
-        readable.tables.retain(|table, _| !unread.contains_key(table));
-        if !readable.tables.is_empty() {
-            self.rules.write(&readable)?;
-        }
-        unread.into_values().next().map_or(Ok(()), Err)
     }
 }
 
@@ -258,69 +194,51 @@ fn read_error(what: &str, error: &dyn std::error::Error) -> ReadError {
     ReadError { what: what.to_owned(), message: chain(error) }
 }
 
-fn forbidden(change: &Change, why: &str) -> Failure {
-    Failure { kind: FailureKind::Prerequisite, message: format!("{change}: not tried, because {why}") }
-}
-
-/// Which part of the kernel a change concerns; neighbours of one part travel together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Ipvs,
-    Entries,
-    Addresses,
-    Flows,
-    Single,
-}
-
-fn part(change: &Change) -> Part {
-    match change {
-        Change::CreateVirtualServer(..)
-        | Change::UpdateVirtualServer(..)
-        | Change::DeleteVirtualServer(_)
-        | Change::AddRealServer(..)
-        | Change::SetWeight(..)
-        | Change::DeleteRealServer(..) => Part::Ipvs,
-        Change::AddEntry(..) | Change::DeleteEntry(..) => Part::Entries,
-        Change::AddAddress(_) | Change::DeleteAddress(_) => Part::Addresses,
-        Change::ForgetFlows(..) => Part::Flows,
-        _ => Part::Single,
-    }
-}
-
 impl Kernel for Linux {
-    fn read(&mut self) -> Result<KernelState, ReadError> {
-        self.read_state()
-    }
-
-    fn apply(&mut self, changes: &Changes) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(changes.0.len());
-        let mut failures = Failures::default();
-        for run in changes.0.chunk_by(|a, b| part(a) == part(b) && part(a) != Part::Single) {
-            let forbidden: Vec<Option<Failure>> = run
-                .iter()
-                .map(|change| {
-                    let why = failures.forbid(change)?;
-                    // At once: what depends on it may follow in this very run.
-                    failures.note_failed(change);
-                    Some(forbidden(change, why))
-                })
-                .collect();
-            let allowed: Vec<Change> =
-                run.iter().zip(&forbidden).filter(|(_, f)| f.is_none()).map(|(c, _)| c.clone()).collect();
-            let mut done = self.apply_run(&allowed).into_iter();
-            for (change, forbidden) in run.iter().zip(forbidden) {
-                let outcome = match forbidden {
-                    Some(failure) => Err(failure),
-                    None => done.next().unwrap_or(Ok(())),
-                };
-                match &outcome {
-                    Ok(()) => failures.note_made(change),
-                    Err(_) => failures.note_failed(change),
-                }
-                outcomes.push(outcome);
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
+        for path in SYSCTLS {
+            let key = Sysctl::new(path);
+            if let Some(value) = sysctl::read(&key).map_err(|e| read_error("sysctls", &e))? {
+                see(Fact::Sysctl(&key, value));
             }
         }
-        outcomes
+        for (timeout, seconds) in retry("IPVS timeouts", || self.ipvs.read_timeouts())? {
+            see(Fact::Timeout(timeout, seconds));
+        }
+        let families = self.families.clone();
+        for (server, behind) in &retry("virtual servers", || self.ipvs.read())? {
+            if families.contains(&server.family()) {
+                see(Fact::Server(*server, behind));
+            }
+        }
+        retry("sets", || self.sets.read(&families, see))?;
+        let (devices, addresses) = retry("the dummy device", || self.device.read())?;
+        devices.keys().for_each(|device| see(Fact::Device(*device)));
+        let addresses = addresses.keys().filter(|ip| families.contains(&Family::of(**ip)));
+        addresses.for_each(|ip| see(Fact::Address(*ip)));
+        let mut unread = Unread::default();
+        for family in families {
+            let (chains, tables) = match self.rules.read(family) {
+                Ok(read) => read,
+                Err(failure) => (BTreeMap::new(), Table::BOTH.map(|table| (table, failure.clone())).into()),
+            };
+            chains.iter().for_each(|(key, rules)| see(Fact::Chain(*key, rules)));
+            unread.rules.extend(
+                tables.into_iter().map(|(table, failure)| ((family, table), unreadable(table, failure))),
+            );
+        }
+        Ok(unread)
+    }
+
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        let Some(first) = batch.first() else { return Vec::new() };
+        match first.part() {
+            Part::Ipvs => self.ipvs.apply(batch),
+            Part::Entries => self.sets.apply_entries(batch),
+            Part::Addresses => self.device.apply(batch),
+            Part::Flows => self.flows.forget(batch),
+            Part::Single => batch.iter().map(|change| self.apply_single(change)).collect(),
+        }
     }
 
     fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
@@ -328,19 +246,13 @@ impl Kernel for Linux {
     }
 }
 
-impl Linux {
-    /// Makes changes of one part, in one batch.
-    fn apply_run(&mut self, run: &[Change]) -> Vec<Outcome> {
-        let Some(first) = run.first() else { return Vec::new() };
-        match part(first) {
-            Part::Ipvs => self.ipvs.apply(run),
-            Part::Entries => self.sets.apply_entries(run),
-            Part::Addresses => self.device.apply(run),
-            Part::Flows => self.flows.forget(run),
-            Part::Single => run.iter().map(|change| self.apply_single(change)).collect(),
-        }
-    }
+fn unreadable(table: Table, failure: Failure) -> Failure {
+    // Nothing is known of a lock that would soon be free.
+    let kind = FailureKind::Refused;
+    Failure { kind, message: format!("the table {table} cannot be read: {}", failure.message) }
+}
 
+impl Linux {
     fn apply_single(&mut self, change: &Change) -> Outcome {
         match change {
             Change::SetSysctl(key, value) => sysctl::write(key, *value)
@@ -351,9 +263,21 @@ impl Linux {
             Change::CreateSet(name, kind) => self.sets.create(*name, kind),
             Change::ReplaceSet(name, kind, entries) => self.sets.replace(*name, kind, entries),
             Change::DestroySet(name) => self.sets.destroy(*name),
-            Change::WriteRules(rules) => self.write_rules(rules),
-            // Every other change travels in a batch of its part.
-            _ => Ok(()),
+            Change::WriteRules(rules) => self.rules.write(rules),
+            Change::AddEntry(..)
+            | Change::DeleteEntry(..)
+            | Change::AddAddress(_)
+            | Change::DeleteAddress(_)
+            | Change::CreateVirtualServer(..)
+            | Change::UpdateVirtualServer(..)
+            | Change::DeleteVirtualServer(_)
+            | Change::AddRealServer(..)
+            | Change::SetWeight(..)
+            | Change::DeleteRealServer(..)
+            | Change::ForgetFlows(..) => {
+                let message = format!("{change}: it cannot travel alone, which is a defect of weir");
+                Err(Failure { kind: FailureKind::Refused, message })
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ fn slice(n: u16, endpoints: u16) -> EndpointSlice {
     let endpoint = |i: u16| Endpoint {
         address: IpAddr::V4(Ipv4Addr::new(10, 128 + i as u8, high, low)),
         conditions: Conditions::READY,
-        node: Some(format!("node-{i}")),
+        node: Some(format!("node-{i}").into()),
         zone: None,
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
@@ -90,15 +90,21 @@ impl Bench {
         let capabilities = Capabilities { families: vec![Family::V4], ..Capabilities::assumed() };
         let view = NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), capabilities);
         let kernel = Linux::new(&[Family::V4]);
-        Bench { planner: Planner::new(view, Box::new(BuiltIn)), syncer: Syncer::new(kernel) }
+        Bench {
+            planner: Planner::new(view, Box::new(BuiltIn)),
+            syncer: Syncer::new(kernel, std::time::Duration::from_secs(30)),
+        }
     }
 
     /// One round: what it cost, how long it took, how many changes it made.
     fn round(&mut self) -> (Effort, Duration, usize) {
         let before = self.syncer.kernel().effort();
         let start = Instant::now();
-        let plan = self.planner.plan();
-        let round = self.syncer.round(&plan, std::time::Duration::ZERO).expect("the kernel can be read");
+        self.planner.update(0);
+        let round = self
+            .syncer
+            .round(self.planner.desired(), std::time::Duration::ZERO)
+            .expect("the kernel can be read");
         for (change, outcome) in &round.changes {
             assert_eq!(outcome, &Ok(()), "{change}");
         }

@@ -5,21 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
-use wasmtime::{Engine, Precompiled};
+use wasmtime::component::{Component, Instance as ComponentInstance, InstancePre, Linker};
+use wasmtime::{Engine, Precompiled, Store};
+use weir_core::causes::with_causes;
 use weir_core::policy::Surroundings;
+use weir_core::text::{abridged, printable};
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::{Digest, Interface, PluginConfiguration};
 use weir_k8s::{FileError, read_regular};
 
 use crate::bindings::{filter, lifecycle, log, masquerade, scheduler};
 use crate::call::{CallFailure, Instance};
 use crate::compile::{CompileError, Compiler};
+use crate::configuration::{Digest, Interface, PluginConfiguration};
 use crate::engine::Runtime;
-use crate::guest::{Guest, cut, printable};
+use crate::guest::Guest;
 use crate::lower::{Lowering, Zones};
 use crate::needs::{NeedError, Needs};
 use crate::wasi;
+
+mod names;
+
+use names::Names;
 
 /// The largest component that is read; SpiderMonkey in one is 12 MB, Python 18.
 const LARGEST: u64 = 64 << 20;
@@ -30,18 +36,29 @@ const TRACK: &str = "0.1.";
 
 /// A plugin that can be asked.
 pub struct Artifact {
+    pub(crate) linked: Linked,
+    pub(crate) needs: Needs,
+    facts: Facts,
+}
+
+/// A component and its configuration, of which instances are made.
+pub(crate) struct Linked {
     pub(crate) runtime: Runtime,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) lifecycle: lifecycle::GuestIndices,
+    pub(crate) exports: Exports,
+    /// The digest of the file.
+    pub(crate) digest: Digest,
+    pub(crate) configuration: PluginConfiguration,
+    /// The plugin's own configuration in the form in which the guest gets it.
+    pub(crate) settings: String,
+}
+
+/// The interfaces through which a component can be asked.
+pub(crate) struct Exports {
     pub(crate) filter: Option<filter::GuestIndices>,
     pub(crate) scheduler: Option<scheduler::GuestIndices>,
     pub(crate) masquerade: Option<masquerade::GuestIndices>,
-    pub(crate) needs: Needs,
-    pub(crate) configuration: PluginConfiguration,
-    /// The configuration in the form in which the guest gets it.
-    pub(crate) settings: String,
-    /// What is in the file.
-    pub(crate) facts: Facts,
 }
 
 /// What can be said of a component.
@@ -170,7 +187,7 @@ pub enum LoadError {
 impl LoadError {
     /// The error with its causes, as one sentence that is fit for a terminal.
     pub fn with_causes(&self) -> String {
-        weir_k8s::printable(&weir_core::causes::with_causes(self)).into_owned()
+        printable(&with_causes(self)).into_owned()
     }
 }
 
@@ -216,71 +233,39 @@ impl Artifact {
             }
         }
         let misfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
-        let found = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
-        let mut artifact = Artifact {
+        let linked = Linked {
             runtime: runtime.clone(),
             lifecycle: lifecycle::GuestIndices::new(&pre).map_err(misfit)?,
-            filter: wants(Interface::Filter)
-                .then(|| filter::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(misfit)?,
-            scheduler: wants(Interface::Scheduler)
-                .then(|| scheduler::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(misfit)?,
-            masquerade: wants(Interface::Masquerade)
-                .then(|| masquerade::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(misfit)?,
+            exports: Exports::of(&pre, wants).map_err(misfit)?,
             pre,
-            needs: Needs::default(),
+            digest,
             configuration: configuration.clone(),
             settings: configuration.configuration.to_string(),
-            facts: Facts {
-                digest,
-                bytes: bytes.len() as u64,
-                name: String::new(),
-                version: String::new(),
-                needs: Vec::new(),
-                interfaces: found.into_iter().filter(|interface| wants(*interface)).collect(),
-                exports: names.exports,
-                imports: names.imports,
-                memory: 0,
-            },
         };
-        artifact.introduce()?;
-        Ok(Arc::new(artifact))
-    }
-
-    /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the
-    /// contract.
-    fn introduce(&mut self) -> Result<(), LoadError> {
-        let starting = |step| move |failure| LoadError::Start { step, failure };
-        let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
-        if let Err(refusals) = instance.configure().map_err(starting("configured"))? {
-            let said = |text: String| cut(printable(&text), 1024);
-            return Err(LoadError::Configuration(refusals.into_iter().take(64).map(said).collect()));
-        }
-        let description = instance.describe().map_err(starting("described"))?;
-        instance.check_interfaces().map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        let memory = instance.peak_memory();
-        drop(instance);
-        self.facts.memory = memory;
-        self.needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
-        self.facts.name = cut(printable(&description.name), 128);
-        self.facts.version = cut(printable(&description.version), 128);
-        self.facts.needs = self.needs.words().to_vec();
+        let (description, memory) = linked.introduce()?;
+        let needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
         // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
-        if let Some((_, decided)) = description.extra.iter().find(|(key, _)| key == "interfaces") {
-            let decided: Vec<&str> = decided.split(' ').collect();
-            self.facts.interfaces.retain(|interface| decided.contains(&interface.to_string().as_str()));
-        }
-        Ok(())
+        let decided = description.extra.iter().find(|(key, _)| key == "interfaces");
+        let decides = |interface: Interface| {
+            decided.is_none_or(|(_, words)| words.split(' ').any(|word| word == interface.name()))
+        };
+        let facts = Facts {
+            digest,
+            bytes: bytes.len() as u64,
+            name: abridged(&description.name, 128),
+            version: abridged(&description.version, 128),
+            needs: needs.words().to_vec(),
+            interfaces: Interface::ALL.into_iter().filter(|i| wants(*i) && decides(*i)).collect(),
+            exports: names.exports,
+            imports: names.imports,
+            memory,
+        };
+        Ok(Arc::new(Artifact { linked, needs, facts }))
     }
 
     /// Whether it is this component with this configuration.
     pub(crate) fn is(&self, digest: Digest, configuration: &PluginConfiguration) -> bool {
-        self.facts.digest == digest && self.configuration == *configuration
+        self.facts.digest == digest && self.linked.configuration == *configuration
     }
 
     /// Makes the records of these services that a call would hand to the guest, and throws them away: what that costs
@@ -293,6 +278,11 @@ impl Artifact {
         }
     }
 
+    /// How it is used.
+    pub(crate) fn configuration(&self) -> &PluginConfiguration {
+        &self.linked.configuration
+    }
+
     /// What can be said of the component.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -301,6 +291,51 @@ impl Artifact {
     /// Whether the plugin is asked through an interface.
     pub(crate) fn has(&self, interface: Interface) -> bool {
         self.facts.interfaces.contains(&interface)
+    }
+}
+
+impl Exports {
+    fn of(pre: &InstancePre<Guest>, wants: impl Fn(Interface) -> bool) -> wasmtime::Result<Exports> {
+        let wants = |interface| wants(interface).then_some(pre);
+        Ok(Exports {
+            filter: wants(Interface::Filter).map(filter::GuestIndices::new).transpose()?,
+            scheduler: wants(Interface::Scheduler).map(scheduler::GuestIndices::new).transpose()?,
+            masquerade: wants(Interface::Masquerade).map(masquerade::GuestIndices::new).transpose()?,
+        })
+    }
+
+    /// Checks that each has the contract's functions.
+    pub(crate) fn check(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &ComponentInstance,
+    ) -> wasmtime::Result<()> {
+        if let Some(indices) = &self.filter {
+            indices.load(&mut *store, instance)?;
+        }
+        if let Some(indices) = &self.scheduler {
+            indices.load(&mut *store, instance)?;
+        }
+        if let Some(indices) = &self.masquerade {
+            indices.load(store, instance)?;
+        }
+        Ok(())
+    }
+}
+
+impl Linked {
+    /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the contract.
+    /// Also returns the memory that this took, in bytes.
+    fn introduce(&self) -> Result<(lifecycle::Description, u64), LoadError> {
+        let starting = |step| move |failure| LoadError::Start { step, failure };
+        let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
+        if let Err(refusals) = instance.configure().map_err(starting("configured"))? {
+            let said = |text: String| abridged(&text, 1024);
+            return Err(LoadError::Configuration(refusals.into_iter().take(64).map(said).collect()));
+        }
+        let description = instance.describe().map_err(starting("described"))?;
+        instance.check_interfaces().map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        Ok((description, instance.peak_memory()))
     }
 }
 
@@ -345,103 +380,9 @@ fn link(runtime: &Runtime, component: &Component) -> Result<InstancePre<Guest>, 
         .map_err(|error| LoadError::Link(format!("{error:#}")))
 }
 
-/// The names of what a component exports and imports.
-struct Names {
-    exports: Vec<String>,
-    imports: Vec<String>,
-}
-
-impl Names {
-    fn of(component: &Component, engine: &Engine) -> Names {
-        let component_type = component.component_type();
-        let exports = component_type.exports(engine).map(|(name, _)| name.to_owned()).collect();
-        // A plugin that only uses the contract's types names their interface too; nothing is behind it.
-        let imports = component_type
-            .imports(engine)
-            .filter(|(_, import)| match &import.ty {
-                ComponentItem::ComponentInstance(instance) => {
-                    instance.exports(engine).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
-                }
-                _ => true,
-            })
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        Names { exports, imports }
-    }
-
-    fn exports_interface(&self, interface: Interface) -> bool {
-        self.exports.iter().any(|name| speaks(name, &interface.to_string()))
-    }
-
-    fn check(&self) -> Result<(), LoadError> {
-        let of_the_contract: Vec<&str> =
-            self.exports.iter().map(String::as_str).filter(|name| name.starts_with(PACKAGE)).collect();
-        if let Some(other) = of_the_contract.iter().find(|name| !is_of_track(name)) {
-            return Err(LoadError::Version { found: (*other).to_owned() });
-        }
-        if !["filter", "scheduler", "masquerade"]
-            .iter()
-            .any(|i| self.exports.iter().any(|name| speaks(name, i)))
-        {
-            let found = if self.exports.is_empty() { "nothing".to_owned() } else { self.exports.join(", ") };
-            return Err(LoadError::NoInterface { found });
-        }
-        if !self.exports.iter().any(|name| speaks(name, "lifecycle")) {
-            return Err(LoadError::Missing { interface: "lifecycle".to_owned(), why: "every plugin has" });
-        }
-        self.imports.iter().try_for_each(|import| check_import(import))
-    }
-}
-
-fn is_of_track(name: &str) -> bool {
-    name.split_once('@').is_some_and(|(_, version)| version.starts_with(TRACK))
-}
-
-fn speaks(export: &str, interface: &str) -> bool {
-    export.strip_prefix(PACKAGE).is_some_and(|rest| wasi::unversioned(rest) == interface)
-        && is_of_track(export)
-}
-
-fn check_import(import: &str) -> Result<(), LoadError> {
-    let ours = ["log", "types"].iter().any(|interface| speaks(import, interface));
-    if ours || wasi::tolerates(import) {
-        return Ok(());
-    }
-    let what = match wasi::unversioned(import) {
-        name if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") => "network",
-        name if name.starts_with(PACKAGE) => "such interface of this version of weir",
-        _ => "such interface",
-    };
-    Err(LoadError::Import { import: import.to_owned(), what })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(exports: &[&str], imports: &[&str]) -> Result<(), String> {
-        let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        Names { exports: own(exports), imports: own(imports) }.check().map_err(|error| error.to_string())
-    }
-
-    const LIFECYCLE: &str = "weir:policy/lifecycle@0.1.0";
-
-    #[test]
-    fn a_later_patch_of_the_track_is_taken_and_another_track_is_named() {
-        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.3"], &[]), Ok(()));
-        let other = names(&["weir:policy/lifecycle@0.2.0", "weir:policy/filter@0.2.0"], &[]).unwrap_err();
-        assert!(other.contains("weir:policy/lifecycle@0.2.0") && other.contains("@0.1.x"), "{other}");
-        assert!(names(&["weir:policy/filter"], &[]).is_err());
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert!(names(&[], &[]).unwrap_err().contains("nothing"));
-        assert!(names(&[LIFECYCLE], &[]).unwrap_err().contains("exports none of"));
-        assert!(names(&["weir:policy/filter@0.1.0"], &[]).unwrap_err().contains("lifecycle"));
-        // Toolchains add exports of their own.
-        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.0", "init"], &[]), Ok(()));
-    }
 
     #[test]
     fn what_is_no_webassembly_is_told_by_what_it_looks_like() {
@@ -459,17 +400,5 @@ mod tests {
             );
         }
         assert!(refuse_other_kinds(Path::new("a.wasm"), b"\0asm\x0d\0\x01\0").is_ok());
-    }
-
-    #[test]
-    fn imports_that_lead_outside_are_refused() {
-        let with = |import| names(&[LIFECYCLE, "weir:policy/filter@0.1.0"], &[import]);
-        for fine in ["wasi:cli/environment@0.2.12", "wasi:io/streams@0.2.0", "weir:policy/log@0.1.0"] {
-            assert_eq!(with(fine), Ok(()));
-        }
-        assert!(with("wasi:sockets/tcp@0.2.0").unwrap_err().contains("no network"));
-        assert!(with("wasi:http/outgoing-handler@0.2.0").unwrap_err().contains("no network"));
-        assert!(with("acme:kernel/modules").unwrap_err().contains("acme:kernel/modules"));
-        assert!(with("weir:policy/log@0.2.0").is_err());
     }
 }

@@ -14,9 +14,9 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 use wasmtime::component::Component;
-use weir_k8s::policy_config::Digest;
 
 use crate::compile::deserialize;
+use crate::configuration::Digest;
 use crate::engine::Runtime;
 use crate::stable_hash::StableHasher;
 

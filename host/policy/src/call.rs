@@ -8,17 +8,22 @@ use std::time::Duration;
 
 use wasmtime::component::Instance as Component;
 use wasmtime::{Store, Trap, UpdateDeadline};
+use weir_core::text::abridged;
 
-use crate::artifact::Artifact;
-use crate::bindings::{filter, lifecycle, masquerade, scheduler, types};
+use crate::artifact::Linked;
+use crate::bindings::{lifecycle, types};
 use crate::engine::Ticking;
-use crate::guest::{Guest, cut, printable};
+use crate::guest::Guest;
+use crate::hook::Hook;
 
 /// What may come out of a guest in one call, in bytes: its answers and its log lines.
 const ANSWER_BYTES: usize = 2 << 20;
 
 /// Time to be instantiated, configured and described in, apart from calls: Python needs some.
 const START_TIME: Duration = Duration::from_secs(5);
+
+/// The longest text about a failure, in bytes.
+const SAID: usize = 256;
 
 /// What went wrong in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +85,7 @@ pub(crate) type Called<T> = Result<T, CallFailure>;
 
 /// A fresh instance.
 pub(crate) struct Instance<'a> {
-    artifact: &'a Artifact,
+    linked: &'a Linked,
     store: Store<Guest>,
     component: Component,
     _ticking: Ticking<'a>,
@@ -88,12 +93,12 @@ pub(crate) struct Instance<'a> {
 
 impl<'a> Instance<'a> {
     /// Makes an instance that is not configured yet.
-    pub(crate) fn start(artifact: &'a Artifact) -> Called<Instance<'a>> {
-        let limits = &artifact.configuration.limits;
-        let digest = artifact.facts.digest.0;
+    pub(crate) fn start(linked: &'a Linked) -> Called<Instance<'a>> {
+        let limits = &linked.configuration.limits;
+        let digest = linked.digest.0;
         let seed = digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-        let guest = Guest::new(&artifact.configuration.name, limits.memory_bytes, seed);
-        let mut store = Store::new(artifact.runtime.engine(), guest);
+        let guest = Guest::new(&linked.configuration.name, limits.memory_bytes, seed);
+        let mut store = Store::new(linked.runtime.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(ANSWER_BYTES);
         store.set_epoch_deadline(1);
@@ -101,25 +106,20 @@ impl<'a> Instance<'a> {
             store.data_mut().check_deadline()?;
             Ok(UpdateDeadline::Continue(1))
         });
-        let ticking = artifact.runtime.ticking();
+        let ticking = linked.runtime.ticking();
         store.data_mut().allow(START_TIME);
-        match artifact.pre.instantiate(&mut store) {
-            Ok(component) => Ok(Instance { artifact, store, component, _ticking: ticking }),
+        match linked.pre.instantiate(&mut store) {
+            Ok(component) => Ok(Instance { linked, store, component, _ticking: ticking }),
             Err(error) => Err(starting(failure(&mut store, &error))),
         }
     }
 
     /// Makes an instance and hands it the configuration, which it took before.
-    pub(crate) fn ready(artifact: &'a Artifact) -> Called<Instance<'a>> {
-        let mut instance = Instance::start(artifact)?;
+    pub(crate) fn ready(linked: &'a Linked) -> Called<Instance<'a>> {
+        let mut instance = Instance::start(linked)?;
         instance.configure()?.map_err(|refusals| {
-            CallFailure::Permanent(cut(
-                printable(&format!(
-                    "it refuses the configuration that it took before: {}",
-                    refusals.join("; ")
-                )),
-                256,
-            ))
+            let why = format!("it refuses the configuration that it took before: {}", refusals.join("; "));
+            CallFailure::Permanent(abridged(&why, SAID))
         })?;
         Ok(instance)
     }
@@ -127,9 +127,9 @@ impl<'a> Instance<'a> {
     /// Hands over the configuration.
     pub(crate) fn configure(&mut self) -> Called<Result<(), Vec<String>>> {
         self.store.data_mut().allow(START_TIME);
-        let artifact = self.artifact;
+        let linked = self.linked;
         self.call(|store, component| {
-            artifact.lifecycle.load(&mut *store, component)?.call_configure(store, &artifact.settings)
+            linked.lifecycle.load(&mut *store, component)?.call_configure(store, &linked.settings)
         })
         .map_err(starting)
     }
@@ -137,24 +137,14 @@ impl<'a> Instance<'a> {
     /// Asks who the plugin is.
     pub(crate) fn describe(&mut self) -> Called<lifecycle::Description> {
         self.store.data_mut().allow(START_TIME);
-        let artifact = self.artifact;
-        self.call(|store, component| artifact.lifecycle.load(&mut *store, component)?.call_describe(store))
+        let linked = self.linked;
+        self.call(|store, component| linked.lifecycle.load(&mut *store, component)?.call_describe(store))
             .map_err(starting)
     }
 
     /// Checks that each interface in use has the contract's functions.
     pub(crate) fn check_interfaces(&mut self) -> wasmtime::Result<()> {
-        let artifact = self.artifact;
-        if let Some(indices) = &artifact.filter {
-            indices.load(&mut self.store, &self.component)?;
-        }
-        if let Some(indices) = &artifact.scheduler {
-            indices.load(&mut self.store, &self.component)?;
-        }
-        if let Some(indices) = &artifact.masquerade {
-            indices.load(&mut self.store, &self.component)?;
-        }
-        Ok(())
+        self.linked.exports.check(&mut self.store, &self.component)
     }
 
     /// The most memory the instance had so far, in bytes.
@@ -167,48 +157,16 @@ impl<'a> Instance<'a> {
         self.store.data().dropped_lines()
     }
 
-    /// Asks the filter.
-    pub(crate) fn select(
+    /// Asks through an interface.
+    pub(crate) fn ask<H: Hook>(
         &mut self,
         context: &types::Context,
-        services: &[types::Service],
+        requests: &[H::Request],
         time: Duration,
-    ) -> Called<Vec<filter::Verdict>> {
-        let indices = self.artifact.filter.as_ref().ok_or_else(no_interface)?;
+    ) -> Called<Vec<H::Wire>> {
+        let exports = &self.linked.exports;
         self.store.data_mut().allow(time);
-        let answer = self.call(|store, component| {
-            indices.load(&mut *store, component)?.call_select(store, context, services)
-        })?;
-        answers(answer, services.len())
-    }
-
-    /// Asks the scheduler.
-    pub(crate) fn schedule(
-        &mut self,
-        context: &types::Context,
-        requests: &[scheduler::Request],
-        time: Duration,
-    ) -> Called<Vec<scheduler::Schedule>> {
-        let indices = self.artifact.scheduler.as_ref().ok_or_else(no_interface)?;
-        self.store.data_mut().allow(time);
-        let answer = self.call(|store, component| {
-            indices.load(&mut *store, component)?.call_schedule_services(store, context, requests)
-        })?;
-        answers(answer, requests.len())
-    }
-
-    /// Asks the masquerade policy.
-    pub(crate) fn treat(
-        &mut self,
-        context: &types::Context,
-        requests: &[masquerade::Request],
-        time: Duration,
-    ) -> Called<Vec<masquerade::Treatments>> {
-        let indices = self.artifact.masquerade.as_ref().ok_or_else(no_interface)?;
-        self.store.data_mut().allow(time);
-        let answer = self.call(|store, component| {
-            indices.load(&mut *store, component)?.call_treat(store, context, requests)
-        })?;
+        let answer = self.call(|store, component| H::call(exports, store, component, context, requests))?;
         answers(answer, requests.len())
     }
 
@@ -226,12 +184,8 @@ fn starting(failure: CallFailure) -> CallFailure {
     if failure == CallFailure::Deadline { CallFailure::Start } else { failure }
 }
 
-fn no_interface() -> CallFailure {
-    CallFailure::Answer("it has no such interface".to_owned())
-}
-
 fn answers<T>(answer: Result<Vec<T>, types::Error>, wanted: usize) -> Called<Vec<T>> {
-    let said = |text: String| cut(printable(&text), 256);
+    let said = |text: String| abridged(&text, SAID);
     match answer {
         Ok(answers) if answers.len() == wanted => Ok(answers),
         Ok(answers) => Err(CallFailure::Answer(format!("{} answers for {wanted} services", answers.len()))),
@@ -256,6 +210,6 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
             CallFailure::Trap("it gave up (a panic, or `unreachable`; see its log lines)".to_owned())
         }
         Some(trap) => CallFailure::Trap(trap.to_string()),
-        None => CallFailure::Trap(cut(printable(&error.root_cause().to_string()), 256)),
+        None => CallFailure::Trap(abridged(&error.root_cause().to_string(), SAID)),
     }
 }

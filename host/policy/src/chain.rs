@@ -1,24 +1,23 @@
 //! All plugins of a node, as one policy.
 
-use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_core::decision::Decision;
 use weir_core::objects::ObjectName;
+use weir_core::planner::Planner;
 use weir_core::policy::{Decided, Note, Policy, Reads, Surroundings};
 use weir_core::report::{Reason, Report};
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::Mode;
 
 use crate::account::{Account, Condition};
-use crate::answer::{Answer, Opinion};
 use crate::artifact::{Artifact, Facts};
-use crate::hook::{Filter, Hook, Masquerade, Scheduler};
+use crate::configuration::{Interface, Mode};
+use crate::hook::Hook;
 use crate::load::Refused;
-use crate::plugin::{Plugin, Remembers};
-use crate::record::{Record, Recorded};
+use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, SchedulerPatch};
+use crate::plugin::Plugin;
+use crate::record::Record;
 
 /// Plugins in the order in which they are asked. With none it is the built-in policy.
 #[derive(Clone, Default)]
@@ -69,7 +68,7 @@ impl Chain {
     pub fn status(&self, now: u64) -> Vec<Status> {
         let status = |plugin: &Plugin| Status {
             name: plugin.name().to_owned(),
-            mode: plugin.artifact.configuration.mode,
+            mode: plugin.artifact.configuration().mode,
             facts: plugin.artifact.facts().clone(),
             account: plugin.account().clone(),
             condition: plugin.condition(now),
@@ -100,7 +99,7 @@ impl Chain {
                 }
                 continue;
             };
-            if new.artifact.is(old.artifact.facts().digest, &old.artifact.configuration) {
+            if new.artifact.is(old.artifact.facts().digest, old.artifact.configuration()) {
                 old.records = new.records.take();
                 *new = old;
             } else {
@@ -111,23 +110,20 @@ impl Chain {
     }
 
     /// Asks one plugin about every service that it is for.
-    fn consult<H: Recorded>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>)
-    where
-        Plugin: Remembers<H>,
-    {
+    fn consult<H: Hook>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>) {
         if !plugin.has(H::INTERFACE) {
             return;
         }
-        let select = &plugin.artifact.configuration.select;
+        let select = &plugin.artifact.configuration().select;
         let chosen: Vec<usize> = (0..courses.len())
             .filter(|i| select.selects(&courses[*i].view.service) && !courses[*i].opinion.ignores())
             .collect();
         let items: Vec<_> = chosen.iter().map(|i| (courses[*i].view, &courses[*i].opinion)).collect();
         let replies = plugin.ask::<H>(&items, around);
-        let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration.mode);
+        let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration().mode);
         for (i, reply) in chosen.into_iter().zip(replies) {
             let course = &mut courses[i];
-            course.expires = earlier(course.expires, reply.expires);
+            course.expires = course.expires.into_iter().chain(reply.expires).min();
             if let Some(failure) = reply.failure {
                 course.report(Reason::PolicyFailed, failure.text.clone());
                 if failure.skip && mode == Mode::Enforce {
@@ -135,24 +131,21 @@ impl Chain {
                 }
             }
             let Some(answer) = reply.answer else { continue };
-            let (said, reason) = (answer.summary(course.view), answer.reason());
+            let said = answer.patch.summary(course.view);
             match mode {
                 Mode::Enforce => {
-                    if !said.is_empty() || !reason.is_empty() {
-                        course.note(&name, H::NAME, said, reason);
+                    if !said.is_empty() || !answer.reason.is_empty() {
+                        course.note(&name, H::INTERFACE, said, &answer.reason);
                     }
-                    H::add(&mut course.opinion, answer);
+                    answer.patch.add(&mut course.opinion);
                 }
-                Mode::Shadow => course.compare::<H>(&name, answer, reason, around),
+                Mode::Shadow => course.compare::<H>(&name, &answer, &said, around),
             }
         }
     }
 
-    fn each<H: Recorded>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>)
-    where
-        Plugin: Remembers<H>,
-    {
-        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.artifact.configuration.mode == mode) {
+    fn each<H: Hook>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>) {
+        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.artifact.configuration().mode == mode) {
             Chain::consult::<H>(plugin, courses, around);
         }
     }
@@ -163,35 +156,25 @@ impl Course<'_> {
         self.reports.push(Report { service: self.view.service.name.clone(), reason, message });
     }
 
-    fn note(&mut self, plugin: &str, hook: &'static str, answer: String, reason: String) {
-        self.notes.push(Note { plugin: plugin.to_owned(), hook, answer, reason });
+    fn note(&mut self, plugin: &str, interface: Interface, answer: String, reason: &str) {
+        let (plugin, reason) = (plugin.to_owned(), reason.to_owned());
+        self.notes.push(Note { plugin, hook: interface.name(), answer, reason });
     }
 
     /// Notes what would be different if a watched plugin decided.
-    fn compare<H: Hook>(
-        &mut self,
-        plugin: &str,
-        answer: H::Answer,
-        reason: String,
-        around: &Surroundings<'_>,
-    ) {
+    fn compare<H: Hook>(&mut self, plugin: &str, answer: &Answer<H>, said: &str, around: &Surroundings<'_>) {
         let mut other = self.opinion.clone();
-        let said = answer.summary(self.view);
-        H::add(&mut other, answer);
+        answer.patch.add(&mut other);
         let node = around.node;
         let clamped =
             |opinion: &Opinion| weir_core::guard::clamp(self.view, opinion.decision(self.view, node), node).0;
         if clamped(&other) != clamped(&self.opinion) {
-            self.note(plugin, H::NAME, format!("would change the decision: {said}"), reason);
-            self.report(Reason::ShadowDifference, format!("plugin {plugin} (shadow), {}: {said}", H::NAME));
+            self.note(plugin, H::INTERFACE, format!("would change the decision: {said}"), &answer.reason);
+            self.report(
+                Reason::ShadowDifference,
+                format!("plugin {plugin} (shadow), {}: {said}", H::INTERFACE),
+            );
         }
-    }
-}
-
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 
@@ -209,9 +192,9 @@ impl Policy for Chain {
         };
         let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
         for mode in [Mode::Enforce, Mode::Shadow] {
-            self.each::<Filter>(mode, &mut courses, around);
-            self.each::<Scheduler>(mode, &mut courses, around);
-            self.each::<Masquerade>(mode, &mut courses, around);
+            self.each::<FilterPatch>(mode, &mut courses, around);
+            self.each::<SchedulerPatch>(mode, &mut courses, around);
+            self.each::<MasqueradePatch>(mode, &mut courses, around);
         }
         let decided = |course: Course<'_>| Decided {
             decision: course.opinion.decision(course.view, around.node),
@@ -223,13 +206,7 @@ impl Policy for Chain {
     }
 
     fn reads(&self) -> Reads {
-        self.plugins.iter().map(|plugin| plugin.artifact.needs.reads()).fold(Reads::default(), |all, one| {
-            Reads {
-                nodes: all.nodes || one.nodes,
-                namespaces: all.namespaces || one.namespaces,
-                ready_since: all.ready_since || one.ready_since,
-            }
-        })
+        self.plugins.iter().map(|plugin| plugin.artifact.needs.reads()).fold(Reads::default(), Reads::and)
     }
 
     fn forget(&mut self, service: &ObjectName) {
@@ -253,9 +230,9 @@ impl Policy for Chain {
         // the others the question is another one, and the memory has no answer to compare.
         for plugin in &mut self.plugins {
             let items: Vec<_> = views.iter().map(|view| (view, &opinion)).collect();
-            let mut changed = plugin.audit::<Filter>(&items, around);
-            changed.extend(plugin.audit::<Scheduler>(&items, around));
-            changed.extend(plugin.audit::<Masquerade>(&items, around));
+            let mut changed = plugin.audit::<FilterPatch>(&items, around);
+            changed.extend(plugin.audit::<SchedulerPatch>(&items, around));
+            changed.extend(plugin.audit::<MasqueradePatch>(&items, around));
             reports.extend(changed.into_iter().map(|service| Report {
                 service,
                 reason: Reason::PolicyImpure,
@@ -270,40 +247,13 @@ impl Policy for Chain {
     }
 }
 
-/// A chain that a planner decides by and somebody else looks after.
-#[derive(Clone, Default)]
-pub struct SharedChain(Rc<RefCell<Chain>>);
-
-impl SharedChain {
-    /// Shares a chain.
-    pub fn new(chain: Chain) -> SharedChain {
-        SharedChain(Rc::new(RefCell::new(chain)))
-    }
-
-    /// The chain. Not while a planner decides.
-    pub fn chain(&self) -> RefMut<'_, Chain> {
-        self.0.borrow_mut()
-    }
+/// What can be said of the plugins that a planner decides by, at a time in seconds since 1970; nothing where it decides
+/// without plugins.
+pub fn status(planner: &Planner, now: u64) -> Vec<Status> {
+    planner.policy::<Chain>().map(|chain| chain.status(now)).unwrap_or_default()
 }
 
-impl Policy for SharedChain {
-    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
-        self.chain().decide(views, around)
-    }
-
-    fn reads(&self) -> Reads {
-        self.chain().reads()
-    }
-
-    fn forget(&mut self, service: &ObjectName) {
-        self.chain().forget(service);
-    }
-
-    fn sample(&mut self, count: usize) -> Vec<ObjectName> {
-        self.chain().sample(count)
-    }
-
-    fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
-        self.chain().audit(views, around)
-    }
+/// What the plugins that a planner decides by were asked and answered since the last time.
+pub fn take_records(planner: &mut Planner) -> Vec<Record> {
+    planner.policy_mut::<Chain>().map(Chain::take_records).unwrap_or_default()
 }

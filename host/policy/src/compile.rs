@@ -10,11 +10,11 @@ use std::thread;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::Component;
+use weir_core::text::abridged;
 
 use crate::cache::Cache;
+use crate::configuration::Digest;
 use crate::engine::Runtime;
-use crate::guest::cut;
-use weir_k8s::policy_config::Digest;
 
 /// Address space of the compiling child, and its processor time in seconds. Machine code for Python needed 350 MB.
 const CHILD_MEMORY: u64 = 1536 << 20;
@@ -96,7 +96,7 @@ pub(crate) fn deserialize(runtime: &Runtime, code: &[u8]) -> wasmtime::Result<Co
 /// The compiler's words, of which some are over several lines.
 fn one_line(error: &wasmtime::Error) -> String {
     let words = format!("{error:#}");
-    cut(words.split_whitespace().collect::<Vec<_>>().join(" "), 512)
+    abridged(&words.split_whitespace().collect::<Vec<_>>().join(" "), 512)
 }
 
 fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec<u8>, CompileError> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, trace, warn};
 use wasmtime::{ResourceLimiter, Result, bail};
+use weir_core::text::abridged;
 
 use crate::LOG_TARGET;
 use crate::bindings::{log, types};
@@ -157,7 +158,9 @@ impl Guest {
     }
 
     fn emit(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
-        let text = line(message, fields);
+        let mut text = message.to_owned();
+        fields.iter().for_each(|(key, value)| text.push_str(&format!(" {key}={value:?}")));
+        let text = abridged(&text, LOG_LINE_BYTES);
         if self.lines.left == 0 || self.lines.bytes < text.len() {
             self.lines.dropped += 1;
             return;
@@ -173,29 +176,6 @@ impl Guest {
             log::Level::Trace => trace!(target: LOG_TARGET, plugin, "{text}"),
         }
     }
-}
-
-/// One line: control characters would forge others.
-fn line(message: &str, fields: &[(String, String)]) -> String {
-    let mut text = printable(message);
-    for (key, value) in fields {
-        text.push_str(&format!(" {}={:?}", printable(key), printable(value)));
-    }
-    cut(text, LOG_LINE_BYTES)
-}
-
-/// The text without what would move a terminal's cursor or end a line.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(LOG_LINE_BYTES).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// The first bytes of a text, as many as fit and are whole characters.
-pub(crate) fn cut(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }
 
 impl types::Host for Guest {}

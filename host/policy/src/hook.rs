@@ -1,117 +1,181 @@
-//! The three interfaces of the contract, so that asking, remembering and failing is written once.
+//! The three interfaces of the contract, so that asking, remembering, failing and recording are written once. Each is known
+//! by what it answers.
 
 use std::hash::Hash;
-use std::time::Duration;
 
-use weir_k8s::policy_config::Interface;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use wasmtime::Store;
+use wasmtime::component::Instance;
+use weir_plugin_views as views;
 
-use crate::answer::{Answer, Opinion};
+use crate::artifact::Exports;
 use crate::bindings::{filter, masquerade, scheduler, types};
-use crate::call::{Called, Instance};
+use crate::configuration::Interface;
+use crate::convert;
+use crate::guest::Guest;
+use crate::patch::{FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
+use crate::plugin::{InterfaceState, Interfaces};
+
+/// What a guest answers: one of each question, or why not.
+type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
 /// An interface that plugins are asked through.
-pub(crate) trait Hook {
+pub(crate) trait Hook: Patch {
     /// What is asked about one service.
     type Request: Hash;
-    /// What is answered.
-    type Answer: Answer;
     /// Which one it is.
     const INTERFACE: Interface;
-    /// Its name in the contract.
-    const NAME: &'static str;
+
+    /// Its state among those of a plugin.
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
     /// The question about a service, of which earlier plugins have an opinion.
     fn request(service: types::Service, opinion: &Opinion) -> Self::Request;
 
-    /// Asks an instance.
+    /// Asks an instance of a component with these exports.
     fn call(
-        instance: &mut Instance<'_>,
+        exports: &Exports,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[Self::Request],
-        time: Duration,
-    ) -> Called<Vec<Self::Answer>>;
+    ) -> Answers<Self::Wire>;
 
-    /// Adds the answer to what earlier plugins said.
-    fn add(opinion: &mut Opinion, answer: Self::Answer);
+    /// The service that a question is about and what earlier plugins had said, for a record.
+    fn asked(request: &Self::Request) -> (&types::Service, Value);
+
+    /// An answer, for a record.
+    fn answer(answer: Self::Wire) -> Value;
+
+    /// A recorded question.
+    fn recorded(service: types::Service, prior: &Value) -> Result<Self::Request, String>;
 }
 
 /// Which services, VIPs and endpoints.
-pub(crate) struct Filter;
-
-impl Hook for Filter {
+impl Hook for FilterPatch {
     type Request = types::Service;
-    type Answer = filter::Verdict;
     const INTERFACE: Interface = Interface::Filter;
-    const NAME: &'static str = "filter";
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<FilterPatch> {
+        &mut interfaces.filter
+    }
 
     fn request(service: types::Service, _: &Opinion) -> types::Service {
         service
     }
 
     fn call(
-        instance: &mut Instance<'_>,
+        exports: &Exports,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[types::Service],
-        time: Duration,
-    ) -> Called<Vec<filter::Verdict>> {
-        instance.select(context, requests, time)
+    ) -> Answers<filter::Verdict> {
+        here(&exports.filter)?.load(&mut *store, instance)?.call_select(store, context, requests)
     }
 
-    fn add(opinion: &mut Opinion, answer: filter::Verdict) {
-        opinion.verdicts.push(answer);
+    fn asked(request: &types::Service) -> (&types::Service, Value) {
+        (request, Value::Null)
+    }
+
+    fn answer(answer: filter::Verdict) -> Value {
+        json(convert::answered_verdict(answer))
+    }
+
+    fn recorded(service: types::Service, _: &Value) -> Result<types::Service, String> {
+        Ok(service)
     }
 }
 
 /// How connections are spread.
-pub(crate) struct Scheduler;
-
-impl Hook for Scheduler {
+impl Hook for SchedulerPatch {
     type Request = scheduler::Request;
-    type Answer = scheduler::Schedule;
     const INTERFACE: Interface = Interface::Scheduler;
-    const NAME: &'static str = "scheduler";
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<SchedulerPatch> {
+        &mut interfaces.scheduler
+    }
 
     fn request(service: types::Service, opinion: &Opinion) -> scheduler::Request {
-        scheduler::Request { service, prior: opinion.schedule.clone() }
+        scheduler::Request { service, prior: opinion.scheduler.print() }
     }
 
     fn call(
-        instance: &mut Instance<'_>,
+        exports: &Exports,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[scheduler::Request],
-        time: Duration,
-    ) -> Called<Vec<scheduler::Schedule>> {
-        instance.schedule(context, requests, time)
+    ) -> Answers<scheduler::Schedule> {
+        here(&exports.scheduler)?
+            .load(&mut *store, instance)?
+            .call_schedule_services(store, context, requests)
     }
 
-    fn add(opinion: &mut Opinion, answer: scheduler::Schedule) {
-        opinion.add_schedule(answer);
+    fn asked(request: &scheduler::Request) -> (&types::Service, Value) {
+        (&request.service, SchedulerPatch::answer(request.prior.clone()))
+    }
+
+    fn answer(answer: scheduler::Schedule) -> Value {
+        json(convert::prior_schedule(answer))
+    }
+
+    fn recorded(service: types::Service, prior: &Value) -> Result<scheduler::Request, String> {
+        Ok(scheduler::Request { service, prior: convert::schedule(view::<views::Schedule>(prior)?) })
     }
 }
 
 /// Whose source address is replaced.
-pub(crate) struct Masquerade;
-
-impl Hook for Masquerade {
+impl Hook for MasqueradePatch {
     type Request = masquerade::Request;
-    type Answer = masquerade::Treatments;
     const INTERFACE: Interface = Interface::Masquerade;
-    const NAME: &'static str = "masquerade";
+
+    fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<MasqueradePatch> {
+        &mut interfaces.masquerade
+    }
 
     fn request(service: types::Service, opinion: &Opinion) -> masquerade::Request {
-        masquerade::Request { service, prior: opinion.treatments.clone() }
+        masquerade::Request { service, prior: opinion.masquerade.print() }
     }
 
     fn call(
-        instance: &mut Instance<'_>,
+        exports: &Exports,
+        store: &mut Store<Guest>,
+        instance: &Instance,
         context: &types::Context,
         requests: &[masquerade::Request],
-        time: Duration,
-    ) -> Called<Vec<masquerade::Treatments>> {
-        instance.treat(context, requests, time)
+    ) -> Answers<masquerade::Treatments> {
+        here(&exports.masquerade)?.load(&mut *store, instance)?.call_treat(store, context, requests)
     }
 
-    fn add(opinion: &mut Opinion, answer: masquerade::Treatments) {
-        opinion.add_treatments(answer);
+    fn asked(request: &masquerade::Request) -> (&types::Service, Value) {
+        (&request.service, MasqueradePatch::answer(request.prior.clone()))
     }
+
+    fn answer(answer: masquerade::Treatments) -> Value {
+        json(convert::prior_treatments(answer))
+    }
+
+    fn recorded(service: types::Service, prior: &Value) -> Result<masquerade::Request, String> {
+        Ok(masquerade::Request { service, prior: convert::treatments(view::<views::Treatments>(prior)?) })
+    }
+}
+
+fn here<I>(exported: &Option<I>) -> wasmtime::Result<&I> {
+    exported.as_ref().ok_or_else(|| wasmtime::Error::msg("it has no such interface"))
+}
+
+/// A view as JSON. That cannot fail: its keys are texts and its numbers whole.
+fn json(value: impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// What earlier plugins had said; null = nothing.
+fn view<T: DeserializeOwned + Default>(prior: &Value) -> Result<T, String> {
+    if prior.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(prior).map_err(|error| format!("prior: {error}"))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! file ─▶ Artifact (verified, compiled, linked, configured) ─▶ Plugin (memory, breaker, account) ─▶ Chain: Policy
 //!
-//! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─check─▶ Opinion ─▶ Decision ─▶ weir-core's guard
+//! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─parse─▶ patch ─▶ Opinion ─▶ Decision ─▶ weir-core's guard
 //! ```
 //!
 //! Every failure has an outcome that is written down in `wit/README.md`, and none of them reaches another plugin,
@@ -13,7 +13,6 @@
 //! outlives a call, machine code that weir did not compile.
 
 mod account;
-mod answer;
 mod artifact;
 mod bindings;
 mod breaker;
@@ -21,6 +20,7 @@ mod cache;
 mod call;
 mod chain;
 mod compile;
+pub mod configuration;
 mod convert;
 mod engine;
 mod guest;
@@ -29,6 +29,7 @@ mod load;
 mod lower;
 mod memo;
 mod needs;
+mod patch;
 mod plugin;
 mod record;
 mod replace;
@@ -42,7 +43,7 @@ pub use account::{Account, Condition};
 pub use artifact::{Artifact, Facts, LoadError};
 pub use cache::{Cache, CacheError};
 pub use call::CallFailure;
-pub use chain::{Chain, SharedChain, Status};
+pub use chain::{Chain, Status, status, take_records};
 pub use compile::{CompileError, Compiler, child};
 pub use engine::{EngineError, Runtime};
 pub use load::{Loaded, Loader, Refused, UnknownShadow};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use weir_k8s::policy_config::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
+use weir_core::text::printable;
 
 use crate::artifact::{Artifact, LoadError};
 use crate::chain::Chain;
 use crate::compile::Compiler;
+use crate::configuration::{Digest, MaxChange, Mode, PluginConfiguration, PolicyConfiguration};
 use crate::engine::Runtime;
 
 /// Loads plugins.
@@ -43,7 +44,7 @@ pub struct UnknownShadow {
 }
 
 fn shown(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { weir_k8s::printable(&names.join(", ")).into_owned() }
+    if names.is_empty() { "none".to_owned() } else { printable(&names.join(", ")).into_owned() }
 }
 
 /// A chain, and what is missing from it.

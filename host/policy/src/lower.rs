@@ -263,7 +263,8 @@ pub(crate) fn ip(address: types::Address) -> IpAddr {
     Ipv6Addr::from(u128::from(address.hi) << 64 | u128::from(address.lo)).to_canonical()
 }
 
-fn network(net: &IpNet) -> types::Network {
+/// A network in the contract's form.
+pub(crate) fn network(net: &IpNet) -> types::Network {
     types::Network { address: address(net.addr()), prefix_length: net.prefix_len() }
 }
 

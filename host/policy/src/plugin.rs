@@ -2,34 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use weir_core::objects::ObjectName;
 use weir_core::policy::Surroundings;
 use weir_core::view::ServiceView;
-use weir_k8s::policy_config::{FailurePolicy, Interface, Mode};
 
 use crate::account::{Account, Condition};
-use crate::answer::{Answer, Opinion};
 use crate::artifact::Artifact;
-use crate::bindings::{filter, masquerade, scheduler, types};
 use crate::breaker::{Breaker, Leave};
-use crate::call::{CallFailure, Called, Instance};
-use crate::hook::{self, Hook};
+use crate::call::CallFailure;
+use crate::configuration::{FailurePolicy, Interface, Mode};
+use crate::hook::Hook;
 use crate::lower::{Lowering, Renewal, Zones};
 use crate::memo::Memo;
-use crate::record::{Record, Recorded, record};
+use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
+use crate::record::Record;
 
-/// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
-pub(crate) const BATCH: usize = 256;
+mod batch;
+mod questions;
 
-/// Services in the first call after a pause.
-const TRIAL: usize = 16;
-
-/// Calls that may be spent on finding out which services of a batch fail the plugin. One takes 16.
-const SEARCH: u32 = 64;
+use batch::Asked;
+pub(crate) use batch::BATCH;
+use questions::{Failure, Lack, Questions, Reply};
 
 /// After so many seconds a question that took too long is asked again: the machine may have been busy.
 const RETRY_SLOW: u64 = 60;
@@ -42,16 +38,51 @@ const LIFETIME: std::ops::RangeInclusive<u64> = 1..=86_400;
 pub(crate) struct Plugin {
     pub(crate) artifact: Arc<Artifact>,
     zones: Zones,
-    filter: Memo<filter::Verdict>,
-    scheduler: Memo<scheduler::Schedule>,
-    masquerade: Memo<masquerade::Treatments>,
-    /// One per interface, in their order: a scheduler that traps says nothing about the filter.
-    breakers: [Breaker; Interface::ALL.len()],
+    interfaces: Interfaces,
     account: Account,
     purity: Purity,
     keys: RandomState,
     /// What was asked and answered since somebody last took it; `None` = nobody wants to know.
     pub(crate) records: Option<Vec<Record>>,
+}
+
+/// What a plugin answered through each interface.
+#[derive(Clone)]
+pub(crate) struct Interfaces {
+    pub(crate) filter: InterfaceState<FilterPatch>,
+    pub(crate) scheduler: InterfaceState<SchedulerPatch>,
+    pub(crate) masquerade: InterfaceState<MasqueradePatch>,
+}
+
+/// What a plugin answered through one interface, and whether it is asked there: a scheduler that traps says nothing about
+/// the filter.
+#[derive(Clone)]
+pub(crate) struct InterfaceState<H: Hook> {
+    memo: Memo<Arc<Answer<H>>>,
+    breaker: Breaker,
+}
+
+impl<H: Hook> InterfaceState<H> {
+    fn new(seed: u64) -> InterfaceState<H> {
+        InterfaceState { memo: Memo::default(), breaker: Breaker::new(seed ^ H::INTERFACE as u64) }
+    }
+}
+
+impl Interfaces {
+    fn new(seed: u64) -> Interfaces {
+        Interfaces {
+            filter: InterfaceState::new(seed),
+            scheduler: InterfaceState::new(seed),
+            masquerade: InterfaceState::new(seed),
+        }
+    }
+
+    /// Makes every answer a thing of the past, but keeps the last good ones.
+    fn expire_all(&mut self) {
+        self.filter.memo.expire_all();
+        self.scheduler.memo.expire_all();
+        self.masquerade.memo.expire_all();
+    }
 }
 
 /// Whether a plugin was caught answering the same question in two ways.
@@ -62,71 +93,8 @@ enum Purity {
     Refuted,
 }
 
-/// What a plugin contributes to the decision about one service.
-pub(crate) struct Reply<A> {
-    /// Its opinion, or what stands in for it; `None` = none.
-    pub(crate) answer: Option<A>,
-    /// Why it has no opinion of its own.
-    pub(crate) failure: Option<Failure>,
-    /// When to ask again, in seconds since 1970.
-    pub(crate) expires: Option<u64>,
-}
-
-/// A failure and what stands in.
-pub(crate) struct Failure {
-    pub(crate) text: String,
-    /// Whether the service shall be left alone.
-    pub(crate) skip: bool,
-}
-
-/// Why a question has no answer.
-#[derive(Clone, Debug, PartialEq)]
-enum Lack {
-    Failed(CallFailure),
-    /// The plugin is not asked for now.
-    Suspended(Option<u64>),
-    /// There was no time left to ask.
-    Budget,
-}
-
-/// Which memory belongs to an interface.
-pub(crate) trait Remembers<H: Hook> {
-    fn memo(&mut self) -> &mut Memo<H::Answer>;
-}
-
-impl Remembers<hook::Filter> for Plugin {
-    fn memo(&mut self) -> &mut Memo<filter::Verdict> {
-        &mut self.filter
-    }
-}
-
-impl Remembers<hook::Scheduler> for Plugin {
-    fn memo(&mut self) -> &mut Memo<scheduler::Schedule> {
-        &mut self.scheduler
-    }
-}
-
-impl Remembers<hook::Masquerade> for Plugin {
-    fn memo(&mut self) -> &mut Memo<masquerade::Treatments> {
-        &mut self.masquerade
-    }
-}
-
 /// A service with what was said of it so far.
 pub(crate) type Item<'a> = (&'a ServiceView, &'a Opinion);
-
-/// What is left of the time that one round gives a plugin.
-struct Budget {
-    end: Instant,
-    call: Duration,
-}
-
-impl Budget {
-    fn left(&self) -> Option<Duration> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left.min(self.call))
-    }
-}
 
 impl Plugin {
     pub(crate) fn new(artifact: Arc<Artifact>, node: &str) -> Plugin {
@@ -135,10 +103,7 @@ impl Plugin {
         Plugin {
             artifact,
             zones: Zones::default(),
-            filter: Memo::default(),
-            scheduler: Memo::default(),
-            masquerade: Memo::default(),
-            breakers: Interface::ALL.map(|interface| Breaker::new(seed.finish() ^ interface as u64)),
+            interfaces: Interfaces::new(seed.finish()),
             account: Account::default(),
             purity: Purity::Assumed,
             keys: RandomState::new(),
@@ -147,7 +112,7 @@ impl Plugin {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.artifact.configuration.name
+        &self.artifact.configuration().name
     }
 
     pub(crate) fn has(&self, interface: Interface) -> bool {
@@ -155,26 +120,19 @@ impl Plugin {
     }
 
     /// Asks about services, or remembers what was answered before. One reply per item, in order.
-    pub(crate) fn ask<H: Recorded>(
-        &mut self,
-        items: &[Item<'_>],
-        around: &Surroundings<'_>,
-    ) -> Vec<Reply<H::Answer>>
-    where
-        Plugin: Remembers<H>,
-    {
+    pub(crate) fn ask<H: Hook>(&mut self, items: &[Item<'_>], around: &Surroundings<'_>) -> Vec<Reply<H>> {
         // Most rounds have nothing to ask about, and the context alone may name every node of the cluster.
         if items.is_empty() {
             return Vec::new();
         }
         if self.zones.renew() == Renewal::Done {
-            self.expire_all();
+            self.interfaces.expire_all();
         }
         let artifact = self.artifact.clone();
         let mut zones = std::mem::take(&mut self.zones);
         let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
         let mut questions = self.questions::<H>(&mut lowering);
-        let mut replies: Vec<Option<Reply<H::Answer>>> = Vec::with_capacity(items.len());
+        let mut replies: Vec<Option<Reply<H>>> = Vec::with_capacity(items.len());
         for (index, (view, opinion)) in items.iter().enumerate() {
             let request = H::request(lowering.service(view), opinion);
             let key = questions.key(&request);
@@ -182,7 +140,7 @@ impl Plugin {
             if known.is_some() {
                 self.account.remembered += 1;
             } else {
-                questions.open.push(Open { index, key });
+                questions.open.push((index, key));
                 questions.requests.push(request);
             }
             replies.push(known);
@@ -209,19 +167,16 @@ impl Plugin {
         let mut keys = self.keys.build_hasher();
         context.hash(&mut keys);
         context.now = now;
-        let limits = &self.artifact.configuration.limits;
-        let budget = Budget { end: Instant::now() + limits.sync_budget, call: limits.call_timeout };
-        Questions { context, keys, budget, requests: Vec::new(), open: Vec::new() }
+        let limits = &self.artifact.configuration().limits;
+        let (end, call) = (Instant::now() + limits.sync_budget, limits.call_timeout);
+        Questions { context, keys, end, call, requests: Vec::new(), open: Vec::new() }
     }
 
-    fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H::Answer>>
-    where
-        Plugin: Remembers<H>,
-    {
+    fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H>> {
         if self.purity == Purity::Refuted {
             return None;
         }
-        let memo = Remembers::<H>::memo(self);
+        let memo = &H::state(&mut self.interfaces).memo;
         let (outcome, expires) = memo.recall(&view.service.name, key, now)?;
         Some(match outcome.cloned() {
             Ok(answer) => Reply { answer: Some(answer), failure: None, expires },
@@ -229,172 +184,39 @@ impl Plugin {
         })
     }
 
-    /// Asks the first questions that are open, as many as fit into a call, as far as breaker and budget allow.
-    fn ask_open<H: Recorded>(
-        &mut self,
-        questions: &mut Questions<H>,
-        items: &[Item<'_>],
-        now: u64,
-        replies: &mut [Option<Reply<H::Answer>>],
-    ) where
-        Plugin: Remembers<H>,
-    {
-        let all = questions.open.len();
-        let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
-        let asked = match self.breakers[H::INTERFACE as usize].leave(now) {
-            Leave::Wait(until) => none(Lack::Suspended(until)),
-            Leave::Ask | Leave::Try if questions.budget.left().is_none() => none(Lack::Budget),
-            leave => {
-                let size = if leave == Leave::Try { TRIAL } else { BATCH };
-                let asked = self.ask_batch(questions, 0..size.min(all), items);
-                self.judge(H::INTERFACE, &asked, now);
-                asked
-            }
-        };
-        let requests = questions.requests.drain(..asked.len());
-        let open = questions.open.drain(..asked.len());
-        for ((open, request), asked) in open.zip(requests).zip(asked) {
-            if let (Some(records), Ok(answer)) = (&mut self.records, &asked) {
-                records.push(record::<H>(&self.artifact, &questions.context, &request, answer.clone()));
-            }
-            replies[open.index] = Some(self.conclude::<H>(items[open.index].0, open.key, asked, now));
-        }
-    }
-
-    /// One batch; if it fails, its halves, and so on down to the services that make it fail.
-    fn ask_batch<H: Hook>(
-        &mut self,
-        questions: &Questions<H>,
-        batch: Range<usize>,
-        items: &[Item<'_>],
-    ) -> Vec<Result<H::Answer, Lack>> {
-        let mut results: Vec<Result<H::Answer, Lack>> = Vec::with_capacity(batch.len());
-        let mut search = SEARCH;
-        // Parts that are still to be asked, the next one last.
-        let mut parts = vec![batch];
-        while let Some(part) = parts.pop() {
-            let Some(time) = questions.budget.left() else {
-                results.extend(part.map(|_| Err(Lack::Budget)));
-                continue;
-            };
-            let failure = match self.call::<H>(&questions.context, &questions.requests[part.clone()], time) {
-                Ok(answers) => {
-                    let views = questions.open[part].iter().map(|open| items[open.index].0);
-                    results.extend(answers.into_iter().zip(views).map(|(answer, view)| {
-                        match answer.check(view) {
-                            Ok(()) => Ok(answer),
-                            Err(why) => Err(Lack::Failed(CallFailure::Answer(why))),
-                        }
-                    }));
-                    continue;
-                }
-                Err(failure) => failure,
-            };
-            let of_the_plugin = matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_));
-            if part.len() == 1 || of_the_plugin || search < 2 {
-                results.extend(part.map(|_| Err(Lack::Failed(failure.clone()))));
-            } else {
-                search -= 2;
-                let middle = part.start + part.len() / 2;
-                parts.push(middle..part.end);
-                parts.push(part.start..middle);
-            }
-        }
-        results
-    }
-
-    /// One call of a fresh instance.
-    fn call<H: Hook>(
-        &mut self,
-        context: &types::Context,
-        requests: &[H::Request],
-        time: Duration,
-    ) -> Called<Vec<H::Answer>> {
-        let start = Instant::now();
-        let artifact = self.artifact.clone();
-        let mut instance = Instance::ready(&artifact);
-        let answers = match &mut instance {
-            Ok(instance) => H::call(instance, context, requests, time),
-            Err(failure) => Err(failure.clone()),
-        };
-        let account = &mut self.account;
-        account.calls += 1;
-        account.asked += requests.len() as u64;
-        if let Ok(instance) = &instance {
-            account.peak_memory = account.peak_memory.max(instance.peak_memory());
-            account.dropped_lines += instance.dropped_lines();
-        }
-        if let Err(failure) = &answers {
-            *account.failures.entry(failure.word()).or_default() += 1;
-        }
-        drop(instance);
-        account.time += start.elapsed();
-        answers
-    }
-
-    /// Draws conclusions about the plugin from a batch. A single service that fails it is that service's trouble, or a
-    /// tenant could switch a policy off for everybody; but time that is lost is lost for all.
-    fn judge<A>(&mut self, interface: Interface, asked: &[Result<A, Lack>], now: u64) {
-        let breaker = &mut self.breakers[interface as usize];
-        let failures = || {
-            asked.iter().filter_map(|result| match result {
-                Err(Lack::Failed(failure)) => Some(failure),
-                _ => None,
-            })
-        };
-        if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
-            breaker.stick();
-        } else if failures().any(|failure| {
-            matches!(failure, CallFailure::Deadline | CallFailure::Start | CallFailure::Transient(_))
-        }) {
-            breaker.failed(now);
-        } else if asked.iter().any(Result::is_ok) {
-            breaker.succeeded();
-        } else if failures().count() > 1 {
-            breaker.failed(now);
-        }
-    }
-
     /// Remembers what became of a question, and makes a reply of it.
-    fn conclude<H: Hook>(
-        &mut self,
-        view: &ServiceView,
-        key: u64,
-        asked: Result<H::Answer, Lack>,
-        now: u64,
-    ) -> Reply<H::Answer>
-    where
-        Plugin: Remembers<H>,
-    {
+    fn conclude<H: Hook>(&mut self, view: &ServiceView, key: u64, asked: Asked<H>, now: u64) -> Reply<H> {
         let service = &view.service.name;
         match asked {
             Ok(answer) => {
                 let lifetime = answer
-                    .lifetime()
+                    .lifetime
                     .map(|seconds| now + u64::from(seconds).clamp(*LIFETIME.start(), *LIFETIME.end()));
                 let reply = Reply { answer: Some(answer.clone()), failure: None, expires: lifetime };
-                Remembers::<H>::memo(self).remember(service, key, Ok(answer), lifetime);
+                H::state(&mut self.interfaces).memo.remember(service, key, Ok(answer), lifetime);
                 reply
             }
             Err(lack) => {
-                let expires = self.retry_at(H::INTERFACE, &lack, now);
+                let expires = self.retry_at::<H>(&lack, now);
                 if let Lack::Failed(failure) = &lack
                     && !matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_))
                 {
-                    Remembers::<H>::memo(self).remember(service, key, Err(failure.clone()), expires);
+                    H::state(&mut self.interfaces).memo.remember(service, key, Err(failure.clone()), expires);
                 }
                 self.without::<H>(view, &lack, expires)
             }
         }
     }
 
-    fn retry_at(&self, interface: Interface, lack: &Lack, now: u64) -> Option<u64> {
+    fn retry_at<H: Hook>(&mut self, lack: &Lack, now: u64) -> Option<u64> {
         match lack {
             Lack::Failed(CallFailure::Deadline | CallFailure::Start) => Some(now + RETRY_SLOW),
-            Lack::Failed(CallFailure::Transient(_)) => match self.breakers[interface as usize].leave(now) {
-                Leave::Wait(until) => until,
-                Leave::Ask | Leave::Try => Some(now + 1),
-            },
+            Lack::Failed(CallFailure::Transient(_)) => {
+                match H::state(&mut self.interfaces).breaker.leave(now) {
+                    Leave::Wait(until) => until,
+                    Leave::Ask | Leave::Try => Some(now + 1),
+                }
+            }
             // The same question would fail again.
             Lack::Failed(_) => None,
             Lack::Suspended(until) => *until,
@@ -403,13 +225,10 @@ impl Plugin {
     }
 
     /// The reply for a service about which the plugin has no answer.
-    fn without<H: Hook>(&mut self, view: &ServiceView, lack: &Lack, expires: Option<u64>) -> Reply<H::Answer>
-    where
-        Plugin: Remembers<H>,
-    {
+    fn without<H: Hook>(&mut self, view: &ServiceView, lack: &Lack, expires: Option<u64>) -> Reply<H> {
         self.account.fallbacks += 1;
-        let good = Remembers::<H>::memo(self).last_good(&view.service.name).cloned();
-        let good = good.and_then(|answer| answer.fitted(view));
+        let good = H::state(&mut self.interfaces).memo.last_good(&view.service.name).cloned();
+        let good = good.and_then(|answer| fitted(answer, view));
         let why = match lack {
             Lack::Failed(failure) => failure.to_string(),
             Lack::Suspended(Some(_)) => "it failed too often and is not asked for a while".to_owned(),
@@ -418,7 +237,7 @@ impl Plugin {
             }
             Lack::Budget => "there was no time left to ask it (`limits.syncBudget`)".to_owned(),
         };
-        let (answer, instead, skip) = match (self.artifact.configuration.failure_policy, good) {
+        let (answer, instead, skip) = match (self.artifact.configuration().failure_policy, good) {
             (FailurePolicy::LastGood, Some(good)) => {
                 (Some(good), "its last good answer stays in force", false)
             }
@@ -426,11 +245,11 @@ impl Plugin {
             (FailurePolicy::Default, _) => (None, "none of it is used", false),
             (FailurePolicy::SkipService, _) => (None, "the service is left alone", true),
         };
-        let instead = match self.artifact.configuration.mode {
+        let instead = match self.artifact.configuration().mode {
             Mode::Enforce => instead,
             Mode::Shadow => "it is only watched, so that nothing changes",
         };
-        let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::NAME);
+        let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::INTERFACE);
         Reply { answer, failure: Some(Failure { text, skip }), expires }
     }
 
@@ -441,61 +260,59 @@ impl Plugin {
 
     /// Whether it is asked now.
     pub(crate) fn condition(&self, now: u64) -> Condition {
+        let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
+        let breakers = [&filter.breaker, &scheduler.breaker, &masquerade.breaker];
         let condition = |breaker: &Breaker| match breaker.leave(now) {
             Leave::Ask | Leave::Try => Condition::Ready,
             Leave::Wait(Some(until)) => Condition::Suspended(until),
             Leave::Wait(None) => Condition::GivenUp,
         };
-        self.breakers.iter().map(condition).max().unwrap_or(Condition::Ready)
+        breakers.into_iter().map(condition).max().unwrap_or(Condition::Ready)
     }
 
     /// How many questions are known to fail it.
     pub(crate) fn poisoned(&self) -> usize {
-        self.filter.poisoned() + self.scheduler.poisoned() + self.masquerade.poisoned()
+        let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
+        filter.memo.poisoned() + scheduler.memo.poisoned() + masquerade.memo.poisoned()
     }
 
     /// Forgets a service that is gone.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
-        self.filter.forget(service);
-        self.scheduler.forget(service);
-        self.masquerade.forget(service);
+        let Interfaces { filter, scheduler, masquerade } = &mut self.interfaces;
+        filter.memo.forget(service);
+        scheduler.memo.forget(service);
+        masquerade.memo.forget(service);
     }
 
     /// The services about which it was asked.
     pub(crate) fn services(&self) -> BTreeSet<ObjectName> {
-        self.filter
-            .services()
-            .chain(self.scheduler.services())
-            .chain(self.masquerade.services())
-            .cloned()
-            .collect()
+        let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
+        let some = filter.memo.services().chain(scheduler.memo.services());
+        some.chain(masquerade.memo.services()).cloned().collect()
     }
 
     /// Goes on with the last good answers of an earlier version, should this one fail.
     pub(crate) fn inherit_good(&mut self, earlier: Plugin) {
-        (self.filter, self.scheduler, self.masquerade) =
-            (earlier.filter, earlier.scheduler, earlier.masquerade);
-        self.expire_all();
-    }
-
-    fn expire_all(&mut self) {
-        self.filter.expire_all();
-        self.scheduler.expire_all();
-        self.masquerade.expire_all();
+        let Interfaces { filter, scheduler, masquerade } = earlier.interfaces;
+        self.interfaces.filter.memo = filter.memo;
+        self.interfaces.scheduler.memo = scheduler.memo;
+        self.interfaces.masquerade.memo = masquerade.memo;
+        self.interfaces.expire_all();
     }
 
     /// Asks again what is remembered, one service a call, and says for which services the answer was another: they
     /// depend on something that is not in the question. Answers with a lifetime are left out, since time is in theirs.
-    pub(crate) fn audit<H: Hook>(&mut self, items: &[Item<'_>], around: &Surroundings<'_>) -> Vec<ObjectName>
-    where
-        Plugin: Remembers<H>,
-    {
+    pub(crate) fn audit<H: Hook>(
+        &mut self,
+        items: &[Item<'_>],
+        around: &Surroundings<'_>,
+    ) -> Vec<ObjectName> {
         if self.purity == Purity::Refuted
-            || self.breakers[H::INTERFACE as usize].leave(around.now) != Leave::Ask
+            || H::state(&mut self.interfaces).breaker.leave(around.now) != Leave::Ask
         {
             return Vec::new();
         }
-        let time = self.artifact.configuration.limits.call_timeout;
+        let time = self.artifact.configuration().limits.call_timeout;
         let artifact = self.artifact.clone();
         let mut zones = std::mem::take(&mut self.zones);
         let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
@@ -505,13 +322,15 @@ impl Plugin {
             let service = &view.service.name;
             let request = H::request(lowering.service(view), opinion);
             let key = questions.key(&request);
-            let remembered = match Remembers::<H>::memo(self).recall(service, key, around.now) {
+            let remembered = match H::state(&mut self.interfaces).memo.recall(service, key, around.now) {
                 Some((Ok(answer), None)) => answer.clone(),
                 _ => continue,
             };
             questions.learn_zones(&lowering);
             match self.call::<H>(&questions.context, &[request], time).as_deref() {
-                Ok([answer]) if *answer != remembered => changed.push(service.clone()),
+                Ok([answer]) if H::parse(answer, view).as_ref() != Ok(&*remembered) => {
+                    changed.push(service.clone());
+                }
                 _ => {}
             }
         }
@@ -524,33 +343,8 @@ impl Plugin {
     }
 }
 
-/// What is asked in one round.
-struct Questions<H: Hook> {
-    context: types::Context,
-    /// What has taken in the context, and takes in a request to make the key that its answer is remembered by.
-    keys: DefaultHasher,
-    budget: Budget,
-    /// The requests that no memory answers, and which items they are about.
-    requests: Vec<H::Request>,
-    open: Vec<Open>,
-}
-
-impl<H: Hook> Questions<H> {
-    fn key(&self, request: &H::Request) -> u64 {
-        let mut hasher = self.keys.clone();
-        request.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// Tells the context of the zones that requests refer to.
-    fn learn_zones(&mut self, lowering: &Lowering<'_>) {
-        let known = self.context.zones.len();
-        self.context.zones.extend_from_slice(&lowering.zones()[known..]);
-    }
-}
-
-/// A question without an answer yet.
-struct Open {
-    index: usize,
-    key: u64,
+/// What is left of an answer for a service that may have changed since.
+fn fitted<P: Patch>(answer: Arc<Answer<P>>, view: &ServiceView) -> Option<Arc<Answer<P>>> {
+    let Answer { patch, reason, lifetime } = Arc::unwrap_or_clone(answer);
+    Some(Arc::new(Answer { patch: patch.fitted(view)?, reason, lifetime }))
 }

@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_k8s::policy_config::Interface;
-use weir_plugin_views::{Context, Schedule, Service, Treatments};
+use weir_plugin_views::{Context, Service};
 
 use crate::artifact::Artifact;
-use crate::bindings::{filter, masquerade, scheduler, types};
+use crate::bindings::types;
 use crate::call::{CallFailure, Called, Instance};
+use crate::configuration::Interface;
 use crate::convert;
-use crate::hook::{self, Hook};
+use crate::hook::Hook;
+use crate::patch::{FilterPatch, MasqueradePatch, SchedulerPatch};
 
 /// One question and its answer. A file of these has one a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,99 +34,23 @@ pub struct Record {
     pub answer: Value,
 }
 
-/// What a hook must offer to be recorded.
-pub(crate) trait Recorded: Hook {
-    /// The service that was asked about.
-    fn service(request: &Self::Request) -> &types::Service;
-    /// What earlier plugins had said.
-    fn prior(request: &Self::Request) -> Value;
-    /// The answer.
-    fn answer(answer: Self::Answer) -> Value;
-    /// A recorded question.
-    fn recorded(service: types::Service, prior: &Value) -> Result<Self::Request, String>;
-}
-
-fn json(value: impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
-}
-
-fn prior<T: serde::de::DeserializeOwned + Default>(prior: &Value) -> Result<T, String> {
-    if prior.is_null() {
-        return Ok(T::default());
-    }
-    T::deserialize(prior).map_err(|error| format!("prior: {error}"))
-}
-
-impl Recorded for hook::Filter {
-    fn service(request: &types::Service) -> &types::Service {
-        request
-    }
-
-    fn prior(_: &types::Service) -> Value {
-        Value::Null
-    }
-
-    fn answer(answer: filter::Verdict) -> Value {
-        json(convert::answered_verdict(answer))
-    }
-
-    fn recorded(service: types::Service, _: &Value) -> Result<types::Service, String> {
-        Ok(service)
-    }
-}
-
-impl Recorded for hook::Scheduler {
-    fn service(request: &scheduler::Request) -> &types::Service {
-        &request.service
-    }
-
-    fn prior(request: &scheduler::Request) -> Value {
-        json(convert::prior_schedule(request.prior.clone()))
-    }
-
-    fn answer(answer: scheduler::Schedule) -> Value {
-        json(convert::prior_schedule(answer))
-    }
-
-    fn recorded(service: types::Service, before: &Value) -> Result<scheduler::Request, String> {
-        Ok(scheduler::Request { service, prior: convert::schedule(prior::<Schedule>(before)?) })
-    }
-}
-
-impl Recorded for hook::Masquerade {
-    fn service(request: &masquerade::Request) -> &types::Service {
-        &request.service
-    }
-
-    fn prior(request: &masquerade::Request) -> Value {
-        json(convert::prior_treatments(request.prior.clone()))
-    }
-
-    fn answer(answer: masquerade::Treatments) -> Value {
-        json(convert::prior_treatments(answer))
-    }
-
-    fn recorded(service: types::Service, before: &Value) -> Result<masquerade::Request, String> {
-        Ok(masquerade::Request { service, prior: convert::treatments(prior::<Treatments>(before)?) })
-    }
-}
-
 /// The record of a question that was answered.
-pub(crate) fn record<H: Recorded>(
+pub(crate) fn record<H: Hook>(
     artifact: &Artifact,
     context: &types::Context,
     request: &H::Request,
-    answer: H::Answer,
+    answer: H::Wire,
 ) -> Record {
     let (context, names) = convert::context(context.clone());
+    let (service, prior) = H::asked(request);
     Record {
-        plugin: artifact.configuration.name.clone(),
-        digest: artifact.facts.digest.to_string(),
-        interface: H::NAME.to_owned(),
-        configuration: artifact.configuration.configuration.clone(),
+        plugin: artifact.configuration().name.clone(),
+        digest: artifact.facts().digest.to_string(),
+        interface: H::INTERFACE.to_string(),
+        configuration: artifact.configuration().configuration.clone(),
         context,
-        service: convert::service(H::service(request).clone(), &names),
-        prior: H::prior(request),
+        service: convert::service(service.clone(), &names),
+        prior,
         answer: H::answer(answer),
     }
 }
@@ -161,13 +86,13 @@ impl Artifact {
             return Err(ReplayError::NoInterface(interface.to_string()));
         }
         match interface {
-            Interface::Filter => self.replay_hook::<hook::Filter>(context, services, priors),
-            Interface::Scheduler => self.replay_hook::<hook::Scheduler>(context, services, priors),
-            Interface::Masquerade => self.replay_hook::<hook::Masquerade>(context, services, priors),
+            Interface::Filter => self.replay_hook::<FilterPatch>(context, services, priors),
+            Interface::Scheduler => self.replay_hook::<SchedulerPatch>(context, services, priors),
+            Interface::Masquerade => self.replay_hook::<MasqueradePatch>(context, services, priors),
         }
     }
 
-    fn replay_hook<H: Recorded>(
+    fn replay_hook<H: Hook>(
         &self,
         context: Context,
         services: Vec<Service>,
@@ -195,16 +120,11 @@ impl Artifact {
     /// # Errors
     /// If that fails.
     pub fn start_once(&self) -> Result<(), ReplayError> {
-        Instance::ready(self).map(drop).map_err(ReplayError::Call)
+        Instance::ready(&self.linked).map(drop).map_err(ReplayError::Call)
     }
 
     /// One call of a fresh instance.
-    fn call_once<H: Hook>(
-        &self,
-        context: &types::Context,
-        requests: &[H::Request],
-    ) -> Called<Vec<H::Answer>> {
-        let mut instance = Instance::ready(self)?;
-        H::call(&mut instance, context, requests, self.configuration.limits.call_timeout)
+    fn call_once<H: Hook>(&self, context: &types::Context, requests: &[H::Request]) -> Called<Vec<H::Wire>> {
+        Instance::ready(&self.linked)?.ask::<H>(context, requests, self.configuration().limits.call_timeout)
     }
 }

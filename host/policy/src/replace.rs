@@ -3,9 +3,9 @@
 use std::fmt;
 
 use weir_core::planner::Planner;
-use weir_k8s::policy_config::{Digest, Mode};
 
-use crate::chain::{Chain, SharedChain};
+use crate::chain::Chain;
+use crate::configuration::{Digest, Mode};
 use crate::load::Loaded;
 use crate::plugin::Plugin;
 
@@ -60,56 +60,49 @@ impl fmt::Display for Replacement {
 }
 
 impl Loaded {
-    /// Lets the chain decide about all services beside the running one, and then in its place, unless that is refused.
-    /// What was refused while loading goes on in its earlier version. `now` is in seconds since 1970.
-    pub fn replace(mut self, running: &SharedChain, planner: &mut Planner, now: u64) -> Replacement {
-        let earlier = running.chain().clone();
-        let newcomers: Vec<usize> = self.chain.newcomers(&earlier);
-        let unconfirmed = newcomers.iter().map(|i| self.chain.introduction(*i));
-        let unconfirmed: Vec<_> =
-            unconfirmed.filter(|(_, digest)| !self.confirmed.contains(digest)).collect();
-        let names: Vec<String> = newcomers.iter().map(|i| self.chain.introduction(*i).0).collect();
+    /// Lets the chain decide about all services beside the one that a planner decides by, and then in its place, unless that
+    /// is refused. What was refused while loading goes on in its earlier version. `now` is in seconds since 1970.
+    pub fn replace(mut self, planner: &mut Planner, now: u64) -> Replacement {
+        let earlier = planner.policy::<Chain>().cloned().unwrap_or_default();
+        let newcomers = self.chain.newcomers(&earlier);
         self.chain.inherit(earlier, &self.refused, &self.order);
-        let (changed, services) = planner.changes_under(&mut self.chain, now);
-        let broken = self.chain.silent(&names);
+        let candidate = planner.consider(self.chain, now);
+        let (changed, services) = (candidate.changed, candidate.services);
+        let broken = candidate.policy.silent(&newcomers);
         if !broken.is_empty() {
             return Replacement::Broken(broken);
         }
+        let unconfirmed: Vec<_> =
+            newcomers.into_iter().filter(|(_, digest)| !self.confirmed.contains(digest)).collect();
         if !unconfirmed.is_empty() && self.max_change.is_exceeded(changed, services) {
             return Replacement::Held { changed, services, unconfirmed };
         }
-        *running.chain() = self.chain;
-        planner.set_policy(Box::new(running.clone()));
+        candidate.accept();
         Replacement::Taken { changed, services }
     }
 }
 
 impl Chain {
-    /// The places of the deciding plugins that are not in an earlier chain, or not with this component and configuration.
-    fn newcomers(&self, earlier: &Chain) -> Vec<usize> {
+    /// The deciding plugins that are not in an earlier chain, or not with this component and configuration.
+    fn newcomers(&self, earlier: &Chain) -> Vec<(String, Digest)> {
         let known = |new: &Plugin| {
-            earlier
-                .plugins()
-                .iter()
-                .any(|old| new.artifact.is(old.artifact.facts().digest, &old.artifact.configuration))
+            let same =
+                |old: &Plugin| new.artifact.is(old.artifact.facts().digest, old.artifact.configuration());
+            earlier.plugins().iter().any(same)
         };
-        let decides = |plugin: &Plugin| plugin.artifact.configuration.mode == Mode::Enforce;
-        let places = self.plugins().iter().enumerate();
-        places.filter(|(_, plugin)| decides(plugin) && !known(plugin)).map(|(i, _)| i).collect()
+        let decides = |plugin: &Plugin| plugin.artifact.configuration().mode == Mode::Enforce;
+        let newcomers = self.plugins().iter().filter(|plugin| decides(plugin) && !known(plugin));
+        newcomers.map(|plugin| (plugin.name().to_owned(), plugin.artifact.facts().digest)).collect()
     }
 
-    fn introduction(&self, place: usize) -> (String, Digest) {
-        let plugin = &self.plugins()[place];
-        (plugin.name().to_owned(), plugin.artifact.facts().digest)
-    }
-
-    /// Those of the named plugins that were called and never answered.
-    fn silent(&self, names: &[String]) -> Vec<String> {
+    /// Those of the newcomers that were called and never answered.
+    fn silent(&self, newcomers: &[(String, Digest)]) -> Vec<String> {
         let silent = |plugin: &&Plugin| {
             let account = plugin.account();
             account.calls > 0 && account.failures.values().sum::<u64>() == account.calls
         };
-        let named = self.plugins().iter().filter(|plugin| names.iter().any(|name| name == plugin.name()));
-        named.filter(silent).map(|plugin| plugin.name().to_owned()).collect()
+        let new = |plugin: &&Plugin| newcomers.iter().any(|(name, _)| name == plugin.name());
+        let all = self.plugins().iter().filter(new).filter(silent);
+        all.map(|plugin| plugin.name().to_owned()).collect()
     }
 }

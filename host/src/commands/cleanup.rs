@@ -6,7 +6,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use weir_core::diff::{Changes, diff};
-use weir_core::kernel::Kernel;
+use weir_core::kernel::apply;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
 use weir_kernel::iptables::{self, leftovers};
@@ -114,7 +114,7 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     if let Err(failure) = kernel.remove_scratch() {
         done.push(("remove the scratch set".to_owned(), Err(failure.message)));
     }
-    let outcomes = kernel.apply(&remains.changes);
+    let outcomes = apply(kernel, &remains.changes, &KernelState::default());
     for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
         let step = change.to_string();
         // Most failures name their change, for the log.

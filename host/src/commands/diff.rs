@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use weir_core::kernel::Kernel;
+use weir_core::kernel::whole;
 use weir_core::state::Sign;
 use weir_kernel::{Linux, capabilities};
 
@@ -20,11 +20,11 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     capabilities::try_extensions(&mut probe);
     let mut kernel = Linux::new(&probe.capabilities.families);
     let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let (manifests, chain) = (&arguments.input.manifests, plugins.chain.clone());
+    let (manifests, chain) = (&arguments.input.manifests, plugins.chain);
     let mut planner = inputs::planner(manifests, &settings, chain, addresses, probe.capabilities)?;
     let plan = planner.plan_at(inputs::now());
-    let mut actual = kernel.read().context("this node's kernel (`weir doctor` tells more)")?;
-    actual.forget_excluded(&plan.excluded, &plan.state);
+    let mut actual = whole(&mut kernel).context("this node's kernel (`weir doctor` tells more)")?;
+    actual.forget_excluded(&planner.node().config.exclude_cidrs, &plan.state);
     let differences = actual.differences(&plan.state);
     match arguments.output {
         Output::Text => {
@@ -51,7 +51,11 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
             say!("{document:#}");
         }
     }
-    Ok(if differences.is_empty() { plugins.status(&plan.reports) } else { ExitCode::FAILURE })
+    Ok(if differences.is_empty() {
+        inputs::policy_status(&plugins.refused, &plan.reports)
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A line in the colour of its sign.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use weir_core::kernel::Kernel;
+use weir_core::kernel::whole;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
 use weir_kernel::capabilities::{self, Finding, Verdict};
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
         findings.extend(rules(*family));
         findings.extend(other_variant(*family));
     }
-    match kernel.read() {
+    match whole(&mut kernel) {
         Ok(actual) => {
             findings.extend(look_at(&mut kernel, &actual, &families));
             findings.extend(numbers::findings(&settings.proxy, &actual));

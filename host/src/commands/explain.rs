@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
+use weir_core::decision::Treatment;
 use weir_core::node::Capabilities;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Explanation;
 use weir_policy::{Record, Refused};
 
 use crate::cli::{ExplainArguments, Output};
+use crate::inputs::Plugins;
 use crate::output::say;
 use crate::{inputs, json, style};
 
@@ -19,21 +21,20 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         arguments.service.split_once('/').context("the service must be given as NAMESPACE/NAME")?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
-    let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
-    let policy = &plugins.chain;
-    policy.chain().start_recording();
+    let Plugins { mut chain, refused } = inputs::policy(&arguments.input.policy, &settings.node_name)?;
+    chain.start_recording();
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
-    let mut planner = inputs::planner(manifests, &settings, policy.clone(), addresses, capabilities)?;
+    let mut planner = inputs::planner(manifests, &settings, chain, addresses, capabilities)?;
     let name = ObjectName::new(namespace, name);
     let explanation = planner
         .explain(&name, inputs::now())
         .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
-    let records = policy.chain().take_records();
+    let records = weir_policy::take_records(&mut planner);
     match arguments.output {
-        Output::Text => print_text(&name, &explanation, &plugins.refused),
-        Output::Json => say!("{:#}", to_json(&explanation, &records, &plugins.refused)),
+        Output::Text => print_text(&name, &explanation, &refused),
+        Output::Json => say!("{:#}", to_json(&explanation, &records, &refused)),
     }
-    Ok(plugins.status(&explanation.decided.reports))
+    Ok(inputs::policy_status(&refused, &explanation.decided.reports))
 }
 
 fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused]) {
@@ -76,11 +77,13 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
         say!("  {}", style::doubtful(&format!("{}: {}", report.reason, report.message)));
     }
     say!("{}", style::heading("kernel"));
-    for line in explanation.fragment.state.lines() {
+    for line in explanation.wants.state().lines() {
         say!("  {line}");
     }
-    for (server, address) in &explanation.fragment.snat {
-        say!("  source of connections to {server} becomes {address}");
+    for (server, want) in &explanation.wants.servers {
+        if let Treatment::Address(address) = want.treatment {
+            say!("  source of connections to {server} becomes {address}");
+        }
     }
 }
 
@@ -94,7 +97,7 @@ fn to_json(explanation: &Explanation, records: &[Record], refused: &[Refused]) -
         "refused": refused.iter().map(refusal).collect::<Vec<_>>(),
         "failures": json::reports(&decided.reports),
         "reports": json::reports(&explanation.reports),
-        "state": json::state(&explanation.fragment.state),
+        "state": json::state(&explanation.wants.state()),
         "ask-again-at": decided.expires,
     })
 }

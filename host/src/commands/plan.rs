@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let plugins = inputs::policy(&arguments.input.policy, &settings.node_name)?;
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
-    let mut planner = inputs::planner(manifests, &settings, plugins.chain.clone(), addresses, capabilities)?;
+    let mut planner = inputs::planner(manifests, &settings, plugins.chain, addresses, capabilities)?;
     let plan = planner.plan_at(inputs::now());
     match arguments.output {
         PlanOutput::Text => print_text(&plan),
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
             inputs::warn(&report.to_string());
         }
     }
-    Ok(plugins.status(&plan.reports))
+    Ok(inputs::policy_status(&plugins.refused, &plan.reports))
 }
 
 fn print_text(plan: &Plan) {

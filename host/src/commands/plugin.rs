@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
-use weir_k8s::policy_config::{self, PluginConfiguration};
-use weir_k8s::{printable, read_regular};
+use weir_core::text::printable;
+use weir_k8s::read_regular;
+use weir_policy::configuration::{self, PluginConfiguration};
 use weir_policy::{Artifact, Compiler, LoadError, Loader, Runtime};
 
 use crate::cli::{Output, PluginCommand, PluginFileArguments};
@@ -58,7 +59,7 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     }
     let file =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
-    let mut parsed = policy_config::parse(&file.to_string(), Path::new(""))?;
+    let mut parsed = configuration::parse(&file.to_string(), Path::new(""))?;
     let entry = parsed.plugins.remove(0);
     let refusal = entry.refusal().unwrap_or_default();
     let plugin = entry.plugin.map_err(|_| anyhow!("{}", refusal.replace("limits.memory", "--memory")))?;

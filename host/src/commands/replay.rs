@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
-use weir_k8s::policy_config::{self, Interface, PolicyConfiguration};
+use weir_policy::configuration::{self, Interface, PolicyConfiguration};
 use weir_policy::{Artifact, Compiler, Loader, Record, ReplayError, Runtime};
 
 use super::plugin;
@@ -103,7 +103,7 @@ impl Plugins<'_> {
         let Some(file) = &arguments.asked.policy else {
             return Ok(Plugins::Component { with: arguments, last: None });
         };
-        let file = policy_config::load(file).with_context(|| format!("--policy {}", file.display()))?;
+        let file = configuration::load(file).with_context(|| format!("--policy {}", file.display()))?;
         logging::show_plugins(LevelFilter::WARN);
         let loader = Loader::new(Runtime::new()?, Compiler::InProcess, "");
         Ok(Plugins::Policy { file, loader, loaded: BTreeMap::new() })

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -10,10 +9,11 @@ use tracing::{error, info, warn};
 use weir_core::cluster::Event;
 use weir_core::node::DetectLocal;
 use weir_core::planner::Planner;
-use weir_core::policy::Reads;
+use weir_core::policy::{Policy as _, Reads};
 use weir_core::sync::{Round, Syncer};
 use weir_kernel::Linux;
 use weir_kernel::capabilities::Probe;
+use weir_policy::Chain;
 
 use crate::cli::RunArguments;
 use crate::inputs::{self, Settings};
@@ -40,7 +40,7 @@ use policy::Policy;
 use prepare::Prepared;
 use publish::{Publisher, Times};
 use state::StateDirectory;
-use wake::Wake;
+use wake::{News, Wake, Wakes};
 
 /// How long to gather further events after each: a program that writes ten files causes one round.
 const GATHER: Duration = Duration::from_millis(20);
@@ -74,12 +74,12 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     }
     let state = arguments.state_dir.as_deref().map(StateDirectory::new);
     let cache = state.as_ref().and_then(StateDirectory::cache);
-    let policy = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
-    let (objects, recorder) = Objects::start(&source, &settings, policy.reads(), waker)?;
+    let (policy, chain) = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
+    let (objects, recorder) = Objects::start(&source, &settings, chain.reads(), waker)?;
     let families = &probe.capabilities.families;
     let publisher = Publisher::start(&settings, families, recorder, !arguments.once)?;
     info!(node = settings.node_name, objects = %source, scheduler = settings.proxy.scheduler, "started");
-    let mut daemon = Daemon::new(settings, probe, objects, policy, publisher, state);
+    let mut daemon = Daemon::new(settings, probe, objects, (policy, chain), publisher, state);
     if arguments.once {
         let succeeded = daemon.once(&wakes);
         return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -118,6 +118,8 @@ struct Daemon {
     synchronised: bool,
     /// Whether the node's addresses were read once; before that nothing is written either.
     addresses_known: bool,
+    /// Whether addresses may have changed since they were read: the next round looks, however often that was said.
+    addresses_changed: bool,
     /// Whether the last round could not write rules: a match may have gone missing.
     rules_failed: bool,
     /// Why it ends, if nobody asked for that.
@@ -129,12 +131,12 @@ impl Daemon {
         settings: Settings,
         probe: Probe,
         objects: Objects,
-        policy: Policy,
+        (policy, chain): (Policy, Chain),
         publisher: Publisher,
         state: Option<StateDirectory>,
     ) -> Daemon {
         log::findings(&probe.findings);
-        let mut kernel = Linux::new(&probe.capabilities.families).without_unread_rules();
+        let mut kernel = Linux::new(&probe.capabilities.families);
         let addresses = kernel.host_addresses();
         let addresses_known = addresses.is_ok();
         let addresses = addresses.unwrap_or_else(|error| {
@@ -143,14 +145,14 @@ impl Daemon {
         });
         let view = settings.node_view(None, addresses, probe.capabilities);
         let agenda = Agenda::new(settings.proxy.sync_period, settings.proxy.min_sync_period, Instant::now());
-        let mut planner = Planner::new(view, Box::new(policy.chain.clone()));
+        let mut planner = Planner::new(view, Box::new(chain));
         if let Some(state) = &state {
             planner.set_readiness(state.readiness());
         }
         Daemon {
             objects,
             planner,
-            syncer: Syncer::new(kernel),
+            syncer: Syncer::new(kernel, settings.proxy.sync_period),
             policy,
             publisher,
             state,
@@ -164,30 +166,27 @@ impl Daemon {
             complete: false,
             synchronised: false,
             addresses_known,
+            addresses_changed: false,
             rules_failed: false,
             ended: None,
         }
     }
 
-    fn run(&mut self, wakes: &Receiver<Wake>) {
+    fn run(&mut self, wakes: &Wakes) {
         self.publisher.begin();
         self.round(Instant::now());
         loop {
             let pause = self.agenda.next().saturating_duration_since(Instant::now());
-            let wake = match wakes.recv_timeout(pause) {
-                Ok(wake) => Some(wake),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if let Some(wake) = wake {
-                if !self.take_note(wake) {
+            let Ok(news) = wakes.wait(pause) else { return };
+            if let Some(news) = news {
+                if !self.take_note(news) {
                     return;
                 }
                 let end = Instant::now() + GATHER_AT_MOST;
                 while Instant::now() < end
-                    && let Ok(wake) = wakes.recv_timeout(GATHER)
+                    && let Ok(Some(news)) = wakes.wait(GATHER)
                 {
-                    if !self.take_note(wake) {
+                    if !self.take_note(news) {
                         return;
                     }
                 }
@@ -212,32 +211,35 @@ impl Daemon {
     }
 
     /// Whether to go on.
-    fn take_note(&mut self, wake: Wake) -> bool {
-        match wake {
-            Wake::Manifests => {}
-            Wake::Told(message) => {
-                if let Some(lost) = self.objects.hear(message) {
-                    self.publisher.lost(lost);
+    fn take_note(&mut self, news: News) -> bool {
+        for message in news.messages {
+            if let Some(lost) = self.objects.hear(message) {
+                self.publisher.lost(lost);
+            }
+        }
+        for why in news.reasons {
+            match why {
+                Wake::Manifests => {}
+                Wake::Addresses => self.addresses_changed = true,
+                Wake::Policy => {
+                    for refusal in self.policy.take_updates() {
+                        self.publisher.policy_refused(refusal);
+                    }
                 }
-            }
-            Wake::Addresses => self.refresh_addresses(),
-            Wake::Policy => {
-                for refusal in self.policy.take_updates() {
-                    self.publisher.policy_refused(refusal);
+                Wake::Configuration => {
+                    // What kube-proxy says.
+                    self.ended = Some("content of the proxy server's configuration file was updated");
+                    return false;
                 }
+                Wake::Stop => return false,
             }
-            Wake::Configuration => {
-                // What kube-proxy says.
-                self.ended = Some("content of the proxy server's configuration file was updated");
-                return false;
-            }
-            Wake::Stop => return false,
         }
         true
     }
 
     /// An address list that cannot be read leaves the last one in force.
     fn refresh_addresses(&mut self) {
+        self.addresses_changed = false;
         match self.syncer.kernel().host_addresses() {
             Ok(addresses) => {
                 let mut view = self.planner.node().clone();
@@ -304,7 +306,7 @@ impl Daemon {
         if !self.objects.are_complete(reads) && waited < NODE_WAIT {
             return false;
         }
-        if !self.objects.are_complete(self.policy.reads()) {
+        if !self.objects.are_complete(self.policy.reads(&self.planner)) {
             warn!(
                 "plugins read nodes or namespaces, which the API server did not list: they are decided without"
             );
@@ -331,7 +333,7 @@ impl Daemon {
     /// Keeps what a later process should know.
     fn keep_state(&mut self, last: bool) {
         if let Some(state) = &mut self.state
-            && self.planner.policy().reads().ready_since
+            && self.planner.reads().ready_since
         {
             state.keep(self.planner.readiness(), Instant::now(), last);
         }
@@ -353,22 +355,22 @@ impl Daemon {
     }
 
     /// A single round, as soon as all objects are known. Whether it made every change.
-    fn once(&mut self, wakes: &Receiver<Wake>) -> bool {
+    fn once(&mut self, wakes: &Wakes) -> bool {
         let end = Instant::now() + ONCE_WAIT;
         self.hear();
         while !self.is_complete() {
             let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
-            match wakes.recv_timeout(left) {
-                Ok(wake) => {
-                    if !self.take_note(wake) {
+            match wakes.wait(left) {
+                Ok(Some(news)) => {
+                    if !self.take_note(news) {
                         return false;
                     }
                 }
-                Err(_) if left.is_zero() => {
+                Ok(None) | Err(_) if left.is_zero() => {
                     error!("not all objects could be read within {} s", ONCE_WAIT.as_secs());
                     return false;
                 }
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
             if !self.addresses_known {
                 self.refresh_addresses();
@@ -385,7 +387,7 @@ impl Daemon {
             self.audit_policy(now);
             self.look_after_node();
         }
-        if audit || !self.addresses_known {
+        if audit || self.addresses_changed || !self.addresses_known {
             self.refresh_addresses();
         }
         let mut news = self.hear();
@@ -395,28 +397,28 @@ impl Daemon {
         }
         let time = self.policy_time();
         self.follow(now);
-        if self.objects.are_complete(self.policy.reads())
+        if self.objects.are_complete(self.policy.reads(&self.planner))
             && let Some(replacement) = self.policy.exchange(&mut self.planner, time)
         {
             self.publisher.replaced(&replacement);
             news = true;
         }
-        let plan = self.planner.plan_at(time);
+        self.planner.update(time);
         let planned = now.elapsed();
-        self.policy.keep_records();
+        self.policy.keep_records(&mut self.planner);
         self.keep_state(false);
-        self.publisher.planned(&plan);
+        self.publisher.planned(self.planner.reports(), self.planner.standings());
         let effort = self.syncer.kernel().effort();
-        let round = self.syncer.round(&plan, self.started.elapsed());
+        let round = self.syncer.round(self.planner.desired(), self.started.elapsed());
         let total = self.syncer.kernel().effort();
         self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
         self.publisher.forgotten(&self.syncer.kernel().take_forgotten());
-        self.publisher.plugins(self.policy.chain.chain().status(time));
+        self.publisher.plugins(weir_policy::status(&self.planner, time));
         match round {
             Ok(round) => {
                 let all = now.elapsed();
                 log::round(&round, total - effort, all);
-                self.agenda.done(now, &round, self.started);
+                self.agenda.done(now, round.next.map(|next| self.started + next));
                 let times = Times { plan: planned, kernel: all - planned, all };
                 // With nothing new, what an audit changes is what others had changed.
                 let drift = audit && !news && self.synchronised;
@@ -428,7 +430,7 @@ impl Daemon {
                 }
                 let capabilities = &self.planner.node().capabilities;
                 self.publisher.ended(&round, capabilities, total, &times, drift);
-                self.publisher.answer_health_checks(&plan, self.planner.node());
+                self.publisher.answer_health_checks(self.planner.standings(), self.planner.node());
                 if let Some(at) = self.planner.next_expiry() {
                     let since_start = Duration::from_secs(at.saturating_sub(self.started_at));
                     self.agenda.expect(self.started + since_start);

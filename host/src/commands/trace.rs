@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use weir_core::kernel::Kernel;
+use weir_core::kernel::whole;
 use weir_core::net::{Family, PerFamily};
 use weir_core::node::{Capabilities, HostAddress};
 use weir_core::state::KernelState;
@@ -53,19 +53,19 @@ fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::
     let settings = inputs::settings(&arguments.node)?;
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let plugins = inputs::policy(&arguments.policy, &settings.node_name)?;
-    let (chain, capabilities) = (plugins.chain.clone(), Capabilities::assumed());
+    let (chain, capabilities) = (plugins.chain, Capabilities::assumed());
     let mut planner = inputs::planner(manifests, &settings, chain, host.clone(), capabilities)?;
     let plan = planner.plan_at(inputs::now());
     plan.reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let PerFamily { v4, v6 } = planner.node().node_ips;
-    let status = plugins.status(&plan.reports);
+    let status = inputs::policy_status(&plugins.refused, &plan.reports);
     Ok(Asked { state: plan.state, host, node_ips: PerFamily { v4: Some(v4), v6: Some(v6) }, status })
 }
 
 fn ask_kernel(arguments: &TraceArguments) -> anyhow::Result<Asked> {
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let families = capabilities::probe().capabilities.families;
-    let state = Linux::new(&families).read().context("this node's kernel (`weir doctor` tells more)")?;
+    let state = whole(&mut Linux::new(&families)).context("this node's kernel (`weir doctor` tells more)")?;
     Ok(Asked { state, host, node_ips: PerFamily::default(), status: ExitCode::SUCCESS })
 }
 

@@ -89,12 +89,12 @@ impl From<RequestError> for Stop {
 }
 
 /// A resource that is kept up to date.
-pub(crate) struct Feed<T> {
+pub(crate) struct Feed {
     resource: Resource,
     /// The name of this node.
     node: String,
     connection: Connection,
-    outlet: Outlet<T>,
+    outlet: Outlet,
     account: Arc<Account>,
     timing: Timing,
     tracker: Tracker,
@@ -111,16 +111,16 @@ pub(crate) struct Feed<T> {
     useless_lists: u32,
 }
 
-impl<T: From<Message>> Feed<T> {
+impl Feed {
     /// One that has not begun.
     pub(crate) fn new(
         resource: Resource,
         node: &str,
         connection: Connection,
-        outlet: Outlet<T>,
+        outlet: Outlet,
         account: Arc<Account>,
         timing: Timing,
-    ) -> Feed<T> {
+    ) -> Feed {
         Feed {
             resource,
             node: node.to_owned(),

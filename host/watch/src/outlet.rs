@@ -1,5 +1,6 @@
 //! The bounded channel to the receiver, which blocks neither side's thread.
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -11,33 +12,34 @@ use crate::message::Message;
 /// busy, nothing is read from the API server either, so that the wait is all there is to do.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// There is nobody left to tell.
+/// The receiver is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceiverGone;
 
 /// Where messages go.
-pub(crate) struct Outlet<T>(SyncSender<T>);
-
-impl<T> Clone for Outlet<T> {
-    fn clone(&self) -> Outlet<T> {
-        Outlet(self.0.clone())
-    }
+#[derive(Clone)]
+pub(crate) struct Outlet {
+    sender: SyncSender<Message>,
+    /// Called after each message: a receiver that waits for several things at once may wait elsewhere.
+    ring: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl<T: From<Message>> Outlet<T> {
-    /// The sending end of a channel.
-    pub(crate) fn to(sender: SyncSender<T>) -> Outlet<T> {
-        Outlet(sender)
+impl Outlet {
+    /// The sending end of a channel, and what to call after each message.
+    pub(crate) fn to(sender: SyncSender<Message>, ring: impl Fn() + Send + Sync + 'static) -> Outlet {
+        Outlet { sender, ring: Arc::new(ring) }
     }
 
     /// Sends a message, as soon as there is room for it.
-    pub(crate) async fn deliver(&self, message: Message) -> Result<(), ReceiverGone> {
-        let mut parcel = T::from(message);
+    pub(crate) async fn deliver(&self, mut message: Message) -> Result<(), ReceiverGone> {
         loop {
-            match self.0.try_send(parcel) {
-                Ok(()) => return Ok(()),
+            match self.sender.try_send(message) {
+                Ok(()) => {
+                    (self.ring)();
+                    return Ok(());
+                }
                 Err(TrySendError::Disconnected(_)) => return Err(ReceiverGone),
-                Err(TrySendError::Full(back)) => parcel = back,
+                Err(TrySendError::Full(back)) => message = back,
             }
             sleep(RETRY).await;
         }

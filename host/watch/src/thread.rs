@@ -81,14 +81,16 @@ pub fn check(access: &Access) -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// Starts to follow the API server. Messages go into `sender`; while that is full, nothing more is read.
+/// Starts to follow the API server. Messages go into `sender`, and `ring` is called after each; while the channel is
+/// full, nothing more is read.
 ///
 /// # Errors
 /// When the API server cannot even be asked: what is wrong with a file or a URL is told at once.
-pub fn spawn<T>(settings: Settings, sender: SyncSender<T>) -> Result<(Handle, Recorder), SpawnError>
-where
-    T: From<Message> + Send + 'static,
-{
+pub fn spawn(
+    settings: Settings,
+    sender: SyncSender<Message>,
+    ring: impl Fn() + Send + Sync + 'static,
+) -> Result<(Handle, Recorder), SpawnError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(SpawnError::Thread)?;
     {
         let _inside = runtime.enter();
@@ -100,7 +102,9 @@ where
     let (recorder, notes) = Recorder::new(Arc::clone(&account));
     let work = Work { settings, account: Arc::clone(&account), wanted: wanted_receiver, notes };
     let thread = std::thread::Builder::new().name("api".to_owned());
-    let thread = thread.spawn(move || work.run(runtime, sender, stopped)).map_err(SpawnError::Thread)?;
+    let thread = thread
+        .spawn(move || work.run(runtime, Outlet::to(sender, ring), stopped))
+        .map_err(SpawnError::Thread)?;
     Ok((Handle { account, wanted, stop: Some(stop), thread: Some(thread) }, recorder))
 }
 
@@ -113,16 +117,11 @@ struct Work {
 }
 
 impl Work {
-    fn run<T: From<Message> + 'static>(
-        self,
-        runtime: Runtime,
-        sender: SyncSender<T>,
-        stopped: oneshot::Receiver<()>,
-    ) {
+    fn run(self, runtime: Runtime, outlet: Outlet, stopped: oneshot::Receiver<()>) {
         let all = async {
             tokio::select! {
                 _ = stopped => {}
-                () = self.follow(Outlet::to(sender)) => {}
+                () = self.follow(outlet) => {}
             }
         };
         LocalSet::new().block_on(&runtime, all);
@@ -131,7 +130,7 @@ impl Work {
     }
 
     /// Runs a feed for each wanted resource, until there is no receiver any more.
-    async fn follow<T: From<Message> + 'static>(self, outlet: Outlet<T>) {
+    async fn follow(self, outlet: Outlet) {
         let Work { settings, account, mut wanted, notes } = self;
         let pace = Pace::new(settings.requests);
         let connection = || {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use weir_core::net::Family;
 use weir_core::rule::{Chain, Ownership, Rule, Table, Target};
 use weir_core::set::{SetKind, SetName};
-use weir_core::state::{KernelState, Scheduling, Weight};
+use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
 
 /// One deed: what is done, and to the how-manieth thing.
 #[derive(Clone, Copy, Debug)]
@@ -75,12 +75,15 @@ impl Tamper {
     pub fn apply(self, state: &mut KernelState) {
         match self.deed {
             Deed::DeleteEntry => remove(&mut state.entries, self.index),
-            Deed::DeleteRealServer => remove(&mut state.real_servers, self.index),
-            Deed::DeleteAddress => remove(&mut state.addresses, self.index),
-            Deed::DeleteVirtualServer => {
-                remove(&mut state.virtual_servers, self.index);
-                state.real_servers.retain(|(server, _), _| state.virtual_servers.contains_key(server));
+            Deed::DeleteRealServer => {
+                if let Some((server, real)) = self.real_server(state)
+                    && let Some(behind) = state.virtual_servers.get_mut(&server)
+                {
+                    behind.real_servers.remove(&real);
+                }
             }
+            Deed::DeleteAddress => remove(&mut state.addresses, self.index),
+            Deed::DeleteVirtualServer => remove(&mut state.virtual_servers, self.index),
             Deed::DeleteDevice => {
                 state.devices.clear();
                 state.addresses.clear();
@@ -90,18 +93,25 @@ impl Tamper {
                 state.timeouts.clear();
             }
             Deed::ChangeWeight => {
-                if let Some(weight) = pick(&mut state.real_servers, self.index) {
-                    *weight = Weight((self.index % 3) as u16);
+                if let Some((server, real)) = self.real_server(state)
+                    && let Some(behind) = state.virtual_servers.get_mut(&server)
+                {
+                    behind.real_servers.insert(real, Weight((self.index % 3) as u16));
                 }
             }
             Deed::ChangeScheduling => {
-                if let Some(scheduling) = pick(&mut state.virtual_servers, self.index) {
-                    *scheduling = Scheduling { scheduler: "lc".to_owned(), ..scheduling.clone() };
+                if let Some(server) = pick(&mut state.virtual_servers, self.index) {
+                    server.scheduling.scheduler = "lc".to_owned();
                 }
             }
             Deed::GrowSet | Deed::ReplaceSetByForeign | Deed::CountSet => self.change_set(state),
             _ => self.change_rules(state),
         }
+    }
+
+    fn real_server(self, state: &KernelState) -> Option<(VirtualServer, RealServer)> {
+        let all: Vec<_> = state.real_servers().map(|(server, real, _)| (server, real)).collect();
+        all.get(self.index.checked_rem(all.len())?).copied()
     }
 
     fn change_set(self, state: &mut KernelState) {

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what the work and the plugins cost, counted on a real kernel.
+//! `cargo xtask bench`: what the work and the plugins cost, counted on a real kernel; with `--native`, what planning and
+//! rounds cost on this machine, over a kernel in memory.
 
 use std::process::ExitCode;
 
@@ -17,8 +18,46 @@ const PROFILE: &str = "lab";
 /// The plugin that keeps everything as it is.
 const IDENTITY: &str = "weir-guest-identity";
 
+/// What is measured, and how it is printed.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measure planning and rounds on this machine, without a guest
+    #[arg(long)]
+    native: bool,
+    /// How to print what `--native` measures
+    #[arg(long, short, value_enum, default_value_t = Output::Text, requires = "native")]
+    output: Output,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A table
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Measures.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    if options.native { native(options.output) } else { guest() }
+}
+
+/// Runs the program that measures natively, with the built-in policy and with an identity plugin.
+fn native(output: Output) -> Result<ExitCode> {
+    let identity = workspace::components(&[IDENTITY])?.remove(0);
+    let mut bench = workspace::cargo();
+    bench.args(["run", "--quiet", "--profile", PROFILE, "--package", "weir-bench", "--", "--plugin"]);
+    bench.arg(&identity.file);
+    if output == Output::Json {
+        bench.arg("--json");
+    }
+    crate::process::run(&mut bench)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs the counting tests with optimised code and shows what they print, and then what calls of plugins cost here.
-pub(crate) fn main() -> Result<ExitCode> {
+fn guest() -> Result<ExitCode> {
     let select = |package: &str, target: &str| Selection {
         package: package.to_owned(),
         target: Some(target.to_owned()),

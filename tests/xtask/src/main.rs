@@ -48,8 +48,8 @@ enum Command {
     Demo,
     /// Boot a guest with a real IPVS kernel and run a command or tests in it
     Vm(vm::Options),
-    /// Count processes, messages and system calls on a real kernel, beside kube-proxy's
-    Bench,
+    /// Count processes, messages and system calls on a real kernel, or measure planning and rounds without one
+    Bench(bench::Options),
     /// Make the container image, without a daemon
     Image(image::Options),
     /// Build or start a real API server with etcd, for tests and people
@@ -83,7 +83,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => suite::main(&options),
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
-        Command::Bench => bench::main(),
+        Command::Bench(options) => bench::main(&options),
         Command::Image(options) => image::main(&options),
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),

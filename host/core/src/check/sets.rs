@@ -1,8 +1,9 @@
 //! What must be true of sets and their entries.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::{Check, Violation};
-use crate::net::{Family, Protocol};
-use crate::set::{Set, SetEntry, SetKind, SetName};
+use crate::set::{Fill, SetEntry, SetKind, SetName};
 use crate::state::VirtualServer;
 
 impl Check<'_> {
@@ -25,97 +26,34 @@ impl Check<'_> {
             if !self.state.sets.contains_key(name) {
                 self.found.push(Violation::NoSet(*name, *entry));
             }
-            if !fits(*name, *entry) {
+            if !name.fits(*entry) {
                 self.found.push(Violation::OddEntry(*name, *entry));
                 continue;
             }
             if !self.is_served(*name, *entry) {
                 self.found.push(Violation::Unserved(*name, *entry));
             }
-            if let Some((set, vip)) = companion(*name, *entry) {
-                let beside = SetName::new(name.family, set);
-                if !self.state.entries.contains_key(&(beside, vip)) {
-                    self.found.push(Violation::Alone(*name, *entry, beside));
-                }
+            if let Some((beside, vip)) = name.companion(*entry)
+                && !self.state.entries.contains_key(&(beside, vip))
+            {
+                self.found.push(Violation::Alone(*name, *entry, beside));
             }
         }
     }
 
     /// Whether a virtual server has what the entry says is a VIP or a node port.
     fn is_served(&self, name: SetName, entry: SetEntry) -> bool {
-        let listens = |protocol| match entry {
-            SetEntry::Port(port) => self.ports.contains(&(name.family, protocol, port)),
-            _ => false,
-        };
-        match name.set {
-            Set::ClusterIp
-            | Set::ExternalIp
-            | Set::ExternalIpLocal
-            | Set::LoadBalancer
-            | Set::LoadBalancerLocal
-            | Set::LoadBalancerFw
-            | Set::NodePortSctp
-            | Set::NodePortLocalSctp
-            | Set::MasqueradeExcept
-            | Set::Masquerade
-            | Set::MasqueradeAlways
-            | Set::MasqueradeOffCluster
-            | Set::MasqueradeRemote
-            | Set::Snat1
-            | Set::Snat2
-            | Set::SourceDeny
-            | Set::SourceLimited
-            | Set::SourceAllow => match entry {
-                SetEntry::IpPort(ip, protocol, port) | SetEntry::IpPortNet(ip, protocol, port, _) => {
-                    self.state.virtual_servers.contains_key(&VirtualServer::new(protocol, ip, port))
-                }
-                _ => false,
-            },
-            Set::NodePortTcp | Set::NodePortLocalTcp => listens(Protocol::Tcp),
-            Set::NodePortUdp | Set::NodePortLocalUdp => listens(Protocol::Udp),
-            // Endpoints, ports of the health check server, and addresses that are checked with the device. The
-            // exceptions to source ranges are only asked for VIPs that have ranges.
-            Set::LoopBack
-            | Set::HealthCheckNodePort
-            | Set::IpvsIps
-            | Set::LoadBalancerSourceIp
-            | Set::LoadBalancerSourceCidr => true,
+        match name.set.row().fill {
+            Fill::Vip(_) | Fill::Sources(_) | Fill::Itself(_) => {
+                let SetEntry::IpPort(ip, protocol, port) = entry.without_source() else { return false };
+                self.state.virtual_servers.contains_key(&VirtualServer::new(protocol, ip, port))
+            }
+            Fill::Port(protocol, _) => {
+                let SetEntry::Port(port) = entry else { return false };
+                self.ports.contains(&(name.family, protocol, port))
+            }
+            // Endpoints, ports of the health check server, and addresses that are checked with the device.
+            Fill::Hairpin | Fill::HealthPort | Fill::Address(_) => true,
         }
     }
-}
-
-/// Whether an entry is of its set's type, and all its addresses are of the set's family.
-fn fits(name: SetName, entry: SetEntry) -> bool {
-    let second = match entry {
-        SetEntry::IpPortIp(.., ip) => Some(Family::of(ip)),
-        SetEntry::IpPortNet(.., net) => Some(Family::of_net(&net)),
-        SetEntry::Ip(_) | SetEntry::IpPort(..) | SetEntry::Port(_) => None,
-    };
-    entry.set_type() == name.set.set_type()
-        && entry.family().into_iter().chain(second).all(|family| family == name.family)
-}
-
-/// The entry of another set without which an entry would mean nothing.
-fn companion(name: SetName, entry: SetEntry) -> Option<(Set, SetEntry)> {
-    let set = match name.set {
-        Set::LoadBalancerLocal | Set::LoadBalancerFw => Set::LoadBalancer,
-        Set::LoadBalancerSourceCidr | Set::LoadBalancerSourceIp => Set::LoadBalancerFw,
-        Set::NodePortLocalTcp => Set::NodePortTcp,
-        Set::NodePortLocalUdp => Set::NodePortUdp,
-        Set::NodePortLocalSctp => Set::NodePortSctp,
-        Set::MasqueradeAlways
-        | Set::MasqueradeOffCluster
-        | Set::MasqueradeRemote
-        | Set::Snat1
-        | Set::Snat2 => Set::Masquerade,
-        Set::SourceAllow => Set::SourceLimited,
-        _ => return None,
-    };
-    let vip = match entry {
-        SetEntry::IpPortIp(ip, protocol, port, _) | SetEntry::IpPortNet(ip, protocol, port, _) => {
-            SetEntry::IpPort(ip, protocol, port)
-        }
-        same => same,
-    };
-    Some((set, vip))
 }

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decision::Drain;
 use crate::net::Protocol;
 use crate::node::{Capabilities, ProxyConfig};
 use crate::objects::{ServiceType, TrafficPolicy};
-use crate::state::Scheduling;
+use crate::state::{Scheduling, Server, Weight};
 
 const DEADLINE: Drain = Drain::UntilDeadline(Duration::from_secs(30));
 
@@ -32,17 +33,16 @@ fn vip(last: u8) -> VirtualServer {
     VirtualServer::new(Protocol::Tcp, [10, 96, 0, last].into(), 80)
 }
 
-fn fragment(last: u8, drain: Drain) -> Fragment {
-    let mut fragment = Fragment { drain, ..Fragment::default() };
+fn wants(last: u8, drain: Drain) -> Wants {
     let scheduling = Scheduling { scheduler: "rr".to_owned(), flags: Default::default(), persistence: None };
-    fragment.state.virtual_servers.insert(vip(last), scheduling);
-    fragment
+    Wants { drain, servers: [(vip(last), Want::new(Server::new(scheduling)))].into(), ..Wants::default() }
 }
 
 /// One whose clients' source becomes an address of the node.
-fn from_address(last: u8, address: &str) -> Fragment {
-    let snat = BTreeMap::from([(vip(last), address.parse().unwrap())]);
-    Fragment { snat, ..fragment(last, Drain::UntilIdle) }
+fn from_address(last: u8, address: &str) -> Wants {
+    let mut wants = wants(last, Drain::UntilIdle);
+    wants.servers.values_mut().for_each(|want| want.treatment = Treatment::Address(address.parse().unwrap()));
+    wants
 }
 
 fn node() -> NodeView {
@@ -50,9 +50,9 @@ fn node() -> NodeView {
 }
 
 /// The sets of policies with their entries, and where sources go, by the chains.
-fn slots(desired: &Desired) -> Vec<String> {
-    let Wanted { state, .. } = desired.wanted(&node());
-    let lines = state.lines().into_iter();
+fn slots(desired: &mut Desired) -> Vec<String> {
+    desired.settle(&node());
+    let lines = desired.state().lines().into_iter();
     let shown = |line: &String| line.contains("SNAT --to") || line.starts_with("entry WEIR-");
     lines.filter(shown).map(|line| line.replace("rule ip nat ", "")).collect()
 }
@@ -72,26 +72,49 @@ fn chosen_addresses_are_sorted_and_the_oldest_services_choose_first() {
         "entry WEIR-SNAT-2 10.96.0.4,tcp:80",
     ];
     let mut desired = Desired::default();
-    services.iter().for_each(|(service, fragment)| desired.replace(service, fragment.clone()));
-    assert_eq!(slots(&desired)[..4], expected);
-    let [report] = &desired.wanted(&node()).reports[..] else { panic!("one report") };
+    services.iter().for_each(|(service, wants)| desired.replace(service, wants.clone()));
+    assert_eq!(slots(&mut desired)[4..8], expected, "beside the entries that say that a policy decides");
+    let [report] = &desired.reports()[..] else { panic!("one report") };
     assert_eq!(report.service.name, "b");
     assert!(report.message.contains("taken the 2 places with 192.0.2.20 and 192.0.2.30"), "{report}");
     let mut backwards = Desired::default();
-    services.iter().rev().for_each(|(service, fragment)| backwards.replace(service, fragment.clone()));
-    assert_eq!(slots(&backwards), slots(&desired));
+    services.iter().rev().for_each(|(service, wants)| backwards.replace(service, wants.clone()));
+    assert_eq!(slots(&mut backwards), slots(&mut desired));
     desired.remove(&services[1].0.name);
-    assert!(desired.wanted(&node()).reports.is_empty(), "a place is free again");
+    desired.settle(&node());
+    assert!(desired.reports().is_empty(), "a place is free again");
 }
 
 #[test]
 fn a_virtual_server_ends_as_the_service_that_has_it_wants() {
     let mut desired = Desired::default();
-    desired.replace(&service("old", 1), fragment(1, Drain::UntilIdle));
-    desired.replace(&service("young", 2), fragment(1, Drain::AtOnce));
-    desired.replace(&service("other", 3), fragment(2, DEADLINE));
-    assert_eq!(desired.wanted(&node()).drains, BTreeMap::from([(vip(2), DEADLINE)]));
+    desired.replace(&service("old", 1), wants(1, Drain::UntilIdle));
+    desired.replace(&service("young", 2), wants(1, Drain::AtOnce));
+    desired.replace(&service("other", 3), wants(2, DEADLINE));
+    assert_eq!([vip(1), vip(2)].map(|vip| desired.drain(vip)), [Drain::UntilIdle, DEADLINE]);
     desired.remove(&ObjectName::new("default", "old"));
-    let drains = BTreeMap::from([(vip(1), Drain::AtOnce), (vip(2), DEADLINE)]);
-    assert_eq!(desired.wanted(&node()).drains, drains);
+    assert_eq!([vip(1), vip(2)].map(|vip| desired.drain(vip)), [Drain::AtOnce, DEADLINE]);
+}
+
+#[test]
+fn a_change_touches_what_it_changes_and_nothing_else() {
+    let mut desired = Desired::default();
+    for last in 1..=100 {
+        desired.replace(&service(&format!("s{last}"), 1), wants(last, Drain::UntilIdle));
+    }
+    desired.settle(&node());
+    desired.follow();
+    let mut other = wants(7, Drain::UntilIdle);
+    let behind = other.servers.get_mut(&vip(7)).unwrap();
+    behind
+        .server
+        .real_servers
+        .insert(crate::state::RealServer("10.0.0.1:80".parse().unwrap()), Weight::DEFAULT);
+    desired.replace(&service("s7", 1), other.clone());
+    desired.replace(&service("s7", 1), other);
+    desired.settle(&node());
+    let before = wants(7, Drain::UntilIdle).servers.remove(&vip(7)).map(|want| want.server);
+    let touched = Actual { servers: [(vip(7), before)].into(), ..Actual::default() };
+    assert_eq!(desired.take_touched(), Some(touched));
+    assert_eq!(desired.take_touched(), Some(Actual::default()));
 }

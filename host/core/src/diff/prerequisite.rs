@@ -1,4 +1,4 @@
-//! Which changes must not be made because another change of the same batch failed.
+//! Which changes must not be made because another change failed.
 //!
 //! Few pairs count: those where the second change without the first would let packets pass that a filter should
 //! stop, bring up a VIP before it can work, or fail anyway with a less telling error.
@@ -6,27 +6,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Change, Direction, RulesChange, TableChange};
+use super::{Change, Direction, TableChange, Wanted};
+use crate::kernel::{Failure, FailureKind, Outcome};
 use crate::net::Family;
 use crate::rule::{Chain, Rule, Table};
-use crate::set::{Set, SetEntry, SetName};
+use crate::set::{Fill, SetEntry, SetName, Step};
 use crate::state::{Device, VirtualServer};
 
-/// What failed so far in one batch.
+/// What failed so far in one round.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     devices: BTreeSet<Device>,
+    /// Sets that are not there.
     sets: BTreeSet<SetName>,
-    /// VIPs whose source ranges are not in force.
-    unfiltered: BTreeSet<VirtualServer>,
-    /// Addresses on which the host's own ports would answer.
-    unguarded: BTreeSet<IpAddr>,
-    /// Families in which that holds for every address.
+    /// Sets that could not be exchanged for larger ones.
+    small: BTreeSet<SetName>,
+    /// Sets of which some entries could not be deleted.
+    crowded: BTreeSet<SetName>,
+    /// Entries that are not there and close something.
+    entries: BTreeSet<(SetName, SetEntry)>,
+    /// Families whose new filter rules are not in force.
+    rules: BTreeSet<Family>,
+    /// Families in which the host's own ports would answer on every new address.
     open: BTreeSet<Family>,
     not_created: BTreeSet<VirtualServer>,
     /// Whether any virtual server was created at an address.
     started: BTreeMap<IpAddr, Started>,
-    not_deleted: BTreeSet<VirtualServer>,
+    /// Virtual servers that are still there, as members of a set of VIPs.
+    not_deleted: BTreeSet<SetEntry>,
     still_bound: BTreeSet<IpAddr>,
 }
 
@@ -37,27 +44,49 @@ enum Started {
 }
 
 impl Failures {
-    /// Takes note of a change that was made.
-    pub fn note_made(&mut self, change: &Change) {
-        if let Change::CreateVirtualServer(server, _) = change {
-            self.started.insert(server.address.ip(), Started::Some);
+    /// Takes note of what became of a change, and says it in the right words: a real server whose virtual server could
+    /// not be made failed for that reason.
+    pub fn judge(&mut self, change: &Change, outcome: Outcome) -> Outcome {
+        match outcome {
+            Ok(()) => {
+                if let Change::CreateVirtualServer(server, _) = change {
+                    self.started.insert(server.address.ip(), Started::Some);
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                self.note_failed(change);
+                if let Change::AddRealServer(server, ..) = change
+                    && self.not_created.contains(server)
+                {
+                    let message = format!("{change}: its virtual server could not be made");
+                    return Err(Failure { kind: FailureKind::Prerequisite, message });
+                }
+                Err(failure)
+            }
         }
     }
 
     /// Takes note of a change that failed or was not tried.
     pub fn note_failed(&mut self, change: &Change) {
         match change {
-            Change::CreateDevice(device) => {
-                self.devices.insert(*device);
+            Change::CreateDevice(device) => drop(self.devices.insert(*device)),
+            Change::CreateSet(name, _) | Change::DestroySet(name) => drop(self.sets.insert(*name)),
+            Change::ReplaceSet(name, ..) => drop(self.small.insert(*name)),
+            Change::DeleteEntry(name, _) => drop(self.crowded.insert(*name)),
+            Change::AddEntry(name, entry) => {
+                if matches!(name.set.row().step, Step::Closes | Step::Guards) {
+                    self.entries.insert((*name, *entry));
+                }
             }
-            Change::CreateSet(name, _) | Change::DestroySet(name) => {
-                self.sets.insert(*name);
-            }
-            Change::AddEntry(name, entry) => self.note_entry(*name, *entry),
-            Change::WriteRules(rules) if rules.direction == Direction::Adds => {
-                self.unfiltered.extend(&rules.filtered);
-                if rules.tables.get(&Table::Filter).is_some_and(closes_host_ports) {
-                    self.open.insert(rules.family);
+            Change::WriteRules(rules) => {
+                if rules.direction == Direction::Adds
+                    && let Some(filter) = rules.tables.get(&Table::Filter)
+                {
+                    self.rules.insert(rules.family);
+                    if closes_host_ports(filter) {
+                        self.open.insert(rules.family);
+                    }
                 }
             }
             Change::CreateVirtualServer(server, _) => {
@@ -65,51 +94,84 @@ impl Failures {
                 self.started.entry(server.address.ip()).or_insert(Started::None);
             }
             Change::DeleteVirtualServer(server) => {
-                self.not_deleted.insert(*server);
+                self.not_deleted.insert(SetEntry::of_vip(*server));
             }
-            Change::DeleteAddress(ip) => {
-                self.still_bound.insert(*ip);
-            }
-            _ => {}
-        }
-    }
-
-    fn note_entry(&mut self, name: SetName, entry: SetEntry) {
-        self.unfiltered.extend(super::closes(name.set, entry));
-        if let (Set::IpvsIps, SetEntry::Ip(ip)) = (name.set, entry) {
-            self.unguarded.insert(ip);
+            Change::DeleteAddress(ip) => drop(self.still_bound.insert(*ip)),
+            Change::SetSysctl(..)
+            | Change::SetTimeouts(_)
+            | Change::DeleteDevice(_)
+            | Change::AddAddress(_)
+            | Change::UpdateVirtualServer(..)
+            | Change::AddRealServer(..)
+            | Change::SetWeight(..)
+            | Change::DeleteRealServer(..)
+            | Change::ForgetFlows(..) => {}
         }
     }
 
     /// Why a change must not be made now, if it must not.
-    pub fn forbid(&self, change: &Change) -> Option<&'static str> {
+    pub fn forbid(&self, change: &Change, wanted: &impl Wanted) -> Option<&'static str> {
         match change {
             Change::CreateSet(name, _) | Change::AddEntry(name, _) if self.sets.contains(name) => {
                 Some("its set could not be made")
             }
-            Change::CreateVirtualServer(server, _) => self.forbid_server(*server),
+            Change::AddEntry(name, _) if self.small.contains(name) => {
+                Some("its set could not be made larger")
+            }
+            Change::ReplaceSet(name, ..) if self.crowded.contains(name) => {
+                Some("entries that it would leave out are still needed")
+            }
+            Change::CreateVirtualServer(server, _) => self.forbid_server(*server, wanted),
             Change::AddRealServer(server, ..) if self.not_created.contains(server) => {
                 Some("its virtual server could not be made")
             }
             Change::AddAddress(ip) => self.forbid_address(*ip),
             Change::DeleteEntry(name, entry) => self.forbid_delete_entry(*name, *entry),
-            Change::WriteRules(rules) if rules.direction == Direction::Removes => self.forbid_losses(rules),
-            _ => None,
+            Change::WriteRules(rules) if rules.direction == Direction::Removes => {
+                self.forbid_losses(rules.family)
+            }
+            Change::CreateSet(..)
+            | Change::AddEntry(..)
+            | Change::AddRealServer(..)
+            | Change::WriteRules(_)
+            | Change::SetSysctl(..)
+            | Change::SetTimeouts(_)
+            | Change::CreateDevice(_)
+            | Change::DeleteDevice(_)
+            | Change::ReplaceSet(..)
+            | Change::DestroySet(_)
+            | Change::DeleteAddress(_)
+            | Change::UpdateVirtualServer(..)
+            | Change::DeleteVirtualServer(_)
+            | Change::SetWeight(..)
+            | Change::DeleteRealServer(..)
+            | Change::ForgetFlows(..) => None,
         }
     }
 
-    fn forbid_server(&self, server: VirtualServer) -> Option<&'static str> {
-        if self.unfiltered.contains(&server) {
-            return Some("its source ranges could not be put in force");
+    /// Whether an entry that was to be there is not.
+    fn misses(&self, key: &(SetName, SetEntry)) -> bool {
+        self.entries.contains(key) || self.sets.contains(&key.0)
+    }
+
+    fn forbid_server(&self, server: VirtualServer, wanted: &impl Wanted) -> Option<&'static str> {
+        let all_well =
+            self.entries.is_empty() && self.sets.is_empty() && !self.rules.contains(&server.family());
+        if all_well {
+            return None;
         }
-        None
+        let closing = wanted.closing(server);
+        let open = self.rules.contains(&server.family()) || closing.iter().any(|key| self.misses(key));
+        (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
     }
 
     fn forbid_address(&self, ip: IpAddr) -> Option<&'static str> {
         if self.devices.contains(&Device::KubeIpvs0) {
             return Some("its device could not be made");
         }
-        if self.unguarded.contains(&ip) || self.open.contains(&Family::of(ip)) {
+        let guards = crate::set::SETS.iter().filter(|row| matches!(row.fill, Fill::Address(_)));
+        let mut guards = guards.map(|row| (SetName::new(Family::of(ip), row.set), SetEntry::Ip(ip)));
+        if guards.any(|key| self.misses(&key)) || self.open.contains(&Family::of(ip)) {
             return Some("the host's own ports on it could not be closed");
         }
         // Where some of its virtual servers are there, those are worth having.
@@ -117,23 +179,17 @@ impl Failures {
     }
 
     fn forbid_delete_entry(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {
-        let needed = match entry {
-            SetEntry::Ip(ip) => name.set == Set::IpvsIps && self.still_bound.contains(&ip),
-            // These are about endpoints.
-            SetEntry::IpPortIp(..) if name.set == Set::LoopBack => false,
-            SetEntry::IpPort(ip, protocol, port)
-            | SetEntry::IpPortIp(ip, protocol, port, _)
-            | SetEntry::IpPortNet(ip, protocol, port, _) => {
-                self.not_deleted.contains(&VirtualServer::new(protocol, ip, port))
-            }
-            SetEntry::Port(_) => false,
+        let needed = if let SetEntry::Ip(ip) = entry {
+            name.set.row().step == Step::Guards && self.still_bound.contains(&ip)
+        } else {
+            self.not_deleted.contains(&entry.without_source())
         };
         needed.then_some("what it filters could not be removed")
     }
 
-    fn forbid_losses(&self, rules: &RulesChange) -> Option<&'static str> {
-        let left = self.not_deleted.iter().any(|server| server.family() == rules.family)
-            || self.still_bound.iter().any(|ip| Family::of(*ip) == rules.family);
+    fn forbid_losses(&self, family: Family) -> Option<&'static str> {
+        let left = self.not_deleted.iter().any(|vip| vip.families().any(|of| of == family))
+            || self.still_bound.iter().any(|ip| Family::of(*ip) == family);
         left.then_some("what they filter could not be removed")
     }
 }
@@ -147,7 +203,9 @@ fn closes_host_ports(change: &TableChange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diff::RulesChange;
     use crate::net::Protocol;
+    use crate::state::KernelState;
 
     /// A node whose rules cannot be written must not answer on VIPs with its own ports; one whose rules are there already,
     /// and only cannot be changed elsewhere, goes on.
@@ -156,20 +214,15 @@ mod tests {
         let writes = |table, chain| {
             let change =
                 TableChange { write: BTreeMap::from([(chain, Vec::new())]), ..TableChange::default() };
-            let tables = BTreeMap::from([(table, change)]);
-            let filtered = BTreeSet::new();
-            Change::WriteRules(RulesChange {
-                family: Family::V6,
-                direction: Direction::Adds,
-                tables,
-                filtered,
-            })
+            let (direction, tables) = (Direction::Adds, BTreeMap::from([(table, change)]));
+            Change::WriteRules(RulesChange { family: Family::V6, direction, tables })
         };
         let forbidden = |failed: Change| {
             let mut failures = Failures::default();
             failures.note_failed(&failed);
+            let add = |ip: &str| Change::AddAddress(ip.parse().unwrap());
             ["10.96.0.10", "fd00:96::10"]
-                .map(|ip| failures.forbid(&Change::AddAddress(ip.parse().unwrap())).is_some())
+                .map(|ip| failures.forbid(&add(ip), &KernelState::default()).is_some())
         };
         assert_eq!(forbidden(writes(Table::Filter, Chain::KubeIpvsFilter)), [false, true]);
         assert_eq!(forbidden(writes(Table::Filter, Chain::KubeForward)), [false, false]);
@@ -181,16 +234,41 @@ mod tests {
     fn filters_stay_while_their_vip_stays() {
         let removes = |family| {
             let direction = Direction::Removes;
-            let (tables, filtered) = Default::default();
-            Change::WriteRules(RulesChange { family, direction, tables, filtered })
+            Change::WriteRules(RulesChange { family, direction, tables: BTreeMap::new() })
         };
         let vip = VirtualServer::new(Protocol::Tcp, "203.0.113.1".parse().unwrap(), 443);
+        let wanted = KernelState::default();
         for failed in [Change::DeleteVirtualServer(vip), Change::DeleteAddress(vip.address.ip())] {
             let mut failures = Failures::default();
-            assert!(failures.forbid(&removes(Family::V4)).is_none());
+            assert!(failures.forbid(&removes(Family::V4), &wanted).is_none());
             failures.note_failed(&failed);
-            assert!(failures.forbid(&removes(Family::V4)).is_some());
-            assert!(failures.forbid(&removes(Family::V6)).is_none());
+            assert!(failures.forbid(&removes(Family::V4), &wanted).is_some());
+            assert!(failures.forbid(&removes(Family::V6), &wanted).is_none());
         }
+    }
+
+    /// A set that could not grow holds what its members would have closed.
+    #[test]
+    fn a_virtual_server_waits_for_the_set_that_was_to_grow() {
+        let wanted: KernelState = "\
+set WEIR-SOURCE-DENY hash:ip,port,net family inet maxelem 131072
+entry WEIR-SOURCE-DENY 203.0.113.1,tcp:443,198.51.100.0/24
+virtual tcp 203.0.113.1:443 rr
+virtual tcp 203.0.113.1:80 rr
+"
+        .parse()
+        .unwrap();
+        let name: SetName = "WEIR-SOURCE-DENY".parse().unwrap();
+        let mut failures = Failures::default();
+        failures.note_failed(&Change::ReplaceSet(name, wanted.sets[&name].clone(), Vec::new()));
+        let add = Change::AddEntry(name, wanted.entries_of(name).next().unwrap());
+        assert!(failures.forbid(&add, &wanted).is_some());
+        failures.note_failed(&add);
+        let create = |port| {
+            let server = VirtualServer::new(Protocol::Tcp, "203.0.113.1".parse().unwrap(), port);
+            Change::CreateVirtualServer(server, wanted.virtual_servers[&server].scheduling.clone())
+        };
+        assert!(failures.forbid(&create(443), &wanted).is_some());
+        assert!(failures.forbid(&create(80), &wanted).is_none(), "nothing closes it");
     }
 }

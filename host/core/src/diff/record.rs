@@ -1,8 +1,10 @@
 //! What a state is after a change succeeded.
 
+use std::collections::btree_map::Entry;
+
 use super::{Change, RulesChange};
-use crate::rule::Rule;
-use crate::state::KernelState;
+use crate::rule::{Chains, Rule};
+use crate::state::{KernelState, Server};
 
 /// Takes a change that was made into account.
 pub fn record(state: &mut KernelState, change: &Change) {
@@ -36,49 +38,82 @@ pub fn record(state: &mut KernelState, change: &Change) {
         Change::DeleteEntry(name, entry) => {
             state.entries.remove(&(*name, *entry));
         }
-        Change::WriteRules(rules) => record_rules(state, rules),
+        Change::WriteRules(rules) => record_rules(&mut state.rules, rules),
         Change::AddAddress(ip) => {
             state.addresses.insert(*ip, ());
         }
         Change::DeleteAddress(ip) => {
             state.addresses.remove(ip);
         }
-        Change::CreateVirtualServer(server, scheduling) | Change::UpdateVirtualServer(server, scheduling) => {
-            state.virtual_servers.insert(*server, scheduling.clone());
-        }
-        Change::DeleteVirtualServer(server) => {
-            state.virtual_servers.remove(server);
-            state.real_servers.retain(|(of, _), _| of != server);
-        }
-        Change::AddRealServer(server, real, weight) | Change::SetWeight(server, real, weight) => {
-            state.real_servers.insert((*server, *real), *weight);
-        }
-        Change::DeleteRealServer(server, real) => {
-            state.real_servers.remove(&(*server, *real));
-        }
+        Change::CreateVirtualServer(server, _)
+        | Change::UpdateVirtualServer(server, _)
+        | Change::DeleteVirtualServer(server)
+        | Change::AddRealServer(server, ..)
+        | Change::SetWeight(server, ..)
+        | Change::DeleteRealServer(server, _) => match state.virtual_servers.entry(*server) {
+            Entry::Occupied(mut place) => {
+                if !record_server(place.get_mut(), change) {
+                    place.remove();
+                }
+            }
+            Entry::Vacant(place) => {
+                if let Change::CreateVirtualServer(_, scheduling) = change {
+                    place.insert(Server::new(scheduling.clone()));
+                }
+            }
+        },
         // Flows are not part of the state.
         Change::ForgetFlows(..) => {}
     }
 }
 
-fn record_rules(state: &mut KernelState, change: &RulesChange) {
+/// Takes a change of a virtual server or what is behind it into account, and says whether it is still there.
+pub(crate) fn record_server(server: &mut Server, change: &Change) -> bool {
+    match change {
+        Change::CreateVirtualServer(_, scheduling) | Change::UpdateVirtualServer(_, scheduling) => {
+            server.scheduling.clone_from(scheduling);
+        }
+        Change::DeleteVirtualServer(_) => return false,
+        Change::AddRealServer(_, real, weight) | Change::SetWeight(_, real, weight) => {
+            server.real_servers.insert(*real, *weight);
+        }
+        Change::DeleteRealServer(_, real) => drop(server.real_servers.remove(real)),
+        Change::SetSysctl(..)
+        | Change::SetTimeouts(_)
+        | Change::CreateDevice(_)
+        | Change::DeleteDevice(_)
+        | Change::CreateSet(..)
+        | Change::ReplaceSet(..)
+        | Change::DestroySet(_)
+        | Change::AddEntry(..)
+        | Change::DeleteEntry(..)
+        | Change::WriteRules(_)
+        | Change::AddAddress(_)
+        | Change::DeleteAddress(_)
+        | Change::ForgetFlows(..) => {}
+    }
+    true
+}
+
+/// Takes written rules into account.
+pub(crate) fn record_rules(chains: &mut Chains, change: &RulesChange) {
     for (table, change_of_table) in &change.tables {
         let key = |chain| (change.family, *table, chain);
         for (chain, rules) in &change_of_table.write {
-            state.rules.insert(key(*chain), rules.clone());
+            chains.insert(key(*chain), rules.clone());
         }
         for chain in &change_of_table.delete {
-            state.rules.remove(&key(*chain));
+            chains.remove(&key(*chain));
         }
         for (chain, rule) in &change_of_table.insert {
-            state.rules.entry(key(*chain)).or_default().insert(0, rule.clone());
+            chains.entry(key(*chain)).or_default().insert(0, rule.clone());
         }
         for (chain, rule) in &change_of_table.remove {
-            let left: Option<&mut Vec<Rule>> = state.rules.get_mut(&key(*chain));
+            let left: Option<&mut Vec<Rule>> = chains.get_mut(&key(*chain));
             if let Some(rules) = left {
                 rules.retain(|r| r != rule);
                 if rules.is_empty() {
-                    state.rules.remove(&key(*chain));
+                    chains.remove(&key(*chain));
                 }
             }
         }

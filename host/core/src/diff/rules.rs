@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 
-use super::Chains;
 use crate::net::Family;
-use crate::rule::{Chain, Ownership, Rule, Table};
-use crate::state::VirtualServer;
+use crate::rule::{Chain, Chains, Ownership, Rule, Table};
 
 /// New content for some chains of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +16,6 @@ pub struct RulesChange {
     pub direction: Direction,
     /// What changes in each table.
     pub tables: BTreeMap<Table, TableChange>,
-    /// Virtual servers whose source ranges the family's rules enforce: without the rules they must not come up.
-    pub filtered: BTreeSet<VirtualServer>,
 }
 
 /// Whether a change of rules adds any.
@@ -125,12 +121,7 @@ pub(super) fn compare(desired: &Chains, actual: &Chains) -> Vec<RulesChange> {
     }
     changes
         .into_iter()
-        .map(|((direction, family), tables)| RulesChange {
-            family,
-            direction,
-            tables,
-            filtered: BTreeSet::new(),
-        })
+        .map(|((direction, family), tables)| RulesChange { family, direction, tables })
         .collect()
 }
 

@@ -132,7 +132,7 @@ fn the_api_server_is_kept_whatever_is_said() {
     assert_eq!(decision.ports[0].weights[0], Weight(5), "scheduling is free");
     assert_eq!(Decision { ports: upstream.ports.clone(), ..decision.clone() }, upstream);
     assert!(decision.ports[0].dropped.is_empty());
-    assert!(said[0].ends_with("although a policy said: leave it alone: tired "), "{said:?}");
+    assert!(said[0].ends_with("although a policy said: leave it alone: tired\\n"), "{said:?}");
 }
 
 #[test]
@@ -151,12 +151,12 @@ fn what_is_not_served_is_told_with_the_policys_words() {
             refuse(VipKind::External, "8.8.8.8", "not there"),
         ];
     });
-    let long = format!("VipRefused: cluster VIP {CLUSTER_IP} is not served: {}", "x".repeat(256));
-    assert_eq!(said, [long, "VipRefused: node-port VIP 192.0.2.10 is not served: no ".to_owned()]);
+    let long = format!("VipRefused: cluster VIP {CLUSTER_IP} is not served: {}", "x".repeat(253) + "…");
+    assert_eq!(said, [long, "VipRefused: node-port VIP 192.0.2.10 is not served: no\\u{7}".to_owned()]);
     assert_eq!(decision.vips.refused.len(), 2);
     assert_eq!(
         web(|decision| decision.handling = Handling::Ignore("a\nb".to_owned())).1,
-        ["ServiceIgnored: a b"]
+        ["ServiceIgnored: a\\nb"]
     );
 }
 

@@ -1,7 +1,7 @@
 //! What the node itself puts into the kernel: sysctls, timeouts, the dummy device, sets, chains and rules.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,19 +9,19 @@ use ipnet::IpNet;
 use crate::net::{Family, PerFamily, Protocol};
 use crate::node::{ConnectionReuse, DetectLocal, NodeView};
 use crate::rule::{Chain, ConnectionState, Match, Ports, Rule, Sense, Side, Table, Target};
-use crate::set::{MAX_ELEMENTS, Set, SetEntry, SetKind, SetName};
+use crate::set::{Set, SetKind, SetName, Step};
 use crate::state::{Device, KernelState, Sysctl, Timeout};
 
 mod chains;
 
-/// What the node's rules depend on of all services together: which sets have entries, and which load-balancer
-/// VIPs the node itself may not use.
+/// What the node's part depends on of all services together: which sets have entries, and which load-balancer VIPs the
+/// node itself may not use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// How many entries each set has; sets without entries are absent.
-    pub entries: BTreeMap<SetName, u32>,
+    /// How many entries each set must have room for; sets without entries are absent.
+    pub sets: BTreeMap<SetName, u32>,
     /// Load-balancer VIPs whose source ranges leave the node out.
-    pub closed_to_node: Vec<(IpAddr, Protocol, u16)>,
+    pub closed_to_node: BTreeSet<(IpAddr, Protocol, u16)>,
     /// The addresses that replace sources in each family, at most [`SNAT_SLOTS`].
     pub snat: PerFamily<Vec<IpAddr>>,
 }
@@ -31,39 +31,32 @@ pub struct Totals {
 pub const SNAT_SLOTS: usize = 2;
 
 impl Totals {
-    /// The totals of the union of all services' fragments.
-    pub fn of(state: &KernelState) -> Totals {
-        let mut totals = Totals::default();
-        for (name, entry) in state.entries.keys() {
-            *totals.entries.entry(*name).or_default() += 1;
-            if name.set == Set::LoadBalancerFw
-                && let SetEntry::IpPort(ip, protocol, port) = *entry
-            {
-                let admitted = SetEntry::IpPortIp(ip, protocol, port, ip);
-                let source_ips = SetName::new(name.family, Set::LoadBalancerSourceIp);
-                if !state.entries.contains_key(&(source_ips, admitted)) {
-                    totals.closed_to_node.push((ip, protocol, port));
-                }
-            }
-        }
-        totals
-    }
-
     fn has(&self, family: Family, set: Set) -> bool {
-        self.entries.contains_key(&SetName::new(family, set))
+        self.sets.contains_key(&SetName::new(family, set))
     }
 
     /// Whether a set is there: a policy's only while some rule asks for it.
     fn needs(&self, name: SetName) -> bool {
-        match name.set {
-            // Asked with the limited VIPs even while it admits nobody, so that who comes and goes in it changes no rule.
-            Set::SourceAllow => self.has(name.family, Set::SourceLimited),
-            set => !set.is_of_policy() || self.has(name.family, set),
+        let row = name.set.row();
+        match row.beside {
+            // Asked together with the set beside even while it admits no source, so that sources that come and go in it
+            // change no rule.
+            Some(beside) if row.step == Step::Admits && name.set.is_of_policy() => {
+                self.has(name.family, beside)
+            }
+            _ => !name.set.is_of_policy() || self.has(name.family, name.set),
         }
     }
 }
 
-/// The fragment of the node.
+/// How many entries a hash set is made for. It grows beyond the usual size only while it must, because kube-proxy accepts
+/// that alone.
+pub(crate) fn room(entries: usize, usual: u32) -> u32 {
+    let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+    if entries > usual { entries.checked_next_power_of_two().unwrap_or(u32::MAX) } else { usual }
+}
+
+/// What the node itself wants: sysctls, timeouts, the device, sets and rules.
 pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
     let mut state =
         KernelState { sysctls: sysctls(node), timeouts: timeouts(node), ..KernelState::default() };
@@ -73,20 +66,17 @@ pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
             if !totals.needs(name) {
                 continue;
             }
-            let count = totals.entries.get(&name).copied().unwrap_or(0);
-            state.sets.insert(name, sized(name.kind(), count));
+            let room = totals.sets.get(&name).copied().unwrap_or(node.config.set_size);
+            state.sets.insert(name, sized(name.kind(), room));
         }
         state.rules.extend(chains::chains(node, totals, family));
     }
     state
 }
 
-/// A hash set grows beyond its usual size only while it must, because kube-proxy accepts the usual size alone.
-fn sized(kind: SetKind, count: u32) -> SetKind {
+fn sized(kind: SetKind, room: u32) -> SetKind {
     match kind {
-        SetKind::Hash { set_type, family, .. } if count > MAX_ELEMENTS => {
-            SetKind::Hash { set_type, family, max_elements: count.next_power_of_two() }
-        }
+        SetKind::Hash { set_type, family, .. } => SetKind::Hash { set_type, family, max_elements: room },
         kind => kind,
     }
 }

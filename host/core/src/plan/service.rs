@@ -1,68 +1,53 @@
-//! What one service puts into the kernel.
+//! What one service wants: its ports and VIPs, as the decision for it says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
-use crate::decision::{Decision, Drain, Handling, PortDecision, Treatment, VipKind};
+use ipnet::IpNet;
+
+use crate::decision::{Decision, Handling, PortDecision, Treatment, VipKind};
 use crate::net::{Family, Protocol};
 use crate::node::{NodeView, OtherNodes};
-use crate::objects::{Service, ServiceType};
+use crate::objects::{Service, ServiceType, TrafficPolicy};
 use crate::plan::detector;
 use crate::report::{Reason, Report};
-use crate::set::{Set, SetEntry, SetName};
-use crate::state::{KernelState, RealServer, VirtualServer};
+use crate::state::{RealServer, Server, VirtualServer};
 use crate::view::{EndpointView, Location, PortView, ServiceView};
+use crate::wants::{Ranges, Want, Wants};
 
 mod hints;
 mod sources;
 
 use hints::hints;
-use sources::Sources;
 
-/// What a service adds to the wanted state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fragment {
-    /// Its virtual servers, real servers, addresses and set entries.
-    pub state: KernelState,
-    /// Virtual servers whose clients' source is to be replaced by an address of the node. There is room for few
-    /// addresses on a node, so that only all fragments together tell which of them become entries.
-    pub snat: BTreeMap<VirtualServer, IpAddr>,
-    /// How connections to its virtual servers end.
-    pub drain: Drain,
-}
-
-/// The fragment of a service.
-pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Fragment, Vec<Report>) {
-    let mut fragment = Fragment { drain: decision.drain, ..Fragment::default() };
+/// What a service wants, and what a person should know about it.
+pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Wants, Vec<Report>) {
+    let mut wants = Wants { drain: decision.drain, ..Wants::default() };
     if matches!(decision.handling, Handling::Ignore(_)) {
-        return (fragment, Vec::new());
+        return (wants, Vec::new());
     }
-    let mut kinds = BTreeMap::new();
     for (port, decided) in view.ports.iter().zip(&decision.ports) {
-        let Fragment { state, snat, .. } = &mut fragment;
-        PortPlan { view, port, decision, decided, node, state, snat, kinds: &mut kinds }.plan();
+        PortPlan { view, port, decision, decided, node, wants: &mut wants }.plan();
     }
     let mut reports = hints(view, node);
-    reports.extend(plan_sources(view, decision, &kinds, &mut fragment.state));
-    (fragment, reports)
+    reports.extend(plan_sources(view, decision, &mut wants));
+    (wants, reports)
 }
 
-/// Of which kinds each virtual server is.
-type Kinds = BTreeMap<VirtualServer, BTreeSet<VipKind>>;
-
-/// Limits who may connect, and tells where nobody may.
-fn plan_sources(
-    view: &ServiceView,
-    decision: &Decision,
-    kinds: &Kinds,
-    state: &mut KernelState,
-) -> Option<Report> {
+/// Limits who may connect, and tells where that leaves no source.
+fn plan_sources(view: &ServiceView, decision: &Decision, wants: &mut Wants) -> Option<Report> {
+    if decision.sources.is_empty() {
+        return None;
+    }
     let mut closed: BTreeSet<(VipKind, Family)> = BTreeSet::new();
-    for (server, kinds) in kinds {
-        let sources = Sources::of(&decision.sources, kinds, server.family());
-        sources.add_to(state, *server);
-        if sources.is_nobody() {
-            closed.extend(kinds.iter().map(|kind| (*kind, server.family())));
+    for (server, want) in &mut wants.servers {
+        let sources = sources::of(&decision.sources, want.kinds, server.family());
+        if sources.allowed.as_ref().is_some_and(Vec::is_empty) {
+            closed.extend(want.kinds.iter().map(|kind| (kind, server.family())));
+        }
+        if sources != Default::default() {
+            want.limits_mut().sources = sources;
         }
     }
     let names: Vec<String> = closed.iter().map(|(kind, family)| format!("{kind} ({family})")).collect();
@@ -83,9 +68,7 @@ struct PortPlan<'a> {
     decision: &'a Decision,
     decided: &'a PortDecision,
     node: &'a NodeView,
-    state: &'a mut KernelState,
-    snat: &'a mut BTreeMap<VirtualServer, IpAddr>,
-    kinds: &'a mut Kinds,
+    wants: &'a mut Wants,
 }
 
 /// Whether a VIP is bound when an interface of the host has it already, or another node.
@@ -97,6 +80,10 @@ enum Binding {
 }
 
 impl<'a> PortPlan<'a> {
+    fn service(&self) -> &'a Service {
+        &self.view.service
+    }
+
     fn plan(&mut self) {
         self.plan_hairpin();
         self.plan_cluster_ip();
@@ -105,25 +92,13 @@ impl<'a> PortPlan<'a> {
         self.plan_node_port();
     }
 
-    fn service(&self) -> &'a Service {
-        &self.view.service
-    }
-
     fn protocol(&self) -> Protocol {
         self.port.port.protocol
     }
 
-    fn entry(&mut self, set: Set, entry: SetEntry) {
-        self.state.entries.insert((SetName::new(self.port.family, set), entry), ());
-    }
-
-    /// Endpoints here, ready or not, can be reached by themselves through a VIP.
     fn plan_hairpin(&mut self) {
-        let port = self.port;
-        for endpoint in port.endpoints.iter().filter(|e| e.location == Location::Local) {
-            let (ip, number) = (endpoint.address.ip(), endpoint.address.port());
-            self.entry(Set::LoopBack, SetEntry::IpPortIp(ip, self.protocol(), number, ip));
-        }
+        let here = self.port.endpoints.iter().filter(|e| e.location == Location::Local);
+        self.wants.hairpins.extend(here.map(|endpoint| (self.port.port.protocol, endpoint.address)));
     }
 
     /// Whether the decision lets this node serve a VIP.
@@ -135,64 +110,42 @@ impl<'a> PortPlan<'a> {
 
     fn plan_cluster_ip(&mut self) {
         let (port, ip) = (self.port, self.port.cluster_ip);
-        if !self.serves(VipKind::Cluster, ip) || self.node.unusable(ip).is_some() {
-            return;
+        if self.serves(VipKind::Cluster, ip) && self.node.unusable(ip).is_none() {
+            let server = VirtualServer::new(self.protocol(), ip, port.port.port);
+            self.virtual_server(VipKind::Cluster, server, Binding::Always, port.internal_endpoints());
         }
-        self.entry(Set::ClusterIp, SetEntry::IpPort(ip, self.protocol(), port.port.port));
-        let server = VirtualServer::new(self.protocol(), ip, port.port.port);
-        self.virtual_server(VipKind::Cluster, server, Binding::Always, port.internal_endpoints());
     }
 
     fn plan_external_ips(&mut self) {
         let port = self.port;
-        let local = self.service().external_policy_is_local();
         for &ip in &port.external_ips {
-            if !self.serves(VipKind::External, ip) {
-                continue;
+            if self.serves(VipKind::External, ip) {
+                let server = VirtualServer::new(self.protocol(), ip, port.port.port);
+                self.virtual_server(
+                    VipKind::External,
+                    server,
+                    Binding::UnlessTaken,
+                    port.external_endpoints(),
+                );
             }
-            let set = if local { Set::ExternalIpLocal } else { Set::ExternalIp };
-            self.entry(set, SetEntry::IpPort(ip, self.protocol(), port.port.port));
-            let server = VirtualServer::new(self.protocol(), ip, port.port.port);
-            self.virtual_server(VipKind::External, server, Binding::UnlessTaken, port.external_endpoints());
         }
     }
 
     fn plan_load_balancer(&mut self) {
         let port = self.port;
+        let networks = self.service().source_ranges_of(port.family);
+        let node_ip = self.node.node_ips.get(port.family);
+        let admits_node = networks.iter().any(|net| net.contains(node_ip));
         for &ip in &port.load_balancer_ips {
             if !self.serves(VipKind::LoadBalancer, ip) {
                 continue;
             }
-            let vip = SetEntry::IpPort(ip, self.protocol(), port.port.port);
-            self.entry(Set::LoadBalancer, vip);
-            if self.service().external_policy_is_local() {
-                self.entry(Set::LoadBalancerLocal, vip);
-            }
-            self.plan_source_ranges(ip, vip);
             let server = VirtualServer::new(self.protocol(), ip, port.port.port);
-            self.virtual_server(
-                VipKind::LoadBalancer,
-                server,
-                Binding::UnlessTaken,
-                port.external_endpoints(),
-            );
-        }
-    }
-
-    fn plan_source_ranges(&mut self, ip: IpAddr, vip: SetEntry) {
-        let ranges = self.service().source_ranges_of(self.port.family);
-        if ranges.is_empty() {
-            return;
-        }
-        let (protocol, number) = (self.protocol(), self.port.port.port);
-        self.entry(Set::LoadBalancerFw, vip);
-        for net in &ranges {
-            self.entry(Set::LoadBalancerSourceCidr, SetEntry::IpPortNet(ip, protocol, number, *net));
-        }
-        // Traffic from the node to the VIP has the VIP as its source, because the VIP is local.
-        let node_ip = self.node.node_ips.get(self.port.family);
-        if ranges.iter().any(|net| net.contains(node_ip)) {
-            self.entry(Set::LoadBalancerSourceIp, SetEntry::IpPortIp(ip, protocol, number, ip));
+            let endpoints = port.external_endpoints();
+            let want = self.virtual_server(VipKind::LoadBalancer, server, Binding::UnlessTaken, endpoints);
+            if !networks.is_empty() {
+                want.limits_mut().ranges = Some(Ranges { networks: networks.clone(), admits_node });
+            }
         }
     }
 
@@ -200,33 +153,19 @@ impl<'a> PortPlan<'a> {
         let node_port = self.port.port.node_port.map(u16::from);
         let node_ips =
             if node_port.is_some() { self.node.node_port_ips(self.port.family) } else { Vec::new() };
-        // Nobody could ask a health check port on a node without node port addresses (kube-proxy skips it too).
+        // A health check port cannot be asked on a node without node port addresses (kube-proxy skips it too).
         if node_port.is_none() || !node_ips.is_empty() {
             self.plan_health_check();
         }
+        let Some(number) = node_port else { return };
         let networks = self.decision.vips.node_port_networks.as_ref();
         let inside = |ip: &IpAddr| networks.is_none_or(|nets| nets.iter().any(|net| net.contains(ip)));
-        let node_ips: Vec<IpAddr> =
-            node_ips.into_iter().filter(|ip| inside(ip) && self.serves(VipKind::NodePort, *ip)).collect();
-        let Some(number) = node_port.filter(|_| !node_ips.is_empty()) else { return };
-        let local = self.service().external_policy_is_local();
-        let (set, local_set) = match self.protocol() {
-            Protocol::Tcp => (Set::NodePortTcp, Set::NodePortLocalTcp),
-            Protocol::Udp => (Set::NodePortUdp, Set::NodePortLocalUdp),
-            Protocol::Sctp => (Set::NodePortSctp, Set::NodePortLocalSctp),
-        };
         let port = self.port;
-        for ip in node_ips {
-            let entry = match self.protocol() {
-                Protocol::Tcp | Protocol::Udp => SetEntry::Port(number),
-                Protocol::Sctp => SetEntry::IpPort(ip, Protocol::Sctp, number),
-            };
-            self.entry(set, entry);
-            if local {
-                self.entry(local_set, entry);
+        for ip in node_ips.into_iter().filter(inside) {
+            if self.serves(VipKind::NodePort, ip) {
+                let server = VirtualServer::new(self.protocol(), ip, number);
+                self.virtual_server(VipKind::NodePort, server, Binding::Never, port.external_endpoints());
             }
-            let server = VirtualServer::new(self.protocol(), ip, number);
-            self.virtual_server(VipKind::NodePort, server, Binding::Never, port.external_endpoints());
         }
     }
 
@@ -236,7 +175,7 @@ impl<'a> PortPlan<'a> {
             && service.external_policy_is_local()
             && let Some(port) = service.health_check_node_port
         {
-            self.entry(Set::HealthCheckNodePort, SetEntry::Port(port.get()));
+            self.wants.health_ports.insert((self.port.family, port.get()));
         }
     }
 
@@ -246,28 +185,43 @@ impl<'a> PortPlan<'a> {
         server: VirtualServer,
         binding: Binding,
         endpoints: impl Iterator<Item = (usize, &'e EndpointView)>,
-    ) {
+    ) -> &mut Want {
         let ip = server.address.ip();
-        // One address may be two kinds of VIP of the same port; the later kind decides, as in kube-proxy.
-        if self.state.virtual_servers.insert(server, self.decided.scheduling.clone()).is_some() {
-            self.state.real_servers.retain(|(of, _), _| *of != server);
-            self.forget_treatment(server);
+        let kept = endpoints.filter(|(index, _)| !self.decided.dropped.contains(index));
+        let real_servers = kept
+            .map(|(index, endpoint)| (RealServer(endpoint.address), self.decided.weights[index]))
+            .collect();
+        let behind = Server { scheduling: self.decided.scheduling.clone(), real_servers };
+        let treatment = self.treatment(kind);
+        let is_taken = self.is_taken(ip);
+        let stays_local = self.service().external_policy_is_local();
+        // One address may be two kinds of VIP of the same service; the later kind decides, as in kube-proxy.
+        let want = match self.wants.servers.entry(server) {
+            Entry::Vacant(place) => place.insert(Want::new(behind)),
+            Entry::Occupied(place) => {
+                let want = place.into_mut();
+                want.server = behind;
+                want
+            }
+        };
+        want.kinds.insert(kind);
+        want.treatment = treatment;
+        if stays_local {
+            want.external = TrafficPolicy::Local;
         }
-        self.kinds.entry(server).or_default().insert(kind);
-        self.plan_masquerade(kind, server);
-        for (index, endpoint) in endpoints.filter(|(index, _)| !self.decided.dropped.contains(index)) {
-            let weight = self.decided.weights[index];
-            self.state.real_servers.insert((server, RealServer(endpoint.address)), weight);
+        let except = &self.decision.masquerade.except;
+        let except =
+            except.iter().filter(|net| Family::of_net(net) == self.port.family && net.prefix_len() > 0);
+        let except: Vec<IpNet> = except.copied().collect();
+        if !except.is_empty() {
+            want.limits_mut().except = except;
         }
-        let bind = match binding {
+        want.bound |= match binding {
             Binding::Always => true,
-            Binding::UnlessTaken => !self.is_taken(ip),
+            Binding::UnlessTaken => !is_taken,
             Binding::Never => false,
         };
-        if bind {
-            self.state.addresses.insert(ip, ());
-            self.entry(Set::IpvsIps, SetEntry::Ip(ip));
-        }
+        want
     }
 
     /// Whether an address is a machine's, and so not to be bound to the dummy device: this one has it there already, and
@@ -277,29 +231,20 @@ impl<'a> PortPlan<'a> {
         self.node.is_host_address(ip) || self.view.encounters.nodes.contains_key(&ip) || awaited
     }
 
-    /// Takes out what an earlier kind of VIP said of the source of a virtual server's connections.
-    fn forget_treatment(&mut self, server: VirtualServer) {
-        let (ip, port) = (server.address.ip(), server.address.port());
-        let same = SetEntry::IpPort(ip, server.protocol, port);
-        self.state.entries.retain(|(name, entry), ()| match name.set {
-            Set::Masquerade | Set::MasqueradeAlways | Set::MasqueradeOffCluster | Set::MasqueradeRemote => {
-                *entry != same
-            }
-            _ => true,
-        });
-        self.snat.remove(&server);
-    }
-
     /// Whether the port is some node port too, which kube-proxy's rules would masquerade at any address of the node.
     fn is_node_port_number(&self) -> bool {
         let number = (self.port.family, self.protocol(), self.port.port.port);
         self.view.encounters.node_ports.contains_key(&number) && !self.node.config.masquerade_all
     }
 
-    fn plan_masquerade(&mut self, kind: VipKind, server: VirtualServer) {
-        let (ip, protocol, port) = (server.address.ip(), server.protocol, server.address.port());
+    /// What becomes of the source of connections to VIPs of a kind.
+    fn treatment(&self, kind: VipKind) -> Treatment {
         let family = self.port.family;
         let masquerade = &self.decision.masquerade;
+        // The kernel's sets hold no network of everything, and this says the same.
+        if masquerade.except.iter().any(|net| Family::of_net(net) == family && net.prefix_len() == 0) {
+            return Treatment::Never;
+        }
         let mut treatment = *masquerade.treatments.get(kind);
         if treatment == Treatment::Default && self.is_node_port_number() {
             // What kube-proxy means for the VIP, before its rules for node ports get the packet.
@@ -309,32 +254,11 @@ impl<'a> PortPlan<'a> {
                 _ => Treatment::Default,
             };
         }
-        for net in masquerade.except.iter().filter(|net| Family::of_net(net) == family) {
-            if net.prefix_len() == 0 {
-                // The kernel's sets hold no network of everything, and this says the same.
-                treatment = Treatment::Never;
-            } else {
-                self.entry(Set::MasqueradeExcept, SetEntry::IpPortNet(ip, protocol, port, *net));
-            }
-        }
-        let vip = SetEntry::IpPort(ip, protocol, port);
-        let set = match treatment {
-            Treatment::Default => return,
-            Treatment::Address(address) if Family::of(address) != family => return,
+        match treatment {
+            Treatment::Address(address) if Family::of(address) != family => Treatment::Default,
             // Nothing tells the cluster's sources from others; the guard says so.
-            Treatment::OffCluster if detector(self.node, family).is_none() => return,
-            Treatment::Never => None,
-            Treatment::Always => Some(Set::MasqueradeAlways),
-            Treatment::OffCluster => Some(Set::MasqueradeOffCluster),
-            Treatment::RemoteEndpoints => Some(Set::MasqueradeRemote),
-            Treatment::Address(address) => {
-                self.snat.insert(server, address);
-                None
-            }
-        };
-        self.entry(Set::Masquerade, vip);
-        if let Some(set) = set {
-            self.entry(set, vip);
+            Treatment::OffCluster if detector(self.node, family).is_none() => Treatment::Default,
+            treatment => treatment,
         }
     }
 }

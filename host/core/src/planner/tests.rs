@@ -3,13 +3,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::*;
+use crate::decision::Handling;
 use crate::net::{PerFamily, Protocol};
 use crate::node::{Capabilities, ProxyConfig};
 use crate::objects::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Namespace, Service, ServicePort, ServiceType,
     TrafficPolicy,
 };
-use crate::policy::Reads;
 
 /// Decides as kube-proxy does, and notes what it was shown.
 #[derive(Clone, Default)]
@@ -226,4 +226,32 @@ fn endpoints_that_were_ready_before_a_policy_wanted_to_know_are_no_newcomers() {
     planner.apply(endpoints(&[true, true]));
     planner.plan_at(300);
     assert_eq!(policy.seen_ready_since(), [None, Some(300)]);
+}
+
+/// Leaves everything alone.
+struct Idle;
+
+impl Policy for Idle {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        let handling = Handling::Ignore("idle".to_owned());
+        let decide = |view| Decision { handling: handling.clone(), ..Decision::upstream(view, around.node) };
+        views.iter().map(|view| decide(view).into()).collect()
+    }
+}
+
+#[test]
+fn another_policy_decides_once_it_is_accepted_and_not_before() {
+    let mut planner = planner(&Onlooker::default());
+    planner.apply(service("default", "web"));
+    planner.apply(service("default", "db"));
+    let before = planner.plan();
+    assert!(!before.state.virtual_servers.is_empty());
+    let candidate = planner.consider(Idle, 0);
+    assert_eq!((candidate.changed, candidate.services), (2, 2));
+    assert_eq!(planner.plan(), before, "what was not accepted leaves nothing behind");
+    assert!(planner.policy::<Onlooker>().is_some());
+    planner.consider(Idle, 0).accept();
+    assert!(planner.plan().state.virtual_servers.is_empty());
+    assert!(planner.policy::<Idle>().is_some() && planner.policy_mut::<Onlooker>().is_none());
+    assert_eq!(planner.consider(Idle, 0).changed, 0);
 }

@@ -42,7 +42,7 @@ pub(super) fn check(kernel: &Simulated, change: &Change) -> Check {
         Change::DeleteVirtualServer(server) => present(state.virtual_servers.contains_key(server)),
         Change::AddRealServer(server, real, _) => add_real_server(state, *server, *real),
         Change::SetWeight(server, real, _) | Change::DeleteRealServer(server, real) => {
-            present(state.real_servers.contains_key(&(*server, *real)))
+            present(state.weight(*server, *real).is_some())
         }
     }
 }
@@ -103,7 +103,7 @@ fn capacity(kind: &SetKind) -> u64 {
 fn fits(entry: SetEntry, kind: &SetKind) -> Check {
     let fits = match kind {
         SetKind::Hash { set_type, family, .. } => {
-            entry.set_type() == *set_type && families(entry).all(|of| of == *family)
+            entry.set_type() == *set_type && entry.families().all(|of| of == *family)
         }
         SetKind::Bitmap => entry.set_type() == SetType::BitmapPort,
         SetKind::Foreign(text) => text.split(' ').next() == Some(entry.set_type().name()),
@@ -112,16 +112,6 @@ fn fits(entry: SetEntry, kind: &SetKind) -> Check {
     // `hash_ipportnet4_uadt` in `net/netfilter/ipset/ip_set_hash_ipportnet.c`.
     let whole_family = matches!(entry, SetEntry::IpPortNet(.., net) if net.prefix_len() == 0);
     require(!whole_family, Refused, "a network must have a prefix (IPSET_ERR_INVALID_CIDR)")
-}
-
-/// The family of each address of an entry.
-fn families(entry: SetEntry) -> impl Iterator<Item = Family> {
-    let second = match entry {
-        SetEntry::IpPortIp(.., ip) => Some(Family::of(ip)),
-        SetEntry::IpPortNet(.., net) => Some(Family::of_net(&net)),
-        SetEntry::Ip(_) | SetEntry::IpPort(..) | SetEntry::Port(_) => None,
-    };
-    entry.family().into_iter().chain(second)
 }
 
 fn schedule(kernel: &Simulated, server: VirtualServer, scheduling: &Scheduling) -> Check {
@@ -135,7 +125,7 @@ fn schedule(kernel: &Simulated, server: VirtualServer, scheduling: &Scheduling) 
 
 fn add_real_server(state: &KernelState, server: VirtualServer, real: RealServer) -> Check {
     require(state.virtual_servers.contains_key(&server), Stale, "no such virtual server (ESRCH)")?;
-    absent(state.real_servers.contains_key(&(server, real)))?;
+    absent(state.weight(server, real).is_some())?;
     // Only tunnels may cross families (`ip_vs_add_dest`).
     require(Family::of(real.0.ip()) == server.family(), Refused, "its family is another one (EINVAL)")
 }

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Foreign, Place};
+use super::Foreign;
 use crate::diff::{RulesChange, TableChange};
 use crate::kernel::FailureKind::{self, Refused, Stale};
 use crate::net::Family;
-use crate::rule::{Chain, Ownership, Rule, Table, Target};
+use crate::rule::{Chain, ChainKey, Chains, Ownership, Rule, Table, Target};
 use crate::set::SetName;
 use crate::state::KernelState;
 
-type Chains = BTreeMap<Place, Vec<Rule>>;
 type Refusal = (FailureKind, String);
 
 /// The part of a change that concerns its first table.
@@ -44,7 +43,7 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    fn key(&self, chain: Chain) -> Place {
+    fn key(&self, chain: Chain) -> ChainKey {
         (self.family, self.table, chain)
     }
 

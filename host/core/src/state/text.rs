@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{
-    DUMMY_DEVICE, Device, KernelState, Persistence, RealServer, SchedulerFlags, Scheduling, Sysctl,
+    DUMMY_DEVICE, Device, KernelState, Persistence, RealServer, SchedulerFlags, Scheduling, Server, Sysctl,
     VirtualServer, Weight,
 };
 use crate::net::Family;
@@ -57,11 +57,20 @@ fn set_line((name, kind): (&SetName, &crate::set::SetKind)) -> String {
 fn entry_line(((name, entry), ()): (&(SetName, SetEntry), &())) -> String {
     format!("entry {name} {entry}")
 }
-fn virtual_line((server, scheduling): (&VirtualServer, &Scheduling)) -> String {
+fn virtual_line((server, scheduling): (&VirtualServer, &&Scheduling)) -> String {
     format!("virtual {server} {scheduling}")
 }
 fn real_line(((server, real), weight): (&(VirtualServer, RealServer), &Weight)) -> String {
     format!("real {server} -> {real} weight {}", weight.0)
+}
+
+/// How each virtual server schedules.
+fn scheduling(state: &KernelState) -> BTreeMap<VirtualServer, &Scheduling> {
+    state.virtual_servers.iter().map(|(server, behind)| (*server, &behind.scheduling)).collect()
+}
+
+fn weights(state: &KernelState) -> BTreeMap<(VirtualServer, RealServer), Weight> {
+    state.real_servers().map(|(server, real, weight)| ((server, real), weight)).collect()
 }
 
 fn chain_lines((key, rules): (&ChainKey, &Vec<Rule>)) -> Vec<String> {
@@ -96,17 +105,8 @@ impl KernelState {
 /// Calls `found` for each line in which two states differ.
 fn compare(actual: &KernelState, desired: &KernelState, mut found: impl FnMut(Sign, String)) {
     // Destructured so that a new field cannot be forgotten here.
-    let KernelState {
-        sysctls,
-        timeouts,
-        devices,
-        sets,
-        entries,
-        rules,
-        addresses,
-        virtual_servers,
-        real_servers,
-    } = desired;
+    let KernelState { sysctls, timeouts, devices, sets, entries, rules, addresses, virtual_servers: _ } =
+        desired;
     let known = |sign: Sign| sign != Sign::Extra;
     compare_map(&actual.sysctls, sysctls, sysctl_line, |s, l| {
         if known(s) {
@@ -124,8 +124,8 @@ fn compare(actual: &KernelState, desired: &KernelState, mut found: impl FnMut(Si
     compare_map(&actual.entries, entries, entry_line, &mut found);
     compare_chains(&actual.rules, rules, &mut found);
     compare_map(&actual.addresses, addresses, |(ip, ())| format!("address {ip}"), &mut found);
-    compare_map(&actual.virtual_servers, virtual_servers, virtual_line, &mut found);
-    compare_map(&actual.real_servers, real_servers, real_line, &mut found);
+    compare_map(&scheduling(actual), &scheduling(desired), virtual_line, &mut found);
+    compare_map(&weights(actual), &weights(desired), real_line, &mut found);
 }
 
 fn compare_map<K: Ord, V: PartialEq>(
@@ -179,7 +179,8 @@ impl fmt::Display for KernelState {
 impl FromStr for KernelState {
     type Err = ParseError;
 
-    /// Reads the text form; blank lines are skipped, the order of lines matters only for rules of one chain.
+    /// Reads the text form; blank lines are skipped. The order of lines matters for the rules of one chain only, and a
+    /// real server comes after its virtual server.
     fn from_str(text: &str) -> Result<KernelState, ParseError> {
         let mut state = KernelState::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -224,13 +225,13 @@ fn read_line(state: &mut KernelState, line: &str) -> Option<()> {
         }
         "virtual" => {
             let (server, scheduling) = read_virtual(rest)?;
-            state.virtual_servers.insert(server, read_scheduling(scheduling)?);
+            state.virtual_servers.insert(server, Server::new(read_scheduling(scheduling)?));
         }
         "real" => {
             let (server, rest) = read_virtual(rest)?;
             let (real, weight) = rest.strip_prefix("-> ")?.split_once(" weight ")?;
-            let key = (server, RealServer(real.parse().ok()?));
-            state.real_servers.insert(key, Weight(weight.parse().ok()?));
+            let (real, weight) = (RealServer(real.parse().ok()?), Weight(weight.parse().ok()?));
+            state.virtual_servers.get_mut(&server)?.real_servers.insert(real, weight);
         }
         _ => return None,
     }
@@ -301,7 +302,9 @@ real tcp 10.96.0.10:53 -> 10.0.1.4:53 weight 1
     fn text_is_read_back() {
         let state: KernelState = TEXT.parse().unwrap();
         assert_eq!(state.to_string(), TEXT);
-        assert!("virtual tcp 10.96.0.10:53".parse::<KernelState>().is_err());
+        for text in ["virtual tcp 10.96.0.10:53", "real tcp 10.96.0.10:53 -> 10.0.1.4:53 weight 1"] {
+            assert!(text.parse::<KernelState>().is_err(), "{text}");
+        }
     }
 
     #[test]

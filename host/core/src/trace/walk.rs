@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
 
     fn find_server(&mut self) -> Option<VirtualServer> {
         let server = VirtualServer { protocol: self.packet.protocol, address: self.packet.destination };
-        let scheduling = self.state.virtual_servers.get(&server)?;
+        let scheduling = &self.state.virtual_servers.get(&server)?.scheduling;
         self.event(format!("IPVS has virtual {server} {scheduling}"));
         Some(server)
     }

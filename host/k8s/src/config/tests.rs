@@ -81,6 +81,7 @@ fn every_field_that_shapes_plans_is_read() {
          featureGates: {AllowServiceExternalIPs: false}\n",
     );
     let expected = ProxyConfig {
+        set_size: weir_core::set::MAX_ELEMENTS,
         scheduler: "wlc".to_owned(),
         exclude_cidrs: vec!["192.0.2.0/24".parse().unwrap()],
         strict_arp: true,

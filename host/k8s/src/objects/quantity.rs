@@ -6,8 +6,8 @@ pub(crate) fn millis(text: &str) -> Option<u64> {
     scaled(text, 3)
 }
 
-/// Whole units, rounded up; see [`millis`].
-pub(crate) fn bytes(text: &str) -> Option<u64> {
+/// A Kubernetes quantity in whole units, rounded up; `None` if it is none, negative, or too large.
+pub fn bytes(text: &str) -> Option<u64> {
     scaled(text, 0)
 }
 

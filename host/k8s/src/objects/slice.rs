@@ -146,8 +146,8 @@ impl WireEndpoint {
             address,
             further_addresses: self.addresses.len() - 1,
             conditions: self.conditions.filled_in(),
-            node: self.node_name,
-            zone: self.zone,
+            node: self.node_name.map(Into::into),
+            zone: self.zone.map(Into::into),
             zone_hints: names(self.hints.for_zones),
             node_hints: names(self.hints.for_nodes),
         })
@@ -221,8 +221,8 @@ mod tests {
                 address: "10.0.0.1".parse().unwrap(),
                 further_addresses: 1,
                 conditions: Conditions { ready: false, serving: true, terminating: true },
-                node: Some("n".to_owned()),
-                zone: Some("z".to_owned()),
+                node: Some("n".into()),
+                zone: Some("z".into()),
                 zone_hints: vec!["a".to_owned(), "b".to_owned()],
                 node_hints: vec!["n".to_owned()],
             }]

@@ -83,10 +83,14 @@ impl DummyDevice {
         };
         let messages: Vec<route::Change> = changes
             .iter()
-            .filter_map(|change| match change {
-                Change::AddAddress(ip) => Some(route::Change::Add(index, *ip)),
-                Change::DeleteAddress(ip) => Some(route::Change::Delete(index, *ip)),
-                _ => None,
+            .filter_map(|change| {
+                if let Change::AddAddress(ip) = change {
+                    return Some(route::Change::Add(index, *ip));
+                }
+                if let Change::DeleteAddress(ip) = change {
+                    return Some(route::Change::Delete(index, *ip));
+                }
+                None
             })
             .collect();
         let mut results = match self.session.batch(|client| client.apply(&messages)) {

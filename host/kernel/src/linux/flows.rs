@@ -54,9 +54,9 @@ impl Flows {
         for family in Family::BOTH {
             let kept: Kept<'_> = changes
                 .iter()
-                .filter_map(|change| match change {
-                    Change::ForgetFlows(server, kept) => Some((*server, kept)),
-                    _ => None,
+                .filter_map(|change| {
+                    let Change::ForgetFlows(server, kept) = change else { return None };
+                    Some((*server, kept))
                 })
                 .filter(|(server, _)| server.family() == family)
                 .collect();
@@ -74,9 +74,9 @@ impl Flows {
                 }
             }
         }
-        let of_family = |change: &Change| match change {
-            Change::ForgetFlows(server, _) => failed.get(&server.family()).cloned(),
-            _ => None,
+        let of_family = |change: &Change| {
+            let Change::ForgetFlows(server, _) = change else { return None };
+            failed.get(&server.family()).cloned()
         };
         changes.iter().map(|change| of_family(change).map_or(Ok(()), Err)).collect()
     }

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Failure, FailureKind, Outcome};
 use weir_core::net::{Family, Protocol};
-use weir_core::state::{Persistence, RealServer, SchedulerFlags, Scheduling, Timeout, VirtualServer, Weight};
+use weir_core::state::{
+    Persistence, RealServer, SchedulerFlags, Scheduling, Server, Timeout, VirtualServer, Weight,
+};
 use weir_netlink::ipvs::{self, Client, Destination, Flags, Netmask, Service, ServiceKey, Timeouts};
 use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
 
@@ -43,8 +45,7 @@ impl From<NetlinkError> for IpvsError {
     }
 }
 
-type Servers = BTreeMap<VirtualServer, Scheduling>;
-type Reals = BTreeMap<(VirtualServer, RealServer), Weight>;
+type Servers = BTreeMap<VirtualServer, Server>;
 
 /// The kernel's IPVS.
 #[derive(Default)]
@@ -91,34 +92,36 @@ impl Ipvs {
     ///
     /// The file leaves out virtual servers while other network namespaces have some too: `ip_vs_info_seq_next`
     /// (`net/netfilter/ipvs/ip_vs_ctl.c`) counts theirs, `ip_vs_info_seq_start` does not. Then netlink has to tell.
-    pub(super) fn read(&mut self) -> Result<(Servers, Reals), IpvsError> {
+    pub(super) fn read(&mut self) -> Result<Servers, IpvsError> {
         let services = self.call(Client::services)?;
-        let servers: Servers = services
-            .iter()
-            .filter_map(|service| Some((virtual_server(&service.key)?, scheduling(service))))
-            .collect();
+        let server =
+            |service: &Service| Some((virtual_server(&service.key)?, Server::new(scheduling(service))));
+        let mut servers: Servers = services.iter().filter_map(server).collect();
         let listed = proc_ip_vs::read()?;
         let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
         if !servers.keys().eq(seen.iter()) {
-            let reals = self.read_reals(&servers)?;
-            return Ok((servers, reals));
+            self.read_reals(&mut servers)?;
+            return Ok(servers);
         }
-        let reals = listed.reals.into_iter().map(|real| ((real.server, real.real), real.weight)).collect();
-        Ok((servers, reals))
+        for real in listed.reals {
+            if let Some(behind) = servers.get_mut(&real.server) {
+                behind.real_servers.insert(real.real, real.weight);
+            }
+        }
+        Ok(servers)
     }
 
     /// The real servers of these virtual servers, one dump for each.
-    fn read_reals(&mut self, servers: &Servers) -> Result<Reals, IpvsError> {
-        let mut reals = Reals::new();
-        for server in servers.keys() {
+    fn read_reals(&mut self, servers: &mut Servers) -> Result<(), IpvsError> {
+        for (server, behind) in servers {
             for destination in self.call(|client| client.destinations(&key(*server)))? {
                 let real = RealServer(SocketAddr::new(destination.key.address, destination.key.port));
                 // Others may have set weights that ours cannot have; any such value differs from what is wanted.
                 let weight = Weight(u16::try_from(destination.weight).unwrap_or(u16::MAX));
-                reals.insert((*server, real), weight);
+                behind.real_servers.insert(real, weight);
             }
         }
-        Ok(reals)
+        Ok(())
     }
 
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
@@ -130,9 +133,7 @@ impl Ipvs {
                 return changes.iter().map(|change| Err(refused(&error, &change.to_string()))).collect();
             }
         };
-        let outcomes: Vec<Outcome> =
-            changes.iter().zip(results).map(|(change, result)| outcome(change, result)).collect();
-        mark_prerequisites(changes, outcomes)
+        changes.iter().zip(results).map(|(change, result)| outcome(change, result)).collect()
     }
 
     pub(super) fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
@@ -220,21 +221,31 @@ fn message(change: &Change) -> Option<ipvs::Change> {
         Change::DeleteRealServer(server, real) => {
             ipvs::Change::DeleteDestination(key(*server), destination(*real, Weight::QUIESCED).key)
         }
-        _ => return None,
+        Change::SetSysctl(..)
+        | Change::SetTimeouts(_)
+        | Change::CreateDevice(_)
+        | Change::DeleteDevice(_)
+        | Change::CreateSet(..)
+        | Change::ReplaceSet(..)
+        | Change::DestroySet(_)
+        | Change::AddEntry(..)
+        | Change::DeleteEntry(..)
+        | Change::WriteRules(_)
+        | Change::AddAddress(_)
+        | Change::DeleteAddress(_)
+        | Change::ForgetFlows(..) => return None,
     })
 }
 
 fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     let Err(error) = result else { return Ok(()) };
-    let unknown_scheduler = match change {
-        // The kernel says ENOENT for a scheduler that it neither has nor can load.
-        Change::CreateVirtualServer(_, how) | Change::UpdateVirtualServer(_, how)
-            if error.refused_with() == Some(Errno::ENOENT) =>
-        {
-            Some(&how.scheduler)
-        }
-        _ => None,
-    };
+    // The kernel says ENOENT for a scheduler that it neither has nor can load.
+    let mut unknown_scheduler = None;
+    if let Change::CreateVirtualServer(_, how) | Change::UpdateVirtualServer(_, how) = change
+        && error.refused_with() == Some(Errno::ENOENT)
+    {
+        unknown_scheduler = Some(&how.scheduler);
+    }
     let mut failure = refusals::failure(&error, &change.to_string());
     if let Some(name) = unknown_scheduler {
         failure.kind = FailureKind::Refused;
@@ -244,26 +255,6 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
         );
     }
     Err(failure)
-}
-
-/// Real servers of a virtual server that could not be made have that as their reason.
-fn mark_prerequisites(changes: &[Change], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
-    let mut failed: BTreeSet<VirtualServer> = BTreeSet::new();
-    for (change, outcome) in changes.iter().zip(&mut outcomes) {
-        match change {
-            Change::CreateVirtualServer(server, _)
-                if outcome.as_ref().is_err_and(|f| f.kind == FailureKind::Refused) =>
-            {
-                failed.insert(*server);
-            }
-            Change::AddRealServer(server, ..) if failed.contains(server) && outcome.is_err() => {
-                let message = format!("{change}: its virtual server could not be made");
-                *outcome = Err(Failure { kind: FailureKind::Prerequisite, message });
-            }
-            _ => {}
-        }
-    }
-    outcomes
 }
 
 fn refused(error: &IpvsError, what: &str) -> Failure {

@@ -1,9 +1,7 @@
 //! ipsets and their entries.
 
-use std::collections::BTreeMap;
-
 use weir_core::diff::Change;
-use weir_core::kernel::{Failure, FailureKind, Outcome};
+use weir_core::kernel::{Fact, Failure, FailureKind, Outcome};
 use weir_core::net::{Family, Protocol};
 use weir_core::set::{SetEntry, SetKind, SetName, SetType};
 use weir_netlink::ipset::{
@@ -20,9 +18,6 @@ const HASH_BUCKETS: u32 = 1024;
 
 /// Name of the set that is filled and then swapped in; it exists only during a replacement.
 const SCRATCH: &str = "KUBE-WEIR-SCRATCH";
-
-type Kinds = BTreeMap<SetName, SetKind>;
-type Entries = BTreeMap<(SetName, SetEntry), ()>;
 
 /// The kernel's ipsets.
 #[derive(Default)]
@@ -44,8 +39,12 @@ impl Sets {
     }
 
     /// Our sets with their entries. Sets of others are not listed: they may be large.
-    pub(super) fn read(&mut self, families: &[Family]) -> Result<(Kinds, Entries), SetError> {
-        let (mut kinds, mut entries) = (Kinds::new(), Entries::new());
+    /// Facts are told again if a read is repeated.
+    pub(super) fn read(
+        &mut self,
+        families: &[Family],
+        see: &mut dyn FnMut(Fact<'_>),
+    ) -> Result<(), SetError> {
         let present = self.session.call(Client::headers)?;
         for header in present {
             let Ok(name) = header.name.parse::<SetName>() else { continue };
@@ -56,16 +55,14 @@ impl Sets {
             let mut foreign = false;
             for element in &listing.elements {
                 match entry(element) {
-                    Some(entry) => {
-                        entries.insert((name, entry), ());
-                    }
+                    Some(entry) => see(Fact::Entry(name, entry)),
                     None => foreign = true,
                 }
             }
             let kind = if foreign { SetKind::Foreign(describe(&listing.set)) } else { kind(&listing.set) };
-            kinds.insert(name, kind);
+            see(Fact::Set(name, &kind));
         }
-        Ok((kinds, entries))
+        Ok(())
     }
 
     pub(super) fn create(&mut self, name: SetName, kind: &SetKind) -> Outcome {
@@ -141,14 +138,10 @@ impl Sets {
     pub(super) fn apply_entries(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let mut prepared: Vec<(String, Action, Element)> = Vec::with_capacity(changes.len());
         for change in changes {
-            match change {
-                Change::AddEntry(name, entry) => {
-                    prepared.push((name.to_string(), Action::Add, element(entry)))
-                }
-                Change::DeleteEntry(name, entry) => {
-                    prepared.push((name.to_string(), Action::Delete, element(entry)));
-                }
-                _ => {}
+            if let Change::AddEntry(name, entry) = change {
+                prepared.push((name.to_string(), Action::Add, element(entry)));
+            } else if let Change::DeleteEntry(name, entry) = change {
+                prepared.push((name.to_string(), Action::Delete, element(entry)));
             }
         }
         let messages: Vec<ElementChange<'_>> = prepared

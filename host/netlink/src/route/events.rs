@@ -15,10 +15,10 @@ const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const WATCH: &str = "watch links and addresses";
 
 /// Something changed; what it is now must be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A link was made, changed or removed.
-    Link(LinkIndex),
+    /// The link of this number and name was made, changed or removed. The name is empty if the kernel left it out.
+    Link(LinkIndex, String),
     /// An address of this link was added, changed or removed.
     Address(LinkIndex),
     /// Events were lost: anything may have changed.
@@ -85,7 +85,10 @@ pub fn decode_event(datagram: &[u8]) -> Result<Vec<Event>, DecodeError> {
     for message in Messages::of(datagram) {
         let message = message?;
         let event = match message.kind {
-            RTM_NEWLINK | RTM_DELLINK => Event::Link(link::head(message.body)?.0),
+            RTM_NEWLINK | RTM_DELLINK => {
+                let (index, name) = link::identity(message.body)?;
+                Event::Link(index, name)
+            }
             RTM_NEWADDR | RTM_DELADDR => Event::Address(address::link_of(message.body)?),
             _ => continue,
         };

@@ -103,8 +103,15 @@ impl Link {
     }
 }
 
+/// Number and name, for those who need no more.
+pub(super) fn identity(body: &[u8]) -> Result<(LinkIndex, String), DecodeError> {
+    let (index, _) = head(body)?;
+    let name = attribute::read_after(body, HEADER, "link")?.find(IFLA_IFNAME)?;
+    Ok((index, name.map(Attribute::text).transpose()?.unwrap_or_default()))
+}
+
 /// Number and flags in the fixed header.
-pub(super) fn head(body: &[u8]) -> Result<(LinkIndex, LinkFlags), DecodeError> {
+fn head(body: &[u8]) -> Result<(LinkIndex, LinkFlags), DecodeError> {
     let short = DecodeError::Short { what: "link", needed: HEADER, found: body.len() };
     let header = body.first_chunk::<HEADER>().ok_or(short)?;
     let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

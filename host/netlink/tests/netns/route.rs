@@ -130,7 +130,7 @@ fn changes_are_reported_and_an_overflow_too() {
         let second = Duration::from_secs(1);
         assert_eq!(events.next(second).unwrap(), [Event::Address(index)]);
         output("ip", &["link", "set", "near", "mtu", "1400"]);
-        assert_eq!(events.next(second).unwrap(), [Event::Link(index)]);
+        assert_eq!(events.next(second).unwrap(), [Event::Link(index, "near".to_owned())]);
         while !events.next(Duration::ZERO).unwrap().is_empty() {}
 
         // Each event occupies about a kilobyte of the receive buffer, which is at most 2 MiB.

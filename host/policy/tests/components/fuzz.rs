@@ -7,7 +7,6 @@ use proptest::test_runner::{Config, TestRunner};
 use weir_core::check::check;
 use weir_core::policy::BuiltIn;
 use weir_laws::world::world;
-use weir_policy::SharedChain;
 
 use crate::replace::policy_file;
 use crate::world::loader;
@@ -19,7 +18,7 @@ const HOSTILE: &str = "weir-guest-hostile";
 fn dice_never_make_an_unsound_plan() {
     let file = policy_file(&[("one", HOSTILE), ("two", HOSTILE)], "fuzz");
     let loader = RefCell::new(loader());
-    let chain = || SharedChain::new(loader.borrow_mut().load(&file).unwrap().chain);
+    let chain = || loader.borrow_mut().load(&file).unwrap().chain;
     let (worlds, others) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 256, failure_persistence: None, ..Config::default() });
     let result = runner.run(&world(24), |world| {

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weir_k8s::policy_config::Interface;
 use weir_plugin_sdk::testing::{self, Golden};
 use weir_policy::Artifact;
+use weir_policy::configuration::Interface;
 
 use crate::world::{configuration, loader};
 

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir_core::objects::ObjectName;
-use weir_core::planner::Plan;
+use weir_core::planner::{Plan, Planner};
 use weir_core::policy::BuiltIn;
 use weir_core::report::Reason;
-use weir_policy::{Chain, Condition, SharedChain};
+use weir_policy::{Chain, Condition, status};
 
 use crate::lifecycle::account;
 use crate::world::{NODE, ample, chain, configuration, hear, load, planner, refusal, service};
@@ -63,7 +63,7 @@ fn every_interface_is_a_place_to_misbehave() {
             ("panic", "trapped"),
             ("exit", "exit(1)"),
             ("file", "no file"),
-            ("invalid", "odd [31m service"),
+            ("invalid", r"odd\u{1b}[31m service"),
             ("permanent", "never"),
         ] {
             changes_nothing(&format!("{interface}-{behaviour}"), said);
@@ -73,18 +73,18 @@ fn every_interface_is_a_place_to_misbehave() {
 
 #[test]
 fn an_answer_counts_if_it_comes_in_time_and_not_if_it_is_a_little_late() {
-    let shared = |limit: &str| {
+    let with = |limit: &str| {
         let limits = json!({"callTimeout": limit, "syncBudget": "10s", "memory": "64Mi"});
         let more = json!({"configuration": "slow", "interfaces": ["scheduler"], "limits": limits});
-        SharedChain::new(chain(HOSTILE, more))
+        planner(chain(HOSTILE, more), 1)
     };
-    let in_time = shared("5s");
-    planner(in_time.clone(), 1).plan();
+    let mut in_time = with("5s");
+    in_time.plan();
     let cost = account(&in_time);
     assert_eq!((cost.calls, cost.failures.len()), (1, 0), "{cost:?}");
     // Work of the same size, with a tenth of the time that it took.
-    let late = shared(&format!("{}ms", (cost.time.as_millis() / 10).max(1)));
-    let plan = planner(late.clone(), 1).plan();
+    let mut late = with(&format!("{}ms", (cost.time.as_millis() / 10).max(1)));
+    let plan = late.plan();
     assert_eq!(plan.state, built_in(1).state);
     assert_eq!(account(&late).failures["deadline"], 1);
     assert!(failures(&plan)[0].contains("limits.callTimeout"));
@@ -116,7 +116,7 @@ fn answers_that_are_none_are_refused() {
 
 #[test]
 fn errors_of_the_contract_have_their_outcomes() {
-    changes_nothing("invalid", "odd [31m service");
+    changes_nothing("invalid", r"odd\u{1b}[31m service");
     changes_nothing("transient", "later");
     changes_nothing("permanent", "never");
     changes_nothing("file", "no file");
@@ -134,7 +134,6 @@ fn unwise_answers_are_clamped() {
         planner.set_node(node);
         let plan = planner.plan();
         assert_eq!(plan.state.virtual_servers, built_in(3).state.virtual_servers, "{behaviour}");
-        assert_eq!(plan.state.real_servers, built_in(3).state.real_servers, "{behaviour}");
         let clamped = plan.reports.iter().filter(|report| report.reason == Reason::DecisionClamped);
         assert_eq!(clamped.count(), 3, "{behaviour}: {:?}", plan.reports);
         assert!(plan.reports.iter().all(|report| report.message.len() < 600), "{behaviour}");
@@ -149,44 +148,40 @@ fn a_filter_cannot_take_the_api_server_away() {
     assert_eq!(plan.state.virtual_servers.len(), 1);
     let ignored: Vec<_> = plan.reports.iter().filter(|r| r.reason == Reason::ServiceIgnored).collect();
     assert_eq!(ignored.len(), 2);
-    assert!(ignored.iter().all(|report| report.message == "go away "), "{ignored:?}");
+    assert!(ignored.iter().all(|report| report.message == r"go away\u{7}"), "{ignored:?}");
 }
 
 #[test]
 fn a_poisonous_service_is_found_and_the_others_are_decided() {
-    let shared =
-        SharedChain::new(chain(HOSTILE, json!({"configuration": "trap s77", "interfaces": ["scheduler"]})));
-    let mut planner = planner(shared.clone(), 300);
+    let mut planner =
+        planner(chain(HOSTILE, json!({"configuration": "trap s77", "interfaces": ["scheduler"]})), 300);
     let plan = planner.plan();
-    let decided = plan.state.virtual_servers.values().filter(|how| how.scheduler == "wrr").count();
+    let decided = plan.state.virtual_servers.values().filter(|how| how.scheduling.scheduler == "wrr").count();
     assert_eq!(decided, 299);
     assert_eq!(failures(&plan).len(), 1);
-    let cost = account(&shared);
+    let cost = account(&planner);
     // One batch is one call; the other, of 44, is halved down to one service, two calls a step.
     assert_eq!((cost.calls, cost.failures["trap"]), (12, 6));
     // It is not asked again until something changes.
     hear(&mut planner, service("s77", &[("not", "needed")], 2));
     assert_eq!(failures(&planner.plan()).len(), 1);
-    assert_eq!(account(&shared).calls, 12);
-    assert_eq!(shared.chain().status(0)[0].condition, Condition::Ready);
+    assert_eq!(account(&planner).calls, 12);
+    assert_eq!(status(&planner, 0)[0].condition, Condition::Ready);
 }
 
 #[test]
 fn a_plugin_that_fails_all_the_time_is_left_alone_for_a_while() {
-    let shared =
-        SharedChain::new(chain(HOSTILE, json!({"configuration": "trap", "interfaces": ["scheduler"]})));
-    let mut planner = planner(shared.clone(), 600);
+    let mut planner =
+        planner(chain(HOSTILE, json!({"configuration": "trap", "interfaces": ["scheduler"]})), 600);
     planner.plan_at(1000);
-    let first = account(&shared).calls;
-    let Condition::Suspended(until) = shared.chain().status(1000)[0].condition else {
-        panic!("it is asked on")
-    };
+    let first = account(&planner).calls;
+    let Condition::Suspended(until) = status(&planner, 1000)[0].condition else { panic!("it is asked on") };
     hear(&mut planner, service("new", &[], 1));
     planner.plan_at(1000);
-    assert_eq!(account(&shared).calls, first);
+    assert_eq!(account(&planner).calls, first);
     hear(&mut planner, service("newer", &[], 1));
     planner.plan_at(until);
-    assert!(account(&shared).calls > first);
+    assert!(account(&planner).calls > first);
     // After enough tries it is given up.
     let mut now = until;
     for i in 0..40 {
@@ -195,20 +190,18 @@ fn a_plugin_that_fails_all_the_time_is_left_alone_for_a_while() {
         hear(&mut planner, service(&format!("m{i}"), &[], 1));
         planner.plan_at(now);
     }
-    assert_eq!(shared.chain().status(now)[0].condition, Condition::GivenUp);
+    assert_eq!(status(&planner, now)[0].condition, Condition::GivenUp);
 }
 
 #[test]
 fn a_failed_plugin_leaves_its_last_good_answer() {
     let good = load(HOSTILE, json!({"configuration": "good"})).unwrap();
-    let shared = SharedChain::new(Chain::new(vec![good], NODE));
-    let mut planner = planner(shared.clone(), 3);
+    let mut planner = planner(Chain::new(vec![good], NODE), 3);
     let before = planner.plan();
-    assert!(before.state.virtual_servers.values().all(|how| how.scheduler == "wrr"));
+    assert!(before.state.virtual_servers.values().all(|how| how.scheduling.scheduler == "wrr"));
     let mut broken = chain(HOSTILE, json!({"configuration": "trap"}));
-    broken.inherit(std::mem::take(&mut *shared.chain()), &[], &["plugin".to_owned()]);
-    *shared.chain() = broken;
-    planner.set_policy(Box::new(shared.clone()));
+    broken.inherit(planner.policy::<Chain>().unwrap().clone(), &[], &["plugin".to_owned()]);
+    planner.set_policy(Box::new(broken));
     let after = planner.plan();
     assert_eq!(after.state, before.state);
     assert!(failures(&after).iter().all(|text| text.contains("last good answer")));
@@ -231,33 +224,31 @@ fn other_plugins_are_not_concerned() {
     let bad = load(HOSTILE, json!({"name": "bad", "configuration": "memory"})).unwrap();
     let good = load(HOSTILE, json!({"name": "good", "configuration": "good"})).unwrap();
     let plan = planner(Chain::new(vec![bad, good], NODE), 3).plan();
-    assert!(plan.state.virtual_servers.values().all(|how| how.scheduler == "wrr"));
+    assert!(plan.state.virtual_servers.values().all(|how| how.scheduling.scheduler == "wrr"));
     assert_eq!(failures(&plan).len(), 3);
 }
 
 #[test]
 fn a_flood_of_words_is_cut() {
-    let shared =
-        SharedChain::new(chain(HOSTILE, json!({"configuration": "flood", "interfaces": ["scheduler"]})));
-    let mut planner = planner(shared.clone(), 3);
+    let mut planner =
+        planner(chain(HOSTILE, json!({"configuration": "flood", "interfaces": ["scheduler"]})), 3);
     let plan = planner.plan();
     assert_eq!(failures(&plan), [""; 0]);
-    assert!(account(&shared).dropped_lines >= 3_900, "{:?}", account(&shared));
-    assert!(account(&shared).peak_memory < 4 << 20);
+    assert!(account(&planner).dropped_lines >= 3_900, "{:?}", account(&planner));
+    assert!(account(&planner).peak_memory < 4 << 20);
 }
 
 #[test]
 fn a_plugin_that_lies_about_what_it_reads_is_found_out() {
-    let shared =
-        SharedChain::new(chain(HOSTILE, json!({"configuration": "impure", "interfaces": ["scheduler"]})));
-    let mut planner = planner(shared.clone(), 8);
+    let mut planner =
+        planner(chain(HOSTILE, json!({"configuration": "impure", "interfaces": ["scheduler"]})), 8);
     planner.plan();
     let reports = planner.audit_policy(8, 0);
     assert!(!reports.is_empty() && reports.iter().all(|report| report.reason == Reason::PolicyImpure));
-    let calls = account(&shared).calls;
+    let calls = account(&planner).calls;
     hear(&mut planner, service("s1", &[("not", "needed")], 2));
     planner.plan();
-    assert_eq!(account(&shared).calls, calls + 1, "nothing is remembered of it any more");
+    assert_eq!(account(&planner).calls, calls + 1, "nothing is remembered of it any more");
 }
 
 #[test]
@@ -326,25 +317,24 @@ fn fail_ten_thousand_times() {
         load(HOSTILE, json!({"name": behaviour.replace(' ', "-"), "configuration": behaviour, "interfaces": ["scheduler"]}))
             .unwrap()
     });
-    let shared = SharedChain::new(Chain::new(plugins.into(), NODE));
-    let mut planner = planner(shared.clone(), SERVICES);
+    let mut planner = planner(Chain::new(plugins.into(), NODE), SERVICES);
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/statm").unwrap();
         status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     };
-    let failures = || -> u64 {
-        shared.chain().status(0).iter().map(|status| status.account.failures.values().sum::<u64>()).sum()
+    let failures = |planner: &Planner| -> u64 {
+        status(planner, 0).iter().map(|status| status.account.failures.values().sum::<u64>()).sum()
     };
     let mut round = 0_u64;
     let mut fail = |until: u64| {
-        while failures() < until {
+        while failures(&planner) < until {
             round += 1;
             for i in 0..SERVICES {
                 hear(&mut planner, service(&format!("s{i}"), &[], 1 + (round % 2) as u8));
             }
             let plan = planner.plan_at(60 * round);
             assert!(!plan.reports.is_empty());
-            assert!(round < 10_000, "only {} failures", failures());
+            assert!(round < 10_000, "only {} failures", failures(&planner));
         }
     };
     fail(2_000);
@@ -352,18 +342,17 @@ fn fail_ten_thousand_times() {
     fail(12_000);
     let grown = resident().saturating_sub(before);
     assert!(grown < 1 << 20, "{grown} bytes more after 10,000 failures");
-    for status in shared.chain().status(0) {
+    for status in status(&planner, 0) {
         assert!(status.poisoned <= SERVICES as usize, "{status:?}");
     }
 }
 
 #[test]
 fn a_service_that_goes_is_forgotten() {
-    let shared = SharedChain::new(chain(HOSTILE, json!({"configuration": "trap s1"})));
-    let mut planner = planner(shared.clone(), 3);
+    let mut planner = planner(chain(HOSTILE, json!({"configuration": "trap s1"})), 3);
     planner.plan();
-    assert_eq!(shared.chain().status(0)[0].poisoned, 1);
+    assert_eq!(status(&planner, 0)[0].poisoned, 1);
     hear(&mut planner, [weir_core::cluster::Event::ServiceGone(ObjectName::new("default", "s1"))]);
     planner.plan();
-    assert_eq!(shared.chain().status(0)[0].poisoned, 0);
+    assert_eq!(status(&planner, 0)[0].poisoned, 0);
 }

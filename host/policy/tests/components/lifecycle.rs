@@ -1,14 +1,15 @@
 //! A plugin that does what it should.
 
 use serde_json::json;
+use weir_core::planner::Planner;
 use weir_core::policy::BuiltIn;
-use weir_policy::{Account, Compiler, SharedChain};
+use weir_policy::{Account, Compiler, status};
 
 use crate::world::{chain, configuration, hear, load, loader, planner, refusal, service};
 
 /// The account of the only plugin.
-pub(crate) fn account(shared: &SharedChain) -> Account {
-    shared.chain().status(0)[0].account.clone()
+pub(crate) fn account(planner: &Planner) -> Account {
+    status(planner, 0).remove(0).account
 }
 
 #[test]
@@ -19,22 +20,21 @@ fn identity_plans_what_the_built_in_policy_plans() {
 
 #[test]
 fn a_plugin_is_asked_once_and_then_only_about_what_changed() {
-    let shared = SharedChain::new(chain("weir-guest-identity", json!({"interfaces": ["scheduler"]})));
-    let mut planner = planner(shared.clone(), 300);
+    let mut planner = planner(chain("weir-guest-identity", json!({"interfaces": ["scheduler"]})), 300);
     planner.plan();
-    let cold = account(&shared);
+    let cold = account(&planner);
     assert_eq!((cold.calls, cold.asked, cold.remembered), (2, 300, 0));
     planner.plan();
     hear(&mut planner, service("s7", &[], 2));
     planner.plan();
-    assert_eq!(account(&shared).calls, 2, "nothing changed");
+    assert_eq!(account(&planner).calls, 2, "nothing changed");
     hear(&mut planner, service("s7", &[("not", "needed")], 3));
     planner.plan();
-    let warm = account(&shared);
+    let warm = account(&planner);
     assert_eq!((warm.calls, warm.remembered), (3, 0), "the number of endpoints is always seen");
     hear(&mut planner, service("s7", &[("still", "not needed")], 3));
     planner.plan();
-    let warm = account(&shared);
+    let warm = account(&planner);
     assert_eq!((warm.calls, warm.remembered), (3, 1), "what was not declared is no reason to ask");
 }
 
@@ -124,7 +124,7 @@ fn a_plugin_that_is_to_be_watched_and_is_not_there_refuses_the_file() {
     let entry = |name: &str| json!({"name": name, "source": "gone.wasm"});
     let file = json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": [entry("a"), entry("b")]});
-    let file = weir_k8s::policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    let file = weir_policy::configuration::parse(&file.to_string(), std::path::Path::new("")).unwrap();
     let error = loader.load(&file).err().unwrap().to_string();
     assert!(error.contains("--shadow zzz") && error.ends_with("it has: a, b"), "{error}");
     loader.shadow = vec!["b".to_owned()];

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use weir_core::planner::{Plan, Planner};
 use weir_harness::components::component;
-use weir_k8s::policy_config::{self, PolicyConfiguration};
-use weir_policy::{Loader, Replacement, SharedChain};
+use weir_policy::configuration::{self, PolicyConfiguration};
+use weir_policy::{Loader, Replacement, status};
 
 use crate::world::{ample, loader, planner};
 
@@ -24,7 +24,7 @@ fn policy(plugins: &[(&str, &str, Value)], more: Value) -> PolicyConfiguration {
     for (key, value) in more.as_object().unwrap() {
         file[key] = value.clone();
     }
-    policy_config::parse(&file.to_string(), Path::new("")).unwrap()
+    configuration::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
 /// A policy file of plugins with one configuration and all their interfaces.
@@ -33,12 +33,11 @@ pub(crate) fn policy_file(plugins: &[(&str, &str)], configuration: &str) -> Poli
     let plugins: Vec<Value> = plugins.iter().map(entry).collect();
     let file =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": plugins});
-    policy_config::parse(&file.to_string(), Path::new("")).unwrap()
+    configuration::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
 struct World {
     loader: Loader,
-    shared: SharedChain,
     planner: Planner,
 }
 
@@ -46,14 +45,13 @@ impl World {
     /// So many services, decided by the plugins of a file.
     fn new(services: u32, file: &PolicyConfiguration) -> World {
         let mut loader = loader();
-        let shared = SharedChain::new(loader.load(file).unwrap().chain);
-        let mut planner = planner(shared.clone(), services);
+        let mut planner = planner(loader.load(file).unwrap().chain, services);
         planner.plan();
-        World { loader, shared, planner }
+        World { loader, planner }
     }
 
     fn replace(&mut self, file: &PolicyConfiguration) -> Replacement {
-        self.loader.load(file).unwrap().replace(&self.shared, &mut self.planner, 0)
+        self.loader.load(file).unwrap().replace(&mut self.planner, 0)
     }
 
     fn plan(&mut self) -> Plan {
@@ -61,13 +59,12 @@ impl World {
     }
 
     fn calls(&self) -> Vec<(String, u64)> {
-        let status = self.shared.chain().status(0);
-        status.into_iter().map(|plugin| (plugin.name, plugin.account.calls)).collect()
+        status(&self.planner, 0).into_iter().map(|plugin| (plugin.name, plugin.account.calls)).collect()
     }
 }
 
 fn wrr(plan: &Plan) -> usize {
-    plan.state.virtual_servers.values().filter(|scheduling| scheduling.scheduler.as_str() == "wrr").count()
+    plan.state.virtual_servers.values().filter(|server| server.scheduling.scheduler.as_str() == "wrr").count()
 }
 
 #[test]

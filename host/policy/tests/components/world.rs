@@ -15,7 +15,7 @@ use weir_core::objects::{
 use weir_core::planner::Planner;
 use weir_core::policy::Policy;
 use weir_harness::components::component;
-use weir_k8s::policy_config::{self, PluginConfiguration};
+use weir_policy::configuration::{self, PluginConfiguration};
 use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
 
 /// This node's name.
@@ -34,7 +34,7 @@ pub(crate) fn configuration(package: &str, more: Value) -> PluginConfiguration {
     }
     let file =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
-    let parsed = policy_config::parse(&file.to_string(), std::path::Path::new("")).unwrap();
+    let parsed = configuration::parse(&file.to_string(), std::path::Path::new("")).unwrap();
     parsed.plugins[0].plugin.clone().unwrap()
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -
         address: std::net::IpAddr::from([10, 0, 1, i]),
         conditions: Conditions::READY,
         node: None,
-        zone: Some("a".to_owned()),
+        zone: Some("a".into()),
         zone_hints: Vec::new(),
         node_hints: Vec::new(),
         further_addresses: 0,

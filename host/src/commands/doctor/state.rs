@@ -134,7 +134,7 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
     let total = format!(
         "{} virtual servers, {} real servers",
         actual.virtual_servers.len(),
-        actual.real_servers.len()
+        actual.real_servers().count()
     );
     let mut findings = vec![Finding::good("IPVS", total)];
     let empty: Vec<String> = actual
@@ -151,10 +151,9 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
         ));
     }
     let quiesced: Vec<String> = actual
-        .real_servers
-        .iter()
-        .filter(|(_, weight)| **weight == Weight::QUIESCED)
-        .map(|((server, real), _)| format!("{server} -> {real}"))
+        .real_servers()
+        .filter(|(.., weight)| *weight == Weight::QUIESCED)
+        .map(|(server, real, _)| format!("{server} -> {real}"))
         .collect();
     if !quiesced.is_empty() {
         findings.push(Finding::warning(

@@ -7,9 +7,9 @@ use anyhow::Context;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use weir_core::node::Capabilities;
-use weir_core::policy::{Decided, Policy};
+use weir_core::policy::Decided;
 use weir_core::view::ServiceView;
-use weir_policy::{Chain, SharedChain};
+use weir_policy::Chain;
 
 use crate::cli::{Output, PluginRunArguments};
 use crate::commands::replay;
@@ -25,18 +25,17 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
-    let policy = SharedChain::new(Chain::new(vec![artifact], &settings.node_name));
-    policy.chain().start_recording();
-    let mut planner =
-        inputs::planner(manifests, &settings, policy.clone(), addresses, Capabilities::assumed())?;
+    let mut chain = Chain::new(vec![artifact], &settings.node_name);
+    chain.start_recording();
+    let mut planner = inputs::planner(manifests, &settings, chain, addresses, Capabilities::assumed())?;
     let now = inputs::now();
     let views = planner.views();
     if views.is_empty() {
         complain!("there are no services that this node handles in {}", manifests.display());
         return Ok(ExitCode::FAILURE);
     }
-    let decided = policy.chain().decide(&views, &planner.surroundings(now));
-    let records = policy.chain().take_records();
+    let decided = planner.decide(&views, now);
+    let records = weir_policy::take_records(&mut planner);
     match arguments.plugin.output {
         Output::Json => say!("{:#}", json!(records)),
         Output::Text => views.iter().zip(&decided).for_each(|(view, decided)| print_text(view, decided)),

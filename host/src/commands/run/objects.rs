@@ -1,7 +1,6 @@
 //! Where the objects come from: a folder of manifests, or the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
 use weir_watch::{Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
 
-use super::wake::{self, Wake};
+use super::wake::{self, Waker};
 use crate::inputs::Settings;
 use crate::source::{ApiServer, Source};
 
@@ -42,11 +41,11 @@ impl Objects {
         source: &Source,
         settings: &Settings,
         reads: Reads,
-        wakes: SyncSender<Wake>,
+        waker: Waker,
     ) -> anyhow::Result<(Objects, Option<Recorder>)> {
         match source {
             Source::Manifests(path) => {
-                wake::watch_manifests(path, wakes);
+                wake::watch_manifests(path, waker);
                 let folder = Folder::new(path, &settings.node_name);
                 Ok((Objects::Manifests { folder, problems: Vec::new() }, None))
             }
@@ -54,8 +53,9 @@ impl Objects {
                 let mut watched = weir_watch::Settings::new(server.access(), &settings.node_name);
                 watched.requests = rate(server);
                 watched.resources = resources(reads);
+                let (sender, ring) = waker.messages();
                 let (handle, recorder) =
-                    weir_watch::spawn(watched, wakes).with_context(|| server.to_string())?;
+                    weir_watch::spawn(watched, sender, ring).with_context(|| server.to_string())?;
                 let objects =
                     Objects::ApiServer { handle, standings: Standings::default(), news: Vec::new() };
                 Ok((objects, Some(recorder)))

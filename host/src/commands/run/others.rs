@@ -78,14 +78,14 @@ impl Others {
 impl Daemon {
     /// What is followed: what policies read, and the nodes while a VIP may be the address of one.
     pub(super) fn reads(&self) -> Reads {
-        let reads = self.policy.reads();
+        let reads = self.policy.reads(&self.planner);
         let asked = self.planner.asks_for_nodes() && self.others.are_followed();
         Reads { nodes: reads.nodes || asked, ..reads }
     }
 
     /// Follows what is to be known, and has VIPs wait for it.
     pub(super) fn follow(&mut self, now: Instant) {
-        if matches!(self.objects, Objects::ApiServer { .. }) && !self.policy.reads().nodes {
+        if matches!(self.objects, Objects::ApiServer { .. }) && !self.policy.reads(&self.planner).nodes {
             self.others.count(self.planner.surroundings(0).nodes.len());
         }
         self.objects.follow(self.reads());

@@ -2,14 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use weir_k8s::policy_config;
-use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime};
+use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime, configuration};
 
-use super::wake::{self, Wake};
+use super::wake::{Wake, Waker};
 use crate::cli::PolicyArguments;
 
 /// How often the files are looked at. A `stat` of a few files costs nothing, and unlike a watch it sees through the links
@@ -69,7 +68,7 @@ impl Plugins {
         // Looked at before it is read, so that a change meanwhile is not missed.
         self.seen = vec![Stamp::of(&self.file)];
         let configuration =
-            policy_config::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
+            configuration::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
         // A file without the plugin that is only to be watched is refused as a whole: nothing unwanted decides.
@@ -77,7 +76,7 @@ impl Plugins {
     }
 
     /// Loads again whenever a file changed and is left alone for a moment.
-    pub(super) fn watch(mut self, wakes: SyncSender<Wake>) -> Receiver<Update> {
+    pub(super) fn watch(mut self, waker: Waker) -> Receiver<Update> {
         let (sender, updates) = channel();
         std::thread::spawn(move || {
             let mut last = self.seen.clone();
@@ -89,7 +88,7 @@ impl Plugins {
                 if settled && changed {
                     let update = self.load();
                     last.clone_from(&self.seen);
-                    if sender.send(update).is_err() || !wake::wake(&wakes, Wake::Policy) {
+                    if sender.send(update).is_err() || !waker.wake(Wake::Policy) {
                         return;
                     }
                 }
@@ -102,15 +101,15 @@ impl Plugins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::run::wake::{Wakes, channel};
     use std::fs;
-    use std::sync::mpsc::sync_channel;
 
     const HANGS: Duration = Duration::from_secs(60);
 
     struct Kept {
         folder: tempfile::TempDir,
         updates: Receiver<Update>,
-        _wakes: Receiver<Wake>,
+        _wakes: Wakes,
     }
 
     const NONE: &str = "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins: []\n";
@@ -126,8 +125,8 @@ mod tests {
         let arguments = PolicyArguments { policy: Some(at("policy.yaml")), shadow: Vec::new() };
         let mut plugins = Plugins::new(&arguments, "node1", None).unwrap().unwrap();
         let _ = plugins.load();
-        let (sender, wakes) = sync_channel(8);
-        Kept { folder, updates: plugins.watch(sender), _wakes: wakes }
+        let (waker, wakes) = channel();
+        Kept { folder, updates: plugins.watch(waker), _wakes: wakes }
     }
 
     fn plugin(source: &str) -> String {

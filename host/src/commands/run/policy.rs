@@ -1,21 +1,20 @@
 //! Who decides while the daemon runs, and how that changes.
 
-use std::sync::mpsc::{Receiver, SyncSender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use tracing::{error, info, warn};
 use weir_core::planner::Planner;
 use weir_core::policy::{Policy as _, Reads};
-use weir_k8s::policy_config::{MaxChange, Mode};
-use weir_policy::{Cache, Loaded, Refused, Replacement, SharedChain, Status};
+use weir_policy::configuration::{MaxChange, Mode};
+use weir_policy::{Cache, Chain, Loaded, Refused, Replacement, Status};
 
 use super::plugins::{Plugins, Update};
 use super::records::Records;
-use super::wake::Wake;
+use super::wake::Waker;
 use crate::cli::RunArguments;
 
 /// The plugins that decide, those that are to, and what is kept of their answers.
 pub(super) struct Policy {
-    pub(super) chain: SharedChain,
     updates: Receiver<Update>,
     /// Loaded, and not yet in the place of the ones that decide.
     next: Option<Loaded>,
@@ -26,22 +25,22 @@ pub(super) struct Policy {
 
 impl Policy {
     /// Loads the plugins and watches their files. A file that cannot be used does not keep this node without service: the
-    /// built-in policy decides until it can. Only who wants a single round is told by an error.
+    /// built-in policy decides until it can. Only who wants a single round is told by an error. Also returns who decides.
     pub(super) fn start(
         arguments: &RunArguments,
         node: &str,
         cache: Option<Cache>,
-        wakes: SyncSender<Wake>,
-    ) -> anyhow::Result<Policy> {
+        waker: Waker,
+    ) -> anyhow::Result<(Policy, Chain)> {
+        let mut chain = Chain::default();
         let mut policy = Policy {
-            chain: SharedChain::default(),
             updates: channel().1,
             next: None,
             configured: false,
             records: arguments.record.as_deref().map(Records::new),
         };
         let Some(mut plugins) = Plugins::new(&arguments.input.policy, node, cache)? else {
-            return Ok(policy);
+            return Ok((policy, chain));
         };
         match plugins.load() {
             Ok(loaded) => {
@@ -52,14 +51,14 @@ impl Policy {
                     info!(plugin = name, component, version, %digest, "{does}");
                 }
                 policy.configured = true;
-                policy.chain = SharedChain::new(loaded.chain);
-                policy.record();
+                chain = loaded.chain;
+                policy.record(&mut chain);
             }
             Err(error) if arguments.once => return Err(error),
             Err(error) => error!("{error:#}; decided as kube-proxy does until that is mended"),
         }
-        policy.updates = plugins.watch(wakes);
-        Ok(policy)
+        policy.updates = plugins.watch(waker);
+        Ok((policy, chain))
     }
 
     /// Takes note of files that changed, and says what of them is not used.
@@ -83,14 +82,9 @@ impl Policy {
     }
 
     /// What is read by those who decide, and by those who are to.
-    pub(super) fn reads(&self) -> Reads {
-        let now = self.chain.chain().reads();
-        let next = self.next.as_ref().map_or(now, |next| next.chain.reads());
-        Reads {
-            nodes: now.nodes || next.nodes,
-            namespaces: now.namespaces || next.namespaces,
-            ready_since: now.ready_since || next.ready_since,
-        }
+    pub(super) fn reads(&self, planner: &Planner) -> Reads {
+        let next = self.next.as_ref().map(|next| next.chain.reads());
+        planner.reads().and(next.unwrap_or_default())
     }
 
     /// Lets new plugins decide from now on, if there are any. To be called when all objects are known: what would change
@@ -101,12 +95,14 @@ impl Policy {
             // What could have been there from the start is no change.
             next.max_change = MaxChange { percent: 100, services: u32::MAX };
         }
-        let replacement = next.replace(&self.chain, planner, now);
+        let replacement = next.replace(planner, now);
         match &replacement {
             Replacement::Taken { .. } => {
                 info!("{replacement}");
                 self.configured = true;
-                self.record();
+                if let Some(chain) = planner.policy_mut() {
+                    self.record(chain);
+                }
             }
             Replacement::Held { .. } | Replacement::Broken(_) => warn!("{replacement}"),
         }
@@ -114,15 +110,15 @@ impl Policy {
     }
 
     /// Keeps what plugins were asked in this round, if that is wanted.
-    pub(super) fn keep_records(&mut self) {
+    pub(super) fn keep_records(&mut self, planner: &mut Planner) {
         if let Some(records) = &mut self.records {
-            records.append(&self.chain.chain().take_records());
+            records.append(&weir_policy::take_records(planner));
         }
     }
 
-    fn record(&mut self) {
+    fn record(&self, chain: &mut Chain) {
         if self.records.is_some() {
-            self.chain.chain().start_recording();
+            chain.start_recording();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use tracing::{debug, info, warn};
-use weir_core::diff::{Change, Changes};
+use weir_core::diff::Change;
 use weir_core::kernel::Kernel;
 use weir_core::net::Family;
 use weir_core::plan::{Totals, plan_node};
@@ -147,7 +147,7 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
         }
     }
     if !planned.timeouts.is_empty() {
-        let outcomes = kernel.apply(&Changes(vec![Change::SetTimeouts(planned.timeouts)]));
+        let outcomes = kernel.execute(&[Change::SetTimeouts(planned.timeouts)]);
         for failure in outcomes.into_iter().filter_map(Result::err) {
             warn!("{failure}");
         }

@@ -11,9 +11,9 @@ use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
 use weir_core::net::{Family, PerFamily};
 use weir_core::node::{Capabilities, NodeView};
-use weir_core::planner::Plan;
+use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
-use weir_core::standing::{self, Scope};
+use weir_core::standing::{self, Scope, Standing};
 use weir_core::sync::Round;
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_policy::{Condition, Replacement, Status};
@@ -185,19 +185,19 @@ impl Publisher {
     }
 
     /// There is a plan: what is new in its reports is told.
-    pub(super) fn planned(&mut self, plan: &Plan) {
+    pub(super) fn planned(&mut self, reports: Vec<Report>, standings: &BTreeMap<ObjectName, Standing>) {
         self.pending = Pending::default();
         self.metrics.proxy.service_changes_pending(0);
         self.metrics.proxy.endpoint_changes_pending(0);
-        let old = std::mem::replace(&mut self.reports, plan.reports.clone());
+        let old = std::mem::replace(&mut self.reports, reports);
         let old: BTreeSet<&Report> = old.iter().collect();
         let is_new = |report: &&Report| !report.reason.is_hint() && !old.contains(report);
-        let hints = self.hints.due(&plan.reports, Instant::now());
-        for report in plan.reports.iter().filter(is_new).chain(hints) {
+        let hints = self.hints.due(&self.reports, Instant::now());
+        for report in self.reports.iter().filter(is_new).chain(hints) {
             self.report(report);
         }
         let mut stranded: BTreeMap<(Scope, Family), u64> = BTreeMap::new();
-        for standing in plan.standings.values() {
+        for standing in standings.values() {
             standing.stranded.iter().for_each(|of| *stranded.entry(*of).or_default() += 1);
         }
         for family in &self.families {
@@ -302,7 +302,11 @@ impl Publisher {
     }
 
     /// Answers load balancers on the ports that services have for that.
-    pub(super) fn answer_health_checks(&mut self, plan: &Plan, node: &NodeView) {
+    pub(super) fn answer_health_checks(
+        &mut self,
+        standings: &BTreeMap<ObjectName, Standing>,
+        node: &NodeView,
+    ) {
         let Some(ports) = &mut self.ports else { return };
         let check = |check: &standing::HealthCheck| {
             let count = |family| check.local_endpoints.get(&family).copied();
@@ -311,7 +315,7 @@ impl Publisher {
                 local_endpoints: PerFamily { v4: count(Family::V4), v6: count(Family::V6) },
             }
         };
-        let wanted = plan.standings.iter();
+        let wanted = standings.iter();
         let wanted: BTreeMap<_, _> = wanted
             .filter_map(|(name, standing)| Some((name.clone(), check(standing.health_check.as_ref()?))))
             .collect();

@@ -1,12 +1,11 @@
 //! The configuration file while the daemon runs.
 
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tracing::{debug, error};
 use weir_k8s::config::Configuration;
 
-use super::wake::Wake;
+use super::wake::{Wake, Waker};
 use crate::inputs::ConfigurationFile;
 
 /// How often the file is read. That is cheap, and unlike a watch it sees through the links by which volumes of Kubernetes
@@ -15,7 +14,7 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Wakes the loop when the file says something else than what the daemon goes by. A file that cannot be used does not:
 /// the daemon would only end to fail when it is started again.
-pub(super) fn watch(file: ConfigurationFile, running: Configuration, wakes: SyncSender<Wake>) {
+pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Waker) {
     std::thread::spawn(move || {
         let read = || std::fs::read(&file.path).ok();
         let mut last = read();
@@ -30,8 +29,7 @@ pub(super) fn watch(file: ConfigurationFile, running: Configuration, wakes: Sync
                         debug!(file = %file.path.display(), "the configuration file means what is in force");
                     }
                     Ok(_) => {
-                        // Fails when nobody is left to be told; then this is over, too.
-                        let _ = wakes.send(Wake::Configuration);
+                        waker.wake(Wake::Configuration);
                         return;
                     }
                     Err(error) => error!(
@@ -52,19 +50,20 @@ mod tests {
     use super::*;
     use std::fs;
     use std::path::Path;
-    use std::sync::mpsc::{Receiver, sync_channel};
 
     use serde_json::Map;
+
+    use crate::commands::run::wake::{Wakes, channel};
 
     const HANGS: Duration = Duration::from_secs(60);
     const TEXT: &str =
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
 
-    fn watching(path: &Path) -> Receiver<Wake> {
+    fn watching(path: &Path) -> Wakes {
         let file = ConfigurationFile { path: path.to_owned(), over: Map::new() };
         let (running, _) = file.load().unwrap();
-        let (sender, wakes) = sync_channel(8);
-        watch(file, running, sender);
+        let (waker, wakes) = channel();
+        watch(file, running, waker);
         wakes
     }
 
@@ -81,7 +80,7 @@ mod tests {
         let wakes = watching(&at("config.conf"));
         std::os::unix::fs::symlink("two", at("next")).unwrap();
         fs::rename(at("next"), at("data")).unwrap();
-        assert_eq!(wakes.recv_timeout(HANGS), Ok(Wake::Configuration));
+        assert_eq!(wakes.wait(HANGS).unwrap().unwrap().reasons, [Wake::Configuration]);
     }
 
     #[test]
@@ -90,10 +89,10 @@ mod tests {
         fs::write(file.path(), TEXT).unwrap();
         let wakes = watching(file.path());
         fs::write(file.path(), format!("{TEXT}# only a remark\noomScoreAdj: -999\n")).unwrap();
-        assert!(wakes.recv_timeout(3 * POLL).is_err());
+        assert_eq!(wakes.wait(3 * POLL), Ok(None));
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: none\n")).unwrap();
-        assert!(wakes.recv_timeout(3 * POLL).is_err());
+        assert_eq!(wakes.wait(3 * POLL), Ok(None));
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: 1\n")).unwrap();
-        assert_eq!(wakes.recv_timeout(HANGS), Ok(Wake::Configuration));
+        assert_eq!(wakes.wait(HANGS).unwrap().unwrap().reasons, [Wake::Configuration]);
     }
 }

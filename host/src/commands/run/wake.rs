@@ -1,7 +1,9 @@
 //! What wakes the loop: files, addresses, signals.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,52 +15,118 @@ use weir_kernel::events::{self, Watching};
 use weir_watch::Message;
 
 /// Why the loop wakes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Each source has a place of its own: one that says the same thing a thousand times is heard once, and news of the API
+/// server never waits behind the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Wake {
     /// Something in the folder may have changed.
-    Manifests,
-    /// The API server tells something.
-    Told(Message),
+    Manifests = 1,
     /// Addresses of the node may have changed.
-    Addresses,
+    Addresses = 2,
     /// The policy file or a plugin changed.
-    Policy,
+    Policy = 4,
     /// The configuration file says something else now.
-    Configuration,
+    Configuration = 8,
     /// A signal asks to stop.
-    Stop,
+    Stop = 16,
 }
 
-impl From<Message> for Wake {
-    fn from(message: Message) -> Wake {
-        Wake::Told(message)
-    }
+impl Wake {
+    const ALL: [Wake; 5] = [Wake::Manifests, Wake::Addresses, Wake::Policy, Wake::Configuration, Wake::Stop];
 }
 
-/// Bounded: whoever has something to say waits while the loop is busy, and so does the API server behind it.
+/// How many messages of the API server wait at most; with more, it is not read on.
 const CAPACITY: usize = 64;
 
 /// How often the folder is looked at where it cannot be watched, or was replaced as a whole.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Starts what always wakes the loop; whatever else should can use the sender.
-pub(super) fn start() -> anyhow::Result<(SyncSender<Wake>, Receiver<Wake>)> {
-    let (sender, receiver) = sync_channel(CAPACITY);
-    watch_signals(sender.clone())?;
-    watch_addresses(sender.clone());
-    Ok((sender, receiver))
+/// Wakes the loop.
+#[derive(Clone)]
+pub(super) struct Waker {
+    said: Arc<AtomicU8>,
+    bell: SyncSender<()>,
+    messages: SyncSender<Message>,
 }
 
-/// Wakes the loop, as soon as it has room, and says whether anybody listens.
-pub(super) fn wake(sender: &SyncSender<Wake>, wake: Wake) -> bool {
-    sender.send(wake).is_ok()
+impl Waker {
+    /// Wakes the loop for this reason, and says whether the loop still runs.
+    pub(super) fn wake(&self, why: Wake) -> bool {
+        self.said.fetch_or(why as u8, Ordering::AcqRel);
+        self.ring()
+    }
+
+    /// A bell that rings already does so for everything.
+    fn ring(&self) -> bool {
+        !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
+    }
+
+    /// Where the API server's thread puts messages, and what it calls after each.
+    pub(super) fn messages(&self) -> (SyncSender<Message>, impl Fn() + Send + Sync + 'static + use<>) {
+        let waker = self.clone();
+        (self.messages.clone(), move || {
+            waker.ring();
+        })
+    }
 }
 
-fn watch_signals(sender: SyncSender<Wake>) -> anyhow::Result<()> {
+/// What wakes the loop, at its end.
+pub(super) struct Wakes {
+    said: Arc<AtomicU8>,
+    bell: Receiver<()>,
+    messages: Receiver<Message>,
+}
+
+/// What the loop was woken for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Each reason once.
+    pub(super) reasons: Vec<Wake>,
+    /// What the API server said, in order.
+    pub(super) messages: Vec<Message>,
+}
+
+impl Wakes {
+    /// Waits until something wakes the loop; nothing when nothing did within `pause`.
+    pub(super) fn wait(&self, pause: Duration) -> Result<Option<News>, RecvTimeoutError> {
+        match self.bell.recv_timeout(pause) {
+            Ok(()) => Ok(Some(self.take())),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&self) -> News {
+        let said = self.said.swap(0, Ordering::AcqRel);
+        let reasons = Wake::ALL.into_iter().filter(|why| said & *why as u8 != 0).collect();
+        News { reasons, messages: self.messages.try_iter().collect() }
+    }
+}
+
+/// Both ends.
+pub(super) fn channel() -> (Waker, Wakes) {
+    let (bell, rung) = sync_channel(1);
+    let (sender, messages) = sync_channel(CAPACITY);
+    let said = Arc::new(AtomicU8::new(0));
+    let waker = Waker { said: said.clone(), bell, messages: sender };
+    (waker, Wakes { said, bell: rung, messages })
+}
+
+/// Starts what always wakes the loop; other sources can use the waker.
+pub(super) fn start() -> anyhow::Result<(Waker, Wakes)> {
+    let (waker, wakes) = channel();
+    watch_signals(waker.clone())?;
+    watch_addresses(waker.clone());
+    Ok((waker, wakes))
+}
+
+fn watch_signals(waker: Waker) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            if sender.send(Wake::Stop).is_err() {
+            if !waker.wake(Wake::Stop) {
                 return;
             }
         }
@@ -66,10 +134,10 @@ fn watch_signals(sender: SyncSender<Wake>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn watch_addresses(sender: SyncSender<Wake>) {
+fn watch_addresses(waker: Waker) {
     std::thread::spawn(move || {
         loop {
-            let changed = || if wake(&sender, Wake::Addresses) { Watching::GoOn } else { Watching::Stop };
+            let changed = || if waker.wake(Wake::Addresses) { Watching::GoOn } else { Watching::Stop };
             match events::watch_addresses(changed) {
                 Ok(()) => return,
                 Err(error) => warn!("cannot watch addresses, tried again soon: {error}"),
@@ -81,7 +149,7 @@ fn watch_addresses(sender: SyncSender<Wake>) {
 
 /// Watches the folder, and the folder it is in: it may be replaced as a whole. While it cannot be watched it is
 /// looked at again and again.
-pub(super) fn watch_manifests(path: &Path, sender: SyncSender<Wake>) {
+pub(super) fn watch_manifests(path: &Path, waker: Waker) {
     let path = path.to_owned();
     std::thread::spawn(move || {
         loop {
@@ -98,14 +166,14 @@ pub(super) fn watch_manifests(path: &Path, sender: SyncSender<Wake>) {
                     Ok(Err(_)) => break,
                     Err(_) => false,
                 };
-                if changed && !wake(&sender, Wake::Manifests) {
+                if changed && !waker.wake(Wake::Manifests) {
                     return;
                 }
                 if identity(&path) != inode {
                     break;
                 }
             }
-            if !wake(&sender, Wake::Manifests) {
+            if !waker.wake(Wake::Manifests) {
                 return;
             }
             std::thread::sleep(POLL);
@@ -117,4 +185,41 @@ pub(super) fn watch_manifests(path: &Path, sender: SyncSender<Wake>) {
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_watch::{Resource, Standing};
+
+    use super::*;
+
+    const HANGS: Duration = Duration::from_secs(60);
+
+    fn message() -> Message {
+        let (events, problems) = Default::default();
+        Message { resource: Resource::Services, events, problems, standing: Standing::Current }
+    }
+
+    #[test]
+    fn what_is_said_often_is_heard_once_and_the_api_server_does_not_wait_behind_it() {
+        let (waker, wakes) = channel();
+        for _ in 0..5_000 {
+            assert!(waker.wake(Wake::Addresses));
+        }
+        let (messages, ring) = waker.messages();
+        messages.try_send(message()).unwrap();
+        ring();
+        waker.wake(Wake::Policy);
+        let news = wakes.wait(HANGS).unwrap().unwrap();
+        assert_eq!(news.reasons, [Wake::Addresses, Wake::Policy]);
+        assert_eq!(news.messages, [message()]);
+        assert_eq!(wakes.wait(Duration::from_millis(10)), Ok(None), "once");
+    }
+
+    #[test]
+    fn sources_learn_that_the_loop_has_ended() {
+        let (waker, wakes) = channel();
+        drop(wakes);
+        assert!(!waker.wake(Wake::Manifests));
+    }
 }

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use crate::connection::{RequestError, Turn};
-use crate::message::Message;
 use crate::wire::{Page, Tracked};
 
 use super::{Feed, Stop, request};
 
-impl<T: From<Message>> Feed<T> {
+impl Feed {
     /// Lists everything; what was known before stays until the last page has come.
     pub(super) async fn list(&mut self) -> Result<(), Stop> {
         let began = Instant::now();

@@ -8,12 +8,11 @@ use tracing::warn;
 
 use crate::account::Count;
 use crate::connection::{Lines, RequestError, Turn};
-use crate::message::Message;
 use crate::wire::{Line, LineType, Status, Tracked};
 
 use super::{Feed, Lists, Stop, request};
 
-impl<T: From<Message>> Feed<T> {
+impl Feed {
     /// Watches from the version that is known, or lists first when none is, until the server ends it.
     pub(super) async fn watch(&mut self) -> Result<(), Stop> {
         let began = Instant::now();

@@ -184,7 +184,7 @@ fn a_busy_receiver_loses_nothing() {
 fn it_stops_when_it_is_dropped_even_if_nobody_takes_its_messages() {
     let server = server();
     let (sender, receiver) = sync_channel::<Message>(0);
-    let (handle, _recorder) = spawn(settings(&server), sender).unwrap();
+    let (handle, _recorder) = spawn(settings(&server), sender, || {}).unwrap();
     server.wait_for(Kind::StreamedList, SERVICES, 1);
     drop(handle);
     assert!(receiver.recv_timeout(PATIENCE).is_err(), "the sender is gone with the thread");
@@ -194,7 +194,7 @@ fn it_stops_when_it_is_dropped_even_if_nobody_takes_its_messages() {
 fn it_stops_when_the_receiver_is_gone() {
     let server = server();
     let (sender, receiver) = sync_channel::<Message>(1);
-    let (handle, _recorder) = spawn(settings(&server), sender).unwrap();
+    let (handle, _recorder) = spawn(settings(&server), sender, || {}).unwrap();
     drop(receiver);
     let until = std::time::Instant::now() + PATIENCE;
     while handle.is_running() {
@@ -209,6 +209,6 @@ fn a_kubeconfig_that_is_not_there_is_told_before_anything_starts() {
     let server = server();
     let mut settings = settings(&server);
     settings.access = Access { kubeconfig: Some("/nonexistent".into()), master: None };
-    let error = spawn::<Message>(settings, sync_channel(1).0).unwrap_err();
+    let error = spawn(settings, sync_channel(1).0, || {}).unwrap_err();
     assert!(error.to_string().starts_with("the kubeconfig /nonexistent cannot be used"), "{error}");
 }

@@ -56,7 +56,7 @@ impl Follower {
     /// Follows as these settings say, with room for so many messages that were not taken.
     pub(crate) fn with_room(settings: Settings, messages: usize) -> Follower {
         let (sender, receiver) = sync_channel(messages);
-        let (handle, recorder) = spawn::<Message>(settings, sender).unwrap();
+        let (handle, recorder) = spawn(settings, sender, || {}).unwrap();
         let (cluster, standings) = (Cluster::default(), Standings::default());
         Follower { handle, recorder, receiver, cluster, standings, told: Vec::new() }
     }

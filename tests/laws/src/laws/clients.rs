@@ -9,10 +9,9 @@ use weir_core::net::Family;
 use weir_core::node::HostAddress;
 use weir_core::simulated::{Fault, Simulated};
 use weir_core::state::KernelState;
-use weir_core::sync::Syncer;
 use weir_core::trace::{Origin, Packet, Verdict, trace};
 
-use super::runs::{Step, step};
+use super::runs::{Step, step, syncer};
 use super::traces::arrivals;
 
 /// How many packets are followed through each state.
@@ -21,7 +20,8 @@ const PACKETS: usize = 16;
 /// Some packets to VIPs that both plans have.
 fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
     let before = &step.before.state;
-    let kept = step.after.state.virtual_servers.keys().filter(|s| before.virtual_servers.contains_key(s));
+    let kept =
+        step.after.plan.state.virtual_servers.keys().filter(|s| before.virtual_servers.contains_key(s));
     let mut all = Vec::new();
     for server in kept {
         let mut origins = arrivals(Family::of(server.address.ip()));
@@ -62,12 +62,13 @@ proptest! {
         choice in prop::collection::vec(any::<Index>(), PACKETS),
         crash in prop::option::of(0..40u64),
     ) {
-        let Step { before, after, host } = step.clone();
+        let choice = packets(&step, &choice);
+        let Step { before, mut after, host } = step;
         let same = |packet: &Packet| {
-            let answers = [&before, &after].map(|plan| answer(&plan.state, &host, packet));
+            let answers = [&before, &after.plan].map(|plan| answer(&plan.state, &host, packet));
             (answers[0] == answers[1]).then_some((packet.clone(), answers[0]))
         };
-        let followed: Vec<_> = packets(&step, &choice).iter().filter_map(same).collect();
+        let followed: Vec<_> = choice.iter().filter_map(same).collect();
         let noticed = Arc::new(Mutex::new(Vec::new()));
         let mut kernel = Simulated::new(before.state.clone());
         kernel.plan_faults(crash.map(|n| (n, Fault::Crash)));
@@ -80,9 +81,9 @@ proptest! {
                 }
             }
         });
-        let mut syncer = Syncer::new(kernel);
-        for _ in 0..2 {
-            let _ = syncer.round(&after, std::time::Duration::ZERO);
+        let mut syncer = syncer(kernel);
+        for number in 0..2 {
+            let _ = after.round(&mut syncer, number);
             syncer.kernel().restart();
             syncer.audit();
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weir_core::diff::{Changes, diff, record};
-use weir_core::kernel::Kernel;
+use weir_core::kernel::{Kernel, apply};
 use weir_core::simulated::Simulated;
 use weir_core::state::KernelState;
 
@@ -42,7 +42,7 @@ proptest! {
     fn changes_lead_to_the_wanted_state((wanted, found) in wanted_and_found()) {
         let mut kernel = Simulated::new(found.clone());
         let changes = diff(&wanted, &found);
-        let outcomes = kernel.apply(&changes);
+        let outcomes = apply(&mut kernel, &changes, &wanted);
         let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
         prop_assert_eq!(failed, Vec::new());
         prop_assert_eq!(kernel.state().differences(&wanted), Vec::new());
@@ -55,7 +55,7 @@ proptest! {
         let mut kernel = Simulated::new(found.clone());
         let mut noted = found.clone();
         for change in diff(&wanted, &found).0 {
-            kernel.apply(&Changes(vec![change.clone()]));
+            kernel.execute(std::slice::from_ref(&change));
             record(&mut noted, &change);
             prop_assert_eq!(&noted, kernel.state(), "after {}", change);
         }

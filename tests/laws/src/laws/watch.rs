@@ -98,11 +98,11 @@ impl Bounds {
                 .filter(|e| !state.entries.contains_key(e))
                 .map(|(n, e)| format!("no {n} {e}")),
         );
-        for (key, weight) in &both.real_servers {
-            if *weight != Weight::QUIESCED
-                && state.real_servers.get(key).is_none_or(|now| *now == Weight::QUIESCED)
+        for (server, real, weight) in both.real_servers() {
+            if weight != Weight::QUIESCED
+                && state.weight(server, real).is_none_or(|now| now == Weight::QUIESCED)
             {
-                lost.push(format!("{} -> {} takes no connections", key.0, key.1));
+                lost.push(format!("{server} -> {real} takes no connections"));
             }
         }
         for (place, rules) in &both.rules {
@@ -123,9 +123,11 @@ impl Bounds {
             }
         }
         if let Change::AddAddress(ip) = change {
-            for key in self.after.real_servers.keys().filter(|(server, _)| server.address.ip() == *ip) {
-                if !state.real_servers.contains_key(key) {
-                    found.push(format!("{} -> {} is missing", key.0, key.1));
+            for (server, real, _) in
+                self.after.real_servers().filter(|(server, ..)| server.address.ip() == *ip)
+            {
+                if state.weight(server, real).is_none() {
+                    found.push(format!("{server} -> {real} is missing"));
                 }
             }
         }
@@ -159,7 +161,10 @@ impl Bounds {
 fn intersection(a: &KernelState, b: &KernelState) -> KernelState {
     let mut both = a.clone();
     both.virtual_servers.retain(|server, _| b.virtual_servers.contains_key(server));
-    both.real_servers.retain(|key, _| b.real_servers.get(key).is_some_and(|w| *w != Weight::QUIESCED));
+    for (server, behind) in &mut both.virtual_servers {
+        let takes = |real| b.weight(*server, real).is_some_and(|weight| weight != Weight::QUIESCED);
+        behind.real_servers.retain(|real, _| takes(*real));
+    }
     both.addresses.retain(|ip, ()| b.addresses.contains_key(ip));
     both.entries.retain(|entry, ()| b.entries.contains_key(entry));
     for (place, rules) in &mut both.rules {

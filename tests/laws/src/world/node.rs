@@ -13,6 +13,7 @@ use weir_core::node::{
 use weir_core::objects::{Allocatable, Attributes, Node, NodeAddressType, ZONE_LABEL};
 use weir_core::planner::Planner;
 use weir_core::rule::Extension;
+use weir_core::set::MAX_ELEMENTS;
 
 use super::{NODE, NODES, address_of, weighted_option};
 
@@ -68,9 +69,12 @@ fn config() -> impl Strategy<Value = ProxyConfig> {
         prop::collection::vec(node_port_address(), 0..2),
         prop::bool::weighted(0.9),
         any::<bool>(),
+        // Sets that are full with two entries grow all the time.
+        select(&[MAX_ELEMENTS, MAX_ELEMENTS, 4, 2][..]),
     );
     (scheduling, traffic).prop_map(|((scheduler, tcp_timeout, strict_arp), traffic)| {
-        let (masquerade_all, masquerade_bit, detect_local, node_port_addresses, external, enforced) = traffic;
+        let (masquerade_all, masquerade_bit, detect_local, node_port_addresses, external, enforced, set_size) =
+            traffic;
         ProxyConfig {
             scheduler: scheduler.to_owned(),
             strict_arp,
@@ -81,6 +85,7 @@ fn config() -> impl Strategy<Value = ProxyConfig> {
             node_port_addresses,
             external_ips: switch(external),
             internal_local: if enforced { InternalLocal::Enforced } else { InternalLocal::AsUpstream },
+            set_size,
             ..ProxyConfig::default()
         }
     })

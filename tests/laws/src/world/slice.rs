@@ -60,8 +60,8 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             // The API does not promise that an address is of its slice's family.
             address: address(if right_family { family } else { Family::V6 }, net, host),
             conditions,
-            node: node.map(str::to_owned),
-            zone: zone_hints.first().cloned(),
+            node: node.map(Into::into),
+            zone: zone_hints.first().map(|zone| zone.as_str().into()),
             zone_hints,
             node_hints,
             further_addresses: 0,

@@ -12,7 +12,7 @@ fn lines(sets: &[Set], entries: u32, config: ProxyConfig) -> Vec<String> {
     let counted = |set: &Set| (SetName::new(Family::V4, *set), entries);
     let chosen: Vec<IpAddr> = vec![[192, 0, 2, 10].into(), [192, 0, 2, 11].into()];
     let totals = Totals {
-        entries: sets.iter().map(counted).collect::<BTreeMap<_, _>>(),
+        sets: sets.iter().map(counted).collect::<BTreeMap<_, _>>(),
         snat: PerFamily { v4: chosen, v6: Vec::new() },
         ..Totals::default()
     };
@@ -29,7 +29,12 @@ fn config() -> ProxyConfig {
 }
 
 fn every_set() -> Vec<Set> {
-    Set::POLICY.into_iter().chain([Set::LoopBack]).collect()
+    crate::set::SETS
+        .iter()
+        .map(|row| row.set)
+        .filter(|set| set.is_of_policy())
+        .chain([Set::LoopBack])
+        .collect()
 }
 
 /// In the words of `iptables-save`.

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use weir_k8s::config::parse_duration;
+use weir_k8s::{Problem, Problems, abridged, parse_bytes};
 
 use super::{
     FailurePolicy, Interface, Limits, Mode, PluginConfiguration, PluginEntry, Repeated, Selector, field,
     only, repeated, texts,
 };
-use crate::config::parse_duration;
-use crate::objects::quantity;
-use crate::problem::{Problem, Problems, abridged};
 
 /// The keys of an entry.
 pub(super) const FIELDS: &[&str] =
@@ -255,7 +254,7 @@ impl Reader<'_> {
         only(fields, "limits.", &["memory", "callTimeout", "syncBudget"], &mut self.problems);
         if let Some(value) = field(fields, "memory") {
             let written = abridged(value);
-            match quantity::bytes(&written).filter(|bytes| MEMORY.contains(bytes)) {
+            match parse_bytes(&written).filter(|bytes| MEMORY.contains(bytes)) {
                 Some(bytes) => limits.memory_bytes = bytes,
                 None => self.problems.note("limits.memory", written, "must be from 1Mi to 64Mi"),
             }

@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use weir_core::objects::Service;
-
-use crate::document::{self, Format};
-use crate::file::{FileError, read_regular};
-use crate::problem::{Problem, Problems, abridged, nearest, printable};
+use weir_core::text::printable;
+use weir_k8s::{FileError, Format, Problem, Problems, abridged, nearest, parse_documents, read_regular};
 
 mod entry;
 
@@ -83,15 +81,20 @@ pub enum Interface {
 impl Interface {
     /// All of them, in the order in which a service passes them.
     pub const ALL: [Interface; 3] = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
+
+    /// Its name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Interface::Filter => "filter",
+            Interface::Scheduler => "scheduler",
+            Interface::Masquerade => "masquerade",
+        }
+    }
 }
 
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Interface::Filter => "filter",
-            Interface::Scheduler => "scheduler",
-            Interface::Masquerade => "masquerade",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -276,7 +279,7 @@ pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
 /// Reads the text of a file that is in `folder`; see [`load`].
 pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
-    let mut documents = document::parse(text, format)
+    let mut documents = parse_documents(text, format)
         .map_err(|error| PolicyConfigError::Syntax(printable(&error.to_string()).into_owned()))?;
     documents.retain(|document| !document.value.is_null());
     let count = documents.len();

@@ -1,0 +1,215 @@
+//! What others ask of the desired state.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Desired;
+use crate::decision::{Drain, Treatment};
+use crate::diff::Wanted;
+use crate::net::{Family, Protocol};
+use crate::objects::ObjectName;
+use crate::plan::SNAT_SLOTS;
+use crate::report::{Reason, Report};
+use crate::set::{SetEntry, SetKind, SetName, Step, Vip};
+use crate::state::{KernelState, VirtualServer};
+use crate::wants::Want;
+
+impl Desired {
+    /// What is wanted of a virtual server, by the service that got it.
+    pub fn server(&self, server: VirtualServer) -> Option<&Want> {
+        self.want_of(&self.claims.get(&server)?.first, server)
+    }
+
+    /// The UDP virtual servers at an address.
+    pub fn udp_servers_at(&self, ip: IpAddr) -> Vec<VirtualServer> {
+        let at = |port| VirtualServer::new(Protocol::Udp, ip, port);
+        self.claims.range(at(0)..=at(u16::MAX)).map(|(server, _)| *server).collect()
+    }
+
+    /// How connections to a virtual server end.
+    pub fn drain(&self, server: VirtualServer) -> Drain {
+        let owner = self.claims.get(&server).and_then(|claims| self.services.get(&claims.first.name));
+        owner.map(|planned| planned.wants.drain).unwrap_or_default()
+    }
+
+    /// Whether an address is wanted on the dummy device.
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.has(&ip)
+    }
+
+    /// The addresses that are wanted on the dummy device, sorted.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.keys().copied()
+    }
+
+    /// Whether a set is to have a member.
+    pub(crate) fn member(&self, name: SetName, entry: SetEntry) -> Option<()> {
+        self.members.has(name, entry).then_some(())
+    }
+
+    /// What the node itself wants.
+    pub fn own(&self) -> &KernelState {
+        &self.own
+    }
+
+    /// The virtual servers, sorted.
+    pub fn servers(&self) -> impl Iterator<Item = (VirtualServer, &Want)> {
+        self.claims
+            .iter()
+            .filter_map(|(server, claims)| Some((*server, self.want_of(&claims.first, *server)?)))
+    }
+
+    /// The addresses that are to be turned on before all others.
+    pub fn first(&self) -> &BTreeSet<IpAddr> {
+        &self.first
+    }
+
+    /// Networks in which virtual servers that are not wanted belong to other programs.
+    pub fn excluded(&self) -> &[IpNet] {
+        self.node.as_ref().map(|node| node.config.exclude_cidrs.as_slice()).unwrap_or_default()
+    }
+
+    /// What is wanted as a whole.
+    pub fn state(&self) -> KernelState {
+        let mut state = self.own.clone();
+        state.entries = self.members.all().map(|key| (key, ())).collect();
+        state.addresses = self.addresses().map(|ip| (ip, ())).collect();
+        state.virtual_servers = self.servers().map(|(server, want)| (server, want.server.clone())).collect();
+        state
+    }
+
+    /// A report for each virtual server or source address that a service could not have.
+    pub fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for server in &self.contested {
+            let Some(claims) = self.claims.get(server) else { continue };
+            let owner = &claims.first.name;
+            reports.extend(claims.others.iter().map(|loser| Report {
+                service: loser.name.clone(),
+                reason: Reason::VirtualServerConflict,
+                message: format!(
+                    "{server} belongs to {owner}, which is older; give one of them another address or port"
+                ),
+            }));
+        }
+        for ((owner, server), address) in &self.translated {
+            let places = self.slots.get(Family::of(*address));
+            if !places.contains(address) {
+                reports.push(Report {
+                    service: owner.name.clone(),
+                    reason: Reason::DecisionClamped,
+                    message: format!(
+                        "{server}: the source cannot become {address}, because older services have taken the \
+                         {SNAT_SLOTS} places with {}; an address that the kernel picks is used",
+                        places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+                    ),
+                });
+            }
+        }
+        reports
+    }
+
+    /// Load-balancer VIPs that this node may not use, each with its service.
+    pub fn closed_to_node(&self) -> impl Iterator<Item = (VirtualServer, &ObjectName)> {
+        self.totals.closed_to_node.iter().filter_map(|(ip, protocol, port)| {
+            let server = VirtualServer::new(*protocol, *ip, *port);
+            Some((server, &self.claims.get(&server)?.first.name))
+        })
+    }
+}
+
+/// What comparing the kernel with it needs: marks on what was seen there, so that no copy has to be made.
+impl Desired {
+    /// Begins a comparison and returns its number; marks of the ones before mean nothing any more.
+    pub(crate) fn begin_comparison(&mut self) -> u32 {
+        self.comparisons = self.comparisons.wrapping_add(1).max(1);
+        self.comparisons
+    }
+
+    /// Marks an entry as seen in a comparison, and says whether it is wanted.
+    pub(crate) fn see_entry(&mut self, name: SetName, entry: SetEntry, comparison: u32) -> bool {
+        self.members.see(name, entry, comparison)
+    }
+
+    /// Marks a virtual server as seen, and returns what is wanted of it.
+    pub(crate) fn see_server(&mut self, server: VirtualServer, comparison: u32) -> Option<&Want> {
+        let claims = self.claims.get_mut(&server)?;
+        claims.seen = comparison;
+        let owner = claims.first.clone();
+        self.want_of(&owner, server)
+    }
+
+    /// Marks an address as seen, and says whether it is wanted.
+    pub(crate) fn see_address(&mut self, ip: IpAddr, comparison: u32) -> bool {
+        self.addresses.see(&ip, comparison)
+    }
+
+    /// Entries that were not seen in a comparison.
+    pub(crate) fn unseen_entries(&self, comparison: u32) -> impl Iterator<Item = (SetName, SetEntry)> {
+        self.members.unseen(comparison)
+    }
+
+    /// Addresses that were not seen in a comparison.
+    pub(crate) fn unseen_addresses(&self, comparison: u32) -> impl Iterator<Item = IpAddr> {
+        self.addresses.unseen(comparison).copied()
+    }
+
+    /// Virtual servers that were not seen in a comparison.
+    pub(crate) fn unseen_servers(&self, comparison: u32) -> impl Iterator<Item = VirtualServer> {
+        self.claims.iter().filter(move |(_, claims)| claims.seen != comparison).map(|(server, _)| *server)
+    }
+}
+
+impl Wanted for Desired {
+    fn entries_of(&self, name: SetName) -> Vec<SetEntry> {
+        self.members.of(name).collect()
+    }
+
+    fn count(&self, name: SetName) -> usize {
+        self.members.count(name)
+    }
+
+    fn kind_of(&self, name: SetName) -> Option<&SetKind> {
+        self.own.sets.get(&name)
+    }
+
+    fn has_entry(&self, name: SetName, entry: SetEntry) -> bool {
+        self.members.has(name, entry)
+    }
+
+    fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)> {
+        let Some(want) = self.server(server).filter(|want| want.limits.is_some()) else { return Vec::new() };
+        let mut entries = self.entries(server, want);
+        entries.retain(|(name, _)| name.set.row().step == Step::Closes);
+        entries
+    }
+}
+
+impl Want {
+    /// The virtual server as the table of sets sees it, when these addresses have places.
+    pub(crate) fn vip(&self, server: VirtualServer, slots: &[IpAddr]) -> Vip<'_> {
+        let slot = match self.treatment {
+            Treatment::Address(address) => slots.iter().position(|place| *place == address),
+            _ => None,
+        };
+        let treatment = match self.treatment {
+            // Without a place the kernel picks the address.
+            Treatment::Address(_) if slot.is_none() => Treatment::Always,
+            treatment => treatment,
+        };
+        Vip { server, want: self, treatment, slot }
+    }
+
+    /// Whether sets say the same of it.
+    pub(super) fn has_same_entries(&self, other: &Want) -> bool {
+        // Destructured so that a new field cannot be forgotten here.
+        let Want { kinds, external, server: _, bound, treatment, limits } = self;
+        *kinds == other.kinds
+            && *external == other.external
+            && *bound == other.bound
+            && *treatment == other.treatment
+            && *limits == other.limits
+    }
+}

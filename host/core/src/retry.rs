@@ -1,0 +1,183 @@
+//! When what failed is tried again: each thing for itself, after pauses that grow.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::diff::Change;
+use crate::kernel::{FailureKind, Outcome};
+use crate::net::Family;
+use crate::set::{SetEntry, SetName};
+use crate::state::{Device, RealServer, Sysctl, VirtualServer};
+
+/// The first pause after a failure; it doubles with each further one.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// What a change is about: what failed at one of these is not tried again at once under another name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A value below `/proc/sys`.
+    Sysctl(Sysctl),
+    /// The IPVS timeouts.
+    Timeouts,
+    /// A device.
+    Device(Device),
+    /// A set.
+    Set(SetName),
+    /// A member of a set.
+    Entry(SetName, SetEntry),
+    /// The rules of a family.
+    Rules(Family),
+    /// An address of the dummy device.
+    Address(IpAddr),
+    /// A virtual server.
+    VirtualServer(VirtualServer),
+    /// A real server.
+    RealServer(VirtualServer, RealServer),
+    /// The flows to a virtual server.
+    Flows(VirtualServer),
+}
+
+impl Change {
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Change::SetSysctl(key, _) => Subject::Sysctl(key.clone()),
+            Change::SetTimeouts(_) => Subject::Timeouts,
+            Change::CreateDevice(device) | Change::DeleteDevice(device) => Subject::Device(*device),
+            Change::CreateSet(name, _) | Change::ReplaceSet(name, ..) | Change::DestroySet(name) => {
+                Subject::Set(*name)
+            }
+            Change::AddEntry(name, entry) | Change::DeleteEntry(name, entry) => Subject::Entry(*name, *entry),
+            Change::WriteRules(rules) => Subject::Rules(rules.family),
+            Change::AddAddress(ip) | Change::DeleteAddress(ip) => Subject::Address(*ip),
+            Change::CreateVirtualServer(server, _)
+            | Change::UpdateVirtualServer(server, _)
+            | Change::DeleteVirtualServer(server) => Subject::VirtualServer(*server),
+            Change::AddRealServer(server, real, _)
+            | Change::SetWeight(server, real, _)
+            | Change::DeleteRealServer(server, real) => Subject::RealServer(*server, *real),
+            Change::ForgetFlows(server, _) => Subject::Flows(*server),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    next: Duration,
+    pause: Duration,
+}
+
+/// What failed, and when it is tried again. Times are counted from any moment that stays the same.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    waiting: BTreeMap<Subject, Retry>,
+    longest: Duration,
+}
+
+impl Retries {
+    /// Nothing failed yet; no pause will be longer than `longest`.
+    pub(crate) fn new(longest: Duration) -> Retries {
+        Retries { waiting: BTreeMap::new(), longest }
+    }
+
+    /// Whether a change may be tried now.
+    pub(crate) fn is_due(&self, change: &Change, now: Duration) -> bool {
+        self.waiting.is_empty() || self.waiting.get(&change.subject()).is_none_or(|retry| retry.next <= now)
+    }
+
+    /// Takes note of a round: what was made, or needs no change any more, is forgotten.
+    pub(crate) fn note(&mut self, changes: &[(Change, Outcome)], now: Duration) {
+        if self.waiting.is_empty() && changes.iter().all(|(_, outcome)| outcome.is_ok()) {
+            return;
+        }
+        let mut failed = BTreeSet::new();
+        for (change, outcome) in changes {
+            let Err(failure) = outcome else { continue };
+            let subject = change.subject();
+            if failure.kind != FailureKind::Prerequisite {
+                let retry =
+                    self.waiting.entry(subject.clone()).or_insert(Retry { next: now, pause: Duration::ZERO });
+                // Whoever holds a lock soon gives it up; `iptables-restore` waits for it by itself, too.
+                let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(_));
+                let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
+                retry.pause = pause.min(self.longest.max(FIRST));
+                retry.next = now + retry.pause;
+            }
+            failed.insert(subject);
+        }
+        self.waiting.retain(|subject, _| failed.contains(subject));
+    }
+
+    /// When the first of them is tried again after a round at `now`. Those that were due then and not tried wait for
+    /// something else that failed.
+    pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
+        self.waiting.values().map(|retry| retry.next).filter(|next| *next > now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Failure;
+    use crate::net::Protocol;
+
+    fn delete(port: u16) -> Change {
+        Change::DeleteVirtualServer(VirtualServer::new(Protocol::Tcp, "10.96.0.10".parse().unwrap(), port))
+    }
+
+    fn failed(change: &Change, kind: FailureKind) -> (Change, Outcome) {
+        (change.clone(), Err(Failure { kind, message: String::new() }))
+    }
+
+    /// The seconds until the next try, when it is tried each time it is due.
+    fn pauses(change: &Change, kind: FailureKind, count: usize) -> Vec<u64> {
+        let mut retries = Retries::new(Duration::from_secs(5));
+        let mut now = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..count {
+            retries.note(&[failed(change, kind)], now);
+            let next = retries.next(now).unwrap();
+            assert!(!retries.is_due(change, next - Duration::from_millis(1)) && retries.is_due(change, next));
+            pauses.push((next - now).as_secs());
+            now = next;
+        }
+        pauses
+    }
+
+    #[test]
+    fn pauses_grow() {
+        assert_eq!(pauses(&delete(80), FailureKind::Refused, 5), [1, 2, 4, 5, 5]);
+    }
+
+    #[test]
+    fn rules_that_a_lock_holds_up_are_tried_every_second() {
+        let (direction, tables) = (crate::diff::Direction::Adds, BTreeMap::new());
+        let rules = Change::WriteRules(crate::diff::RulesChange { family: Family::V4, direction, tables });
+        assert_eq!(pauses(&rules, FailureKind::Busy, 4), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_fails_for_the_first_time_does_not_wait_for_what_fails_for_ever() {
+        let mut retries = Retries::new(Duration::from_secs(60));
+        let (old, new) = (delete(80), delete(81));
+        for second in [0, 1, 3] {
+            retries.note(&[failed(&old, FailureKind::Refused)], Duration::from_secs(second));
+        }
+        let now = Duration::from_secs(4);
+        retries.note(&[failed(&new, FailureKind::Refused), failed(&old, FailureKind::Prerequisite)], now);
+        assert_eq!(retries.next(now), Some(Duration::from_secs(5)));
+        assert!(
+            !retries.is_due(&old, Duration::from_secs(6)) && retries.is_due(&old, Duration::from_secs(7))
+        );
+        retries.note(&[(new.clone(), Ok(()))], now);
+        assert_eq!(retries.next(now), None, "one was made, the other needs no change any more");
+        retries.note(&[failed(&new, FailureKind::Refused)], now);
+        let later = Duration::from_secs(60);
+        retries.note(&[failed(&new, FailureKind::Prerequisite)], later);
+        assert_eq!(retries.next(later), None, "it waits for what failed before it, and not in a hot loop");
+        assert!(retries.is_due(&new, later));
+    }
+}

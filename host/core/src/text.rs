@@ -1,0 +1,71 @@
+//! Texts of others, fit to be shown to a person.
+
+use std::borrow::Cow;
+
+/// A text of somebody else, fit for a line of a terminal or a log: what moves a cursor, ends a line or turns the
+/// direction of writing is shown as an escape.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    text.chars().for_each(|c| push(&mut shown, c));
+    Cow::Owned(shown)
+}
+
+/// The same, but of at most so many bytes; `…` stands for the rest.
+pub fn abridged(text: &str, most: usize) -> String {
+    const REST: char = '…';
+    let mut shown = String::new();
+    let mut end = 0;
+    for c in text.chars() {
+        if shown.len() + REST.len_utf8() <= most {
+            end = shown.len();
+        }
+        push(&mut shown, c);
+        if shown.len() > most {
+            shown.truncate(end);
+            shown.push(REST);
+            break;
+        }
+    }
+    shown
+}
+
+fn push(shown: &mut String, c: char) {
+    if is_active(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
+}
+
+/// Control characters, and those that direct how others are laid out (Unicode, section 23.2).
+fn is_active(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_a_cursor_or_forges_a_line_is_shown_as_an_escape() {
+        assert_eq!(printable("a\u{1b}[2J\r\nb\u{202e}\u{7f}"), r"a\u{1b}[2J\r\nb\u{202e}\u{7f}");
+        assert_eq!(printable("zone „ä“ 'x' \\"), "zone „ä“ 'x' \\");
+        let twice = printable(&printable("\n")).into_owned();
+        assert_eq!(twice, r"\n", "what was shown can be shown again");
+    }
+
+    #[test]
+    fn a_long_text_ends_with_an_ellipsis_inside_its_limit() {
+        for (text, most, shown) in [
+            ("12345", 5, "12345"),
+            ("123456", 5, "12…"),
+            ("äöü", 6, "äöü"),
+            ("äöüß", 6, "ä…"),
+            // No escape is cut in two.
+            ("1\u{1b}2345", 7, "1…"),
+            ("1\u{1b}2", 8, r"1\u{1b}2"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(abridged(text, most), shown, "{text:?} in {most} bytes");
+        }
+    }
+}

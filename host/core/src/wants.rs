@@ -1,0 +1,163 @@
+//! What one service wants of the kernel, by virtual server.
+//!
+//! Everything that belongs to a VIP stands with its virtual server, so that a conflict takes one value out of one map.
+//! How sets and rules say it is not decided here: see [the table of sets](crate::set::SETS).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::decision::{Drain, Treatment, VipKind};
+use crate::net::{Family, Protocol};
+use crate::objects::TrafficPolicy;
+use crate::set::{Set, SetEntry, SetName};
+use crate::state::{KernelState, Server, VirtualServer};
+
+/// What one service wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Its virtual servers.
+    pub servers: BTreeMap<VirtualServer, Want>,
+    /// Its endpoints on this node, ready or not: they can reach themselves through a VIP.
+    pub hairpins: BTreeSet<(Protocol, SocketAddr)>,
+    /// The ports on which load balancers ask for its health.
+    pub health_ports: BTreeSet<(Family, u16)>,
+    /// How connections to its virtual servers end.
+    pub drain: Drain,
+}
+
+impl Wants {
+    /// What the service alone puts into the kernel, without the node's part. Which address gets a place to replace
+    /// sources is decided among all services; here each does.
+    pub fn state(&self) -> KernelState {
+        let mut state = KernelState::default();
+        for (server, want) in &self.servers {
+            let slots: Vec<IpAddr> = match want.treatment {
+                Treatment::Address(address) => vec![address],
+                _ => Vec::new(),
+            };
+            want.vip(*server, &slots).entries(|set, entry| {
+                state.entries.insert((SetName::new(server.family(), set), entry), ());
+            });
+            if want.bound {
+                state.addresses.insert(server.address.ip(), ());
+            }
+            state.virtual_servers.insert(*server, want.server.clone());
+        }
+        state.entries.extend(self.other_entries().map(|key| (key, ())));
+        state
+    }
+
+    /// The entries that belong to no virtual server.
+    pub(crate) fn other_entries(&self) -> impl Iterator<Item = (SetName, SetEntry)> {
+        let hairpins = self.hairpins.iter().map(|(protocol, address)| {
+            let (ip, port) = (address.ip(), address.port());
+            (SetName::new(Family::of(ip), Set::LoopBack), SetEntry::IpPortIp(ip, *protocol, port, ip))
+        });
+        let health_ports = self.health_ports.iter();
+        let health_ports = health_ports
+            .map(|(family, port)| (SetName::new(*family, Set::HealthCheckNodePort), SetEntry::Port(*port)));
+        hairpins.chain(health_ports)
+    }
+}
+
+/// What is wanted of one virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Of which kinds its VIP is.
+    pub kinds: VipKinds,
+    /// Whether traffic from outside stays on this node.
+    pub external: TrafficPolicy,
+    /// How it schedules, and its real servers.
+    pub server: Server,
+    /// Whether its address is bound to the dummy device.
+    pub bound: bool,
+    /// What becomes of clients' source addresses.
+    pub treatment: Treatment,
+    /// Who may connect and who is never masqueraded, where that is limited at all.
+    pub limits: Option<Box<Limits>>,
+}
+
+impl Want {
+    /// A virtual server without real servers and limits.
+    pub fn new(server: Server) -> Want {
+        Want {
+            kinds: VipKinds::default(),
+            external: TrafficPolicy::Cluster,
+            server,
+            bound: false,
+            treatment: Treatment::Default,
+            limits: None,
+        }
+    }
+
+    /// Its limits, to add some.
+    pub fn limits_mut(&mut self) -> &mut Limits {
+        self.limits.get_or_insert_default()
+    }
+
+    /// Whether the object's source ranges keep this node off it.
+    pub fn is_closed_to_node(&self) -> bool {
+        let ranges = self.limits.as_ref().and_then(|limits| limits.ranges.as_ref());
+        ranges.is_some_and(|ranges| !ranges.admits_node)
+    }
+}
+
+/// Who may connect to a virtual server, and whose source is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Sources that are never masqueraded.
+    pub except: Vec<IpNet>,
+    /// Who may connect, where a policy limits it.
+    pub sources: Sources,
+    /// The object's `spec.loadBalancerSourceRanges`, if they hold for it.
+    pub ranges: Option<Ranges>,
+}
+
+/// The source ranges of a load-balancer VIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges {
+    /// Who may connect.
+    pub networks: Vec<IpNet>,
+    /// Whether this node is inside them. Its packets to a VIP have the VIP as their source, because that is local.
+    pub admits_node: bool,
+}
+
+/// The sources that may connect, and those that may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Only these may connect; `None` = all may.
+    pub allowed: Option<Vec<IpNet>>,
+    /// These may not.
+    pub denied: Vec<IpNet>,
+}
+
+/// Kinds of VIPs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VipKinds(u8);
+
+impl VipKinds {
+    /// Whether a kind is among them.
+    pub fn contains(self, kind: VipKind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Adds a kind.
+    pub fn insert(&mut self, kind: VipKind) {
+        self.0 |= 1 << kind as u8;
+    }
+
+    /// The kinds, in their order.
+    pub fn iter(self) -> impl Iterator<Item = VipKind> {
+        VipKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl FromIterator<VipKind> for VipKinds {
+    fn from_iter<I: IntoIterator<Item = VipKind>>(kinds: I) -> VipKinds {
+        let mut all = VipKinds::default();
+        kinds.into_iter().for_each(|kind| all.insert(kind));
+        all
+    }
+}

@@ -1,0 +1,137 @@
+//! What filters leave out. Nothing is ever added back.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFilter, VipKind};
+use weir_core::net::overlap;
+use weir_core::view::ServiceView;
+
+use super::{Answer, Opinion, Patch, names, networks, no_extra, shown, value};
+use crate::bindings::filter;
+use crate::lower::{ip, kind, kinds};
+
+/// The restrictions of one plugin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FilterPatch {
+    /// Why the service is left alone.
+    pub(super) ignore: Option<String>,
+    /// The only kinds of VIPs that are served.
+    pub(super) kinds: Option<BTreeSet<VipKind>>,
+    pub(super) refused: Vec<RefusedVip>,
+    pub(super) node_port_networks: Option<Vec<IpNet>>,
+    /// Indexes of a port and of one of its endpoints.
+    pub(super) dropped: Vec<(usize, usize)>,
+    pub(super) sources: Vec<SourceFilter>,
+}
+
+pub(super) const ACTIONS: &[(&str, SourceAction)] =
+    &[("allow", SourceAction::Allow), ("deny", SourceAction::Deny)];
+
+impl FilterPatch {
+    pub(super) fn ignores(&self) -> bool {
+        self.ignore.is_some()
+    }
+}
+
+impl Patch for FilterPatch {
+    type Wire = filter::Verdict;
+
+    fn parse(wire: &filter::Verdict, view: &ServiceView) -> Result<Answer<FilterPatch>, String> {
+        no_extra(&wire.extra)?;
+        let refused = |refusal: &filter::Refusal| RefusedVip {
+            kind: kind(refusal.vip.kind),
+            address: ip(refusal.vip.address),
+            reason: shown(&refusal.reason),
+        };
+        let dropped = |(port, endpoint): &(u32, u32)| {
+            let (port, endpoint) = (*port as usize, *endpoint as usize);
+            let count = view.ports.get(port).map_or(0, |port| port.endpoints.len());
+            if endpoint < count {
+                Ok((port, endpoint))
+            } else {
+                Err(format!("it drops endpoint {endpoint} of port {port}, which has {count}"))
+            }
+        };
+        let patch = FilterPatch {
+            ignore: wire.ignore.as_deref().map(shown),
+            kinds: wire.kinds.map(kinds),
+            refused: wire.refusals.iter().map(refused).collect(),
+            node_port_networks: wire.node_port_networks.as_deref().map(networks).transpose()?,
+            dropped: wire.dropped_endpoints.iter().map(dropped).collect::<Result<_, _>>()?,
+            sources: wire.sources.iter().map(source).collect::<Result<_, _>>()?,
+        };
+        let reason = wire.ignore.as_deref().filter(|_| wire.reason.is_empty()).unwrap_or(&wire.reason);
+        Ok(Answer { patch, reason: shown(reason), lifetime: wire.re_evaluate_after })
+    }
+
+    fn summary(&self, _: &ServiceView) -> String {
+        let mut parts = Vec::new();
+        if self.ignores() {
+            parts.push("ignore the service".to_owned());
+        }
+        if let Some(only) = &self.kinds {
+            let names: Vec<String> = only.iter().map(ToString::to_string).collect();
+            parts.push(if names.is_empty() {
+                "no VIPs".to_owned()
+            } else {
+                format!("only {} VIPs", names.join(", "))
+            });
+        }
+        parts.extend(self.refused.iter().map(|vip| format!("refuse {} {}", vip.kind, vip.address)));
+        parts.extend(self.node_port_networks.iter().map(|nets| format!("node ports in {}", names(nets))));
+        if !self.dropped.is_empty() {
+            parts.push(format!("drop {} endpoints", self.dropped.len()));
+        }
+        for source in &self.sources {
+            let action = match source.action {
+                SourceAction::Allow => "allow",
+                SourceAction::Deny => "deny",
+            };
+            parts.push(format!("{action} {}", names(&source.ranges)));
+        }
+        parts.join("; ")
+    }
+
+    fn fitted(mut self, _: &ServiceView) -> Option<FilterPatch> {
+        // Indexes of endpoints that are other endpoints now.
+        self.dropped.clear();
+        Some(self)
+    }
+
+    fn add(&self, opinion: &mut Opinion) {
+        opinion.filters.push(self.clone());
+    }
+
+    fn apply(&self, decision: &mut Decision) {
+        if let (Some(reason), Handling::Handle) = (&self.ignore, &decision.handling) {
+            decision.handling = Handling::Ignore(reason.clone());
+        }
+        let vips = &mut decision.vips;
+        if let Some(only) = &self.kinds {
+            vips.kinds.retain(|kind| only.contains(kind));
+        }
+        vips.refused.extend_from_slice(&self.refused);
+        if let Some(only) = &self.node_port_networks {
+            vips.node_port_networks = Some(match &vips.node_port_networks {
+                None => only.clone(),
+                Some(earlier) => overlap(earlier, only),
+            });
+        }
+        for (port, endpoint) in &self.dropped {
+            if let Some(port) = decision.ports.get_mut(*port) {
+                port.dropped.insert(*endpoint);
+            }
+        }
+        decision.sources.extend_from_slice(&self.sources);
+    }
+}
+
+fn source(wire: &filter::SourceFilter) -> Result<SourceFilter, String> {
+    no_extra(&wire.extra)?;
+    Ok(SourceFilter {
+        kinds: kinds(wire.kinds),
+        action: value(ACTIONS, &wire.action, "actions")?,
+        ranges: networks(&wire.ranges)?,
+    })
+}

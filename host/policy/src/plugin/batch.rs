@@ -1,0 +1,162 @@
+//! Asking: in batches, and when one fails, down to the services that make it fail.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_core::view::ServiceView;
+
+use super::questions::{Lack, Questions, Reply};
+use super::{Item, Plugin};
+use crate::bindings::types;
+use crate::breaker::{Breaker, Leave};
+use crate::call::{CallFailure, Called, Instance};
+use crate::hook::Hook;
+use crate::patch::Answer;
+use crate::record::record;
+
+/// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
+pub(crate) const BATCH: usize = 256;
+
+/// Services in the first call after a pause.
+const TRIAL: usize = 16;
+
+/// Calls that may be spent on finding out which services of a batch fail the plugin. One takes 16.
+const SEARCH: u32 = 64;
+
+/// What became of a question.
+pub(super) type Asked<P> = Result<Arc<Answer<P>>, Lack>;
+
+impl Plugin {
+    /// Asks the first questions that are open, as many as fit into a call, as far as breaker and budget allow.
+    pub(super) fn ask_open<H: Hook>(
+        &mut self,
+        questions: &mut Questions<H>,
+        items: &[Item<'_>],
+        now: u64,
+        replies: &mut [Option<Reply<H>>],
+    ) {
+        let all = questions.open.len();
+        let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
+        let asked = match H::state(&mut self.interfaces).breaker.leave(now) {
+            Leave::Wait(until) => none(Lack::Suspended(until)),
+            Leave::Ask | Leave::Try if questions.time().is_none() => none(Lack::Budget),
+            leave => {
+                let size = if leave == Leave::Try { TRIAL } else { BATCH };
+                let asked = self.ask_batch(questions, 0..size.min(all), items);
+                judge(&mut H::state(&mut self.interfaces).breaker, &asked, now);
+                asked
+            }
+        };
+        questions.requests.drain(..asked.len());
+        for ((index, key), asked) in questions.open.drain(..asked.len()).zip(asked) {
+            replies[index] = Some(self.conclude::<H>(items[index].0, key, asked, now));
+        }
+    }
+
+    /// One batch; if it fails, its halves, and so on down to the services that make it fail.
+    fn ask_batch<H: Hook>(
+        &mut self,
+        questions: &Questions<H>,
+        batch: Range<usize>,
+        items: &[Item<'_>],
+    ) -> Vec<Asked<H>> {
+        let mut results: Vec<Asked<H>> = Vec::with_capacity(batch.len());
+        let mut search = SEARCH;
+        // Parts that are still to be asked, the next one last.
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let Some(time) = questions.time() else {
+                results.extend(part.map(|_| Err(Lack::Budget)));
+                continue;
+            };
+            let failure = match self.call::<H>(&questions.context, &questions.requests[part.clone()], time) {
+                Ok(answers) => {
+                    for (i, answer) in part.zip(answers) {
+                        let view = items[questions.open[i].0].0;
+                        results.push(self.take::<H>(questions, i, answer, view));
+                    }
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            let of_the_plugin = matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_));
+            if part.len() == 1 || of_the_plugin || search < 2 {
+                results.extend(part.map(|_| Err(Lack::Failed(failure.clone()))));
+            } else {
+                search -= 2;
+                let middle = part.start + part.len() / 2;
+                parts.push(middle..part.end);
+                parts.push(part.start..middle);
+            }
+        }
+        results
+    }
+
+    /// Parses the answer to a question, and keeps a record of it if that is wanted.
+    fn take<H: Hook>(
+        &mut self,
+        questions: &Questions<H>,
+        question: usize,
+        answer: H::Wire,
+        view: &ServiceView,
+    ) -> Asked<H> {
+        let parsed = H::parse(&answer, view).map_err(|why| Lack::Failed(CallFailure::Answer(why)))?;
+        if let Some(records) = &mut self.records {
+            let request = &questions.requests[question];
+            records.push(record::<H>(&self.artifact, &questions.context, request, answer));
+        }
+        Ok(Arc::new(parsed))
+    }
+
+    /// One call of a fresh instance.
+    pub(super) fn call<H: Hook>(
+        &mut self,
+        context: &types::Context,
+        requests: &[H::Request],
+        time: Duration,
+    ) -> Called<Vec<H::Wire>> {
+        let start = Instant::now();
+        let artifact = self.artifact.clone();
+        let mut instance = Instance::ready(&artifact.linked);
+        let answers = match &mut instance {
+            Ok(instance) => instance.ask::<H>(context, requests, time),
+            Err(failure) => Err(failure.clone()),
+        };
+        let account = &mut self.account;
+        account.calls += 1;
+        account.asked += requests.len() as u64;
+        if let Ok(instance) = &instance {
+            account.peak_memory = account.peak_memory.max(instance.peak_memory());
+            account.dropped_lines += instance.dropped_lines();
+        }
+        if let Err(failure) = &answers {
+            *account.failures.entry(failure.word()).or_default() += 1;
+        }
+        drop(instance);
+        account.time += start.elapsed();
+        answers
+    }
+}
+
+/// Draws conclusions about the plugin from a batch. A single service that fails it is that service's trouble, or a
+/// tenant could switch a policy off for everybody; but time that is lost is lost for all.
+fn judge<P>(breaker: &mut Breaker, asked: &[Asked<P>], now: u64) {
+    let failures = || {
+        asked.iter().filter_map(|result| match result {
+            Err(Lack::Failed(failure)) => Some(failure),
+            _ => None,
+        })
+    };
+    if failures().any(|failure| matches!(failure, CallFailure::Permanent(_))) {
+        breaker.stick();
+    } else if failures().any(|failure| {
+        matches!(failure, CallFailure::Deadline | CallFailure::Start | CallFailure::Transient(_))
+    }) {
+        breaker.failed(now);
+    } else if asked.iter().any(Result::is_ok) {
+        breaker.succeeded();
+    } else if failures().count() > 1 {
+        breaker.failed(now);
+    }
+}

@@ -1,0 +1,26 @@
+//! A plugin as the policy to measure.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use weir_core::policy::Policy;
+use weir_policy::{Chain, Compiler, Loader, Runtime, configuration};
+
+/// The name of a component, and a chain of it alone.
+pub(crate) fn plugin(file: &Path) -> Result<(String, Box<dyn Policy>)> {
+    let name = file.file_stem().context("the plugin has no file name")?.to_string_lossy().into_owned();
+    let name = name.trim_start_matches("weir_guest_").replace('_', "-");
+    let entry = json!({
+        "name": name,
+        "source": std::path::absolute(file)?,
+        "limits": {"callTimeout": "5s", "syncBudget": "60s"},
+    });
+    let text =
+        json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
+    let parsed = configuration::parse(&text.to_string(), Path::new(""))?;
+    let loaded = Loader::new(Runtime::new()?, Compiler::InProcess, "bench").load(&parsed)?;
+    anyhow::ensure!(loaded.refused.is_empty(), "{} is refused", file.display());
+    let chain: Chain = loaded.chain;
+    Ok((name, Box::new(chain)))
+}
