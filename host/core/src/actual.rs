@@ -9,6 +9,7 @@ use crate::desired::Desired;
 use crate::diff::{Change, Differences, Pair, Wanted, record_rules, record_server};
 use crate::kernel::Fact;
 use crate::net::Family;
+use crate::retry::Subject;
 use crate::rule::{ChainKey, Chains, Ownership, Rule};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer, is_excluded};
@@ -65,6 +66,32 @@ impl Actual {
                 self.servers.remove(&server);
             }
         }
+    }
+
+    /// Whether any of these keys is what a subject is about.
+    pub(crate) fn concerns(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Sysctl(key) => self.sysctls.contains_key(key),
+            Subject::Timeouts => !self.timeouts.is_empty(),
+            Subject::Device(device) => self.devices.contains_key(device),
+            Subject::Set(name) => self.sets.contains_key(name),
+            Subject::Entry(name, entry) => self.entries.contains_key(&(*name, *entry)),
+            Subject::Rules(family, _, tables) => {
+                self.chains.keys().any(|(of, table, _)| of == family && tables.contains(table))
+            }
+            Subject::Address(ip) => self.addresses.contains_key(ip),
+            Subject::VirtualServer(server) | Subject::RealServer(server, _) | Subject::Flows(server) => {
+                self.servers.contains_key(server)
+            }
+        }
+    }
+
+    /// Whether the kernel holds a virtual server at an address.
+    pub(crate) fn serves(&self, ip: IpAddr, desired: &Desired) -> bool {
+        let wanted = desired.servers_at(ip);
+        let there = |server: &VirtualServer| self.server(*server, desired).is_some();
+        wanted.iter().any(there)
+            || self.servers.iter().any(|(server, actual)| server.address.ip() == ip && actual.is_some())
     }
 
     /// The differences, without the virtual servers for which `asleep` holds.

@@ -99,6 +99,7 @@ impl Desired {
                 (Arc::new(seniority), Wants::default())
             }
         };
+        let old_drain = old.drain;
         for (server, want) in &wants.servers {
             match old.servers.remove(server) {
                 Some(before) if before == *want => {}
@@ -108,6 +109,14 @@ impl Desired {
         }
         for (server, before) in &old.servers {
             self.withdraw(*server, &seniority, before);
+        }
+        if old_drain != wants.drain {
+            // Real servers that drain are looked at again at once.
+            for (server, want) in &wants.servers {
+                if self.claims.get(server).is_some_and(|claims| claims.first == seniority) {
+                    self.touch_server(*server, Some(want));
+                }
+            }
         }
         self.exchange(&old, &wants);
         self.services.insert(service.name.clone(), Planned { seniority, wants });

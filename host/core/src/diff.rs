@@ -116,7 +116,7 @@ pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
 
 /// The same, but what turns these addresses on comes before all other virtual servers.
 pub fn diff_first(desired: &KernelState, actual: &KernelState, first: &BTreeSet<IpAddr>) -> Changes {
-    order::order(&Differences::between(desired, actual), desired, first)
+    order::order(&Differences::between(desired, actual), desired, first, |_| false)
 }
 
 pub(crate) use order::order;

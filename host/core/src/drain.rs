@@ -180,35 +180,35 @@ fn leaving(change: &Change) -> Option<Leaving> {
     None
 }
 
-/// The UDP virtual servers that lose real servers, or get their first ones: flows to them that are not answered by the
-/// real servers that stay would never be answered. And those whose address comes up: while that was missing, their packets
-/// went elsewhere, and flows that the connection tracker learnt then go on going there. `served` tells the UDP virtual
-/// servers at an address.
-pub(crate) fn with_stale_flows(
-    changes: &Changes,
-    differences: &Differences<'_>,
+/// The UDP virtual servers that have no real servers yet: their first ones come.
+pub(crate) fn empty_udp_servers(differences: &Differences<'_>) -> BTreeSet<VirtualServer> {
+    let udp = differences.servers.iter().filter(|(server, _)| server.protocol == Protocol::Udp);
+    let empty = udp.filter(|(_, pair)| pair.actual.is_none_or(|actual| actual.real_servers.is_empty()));
+    empty.map(|(server, _)| *server).collect()
+}
+
+/// The UDP virtual servers that lost real servers, or got their first ones: flows to them that are not answered by the
+/// real servers that stay would never be answered. And those whose address came up: while that was missing, their packets
+/// went elsewhere, and flows that the connection tracker learnt then go on going there. `empty` had no real servers before,
+/// and `served` tells the virtual servers at an address.
+pub(crate) fn with_stale_flows<'c>(
+    made: impl Iterator<Item = &'c Change>,
+    empty: &BTreeSet<VirtualServer>,
     served: impl Fn(IpAddr) -> Vec<VirtualServer>,
 ) -> BTreeSet<VirtualServer> {
-    let lone = |server: &VirtualServer| {
-        let found = differences.servers.binary_search_by_key(server, |(of, _)| *of);
-        let actual = found.ok().and_then(|at| differences.servers[at].1.actual);
-        actual.is_none_or(|actual| actual.real_servers.is_empty())
-    };
     let mut stale = BTreeSet::new();
-    for change in &changes.0 {
-        if let Change::DeleteRealServer(server, _) | Change::DeleteVirtualServer(server) = change
-            && server.protocol == Protocol::Udp
-        {
+    for change in made {
+        if let Change::DeleteRealServer(server, _) | Change::DeleteVirtualServer(server) = change {
             stale.insert(*server);
         } else if let Change::AddRealServer(server, ..) = change
-            && server.protocol == Protocol::Udp
-            && lone(server)
+            && empty.contains(server)
         {
             stale.insert(*server);
         } else if let Change::AddAddress(ip) = change {
             stale.extend(served(*ip));
         }
     }
+    stale.retain(|server| server.protocol == Protocol::Udp);
     stale
 }
 
@@ -302,7 +302,7 @@ mod tests {
         let server = VirtualServer::new(Protocol::Udp, "10.96.0.10".parse().unwrap(), 53);
         let changes = Changes(vec![Change::AddAddress(server.address.ip())]);
         let served = |ip| if ip == server.address.ip() { vec![server] } else { Vec::new() };
-        assert_eq!(with_stale_flows(&changes, &Differences::default(), served), [server].into());
+        assert_eq!(with_stale_flows(changes.0.iter(), &BTreeSet::new(), served), [server].into());
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub enum FailureKind {
     Stale,
     /// Not tried, because a change this one depends on failed.
     Prerequisite,
+    /// Not tried, because it failed a moment ago and is tried again later.
+    Postponed,
     /// Another program holds a lock, or memory was short: try again soon.
     Busy,
     /// The kernel or a program cannot do it; trying again helps only after that was mended.
@@ -232,7 +234,7 @@ pub(crate) fn apply_unless(
     outcomes
 }
 
-pub(crate) fn not_tried(change: &Change, why: &str) -> Failure {
+fn not_tried(change: &Change, why: &str) -> Failure {
     Failure { kind: FailureKind::Prerequisite, message: format!("{change}: not tried, because {why}") }
 }
 

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::diff::Change;
+use crate::actual::Actual;
+use crate::diff::{Change, Direction};
 use crate::kernel::{FailureKind, Outcome};
 use crate::net::Family;
+use crate::rule::Table;
 use crate::set::{SetEntry, SetName};
 use crate::state::{Device, RealServer, Sysctl, VirtualServer};
 
@@ -28,8 +30,8 @@ pub enum Subject {
     Set(SetName),
     /// A member of a set.
     Entry(SetName, SetEntry),
-    /// The rules of a family.
-    Rules(Family),
+    /// Rules of some tables of a family, that come or only go.
+    Rules(Family, Direction, Vec<Table>),
     /// An address of the dummy device.
     Address(IpAddr),
     /// A virtual server.
@@ -51,7 +53,9 @@ impl Change {
                 Subject::Set(*name)
             }
             Change::AddEntry(name, entry) | Change::DeleteEntry(name, entry) => Subject::Entry(*name, *entry),
-            Change::WriteRules(rules) => Subject::Rules(rules.family),
+            Change::WriteRules(rules) => {
+                Subject::Rules(rules.family, rules.direction, rules.tables.keys().copied().collect())
+            }
             Change::AddAddress(ip) | Change::DeleteAddress(ip) => Subject::Address(*ip),
             Change::CreateVirtualServer(server, _)
             | Change::UpdateVirtualServer(server, _)
@@ -97,18 +101,31 @@ impl Retries {
         for (change, outcome) in changes {
             let Err(failure) = outcome else { continue };
             let subject = change.subject();
-            if failure.kind != FailureKind::Prerequisite {
+            if !matches!(failure.kind, FailureKind::Prerequisite | FailureKind::Postponed) {
                 let retry =
                     self.waiting.entry(subject.clone()).or_insert(Retry { next: now, pause: Duration::ZERO });
                 // Whoever holds a lock soon gives it up; `iptables-restore` waits for it by itself, too.
-                let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(_));
+                let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(..));
                 let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
                 retry.pause = pause.min(self.longest.max(FIRST));
-                retry.next = now + retry.pause;
+                // On whole seconds, so that what fails at different times is tried again in the same round.
+                retry.next = whole_seconds(now + retry.pause);
             }
             failed.insert(subject);
         }
         self.waiting.retain(|subject, _| failed.contains(subject));
+    }
+
+    /// Forgets what failed where something else is wanted now: that need not wait.
+    pub(crate) fn lift(&mut self, touched: &Actual) {
+        if !self.waiting.is_empty() {
+            self.waiting.retain(|subject, _| !touched.concerns(subject));
+        }
+    }
+
+    /// Whether a set waits for its next try.
+    pub(crate) fn holds_set(&self, name: SetName, now: Duration) -> bool {
+        self.waiting.get(&Subject::Set(name)).is_some_and(|retry| retry.next > now)
     }
 
     /// When the first of them is tried again after a round at `now`. Those that were due then and not tried wait for
@@ -116,6 +133,10 @@ impl Retries {
     pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         self.waiting.values().map(|retry| retry.next).filter(|next| *next > now).min()
     }
+}
+
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 #[cfg(test)]

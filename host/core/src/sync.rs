@@ -3,14 +3,16 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::actual::{Actual, Comparison};
 use crate::desired::Desired;
-use crate::diff::{Change, Changes, Failures, order};
-use crate::drain::{Drains, with_stale_flows};
-use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError, Unread, apply_unless, not_tried};
+use crate::diff::{Change, Changes, Failures, Wanted, order};
+use crate::drain::{Drains, empty_udp_servers, with_stale_flows};
+use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError, Unread, apply_unless};
 use crate::retry::Retries;
+use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{RealServer, VirtualServer};
 
 /// Brings a kernel to what is desired, round by round. Between rounds it remembers where the kernel differs from that, so
@@ -87,18 +89,27 @@ impl<K: Kernel> Syncer<K> {
         let actual = match (self.actual.take(), desired.take_touched()) {
             (Some(mut actual), Some(touched)) => {
                 self.drains.wake(touched.servers.keys());
+                self.retries.lift(&touched);
                 actual.absorb(touched, desired);
                 actual
             }
             _ => self.compare(desired)?,
         };
         let desired = &*desired;
-        let changes = self.changes(&actual, desired, now);
-        let outcomes = self.make(&changes, desired, now);
-        let changes: Vec<(Change, Outcome)> = changes.0.into_iter().zip(outcomes).collect();
-        self.remember(actual, &changes, desired, now);
+        let (changes, empty) = self.changes(&actual, desired, now);
+        let mut made = self.make(changes, &actual, desired, now);
+        let served = |ip| desired.servers_at(ip);
+        let done = made.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(change, _)| change);
+        self.flows.extend(with_stale_flows(done, &empty, served));
+        let flows = self.flows.iter().map(|server| {
+            let kept = desired.server(*server).into_iter().flat_map(|want| want.server.real_servers.keys());
+            Change::ForgetFlows(*server, kept.copied().collect())
+        });
+        let flows = Changes(flows.collect());
+        made.extend(self.make(flows, &actual, desired, now));
+        self.remember(actual, &made, desired, now);
         let next = self.retries.next(now).into_iter().chain(self.drains.next()).min();
-        Ok(Round { changes, waiting: self.drains.waiting().collect(), next })
+        Ok(Round { changes: made, waiting: self.drains.waiting().collect(), next })
     }
 
     /// Reads the kernel and finds where it differs.
@@ -110,11 +121,16 @@ impl<K: Kernel> Syncer<K> {
         Ok(comparison.end())
     }
 
-    /// What is to be changed now, in order.
-    fn changes(&mut self, actual: &Actual, desired: &Desired, now: Duration) -> Changes {
+    /// What is to be changed now, in order, and the UDP virtual servers that have no real servers yet.
+    fn changes(
+        &mut self,
+        actual: &Actual,
+        desired: &Desired,
+        now: Duration,
+    ) -> (Changes, BTreeSet<VirtualServer>) {
         let differences = actual.differences(desired, |server| self.drains.is_asleep(server, now));
-        let changes = order(&differences, desired, desired.first());
-        self.flows.extend(with_stale_flows(&changes, &differences, |ip| desired.udp_servers_at(ip)));
+        let waits = |name| self.retries.holds_set(name, now);
+        let changes = order(&differences, desired, desired.first(), waits);
         let how = |server| desired.drain(server);
         let connections = match self.drains.to_ask(&changes, how, now) {
             asked if asked.is_empty() => Default::default(),
@@ -125,25 +141,28 @@ impl<K: Kernel> Syncer<K> {
         };
         let mut changes = self.drains.apply(changes, &connections, how, weight, now);
         self.unread.split(&mut changes);
-        changes.0.extend(self.flows.iter().map(|server| {
-            let kept = desired.server(*server).into_iter().flat_map(|want| want.server.real_servers.keys());
-            Change::ForgetFlows(*server, kept.copied().collect())
-        }));
-        changes
+        (changes, empty_udp_servers(&differences))
     }
 
-    fn make(&mut self, changes: &Changes, desired: &Desired, now: Duration) -> Vec<Outcome> {
+    fn make(
+        &mut self,
+        changes: Changes,
+        actual: &Actual,
+        desired: &Desired,
+        now: Duration,
+    ) -> Vec<(Change, Outcome)> {
         let refuse = |change: &Change| {
-            // Tables that could not be read are not written either.
-            if let Change::WriteRules(rules) = change
-                && let Some(failure) = self.unread.of(rules)
-            {
-                return Some(failure.clone());
+            if !self.retries.is_due(change, now) {
+                let message = format!("{change}: it failed before and is tried again later");
+                return Some(Failure { kind: FailureKind::Postponed, message });
             }
-            let waits = !self.retries.is_due(change, now);
-            waits.then(|| not_tried(change, "it failed before and is tried again later"))
+            // Tables that could not be read are not written either.
+            let Change::WriteRules(rules) = change else { return None };
+            self.unread.of(rules).cloned()
         };
-        apply_unless(&mut self.kernel, &changes.0, desired, &mut Failures::default(), refuse)
+        let wanted = Known { desired, actual };
+        let outcomes = apply_unless(&mut self.kernel, &changes.0, &wanted, &mut Failures::default(), refuse);
+        changes.0.into_iter().zip(outcomes).collect()
     }
 
     /// Takes what became of the changes into account.
@@ -188,6 +207,38 @@ impl<K: Kernel> Syncer<K> {
     }
 }
 
+/// What is wanted, with what is known of the kernel beside it.
+struct Known<'a> {
+    desired: &'a Desired,
+    actual: &'a Actual,
+}
+
+impl Wanted for Known<'_> {
+    fn entries_of(&self, name: SetName) -> Vec<SetEntry> {
+        self.desired.entries_of(name)
+    }
+
+    fn count(&self, name: SetName) -> usize {
+        self.desired.count(name)
+    }
+
+    fn kind_of(&self, name: SetName) -> Option<&SetKind> {
+        self.desired.kind_of(name)
+    }
+
+    fn has_entry(&self, name: SetName, entry: SetEntry) -> bool {
+        self.desired.has_entry(name, entry)
+    }
+
+    fn is_served(&self, ip: IpAddr) -> bool {
+        self.actual.serves(ip, self.desired)
+    }
+
+    fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)> {
+        self.desired.closing(server)
+    }
+}
+
 /// Whether it is unknown what the kernel holds now. Rules are written table by table, so that a refused or interrupted
 /// change may have been made in part.
 fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
@@ -195,7 +246,7 @@ fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
     match failure.kind {
         FailureKind::Stale => true,
         FailureKind::Refused | FailureKind::Busy => matches!(change, Change::WriteRules(_)),
-        FailureKind::Prerequisite => false,
+        FailureKind::Prerequisite | FailureKind::Postponed => false,
     }
 }
 

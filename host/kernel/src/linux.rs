@@ -144,8 +144,7 @@ impl Linux {
             state.virtual_servers = retry("virtual servers", || self.ipvs.read())?;
         }
         if self.sets.is_there() {
-            let families = self.families.clone();
-            retry("sets", || self.sets.read(&families, &mut |fact| state.note(fact)))?;
+            self.read_sets(&mut |fact| state.note(fact))?;
         }
         (state.devices, state.addresses) = retry("the dummy device", || self.device.read())?;
         Ok(state)
@@ -160,6 +159,15 @@ impl Linux {
             return Ok(None);
         }
         retry("virtual servers", || self.ipvs.read()).map(Some)
+    }
+
+    /// Each set is told once it was read as a whole: what an interrupted read saw of it may be gone.
+    fn read_sets(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<(), ReadError> {
+        let families = self.families.clone();
+        for name in retry("sets", || self.sets.names(&families))? {
+            retry("sets", || self.sets.read(name, see))?;
+        }
+        Ok(())
     }
 
     /// Removes the set that a killed run may have left half filled; no rule names it.
@@ -211,7 +219,7 @@ impl Kernel for Linux {
                 see(Fact::Server(*server, behind));
             }
         }
-        retry("sets", || self.sets.read(&families, see))?;
+        self.read_sets(see)?;
         let (devices, addresses) = retry("the dummy device", || self.device.read())?;
         devices.keys().for_each(|device| see(Fact::Device(*device)));
         let addresses = addresses.keys().filter(|ip| families.contains(&Family::of(**ip)));

@@ -59,6 +59,9 @@ const NODE_WAIT: Duration = Duration::from_secs(30);
 /// services come up, and the networks are taken when they come.
 const NETWORKS_WAIT: Duration = Duration::from_secs(300);
 
+/// When addresses that could not be read are read again.
+const ADDRESSES_RETRY: Duration = Duration::from_secs(1);
+
 /// How long a single round waits until all objects are known.
 const ONCE_WAIT: Duration = Duration::from_secs(60);
 
@@ -247,7 +250,11 @@ impl Daemon {
                 self.planner.set_node(view);
                 self.addresses_known = true;
             }
-            Err(error) => warn!("{error}: the last known addresses stay in force"),
+            Err(error) => {
+                warn!("{error}: the last known addresses stay in force, tried again soon");
+                self.addresses_changed = true;
+                self.agenda.expect(Instant::now() + ADDRESSES_RETRY);
+            }
         }
     }
 
@@ -409,7 +416,8 @@ impl Daemon {
         self.keep_state(false);
         self.publisher.planned(self.planner.reports(), self.planner.standings());
         let effort = self.syncer.kernel().effort();
-        let round = self.syncer.round(self.planner.desired(), self.started.elapsed());
+        let began = self.started.elapsed();
+        let round = self.syncer.round(self.planner.desired(), began);
         let total = self.syncer.kernel().effort();
         self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
         self.publisher.forgotten(&self.syncer.kernel().take_forgotten());
@@ -418,12 +426,13 @@ impl Daemon {
             Ok(round) => {
                 let all = now.elapsed();
                 log::round(&round, total - effort, all);
-                self.agenda.done(now, round.next.map(|next| self.started + next));
+                // Pauses count from the end: a round that takes long must not be followed by the next one at once.
+                self.agenda.done(now, round.next.map(|next| next.saturating_sub(began)));
                 let times = Times { plan: planned, kernel: all - planned, all };
                 // With nothing new, what an audit changes is what others had changed.
                 let drift = audit && !news && self.synchronised;
                 self.synchronised = true;
-                self.rules_failed = upkeep::rules_failed(&round);
+                self.rules_failed = upkeep::rules_failed(&round).unwrap_or(self.rules_failed);
                 if !self.taken_over && self.publisher.serves(&round) {
                     self.taken_over = true;
                     takeover::end_nftables_mode(&self.planner.node().capabilities.families);

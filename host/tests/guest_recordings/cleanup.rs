@@ -107,7 +107,8 @@ pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(
-        said.contains("IPv4 rules are unknown") && said.contains("install the package `iptables`"),
+        said.contains("IPv4 rules of the table nat are unknown")
+            && said.contains("install the package `iptables`"),
         "{said}"
     );
     let left = Dump::of(&stage.netns)?;

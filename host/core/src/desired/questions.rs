@@ -22,10 +22,12 @@ impl Desired {
         self.want_of(&self.claims.get(&server)?.first, server)
     }
 
-    /// The UDP virtual servers at an address.
-    pub fn udp_servers_at(&self, ip: IpAddr) -> Vec<VirtualServer> {
-        let at = |port| VirtualServer::new(Protocol::Udp, ip, port);
-        self.claims.range(at(0)..=at(u16::MAX)).map(|(server, _)| *server).collect()
+    /// The virtual servers at an address.
+    pub fn servers_at(&self, ip: IpAddr) -> Vec<VirtualServer> {
+        let at = |protocol, port| VirtualServer::new(protocol, ip, port);
+        let of = |protocol| self.claims.range(at(protocol, 0)..=at(protocol, u16::MAX));
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter();
+        protocols.flat_map(of).map(|(server, _)| *server).collect()
     }
 
     /// How connections to a virtual server end.
@@ -177,6 +179,10 @@ impl Wanted for Desired {
 
     fn has_entry(&self, name: SetName, entry: SetEntry) -> bool {
         self.members.has(name, entry)
+    }
+
+    fn is_served(&self, _: IpAddr) -> bool {
+        false
     }
 
     fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)> {

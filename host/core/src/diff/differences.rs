@@ -55,6 +55,9 @@ pub trait Wanted {
     /// Whether a set has a member.
     fn has_entry(&self, name: SetName, entry: SetEntry) -> bool;
 
+    /// Whether the kernel holds a virtual server at an address already, as far as is known.
+    fn is_served(&self, ip: IpAddr) -> bool;
+
     /// The entries without which a virtual server would be open to sources that it is closed to.
     fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)>;
 }
@@ -74,6 +77,10 @@ impl Wanted for KernelState {
 
     fn has_entry(&self, name: SetName, entry: SetEntry) -> bool {
         self.entries.contains_key(&(name, entry))
+    }
+
+    fn is_served(&self, _: IpAddr) -> bool {
+        false
     }
 
     fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)> {

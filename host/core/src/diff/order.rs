@@ -13,15 +13,16 @@ use crate::rule::Chains;
 use crate::set::{SetEntry, SetKind, SetName, Step};
 use crate::state::{Server, VirtualServer, Weight};
 
-/// The changes that remove the differences. What turns the addresses `first` on comes before all other virtual servers.
+/// The changes that remove the differences. Sets for which `waits` holds are not tried now. What turns the addresses `first` on comes before all other virtual servers.
 pub(crate) fn order(
     differences: &Differences<'_>,
     wanted: &impl Wanted,
     first: &BTreeSet<IpAddr>,
+    waits: impl Fn(SetName) -> bool,
 ) -> Changes {
     let mut order = Order { differences, wanted, changes: Vec::new() };
     order.settings();
-    let Prepared { rules: actual_rules, recreated, shrinking } = order.sets();
+    let Prepared { rules: actual_rules, recreated, shrinking } = order.sets(waits);
     order.add_entries(&recreated);
     let rules = match &differences.rules {
         Some((desired, _)) => rules::compare(desired, &actual_rules),
@@ -74,7 +75,7 @@ impl<W: Wanted> Order<'_, W> {
 
     /// Creates sets, and makes room in those that need it. A set of another type or family cannot be exchanged while
     /// rules name it, so these rules are taken out first and come back with the others.
-    fn sets(&mut self) -> Prepared {
+    fn sets(&mut self, waits: impl Fn(SetName) -> bool) -> Prepared {
         let mut rules = self.differences.rules.as_ref().map(|(_, actual)| actual.clone()).unwrap_or_default();
         let (mut created, mut grown, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
         let mut shrinking = Vec::new();
@@ -95,9 +96,11 @@ impl<W: Wanted> Order<'_, W> {
                 shrinking.push(name);
             }
         }
-        if !unusable.is_empty() {
+        // A set that is not tried now keeps its rules.
+        let tried = unusable.iter().filter(|(name, _)| !waits(*name));
+        let names: BTreeSet<String> = tried.map(|(name, _)| name.to_string()).collect();
+        if !names.is_empty() {
             let whole = rules.clone();
-            let names: BTreeSet<String> = unusable.iter().map(|(name, _)| name.to_string()).collect();
             for list in rules.values_mut() {
                 list.retain(|rule| !rule.sets().any(|set| names.contains(set)));
             }

@@ -125,7 +125,7 @@ impl Failures {
             Change::AddRealServer(server, ..) if self.not_created.contains(server) => {
                 Some("its virtual server could not be made")
             }
-            Change::AddAddress(ip) => self.forbid_address(*ip),
+            Change::AddAddress(ip) => self.forbid_address(*ip, wanted),
             Change::DeleteEntry(name, entry) => self.forbid_delete_entry(*name, *entry),
             Change::WriteRules(rules) if rules.direction == Direction::Removes => {
                 self.forbid_losses(rules.family)
@@ -165,7 +165,7 @@ impl Failures {
         (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
     }
 
-    fn forbid_address(&self, ip: IpAddr) -> Option<&'static str> {
+    fn forbid_address(&self, ip: IpAddr, wanted: &impl Wanted) -> Option<&'static str> {
         if self.devices.contains(&Device::KubeIpvs0) {
             return Some("its device could not be made");
         }
@@ -175,7 +175,8 @@ impl Failures {
             return Some("the host's own ports on it could not be closed");
         }
         // Where some of its virtual servers are there, those are worth having.
-        (self.started.get(&ip) == Some(&Started::None)).then_some("none of its virtual servers could be made")
+        let none = self.started.get(&ip) == Some(&Started::None) && !wanted.is_served(ip);
+        none.then_some("none of its virtual servers could be made")
     }
 
     fn forbid_delete_entry(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {

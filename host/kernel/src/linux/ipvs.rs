@@ -138,12 +138,13 @@ impl Ipvs {
 
     pub(super) fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
         let mut connections = Connections::new();
+        let wanted: BTreeSet<_> = servers.iter().copied().collect();
         let asked: BTreeSet<VirtualServer> = servers.iter().map(|(server, _)| *server).collect();
         for server in asked {
             let Ok(found) = self.call(|client| client.destinations(&key(server))) else { continue };
             for destination in found {
                 let real = RealServer(SocketAddr::new(destination.key.address, destination.key.port));
-                if servers.contains(&(server, real)) {
+                if wanted.contains(&(server, real)) {
                     let count =
                         destination.active_connections.saturating_add(destination.inactive_connections);
                     connections.insert((server, real), count);

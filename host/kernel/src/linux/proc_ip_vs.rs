@@ -36,9 +36,12 @@ pub(super) struct Listed {
 }
 
 pub(super) fn read() -> Result<Listing, IpvsError> {
-    let text = std::fs::read_to_string(PATH).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => IpvsError::Absent,
-        _ => IpvsError::Proc { path: PATH, source },
+    let text = std::fs::read_to_string(PATH).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            IpvsError::Absent
+        } else {
+            IpvsError::Proc { path: PATH, source }
+        }
     })?;
     Ok(parse(&text)?)
 }

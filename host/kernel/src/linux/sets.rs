@@ -38,30 +38,26 @@ impl Sets {
         }
     }
 
-    /// Our sets with their entries. Sets of others are not listed: they may be large.
-    /// Facts are told again if a read is repeated.
-    pub(super) fn read(
-        &mut self,
-        families: &[Family],
-        see: &mut dyn FnMut(Fact<'_>),
-    ) -> Result<(), SetError> {
+    /// Which of our sets there are. Sets of others are not looked at: they may be large.
+    pub(super) fn names(&mut self, families: &[Family]) -> Result<Vec<SetName>, SetError> {
         let present = self.session.call(Client::headers)?;
-        for header in present {
-            let Ok(name) = header.name.parse::<SetName>() else { continue };
-            if !families.contains(&name.family) {
-                continue;
+        let ours = present.into_iter().filter_map(|header| header.name.parse::<SetName>().ok());
+        Ok(ours.filter(|name| families.contains(&name.family)).collect())
+    }
+
+    /// Tells a set with its entries, once all of it was read.
+    pub(super) fn read(&mut self, name: SetName, see: &mut dyn FnMut(Fact<'_>)) -> Result<(), SetError> {
+        let text = name.to_string();
+        let Some(listing) = self.session.call(|client| client.list_one(&text))? else { return Ok(()) };
+        let mut foreign = false;
+        for element in &listing.elements {
+            match entry(element) {
+                Some(entry) => see(Fact::Entry(name, entry)),
+                None => foreign = true,
             }
-            let Some(listing) = self.session.call(|client| client.list_one(&header.name))? else { continue };
-            let mut foreign = false;
-            for element in &listing.elements {
-                match entry(element) {
-                    Some(entry) => see(Fact::Entry(name, entry)),
-                    None => foreign = true,
-                }
-            }
-            let kind = if foreign { SetKind::Foreign(describe(&listing.set)) } else { kind(&listing.set) };
-            see(Fact::Set(name, &kind));
         }
+        let kind = if foreign { SetKind::Foreign(describe(&listing.set)) } else { kind(&listing.set) };
+        see(Fact::Set(name, &kind));
         Ok(())
     }
 

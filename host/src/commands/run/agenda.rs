@@ -53,11 +53,11 @@ impl Agenda {
         self.next_audit <= now
     }
 
-    /// A round ended. The next one is due at `next` if nothing asks for one before.
-    pub(super) fn done(&mut self, started: Instant, next: Option<Instant>) {
+    /// A round ended. The next one is due after `pause` if nothing asks for one before.
+    pub(super) fn done(&mut self, started: Instant, pause: Option<Duration>) {
         let now = self.end(started);
         self.failures = 0;
-        self.follow_up = next.map(|next| next.max(now + SHORTEST_PAUSE));
+        self.follow_up = pause.map(|pause| now + pause.max(SHORTEST_PAUSE));
     }
 
     /// A round could not be carried out yet.
@@ -142,11 +142,11 @@ mod tests {
     fn a_round_says_when_it_has_something_to_do() {
         let now = Instant::now();
         let mut agenda = agenda(now);
-        agenda.done(now, Some(now + 2 * SECOND));
-        assert_eq!(agenda.next(), now + 2 * SECOND);
-        agenda.done(now, Some(now));
+        agenda.done(now, Some(2 * SECOND));
+        assert!(agenda.next() >= now + 2 * SECOND && agenda.next() < now + 10 * SECOND);
+        agenda.done(now, Some(Duration::ZERO));
         assert!(agenda.next() >= now + SHORTEST_PAUSE, "and never at once");
-        agenda.done(now, Some(now + 3600 * SECOND));
+        agenda.done(now, Some(3600 * SECOND));
         assert!(agenda.next() <= now + 31 * SECOND, "an audit comes before");
     }
 }

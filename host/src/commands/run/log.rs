@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 use weir_core::diff::Change;
-use weir_core::kernel::{Failure, FailureKind};
+use weir_core::kernel::{Failure, FailureKind, Outcome};
 use weir_core::sync::Round;
 use weir_kernel::capabilities::Finding;
 use weir_kernel::linux::Effort;
@@ -22,7 +22,11 @@ pub(super) fn findings(findings: &[Finding]) {
 
 /// One line per round that did something, one per cause of failures, and one per change for those who want to see each.
 pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
-    let failed = round.failures().count();
+    let is_postponed = |(_, outcome): &&(Change, Outcome)| {
+        outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Postponed)
+    };
+    let postponed = round.changes.iter().filter(is_postponed).count();
+    let failed = round.failures().count() - postponed;
     for (change, outcome) in &round.changes {
         match outcome {
             Ok(()) => debug!(change = %change, "changed"),
@@ -36,12 +40,15 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
             others => error!(change = %change, others, "{failure} (and {others} more like it)"),
         }
     }
-    if !round.changes.is_empty() {
-        let changes = round.changes.len();
+    let changes = round.changes.len() - postponed;
+    if changes > 0 {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let Effort { messages, sends, receives, processes } = effort;
         let draining = round.waiting.len();
-        info!(changes, failed, draining, messages, sends, receives, processes, took_ms, "synchronised");
+        info!(
+            changes,
+            failed, postponed, draining, messages, sends, receives, processes, took_ms, "synchronised"
+        );
     }
 }
 
@@ -49,7 +56,8 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
 pub(super) fn causes(round: &Round) -> Vec<(&Change, &Failure, usize)> {
     let mut places = BTreeMap::new();
     let mut causes: Vec<(&Change, &Failure, usize)> = Vec::new();
-    for (change, failure) in round.failures().filter(|(_, f)| f.kind != FailureKind::Prerequisite) {
+    let told = |kind| !matches!(kind, FailureKind::Prerequisite | FailureKind::Postponed);
+    for (change, failure) in round.failures().filter(|(_, failure)| told(failure.kind)) {
         // The change stands at the beginning of its message.
         let text = failure.message.strip_prefix(&change.to_string()).unwrap_or(&failure.message);
         let place = *places.entry((change.kind(), text)).or_insert(causes.len());

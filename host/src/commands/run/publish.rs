@@ -256,14 +256,17 @@ impl Publisher {
                 Err(failure) => match failure.kind {
                     FailureKind::Stale => ChangeOutcome::Stale,
                     FailureKind::Prerequisite => ChangeOutcome::Prerequisite,
+                    FailureKind::Postponed => continue,
                     FailureKind::Busy => ChangeOutcome::Busy,
                     FailureKind::Refused => ChangeOutcome::Refused,
                 },
             };
             self.metrics.rounds.changed(change.kind(), outcome);
         }
-        for (change, _) in round.failures() {
-            if let Change::WriteRules(rules) = change {
+        for (change, failure) in round.failures() {
+            if let Change::WriteRules(rules) = change
+                && failure.kind != FailureKind::Postponed
+            {
                 self.metrics.proxy.restore_failed(rules.family);
             }
         }

@@ -3,7 +3,7 @@
 
 use tracing::{error, info, warn};
 use weir_core::diff::Change;
-use weir_core::kernel::FailureKind;
+use weir_core::kernel::{Failure, FailureKind};
 use weir_core::state::DUMMY_DEVICE;
 use weir_core::sync::Round;
 use weir_kernel::capabilities;
@@ -56,9 +56,10 @@ impl Daemon {
     }
 }
 
-/// Whether rules were refused, and not for a lock.
-pub(super) fn rules_failed(round: &Round) -> bool {
-    round.failures().any(|(change, failure)| {
-        matches!(change, Change::WriteRules(_)) && failure.kind == FailureKind::Refused
-    })
+/// Whether rules were refused, and not for a lock; `None` while they wait for their next try.
+pub(super) fn rules_failed(round: &Round) -> Option<bool> {
+    let mut failures = round.failures().filter(|(change, _)| matches!(change, Change::WriteRules(_)));
+    let Some((_, first)) = failures.next() else { return Some(false) };
+    let refused = |failure: &Failure| failure.kind == FailureKind::Refused;
+    (refused(first) || failures.any(|(_, failure)| refused(failure))).then_some(true)
 }

@@ -143,6 +143,8 @@ fn watch_addresses(waker: Waker) {
                 Err(error) => warn!("cannot watch addresses, tried again soon: {error}"),
             }
             std::thread::sleep(Duration::from_secs(1));
+            // What happened meanwhile was not seen.
+            waker.wake(Wake::Addresses);
         }
     });
 }

@@ -91,11 +91,7 @@ pub(crate) fn rules_do_without_comments_and_refusals_and_get_them_back() -> Resu
             let after = rest.split_once('"').map_or("", |(_, after)| after);
             line = format!("{before}{after}");
         }
-        let line = line.split(" -j REJECT").next().map(|start| match line.contains(" -j REJECT") {
-            true => format!("{start} -j DROP"),
-            false => line.clone(),
-        });
-        line
+        Some(line.split_once(" -j REJECT").map_or(line.clone(), |(start, _)| format!("{start} -j DROP")))
     };
     settle(&stage, &running, plain)?;
     // An audit finds nothing to do: no jump is there twice.
