@@ -19,7 +19,7 @@ const PROFILE: &str = "lab";
 const IDENTITY: &str = "weir-guest-identity";
 
 /// What is measured, and how it is printed.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Measure planning and rounds on this machine, without a guest
     #[arg(long)]
@@ -30,7 +30,7 @@ pub(crate) struct Options {
 }
 
 /// Forms of output.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
     /// A table
     Text,
@@ -64,7 +64,11 @@ fn guest() -> Result<ExitCode> {
     };
     let run = Run {
         hardware: Hardware::with_timeout(TIMEOUT),
-        selections: vec![select("weir-kernel", "guest_counts"), select("weir", "guest_costs")],
+        selections: vec![
+            select("weir-kernel", "guest_counts"),
+            select("weir", "guest_costs"),
+            select("weir", "guest_idle"),
+        ],
         profile: PROFILE.to_owned(),
         files: Vec::new(),
         environment: Vec::new(),
