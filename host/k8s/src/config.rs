@@ -17,7 +17,7 @@ use weir_core::net::{parse_cidr_sloppy, parse_ip_sloppy};
 use weir_core::node::{DetectLocal, InternalLocal, NodePortAddress, ProxyConfig, Switch};
 use weir_core::set::MAX_ELEMENTS;
 
-use crate::document::{self, Format};
+use crate::document::{self, FaultKind, Format, KeyFault};
 use crate::problem::{Problem, Problems};
 
 mod daemon;
@@ -115,8 +115,11 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     if documents.next().is_some() {
         warnings.note("", "", "only the first document is read");
     }
-    for key in &document.repeated {
-        warnings.note(key.clone(), "", document::REPEATED);
+    for KeyFault { path, kind } in &document.faults {
+        match kind {
+            FaultKind::Repeated => warnings.note(path.clone(), "", kind.message()),
+            FaultKind::NotText => errors.note(path.clone(), "", "a key must be text"),
+        }
     }
     let mut configuration =
         Configuration { values: schema::read(document.value, &mut warnings, &mut errors) };

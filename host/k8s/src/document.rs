@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// How a text is written.
@@ -15,14 +15,51 @@ pub enum Format {
     Json,
 }
 
-/// A document: its value, and the paths of keys that occur more than once (the last one counts). A key that holds a
-/// dot or more stands in brackets: `metadata.labels[example.com/name]`.
+/// A document: its value, and what is wrong with its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// The value.
     pub value: Value,
-    /// The paths.
-    pub repeated: Vec<String>,
+    /// What is wrong.
+    pub faults: Vec<KeyFault>,
+}
+
+/// A key that is not taken as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFault {
+    /// The path of the key, or of the mapping that has a key without a name. A key that holds a dot or more stands in
+    /// brackets: `metadata.labels[example.com/name]`.
+    pub path: String,
+    /// What is wrong.
+    pub kind: FaultKind,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It occurs more than once.
+    Repeated,
+    /// It is null, a list or a mapping, which JSON cannot express.
+    NotText,
+}
+
+impl FaultKind {
+    /// What is said of it, and of what is done instead.
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            FaultKind::Repeated => "is written more than once; the last one counts",
+            FaultKind::NotText => {
+                "a key must be text, not null, a list or a mapping (is it a template that is not filled in?); the key \
+                 is left out"
+            }
+        }
+    }
+}
+
+impl KeyFault {
+    fn below(self, parent: &str) -> KeyFault {
+        KeyFault { path: prefixed(parent, &self.path), ..self }
+    }
 }
 
 /// Why a text is not readable as a whole.
@@ -38,9 +75,6 @@ pub enum SyntaxError {
     #[error("more than {MAX_BROKEN} documents are broken; what comes after them is not read")]
     TooMany,
 }
-
-/// What is said of a key that occurs more than once.
-pub(crate) const REPEATED: &str = "is written more than once; the last one counts";
 
 /// How many nodes a file may have after its aliases are replaced: the Services and EndpointSlices of the
 /// largest clusters have a few million. What aliases add is limited far below this by the parser's defaults.
@@ -147,7 +181,7 @@ impl<'de> Deserialize<'de> for Document {
 
 impl From<Value> for Document {
     fn from(value: Value) -> Document {
-        Document { value, repeated: Vec::new() }
+        Document { value, faults: Vec::new() }
     }
 }
 
@@ -199,36 +233,42 @@ impl<'de> Visitor<'de> for AnyVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Document, A::Error> {
         let mut values = Vec::new();
-        let mut repeated = Vec::new();
+        let mut faults = Vec::new();
         while let Some(item) = sequence.next_element::<Document>()? {
-            let index = values.len();
-            repeated.extend(item.repeated.into_iter().map(|path| prefixed(&format!("[{index}]"), &path)));
+            let index = format!("[{}]", values.len());
+            faults.extend(item.faults.into_iter().map(|fault| fault.below(&index)));
             values.push(item.value);
         }
-        Ok(Document { value: Value::Array(values), repeated })
+        Ok(Document { value: Value::Array(values), faults })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
         let mut values = Map::new();
-        // By key, so that what an earlier value repeats is gone with it.
-        let mut repeated: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut not_text = None;
+        // By key, so that what is wrong with an earlier value is gone with it.
+        let mut faults: BTreeMap<String, Vec<KeyFault>> = BTreeMap::new();
         while let Some(key) = entries.next_key::<Document>()? {
             let key = match key.value {
                 Value::String(key) => key,
                 Value::Bool(_) | Value::Number(_) => key.value.to_string(),
-                _ => return Err(A::Error::custom("a key must be text")),
+                _ => {
+                    entries.next_value::<Document>()?;
+                    not_text = Some(KeyFault { path: String::new(), kind: FaultKind::NotText });
+                    continue;
+                }
             };
             let item = entries.next_value::<Document>()?;
-            let below = item.repeated.iter().map(|path| prefixed(&segment(&key), path));
-            let mut paths: Vec<String> = below.collect();
+            let mut of_key: Vec<KeyFault> =
+                item.faults.into_iter().map(|fault| fault.below(&segment(&key))).collect();
             if values.insert(key.clone(), item.value).is_some() {
-                paths.push(segment(&key));
+                of_key.push(KeyFault { path: segment(&key), kind: FaultKind::Repeated });
             }
-            if !paths.is_empty() {
-                repeated.insert(key, paths);
+            if !of_key.is_empty() {
+                faults.insert(key, of_key);
             }
         }
-        Ok(Document { value: Value::Object(values), repeated: repeated.into_values().flatten().collect() })
+        let faults = not_text.into_iter().chain(faults.into_values().flatten()).collect();
+        Ok(Document { value: Value::Object(values), faults })
     }
 }
 
@@ -240,7 +280,11 @@ fn segment(key: &str) -> String {
 }
 
 fn prefixed(parent: &str, path: &str) -> String {
-    if path.starts_with('[') { format!("{parent}{path}") } else { format!("{parent}.{path}") }
+    if path.is_empty() || path.starts_with('[') {
+        format!("{parent}{path}")
+    } else {
+        format!("{parent}.{path}")
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +294,15 @@ mod tests {
 
     fn values(text: &str, format: Format) -> Vec<Value> {
         parse(text, format).unwrap().into_iter().map(|document| document.value).collect()
+    }
+
+    fn paths(document: &Document, kind: FaultKind) -> Vec<String> {
+        let faults = document.faults.iter().filter(|fault| fault.kind == kind);
+        faults.map(|fault| fault.path.clone()).collect()
+    }
+
+    fn repeated(document: &Document) -> Vec<String> {
+        paths(document, FaultKind::Repeated)
     }
 
     #[test]
@@ -281,14 +334,14 @@ mod tests {
         let yaml = "a: {b: 1, c: [{d: 1, d: 2}], b: 3}\na: {b: 4}\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
         // What the first `a` repeats does not count any more.
-        assert_eq!(document.repeated, ["a"]);
+        assert_eq!(repeated(&document), ["a"]);
         assert_eq!(document.value, json!({"a": {"b": 4}}));
         let yaml = "a: 1\na: {x.y/z: 1, c: [0, {d: 1, d: 2, d: 3}], x.y/z: 3}\nab: {b: 1, b: 2}\nab.c: 1\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
-        assert_eq!(document.repeated, ["a.c[1].d", "a[x.y/z]", "a", "ab.b"]);
+        assert_eq!(repeated(&document), ["a.c[1].d", "a[x.y/z]", "a", "ab.b"]);
         assert_eq!(document.value, json!({"a": {"x.y/z": 3, "c": [0, {"d": 3}]}, "ab": {"b": 2}, "ab.c": 1}));
         let document = parse("{\"a\": 1, \"a\": 2}", Format::Json).unwrap().remove(0);
-        assert_eq!(document.repeated, ["a"]);
+        assert_eq!(repeated(&document), ["a"]);
         assert_eq!(document.value, json!({"a": 2}));
     }
 
@@ -297,16 +350,26 @@ mod tests {
         let yaml = "a: 1\n'a': 2\n\"\\x61\": 3\ntrue: 4\n\"true\": 5\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
         assert_eq!(
-            (document.value, document.repeated),
-            (json!({"a": 3, "true": 5}), vec!["a".to_owned(), "true".to_owned()])
+            (&document.value, repeated(&document)),
+            (&json!({"a": 3, "true": 5}), vec!["a".to_owned(), "true".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_takes_nothing_with_it() {
+        let yaml =
+            "~: 1\na: [{? [x, y] : 1, b: 2}, {c: {{ .Values.c }}}]\nx.y/z: {null: 1, ~: 2, d: 3, d: 4}\n";
+        let document = parse(yaml, Format::Yaml).unwrap().remove(0);
+        assert_eq!(paths(&document, FaultKind::NotText), ["", "a[0]", "a[1].c", "[x.y/z]"]);
+        assert_eq!(repeated(&document), ["[x.y/z].d"]);
+        assert_eq!(document.value, json!({"a": [{"b": 2}, {"c": {}}], "x.y/z": {"d": 4}}));
     }
 
     #[test]
     fn merged_keys_are_overruled_and_not_repeated() {
         let yaml = "a: &a {x: 1, x: 2, y: 1}\nb: {x: 3, <<: *a}\nc: {<<: *a, y: 3, y: 4}\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
-        assert_eq!(document.repeated, ["a.x", "c.y"]);
+        assert_eq!(repeated(&document), ["a.x", "c.y"]);
         assert_eq!(
             document.value,
             json!({"a": {"x": 2, "y": 1}, "b": {"x": 3, "y": 1}, "c": {"x": 2, "y": 4}})
@@ -323,8 +386,7 @@ mod tests {
 
     #[test]
     fn a_broken_document_leaves_the_others() {
-        let yaml =
-            "a: 1\n--- # two\nb: [\n---\nc: |\n  ---\n  x\n---\r\nd: {{ .Values.d }}\n---\ne: \"\n---\nf: 1";
+        let yaml = "a: 1\n--- # two\nb: [\n---\nc: |\n  ---\n  x\n---\r\nd: [}\n---\ne: \"\n---\nf: 1";
         let (values, broken) = each(yaml, Format::Yaml);
         assert_eq!(values, [json!({"a": 1}), json!({"c": "---\nx\n"}), json!({"f": 1})]);
         assert_eq!(broken.len(), 3);

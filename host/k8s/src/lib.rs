@@ -21,7 +21,7 @@ pub mod objects;
 mod problem;
 mod wire;
 
-pub use document::{Document, Format, SyntaxError, parse as parse_documents};
+pub use document::{Document, FaultKind, Format, KeyFault, SyntaxError, parse as parse_documents};
 pub use file::{FileError, read_regular};
 pub use objects::quantity::bytes as parse_bytes;
 pub use problem::{Problem, Problems, abridged, nearest};
@@ -39,9 +39,14 @@ pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
     let mut documents = document::parse(text, document::Format::Yaml).map_err(|error| error.to_string())?;
     match (documents.pop(), documents.len()) {
         (None, _) => Ok(serde_json::Value::Null),
-        (Some(document), 0) if document.repeated.is_empty() => Ok(document.value),
+        (Some(document), 0) if document.faults.is_empty() => Ok(document.value),
         (Some(document), 0) => {
-            Err(format!("these keys are written more than once: {}", document.repeated.join(", ")))
+            let faults = document.faults.iter().map(|KeyFault { path, kind }| match kind {
+                FaultKind::Repeated => format!("{path} is written more than once"),
+                FaultKind::NotText if path.is_empty() => "a key must be text".to_owned(),
+                FaultKind::NotText => format!("{path}: a key must be text"),
+            });
+            Err(faults.collect::<Vec<_>>().join("; "))
         }
         (Some(_), more) => Err(format!("{} documents, where one is expected", more + 1)),
     }

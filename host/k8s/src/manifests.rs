@@ -6,6 +6,7 @@ use weir_core::cluster::Event;
 
 use crate::Problem;
 
+mod encoding;
 mod folder;
 mod inventory;
 mod text;

@@ -13,7 +13,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use weir_core::objects::Service;
 use weir_core::text::printable;
-use weir_k8s::{FileError, Format, Problem, Problems, abridged, nearest, parse_documents, read_regular};
+use weir_k8s::{
+    FaultKind, FileError, Format, KeyFault, Problem, Problems, abridged, nearest, parse_documents,
+    read_regular,
+};
 
 mod entry;
 
@@ -288,7 +291,11 @@ pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyCon
     };
     let mut problems = Problems::default();
     let mut of_entries = BTreeMap::new();
-    for key in &document.repeated {
+    for KeyFault { path: key, kind } in &document.faults {
+        if *kind == FaultKind::NotText {
+            problems.note(key, "", "a key must be text");
+            continue;
+        }
         match entry::split(key) {
             Some((index, field)) => of_entries.entry(index).or_insert_with(Vec::new).push(field),
             None => repeated(key, &mut problems),

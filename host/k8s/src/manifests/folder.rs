@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use weir_core::cluster::Event;
 
 use super::inventory::{Inventory, Key, Object};
-use super::text;
+use super::{encoding, text};
 use crate::Problem;
 use crate::document::Format;
 use crate::objects::Decoded;
@@ -70,8 +70,8 @@ enum FileError {
     Read(#[from] io::Error),
     #[error("larger than {} MiB", MAX_BYTES >> 20)]
     TooLarge,
-    #[error("not UTF-8 text")]
-    NotText(#[from] std::string::FromUtf8Error),
+    #[error("cannot be read: {0}")]
+    Encoding(#[from] encoding::Utf16),
 }
 
 /// The largest file that is read.
@@ -207,7 +207,14 @@ impl FileState {
             return Ok(());
         }
         let format = if path.extension().is_some_and(|e| e == "json") { Format::Json } else { Format::Yaml };
-        let contents = text::read(&String::from_utf8(bytes)?, format, node);
+        let encoding::Text { text, replaced } = encoding::text(bytes)?;
+        let mut contents = text::read(&text, format, node);
+        if let Some(line) = replaced {
+            contents.is_partial = true;
+            let message =
+                format!("line {line}: not UTF-8 text; what is not is read as \u{fffd}; save it as UTF-8");
+            contents.problems.insert(0, Problem::of_object("", message));
+        }
         self.take_over(path, contents);
         Ok(())
     }
@@ -233,8 +240,12 @@ impl FileState {
             };
             self.objects.extend(object.map(|object| (key, object)));
         }
-        // A document that cannot be parsed may hold any of the objects that are missing now.
-        last_good.retain(|_, _| !contents.broken.is_empty());
+        // What cannot be read may hold any of the objects that are missing now.
+        last_good.retain(|_, _| contents.is_partial || !contents.broken.is_empty());
+        if contents.broken.is_empty() && !last_good.is_empty() {
+            let message = "not readable as a whole; its last good version stays in use";
+            problems.push(Problem::of_object("", message));
+        }
         let stays = match (last_good.is_empty(), self.objects.is_empty()) {
             (false, _) => "; its last good version stays in use",
             (true, false) => "; the other documents of the file are used",

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::inventory::{Inventory, Key, Object};
 use crate::Problem;
-use crate::document::{self, Format, SyntaxError};
+use crate::document::{self, FaultKind, Format, KeyFault, SyntaxError};
 use crate::objects::{self, Decoded};
 
 /// What one text holds.
@@ -21,6 +21,8 @@ pub(super) struct Contents {
     pub(super) ignored: usize,
     /// Why some documents cannot be read: what they hold is unknown.
     pub(super) broken: Vec<SyntaxError>,
+    /// Whether parts of it were left out that may have named objects.
+    pub(super) is_partial: bool,
 }
 
 /// Reads a text.
@@ -28,7 +30,8 @@ pub(super) fn read(text: &str, format: Format, node: &str) -> Contents {
     let (documents, broken) = document::parse_each(text.trim_start_matches('\u{feff}'), format);
     let mut contents = Contents { broken, ..Contents::default() };
     for document in &documents {
-        contents.add(&document.value, &document.repeated, None, node);
+        contents.is_partial |= document.faults.iter().any(|fault| fault.kind == FaultKind::NotText);
+        contents.add(&document.value, &document.faults, None, node);
     }
     contents
 }
@@ -72,14 +75,14 @@ impl TypeMeta<'_> {
 }
 
 impl Contents {
-    /// Adds an object, or the items of a list. `repeated` are the paths of keys that it has more than once; `inherited`
-    /// is what the list says of items that do not say what they are.
-    fn add(&mut self, value: &Value, repeated: &[String], inherited: Option<TypeMeta<'_>>, node: &str) {
+    /// Adds an object, or the items of a list. `faults` are what is wrong with its keys; `inherited` is what the list says
+    /// of items that do not say what they are.
+    fn add(&mut self, value: &Value, faults: &[KeyFault], inherited: Option<TypeMeta<'_>>, node: &str) {
         let text_of = |key| value.get(key).and_then(Value::as_str);
         let kind = text_of("kind").or(inherited.map(|list| list.kind));
         let items = kind.and_then(|kind| item_kind(kind, value));
-        let (inner, own) = by_item(repeated, items.is_some());
-        self.note_repeated(&own, kind, value);
+        let (inner, own) = by_item(faults, items.is_some());
+        self.note_faults(&own, kind, value);
         let Some(kind) = kind else {
             self.problems
                 .push(Problem::of_object("an object", "must have `apiVersion` and `kind`; it is left out"));
@@ -91,16 +94,16 @@ impl Contents {
         let Some((item_kind, items)) = items else { return self.add_object(value, meta, node) };
         let of_items = (!item_kind.is_empty()).then_some(TypeMeta { kind: item_kind, ..meta });
         for (index, item) in items.iter().enumerate() {
-            let repeated = inner.get(&index).map(Vec::as_slice).unwrap_or_default();
-            self.add(item, repeated, of_items, node);
+            let faults = inner.get(&index).map(Vec::as_slice).unwrap_or_default();
+            self.add(item, faults, of_items, node);
         }
     }
 
-    fn note_repeated(&mut self, paths: &[String], kind: Option<&str>, value: &Value) {
+    fn note_faults(&mut self, faults: &[KeyFault], kind: Option<&str>, value: &Value) {
         let object = kind.map_or("an object".to_owned(), |kind| named(kind, value));
-        self.problems.extend(paths.iter().map(|path| Problem {
-            field: path.clone(),
-            ..Problem::of_object(object.clone(), document::REPEATED)
+        self.problems.extend(faults.iter().map(|fault| Problem {
+            field: fault.path.clone(),
+            ..Problem::of_object(object.clone(), fault.kind.message())
         }));
     }
 
@@ -185,17 +188,19 @@ fn is_known(kind: &str) -> bool {
     KINDS.iter().any(|(_, known)| *known == kind)
 }
 
-/// Paths of a list, by the item that they lead into, and those that lead into none.
-fn by_item(paths: &[String], is_list: bool) -> (BTreeMap<usize, Vec<String>>, Vec<String>) {
-    let mut inner: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+/// Faults of a list, by the item that they are in, and those that are in none.
+fn by_item(faults: &[KeyFault], is_list: bool) -> (BTreeMap<usize, Vec<KeyFault>>, Vec<KeyFault>) {
+    let mut inner: BTreeMap<usize, Vec<KeyFault>> = BTreeMap::new();
     let mut own = Vec::new();
-    for path in paths {
-        let into = path.strip_prefix("items[").filter(|_| is_list).and_then(|rest| rest.split_once(']'));
+    for fault in faults {
+        let into =
+            fault.path.strip_prefix("items[").filter(|_| is_list).and_then(|rest| rest.split_once(']'));
         match into.and_then(|(index, rest)| Some((index.parse().ok()?, rest))) {
             Some((index, rest)) => {
-                inner.entry(index).or_default().push(rest.trim_start_matches('.').to_owned());
+                let path = rest.trim_start_matches('.').to_owned();
+                inner.entry(index).or_default().push(KeyFault { path, kind: fault.kind });
             }
-            None => own.push(path.clone()),
+            None => own.push(fault.clone()),
         }
     }
     (inner, own)
@@ -406,6 +411,22 @@ items:
         };
         assert_eq!(service.cluster_ips.v4.unwrap().to_string(), "10.0.0.2");
         assert_eq!(service.labels["x.y/z"], "2");
+    }
+
+    #[test]
+    fn an_odd_key_in_an_item_takes_no_other_item_with_it() {
+        for odd in ["{~: k}", "{x: {{ .Values.x }}}", "{? [a, b] : c}"] {
+            let text = format!(
+                "{{apiVersion: v1, kind: List, items: [{{apiVersion: v1, kind: ConfigMap, metadata: {{name: z}}, data: {odd}}}, \
+                 {{apiVersion: v1, kind: Service, metadata: {{name: c}}, spec: {{clusterIP: 10.0.0.1}}}}]}}"
+            );
+            let contents = read(&text, Format::Yaml, "n");
+            assert_eq!(keys(&contents), ["Service default/c"], "{odd}");
+            let messages = messages(&contents);
+            assert_eq!(messages.len(), 1, "{messages:?}");
+            assert!(messages[0].starts_with("ConfigMap default/z: data"), "{messages:?}");
+            assert!(messages[0].contains("a key must be text"), "{messages:?}");
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn a_broken_file_keeps_what_it_gave() {
     lab.write("1.yaml", &service("a", "10.0.0.1"));
     lab.write("2.yaml", &service("b", "10.0.0.2"));
     assert_eq!(lab.events(), ["+a 10.0.0.1", "+b 10.0.0.2"]);
-    for broken in ["a: [", "a: {{ x }}\n", "a: \u{0}"] {
+    for broken in ["a: [", "a: \u{0}"] {
         lab.write("1.yaml", broken);
         lab.write("2.yaml", &service("b", "10.0.0.3"));
         let (events, problems) = lab.scan();
@@ -131,10 +131,29 @@ fn a_broken_file_keeps_what_it_gave() {
         // The problem stands until it is solved.
         assert_eq!(lab.scan(), (vec![], problems));
     }
-    fs::write(lab.dir.path().join("1.yaml"), b"a: \xff").unwrap();
-    assert!(lab.scan().1[0].starts_with("1.yaml: not UTF-8 text"));
+    for broken in [b"a: \xff\n".as_slice(), b"a: {{ x }}\n", b"\xff\xfea\0"] {
+        fs::write(lab.dir.path().join("1.yaml"), broken).unwrap();
+        let (events, problems) = lab.scan();
+        assert_eq!(events, [""; 0]);
+        assert!(problems.last().unwrap().ends_with("; its last good version stays in use"), "{problems:?}");
+    }
     lab.write("1.yaml", &service("a", "10.0.0.4"));
     assert_eq!(lab.events(), ["+a 10.0.0.4"]);
+}
+
+#[test]
+fn a_byte_that_is_not_utf8_takes_nothing_away() {
+    let mut lab = Lab::new();
+    let text = service("a", "10.0.0.1").into_bytes();
+    fs::write(lab.dir.path().join("1.yaml"), [text.as_slice(), b"--- # caf\xe9\n"].concat()).unwrap();
+    let (events, problems) = lab.scan();
+    assert_eq!(events, ["+a 10.0.0.1"]);
+    let expected = "1.yaml: line 3: not UTF-8 text; what is not is read as \u{fffd}; save it as UTF-8";
+    assert_eq!(problems, [expected]);
+    fs::write(lab.dir.path().join("1.yaml"), b"\xff\xfek\0").unwrap();
+    let expected =
+        "1.yaml: cannot be read: it is UTF-16 text; save it as UTF-8; its last good version stays in use";
+    assert_eq!(lab.scan(), (vec![], vec![expected.to_owned()]));
 }
 
 #[test]
