@@ -47,6 +47,11 @@ pub fn service(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
     service::decode(value)
 }
 
+/// What is missing from a Service that is written by hand.
+pub(crate) fn service_hint(value: &Value, service: &Service) -> Option<Problem> {
+    service::hint(value, service)
+}
+
 /// Decodes a `discovery.k8s.io/v1` EndpointSlice. Those of headless services and of no service are gone.
 pub fn endpoint_slice(value: &Value) -> (Decoded<EndpointSlice>, Vec<Problem>) {
     slice::decode(value)

@@ -9,6 +9,7 @@ use super::inventory::{Inventory, Key, Object};
 use crate::Problem;
 use crate::document::{self, FaultKind, Format, KeyFault, SyntaxError};
 use crate::objects::{self, Decoded};
+use crate::problem::abridged;
 
 /// What one text holds.
 #[derive(Debug, Default)]
@@ -68,6 +69,17 @@ const KINDS: [(&str, &str); 5] = [
 const VERSION: &str = "v1";
 
 impl TypeMeta<'_> {
+    /// The known kind of this group and version that is the same but for capital letters and an `s` at the end.
+    fn meant(&self) -> Option<&'static str> {
+        let (group, version) = self.group_version();
+        let same = |known: &str| {
+            let rest = self.kind.get(..known.len()).filter(|start| start.eq_ignore_ascii_case(known));
+            rest.is_some() && matches!(&self.kind[known.len()..], "" | "s")
+        };
+        let mut known = KINDS.iter().filter(|(of, _)| *of == group && version == VERSION);
+        known.find(|(_, kind)| same(kind)).map(|(_, kind)| *kind)
+    }
+
     /// Group and version; the core group is written as its version alone.
     fn group_version(&self) -> (&str, &str) {
         self.api_version.split_once('/').unwrap_or(("", self.api_version))
@@ -110,8 +122,7 @@ impl Contents {
     fn add_object(&mut self, value: &Value, meta: TypeMeta<'_>, node: &str) {
         let (group, version) = meta.group_version();
         let Some((wanted_group, _)) = KINDS.iter().find(|(_, kind)| *kind == meta.kind) else {
-            self.ignored += 1;
-            return;
+            return self.add_unknown(value, meta);
         };
         if !meta.api_version.is_empty() && group != *wanted_group {
             self.ignored += 1;
@@ -132,6 +143,25 @@ impl Contents {
         self.add_known(value, meta.kind, node);
     }
 
+    /// Counts an object of another kind, and tells where it may be meant as one of those that matter.
+    fn add_unknown(&mut self, value: &Value, meta: TypeMeta<'_>) {
+        let list_of = meta.kind.strip_suffix("List").filter(|kind| kind.is_empty() || is_known(kind));
+        let (field, found, message) = if let Some(items) = value.get("items").filter(|_| list_of.is_some()) {
+            self.is_partial = true;
+            ("items", abridged(items), "must be a list; the objects in it are left out".to_owned())
+        } else if let Some(meant) = meta.meant() {
+            ("kind", meta.kind.to_owned(), format!("is `{meant}` meant? The object is left out"))
+        } else {
+            self.ignored += 1;
+            return;
+        };
+        self.problems.push(Problem {
+            field: field.to_owned(),
+            value: found,
+            ..Problem::of_object(named(meta.kind, value), message)
+        });
+    }
+
     fn add_known(&mut self, value: &Value, kind: &str, node: &str) {
         let name = objects::name_of(value);
         let (key, decoded, problems) = match kind {
@@ -144,7 +174,10 @@ impl Contents {
                 )
             }
             "Service" => {
-                let (decoded, problems) = objects::service(value);
+                let (decoded, mut problems) = objects::service(value);
+                if let Decoded::Here(service) = &decoded {
+                    problems.extend(objects::service_hint(value, service));
+                }
                 (name.map(Key::Service), decoded.map(|s| Object::Service(Arc::new(s))), problems)
             }
             "EndpointSlice" => {
@@ -215,240 +248,4 @@ fn named(kind: &str, value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(contents: &Contents) -> Vec<String> {
-        contents.objects.keys().map(Key::to_string).collect()
-    }
-
-    fn messages(contents: &Contents) -> Vec<String> {
-        contents.problems.iter().map(Problem::to_string).collect()
-    }
-
-    #[test]
-    fn lists_are_opened() {
-        let text = r#"
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Service, metadata: {name: a}}
-- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
----
-apiVersion: v1
-kind: ServiceList
-items:
-- {metadata: {name: b, namespace: x}}
-- {metadata: {name: c}, kind: Service, apiVersion: v1}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSliceList
-items:
-- {metadata: {name: s, labels: {kubernetes.io/service-name: a}}, addressType: IPv4}
----
-apiVersion: v1
-kind: PodList
-items: [{}]
----
-apiVersion: v1
-kind: List
-items: null
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!(
-            keys(&contents),
-            ["Service default/a", "Service default/c", "Service x/b", "EndpointSlice default/s"]
-        );
-        assert_eq!(messages(&contents), [""; 0]);
-        assert_eq!(contents.ignored, 2);
-    }
-
-    #[test]
-    fn other_kinds_are_counted_and_other_versions_named() {
-        let text = r#"
-{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: a}}
----
-{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
----
-{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a}}
----
-{kind: Service, metadata: {name: a}}
----
-{metadata: {name: a}}
----
-just text
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!((keys(&contents).len(), contents.ignored), (0, 2));
-        assert_eq!(
-            messages(&contents),
-            [
-                "EndpointSlice default/a: apiVersion: `discovery.k8s.io/v1beta1`: must be \
-                 `discovery.k8s.io/v1`; the object is left out",
-                "Service default/a: apiVersion: must be `v1`; the object is left out",
-                "an object: must have `apiVersion` and `kind`; it is left out",
-                "an object: must have `apiVersion` and `kind`; it is left out",
-            ]
-        );
-    }
-
-    #[test]
-    fn this_node_is_one_of_all() {
-        let text = r#"
-{apiVersion: v1, kind: Node, metadata: {name: n}}
----
-{apiVersion: v1, kind: Node, metadata: {name: other}, status: wrong}
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        let this = [Key::Node("n".to_owned()), Key::AnyNode("n".to_owned())];
-        assert!(this.iter().all(|key| matches!(contents.objects[key], Decoded::Here(_))));
-        // What is wrong with another node is said, and stops nothing.
-        assert_eq!(contents.objects[&Key::AnyNode("other".to_owned())], Decoded::Invalid);
-        assert!(messages(&contents).iter().all(|message| message.starts_with("Node other: ")));
-        assert_eq!(contents.objects.len(), 3);
-    }
-
-    #[test]
-    fn lists_of_nodes_and_namespaces_are_opened() {
-        let text = r#"
-{apiVersion: v1, kind: NodeList, items: [{metadata: {name: a}}, {metadata: {name: n}}]}
----
-{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: shop}}]}
----
-{apiVersion: v1, kind: List, items: [{apiVersion: v2, kind: Namespace, metadata: {name: x}}]}
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!(keys(&contents), ["Node n", "Node a", "Node n", "Namespace shop"]);
-        assert_eq!(contents.problems.len(), 1);
-        assert!(messages(&contents)[0].ends_with("must be `v1`; the object is left out"), "{contents:?}");
-    }
-
-    #[test]
-    fn namespaces_are_objects_too() {
-        let text = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: a}}}";
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!((keys(&contents), messages(&contents)), (vec!["Namespace shop".to_owned()], vec![]));
-    }
-
-    #[test]
-    fn endpoints_are_known_by_name_if_they_have_addresses() {
-        let text = r#"
-{apiVersion: v1, kind: Endpoints, metadata: {name: a}, subsets: [{}, {addresses: [{ip: 192.0.2.1}]}]}
----
-{apiVersion: v1, kind: EndpointsList, items: [{metadata: {name: b}, subsets: [{addresses: [{ip: 192.0.2.1}]}]}]}
----
-{apiVersion: v1, kind: Endpoints, metadata: {name: c}, subsets: [{notReadyAddresses: [{ip: 192.0.2.1}]}]}
----
-{apiVersion: v1, kind: Endpoints, metadata: {name: d}, subsets: null}
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        let here = contents.objects.iter().filter(|(_, decoded)| matches!(decoded, Decoded::Here(_)));
-        let here: Vec<String> = here.map(|(key, _)| key.to_string()).collect();
-        assert_eq!(here, ["Endpoints default/a", "Endpoints default/b"]);
-        assert_eq!((messages(&contents), contents.ignored), (vec![], 0));
-    }
-
-    #[test]
-    fn the_last_of_two_counts() {
-        let text = r#"
-{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.1}}
----
-{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.2}}
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!(
-            messages(&contents),
-            ["Service default/a: is written more than once here; the last one counts"]
-        );
-        let Some(Decoded::Here(Object::Service(service))) = contents.objects.values().next() else {
-            panic!("{contents:?}")
-        };
-        assert_eq!(service.cluster_ips.v4.unwrap().to_string(), "10.0.0.2");
-    }
-
-    #[test]
-    fn labels_that_a_chart_renders_twice_harm_no_object() {
-        let text = r#"
-{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x.y/z: "1", x.y/z: "2"}}, spec: {clusterIP: 10.0.0.1, clusterIP: 10.0.0.2}}
----
-{apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: n, labels: {c: d, c: d}}}
----
-apiVersion: v1
-kind: List
-kind: List
-items:
-- {apiVersion: v1, kind: Service, metadata: {name: c}}
-- {apiVersion: v1, kind: ConfigMap, kind: Service, metadata: {name: x}, metadata: {name: d}}
-- {apiVersion: v1, kind: NodeList, items: [{metadata: {name: e, name: f}}]}
----
-{apiVersion: v1, kind: PodList, items: [{a: 1, a: 2}]}
----
-{a: 1, a: 2}
-"#;
-        let contents = read(text, Format::Yaml, "n");
-        assert_eq!(
-            keys(&contents),
-            ["Node f", "Service default/a", "Service default/c", "Service default/d"]
-        );
-        let counts = "is written more than once; the last one counts";
-        assert_eq!(
-            messages(&contents),
-            [
-                format!("Service default/a: metadata.labels[x.y/z]: {counts}"),
-                format!("Service default/a: spec.clusterIP: {counts}"),
-                format!("ConfigMap n/b: metadata.labels.c: {counts}"),
-                format!("List without a name: kind: {counts}"),
-                format!("Service default/d: kind: {counts}"),
-                format!("Service default/d: metadata: {counts}"),
-                format!("Node f: metadata.name: {counts}"),
-                format!("PodList without a name: items[0].a: {counts}"),
-                format!("an object: a: {counts}"),
-                "an object: must have `apiVersion` and `kind`; it is left out".to_owned(),
-            ]
-        );
-        let Decoded::Here(Object::Service(service)) = contents.objects.values().nth(1).unwrap() else {
-            panic!("{contents:?}")
-        };
-        assert_eq!(service.cluster_ips.v4.unwrap().to_string(), "10.0.0.2");
-        assert_eq!(service.labels["x.y/z"], "2");
-    }
-
-    #[test]
-    fn an_odd_key_in_an_item_takes_no_other_item_with_it() {
-        for odd in ["{~: k}", "{x: {{ .Values.x }}}", "{? [a, b] : c}"] {
-            let text = format!(
-                "{{apiVersion: v1, kind: List, items: [{{apiVersion: v1, kind: ConfigMap, metadata: {{name: z}}, data: {odd}}}, \
-                 {{apiVersion: v1, kind: Service, metadata: {{name: c}}, spec: {{clusterIP: 10.0.0.1}}}}]}}"
-            );
-            let contents = read(&text, Format::Yaml, "n");
-            assert_eq!(keys(&contents), ["Service default/c"], "{odd}");
-            let messages = messages(&contents);
-            assert_eq!(messages.len(), 1, "{messages:?}");
-            assert!(messages[0].starts_with("ConfigMap default/z: data"), "{messages:?}");
-            assert!(messages[0].contains("a key must be text"), "{messages:?}");
-        }
-    }
-
-    #[test]
-    fn json_may_repeat_keys_too() {
-        let text = r#"{"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"type": "X", "type": "ClusterIP"}}
-        ]}"#;
-        let contents = read(text, Format::Json, "n");
-        assert_eq!(
-            messages(&contents),
-            ["Service default/a: spec.type: is written more than once; the last one counts"]
-        );
-        assert!(matches!(contents.objects.values().next(), Some(Decoded::Here(_))), "{contents:?}");
-    }
-
-    #[test]
-    fn a_broken_document_takes_no_other_with_it() {
-        let text = "{apiVersion: v1, kind: Service, metadata: {name: a}}\n---\nkind: [\n---\n\
-                    {apiVersion: v1, kind: Service, metadata: {name: b}}\n";
-        let (inventory, problems) = inventory(text, "n");
-        assert_eq!(Inventory::default().changes_to(&inventory).len(), 2);
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].to_string().contains("line 3"), "{problems:?}");
-    }
-}
+mod tests;

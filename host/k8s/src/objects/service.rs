@@ -1,5 +1,6 @@
 //! `v1` Service.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -103,6 +104,23 @@ pub(super) fn decode(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
     (service.map_or(Decoded::Invalid, Decoded::Here), problems.into_vec())
 }
 
+/// What a manifest should say that was never in a cluster: the API server would give the service a cluster IP.
+pub(super) fn hint(value: &Value, service: &Service) -> Option<Problem> {
+    let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let spec = value.get("spec").unwrap_or(&Value::Null);
+    let mut listed = spec.get("clusterIPs").and_then(Value::as_array).into_iter().flatten();
+    let says = spec.get("clusterIP").is_some_and(text) || listed.any(text);
+    (!says && service.service_type != ServiceType::ExternalName).then(|| {
+        let mut problems = Problems::of(describe("Service", value));
+        problems.note(
+            "spec.clusterIP",
+            "",
+            "is missing, and the API server would give one; write it, or export the object with `kubectl get -o yaml`",
+        );
+        problems.into_vec().remove(0)
+    })
+}
+
 impl Wire {
     /// The service, or `None` when something is wrong that has no harmless reading. Everything is looked at
     /// before that is decided, so that all problems are named at once.
@@ -204,20 +222,23 @@ impl Spec {
         readable.then_some(of_family)
     }
 
-    /// `clusterIPs`, or `clusterIP` alone where the API server would copy it, each with its field's path.
+    /// `clusterIPs`, or `clusterIP` alone where the API server would copy it, each with its field's path. Empty items
+    /// are as if they were not there.
     fn cluster_ip_texts(&self, problems: &mut Problems) -> Vec<(String, &str)> {
-        if self.cluster_ips.is_empty() {
+        let fields = self.cluster_ips.iter().enumerate().filter(|(_, text)| !text.is_empty());
+        let texts: Vec<(String, &str)> =
+            fields.map(|(i, text)| (format!("spec.clusterIPs[{i}]"), text.as_str())).collect();
+        let Some((field, first)) = texts.first() else {
             return vec![("spec.clusterIP".to_owned(), &self.cluster_ip)];
-        }
-        if !self.cluster_ip.is_empty() && self.cluster_ip != self.cluster_ips[0] {
+        };
+        if !self.cluster_ip.is_empty() && self.cluster_ip != *first {
             problems.note(
                 "spec.clusterIP",
                 &self.cluster_ip,
-                format!("must be equal to spec.clusterIPs[0], `{}`, which is used", self.cluster_ips[0]),
+                format!("must be equal to {field}, `{first}`, which is used"),
             );
         }
-        let fields = self.cluster_ips.iter().enumerate();
-        fields.map(|(i, text)| (format!("spec.clusterIPs[{i}]"), text.as_str())).collect()
+        texts
     }
 
     fn family_at(&self, i: usize, problems: &mut Problems) -> FamilyAt {
@@ -268,7 +289,11 @@ impl Spec {
 
     fn ports(&self, problems: &mut Problems) -> Vec<ServicePort> {
         let ports = self.ports.iter().enumerate();
-        ports.filter_map(|(i, port)| port.service_port(&format!("spec.ports[{i}]"), problems)).collect()
+        let ports: Vec<(usize, ServicePort)> = ports
+            .filter_map(|(i, port)| Some((i, port.service_port(&format!("spec.ports[{i}]"), problems)?)))
+            .collect();
+        note_meetings(&ports, problems);
+        ports.into_iter().map(|(_, port)| port).collect()
     }
 
     fn source_ranges(&self, problems: &mut Problems) -> Vec<IpNet> {
@@ -328,6 +353,31 @@ impl LoadBalancer {
             }
         }
         ips
+    }
+}
+
+/// Notes ports of one service that the API server would not accept beside each other, because they are one.
+fn note_meetings(ports: &[(usize, ServicePort)], problems: &mut Problems) {
+    let (mut names, mut numbers, mut node_ports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (i, port) in ports {
+        let field = |name| format!("spec.ports[{i}].{name}");
+        if let Some(other) = names.insert((port.name.as_str(), port.protocol), i) {
+            let message = format!(
+                "spec.ports[{other}] has the same name and protocol; only the last one is served: give it another name"
+            );
+            problems.note(field("name"), &port.name, message);
+            continue;
+        }
+        let one = "only one of them is served: give it another number";
+        if let Some(other) = numbers.insert((port.port, port.protocol), i) {
+            let message = format!("spec.ports[{other}] has the same port and protocol; {one}");
+            problems.note(field("port"), port.port, message);
+        }
+        let Some(node_port) = port.node_port else { continue };
+        if let Some(other) = node_ports.insert((node_port, port.protocol), i) {
+            let message = format!("spec.ports[{other}] has the same node port and protocol; {one}");
+            problems.note(field("nodePort"), node_port, message);
+        }
     }
 }
 

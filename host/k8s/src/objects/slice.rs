@@ -146,7 +146,7 @@ impl WireEndpoint {
             address,
             further_addresses: self.addresses.len() - 1,
             conditions: self.conditions.filled_in(),
-            node: self.node_name.map(Into::into),
+            node: self.node_name.filter(|name| !name.is_empty()).map(Into::into),
             zone: self.zone.map(Into::into),
             zone_hints: names(self.hints.for_zones),
             node_hints: names(self.hints.for_nodes),
@@ -227,6 +227,12 @@ mod tests {
                 node_hints: vec!["n".to_owned()],
             }]
         );
+    }
+
+    #[test]
+    fn an_empty_node_name_names_no_node() {
+        let (slice, _) = here(json!({"endpoints": [{"addresses": ["10.0.0.1"], "nodeName": ""}]}));
+        assert_eq!(slice.endpoints[0].node, None);
     }
 
     #[test]

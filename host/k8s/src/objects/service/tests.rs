@@ -245,6 +245,7 @@ fn single_bad_items_are_left_out() {
             "spec.ports[2].protocol",
             "spec.ports[3].nodePort",
             "spec.ports[5].port",
+            "spec.ports[4].name",
             "spec.loadBalancerSourceRanges[0]",
             "spec.loadBalancerSourceRanges[1]",
             "spec.loadBalancerSourceRanges[2]",
@@ -279,4 +280,53 @@ fn a_bad_creation_time_is_named_and_ignored() {
         "Service default/web: metadata.creationTimestamp: `yesterday`: must be a time as in \
          `2006-01-02T15:04:05Z`; the object counts as just created"
     );
+}
+
+#[test]
+fn a_null_among_cluster_ips_is_as_if_it_were_not_there() {
+    for cluster_ips in [json!([null]), json!([null, "10.96.0.1"]), json!([""]), json!([])] {
+        let (service, problems) = here(json!({"clusterIP": "10.96.0.1", "clusterIPs": cluster_ips}));
+        assert_eq!((service.cluster_ips, problems), (ips(Some("10.96.0.1"), None), vec![]));
+    }
+}
+
+#[test]
+fn ports_that_meet_inside_a_service_are_named() {
+    let met = |ports: Value| {
+        let (service, problems) = here(json!({"clusterIP": "10.96.0.1", "ports": ports}));
+        assert_eq!(service.ports.len(), 2);
+        problems
+    };
+    let a = json!({"name": "a", "port": 80, "nodePort": 30001});
+    for (b, fields) in [
+        (json!({"name": "a", "port": 81, "nodePort": 30002}), vec!["spec.ports[1].name"]),
+        (json!({"name": "b", "port": 80, "nodePort": 30002}), vec!["spec.ports[1].port"]),
+        (json!({"name": "b", "port": 81, "nodePort": 30001}), vec!["spec.ports[1].nodePort"]),
+        (
+            json!({"name": "b", "port": 80, "nodePort": 30001}),
+            vec!["spec.ports[1].port", "spec.ports[1].nodePort"],
+        ),
+        (json!({"name": "a", "port": 80, "nodePort": 30001, "protocol": "UDP"}), vec![]),
+    ] {
+        assert_eq!(met(json!([a, b])), fields, "{b}");
+    }
+}
+
+#[test]
+fn only_a_service_that_would_get_a_cluster_ip_lacks_one() {
+    let lacks = |spec: Value| {
+        let value = json!({"metadata": {"name": "web"}, "spec": spec});
+        let Decoded::Here(service) = decode(&value).0 else { panic!("{value}") };
+        hint(&value, &service).is_some()
+    };
+    for spec in [json!({}), json!({"type": "NodePort"}), json!({"clusterIP": "", "clusterIPs": [null]})] {
+        assert!(lacks(spec.clone()), "{spec}");
+    }
+    for spec in [
+        json!({"clusterIP": "None"}),
+        json!({"clusterIPs": ["10.96.0.1"]}),
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    ] {
+        assert!(!lacks(spec.clone()), "{spec}");
+    }
 }
