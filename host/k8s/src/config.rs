@@ -100,8 +100,10 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     let mut documents =
         document::parse(text, format).map_err(|error| ConfigError::Syntax(error.to_string()))?;
     documents.retain(|document| !document.value.is_null());
-    let mut documents = documents.into_iter();
-    let document = documents.next().ok_or(ConfigError::Empty)?;
+    let count = documents.len();
+    let at = documents.iter().position(|document| document.value["kind"] == KIND).unwrap_or(0);
+    let document = documents.into_iter().nth(at).ok_or(ConfigError::Empty)?;
+    let around: Vec<KeyFault> = document.faults.clone();
     let (document, place) = wrapper::open(document).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
     let (mut warnings, mut errors) = (Problems::of(&place), Problems::of(&place));
     if !place.is_empty() {
@@ -112,7 +114,11 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
         );
     }
     // As kube-proxy does, which reads no further.
-    if documents.next().is_some() {
+    if at > 0 {
+        let message =
+            format!("only document {} is read; kube-proxy reads the first: keep only this one", at + 1);
+        warnings.note("", "", message);
+    } else if count > 1 {
         warnings.note("", "", "only the first document is read");
     }
     for KeyFault { path, kind } in &document.faults {
@@ -127,7 +133,13 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     validate::mode(&configuration, &mut warnings, &mut errors);
     defaults::fill(&mut configuration.values);
     fields::overlay(&mut configuration.values, over);
-    finish(configuration, warnings, errors)
+    let (configuration, mut told) = finish(configuration, warnings, errors)?;
+    if !place.is_empty() {
+        let problem =
+            |KeyFault { path: field, kind }| Problem { field, ..Problem::of_object("", kind.message()) };
+        told.extend(around.into_iter().map(problem));
+    }
+    Ok((configuration, told))
 }
 
 /// The configuration that flags alone make, given as fields. Other than in a file, a zero among them is meant as one.

@@ -177,6 +177,22 @@ fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
 }
 
 #[test]
+fn a_key_that_a_config_map_repeats_is_told() {
+    let text = config_map("a", &[("b", OWN)]).to_string().replacen('{', "{\"kind\": \"ConfigMap\",", 1);
+    let (_, warnings) = parse(&text, Map::new()).unwrap();
+    let last = warnings.last().unwrap().to_string();
+    assert_eq!(last, "kind: is written more than once; the last one counts");
+}
+
+#[test]
+fn the_document_that_is_a_configuration_is_read() {
+    let (configuration, warnings) = parse(&format!("kind: Pod\n---\n{OWN}"), Map::new()).unwrap();
+    assert_eq!(configuration.proxy_config().scheduler, "lc");
+    let first = warnings[0].to_string();
+    assert_eq!(first, "only document 2 is read; kube-proxy reads the first: keep only this one");
+}
+
+#[test]
 fn what_is_wrong_in_a_config_map_is_told_with_its_key() {
     let told = |value: Value| parse(&value.to_string(), Map::new()).unwrap_err().to_string();
     let place = "ConfigMap kube-system/kube-proxy-config, key config";
