@@ -130,12 +130,21 @@ fn a_chart_that_renders_labels_twice_costs_warnings_only() {
 
 #[test]
 fn a_broken_document_is_named_by_its_line_and_the_others_are_planned() {
-    let broken = "kind: Service\nmetadata: {{ include \"labels\" . }}\n---\n";
+    let broken = "kind: Service\nmetadata: {name: [web}\n---\n";
     let (plan, said) =
         Desk::with(&(broken.to_owned() + &service("web", 12, "a: b", "a: b"))).plan("--node node1");
     assert!(plan.contains("virtual tcp 10.96.0.12:80 rr"), "{plan}");
     assert!(said.contains("objects.yaml: not readable: ") && said.contains("line 9"), "{said}");
     assert!(said.contains("the other documents of the file are used"), "{said}");
+}
+
+#[test]
+fn a_template_that_is_not_filled_in_costs_its_key_only() {
+    let template = "apiVersion: v1\nkind: Service\nmetadata: {{ include \"labels\" . }}\n---\n";
+    let (plan, said) =
+        Desk::with(&(template.to_owned() + &service("web", 12, "a: b", "a: b"))).plan("--node node1");
+    assert!(plan.contains("virtual tcp 10.96.0.12:80 rr"), "{plan}");
+    assert!(said.contains("metadata: a key must be text") && said.contains("a template"), "{said}");
 }
 
 const CONFIG: &str =
