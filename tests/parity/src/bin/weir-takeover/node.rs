@@ -193,12 +193,12 @@ impl Node<'_> {
         let service = self.busy_like("late", 99);
         let server = format!("{} ", at(service.cluster_ip(Family::V4), PORT));
         self.client.apply(&service.to_list())?;
-        patience::until(GENEROUS, || {
+        patience::until(GENEROUS * 3, || {
             ensure!(self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is not there");
             Ok(())
         })?;
         self.client.delete("Service", "default", "late")?;
-        patience::until(GENEROUS, || {
+        patience::until(GENEROUS * 3, || {
             ensure!(!self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is still there");
             Ok(())
         })
