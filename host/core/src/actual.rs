@@ -238,13 +238,9 @@ impl Actual {
     }
 
     /// Drops virtual servers that are as wanted by now.
-    pub(crate) fn prune(&mut self, servers: impl Iterator<Item = VirtualServer>, desired: &Desired) {
-        for server in servers {
-            let wanted = desired.server(server).map(|want| &want.server);
-            if self.servers.get(&server).is_some_and(|actual| actual.as_ref() == wanted) {
-                self.servers.remove(&server);
-            }
-        }
+    pub(crate) fn prune(&mut self, desired: &Desired) {
+        self.servers
+            .retain(|server, actual| actual.as_ref() != desired.server(*server).map(|want| &want.server));
     }
 }
 

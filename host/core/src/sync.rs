@@ -183,8 +183,7 @@ impl<K: Kernel> Syncer<K> {
         }
         self.drains
             .note_gone(changes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(change, _)| change));
-        let touched: Vec<VirtualServer> = actual.servers.keys().copied().collect();
-        actual.prune(touched.into_iter(), desired);
+        actual.prune(desired);
         self.retries.note(changes, now);
         let draining: BTreeSet<VirtualServer> = self.drains.waiting().map(|(server, _)| server).collect();
         let quiet = draining.into_iter().filter(|server| {
