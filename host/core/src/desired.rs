@@ -342,8 +342,8 @@ impl Desired {
         self.touched = Some(Actual::default());
     }
 
-    /// What was wanted before, of each key that changed since this was called last; `None` if nobody followed, so that
-    /// anything may have changed.
+    /// Returns each key that changed since the last call, with what was wanted before. `None` means that changes were not
+    /// recorded, so anything may have changed.
     pub fn take_touched(&mut self) -> Option<Actual> {
         self.touched.as_mut().map(std::mem::take)
     }

@@ -40,7 +40,7 @@ struct Look {
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     looks: BTreeMap<Leaving, Look>,
-    /// Virtual servers of which nothing differs but real servers that drain, and until when nothing is to be done there.
+    /// Virtual servers that differ only in draining real servers, and when to look at them again.
     asleep: BTreeMap<VirtualServer, Duration>,
 }
 

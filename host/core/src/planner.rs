@@ -63,7 +63,7 @@ pub struct Plan {
     pub state: KernelState,
     /// What was refused, clamped or overruled, sorted by service.
     pub reports: Vec<Report>,
-    /// What can be seen from outside, of services of which something can.
+    /// What can be seen of services from outside, beside their VIPs; only services that show something are in it.
     pub standings: BTreeMap<ObjectName, Standing>,
 }
 
@@ -234,7 +234,7 @@ impl Planner {
         reports
     }
 
-    /// What can be seen from outside, of services of which something can.
+    /// What can be seen of services from outside, beside their VIPs; only services that show something are in it.
     pub fn standings(&self) -> &BTreeMap<ObjectName, Standing> {
         &self.standings
     }

@@ -21,7 +21,7 @@ pub struct Failures {
     sets: BTreeSet<SetName>,
     /// Sets that could not be exchanged for larger ones.
     small: BTreeSet<SetName>,
-    /// Sets of which some entries could not be deleted.
+    /// Sets from which some entries could not be deleted.
     crowded: BTreeSet<SetName>,
     /// Entries that are not there and close something.
     entries: BTreeSet<(SetName, SetEntry)>,

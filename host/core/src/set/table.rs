@@ -55,17 +55,17 @@ pub enum Step {
 
 /// Which entries a set has.
 pub enum Fill {
-    /// Address and port of the VIPs of which this is true.
+    /// Address and port of each VIP that this selects.
     Vip(fn(&Vip<'_>) -> bool),
-    /// The port number of the VIPs of this protocol of which this is true.
+    /// The port number of each VIP of this protocol that this selects.
     Port(Protocol, fn(&Vip<'_>) -> bool),
     /// VIPs with these sources.
     Sources(for<'a> fn(&Vip<'a>) -> &'a [IpNet]),
-    /// The VIPs of which this is true, with themselves as the source.
+    /// Each VIP that this selects, with its own address as the source.
     Itself(fn(&Vip<'_>) -> bool),
-    /// The addresses of the VIPs of which this is true.
+    /// The address of each VIP that this selects.
     Address(fn(&Vip<'_>) -> bool),
-    /// Endpoints on this node, with themselves as the source.
+    /// Endpoints on this node, with their own address as the source.
     Hairpin,
     /// Ports on which services are asked for their health.
     HealthPort,
