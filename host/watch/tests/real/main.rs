@@ -81,7 +81,7 @@ impl Follower {
 
     fn with(settings: Settings) -> Follower {
         let (sender, receiver) = sync_channel(1024);
-        let (handle, recorder) = spawn::<Message>(settings, sender).unwrap();
+        let (handle, recorder) = spawn(settings, sender, || {}).unwrap();
         let (known, standings) = Default::default();
         Follower { handle, recorder, receiver, known, standings, gone: Vec::new() }
     }
