@@ -14,14 +14,16 @@ use crate::objects::{Node, ObjectName};
 use crate::plan::plan_service;
 use crate::policy::{Decided, Policy, Reads, Surroundings};
 use crate::readiness::Readiness;
-use crate::report::{Reason, Report};
-use crate::rule::Extension;
+use crate::report::Report;
 use crate::standing::Standing;
-use crate::state::{KernelState, VirtualServer};
+use crate::state::KernelState;
 use crate::view::ServiceView;
 use crate::wants::Wants;
 
 mod claims;
+mod outside;
+
+pub use outside::Outside;
 
 /// Keeps the wanted state up to date: events go in, plans come out. Only services that an event touched are
 /// decided and planned again.
@@ -35,8 +37,12 @@ pub struct Planner {
     readiness: Readiness,
     /// Services whose policy wants to be asked again, by the time.
     expiries: BTreeMap<ObjectName, u64>,
+    /// The same, the earliest first.
+    due: BTreeSet<(u64, ObjectName)>,
     /// Of services of which something can be seen from outside.
     standings: BTreeMap<ObjectName, Standing>,
+    /// What changed outside was before, since somebody asked last.
+    before: BTreeMap<ObjectName, Outside>,
     /// Whether a VIP may be another node's address, once that was looked at.
     asks_for_nodes: Cell<Option<bool>>,
 }
@@ -90,7 +96,9 @@ impl Planner {
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
             expiries: BTreeMap::new(),
+            due: BTreeSet::new(),
             standings: BTreeMap::new(),
+            before: BTreeMap::new(),
             asks_for_nodes: Cell::default(),
         }
     }
@@ -135,7 +143,7 @@ impl Planner {
 
     /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
     pub fn next_expiry(&self) -> Option<u64> {
-        self.expiries.values().min().copied()
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// The names of all services, sorted.
@@ -204,7 +212,7 @@ impl Planner {
 
     /// Plans again what events, the node, the policy or the time, in seconds since 1970, ask for.
     pub fn update(&mut self, now: u64) {
-        let expired = self.expiries.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone());
+        let expired = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name.clone());
         self.dirty.extend(expired);
         let views = self.take_dirty_views(now);
         for (view, decided) in views.iter().zip(self.decide(&views, now)) {
@@ -227,9 +235,7 @@ impl Planner {
     /// What was refused, clamped or overruled, sorted by service.
     pub fn reports(&self) -> Vec<Report> {
         let mut reports: Vec<Report> = self.reports.values().flatten().cloned().collect();
-        reports.extend(self.desired.reports());
-        reports.extend(self.left_out());
-        reports.extend(self.service_network());
+        reports.extend(self.shared_reports());
         reports.sort();
         reports
     }
@@ -301,10 +307,9 @@ impl Planner {
 
     fn forget(&mut self, name: &ObjectName) {
         self.desired.remove(name);
-        self.reports.remove(name);
+        self.show(name, Outside::default());
         self.readiness.forget(name);
-        self.expiries.remove(name);
-        self.standings.remove(name);
+        self.expect(name, None);
         self.policy.forget(name);
     }
 
@@ -334,20 +339,22 @@ impl Planner {
         let (decision, clamps) = clamp(view, decided.decision, &self.node);
         let (wants, more) = plan_service(view, &decision, &self.node);
         let reports = [decided.reports, clamps, more].concat();
-        match decided.expires {
+        self.expect(name, decided.expires);
+        let standing = Standing::of(view, &decision);
+        self.show(name, Outside { reports, standing });
+        self.desired.replace(&view.service, wants);
+    }
+
+    /// Has the policy asked about a service again at a time, or not.
+    fn expect(&mut self, name: &ObjectName, at: Option<u64>) {
+        let old = match at {
             Some(at) => self.expiries.insert(name.clone(), at),
             None => self.expiries.remove(name),
         };
-        let standing = Standing::of(view, &decision);
-        match standing.is_plain() {
-            true => self.standings.remove(name),
-            false => self.standings.insert(name.clone(), standing),
-        };
-        self.desired.replace(&view.service, wants);
-        match reports.is_empty() {
-            true => self.reports.remove(name),
-            false => self.reports.insert(name.clone(), reports),
-        };
+        if old != at {
+            old.map(|old| self.due.remove(&(old, name.clone())));
+            self.due.extend(at.map(|at| (at, name.clone())));
+        }
     }
 
     fn first(&self) -> BTreeSet<std::net::IpAddr> {
@@ -356,23 +363,6 @@ impl Planner {
         Family::BOTH
             .into_iter()
             .filter_map(|family| service.and_then(|service| *service.cluster_ips.get(family)))
-            .collect()
-    }
-
-    /// A report per VIP whose rule was left out because the kernel cannot run it.
-    fn left_out(&self) -> Vec<Report> {
-        let lacks = |server: VirtualServer| !self.node.capabilities.has(server.family(), Extension::Ipvs);
-        let closed = self.desired.closed_to_node().filter(|(server, _)| lacks(*server));
-        closed
-            .map(|(server, owner)| Report {
-                service: owner.clone(),
-                reason: Reason::RuleLeftOut,
-                message: format!(
-                    "this node can reach {}/{} although its source ranges leave it out, because the kernel has no \
-                     `ipvs` match: `modprobe xt_ipvs`",
-                    server.address, server.protocol
-                ),
-            })
             .collect()
     }
 }

@@ -59,6 +59,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The first in their order.
+    pub const FIRST: Reason = Reason::DecisionClamped;
+    /// The last in their order.
+    pub const LAST: Reason = Reason::FurtherAddresses;
+
     /// Whether it is about what the objects say, and stands for as long as they say it.
     pub fn is_hint(self) -> bool {
         let about_service = matches!(

@@ -75,6 +75,11 @@ impl<K: Kernel> Syncer<K> {
         self.actual = None;
     }
 
+    /// Whether it is known for certain where the kernel differs from what is desired.
+    pub fn is_certain(&self) -> bool {
+        self.actual.is_some()
+    }
+
     /// Whether the kernel holds just what is desired, as far as is known.
     pub fn is_as_desired(&self) -> bool {
         self.actual.as_ref().is_some_and(Actual::is_as_wanted)

@@ -96,7 +96,8 @@ impl Desired {
                 ),
             }));
         }
-        for ((owner, server), address) in &self.translated {
+        let full = Family::BOTH.iter().any(|family| self.slots.get(*family).len() >= SNAT_SLOTS);
+        for ((owner, server), address) in self.translated.iter().filter(|_| full) {
             let places = self.slots.get(Family::of(*address));
             if !places.contains(address) {
                 reports.push(Report {

@@ -9,6 +9,7 @@ use weir_core::kernel::{Failure, FailureKind, Outcome};
 use weir_core::sync::Round;
 use weir_kernel::capabilities::Finding;
 use weir_kernel::linux::Effort;
+use weir_policy::Replacement;
 
 /// What was found on this node, as far as there is something to do about it.
 pub(super) fn findings(findings: &[Finding]) {
@@ -49,6 +50,14 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
             changes,
             failed, postponed, draining, messages, sends, receives, processes, took_ms, "synchronised"
         );
+    }
+}
+
+/// What became of plugins that were to decide.
+pub(super) fn replaced(replacement: &Replacement) {
+    match replacement {
+        Replacement::Taken { .. } => info!("{replacement}"),
+        Replacement::Held { .. } | Replacement::Broken(_) => warn!("{replacement}"),
     }
 }
 

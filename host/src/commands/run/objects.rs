@@ -7,6 +7,7 @@ use anyhow::Context;
 use tracing::{info, warn};
 use weir_core::cluster::Event;
 use weir_core::policy::Reads;
+use weir_daemon::Listed;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
 use weir_watch::{Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
@@ -23,6 +24,10 @@ pub(super) enum Objects {
         folder: Folder,
         /// What was wrong in it last time, so that it is said once.
         problems: Vec<Problem>,
+        /// What changed, and nobody took note of yet.
+        news: Vec<Event>,
+        /// What was listed when somebody took note last.
+        told: Listed,
     },
     /// Of the API server, which tells.
     ApiServer {
@@ -32,6 +37,8 @@ pub(super) enum Objects {
         standings: Standings,
         /// What it told, and nobody took note of yet.
         news: Vec<Event>,
+        /// What was listed when somebody took note last.
+        told: Listed,
     },
 }
 
@@ -47,7 +54,8 @@ impl Objects {
             Source::Manifests(path) => {
                 wake::watch_manifests(path, waker);
                 let folder = Folder::new(path, &settings.node_name);
-                Ok((Objects::Manifests { folder, problems: Vec::new() }, None))
+                let (problems, news, told) = Default::default();
+                Ok((Objects::Manifests { folder, problems, news, told }, None))
             }
             Source::ApiServer(server) => {
                 let mut watched = weir_watch::Settings::new(server.access(), &settings.node_name);
@@ -56,9 +64,8 @@ impl Objects {
                 let (sender, ring) = waker.messages();
                 let (handle, recorder) =
                     weir_watch::spawn(watched, sender, ring).with_context(|| server.to_string())?;
-                let objects =
-                    Objects::ApiServer { handle, standings: Standings::default(), news: Vec::new() };
-                Ok((objects, Some(recorder)))
+                let (standings, news, told) = Default::default();
+                Ok((Objects::ApiServer { handle, standings, news, told }, Some(recorder)))
             }
         }
     }
@@ -108,35 +115,44 @@ impl Objects {
         }
     }
 
-    /// What changed since the last time.
-    pub(super) fn take(&mut self) -> Vec<Event> {
+    /// Reads the folder again, if there is one.
+    pub(super) fn look(&mut self) {
+        let Objects::Manifests { folder, problems, news, .. } = self else { return };
+        let (events, now) = folder.scan();
+        for problem in now.iter().filter(|problem| !problems.contains(problem)) {
+            warn!("{problem}");
+        }
+        *problems = now;
+        news.extend(events);
+    }
+
+    /// What is new since the last time, with what was listed by now.
+    pub(super) fn take(&mut self) -> Option<(Vec<Event>, Listed)> {
+        let listed = self.listed();
+        let (Objects::Manifests { news, told, .. } | Objects::ApiServer { news, told, .. }) = self;
+        if news.is_empty() && *told == listed {
+            return None;
+        }
+        *told = listed;
+        Some((std::mem::take(news), listed))
+    }
+
+    /// What was listed once, as a whole.
+    fn listed(&self) -> Listed {
         match self {
-            Objects::Manifests { folder, problems } => {
-                let (events, now) = folder.scan();
-                for problem in now.iter().filter(|problem| !problems.contains(problem)) {
-                    warn!("{problem}");
-                }
-                *problems = now;
-                events
-            }
-            Objects::ApiServer { news, .. } => std::mem::take(news),
+            Objects::Manifests { folder, .. } if folder.is_complete() => Listed::ALL,
+            Objects::Manifests { .. } => Listed::default(),
+            Objects::ApiServer { standings, .. } => Listed {
+                services: standings.are_complete(&Resource::NEEDED),
+                own_node: standings.are_complete(&[Resource::OwnNode]),
+                nodes: standings.are_complete(&[Resource::Nodes]),
+                namespaces: standings.are_complete(&[Resource::Namespaces]),
+            },
         }
     }
 
-    /// Whether everything was seen once that a plan is made from; before that, what is missing looks like something that
-    /// was removed.
-    pub(super) fn are_complete(&self, reads: Reads) -> bool {
-        match self {
-            Objects::Manifests { folder, .. } => folder.is_complete(),
-            Objects::ApiServer { standings, .. } => {
-                let wanted: Vec<Resource> = resources(reads).into_iter().collect();
-                standings.are_complete(&wanted)
-            }
-        }
-    }
-
-    /// Whether this node's object should be known before anything is planned, because it is certain to come.
-    pub(super) fn awaits_node(&self) -> bool {
+    /// Whether there is an API server, so that this node's object is certain to come.
+    pub(super) fn are_from_api_server(&self) -> bool {
         matches!(self, Objects::ApiServer { .. })
     }
 

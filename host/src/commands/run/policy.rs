@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use tracing::{error, info, warn};
 use weir_core::planner::Planner;
 use weir_core::policy::{Policy as _, Reads};
+use weir_daemon::Successor;
 use weir_policy::configuration::{MaxChange, Mode};
 use weir_policy::{Cache, Chain, Loaded, Refused, Replacement, Status};
 
@@ -13,11 +14,9 @@ use super::records::Records;
 use super::wake::Waker;
 use crate::cli::RunArguments;
 
-/// The plugins that decide, those that are to, and what is kept of their answers.
+/// The plugins that are to decide, and what is kept of their answers.
 pub(super) struct Policy {
     updates: Receiver<Update>,
-    /// Loaded, and not yet in the place of the ones that decide.
-    next: Option<Loaded>,
     /// Whether a policy file could be used since the start.
     configured: bool,
     records: Option<Records>,
@@ -35,7 +34,6 @@ impl Policy {
         let mut chain = Chain::default();
         let mut policy = Policy {
             updates: channel().1,
-            next: None,
             configured: false,
             records: arguments.record.as_deref().map(Records::new),
         };
@@ -61,16 +59,21 @@ impl Policy {
         Ok((policy, chain))
     }
 
-    /// Takes note of files that changed, and says what of them is not used.
-    pub(super) fn take_updates(&mut self) -> Vec<String> {
-        let mut refusals = Vec::new();
+    /// Whether a policy file could be used at the start.
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// Takes note of files that changed: the plugins that are to decide, and what is not used.
+    pub(super) fn take_updates(&mut self) -> (Option<Box<dyn Successor>>, Vec<String>) {
+        let (mut next, mut refusals) = (None, Vec::new());
         while let Ok(update) = self.updates.try_recv() {
             match update {
                 Ok(loaded) => {
                     tell(&loaded.refused);
                     refusals
                         .extend(loaded.refused.iter().map(|Refused { name, why }| format!("{name}: {why}")));
-                    self.next = Some(loaded);
+                    next = Some(Box::new(Next { loaded, recorded: self.records.is_some() }) as _);
                 }
                 Err(error) => {
                     warn!("{error:#}; what decides now goes on");
@@ -78,35 +81,7 @@ impl Policy {
                 }
             }
         }
-        refusals
-    }
-
-    /// What is read by those who decide, and by those who are to.
-    pub(super) fn reads(&self, planner: &Planner) -> Reads {
-        let next = self.next.as_ref().map(|next| next.chain.reads());
-        planner.reads().and(next.unwrap_or_default())
-    }
-
-    /// Lets new plugins decide from now on, if there are any. To be called when all objects are known: what would change
-    /// for them is what is limited.
-    pub(super) fn exchange(&mut self, planner: &mut Planner, now: u64) -> Option<Replacement> {
-        let mut next = self.next.take()?;
-        if !self.configured {
-            // What could have been there from the start is no change.
-            next.max_change = MaxChange { percent: 100, services: u32::MAX };
-        }
-        let replacement = next.replace(planner, now);
-        match &replacement {
-            Replacement::Taken { .. } => {
-                info!("{replacement}");
-                self.configured = true;
-                if let Some(chain) = planner.policy_mut() {
-                    self.record(chain);
-                }
-            }
-            Replacement::Held { .. } | Replacement::Broken(_) => warn!("{replacement}"),
-        }
-        Some(replacement)
+        (next, refusals)
     }
 
     /// Keeps what plugins were asked in this round, if that is wanted.
@@ -120,6 +95,33 @@ impl Policy {
         if self.records.is_some() {
             chain.start_recording();
         }
+    }
+}
+
+/// Plugins that were loaded, and not yet in the place of the ones that decide.
+struct Next {
+    loaded: Loaded,
+    recorded: bool,
+}
+
+impl Successor for Next {
+    fn reads(&self) -> Reads {
+        self.loaded.chain.reads()
+    }
+
+    fn replace(mut self: Box<Self>, planner: &mut Planner, now: u64, first: bool) -> Replacement {
+        if first {
+            // What could have been there from the start is no change.
+            self.loaded.max_change = MaxChange { percent: 100, services: u32::MAX };
+        }
+        let replacement = self.loaded.replace(planner, now);
+        if self.recorded
+            && matches!(replacement, Replacement::Taken { .. })
+            && let Some(chain) = planner.policy_mut::<Chain>()
+        {
+            chain.start_recording();
+        }
+        replacement
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the daemon tells others: its health over HTTP, metrics, and Kubernetes Events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant, SystemTime};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tracing::warn;
@@ -10,11 +11,11 @@ use weir_core::cluster::Event;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
 use weir_core::net::{Family, PerFamily};
-use weir_core::node::{Capabilities, NodeView};
+use weir_core::node::NodeView;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
-use weir_core::standing::{self, Scope, Standing};
-use weir_core::sync::Round;
+use weir_core::standing::{self, Scope};
+use weir_daemon::Done;
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_policy::{Condition, Replacement, Status};
 use weir_serve::{
@@ -26,10 +27,6 @@ use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
 use super::log;
 use crate::inputs::Settings;
-
-mod hints;
-
-use hints::Hints;
 
 /// The reasons of Events that kube-proxy has, too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
 const KUBE_PROXY_SAYS: [&str; 4] = [
@@ -57,9 +54,11 @@ pub(super) struct Publisher {
     /// When what is not in the kernel yet happened, of changes that somebody measures.
     triggers: Vec<(Family, SystemTime)>,
     pending: Pending,
-    /// Of the last plan, so that they are told once.
-    reports: Vec<Report>,
-    hints: Hints,
+    /// What load balancers are answered, and where.
+    checks: BTreeMap<ObjectName, HealthCheck>,
+    check_addresses: BTreeSet<IpAddr>,
+    /// Whether some of that could not be had.
+    checks_failed: bool,
 }
 
 /// Changes that were heard of and are in no plan yet.
@@ -67,13 +66,6 @@ pub(super) struct Publisher {
 struct Pending {
     services: u64,
     slices: u64,
-}
-
-/// How long the parts of a round took.
-pub(super) struct Times {
-    pub(super) plan: Duration,
-    pub(super) kernel: Duration,
-    pub(super) all: Duration,
 }
 
 impl Publisher {
@@ -98,8 +90,9 @@ impl Publisher {
             since: SystemTime::now(),
             triggers: Vec::new(),
             pending: Pending::default(),
-            reports: Vec::new(),
-            hints: Hints::default(),
+            checks: BTreeMap::new(),
+            check_addresses: BTreeSet::new(),
+            checks_failed: false,
         };
         if served {
             let hard = configuration.bind_address_hard_fail();
@@ -155,9 +148,6 @@ impl Publisher {
             }
             Event::NodeGone => self.health.node(NodeState::Unknown),
             Event::Service(_) | Event::ServiceGone(_) => {
-                if let Event::ServiceGone(name) = event {
-                    self.hints.forget(name);
-                }
                 // kube-proxy counts once for each family that it serves.
                 self.metrics.proxy.service_changes(self.families.len() as u64);
                 self.pending.services += 1;
@@ -184,22 +174,11 @@ impl Publisher {
         self.metrics.proxy.endpoint_changes_pending(self.pending.slices);
     }
 
-    /// There is a plan: what is new in its reports is told.
-    pub(super) fn planned(&mut self, reports: Vec<Report>, standings: &BTreeMap<ObjectName, Standing>) {
+    /// Everything heard so far is in the plan. By policy and family, how many services have traffic that has nowhere to go.
+    pub(super) fn planned(&mut self, stranded: &BTreeMap<(Scope, Family), u64>) {
         self.pending = Pending::default();
         self.metrics.proxy.service_changes_pending(0);
         self.metrics.proxy.endpoint_changes_pending(0);
-        let old = std::mem::replace(&mut self.reports, reports);
-        let old: BTreeSet<&Report> = old.iter().collect();
-        let is_new = |report: &&Report| !report.reason.is_hint() && !old.contains(report);
-        let hints = self.hints.due(&self.reports, Instant::now());
-        for report in self.reports.iter().filter(is_new).chain(hints) {
-            self.report(report);
-        }
-        let mut stranded: BTreeMap<(Scope, Family), u64> = BTreeMap::new();
-        for standing in standings.values() {
-            standing.stranded.iter().for_each(|of| *stranded.entry(*of).or_default() += 1);
-        }
         for family in &self.families {
             for (scope, label) in [
                 (Scope::Internal, TrafficPolicyScope::Internal),
@@ -230,24 +209,18 @@ impl Publisher {
         self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
     }
 
-    /// A round ended. `drift` says whether what it changed others had changed before.
-    pub(super) fn ended(
-        &mut self,
-        round: &Round,
-        capabilities: &Capabilities,
-        effort: Effort,
-        times: &Times,
-        drift: bool,
-    ) {
+    /// A round ended; `effort` is what was done since the start.
+    pub(super) fn ended(&mut self, done: &Done, effort: Effort) {
+        let Done { round, drift, planning, kernel } = done;
         let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
         self.metrics.rounds.ended(result);
-        self.metrics.rounds.took(Step::Plan, times.plan);
-        self.metrics.rounds.took(Step::Apply, times.kernel);
+        self.metrics.rounds.took(Step::Plan, *planning);
+        self.metrics.rounds.took(Step::Apply, *kernel);
         let Effort { messages, sends, processes, .. } = effort;
         self.metrics.rounds.kernel_work(KernelWork { messages, sends, processes });
         self.metrics.rounds.draining(round.waiting.len() as u64);
         let made = round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
-        if drift {
+        if *drift {
             self.metrics.rounds.drift_repaired(made as u64);
         }
         for (change, outcome) in &round.changes {
@@ -274,20 +247,16 @@ impl Publisher {
             let text = format!("{change}: {failure}");
             self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
         }
-        for family in self.families.clone() {
-            self.metrics.proxy.synchronised(family, times.all);
-            let founded = !round.failures().any(|(change, _)| is_foundation(change, family));
-            if founded && !capabilities.loses_vips(family) {
-                self.health.updated(family, Moment::now());
-                self.metrics.proxy.updated(family, SystemTime::now());
-                self.programmed(family);
-            }
+        for family in &self.families {
+            self.metrics.proxy.synchronised(*family, *planning + *kernel);
         }
     }
 
-    /// Whether services work after this round, be it without some that cannot be had.
-    pub(super) fn serves(&self, round: &Round) -> bool {
-        !round.failures().any(|(change, _)| self.families.iter().any(|family| is_foundation(change, *family)))
+    /// The kernel holds everything of a family that came in.
+    pub(super) fn up_to_date(&mut self, family: Family) {
+        self.health.updated(family, Moment::now());
+        self.metrics.proxy.updated(family, SystemTime::now());
+        self.programmed(family);
     }
 
     /// A round that could not even begin.
@@ -304,25 +273,31 @@ impl Publisher {
         }
     }
 
-    /// Answers load balancers on the ports that services have for that.
+    /// Answers load balancers on the ports that services have for that, which these changes are about.
     pub(super) fn answer_health_checks(
         &mut self,
-        standings: &BTreeMap<ObjectName, Standing>,
+        changes: BTreeMap<ObjectName, Option<standing::HealthCheck>>,
         node: &NodeView,
     ) {
         let Some(ports) = &mut self.ports else { return };
-        let check = |check: &standing::HealthCheck| {
-            let count = |family| check.local_endpoints.get(&family).copied();
-            HealthCheck {
-                port: check.port.get(),
-                local_endpoints: PerFamily { v4: count(Family::V4), v6: count(Family::V6) },
-            }
-        };
-        let wanted = standings.iter();
-        let wanted: BTreeMap<_, _> = wanted
-            .filter_map(|(name, standing)| Some((name.clone(), check(standing.health_check.as_ref()?))))
-            .collect();
-        let failures = ports.sync(&ListenAddresses::Only(node.health_check_ips()), &wanted);
+        let addresses = node.health_check_ips();
+        if changes.is_empty() && addresses == self.check_addresses && !self.checks_failed {
+            return;
+        }
+        for (service, check) in changes {
+            match check {
+                None => self.checks.remove(&service),
+                Some(check) => {
+                    let count = |family| check.local_endpoints.get(&family).copied();
+                    let local_endpoints = PerFamily { v4: count(Family::V4), v6: count(Family::V6) };
+                    self.checks.insert(service, HealthCheck { port: check.port.get(), local_endpoints })
+                }
+            };
+        }
+        self.check_addresses.clone_from(&addresses);
+        let wanted = &self.checks;
+        let failures = ports.sync(&ListenAddresses::Only(addresses), wanted);
+        self.checks_failed = !failures.is_empty();
         for failure in failures {
             let service = &failure.service;
             let port = wanted.get(service).map_or(0, |check| check.port);
@@ -428,16 +403,6 @@ impl Publisher {
             let (reason, action) = (reason.to_owned(), action.to_owned());
             recorder.record(Note { controller, regarding, severity, reason, action, text });
         }
-    }
-}
-
-/// Whether nothing of a family works without this change: kube-proxy ends its synchronisation there, and is not healthy
-/// until it gets past it. One service that cannot be had is no reason to take the node out of rotation.
-fn is_foundation(change: &Change, family: Family) -> bool {
-    match change {
-        Change::WriteRules(rules) => rules.family == family,
-        Change::CreateDevice(_) | Change::CreateSet(..) | Change::ReplaceSet(..) => true,
-        _ => false,
     }
 }
 

@@ -1,0 +1,467 @@
+//! The state machine: takes note of what happened, and brings the kernel in step when that is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weir_core::cluster::Event;
+use weir_core::kernel::ReadError;
+use weir_core::net::Family;
+use weir_core::node::{Capabilities, DetectLocal, NodeView, ProxyConfig};
+use weir_core::objects::ObjectName;
+use weir_core::planner::Planner;
+use weir_core::policy::{Policy, Reads};
+use weir_core::readiness::Readiness;
+use weir_core::report::Report;
+use weir_core::standing::{HealthCheck, Scope};
+use weir_core::sync::Syncer;
+use weir_policy::Replacement;
+
+use crate::agenda::Agenda;
+use crate::hints::Hints;
+use crate::host::Host;
+use crate::message::{Done, Input, Listed, Output, Successor};
+use crate::others::Others;
+use crate::remark::Remark;
+use crate::upkeep;
+
+/// How often remembered answers of plugins are checked, and how many.
+const POLICY_AUDIT: Duration = Duration::from_secs(60);
+const POLICY_SAMPLE: usize = 8;
+
+/// How long a start waits for this node's object, as kube-proxy does.
+pub(crate) const NODE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long it waits for the node's pod networks, where masquerading depends on them. kube-proxy exits afterwards; here
+/// services come up, and the networks are taken when they come.
+const NETWORKS_WAIT: Duration = Duration::from_secs(300);
+
+/// When addresses that could not be read are read again.
+const ADDRESSES_RETRY: Duration = Duration::from_secs(1);
+
+/// What a daemon starts from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The name of this node.
+    pub node_name: String,
+    /// `bindAddress`, which stands for the node's address where its object names none.
+    pub bind_address: Option<IpAddr>,
+    /// The configuration.
+    pub proxy: ProxyConfig,
+    /// What the kernel can do.
+    pub capabilities: Capabilities,
+    /// Whether the objects come from an API server, so that this node's is certain to come.
+    pub from_api_server: bool,
+    /// The time in seconds since 1970 when [`Host::time`] was zero. Policies are told the time from there on, so that a clock
+    /// that is set does not make answers old, or young for ever.
+    pub epoch: u64,
+    /// Whether the policy that decides at the start was configured, so that another one changes something.
+    pub configured: bool,
+    /// What an earlier process knew of the readiness of endpoints.
+    pub readiness: Readiness,
+}
+
+/// A node's daemon.
+pub struct Daemon<H> {
+    setup: Setup,
+    planner: Planner,
+    syncer: Syncer<H>,
+    agenda: Agenda,
+    others: Others,
+    hints: Hints,
+    listed: Listed,
+    followed: Option<Reads>,
+    next_policy: Option<Box<dyn Successor>>,
+    /// Services that were deleted and are not planned without yet.
+    deleted: BTreeSet<ObjectName>,
+    /// What was reported last because of other services or the node.
+    shared: Vec<Report>,
+    stranded: BTreeMap<(Scope, Family), u64>,
+    /// When the daemon started, and when answers of plugins are checked next.
+    started: Duration,
+    next_policy_audit: Duration,
+    /// Whether what another mode left was looked for.
+    taken_over: bool,
+    /// Whether all objects were seen once; before that nothing is written.
+    complete: bool,
+    /// Whether the node's addresses were read once; before that nothing is written either.
+    addresses_known: bool,
+    /// Whether addresses may have changed since they were read: the next round looks, however often that was said.
+    addresses_changed: bool,
+    /// Whether the last round could not write rules: a match may have gone missing.
+    pub(crate) rules_failed: bool,
+    outputs: Vec<Output>,
+}
+
+impl<H: Host> Daemon<H> {
+    /// A daemon that knows nothing but how it was set up. Its first step begins a round.
+    pub fn new(setup: Setup, mut host: H, policy: Box<dyn Policy>) -> Daemon<H> {
+        let now = host.time();
+        let (period, pause) = (setup.proxy.sync_period, setup.proxy.min_sync_period);
+        let mut planner = Planner::new(view(&setup, None, Vec::new(), setup.capabilities.clone()), policy);
+        planner.set_readiness(setup.readiness.clone());
+        Daemon {
+            planner,
+            syncer: Syncer::new(host, period),
+            agenda: Agenda::new(period, pause, now),
+            setup,
+            others: Others::default(),
+            hints: Hints::default(),
+            listed: Listed::default(),
+            followed: None,
+            next_policy: None,
+            deleted: BTreeSet::new(),
+            shared: Vec::new(),
+            stranded: BTreeMap::new(),
+            started: now,
+            next_policy_audit: now + POLICY_AUDIT,
+            taken_over: false,
+            complete: false,
+            addresses_known: false,
+            addresses_changed: false,
+            rules_failed: false,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Takes note of what happened at `now`, by [`Host::time`], does what is due, and returns what others should know or do,
+    /// in order.
+    pub fn step(&mut self, input: Input, now: Duration) -> Vec<Output> {
+        if !matches!(input, Input::Time) {
+            self.agenda.request(now);
+            // For kube-proxy, what comes before all objects are known is no request that could be late, but for the zone of
+            // its node (Q37).
+            let in_zone = self.planner.node_object().is_some_and(|node| node.zone().is_some());
+            if self.complete || in_zone || !self.addresses_known {
+                self.tell(Output::Requested);
+            }
+        }
+        match input {
+            Input::Objects { events, listed } => self.hear(events, listed),
+            Input::AddressesChanged => self.addresses_changed = true,
+            Input::Policy(successor) => self.next_policy = Some(successor),
+            Input::Time => {}
+        }
+        if self.next() <= now {
+            self.round(now);
+        }
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// When the next step has something to do although nothing happens until then.
+    pub fn next(&self) -> Duration {
+        self.agenda.next()
+    }
+
+    /// Whether the next step reads and compares everything.
+    pub fn audit_is_due(&self, now: Duration) -> bool {
+        self.agenda.audit_is_due(now)
+    }
+
+    /// Whether enough is known to write to the kernel.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether the kernel holds just what is desired, as far as is known.
+    pub fn is_as_desired(&self) -> bool {
+        self.syncer.is_as_desired()
+    }
+
+    /// The machine.
+    pub fn host(&mut self) -> &mut H {
+        self.syncer.kernel()
+    }
+
+    /// What is planned, and why.
+    pub fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
+    /// The same, to take records from its policy.
+    pub fn planner_mut(&mut self) -> &mut Planner {
+        &mut self.planner
+    }
+
+    /// The time that policies are told at `now`, in seconds since 1970.
+    pub fn policy_time(&self, now: Duration) -> u64 {
+        self.setup.epoch + now.as_secs()
+    }
+
+    pub(crate) fn tell(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    fn remark(&mut self, remark: Option<Remark>) {
+        self.outputs.extend(remark.map(Output::Remark));
+    }
+
+    /// Takes note of what changed in the cluster.
+    fn hear(&mut self, events: Vec<Event>, listed: Listed) {
+        self.listed = listed;
+        let mut node_changed = false;
+        for event in events {
+            match &event {
+                Event::NodeGone => {
+                    // kube-proxy exits here and leaves the node as it is. A plan for a node without addresses and networks
+                    // would open node ports everywhere.
+                    self.tell(Output::Remark(Remark::NodeGone));
+                    continue;
+                }
+                Event::ServiceGone(name) => {
+                    self.hints.forget(name);
+                    self.deleted.insert(name.clone());
+                }
+                event => node_changed |= matches!(event, Event::Node(_)),
+            }
+            self.planner.apply(event);
+        }
+        if node_changed {
+            let old = self.planner.node();
+            let (addresses, capabilities) = (old.host_addresses.clone(), old.capabilities.clone());
+            let view = view(&self.setup, self.planner.node_object(), addresses, capabilities);
+            self.planner.set_node(view);
+        }
+    }
+
+    /// An address list that cannot be read leaves the last one in force.
+    fn refresh_addresses(&mut self) {
+        match self.host().addresses() {
+            Ok(addresses) => {
+                let mut view = self.planner.node().clone();
+                view.host_addresses = addresses;
+                self.planner.set_node(view);
+                (self.addresses_known, self.addresses_changed) = (true, false);
+            }
+            Err(error) => {
+                self.addresses_changed = true;
+                self.tell(Output::Remark(Remark::Addresses { error, known: self.addresses_known }));
+            }
+        }
+    }
+
+    /// What is read by those who decide, and by those who are to.
+    fn policy_reads(&self) -> Reads {
+        let next = self.next_policy.as_ref().map(|next| next.reads());
+        self.planner.reads().and(next.unwrap_or_default())
+    }
+
+    /// What is followed: what policies read, and the nodes while a VIP may be the address of one.
+    fn reads(&self) -> Reads {
+        let reads = self.policy_reads();
+        let asked = self.planner.asks_for_nodes() && self.others.are_followed();
+        Reads { nodes: reads.nodes || asked, ..reads }
+    }
+
+    fn follow(&mut self, reads: Reads) {
+        if self.followed.replace(reads) != Some(reads) {
+            self.tell(Output::Follow(reads));
+        }
+    }
+
+    /// Whether enough is known for a plan. Once it was, it stays so.
+    fn completes(&mut self, now: Duration) -> bool {
+        // Without addresses node ports would be deleted, and those of the node bound to the dummy device.
+        if self.complete || !self.addresses_known {
+            return self.complete;
+        }
+        let node = self.planner.node_object();
+        let needs_networks = self.setup.proxy.detect_local == DetectLocal::NodeCidr;
+        let lacks_networks = needs_networks && node.is_some_and(|node| node.pod_cidrs.is_empty());
+        let is_there = node.is_some();
+        let wait = match is_there {
+            true if lacks_networks => NETWORKS_WAIT,
+            true => Duration::ZERO,
+            false if needs_networks => NETWORKS_WAIT,
+            false => NODE_WAIT,
+        };
+        let waited = now.saturating_sub(self.started);
+        if (self.setup.from_api_server && waited < wait) || !self.listed.covers(Reads::default()) {
+            return false;
+        }
+        let reads = self.reads();
+        self.follow(reads);
+        // These may never come, for want of permissions. Traffic does not wait for that.
+        if !self.listed.covers(reads) && waited < NODE_WAIT {
+            return false;
+        }
+        if !self.listed.covers(self.policy_reads()) {
+            self.tell(Output::Remark(Remark::Unlisted));
+        }
+        if reads.nodes && !self.listed.nodes && self.planner.asks_for_nodes() {
+            let remark = self.others.give_up();
+            self.remark(remark);
+        }
+        if !is_there {
+            self.tell(Output::Remark(Remark::NoNode(self.setup.node_name.clone())));
+        } else if lacks_networks {
+            self.tell(Output::Remark(Remark::NoNetworks));
+        }
+        self.complete = true;
+        self.tell(Output::Requested);
+        true
+    }
+
+    /// Follows what is to be known, and has VIPs wait for it.
+    fn await_others(&mut self, now: Duration) {
+        if self.setup.from_api_server && !self.policy_reads().nodes {
+            let remark = self.others.count(self.planner.surroundings(0).nodes.len());
+            self.remark(remark);
+        }
+        let reads = self.reads();
+        self.follow(reads);
+        let needed = self.planner.asks_for_nodes();
+        let (others, remark) = self.others.judge(needed, self.listed.nodes, now);
+        self.remark(remark);
+        self.planner.set_other_nodes(others);
+    }
+
+    /// Asks plugins some questions again that they answered before.
+    fn audit_policy(&mut self, now: Duration) {
+        if now < self.next_policy_audit {
+            return;
+        }
+        self.next_policy_audit = now + POLICY_AUDIT;
+        let reports = self.planner.audit_policy(POLICY_SAMPLE, self.policy_time(now));
+        self.outputs.extend(reports.into_iter().map(Output::Report));
+    }
+
+    /// Lets new plugins decide from now on, if there are any, once all objects are known: what would change for them is what
+    /// is limited.
+    fn exchange_policy(&mut self, time: u64) {
+        if !self.listed.covers(self.policy_reads()) {
+            return;
+        }
+        let Some(next) = self.next_policy.take() else { return };
+        let replacement = next.replace(&mut self.planner, time, !self.setup.configured);
+        self.setup.configured |= matches!(replacement, Replacement::Taken { .. });
+        self.tell(Output::Replaced(replacement));
+    }
+
+    fn round(&mut self, started: Duration) {
+        let audit = self.agenda.audit_is_due(started);
+        if audit {
+            self.audit_policy(started);
+            self.look_after_node();
+        }
+        if audit || self.addresses_changed || !self.addresses_known {
+            self.refresh_addresses();
+        }
+        if !self.completes(started) {
+            let now = self.host().time();
+            self.agenda.postponed(started, now);
+            return;
+        }
+        self.await_others(started);
+        let time = self.policy_time(started);
+        self.exchange_policy(time);
+        self.planner.update(time);
+        self.tell_of_plan(started);
+        let planned = self.host().time();
+        match self.synchronise(audit, planned - started) {
+            Ok(next) => {
+                let now = self.host().time();
+                self.agenda.done(started, now, next.map(|next| next.saturating_sub(planned)));
+                let expiry = self.planner.next_expiry();
+                let expiry = expiry.map(|at| Duration::from_secs(at.saturating_sub(self.setup.epoch)));
+                let addresses = self.addresses_changed.then_some(now + ADDRESSES_RETRY);
+                let others = self.others.deadline();
+                expiry.into_iter().chain(addresses).chain(others).for_each(|at| self.agenda.expect(at));
+            }
+            Err(error) => {
+                let now = self.host().time();
+                self.agenda.failed(started, now);
+                self.tell(Output::Unread(error));
+            }
+        }
+    }
+
+    /// Brings the kernel to the plan, and returns when the next round has something to do.
+    fn synchronise(&mut self, audit: bool, planning: Duration) -> Result<Option<Duration>, ReadError> {
+        let was_certain = self.syncer.is_certain();
+        let mut done = self.change(planning)?;
+        // What was not certain was read and compared just now.
+        if audit && was_certain {
+            if !done.round.changes.is_empty() {
+                self.tell_of_round(done);
+            }
+            // Now that nothing is left of its own, whatever an audit has to change others changed, unless it is not known
+            // what the kernel held.
+            let drift = self.syncer.is_certain();
+            self.syncer.audit();
+            done = Done { drift, ..self.change(planning)? };
+        }
+        let next = done.round.next;
+        self.tell_of_round(done);
+        Ok(next)
+    }
+
+    fn change(&mut self, planning: Duration) -> Result<Done, ReadError> {
+        let began = self.host().time();
+        let round = self.syncer.round(self.planner.desired(), began)?;
+        let kernel = self.host().time() - began;
+        Ok(Done { round, drift: false, planning, kernel })
+    }
+
+    fn tell_of_round(&mut self, done: Done) {
+        let round = &done.round;
+        self.rules_failed = upkeep::rules_failed(round).unwrap_or(self.rules_failed);
+        let capabilities = &self.planner.node().capabilities;
+        let families = capabilities.families.clone();
+        let has_foundation = |family: &Family| upkeep::has_foundation(round, *family);
+        let served = families.iter().copied().filter(|family| !capabilities.loses_vips(*family));
+        let served: Vec<Family> = served.filter(has_foundation).collect();
+        let serves = families.iter().all(has_foundation);
+        if serves && !std::mem::replace(&mut self.taken_over, true) {
+            self.host().end_nftables_mode(&families);
+        }
+        self.tell(Output::Round(done));
+        self.outputs.extend(served.into_iter().map(Output::UpToDate));
+    }
+
+    /// Tells what is new in a plan.
+    fn tell_of_plan(&mut self, now: Duration) {
+        let mut health_checks = BTreeMap::new();
+        let mut before = self.planner.take_outside();
+        for name in std::mem::take(&mut self.deleted) {
+            // Another one of its name may be just like it.
+            before.entry(name.clone()).or_insert_with(|| self.planner.outside(&name)).reports.clear();
+        }
+        for (name, before) in before {
+            let after = self.planner.outside(&name);
+            for of in &before.standing.stranded {
+                self.stranded.entry(*of).and_modify(|count| *count = count.saturating_sub(1));
+            }
+            for of in &after.standing.stranded {
+                *self.stranded.entry(*of).or_default() += 1;
+            }
+            self.report(&before.reports, &after.reports, now);
+            let check: Option<HealthCheck> = after.standing.health_check;
+            if before.standing.health_check != check {
+                health_checks.insert(name, check);
+            }
+        }
+        let shared = self.planner.shared_reports();
+        let before = std::mem::replace(&mut self.shared, shared.clone());
+        self.report(&before, &shared, now);
+        let due = self.hints.due(now);
+        self.outputs.extend(due.into_iter().map(Output::Report));
+        self.tell(Output::Planned { stranded: self.stranded.clone(), health_checks });
+    }
+
+    fn report(&mut self, before: &[Report], after: &[Report], now: Duration) {
+        self.hints.note(before, after, now);
+        let old: BTreeSet<&Report> = before.iter().collect();
+        let new = after.iter().filter(|report| !report.reason.is_hint() && !old.contains(report));
+        self.outputs.extend(new.cloned().map(Output::Report));
+    }
+}
+
+fn view(
+    setup: &Setup,
+    node: Option<&weir_core::objects::Node>,
+    addresses: Vec<weir_core::node::HostAddress>,
+    capabilities: Capabilities,
+) -> NodeView {
+    NodeView::new(&setup.node_name, node, setup.bind_address, addresses, setup.proxy.clone(), capabilities)
+}

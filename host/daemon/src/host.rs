@@ -1,0 +1,32 @@
+//! What the daemon asks of the machine that it runs on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weir_core::kernel::{Kernel, ReadError};
+use weir_core::net::{Family, PerFamily};
+use weir_core::node::HostAddress;
+use weir_core::rule::Extension;
+
+/// The machine: its kernel, and what is asked of it beside that.
+pub trait Host: Kernel {
+    /// The time since any moment that stays the same, by a clock that nobody sets. Never less than what was answered
+    /// before.
+    fn time(&mut self) -> Duration;
+
+    /// The addresses of all interfaces but the dummy device.
+    ///
+    /// # Errors
+    /// When they cannot be read, or not as a whole.
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError>;
+
+    /// Takes networks off the dummy device that other programs put there: they attract all packets for them. What fails is
+    /// tried again by the next audit.
+    fn clear_device(&mut self);
+
+    /// The matches and targets of iptables that do not work now.
+    fn missing_extensions(&mut self, families: &[Family]) -> PerFamily<BTreeSet<Extension>>;
+
+    /// Removes what kube-proxy's nftables mode left in these families. Called once, when services work without it.
+    fn end_nftables_mode(&mut self, families: &[Family]);
+}

@@ -1,0 +1,102 @@
+//! This machine, as the daemon meets it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tracing::{error, warn};
+use weir_core::diff::Change;
+use weir_core::kernel::{Connections, Fact, Kernel, Outcome, ReadError, Unread};
+use weir_core::net::{Family, PerFamily};
+use weir_core::node::HostAddress;
+use weir_core::rule::Extension;
+use weir_core::state::{DUMMY_DEVICE, RealServer, VirtualServer};
+use weir_daemon::Host;
+use weir_kernel::linux::{Effort, Forgotten};
+use weir_kernel::{Linux, capabilities};
+
+use super::{log, takeover};
+
+/// The kernel of this machine, and a clock.
+pub(super) struct Machine {
+    kernel: Linux,
+    started: Instant,
+    /// What was told of already.
+    told: Effort,
+}
+
+impl Machine {
+    pub(super) fn new(families: &[Family]) -> Machine {
+        Machine { kernel: Linux::new(families), started: Instant::now(), told: Effort::default() }
+    }
+
+    /// The time since the start.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What was done since this was asked last, and since the start.
+    pub(super) fn take_effort(&mut self) -> (Effort, Effort) {
+        let total = self.kernel.effort();
+        (total - std::mem::replace(&mut self.told, total), total)
+    }
+
+    /// The searches for UDP flows since this was asked last.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        self.kernel.take_forgotten()
+    }
+}
+
+impl Kernel for Machine {
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
+        self.kernel.read(see)
+    }
+
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        self.kernel.execute(batch)
+    }
+
+    fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
+        self.kernel.connections(servers)
+    }
+}
+
+impl Host for Machine {
+    fn time(&mut self) -> Duration {
+        self.now()
+    }
+
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {
+        self.kernel.host_addresses()
+    }
+
+    fn clear_device(&mut self) {
+        let networks = match self.kernel.networks() {
+            Ok(networks) => networks,
+            // The audit itself tells, which reads the same.
+            Err(_) => return,
+        };
+        if networks.is_empty() {
+            return;
+        }
+        let names: Vec<String> = networks.iter().map(|net| net.to_string()).collect();
+        let names = names.join(" ");
+        match self.kernel.remove_networks(&networks) {
+            Ok(()) => warn!(
+                fix = "keep other network daemons off the device (systemd-networkd: Unmanaged=yes; NetworkManager: \
+                       unmanaged-devices=interface-name:kube-ipvs0)",
+                "another program put {names} on {DUMMY_DEVICE}, which attracts these networks: taken away"
+            ),
+            Err(failure) => error!("{failure}: {names}"),
+        }
+    }
+
+    fn missing_extensions(&mut self, families: &[Family]) -> PerFamily<BTreeSet<Extension>> {
+        let (missing, findings) = capabilities::find_missing(families);
+        log::findings(&findings);
+        missing
+    }
+
+    fn end_nftables_mode(&mut self, families: &[Family]) {
+        takeover::end_nftables_mode(families);
+    }
+}
