@@ -113,6 +113,11 @@ impl Simulated {
         self.observer = Some(Box::new(observer));
     }
 
+    /// Lets others change what it holds of ours; nobody is told.
+    pub fn tamper(&mut self, deed: impl FnOnce(&mut KernelState)) {
+        deed(&mut self.state);
+    }
+
     /// Works again after a crash.
     pub fn restart(&mut self) {
         self.running = Running::Yes;

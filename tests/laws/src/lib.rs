@@ -12,6 +12,7 @@
 
 pub mod hostile;
 pub mod tamper;
+pub mod watch;
 pub mod world;
 
 #[cfg(test)]

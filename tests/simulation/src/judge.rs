@@ -1,0 +1,152 @@
+//! What must hold after every step, and when it has been quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_core::diff::Change;
+use weir_core::kernel::FailureKind;
+use weir_core::net::Family;
+use weir_core::objects::ObjectName;
+use weir_core::report::{Reason, Report};
+use weir_core::rule::Ownership;
+use weir_core::standing::{HealthCheck, Scope};
+use weir_core::state::KernelState;
+use weir_core::sync::Round;
+use weir_daemon::{Done, Output};
+use weir_laws::watch::Bounds;
+
+/// What one daemon told, since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// How often something was asked for, and up to which of these each family is said to be in the kernel.
+    requests: u64,
+    up_to: BTreeMap<Family, u64>,
+    hints: BTreeSet<(ObjectName, Reason)>,
+    pub(crate) checks: BTreeMap<ObjectName, HealthCheck>,
+    pub(crate) stranded: BTreeMap<(Scope, Family), u64>,
+    pub(crate) reports: Vec<Report>,
+}
+
+/// What a step looked like from outside.
+pub(crate) struct Seen<'a> {
+    /// What the kernel held before.
+    pub(crate) before: &'a KernelState,
+    /// What is desired after it.
+    pub(crate) desired: &'a KernelState,
+    /// The changes that were made, each with what the kernel held after it.
+    pub(crate) made: &'a [(Change, KernelState)],
+    pub(crate) outputs: &'a [Output],
+    /// Whether the kernel held just what was desired before, and nothing failed on the way.
+    pub(crate) calm: bool,
+    /// Whether others may have changed something that no audit had looked at before.
+    pub(crate) interfered: bool,
+    /// Whether they may have, and no audit has looked at it now.
+    pub(crate) unsure: bool,
+    /// Whether the daemon says that the kernel holds what is desired, having looked since others last could change it.
+    pub(crate) in_step: bool,
+}
+
+/// What is wrong with a step.
+pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !seen.made.is_empty() {
+        let bounds = Bounds::new(seen.before, seen.desired);
+        // What others opened is closed again on the way, and not before the first change.
+        let open: BTreeSet<String> = bounds.open_filters(seen.before).into_iter().collect();
+        for (change, state) in seen.made {
+            let mut found = bounds.open_filters(state);
+            found.retain(|what| !open.contains(what));
+            if seen.calm {
+                found.extend(bounds.lost(state));
+                found.extend(bounds.half_up(change, state));
+            }
+            wrong.extend(found.into_iter().map(|what| format!("after `{change}`: {what}")));
+        }
+    }
+    let now = seen.made.last().map_or(seen.before, |(_, state)| state);
+    if seen.in_step {
+        let differences = now.differences(seen.desired);
+        if !differences.is_empty() {
+            wrong.push(format!("it believes to be in step, and differs: {differences:?}"));
+        }
+    }
+    for output in seen.outputs {
+        match output {
+            Output::Round(done) if done.drift && !seen.interfered && made(&done.round) > 0 => {
+                wrong.push(format!("nobody interfered, and it calls this drift: {:?}", done.round.changes));
+            }
+            Output::UpToDate(family) if !seen.unsure => {
+                wrong.extend(unfounded(*family, now, seen.desired));
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+fn made(round: &Round) -> usize {
+    round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count()
+}
+
+/// Whether something that was tried failed.
+pub(crate) fn failed(done: &Done) -> bool {
+    done.round.failures().any(|(_, failure)| failure.kind != FailureKind::Prerequisite)
+}
+
+/// A family that is said to be up to date has its sets and chains.
+fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Option<String> {
+    let sets = desired.sets.iter().filter(|(name, _)| name.family == family);
+    let lacks_set = sets.filter(|(name, kind)| state.sets.get(name) != Some(kind)).count();
+    let chains = desired
+        .rules
+        .iter()
+        .filter(|((of, _, chain), _)| *of == family && chain.ownership() == Ownership::Own);
+    let lacks_chain = chains.filter(|(key, rules)| state.rules.get(key) != Some(rules)).count();
+    (lacks_set + lacks_chain > 0).then(|| {
+        format!("{family} is said to be up to date and lacks {lacks_set} sets and {lacks_chain} chains")
+    })
+}
+
+impl Told {
+    /// Takes note of outputs, and says what is wrong with them.
+    pub(crate) fn note(&mut self, outputs: &[Output]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Requested => self.requests += 1,
+                Output::UpToDate(family) => drop(self.up_to.insert(*family, self.requests)),
+                Output::Report(report) => {
+                    let cause = (report.service.clone(), report.reason);
+                    if report.reason.is_hint() && !self.hints.insert(cause) {
+                        wrong.push(format!("told twice: {report}"));
+                    }
+                    self.reports.push(report.clone());
+                }
+                Output::Planned { stranded, health_checks } => {
+                    self.stranded.clone_from(stranded);
+                    for (name, check) in health_checks {
+                        match check {
+                            Some(check) => self.checks.insert(name.clone(), check.clone()),
+                            None => self.checks.remove(name),
+                        };
+                    }
+                }
+                Output::Follow(_)
+                | Output::Remark(_)
+                | Output::Replaced(_)
+                | Output::Round(_)
+                | Output::Unread(_) => {}
+            }
+        }
+        wrong
+    }
+
+    /// A service is gone: one of its name may have the same faults.
+    pub(crate) fn forget(&mut self, name: &ObjectName) {
+        self.hints.retain(|(of, _)| of != name);
+    }
+
+    /// Whether a family is in the kernel as far as was asked for.
+    pub(crate) fn is_up_to_date(&self, family: Family) -> bool {
+        self.up_to.get(&family) == Some(&self.requests)
+    }
+}

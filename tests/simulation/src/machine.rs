@@ -1,0 +1,111 @@
+//! The machine that the daemon runs on: a kernel in memory, a clock that only the simulation moves, and addresses.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use weir_core::diff::Change;
+use weir_core::kernel::{Connections, Fact, Kernel, Outcome, ReadError, Unread};
+use weir_core::net::{Family, PerFamily};
+use weir_core::node::HostAddress;
+use weir_core::rule::Extension;
+use weir_core::simulated::Simulated;
+use weir_core::state::{KernelState, RealServer, VirtualServer};
+use weir_daemon::Host;
+
+/// What each call to the kernel takes.
+const CALL: Duration = Duration::from_micros(200);
+
+/// The changes that were made, each with what the kernel held after it.
+type Log = Arc<Mutex<Vec<(Change, KernelState)>>>;
+
+/// A machine that outlives the daemons on it. Clones are the same machine.
+#[derive(Clone)]
+pub(crate) struct Machine(Rc<RefCell<Parts>>);
+
+pub(crate) struct Parts {
+    pub(crate) kernel: Simulated,
+    pub(crate) clock: Duration,
+    pub(crate) addresses: Vec<HostAddress>,
+    /// Whether addresses can be read.
+    pub(crate) readable: bool,
+    pub(crate) missing: PerFamily<BTreeSet<Extension>>,
+    log: Log,
+}
+
+impl Machine {
+    pub(crate) fn new(
+        mut kernel: Simulated,
+        addresses: Vec<HostAddress>,
+        missing: PerFamily<BTreeSet<Extension>>,
+    ) -> Machine {
+        let log = Log::default();
+        let made = log.clone();
+        kernel.observe(move |change, state| {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.push((change.clone(), state.clone()));
+        });
+        let clock = Duration::from_secs(100);
+        Machine(Rc::new(RefCell::new(Parts { kernel, clock, addresses, readable: true, missing, log })))
+    }
+
+    pub(crate) fn parts(&self) -> RefMut<'_, Parts> {
+        self.0.borrow_mut()
+    }
+
+    /// The changes since this was asked last.
+    pub(crate) fn take_log(&self) -> Vec<(Change, KernelState)> {
+        let parts = self.parts();
+        let mut log = parts.log.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *log)
+    }
+
+    /// Puts others' deeds in the place of what the kernel holds.
+    pub(crate) fn tamper(&self, deed: impl FnOnce(&mut KernelState)) {
+        self.parts().kernel.tamper(deed);
+    }
+
+    fn call(&self) -> RefMut<'_, Parts> {
+        let mut parts = self.parts();
+        parts.clock += CALL;
+        parts
+    }
+}
+
+impl Kernel for Machine {
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
+        self.call().kernel.read(see)
+    }
+
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        self.call().kernel.execute(batch)
+    }
+
+    fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
+        self.call().kernel.connections(servers)
+    }
+}
+
+impl Host for Machine {
+    fn time(&mut self) -> Duration {
+        self.parts().clock
+    }
+
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {
+        let parts = self.call();
+        match parts.readable {
+            true => Ok(parts.addresses.clone()),
+            false => Err(ReadError { what: "addresses".to_owned(), message: "interrupted".to_owned() }),
+        }
+    }
+
+    fn clear_device(&mut self) {}
+
+    fn missing_extensions(&mut self, _: &[Family]) -> PerFamily<BTreeSet<Extension>> {
+        self.call().missing.clone()
+    }
+
+    fn end_nftables_mode(&mut self, _: &[Family]) {}
+}

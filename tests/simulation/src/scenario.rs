@@ -1,0 +1,126 @@
+//! What happens in a run.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use weir_core::cluster::Event;
+use weir_core::kernel::FailureKind;
+use weir_core::net::Family;
+use weir_core::node::HostAddress;
+use weir_core::simulated::Fault;
+use weir_laws::hostile::{AnyPolicy, any_policy};
+use weir_laws::tamper::{Tamper, tampering};
+use weir_laws::world::{Facts, World, event, facts, world};
+
+use crate::cluster::Feed;
+
+/// A run: what there is, and what happens.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub(crate) facts: Facts,
+    pub(crate) policy: AnyPolicy,
+    /// A cluster whose plan another proxy left in the kernel.
+    pub(crate) left: Option<World>,
+    /// What the API server holds when the daemon starts.
+    pub(crate) objects: Vec<Event>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The API server takes this; watches lag.
+    Store(Box<Event>),
+    /// A watch tells so many events.
+    Read(Feed, usize),
+    /// A watch is lost and lists.
+    List(Feed),
+    /// A watch tells something again.
+    Repeat(Feed, usize),
+    /// Time goes by.
+    Wait(Duration),
+    /// Calls of the kernel to come go wrong.
+    Faults(Vec<(u64, Fault)>),
+    /// Others change our part of the kernel.
+    Tamper(Vec<Tamper>),
+    /// Real servers have so many connections.
+    Connect(Vec<u32>),
+    /// All connections end.
+    Disconnect,
+    /// Rules of these families cannot be read from now on.
+    Hide(Vec<Family>),
+    /// The node has other addresses. Whether somebody says so.
+    Addresses(Vec<HostAddress>, bool),
+    /// Whether addresses can be read from now on.
+    Readable(bool),
+    /// Another policy is to decide.
+    Policy(Box<AnyPolicy>),
+    /// The daemon is ended and started again, by a clock that was set by so many seconds.
+    Restart(i32),
+}
+
+/// A scenario of any kind.
+pub(crate) fn scenarios() -> impl Strategy<Value = Scenario> {
+    let left = prop::option::weighted(0.25, world(8));
+    let objects = prop::collection::vec(event(), 0..14);
+    // Mostly all is listed at once, as it is in life; what comes then is what can go wrong.
+    let at_once = prop_oneof![3 => Just(Feed::ALL.to_vec()), 1 => prop::collection::vec(feed(), 0..3)];
+    let steps = (at_once, prop::collection::vec(step(), 4..32)).prop_map(|(at_once, steps)| {
+        let lists = at_once.into_iter().map(Step::List);
+        lists.chain(steps).collect()
+    });
+    (facts(), any_policy(), left, objects, steps).prop_map(|(facts, policy, left, objects, steps)| Scenario {
+        facts,
+        policy,
+        left,
+        objects,
+        steps,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => event().prop_map(|event| Step::Store(Box::new(event))),
+        8 => (feed(), 1..6usize).prop_map(|(feed, count)| Step::Read(feed, count)),
+        3 => feed().prop_map(Step::List),
+        1 => (feed(), any::<u8>()).prop_map(|(feed, index)| Step::Repeat(feed, index.into())),
+        8 => pause().prop_map(Step::Wait),
+        4 => faults().prop_map(Step::Faults),
+        2 => tampering(3).prop_map(Step::Tamper),
+        2 => prop::collection::vec(0..3u32, 1..5).prop_map(Step::Connect),
+        1 => Just(Step::Disconnect),
+        1 => prop::sample::subsequence(Family::BOTH.to_vec(), 0..=2).prop_map(Step::Hide),
+        1 => (facts(), any::<bool>()).prop_map(|(facts, told)| Step::Addresses(facts.host_addresses, told)),
+        1 => any::<bool>().prop_map(Step::Readable),
+        1 => any_policy().prop_map(|policy| Step::Policy(Box::new(policy))),
+        1 => (-86_400..86_400i32).prop_map(Step::Restart),
+    ]
+}
+
+fn feed() -> impl Strategy<Value = Feed> {
+    prop_oneof![4 => Just(Feed::Services), 4 => Just(Feed::Slices), 2 => select(&Feed::ALL[..])]
+}
+
+fn pause() -> impl Strategy<Value = Duration> {
+    let milliseconds = prop_oneof![
+        3 => 1..50u64,
+        3 => 50..2_000u64,
+        2 => 2_000..40_000u64,
+        1 => 40_000..600_000u64,
+    ];
+    milliseconds.prop_map(Duration::from_millis)
+}
+
+fn faults() -> impl Strategy<Value = Vec<(u64, Fault)>> {
+    let kind = select(&[FailureKind::Stale, FailureKind::Busy, FailureKind::Refused][..]);
+    let fault = prop_oneof![
+        3 => kind.clone().prop_map(Fault::Fail),
+        2 => kind.prop_map(Fault::Lose),
+        2 => Just(Fault::WriteHalf),
+        2 => Just(Fault::Crash),
+    ];
+    // A small change takes a few calls, a cold start more than a hundred.
+    let place = prop_oneof![3 => 0..12u64, 1 => 12..160u64];
+    prop::collection::vec((place, fault), 1..8)
+}
