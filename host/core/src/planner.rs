@@ -214,14 +214,32 @@ impl Planner {
     pub fn update(&mut self, now: u64) {
         let expired = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name.clone());
         self.dirty.extend(expired);
-        let views = self.take_dirty_views(now);
-        for (view, decided) in views.iter().zip(self.decide(&views, now)) {
-            self.replace(view, decided);
-        }
+        self.plan_dirty(now);
         if self.policy.reads().ready_since {
             self.readiness.settle();
         } else {
             self.readiness.pause();
+        }
+    }
+
+    /// Plans the API server's service and the node before all others, and says whether that could be done: it must be there
+    /// and share no address, because whose a shared one is only shows when all are planned. Only for a kernel that
+    /// holds nothing: everything else there would not be wanted.
+    pub fn update_first(&mut self, now: u64) -> bool {
+        let name = ObjectName::new("default", "kubernetes");
+        if !self.stands_alone(&name) || !self.dirty.remove(&name) {
+            return false;
+        }
+        let others = std::mem::replace(&mut self.dirty, BTreeSet::from([name]));
+        self.plan_dirty(now);
+        self.dirty.extend(others);
+        true
+    }
+
+    fn plan_dirty(&mut self, now: u64) {
+        let views = self.take_dirty_views(now);
+        for (view, decided) in views.iter().zip(self.decide(&views, now)) {
+            self.replace(view, decided);
         }
         self.desired.set_first(self.first());
         self.desired.settle(&self.node);

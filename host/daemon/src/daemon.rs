@@ -82,6 +82,8 @@ pub struct Daemon<H> {
     next_policy_audit: Duration,
     /// Whether what another mode left was looked for.
     taken_over: bool,
+    /// Whether there was a round.
+    begun: bool,
     /// Whether all objects were seen once; before that nothing is written.
     complete: bool,
     /// Whether the node's addresses were read once; before that nothing is written either.
@@ -116,6 +118,7 @@ impl<H: Host> Daemon<H> {
             started: now,
             next_policy_audit: now + POLICY_AUDIT,
             taken_over: false,
+            begun: false,
             complete: false,
             addresses_known: false,
             addresses_changed: false,
@@ -355,6 +358,7 @@ impl<H: Host> Daemon<H> {
         self.await_others(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
+        self.serve_api_server(time, started);
         self.planner.update(time);
         self.tell_of_plan(started);
         let planned = self.host().time();
@@ -373,6 +377,19 @@ impl<H: Host> Daemon<H> {
                 self.agenda.failed(started, now);
                 self.tell(Output::Unread(error));
             }
+        }
+    }
+
+    /// Everything on a node that boots waits for the API server's VIP, which need not wait for thousands of others.
+    fn serve_api_server(&mut self, time: u64, started: Duration) {
+        if std::mem::replace(&mut self.begun, true) || !self.host().is_untouched() {
+            return;
+        }
+        if self.planner.update_first(time) {
+            let planning = self.host().time() - started;
+            // Whatever is wrong is told by the round that follows.
+            let done = self.change(planning);
+            self.outputs.extend(done.ok().map(Output::Round));
         }
     }
 

@@ -20,6 +20,9 @@ pub trait Host: Kernel {
     /// When they cannot be read, or not as a whole.
     fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError>;
 
+    /// Whether the kernel surely holds nothing of ours or of another proxy of services yet, as after a boot.
+    fn is_untouched(&mut self) -> bool;
+
     /// Takes networks off the dummy device that other programs put there: they attract all packets for them. What fails is
     /// tried again by the next audit.
     fn clear_device(&mut self);

@@ -95,6 +95,14 @@ impl Linux {
         retry("addresses", || self.device.host_addresses())
     }
 
+    /// Whether there is the dummy device.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn has_device(&mut self) -> Result<bool, ReadError> {
+        retry("devices", || self.device.is_there())
+    }
+
     /// Addresses that other programs put on the dummy device with a network, which attracts all packets for it.
     ///
     /// # Errors

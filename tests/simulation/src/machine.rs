@@ -101,6 +101,12 @@ impl Host for Machine {
         }
     }
 
+    fn is_untouched(&mut self) -> bool {
+        let parts = self.call();
+        let state = parts.kernel.state();
+        state.devices.is_empty() && state.virtual_servers.is_empty()
+    }
+
     fn clear_device(&mut self) {}
 
     fn missing_extensions(&mut self, _: &[Family]) -> PerFamily<BTreeSet<Extension>> {

@@ -40,6 +40,18 @@ impl Planner {
         }
     }
 
+    /// Whether a service has cluster IPs only, which no other service and no interface has.
+    pub(super) fn stands_alone(&self, name: &ObjectName) -> bool {
+        let Some(service) = self.cluster.service(name) else { return false };
+        let claims = self.cluster.claims();
+        let is_alone = |ip| {
+            let mut others = VipKind::ALL.into_iter().flat_map(|kind| claims.services_at(kind, ip));
+            others.all(|other| other == name) && !self.node.is_host_address(ip)
+        };
+        service.vips().all(|(kind, ip)| kind == VipKind::Cluster && is_alone(ip))
+            && service.ports.iter().all(|port| port.node_port.is_none())
+    }
+
     /// Takes note of what a service claims now, and of what it did before.
     pub(super) fn note_claims(&mut self, before: Option<&Service>, after: Option<&Service>) {
         if before == after {

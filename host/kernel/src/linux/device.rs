@@ -116,6 +116,11 @@ impl DummyDevice {
         outcomes
     }
 
+    pub(super) fn is_there(&mut self) -> Result<bool, NetlinkError> {
+        self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);
+        Ok(self.index.is_some())
+    }
+
     /// Addresses that others put on the device with a network, which attracts all packets for it.
     pub(super) fn networks(&mut self) -> Result<Vec<IpNet>, NetlinkError> {
         self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);

@@ -69,6 +69,12 @@ impl Host for Machine {
         self.kernel.host_addresses()
     }
 
+    fn is_untouched(&mut self) -> bool {
+        // The device first: where there is one, thousands of virtual servers need not be read.
+        matches!(self.kernel.has_device(), Ok(false))
+            && self.kernel.virtual_servers().is_ok_and(|servers| servers.is_none_or(|all| all.is_empty()))
+    }
+
     fn clear_device(&mut self) {
         let networks = match self.kernel.networks() {
             Ok(networks) => networks,
