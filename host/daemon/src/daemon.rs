@@ -358,7 +358,8 @@ impl<H: Host> Daemon<H> {
         self.await_others(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
-        self.serve_api_server(time, started);
+        // That has read all there is.
+        let audit = !self.serve_api_server(time, started) && audit;
         self.planner.update(time);
         self.tell_of_plan(started);
         let planned = self.host().time();
@@ -380,17 +381,20 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Everything on a node that boots waits for the API server's VIP, which need not wait for thousands of others.
-    fn serve_api_server(&mut self, time: u64, started: Duration) {
+    /// Everything on a node that boots waits for the API server's VIP, which need not wait for thousands of others. Whether it
+    /// was served now.
+    fn serve_api_server(&mut self, time: u64, started: Duration) -> bool {
         if std::mem::replace(&mut self.begun, true) || !self.host().is_untouched() {
-            return;
+            return false;
         }
-        if self.planner.update_first(time) {
-            let planning = self.host().time() - started;
-            // Whatever is wrong is told by the round that follows.
-            let done = self.change(planning);
-            self.outputs.extend(done.ok().map(Output::Round));
+        if !self.planner.update_first(time) {
+            return false;
         }
+        let planning = self.host().time() - started;
+        // Whatever is wrong is told by the round that follows.
+        let done = self.change(planning);
+        self.outputs.extend(done.ok().map(Output::Round));
+        true
     }
 
     /// Brings the kernel to the plan, and returns when the next round has something to do.
@@ -482,3 +486,6 @@ fn view(
 ) -> NodeView {
     NodeView::new(&setup.node_name, node, setup.bind_address, addresses, setup.proxy.clone(), capabilities)
 }
+
+#[cfg(test)]
+mod tests;

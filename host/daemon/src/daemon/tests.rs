@@ -1,0 +1,246 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde_json::json;
+use weir_core::diff::Change;
+use weir_core::kernel::{Connections, Fact, Kernel, Outcome, Unread};
+use weir_core::net::PerFamily;
+use weir_core::node::HostAddress;
+use weir_core::policy::BuiltIn;
+use weir_core::rule::Extension;
+use weir_core::simulated::Simulated;
+use weir_core::state::{RealServer, VirtualServer};
+use weir_core::sync::Round;
+use weir_k8s::objects::{self, Decoded};
+
+use super::*;
+
+/// A machine that counts what it is asked.
+#[derive(Clone, Default)]
+struct Counting(Rc<RefCell<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    kernel: Simulated,
+    clock: Duration,
+    reads: u32,
+    batches: u32,
+    addresses: u32,
+    unreadable: bool,
+}
+
+impl Kernel for Counting {
+    fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
+        self.0.borrow_mut().reads += 1;
+        self.0.borrow_mut().kernel.read(see)
+    }
+
+    fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {
+        self.0.borrow_mut().batches += 1;
+        self.0.borrow_mut().kernel.execute(batch)
+    }
+
+    fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections {
+        self.0.borrow_mut().kernel.connections(servers)
+    }
+}
+
+impl Host for Counting {
+    fn time(&mut self) -> Duration {
+        self.0.borrow().clock
+    }
+
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {
+        let mut counts = self.0.borrow_mut();
+        counts.addresses += 1;
+        match counts.unreadable {
+            true => Err(ReadError { what: "addresses".to_owned(), message: "interrupted".to_owned() }),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn is_untouched(&mut self) -> bool {
+        self.0.borrow().kernel.state().virtual_servers.is_empty()
+    }
+
+    fn clear_device(&mut self) {}
+
+    fn missing_extensions(&mut self, _: &[Family]) -> PerFamily<BTreeSet<Extension>> {
+        PerFamily::default()
+    }
+
+    fn end_nftables_mode(&mut self, _: &[Family]) {}
+}
+
+/// Number 0 is the API server's.
+fn service(n: u32) -> Event {
+    let name = if n == 0 { "kubernetes".to_owned() } else { format!("web-{n}") };
+    let object = json!({
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"clusterIP": format!("10.96.{}.{}", n / 250, n % 250 + 1), "ports": [{"port": 443}]},
+    });
+    let (Decoded::Here(service), _) = objects::service(&object) else { panic!("{object}") };
+    Event::Service(Box::new(service))
+}
+
+fn daemon(machine: &Counting) -> Daemon<Counting> {
+    let setup = Setup {
+        node_name: "node1".to_owned(),
+        bind_address: None,
+        proxy: ProxyConfig::default(),
+        capabilities: Capabilities::assumed(),
+        from_api_server: false,
+        epoch: 0,
+        configured: true,
+        readiness: Readiness::default(),
+    };
+    Daemon::new(setup, machine.clone(), Box::new(BuiltIn))
+}
+
+/// The daemon in step with so many services.
+fn running(machine: &Counting, services: u32) -> Daemon<Counting> {
+    let mut daemon = daemon(machine);
+    let events = (0..services).map(service).collect();
+    daemon.step(Input::Objects { events, listed: Listed::ALL }, Duration::ZERO);
+    let kernel = std::mem::take(&mut machine.0.borrow_mut().kernel);
+    *machine.0.borrow_mut() = Counts { kernel, ..Counts::default() };
+    daemon
+}
+
+fn at(machine: &Counting, milliseconds: u64) -> Duration {
+    let now = Duration::from_millis(milliseconds);
+    machine.0.borrow_mut().clock = now;
+    now
+}
+
+fn rounds(outputs: &[Output]) -> Vec<&Round> {
+    let round = |output| match output {
+        &Output::Round(Done { ref round, .. }) => Some(round),
+        _ => None,
+    };
+    outputs.iter().filter_map(round).collect()
+}
+
+#[test]
+fn a_cold_start_serves_the_api_server_first_whatever_else_there_is() {
+    let mut first = Vec::new();
+    for services in [2, 500] {
+        let machine = Counting::default();
+        let events = (0..services).rev().map(service).collect();
+        let outputs = daemon(&machine).step(Input::Objects { events, listed: Listed::ALL }, Duration::ZERO);
+        let rounds = rounds(&outputs);
+        assert_eq!(rounds.len(), 2);
+        let bound: Vec<&Change> = rounds[0]
+            .changes
+            .iter()
+            .map(|(change, _)| change)
+            .filter(|change| matches!(change, Change::AddAddress(_)))
+            .collect();
+        assert_eq!(bound, [&Change::AddAddress([10, 96, 0, 1].into())]);
+        first.push(rounds[0].changes.len());
+        let told = outputs.iter().position(|output| matches!(output, Output::UpToDate(_)));
+        let last = outputs.iter().rposition(|output| matches!(output, Output::Round(_)));
+        assert!(told > last, "nobody is told before all is there");
+    }
+    assert_eq!(first[0], first[1], "what it takes does not grow with the cluster");
+}
+
+#[test]
+fn a_kernel_that_holds_something_is_planned_for_as_a_whole() {
+    let machine = Counting::default();
+    running(&machine, 3);
+    let events = (0..3).map(service).collect();
+    let outputs = daemon(&machine).step(Input::Objects { events, listed: Listed::ALL }, Duration::ZERO);
+    assert_eq!(rounds(&outputs), [&Round { next: None, ..Round::default() }]);
+}
+
+#[test]
+fn addresses_are_read_once_however_often_they_changed() {
+    let machine = Counting::default();
+    let mut daemon = running(&machine, 100);
+    for n in 0..5_000 {
+        let now = at(&machine, 1_000 + n / 100);
+        daemon.step(Input::AddressesChanged, now);
+    }
+    daemon.step(Input::Time, at(&machine, 2_000));
+    let counts = machine.0.borrow();
+    // News are gathered for 20 ms after the last and 200 ms at most, so all of these are one round.
+    assert_eq!((counts.addresses, counts.reads, counts.batches), (1, 0, 0));
+}
+
+#[test]
+fn news_that_come_together_are_one_round_and_cost_what_they_change() {
+    let machine = Counting::default();
+    let mut daemon = running(&machine, 100);
+    let mut ended = 0;
+    for n in 0..1_000 {
+        let events = vec![service(n % 100)];
+        let outputs = daemon
+            .step(Input::Objects { events, listed: Listed::ALL }, at(&machine, 1_000 + u64::from(n) / 10));
+        ended += rounds(&outputs).len();
+    }
+    ended += rounds(&daemon.step(Input::Time, at(&machine, 2_000))).len();
+    let counts = machine.0.borrow();
+    assert_eq!((ended, counts.reads, counts.batches), (1, 0, 0), "nothing of it is new");
+}
+
+#[test]
+fn time_alone_costs_nothing_but_an_audit() {
+    let machine = Counting::default();
+    let mut daemon = running(&machine, 100);
+    for n in 0..2_900 {
+        assert!(daemon.step(Input::Time, at(&machine, 10 * n)).is_empty());
+    }
+    assert_eq!(machine.0.borrow().reads, 0);
+    let outputs = daemon.step(Input::Time, at(&machine, 30_000));
+    assert_eq!(rounds(&outputs).len(), 1);
+    let counts = machine.0.borrow();
+    assert_eq!((counts.reads, counts.addresses, counts.batches), (1, 1, 0));
+}
+
+#[test]
+fn addresses_that_cannot_be_read_are_read_again_soon_and_nothing_is_written_before() {
+    let machine = Counting::default();
+    machine.0.borrow_mut().unreadable = true;
+    let mut daemon = daemon(&machine);
+    let events = vec![service(1)];
+    let outputs = daemon.step(Input::Objects { events, listed: Listed::ALL }, Duration::ZERO);
+    assert!(rounds(&outputs).is_empty());
+    assert_eq!(machine.0.borrow().batches, 0);
+    machine.0.borrow_mut().unreadable = false;
+    let next = daemon.next();
+    assert!(next <= Duration::from_secs(1));
+    machine.0.borrow_mut().clock = next;
+    assert_eq!(rounds(&daemon.step(Input::Time, next)).len(), 1);
+    machine.0.borrow_mut().unreadable = true;
+    daemon.step(Input::AddressesChanged, at(&machine, 5_000));
+    daemon.step(Input::Time, at(&machine, 5_100));
+    assert!(daemon.next() <= Duration::from_millis(6_100), "also when they were known before");
+}
+
+#[test]
+fn what_others_changed_is_drift_and_what_it_left_itself_is_not() {
+    let machine = Counting::default();
+    let mut daemon = running(&machine, 3);
+    machine.0.borrow_mut().kernel.tamper(|state| {
+        state.addresses.pop_first();
+    });
+    let outputs = daemon.step(Input::Time, at(&machine, 30_000));
+    let drifts: Vec<bool> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Round(done) => Some(done.drift && !done.round.changes.is_empty()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(drifts, [true]);
+    let event = service(9);
+    daemon.step(Input::Objects { events: vec![event], listed: Listed::ALL }, at(&machine, 59_999));
+    let outputs = daemon.step(Input::Time, at(&machine, 60_001));
+    assert_eq!(rounds(&outputs).len(), 2, "its own change, and the audit");
+    let drifts = outputs.iter().filter(|output| match output {
+        Output::Round(done) => done.drift && !done.round.changes.is_empty(),
+        _ => false,
+    });
+    assert_eq!(drifts.count(), 0);
+}
