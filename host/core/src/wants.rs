@@ -3,10 +3,11 @@
 //! Everything that belongs to a VIP stands with its virtual server, so that a conflict takes one value out of one map.
 //! How sets and rules say it is not decided here: see [the table of sets](crate::set::SETS).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 
 use crate::decision::{Drain, Treatment, VipKind};
 use crate::net::{Family, Protocol};
@@ -18,7 +19,7 @@ use crate::state::{KernelState, Server, VirtualServer};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Its virtual servers.
-    pub servers: BTreeMap<VirtualServer, Want>,
+    pub servers: LiteMap<VirtualServer, Want>,
     /// Its endpoints on this node, ready or not: they can reach themselves through a VIP.
     pub hairpins: BTreeSet<(Protocol, SocketAddr)>,
     /// The ports on which load balancers ask for its health.
@@ -28,6 +29,13 @@ pub struct Wants {
 }
 
 impl Wants {
+    /// Gives memory back that was kept for more virtual servers.
+    pub(crate) fn shrink(&mut self) {
+        let mut servers = std::mem::take(&mut self.servers).into_tuple_vec();
+        servers.shrink_to_fit();
+        self.servers = LiteMap::from_sorted_store_unchecked(servers);
+    }
+
     /// What the service alone puts into the kernel, without the node's part. Which address gets a place to replace
     /// sources is decided among all services; here each does.
     pub fn state(&self) -> KernelState {

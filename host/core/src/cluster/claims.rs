@@ -17,7 +17,8 @@ pub type NodePort = (Family, Protocol, u16);
 /// The claims of all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    vips: BTreeMap<(VipKind, IpAddr), Names>,
+    /// Mostly one service each; sorted.
+    vips: BTreeMap<(VipKind, IpAddr), Vec<ObjectName>>,
     /// The ports of cluster IPs.
     ports: BTreeMap<(Protocol, u16), Names>,
     /// The node ports whose traffic is masqueraded by number, whatever its address.
@@ -28,12 +29,24 @@ impl Claims {
     /// Puts the claims of a service's newer version in the place of the older one's.
     pub(super) fn replace(&mut self, old: Option<&Service>, new: Option<&Service>) {
         if let Some(service) = old {
-            vips(service).for_each(|key| remove(&mut self.vips, key, &service.name));
+            for key in vips(service) {
+                if let Some(names) = self.vips.get_mut(&key) {
+                    names.retain(|name| *name != service.name);
+                    if names.is_empty() {
+                        self.vips.remove(&key);
+                    }
+                }
+            }
             ports(service).for_each(|key| remove(&mut self.ports, key, &service.name));
             node_ports(service).for_each(|key| remove(&mut self.node_ports, key, &service.name));
         }
         if let Some(service) = new {
-            vips(service).for_each(|key| insert(&mut self.vips, key, &service.name));
+            for key in vips(service) {
+                let names = self.vips.entry(key).or_insert_with(|| Vec::with_capacity(1));
+                if let Err(place) = names.binary_search(&service.name) {
+                    names.insert(place, service.name.clone());
+                }
+            }
             ports(service).for_each(|key| insert(&mut self.ports, key, &service.name));
             node_ports(service).for_each(|key| insert(&mut self.node_ports, key, &service.name));
         }

@@ -1,10 +1,10 @@
 //! What one service wants: its ports and VIPs, as the decision for it says.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use litemap::Entry;
 
 use crate::decision::{Decision, Handling, PortDecision, Treatment, VipKind};
 use crate::net::{Family, Protocol};
@@ -32,6 +32,7 @@ pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) ->
     }
     let mut reports = hints(view, node);
     reports.extend(plan_sources(view, decision, &mut wants));
+    wants.shrink();
     (wants, reports)
 }
 
