@@ -94,7 +94,7 @@ fn wrr_starts_at_the_beginning_after_a_change_and_keeps_its_level() {
 
 #[test]
 fn sh_fills_its_buckets_in_runs_and_has_no_room_for_large_weights() {
-    let mut share = |weights: &[u16]| {
+    let share = |weights: &[u16]| {
         let list = servers(weights);
         let mut sh = make("sh", SchedulerFlags::PORT);
         sh.changed(&list);
