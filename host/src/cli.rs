@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
     /// status 1 if a plugin was refused or failed.
     Explain(ExplainArguments),
+    /// Play a described load against policies, without a kernel and in virtual time, and compare latencies and shares.
+    /// Exit status 1 if a plugin was refused or failed.
+    Lab(LabArguments),
     /// Print what the plugins of a policy file are asked about a folder and what they answer, one record a line.
     /// Exit status 1 if a plugin was refused or failed.
     Record(RecordArguments),
@@ -133,6 +136,45 @@ pub(crate) struct ExplainArguments {
     /// `text` or `json`; only the second tells all that plugins saw.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+/// `weir lab`
+#[derive(Args, Debug)]
+pub(crate) struct LabArguments {
+    /// Folder with manifests (YAML or JSON, Lists included), or one file: the Services, their endpoints, and Nodes.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifests: PathBuf,
+    /// Traffic file (YAML): the load, how fast each endpoint is, and the client nodes. Examples are in
+    /// host/lab/examples.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traffic: PathBuf,
+    /// `builtin`: as kube-proxy decides; a scheduler, as `lc`: the same with that scheduler; `known`: wrr with weights
+    /// in proportion to the described speeds; `load-aware`: wrr with weights from what IPVS counts; or a
+    /// PolicyConfiguration file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
+    pub(crate) policy: String,
+    /// Policies to compare it with, named the same way.
+    #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
+    pub(crate) against: Vec<String>,
+    /// Seeds to use instead of those in the traffic file. The same seed gives the same output.
+    #[arg(long, value_name = "NUMBER,…", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+    /// `text`: tables; `json`: one object a line for each policy, load and seed; `svg`: plots.
+    #[arg(long, short, value_enum, default_value_t = LabOutput::Text)]
+    pub(crate) output: LabOutput,
+}
+
+/// The forms of a comparison of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabOutput {
+    /// Tables.
+    Text,
+    /// JSON lines.
+    Json,
+    /// Plots.
+    Svg,
 }
 
 /// `weir record`
@@ -383,12 +425,13 @@ mod tests {
     use super::*;
 
     /// Each command that has a configuration, with what it needs beside the daemon's arguments.
-    const COMMANDS: [&str; 9] = [
+    const COMMANDS: [&str; 10] = [
         "run",
         "plan --manifests a",
         "diff --manifests a",
         "trace --manifests a --from host --to 10.0.0.1:80",
         "explain a/b --manifests a",
+        "lab --manifests a --traffic t",
         "record --manifests a --policy p",
         "doctor",
         "cleanup",

@@ -1,0 +1,128 @@
+//! `weir lab`: a described load, played against policies without a kernel.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use weir_core::state::{SchedulerFlags, Scheduling};
+use weir_lab::load::{Load, loads};
+use weir_lab::load_aware::{Constants, OnTop};
+use weir_lab::report::{self, Played};
+use weir_lab::scheduler::SCHEDULERS;
+use weir_lab::simulate::play;
+use weir_lab::traffic::Traffic;
+use weir_lab::weights::{Arrangement, Fixed};
+
+use crate::cli::{LabArguments, LabOutput};
+use crate::{inputs, output};
+
+mod planned;
+
+use planned::{Laboratory, Target};
+
+/// A policy that can be played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    Builtin,
+    Scheduler(String),
+    Known,
+    LoadAware,
+    File(PathBuf),
+}
+
+impl Choice {
+    /// Reads what was given to `flag`.
+    fn parse(text: &str, flag: &str) -> anyhow::Result<Choice> {
+        Ok(match text {
+            "builtin" => Choice::Builtin,
+            "known" => Choice::Known,
+            "load-aware" => Choice::LoadAware,
+            name if SCHEDULERS.contains(&name) => Choice::Scheduler(name.to_owned()),
+            file if PathBuf::from(file).exists() => Choice::File(file.into()),
+            other => bail!(
+                "{flag} {other}: there is no such file, and it is not one of builtin, known, load-aware, {}",
+                SCHEDULERS.join(", ")
+            ),
+        })
+    }
+}
+
+/// Plays every load against every policy and prints what came of it. Exit status 1 if a plugin was refused or failed.
+pub(crate) fn run(arguments: &LabArguments) -> anyhow::Result<ExitCode> {
+    let place = || format!("--traffic {}", arguments.traffic.display());
+    let mut traffic = Traffic::load(&arguments.traffic).with_context(place)?;
+    if !arguments.seeds.is_empty() {
+        traffic.seeds.clone_from(&arguments.seeds);
+    }
+    let mut policies = vec![(arguments.policy.as_str(), Choice::parse(&arguments.policy, "--policy")?)];
+    for name in &arguments.against {
+        policies.push((name, Choice::parse(name, "--against")?));
+    }
+    let settings = inputs::settings(&arguments.node)?;
+    let mut laboratory = Laboratory::new(&arguments.manifests, settings, &traffic.client_nodes)?;
+    let mut results = Vec::new();
+    for (index, service) in traffic.services.iter().enumerate() {
+        let target = laboratory.target(service).with_context(|| format!("{}: services[{index}]", place()))?;
+        for load in loads(&traffic, service, &target.addresses).with_context(place)? {
+            for (name, choice) in &policies {
+                results.push(play_seeds(
+                    name,
+                    choice,
+                    load.clone(),
+                    &traffic.seeds,
+                    &target,
+                    &mut laboratory,
+                )?);
+            }
+        }
+    }
+    match arguments.output {
+        LabOutput::Text => output::out(format_args!("{}", report::text(&results))),
+        LabOutput::Json => output::out(format_args!("{}", report::json_lines(&results))),
+        LabOutput::Svg => output::out(format_args!("{}", report::svg(&results)?)),
+    }
+    Ok(laboratory.status())
+}
+
+fn play_seeds(
+    name: &str,
+    choice: &Choice,
+    load: Load,
+    seeds: &[u64],
+    target: &Target,
+    laboratory: &mut Laboratory,
+) -> anyhow::Result<Played> {
+    let mut outcomes = Vec::new();
+    for seed in seeds {
+        let played = match choice {
+            Choice::Known => play(&load, &mut known(&load), *seed),
+            Choice::LoadAware => {
+                let base = laboratory.planned(target, None, None)?;
+                let mut policy = OnTop::new(base, Constants::default(), load.addresses.clone());
+                play(&load, &mut policy, *seed)
+            }
+            Choice::Builtin => play(&load, &mut laboratory.planned(target, None, None)?, *seed),
+            Choice::Scheduler(scheduler) => {
+                play(&load, &mut laboratory.planned(target, None, Some(scheduler))?, *seed)
+            }
+            Choice::File(file) => {
+                let mut policy = laboratory.planned(target, Some(file), None)?;
+                let played = play(&load, &mut policy, *seed);
+                laboratory.note_failures(&policy);
+                played
+            }
+        };
+        outcomes.push(played.with_context(|| format!("policy {name}, service {}", load.service))?);
+    }
+    Ok(Played { policy: name.to_owned(), load, outcomes })
+}
+
+/// `wrr` with the weights that somebody who knows the speeds would give, the fastest 100.
+fn known(load: &Load) -> Fixed {
+    let capacities = load.capacities();
+    let most = capacities.iter().copied().fold(0.0, f64::max);
+    let weight = |capacity: &f64| Some(((capacity / most * 100.0).round() as u16).max(1));
+    let scheduling =
+        Scheduling { scheduler: "wrr".to_owned(), flags: SchedulerFlags::default(), persistence: None };
+    Fixed(Arrangement { scheduling, weights: capacities.iter().map(weight).collect() })
+}
