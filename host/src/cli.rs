@@ -9,10 +9,12 @@ use weir_core::net::Protocol;
 mod daemon;
 mod flags;
 mod invocation;
+mod lab;
 
 pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
+pub(crate) use lab::{LabArguments, LabOutput};
 
 /// What `--version` says, also to those who ask for kube-proxy's.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
@@ -136,45 +138,6 @@ pub(crate) struct ExplainArguments {
     /// `text` or `json`; only the second tells all that plugins saw.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
-}
-
-/// `weir lab`
-#[derive(Args, Debug)]
-pub(crate) struct LabArguments {
-    /// Folder with manifests (YAML or JSON, Lists included), or one file: the Services, their endpoints, and Nodes.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) manifests: PathBuf,
-    /// Traffic file (YAML): the load, how fast each endpoint is, and the client nodes. Examples are in
-    /// host/lab/examples.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) traffic: PathBuf,
-    /// `builtin`: as kube-proxy decides; a scheduler, as `lc`: the same with that scheduler; `known`: wrr with weights
-    /// in proportion to the described speeds; `load-aware`: wrr with weights from what IPVS counts; or a
-    /// PolicyConfiguration file.
-    #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
-    pub(crate) policy: String,
-    /// Policies to compare it with, named the same way.
-    #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
-    pub(crate) against: Vec<String>,
-    /// Seeds to use instead of those in the traffic file. The same seed gives the same output.
-    #[arg(long, value_name = "NUMBER,…", value_delimiter = ',')]
-    pub(crate) seeds: Vec<u64>,
-    #[command(flatten)]
-    pub(crate) node: NodeArguments,
-    /// `text`: tables; `json`: one object a line for each policy, load and seed; `svg`: plots.
-    #[arg(long, short, value_enum, default_value_t = LabOutput::Text)]
-    pub(crate) output: LabOutput,
-}
-
-/// The forms of a comparison of policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LabOutput {
-    /// Tables.
-    Text,
-    /// JSON lines.
-    Json,
-    /// Plots.
-    Svg,
 }
 
 /// `weir record`

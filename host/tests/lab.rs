@@ -167,6 +167,12 @@ fn what_is_wrong_is_named_with_what_to_do() {
         "--policy gone.yaml: there is no such file, and it is not one of builtin, known, load-aware, rr",
     );
     folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: there is no such file");
+    let tuned = ["--against", "rr,load-aware:scael=1"];
+    folder.complaint(
+        "shop/web",
+        &tuned,
+        "--against load-aware:scael=1: there is no constant `scael`; there are cap",
+    );
     folder.complaint(
         "shop/web",
         &["--ipvs-scheduler", "dh"],

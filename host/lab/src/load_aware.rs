@@ -7,12 +7,17 @@
 //! Three rules keep this safe. Weights are computed anew from W and never adjusted step by step, because a queue shows
 //! its length late and steps would swing. An endpoint that answers at once, because it fails, has a tiny W and is held
 //! below a multiple of the median. What has few connections is counted as average.
+//!
+//! Two more follow from how the kernel's `wrr` works. Weights are small numbers: with 67 and 133 it would send 66 passes in
+//! a row to the fast half alone, and so overload it. And they do not change often: each change sends `wrr` back to the
+//! beginning of its list, which favours what stands there.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_core::state::{SchedulerFlags, Scheduling};
+use weir_k8s::config::parse_duration;
 
 use crate::weights::{Arrangement, Seen, Weights};
 
@@ -31,7 +36,7 @@ pub struct Constants {
     pub floor: f64,
     /// A weight is programmed if it differs by more than this part of the present one, at least 0.
     pub dead_band: f64,
-    /// The average weight, at least 1. Small weights let `wrr` alternate; large ones make it send long runs to the fast.
+    /// The average weight, from 1 to 1,000. Large weights make `wrr` send long runs to the fast.
     pub scale: f64,
     /// With fewer remembered connections than this to all endpoints together, weights stay as they are.
     pub quiet: f64,
@@ -40,15 +45,63 @@ pub struct Constants {
 impl Default for Constants {
     fn default() -> Constants {
         Constants {
-            period: Duration::from_secs(1),
+            period: Duration::from_secs(2),
             memory: 0.95,
             prior: 3.0,
             cap: 1.5,
             floor: 0.05,
             dead_band: 0.10,
-            scale: 100.0,
+            scale: 4.0,
             quiet: 20.0,
         }
+    }
+}
+
+/// A constant that cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConstantError {
+    /// There is no such constant.
+    #[error(
+        "there is no constant `{0}`; there are cap, dead-band, floor, memory, period, prior, quiet, scale"
+    )]
+    Unknown(String),
+    /// The value is not one, or out of range.
+    #[error("{name}: `{value}` must be {range}")]
+    Value {
+        /// The constant.
+        name: String,
+        /// What was written.
+        value: String,
+        /// What is allowed.
+        range: &'static str,
+    },
+}
+
+impl Constants {
+    /// Sets a constant by its name, written with dashes, to a number or, for `period`, a duration as `2s`.
+    ///
+    /// # Errors
+    /// If there is no such constant, or the value is out of range.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConstantError> {
+        let wrong = |range| ConstantError::Value { name: name.to_owned(), value: value.to_owned(), range };
+        if name == "period" {
+            let period = parse_duration(value).filter(|period| !period.is_zero());
+            self.period = period.ok_or_else(|| wrong("a duration of more than 0s"))?;
+            return Ok(());
+        }
+        let (constant, allowed, range) = match name {
+            "memory" => (&mut self.memory, 0.0..=0.999_9, "from 0 to 0.9999"),
+            "prior" => (&mut self.prior, 0.0..=1e6, "from 0 to 1000000"),
+            "cap" => (&mut self.cap, 1.0..=1000.0, "from 1 to 1000"),
+            "floor" => (&mut self.floor, 0.001..=1.0, "from 0.001 to 1"),
+            "dead-band" => (&mut self.dead_band, 0.0..=10.0, "from 0 to 10"),
+            "scale" => (&mut self.scale, 1.0..=1000.0, "from 1 to 1000"),
+            "quiet" => (&mut self.quiet, 0.0..=1e6, "from 0 to 1000000"),
+            other => return Err(ConstantError::Unknown(other.to_owned())),
+        };
+        let number = value.parse().ok().filter(|number| allowed.contains(number));
+        *constant = number.ok_or_else(|| wrong(range))?;
+        Ok(())
     }
 }
 

@@ -21,12 +21,12 @@ mod planned;
 use planned::{Laboratory, Target};
 
 /// A policy that can be played.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Choice {
     Builtin,
     Scheduler(String),
     Known,
-    LoadAware,
+    LoadAware(Constants),
     File(PathBuf),
 }
 
@@ -36,7 +36,10 @@ impl Choice {
         Ok(match text {
             "builtin" => Choice::Builtin,
             "known" => Choice::Known,
-            "load-aware" => Choice::LoadAware,
+            "load-aware" => Choice::LoadAware(Constants::default()),
+            tuned if tuned.starts_with("load-aware:") => {
+                Choice::LoadAware(constants(tuned).with_context(|| format!("{flag} {tuned}"))?)
+            }
             name if SCHEDULERS.contains(&name) => Choice::Scheduler(name.to_owned()),
             file if PathBuf::from(file).exists() => Choice::File(file.into()),
             other => bail!(
@@ -45,6 +48,17 @@ impl Choice {
             ),
         })
     }
+}
+
+/// The constants of `load-aware:NAME=VALUE:NAME=VALUE`.
+fn constants(text: &str) -> anyhow::Result<Constants> {
+    let mut constants = Constants::default();
+    for setting in text.split(':').skip(1) {
+        let (name, value) =
+            setting.split_once('=').with_context(|| format!("`{setting}` must be NAME=VALUE, as scale=8"))?;
+        constants.set(name, value)?;
+    }
+    Ok(constants)
 }
 
 /// Plays every load against every policy and prints what came of it. Exit status 1 if a plugin was refused or failed.
@@ -96,9 +110,9 @@ fn play_seeds(
     for seed in seeds {
         let played = match choice {
             Choice::Known => play(&load, &mut known(&load), *seed),
-            Choice::LoadAware => {
+            Choice::LoadAware(constants) => {
                 let base = laboratory.planned(target, None, None)?;
-                let mut policy = OnTop::new(base, Constants::default(), load.addresses.clone());
+                let mut policy = OnTop::new(base, constants.clone(), load.addresses.clone());
                 play(&load, &mut policy, *seed)
             }
             Choice::Builtin => play(&load, &mut laboratory.planned(target, None, None)?, *seed),

@@ -15,7 +15,7 @@ struct World {
 
 impl World {
     fn new(loads: &[(u32, u64)]) -> World {
-        let state = LoadAware::new(Constants { dead_band: 0.0, ..Constants::default() });
+        let state = LoadAware::new(Constants { dead_band: 0.0, scale: 100.0, ..Constants::default() });
         World { loads: loads.to_vec(), begun: vec![0; loads.len()], since: Duration::ZERO, state }
     }
 
@@ -143,8 +143,8 @@ fn it_is_wrr_from_the_start_and_multiplies_the_weights_below() {
     let mut on_top = OnTop::new(below, Constants::default(), addresses);
     let arrangement = on_top.arrange(0, Duration::ZERO, &[None; 4]).unwrap();
     assert_eq!(arrangement.scheduling.scheduler, "wrr");
-    assert_eq!(arrangement.weights, [Some(100), Some(200), Some(0), None]);
-    assert_eq!(on_top.period(), Some(Duration::from_secs(1)));
+    assert_eq!(arrangement.weights, [Some(4), Some(8), Some(0), None]);
+    assert_eq!(on_top.period(), Some(Duration::from_secs(2)));
 }
 
 #[test]
@@ -153,4 +153,22 @@ fn a_service_with_affinity_is_left_alone() {
     let expected = below.0.clone();
     let mut on_top = OnTop::new(below, Constants::default(), (0..2).map(address).collect());
     assert_eq!(on_top.arrange(0, Duration::ZERO, &[None; 2]).unwrap(), expected);
+}
+
+#[test]
+fn constants_are_set_by_name_and_mistakes_are_named() {
+    let mut constants = Constants::default();
+    for (name, value) in [("scale", "100"), ("dead-band", "0.2"), ("period", "1s")] {
+        constants.set(name, value).unwrap();
+    }
+    assert_eq!((constants.scale, constants.dead_band), (100.0, 0.2));
+    assert_eq!(constants.period, Duration::from_secs(1));
+    for (name, value, expected) in [
+        ("scael", "1", "there is no constant `scael`; there are cap, dead-band"),
+        ("scale", "0", "scale: `0` must be from 1 to 1000"),
+        ("memory", "NaN", "memory: `NaN` must be from 0 to 0.9999"),
+        ("period", "2", "period: `2` must be a duration of more than 0s"),
+    ] {
+        assert!(constants.set(name, value).unwrap_err().to_string().contains(expected), "{name}");
+    }
 }

@@ -9,6 +9,8 @@ use crate::outcome::Slice;
 
 /// How many rows a timeline has at most.
 const ROWS: usize = 15;
+/// How wide an IPv4 address without its port may be.
+const ADDRESS: usize = 15;
 
 /// A table by service: latencies, failed connections and spread of each load and policy, each the median of all seeds.
 /// Below it, for the last load, the share of each endpoint, and weights over time where they move.
@@ -62,11 +64,16 @@ fn of_service(out: &mut String, first: &Played, all: &[Played]) -> std::fmt::Res
     if let Some(rate) = last {
         writeln!(out, "\nshare of each endpoint in percent, at a load of {rate}")?;
         let policies: Vec<&str> = of_last().map(|played| played.policy.as_str()).collect();
-        writeln!(out, "{:>22}  {}", "endpoint", columns(policies.iter().map(|name| (*name).to_owned())))?;
+        writeln!(
+            out,
+            "{:>22}  {}",
+            "endpoint",
+            columns(width, policies.iter().map(|name| (*name).to_owned()))
+        )?;
         for (endpoint, address) in load.addresses.iter().enumerate() {
             let share = |played: &Played| played.median(|outcome| Some(outcome.shares()[endpoint]));
             let shares = of_last().map(|played| format!("{:.1}", share(played).unwrap_or_default()));
-            writeln!(out, "{:>22}  {}", address.to_string(), columns(shares))?;
+            writeln!(out, "{:>22}  {}", address.to_string(), columns(width, shares))?;
         }
     }
     for played in of_last().filter(|played| played.has_a_course()) {
@@ -84,13 +91,19 @@ fn timeline(out: &mut String, played: &Played) -> std::fmt::Result {
         played.policy, played.load.rate, outcome.seed
     )?;
     let ports = played.load.addresses.iter().map(|address| address.ip().to_string());
-    writeln!(out, "{:>9}  {:>10}  {}", "until", "p99 ms", columns(ports))?;
+    writeln!(out, "{:>9}  {:>10}  {}", "until", "p99 ms", columns(ADDRESS, ports))?;
     let every = outcome.timeline.len().div_ceil(ROWS).max(1);
     for slice in outcome.timeline.iter().skip(every - 1).step_by(every) {
         let Slice { until, weights, p99, .. } = slice;
         let weights =
             weights.iter().map(|weight| weight.map_or("-".to_owned(), |weight| format!("{weight:.0}")));
-        writeln!(out, "{:>9}  {:>10}  {}", format_duration(*until), milliseconds(*p99), columns(weights))?;
+        writeln!(
+            out,
+            "{:>9}  {:>10}  {}",
+            format_duration(*until),
+            milliseconds(*p99),
+            columns(ADDRESS, weights)
+        )?;
     }
     Ok(())
 }
@@ -99,6 +112,6 @@ fn milliseconds(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.0}"))
 }
 
-fn columns(cells: impl Iterator<Item = String>) -> String {
-    cells.map(|cell| format!("{cell:>12}")).collect::<Vec<_>>().join(" ")
+fn columns(width: usize, cells: impl Iterator<Item = String>) -> String {
+    cells.map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>().join(" ")
 }

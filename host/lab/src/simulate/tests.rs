@@ -91,13 +91,17 @@ fn a_slowed_endpoint_loses_traffic_and_gets_it_back() {
     let below = fixed("rr", &[1; 8]);
     let mut policy = OnTop::new(below, Constants::default(), load.addresses.clone());
     let outcome = played(&load, &mut policy);
-    let weight = |second: u64| {
-        let slice = outcome.timeline.iter().find(|slice| slice.until.as_secs() >= second).unwrap();
-        slice.weights[0].unwrap()
+    // Its part of a fair share, in a span of seconds.
+    let share = |from: u64, to: u64| {
+        let slices = outcome.timeline.iter().filter(|slice| (from + 1..=to).contains(&slice.until.as_secs()));
+        let (own, all) = slices.fold((0, 0), |(own, all), slice| {
+            (own + slice.connections[0], all + slice.connections.iter().sum::<u64>())
+        });
+        8.0 * own as f64 / all as f64
     };
-    assert!(weight(110) > 80.0, "before: {}", weight(110));
-    assert!(weight(170) < 60.0, "slowed: {}", weight(170));
-    assert!(weight(300) > 80.0, "after: {}", weight(300));
+    assert!(share(60, 120) > 0.8, "before: {}", share(60, 120));
+    assert!(share(135, 180) < 0.5, "from fifteen seconds on: {}", share(135, 180));
+    assert!(share(240, 300) > 0.8, "from a minute after: {}", share(240, 300));
     assert!(outcome.weights_move());
 }
 

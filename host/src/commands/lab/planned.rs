@@ -27,6 +27,8 @@ use crate::inputs::{self, Settings};
 const START: u64 = 1_767_225_600;
 /// How often a policy that asked to be asked again is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+/// What is said of a virtual server with persistence.
+const AFFINITY: &str = "session affinity is not played; each connection is scheduled anew";
 
 /// What is played: the virtual server of a Service's cluster IP, and all endpoints that a client node may reach.
 pub(super) struct Target {
@@ -86,6 +88,7 @@ impl Laboratory {
         let name = ObjectName::new(namespace, name);
         let mut addresses = BTreeSet::new();
         let mut servers = BTreeSet::new();
+        let mut persistent = false;
         for node in 0..self.nodes.len() {
             let mut planner = self.planner(node, Chain::default(), None);
             let Some(explanation) = planner.explain(&name, START) else {
@@ -99,6 +102,7 @@ impl Laboratory {
                 let wanted = traffic.port.is_none_or(|port| server.address.port() == port);
                 if want.kinds.contains(VipKind::Cluster) && server.protocol == Protocol::Tcp && wanted {
                     servers.insert(server);
+                    persistent |= want.server.scheduling.persistence.is_some();
                     addresses.extend(want.server.real_servers.into_keys().map(|RealServer(address)| address));
                 }
             }
@@ -120,6 +124,9 @@ impl Laboratory {
         if addresses.is_empty() {
             bail!("service {name} has no endpoints that take connections");
         }
+        if persistent {
+            inputs::warn(&format!("service {name}: {AFFINITY}"));
+        }
         Ok(Target { server, addresses: addresses.into_iter().collect() })
     }
 
@@ -140,7 +147,7 @@ impl Laboratory {
             planners.push(self.planner(node, chain, scheduler));
         }
         let arrangements = planners.iter().map(|_| None).collect();
-        Ok(Planned { target, planners, arrangements, failures: BTreeSet::new() })
+        Ok(Planned { target, planners, arrangements, failures: BTreeSet::new(), remarks: BTreeSet::new() })
     }
 
     fn chain(&mut self, file: &Path, node: usize) -> anyhow::Result<Chain> {
@@ -155,10 +162,10 @@ impl Laboratory {
         Ok(plugins.chain)
     }
 
-    /// Prints what went wrong with plugins while they were played.
+    /// Prints what was odd about plugins while they were played.
     pub(super) fn note_failures(&mut self, policy: &Planned<'_>) {
-        for failure in &policy.failures {
-            inputs::warn(failure);
+        for remark in policy.failures.iter().chain(&policy.remarks) {
+            inputs::warn(remark);
         }
         self.failed |= !policy.failures.is_empty();
     }
@@ -175,7 +182,10 @@ pub(super) struct Planned<'t> {
     planners: Vec<Planner>,
     /// The last plan of each planner.
     arrangements: Vec<Option<Arrangement>>,
+    /// What plugins failed at.
     failures: BTreeSet<String>,
+    /// What is not played as it was planned.
+    remarks: BTreeSet<String>,
 }
 
 impl Planned<'_> {
@@ -189,6 +199,9 @@ impl Planned<'_> {
                 self.target.server
             ));
         };
+        if server.scheduling.persistence.is_some() {
+            self.remarks.insert(format!("{}: {AFFINITY}", self.target.server));
+        }
         let weight =
             |address: &SocketAddr| server.real_servers.get(&RealServer(*address)).map(|weight| weight.0);
         let weights = self.target.addresses.iter().map(weight).collect();
