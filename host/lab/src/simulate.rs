@@ -147,8 +147,10 @@ impl Play<'_> {
             self.now = time;
             self.happen(event)?;
         }
-        self.now = end;
-        self.end_slice();
+        if self.now < end || self.outcome.timeline.is_empty() {
+            self.now = end;
+            self.end_slice();
+        }
         self.count_waiting();
         Ok(())
     }

@@ -124,8 +124,8 @@ fn draw<'a>(document: &'a mut String, panels: &[Panel]) -> Result<(), DrawError<
         }
         let (left, right) = range(&mut points().map(|(x, _)| *x));
         let (low, high) = range(&mut points().map(|(_, y)| *y));
-        // A single point still needs some width.
-        let right = right.max(left + 1.0);
+        // A single point still needs some width, and the legend some room beside the lines.
+        let right = left + (right - left).max(1.0) * 1.25;
         let mut builder = ChartBuilder::on(area);
         builder
             .caption(&panel.title, ("sans-serif", 18))
@@ -161,7 +161,7 @@ fn draw_lines<'c, 's: 'c, Y: Ranged<ValueType = f64>>(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .draw()
 }
