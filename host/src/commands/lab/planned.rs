@@ -225,3 +225,6 @@ impl Weights for Planned<'_> {
         self.planners.iter().any(|planner| planner.next_expiry().is_some()).then_some(PERIOD)
     }
 }
+
+#[cfg(test)]
+mod tests;
