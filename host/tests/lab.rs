@@ -29,6 +29,18 @@ kind: Service
 metadata: {name: wish, namespace: shop, annotations: {policy.weir/scheduler: SCHEDULER}}
 spec: {clusterIP: 10.96.0.14, clusterIPs: [10.96.0.14], ports: [{name: http, port: 80}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky, namespace: shop}
+spec: {clusterIP: 10.96.0.15, clusterIPs: [10.96.0.15], ports: [{name: http, port: 80}], sessionAffinity: ClientIP}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: sticky-1, namespace: shop, labels: {kubernetes.io/service-name: sticky}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.244.2.1]}, {addresses: [10.244.2.2]}]
+---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: wish-1, namespace: shop, labels: {kubernetes.io/service-name: wish}}
@@ -183,6 +195,17 @@ fn what_is_wrong_is_named_with_what_to_do() {
 }
 
 #[test]
+fn session_affinity_is_said_not_to_be_played() {
+    let output = Folder::new().play("shop/sticky", &["--against", "lc,load-aware"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(
+        said,
+        "warning: tcp 10.96.0.15:80: session affinity is not played; each connection is scheduled anew\n"
+    );
+}
+
+#[test]
 fn plugins_of_a_policy_file_take_part() {
     let folder = Folder::new();
     let source = component("weir-plugin-annotations");
@@ -205,6 +228,12 @@ fn plugins_of_a_policy_file_take_part() {
     let [plugin, lc, builtin] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
     assert_eq!(plugin, lc);
     assert_ne!(plugin, builtin);
+    // Load-aware weights on top of it replace the scheduler that it chose.
+    let arguments =
+        ["--policy", "policy.yaml+load-aware", "--against", "load-aware,known+load-aware", "-o", "json"];
+    let [on_plugin, on_builtin, _] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
+    assert_eq!(on_plugin, on_builtin, "both are wrr with weights of their own");
+    let arguments = ["--policy", "policy.yaml", "--against", "lc,builtin", "-o", "json"];
     // A plugin that is refused is told, and is exit status 1.
     folder.write("policy.yaml", "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins: [{name: a, source: none.wasm}]\n");
     let output = folder.play("shop/wish", &arguments);

@@ -41,6 +41,16 @@ pub trait Weights {
     }
 }
 
+impl<W: Weights + ?Sized> Weights for Box<W> {
+    fn arrange(&mut self, node: usize, now: Duration, seen: &[Option<Seen>]) -> Result<Arrangement, String> {
+        (**self).arrange(node, now, seen)
+    }
+
+    fn period(&self) -> Option<Duration> {
+        (**self).period()
+    }
+}
+
 /// The same arrangement on each node, from the start to the end.
 #[derive(Clone, Debug)]
 pub struct Fixed(pub Arrangement);

@@ -1,7 +1,8 @@
 //! `weir lab`: a described load, played against policies without a kernel.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use weir_core::state::{SchedulerFlags, Scheduling};
@@ -11,7 +12,7 @@ use weir_lab::report::{self, Played};
 use weir_lab::scheduler::SCHEDULERS;
 use weir_lab::simulate::play;
 use weir_lab::traffic::Traffic;
-use weir_lab::weights::{Arrangement, Fixed};
+use weir_lab::weights::{Arrangement, Fixed, Weights};
 
 use crate::cli::{LabArguments, LabOutput};
 use crate::{inputs, output};
@@ -21,27 +22,45 @@ mod planned;
 use planned::{Laboratory, Target};
 
 /// A policy that can be played.
-#[derive(Clone, Debug, PartialEq)]
-enum Choice {
+struct Choice {
+    base: Base,
+    /// Load-aware weights on top of it.
+    load_aware: Option<Constants>,
+}
+
+/// Where scheduler and weights come from at first.
+enum Base {
     Builtin,
     Scheduler(String),
     Known,
-    LoadAware(Constants),
     File(PathBuf),
 }
 
 impl Choice {
-    /// Reads what was given to `flag`.
+    /// Reads what was given to `flag`: `BASE`, `load-aware`, or `BASE+load-aware`, the last two with constants.
     fn parse(text: &str, flag: &str) -> anyhow::Result<Choice> {
+        let split = text.rsplit_once("load-aware").filter(|(base, constants)| {
+            (base.is_empty() || base.ends_with('+')) && (constants.is_empty() || constants.starts_with(':'))
+        });
+        let Some((base, settings)) = split else {
+            return Ok(Choice { base: Base::parse(text, flag)?, load_aware: None });
+        };
+        let base = match base.strip_suffix('+') {
+            Some(base) => Base::parse(base, flag)?,
+            None => Base::Builtin,
+        };
+        let load_aware = Some(constants(settings).with_context(|| format!("{flag} {text}"))?);
+        Ok(Choice { base, load_aware })
+    }
+}
+
+impl Base {
+    fn parse(text: &str, flag: &str) -> anyhow::Result<Base> {
         Ok(match text {
-            "builtin" => Choice::Builtin,
-            "known" => Choice::Known,
-            "load-aware" => Choice::LoadAware(Constants::default()),
-            tuned if tuned.starts_with("load-aware:") => {
-                Choice::LoadAware(constants(tuned).with_context(|| format!("{flag} {tuned}"))?)
-            }
-            name if SCHEDULERS.contains(&name) => Choice::Scheduler(name.to_owned()),
-            file if PathBuf::from(file).exists() => Choice::File(file.into()),
+            "builtin" => Base::Builtin,
+            "known" => Base::Known,
+            name if SCHEDULERS.contains(&name) => Base::Scheduler(name.to_owned()),
+            file if Path::new(file).exists() => Base::File(file.into()),
             other => bail!(
                 "{flag} {other}: there is no such file, and it is not one of builtin, known, load-aware, {}",
                 SCHEDULERS.join(", ")
@@ -50,7 +69,7 @@ impl Choice {
     }
 }
 
-/// The constants of `load-aware:NAME=VALUE:NAME=VALUE`.
+/// The constants of `:NAME=VALUE:NAME=VALUE`.
 fn constants(text: &str) -> anyhow::Result<Constants> {
     let mut constants = Constants::default();
     for setting in text.split(':').skip(1) {
@@ -103,29 +122,22 @@ fn play_seeds(
     choice: &Choice,
     load: Load,
     seeds: &[u64],
-    target: &Target,
+    target: &Rc<Target>,
     laboratory: &mut Laboratory,
 ) -> anyhow::Result<Played> {
     let mut outcomes = Vec::new();
     for seed in seeds {
-        let played = match choice {
-            Choice::Known => play(&load, &mut known(&load), *seed),
-            Choice::LoadAware(constants) => {
-                let base = laboratory.planned(target, None, None)?;
-                let mut policy = OnTop::new(base, constants.clone(), load.addresses.clone());
-                play(&load, &mut policy, *seed)
-            }
-            Choice::Builtin => play(&load, &mut laboratory.planned(target, None, None)?, *seed),
-            Choice::Scheduler(scheduler) => {
-                play(&load, &mut laboratory.planned(target, None, Some(scheduler))?, *seed)
-            }
-            Choice::File(file) => {
-                let mut policy = laboratory.planned(target, Some(file), None)?;
-                let played = play(&load, &mut policy, *seed);
-                laboratory.note_failures(&policy);
-                played
-            }
+        let base: Box<dyn Weights> = match &choice.base {
+            Base::Builtin => Box::new(laboratory.planned(target, None, None)?),
+            Base::Scheduler(scheduler) => Box::new(laboratory.planned(target, None, Some(scheduler))?),
+            Base::File(file) => Box::new(laboratory.planned(target, Some(file), None)?),
+            Base::Known => Box::new(known(&load)),
         };
+        let mut policy = match &choice.load_aware {
+            Some(constants) => Box::new(OnTop::new(base, constants.clone(), load.addresses.clone())),
+            None => base,
+        };
+        let played = play(&load, &mut *policy, *seed);
         outcomes.push(played.with_context(|| format!("policy {name}, service {}", load.service))?);
     }
     Ok(Played { policy: name.to_owned(), load, outcomes })

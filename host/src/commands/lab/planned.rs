@@ -1,9 +1,11 @@
 //! Policies of the lab that are planned as a node would plan them, at virtual times.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -43,8 +45,24 @@ pub(super) struct Laboratory {
     nodes: Vec<(Settings, Vec<Event>)>,
     /// Chains that were loaded, by policy file and place in `nodes`. Each play gets a fresh copy.
     chains: BTreeMap<(PathBuf, usize), Chain>,
+    notes: Rc<RefCell<Notes>>,
+}
+
+/// What was said about plugins, each thing once however often it is played.
+#[derive(Default)]
+struct Notes {
     /// Whether a plugin was refused or failed.
     failed: bool,
+    said: BTreeSet<String>,
+}
+
+impl Notes {
+    fn say(&mut self, remark: String) {
+        if !self.said.contains(&remark) {
+            inputs::warn(&remark);
+            self.said.insert(remark);
+        }
+    }
 }
 
 impl Laboratory {
@@ -66,7 +84,7 @@ impl Laboratory {
             Ok((settings, objects))
         };
         let nodes = settings.into_iter().map(with_objects).collect::<anyhow::Result<_>>()?;
-        Ok(Laboratory { nodes, chains: BTreeMap::new(), failed: false })
+        Ok(Laboratory { nodes, chains: BTreeMap::new(), notes: Rc::default() })
     }
 
     fn planner(&self, node: usize, chain: Chain, scheduler: Option<&str>) -> Planner {
@@ -80,7 +98,7 @@ impl Laboratory {
     }
 
     /// The virtual server that a service's traffic is for.
-    pub(super) fn target(&self, traffic: &ServiceTraffic) -> anyhow::Result<Target> {
+    pub(super) fn target(&self, traffic: &ServiceTraffic) -> anyhow::Result<Rc<Target>> {
         let service = &traffic.service;
         let (namespace, name) = service
             .split_once('/')
@@ -88,7 +106,6 @@ impl Laboratory {
         let name = ObjectName::new(namespace, name);
         let mut addresses = BTreeSet::new();
         let mut servers = BTreeSet::new();
-        let mut persistent = false;
         for node in 0..self.nodes.len() {
             let mut planner = self.planner(node, Chain::default(), None);
             let Some(explanation) = planner.explain(&name, START) else {
@@ -102,7 +119,6 @@ impl Laboratory {
                 let wanted = traffic.port.is_none_or(|port| server.address.port() == port);
                 if want.kinds.contains(VipKind::Cluster) && server.protocol == Protocol::Tcp && wanted {
                     servers.insert(server);
-                    persistent |= want.server.scheduling.persistence.is_some();
                     addresses.extend(want.server.real_servers.into_keys().map(|RealServer(address)| address));
                 }
             }
@@ -124,20 +140,17 @@ impl Laboratory {
         if addresses.is_empty() {
             bail!("service {name} has no endpoints that take connections");
         }
-        if persistent {
-            inputs::warn(&format!("service {name}: {AFFINITY}"));
-        }
-        Ok(Target { server, addresses: addresses.into_iter().collect() })
+        Ok(Rc::new(Target { server, addresses: addresses.into_iter().collect() }))
     }
 
     /// A policy as planned by weir: the plugins of a file, or the built-in one, with another default scheduler if one is
     /// given.
-    pub(super) fn planned<'t>(
+    pub(super) fn planned(
         &mut self,
-        target: &'t Target,
+        target: &Rc<Target>,
         file: Option<&Path>,
         scheduler: Option<&str>,
-    ) -> anyhow::Result<Planned<'t>> {
+    ) -> anyhow::Result<Planned> {
         let mut planners = Vec::new();
         for node in 0..self.nodes.len() {
             let chain = match file {
@@ -147,7 +160,7 @@ impl Laboratory {
             planners.push(self.planner(node, chain, scheduler));
         }
         let arrangements = planners.iter().map(|_| None).collect();
-        Ok(Planned { target, planners, arrangements, failures: BTreeSet::new(), remarks: BTreeSet::new() })
+        Ok(Planned { target: Rc::clone(target), planners, arrangements, notes: Rc::clone(&self.notes) })
     }
 
     fn chain(&mut self, file: &Path, node: usize) -> anyhow::Result<Chain> {
@@ -157,42 +170,35 @@ impl Laboratory {
         }
         let arguments = PolicyArguments { policy: Some(file.to_owned()), shadow: Vec::new() };
         let plugins = inputs::policy(&arguments, &self.nodes[node].0.node_name)?;
-        self.failed |= !plugins.refused.is_empty();
+        self.notes.borrow_mut().failed |= !plugins.refused.is_empty();
         self.chains.insert(key, plugins.chain.clone());
         Ok(plugins.chain)
     }
 
-    /// Prints what was odd about plugins while they were played.
-    pub(super) fn note_failures(&mut self, policy: &Planned<'_>) {
-        for remark in policy.failures.iter().chain(&policy.remarks) {
-            inputs::warn(remark);
-        }
-        self.failed |= !policy.failures.is_empty();
-    }
-
     /// Exit status 1 if a plugin was refused or failed.
     pub(super) fn status(&self) -> ExitCode {
-        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if self.notes.borrow().failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 
 /// A policy that is planned by weir's planner, on each client node.
-pub(super) struct Planned<'t> {
-    target: &'t Target,
+pub(super) struct Planned {
+    target: Rc<Target>,
     planners: Vec<Planner>,
     /// The last plan of each planner.
     arrangements: Vec<Option<Arrangement>>,
-    /// What plugins failed at.
-    failures: BTreeSet<String>,
-    /// What is not played as it was planned.
-    remarks: BTreeSet<String>,
+    notes: Rc<RefCell<Notes>>,
 }
 
-impl Planned<'_> {
+impl Planned {
     fn plan(&mut self, place: usize, now: u64) -> Result<Arrangement, String> {
         let plan = self.planners[place].plan_at(now);
         let failures = plan.reports.iter().filter(|report| report.reason == Reason::PolicyFailed);
-        self.failures.extend(failures.map(ToString::to_string));
+        let mut notes = self.notes.borrow_mut();
+        for failure in failures {
+            notes.failed = true;
+            notes.say(failure.to_string());
+        }
         let Some(server) = plan.state.virtual_servers.get(&self.target.server) else {
             return Err(format!(
                 "the policy does not serve {}, so there is nothing to play",
@@ -200,7 +206,7 @@ impl Planned<'_> {
             ));
         };
         if server.scheduling.persistence.is_some() {
-            self.remarks.insert(format!("{}: {AFFINITY}", self.target.server));
+            notes.say(format!("{}: {AFFINITY}", self.target.server));
         }
         let weight =
             |address: &SocketAddr| server.real_servers.get(&RealServer(*address)).map(|weight| weight.0);
@@ -209,7 +215,7 @@ impl Planned<'_> {
     }
 }
 
-impl Weights for Planned<'_> {
+impl Weights for Planned {
     fn arrange(&mut self, node: usize, now: Duration, _seen: &[Option<Seen>]) -> Result<Arrangement, String> {
         let place = node.min(self.planners.len() - 1);
         let now = START + now.as_secs();
