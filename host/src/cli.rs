@@ -9,10 +9,12 @@ use weir_core::net::Protocol;
 mod daemon;
 mod flags;
 mod invocation;
+mod lab;
 
 pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
+pub(crate) use lab::{LabArguments, LabOutput};
 
 /// What `--version` says, also to those who ask for kube-proxy's.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
     /// status 1 if a plugin was refused or failed.
     Explain(ExplainArguments),
+    /// Play a described load against policies, without a kernel and in virtual time, and compare latencies and shares.
+    /// Exit status 1 if a plugin was refused or failed.
+    Lab(LabArguments),
     /// Print what the plugins of a policy file are asked about a folder and what they answer, one record a line.
     /// Exit status 1 if a plugin was refused or failed.
     Record(RecordArguments),
@@ -383,12 +388,13 @@ mod tests {
     use super::*;
 
     /// Each command that has a configuration, with what it needs beside the daemon's arguments.
-    const COMMANDS: [&str; 9] = [
+    const COMMANDS: [&str; 10] = [
         "run",
         "plan --manifests a",
         "diff --manifests a",
         "trace --manifests a --from host --to 10.0.0.1:80",
         "explain a/b --manifests a",
+        "lab --manifests a --traffic t",
         "record --manifests a --policy p",
         "doctor",
         "cleanup",

@@ -4,6 +4,7 @@ pub(crate) mod cleanup;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod lab;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod record;

@@ -20,6 +20,7 @@ use crate::output::complain;
 use crate::{logging, style};
 
 /// What the node is to do, and which one it is.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// The node's name.
     pub(crate) node_name: String,
@@ -190,24 +191,40 @@ pub(crate) fn planner(
     addresses: Vec<HostAddress>,
     capabilities: Capabilities,
 ) -> anyhow::Result<Planner> {
-    let events = read_manifests(manifests, &settings.node_name)?;
-    let node = events.iter().find_map(|event| match event {
+    Ok(planner_of(objects(manifests, settings)?, settings, chain, addresses, capabilities))
+}
+
+/// A planner that has seen these objects.
+pub(crate) fn planner_of(
+    objects: Vec<Event>,
+    settings: &Settings,
+    chain: Chain,
+    addresses: Vec<HostAddress>,
+    capabilities: Capabilities,
+) -> Planner {
+    let node = objects.iter().find_map(|event| match event {
         Event::Node(node) => Some((**node).clone()),
         _ => None,
     });
-    if node.is_none() {
+    let view = settings.node_view(node.as_ref(), addresses, capabilities);
+    let mut planner = Planner::new(view, Box::new(chain));
+    for event in objects {
+        planner.apply(event);
+    }
+    planner
+}
+
+/// All objects below the path, as the node sees them.
+pub(crate) fn objects(manifests: &Path, settings: &Settings) -> anyhow::Result<Vec<Event>> {
+    let events = read_manifests(manifests, &settings.node_name)?;
+    if !events.iter().any(|event| matches!(event, Event::Node(_))) {
         warn(&format!(
             "no Node object `{}` among the manifests: its addresses, zone and pod networks are unknown \
              (another name? give --node)",
             settings.node_name
         ));
     }
-    let view = settings.node_view(node.as_ref(), addresses, capabilities);
-    let mut planner = Planner::new(view, Box::new(chain));
-    for event in events {
-        planner.apply(event);
-    }
-    Ok(planner)
+    Ok(events)
 }
 
 fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Trace(arguments) => commands::trace::run(arguments),
         Command::Explain(arguments) => commands::explain::run(arguments),
+        Command::Lab(arguments) => commands::lab::run(arguments),
         Command::Record(arguments) => commands::record::run(arguments),
         Command::Replay(arguments) => commands::replay::run(arguments),
         Command::Plugin(command) => commands::plugin::run(command),

@@ -1,0 +1,23 @@
+//! weir-lab: a described load, played against policies without a kernel.
+//!
+//! ```text
+//! traffic file ─▶ Traffic ─┐
+//! endpoints of a plan ─────┴▶ Load ─▶ play ◀─ Weights: a plan, load-aware, known speeds
+//!                                      │ one VirtualServer per client node, with IPVS's schedulers
+//!                                      ▼
+//!                                   Outcome ─▶ report: text, JSON lines, SVG
+//! ```
+//!
+//! Time is virtual and chance is seeded: the same input gives the same output.
+//!
+//! Never: a kernel, a clock, a plan of its own (the command brings one).
+
+pub mod load;
+pub mod load_aware;
+pub mod outcome;
+pub mod report;
+pub mod scheduler;
+pub mod simulate;
+pub mod traffic;
+pub mod virtual_server;
+pub mod weights;

@@ -1,0 +1,102 @@
+//! IPVS's schedulers, as the kernel has them.
+//!
+//! Each file names the kernel file that it follows and the behaviour that matters. The kernel's code is not in here:
+//! the rules were read there and written anew.
+
+use std::net::{IpAddr, SocketAddr};
+
+use weir_core::state::{SchedulerFlags, Scheduling};
+
+mod expected_delay;
+mod hashing;
+mod least_connection;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+
+/// The schedulers that can be played.
+pub const SCHEDULERS: [&str; 8] = ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "mh"];
+
+/// A real server as a scheduler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Which endpoint of the load it is.
+    pub endpoint: usize,
+    /// Its address; `mh` hashes it.
+    pub address: SocketAddr,
+    /// Its weight now; 0 takes no new connections.
+    pub weight: u16,
+    /// Its latest weight that was not 0; `mh` fills its table by it.
+    pub last_weight: u16,
+    /// Connections between SYN and the first FIN or RST.
+    pub active: u32,
+    /// Connections after that, until IPVS forgets them.
+    pub inactive: u32,
+}
+
+impl Server {
+    /// A real server without connections.
+    pub fn new(endpoint: usize, address: SocketAddr, weight: u16) -> Server {
+        Server { endpoint, address, weight, last_weight: weight, active: 0, inactive: 0 }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The source address.
+    pub address: IpAddr,
+    /// The source port; the flags `sh-port` and `mh-port` make it count.
+    pub port: u16,
+}
+
+/// How one virtual server chooses real servers. The order of the slice is that of the kernel's list: the real server
+/// that was added last comes first (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
+pub trait Scheduler {
+    /// The index of the real server that takes a new connection; `None` if none can.
+    fn pick(&mut self, servers: &[Server], client: Client) -> Option<usize>;
+
+    /// A real server was added or removed, or got another weight.
+    fn changed(&mut self, _servers: &[Server]) {}
+
+    /// The real server at this index is about to be removed.
+    fn removing(&mut self, _servers: &[Server], _index: usize) {}
+}
+
+/// A scheduler that cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("scheduler `{0}` cannot be played; weir lab knows {names}", names = SCHEDULERS.join(", "))]
+pub struct UnknownScheduler(pub String);
+
+/// The scheduler that a virtual server names, without memory of any connection.
+///
+/// # Errors
+/// If it is not one of [`SCHEDULERS`].
+pub fn scheduler(scheduling: &Scheduling) -> Result<Box<dyn Scheduler>, UnknownScheduler> {
+    let hashing = hashing::Flags {
+        fallback: scheduling.flags.contains(SchedulerFlags::FALLBACK),
+        port: scheduling.flags.contains(SchedulerFlags::PORT),
+    };
+    Ok(match scheduling.scheduler.as_str() {
+        "rr" => Box::new(round_robin::RoundRobin::default()),
+        "wrr" => Box::new(round_robin::Weighted::default()),
+        "lc" => Box::new(least_connection::Plain),
+        "wlc" => Box::new(least_connection::Weighted),
+        "sed" => Box::new(expected_delay::Shortest),
+        "nq" => Box::new(expected_delay::NeverQueue),
+        "sh" => Box::new(hashing::Source::new(hashing)),
+        "mh" => Box::new(hashing::Maglev::new(hashing)),
+        other => return Err(UnknownScheduler(other.to_owned())),
+    })
+}
+
+/// The greatest common divisor of all weights that are not 0; 0 if there are none.
+fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
+    weights.fold(0, |a, b| {
+        let (mut a, mut b) = (a, b);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    })
+}

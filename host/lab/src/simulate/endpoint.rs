@@ -1,0 +1,97 @@
+//! A pod: some workers, and a queue before them.
+
+use std::collections::VecDeque;
+
+use crate::traffic::{Change, Distribution, Group};
+
+/// A connection on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Request {
+    /// When the client wanted to connect, in nanoseconds.
+    pub(super) arrived: u64,
+    /// The client node.
+    pub(super) node: usize,
+    /// How much it asks for, exponential around 1.
+    pub(super) work: f64,
+}
+
+/// What an endpoint does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A worker takes it.
+    Starts,
+    /// All workers are busy.
+    Waits,
+    /// It is refused.
+    Refuses,
+}
+
+/// A pod.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    seconds: f64,
+    distribution: Distribution,
+    workers: usize,
+    room: usize,
+    speed: f64,
+    refuses: bool,
+    busy: usize,
+    queue: VecDeque<Request>,
+}
+
+impl Endpoint {
+    pub(super) fn new(group: &Group) -> Endpoint {
+        Endpoint {
+            seconds: group.time.as_secs_f64(),
+            distribution: group.distribution,
+            workers: group.workers as usize,
+            room: group.queue.map_or(usize::MAX, |room| room as usize),
+            speed: 1.0,
+            refuses: group.refuses,
+            busy: 0,
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn accept(&mut self, request: Request) -> Answer {
+        if self.refuses {
+            return Answer::Refuses;
+        }
+        if self.busy < self.workers {
+            self.busy += 1;
+            return Answer::Starts;
+        }
+        if self.queue.len() >= self.room {
+            return Answer::Refuses;
+        }
+        self.queue.push_back(request);
+        Answer::Waits
+    }
+
+    /// A worker is free; the connection that it takes next.
+    pub(super) fn finish(&mut self) -> Option<Request> {
+        let next = self.queue.pop_front();
+        if next.is_none() {
+            self.busy -= 1;
+        }
+        next
+    }
+
+    /// How long so much work takes if it starts now, in nanoseconds.
+    pub(super) fn time(&self, work: f64) -> u64 {
+        let work = match self.distribution {
+            Distribution::Exponential => work,
+            Distribution::Constant => 1.0,
+        };
+        (work * self.seconds / self.speed * 1e9) as u64
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        self.speed = change.speed.unwrap_or(self.speed);
+        self.refuses = change.refuses.unwrap_or(self.refuses);
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Request> {
+        self.queue.iter()
+    }
+}

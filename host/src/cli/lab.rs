@@ -1,0 +1,46 @@
+//! Arguments of `weir lab`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::NodeArguments;
+
+/// `weir lab`
+#[derive(Args, Debug)]
+pub(crate) struct LabArguments {
+    /// Folder with manifests (YAML or JSON, Lists included), or one file: the Services, their endpoints, and Nodes.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifests: PathBuf,
+    /// Traffic file (YAML): the load, how fast each endpoint is, and the client nodes. Examples are in
+    /// host/lab/examples.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traffic: PathBuf,
+    /// `builtin`: as kube-proxy decides; a scheduler, as `lc`: the same with that scheduler; `known`: wrr with weights
+    /// in proportion to the described speeds; `load-aware`: wrr with weights from what IPVS counts, with other constants
+    /// as `load-aware:scale=8:period=1s`; or a PolicyConfiguration file. `FILE+load-aware` multiplies the weights of both.
+    #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
+    pub(crate) policy: String,
+    /// Policies to compare it with, named the same way.
+    #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
+    pub(crate) against: Vec<String>,
+    /// Seeds to use instead of those in the traffic file. The same seed gives the same output.
+    #[arg(long, value_name = "NUMBER,…", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+    /// `text`: tables; `json`: one object a line for each policy, load and seed; `svg`: plots.
+    #[arg(long, short, value_enum, default_value_t = LabOutput::Text)]
+    pub(crate) output: LabOutput,
+}
+
+/// The forms of a comparison of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabOutput {
+    /// Tables.
+    Text,
+    /// JSON lines.
+    Json,
+    /// Plots.
+    Svg,
+}

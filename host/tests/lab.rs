@@ -1,0 +1,242 @@
+//! `weir lab`, as anybody calls it: with the examples, and with input that is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use weir_harness::components::component;
+
+/// A Service with two ports, one that has no endpoints, one over UDP, and one that wants a scheduler.
+const OTHERS: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: two, namespace: shop}
+spec: {clusterIP: 10.96.0.11, clusterIPs: [10.96.0.11], ports: [{name: a, port: 80}, {name: b, port: 81}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: empty, namespace: shop}
+spec: {clusterIP: 10.96.0.12, clusterIPs: [10.96.0.12], ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: shop}
+spec: {clusterIP: 10.96.0.13, clusterIPs: [10.96.0.13], ports: [{port: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: wish, namespace: shop, annotations: {policy.weir/scheduler: SCHEDULER}}
+spec: {clusterIP: 10.96.0.14, clusterIPs: [10.96.0.14], ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky, namespace: shop}
+spec: {clusterIP: 10.96.0.15, clusterIPs: [10.96.0.15], ports: [{name: http, port: 80}], sessionAffinity: ClientIP}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: sticky-1, namespace: shop, labels: {kubernetes.io/service-name: sticky}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.244.2.1]}, {addresses: [10.244.2.2]}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: wish-1, namespace: shop, labels: {kubernetes.io/service-name: wish}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.244.1.1]}, {addresses: [10.244.1.2]}]
+"#;
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/examples")
+}
+
+fn weir(folder: &Path, arguments: &[&str]) -> Output {
+    let common = ["lab", "--node", "client", "--manifests"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.current_dir(folder).args(common).args(arguments).output().unwrap()
+}
+
+/// Lines of JSON that an example gives.
+#[track_caller]
+fn example(name: &str, arguments: &[&str]) -> Vec<Value> {
+    let arguments = [&["manifests.yaml", "--traffic", name, "-o", "json"], arguments].concat();
+    let output = weir(&examples(), &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// p99 of a policy at a load.
+#[track_caller]
+fn p99(lines: &[Value], policy: &str, load: &str) -> f64 {
+    let line = lines.iter().find(|line| line["policy"] == policy && line["load"] == load);
+    line.and_then(|line| line["p99_ms"].as_f64()).unwrap_or_else(|| panic!("{policy} {load}: {lines:?}"))
+}
+
+/// A folder of its own for input that is wrong.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let shared = fs::read_to_string(examples().join("manifests.yaml")).unwrap();
+        folder.write("objects.yaml", &format!("{shared}---{}", OTHERS.replace("SCHEDULER", "lc")));
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    /// Plays one service with a single group of endpoints.
+    fn play(&self, service: &str, arguments: &[&str]) -> Output {
+        let endpoints = "loads: [50%], endpoints: [{time: 10ms}]";
+        self.write("traffic.yaml", &format!("services: [{{service: {service}, {endpoints}}}]"));
+        weir(self.0.path(), &[&["objects.yaml", "--traffic", "traffic.yaml"], arguments].concat())
+    }
+
+    #[track_caller]
+    fn complaint(&self, service: &str, arguments: &[&str], expected: &str) {
+        let output = self.play(service, arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn half_old_is_what_its_page_says() {
+    let lines =
+        example("half-old.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "rr,lc,known"]);
+    assert_eq!(lines.len(), 16);
+    let p99 = |policy, load| p99(&lines, policy, load);
+    assert!(p99("rr", "75%") > 30_000.0);
+    assert!(p99("lc", "75%") < p99("rr", "75%") / 10.0);
+    assert!(p99("load-aware", "75%") < p99("rr", "75%") / 10.0);
+    assert!(p99("load-aware", "75%") < 1.6 * p99("known", "75%"));
+    let known = lines.iter().find(|line| line["policy"] == "known").unwrap();
+    assert!((known["share"]["10.244.0.1:8080"].as_f64().unwrap() - 8.33).abs() < 0.1, "{known}");
+}
+
+#[test]
+fn other_examples_can_be_played_and_show_what_they_are_for() {
+    let lines = example("equal.yaml", &["--seeds", "1", "--against", "wrr"]);
+    assert_eq!(p99(&lines, "builtin", "75%"), p99(&lines, "wrr", "75%"), "equal weights are rr");
+    let lines = example("slowed.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "rr"]);
+    assert!(p99(&lines, "load-aware", "60%") < p99(&lines, "rr", "60%") / 5.0);
+    assert!(lines[0]["timeline"].as_array().is_some_and(|points| points.len() > 50));
+    let lines = example("refusing.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "lc"]);
+    let share = |line: &Value| line["share"]["10.244.0.1:8080"].as_f64().unwrap();
+    assert!(share(&lines[0]) < 1.6 * 12.5, "{}", lines[0]);
+    assert!(share(&lines[1]) > 40.0, "lc sends most to the one that refuses: {}", lines[1]);
+}
+
+#[test]
+fn the_same_seed_prints_the_same_in_every_form() {
+    for form in ["text", "json", "svg"] {
+        let arguments = [
+            "manifests.yaml",
+            "--traffic",
+            "slowed.yaml",
+            "--policy",
+            "load-aware",
+            "--seeds",
+            "7",
+            "-o",
+            form,
+        ];
+        let (one, two) = (weir(&examples(), &arguments), weir(&examples(), &arguments));
+        assert!(one.status.success() && !one.stdout.is_empty());
+        assert_eq!(one.stdout, two.stdout, "{form}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_do() {
+    let folder = Folder::new();
+    folder.complaint(
+        "shop/web, prot: 80",
+        &[],
+        "services[0].prot: unknown field `prot`, expected one of `service`, `port`",
+    );
+    folder.complaint(
+        "shop/wep",
+        &[],
+        "service shop/wep is not in the manifests, or not handled by this node; the services are: shop/dns, ",
+    );
+    folder.complaint("web", &[], "service `web` must be written as namespace/name");
+    folder.complaint("shop/two", &[], "service shop/two has several TCP ports; set `port` to one of 80, 81");
+    folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 at a cluster IP");
+    folder.complaint("shop/dns", &[], "service shop/dns has no TCP port at a cluster IP");
+    folder.complaint("shop/empty", &[], "service shop/empty has no endpoints that take connections");
+    folder.complaint(
+        "shop/web",
+        &["--policy", "gone.yaml"],
+        "--policy gone.yaml: there is no such file, and it is not one of builtin, known, load-aware, rr",
+    );
+    folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: there is no such file");
+    let tuned = ["--against", "rr,load-aware:scael=1"];
+    folder.complaint(
+        "shop/web",
+        &tuned,
+        "--against load-aware:scael=1: there is no constant `scael`; there are cap",
+    );
+    folder.complaint(
+        "shop/web",
+        &["--ipvs-scheduler", "dh"],
+        "scheduler `dh` cannot be played; weir lab knows rr, wrr",
+    );
+    let output = weir(folder.0.path(), &["objects.yaml", "--traffic", "gone.yaml"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--traffic gone.yaml"));
+}
+
+#[test]
+fn session_affinity_is_said_not_to_be_played() {
+    let output = Folder::new().play("shop/sticky", &["--against", "lc,load-aware"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(
+        said,
+        "warning: tcp 10.96.0.15:80: session affinity is not played; each connection is scheduled anew\n"
+    );
+}
+
+#[test]
+fn plugins_of_a_policy_file_take_part() {
+    let folder = Folder::new();
+    let source = component("weir-plugin-annotations");
+    folder.write(
+        "policy.yaml",
+        &format!(
+            "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n- name: wishes\n  source: {}\n  \
+             limits: {{callTimeout: 5s, syncBudget: 10s}}\n",
+            source.display()
+        ),
+    );
+    let figures = |output: &Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().map(|line| line["p99_ms"].clone()).collect::<Vec<_>>()
+    };
+    // The plugin makes it lc, which the built-in policy does not.
+    let arguments = ["--policy", "policy.yaml", "--against", "lc,builtin", "-o", "json"];
+    let [plugin, lc, builtin] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
+    assert_eq!(plugin, lc);
+    assert_ne!(plugin, builtin);
+    // Load-aware weights on top of it replace the scheduler that it chose.
+    let arguments =
+        ["--policy", "policy.yaml+load-aware", "--against", "load-aware,known+load-aware", "-o", "json"];
+    let [on_plugin, on_builtin, _] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
+    assert_eq!(on_plugin, on_builtin, "both are wrr with weights of their own");
+    let arguments = ["--policy", "policy.yaml", "--against", "lc,builtin", "-o", "json"];
+    // A plugin that is refused is told, and is exit status 1.
+    folder.write("policy.yaml", "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins: [{name: a, source: none.wasm}]\n");
+    let output = folder.play("shop/wish", &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches("plugin a is not used").count(), 1);
+}
