@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::cluster::{Cluster, Dirty, Event};
 use crate::decision::Decision;
@@ -16,12 +17,14 @@ use crate::policy::{Decided, Policy, Reads, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::{Reason, Report};
 use crate::rule::Extension;
+use crate::sampling::Sampler;
 use crate::standing::Standing;
 use crate::state::{KernelState, VirtualServer};
 use crate::view::ServiceView;
 use crate::wants::Wants;
 
 mod claims;
+pub mod samples;
 
 /// Keeps the wanted state up to date: events go in, plans come out. Only services that an event touched are
 /// decided and planned again.
@@ -33,6 +36,7 @@ pub struct Planner {
     dirty: BTreeSet<ObjectName>,
     reports: BTreeMap<ObjectName, Vec<Report>>,
     readiness: Readiness,
+    sampler: Sampler,
     /// Services whose policy wants to be asked again, by the time.
     expiries: BTreeMap<ObjectName, u64>,
     /// Of services of which something can be seen from outside.
@@ -89,6 +93,7 @@ impl Planner {
             dirty: BTreeSet::new(),
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
+            sampler: Sampler::default(),
             expiries: BTreeMap::new(),
             standings: BTreeMap::new(),
             asks_for_nodes: Cell::default(),
@@ -276,7 +281,7 @@ impl Planner {
 
     /// What a policy may look at beside views.
     pub fn surroundings(&self, now: u64) -> Surroundings<'_> {
-        Surroundings { node: &self.node, nodes: self.cluster.nodes(), now }
+        Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now }
     }
 
     /// The views of the services that are to be planned again; those that are gone are taken out at once.
@@ -287,6 +292,7 @@ impl Planner {
         for name in names {
             match ServiceView::new(&self.cluster, &name, &self.node) {
                 Some(mut view) => {
+                    self.sampler.want(&name, self.policy.wishes(&view.service), Duration::from_secs(now));
                     if watched {
                         self.readiness.observe(&view, now);
                         view.note_readiness(&self.readiness);
@@ -303,6 +309,7 @@ impl Planner {
         self.desired.remove(name);
         self.reports.remove(name);
         self.readiness.forget(name);
+        self.sampler.forget(name);
         self.expiries.remove(name);
         self.standings.remove(name);
         self.policy.forget(name);
@@ -314,13 +321,15 @@ impl Planner {
         let view = |name| ServiceView::new(&self.cluster, name, &self.node);
         let mut views: Vec<ServiceView> = names.iter().filter_map(view).collect();
         views.iter_mut().for_each(|view| view.note_readiness(&self.readiness));
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let around =
+            Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now };
         self.policy.audit(&views, &around)
     }
 
     /// One answer per view, the built-in one where the policy gave none.
     pub fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let around =
+            Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now };
         let decided = self.policy.decide(views, &around);
         if decided.len() == views.len() {
             return decided;

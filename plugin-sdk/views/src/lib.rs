@@ -14,4 +14,7 @@ pub use answers::{
     Drain, Persistence, Refusal, Schedule, Scheduling, SourceAction, SourceFilter, Treatment, Treatments,
     Verdict, Weights,
 };
-pub use seen::{Attributes, Context, Endpoint, Family, Node, Port, Protocol, Service, Slice, Vip, VipKind};
+pub use seen::{
+    Attributes, Context, Endpoint, Family, Node, Port, Protocol, ServerStatistics, Service, Slice, Vip,
+    VipKind,
+};
