@@ -78,6 +78,11 @@ fn annotations() {
 }
 
 #[test]
+fn load_aware() {
+    answers_as_written_down("load-aware");
+}
+
+#[test]
 fn masquerade_by_vip() {
     answers_as_written_down("masquerade-by-vip");
 }

@@ -5,4 +5,5 @@ mod goldens;
 mod hostile;
 mod lifecycle;
 mod replace;
+mod statistics;
 mod world;
