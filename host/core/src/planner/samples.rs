@@ -32,11 +32,19 @@ impl Planner {
         self.sampler.due(now, most).into_iter().filter_map(servers).collect()
     }
 
-    /// Takes in what was read of a service, and has it decided again if that shows in its counts.
-    pub fn sampled(&mut self, name: &ObjectName, servers: &[(Port, VirtualServer, Readings)], now: Duration) {
-        if self.sampler.take(name, servers, now) {
+    /// Takes in what was read of a service, and says whether that shows in its counts: then it is decided again by the
+    /// next plan.
+    pub fn sampled(
+        &mut self,
+        name: &ObjectName,
+        servers: &[(Port, VirtualServer, Readings)],
+        now: Duration,
+    ) -> bool {
+        let news = self.sampler.take(name, servers, now);
+        if news {
             self.dirty.insert(name.clone());
         }
+        news
     }
 }
 
