@@ -112,3 +112,30 @@ fn a_plugin_that_wants_everything_at_once_is_served_in_small_parts() {
     planner.plan_at(at(5000).as_secs());
     assert_eq!(weights(&mut planner, "s7").1, [100]);
 }
+
+/// One that asks for everything each second and never answers costs each round its budget at most, and a change that comes
+/// at the same time is in the same round's plan.
+#[test]
+fn a_plugin_that_hangs_over_its_samples_costs_its_budget_and_no_more() {
+    let limits = json!({"callTimeout": "20ms", "syncBudget": "100ms"});
+    let more = json!({"configuration": "statistics-loop", "interfaces": ["scheduler"], "limits": limits});
+    let mut planner = planner(chain("weir-guest-hostile", more), 300);
+    planner.plan_at(at(0).as_secs());
+    assert_eq!(planner.sampler().services(), 300);
+    for second in 2..8 {
+        let now = at(second * 1000);
+        for i in 0..300 {
+            if i != 7 {
+                let name = format!("s{i}");
+                read(&mut planner, &name, &[(1, second * 10), (1, second)], now);
+            }
+        }
+        hear(&mut planner, service("s7", &[], second as u8));
+        let before = account(&planner).time;
+        planner.plan_at(now.as_secs());
+        let cost = account(&planner).time - before;
+        // The budget, the call that was under way when it ended, and the machine's other business.
+        assert!(cost < Duration::from_millis(100 + 20 + 400), "round {second}: {cost:?}");
+        assert_eq!(weights(&mut planner, "s7").1.len(), second as usize);
+    }
+}

@@ -109,6 +109,7 @@ impl lifecycle::Guest for Hostile {
     fn describe() -> lifecycle::Description {
         let needs = match word().as_str() {
             "needs-unknown" => vec!["wallet".to_owned()],
+            "statistics-loop" => vec!["endpoints".to_owned(), "statistics:1s/1s".to_owned()],
             "needs-statistics" => vec!["statistics:0s/20s".to_owned()],
             word => {
                 // There is no error to give back here.
@@ -191,7 +192,7 @@ impl scheduler::Guest for Hostile {
         }
         let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
         let word = behaviour(&names);
-        misbehave(&word)?;
+        misbehave(word.strip_prefix("statistics-").unwrap_or(&word))?;
         unsafe { CALLS += requests.len() as u32 };
         let calls = unsafe { CALLS };
         let mut answers: Vec<scheduler::Schedule> = Vec::new();
