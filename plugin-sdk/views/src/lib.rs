@@ -8,6 +8,7 @@
 
 mod answers;
 mod conversions;
+mod lowering;
 mod seen;
 
 pub use answers::{
