@@ -28,6 +28,7 @@ mod prepare;
 mod publish;
 mod records;
 mod reload;
+mod sampling;
 mod state;
 mod takeover;
 mod upkeep;
@@ -39,6 +40,7 @@ use others::{NODES, Others};
 use policy::Policy;
 use prepare::Prepared;
 use publish::{Publisher, Times};
+use sampling::Sampling;
 use state::StateDirectory;
 use wake::{News, Wake, Wakes};
 
@@ -106,6 +108,7 @@ struct Daemon {
     publisher: Publisher,
     state: Option<StateDirectory>,
     agenda: Agenda,
+    sampling: Sampling,
     others: Others,
     /// What times are counted from that clocks must not change.
     started: Instant,
@@ -161,6 +164,7 @@ impl Daemon {
             state,
             settings,
             agenda,
+            sampling: Sampling::default(),
             others: Others::default(),
             started: Instant::now(),
             started_at: inputs::now(),
@@ -179,7 +183,8 @@ impl Daemon {
         self.publisher.begin();
         self.round(Instant::now());
         loop {
-            let pause = self.agenda.next().saturating_duration_since(Instant::now());
+            let next = self.next_sampling().into_iter().fold(self.agenda.next(), Instant::min);
+            let pause = next.saturating_duration_since(Instant::now());
             let Ok(news) = wakes.wait(pause) else { return };
             if let Some(news) = news {
                 if !self.take_note(news) {
@@ -210,6 +215,8 @@ impl Daemon {
             if self.agenda.next() <= now {
                 self.round(now);
             }
+            // After the round: what changed in the cluster goes first.
+            self.sample();
         }
     }
 
