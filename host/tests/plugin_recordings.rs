@@ -35,6 +35,8 @@ fn stock_plugins_without_a_wish_plan_every_recording_as_no_plugin() -> Result<()
     plans_as_no_plugin(&[
         ("weir-plugin-annotations", json!(null)),
         ("weir-plugin-node-weights", json!(null)),
+        // For services that ask for it; there are none.
+        ("weir-plugin-load-aware", json!({"default": false})),
         ("weir-plugin-masquerade-by-vip", json!(null)),
         // Without this it refuses VIPs that are addresses of nodes.
         ("weir-plugin-namespace-guard", json!({"node-addresses": "allow"})),

@@ -14,8 +14,8 @@ pub mod lifecycle {
         inline: "
             package weir:plugin-sdk;
             world lifecycle {
-                import weir:policy/log@0.1.0;
-                export weir:policy/lifecycle@0.1.0;
+                import weir:policy/log@0.2.0;
+                export weir:policy/lifecycle@0.2.0;
             }
         ",
         world: "weir:plugin-sdk/lifecycle",
@@ -31,10 +31,10 @@ pub mod filter {
         path: "../wit",
         inline: "
             package weir:plugin-sdk;
-            world filter { export weir:policy/filter@0.1.0; }
+            world filter { export weir:policy/filter@0.2.0; }
         ",
         world: "weir:plugin-sdk/filter",
-        with: { "weir:policy/types@0.1.0": crate::bindings::lifecycle::weir::policy::types },
+        with: { "weir:policy/types@0.2.0": crate::bindings::lifecycle::weir::policy::types },
         pub_export_macro: true,
         export_macro_name: "export_filter",
     });
@@ -46,10 +46,10 @@ pub mod scheduler {
         path: "../wit",
         inline: "
             package weir:plugin-sdk;
-            world scheduler { export weir:policy/scheduler@0.1.0; }
+            world scheduler { export weir:policy/scheduler@0.2.0; }
         ",
         world: "weir:plugin-sdk/scheduler",
-        with: { "weir:policy/types@0.1.0": crate::bindings::lifecycle::weir::policy::types },
+        with: { "weir:policy/types@0.2.0": crate::bindings::lifecycle::weir::policy::types },
         pub_export_macro: true,
         export_macro_name: "export_scheduler",
     });
@@ -61,10 +61,10 @@ pub mod masquerade {
         path: "../wit",
         inline: "
             package weir:plugin-sdk;
-            world masquerade { export weir:policy/masquerade@0.1.0; }
+            world masquerade { export weir:policy/masquerade@0.2.0; }
         ",
         world: "weir:plugin-sdk/masquerade",
-        with: { "weir:policy/types@0.1.0": crate::bindings::lifecycle::weir::policy::types },
+        with: { "weir:policy/types@0.2.0": crate::bindings::lifecycle::weir::policy::types },
         pub_export_macro: true,
         export_macro_name: "export_masquerade",
     });

@@ -25,7 +25,7 @@ pub fn describe<P: Plugin>(plugin: Option<&P>) -> lifecycle::Description {
         name: P::NAME.to_owned(),
         version: P::VERSION.to_owned(),
         needs: plugin.map(Plugin::needs).unwrap_or_default(),
-        extra: Vec::new(),
+        extra: None,
     }
 }
 

@@ -32,8 +32,8 @@ pub use serde;
 pub use serde_json;
 pub use weir_plugin_views::{
     Attributes, Context, Drain, Endpoint, Family, Node, Persistence, Port, Protocol, Refusal, Schedule,
-    Scheduling, Service, Slice, SourceAction, SourceFilter, Treatment, Treatments, Verdict, Vip, VipKind,
-    Weights,
+    Scheduling, ServerStatistics, Service, Slice, SourceAction, SourceFilter, Treatment, Treatments, Verdict,
+    Vip, VipKind, Weights,
 };
 
 /// A plugin. Its value is its configuration, read once; it decides through [`Filter`], [`Scheduler`] and

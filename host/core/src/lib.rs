@@ -33,6 +33,7 @@ pub mod readiness;
 pub mod report;
 pub mod retry;
 pub mod rule;
+pub mod sampling;
 pub mod set;
 pub mod simulated;
 pub mod standing;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::cluster::{Cluster, Dirty, Event};
 use crate::decision::Decision;
@@ -15,6 +16,7 @@ use crate::plan::plan_service;
 use crate::policy::{Decided, Policy, Reads, Surroundings};
 use crate::readiness::Readiness;
 use crate::report::Report;
+use crate::sampling::Sampler;
 use crate::standing::Standing;
 use crate::state::KernelState;
 use crate::view::ServiceView;
@@ -22,6 +24,7 @@ use crate::wants::Wants;
 
 mod claims;
 mod outside;
+pub mod samples;
 
 pub use outside::Outside;
 
@@ -35,6 +38,7 @@ pub struct Planner {
     dirty: BTreeSet<ObjectName>,
     reports: BTreeMap<ObjectName, Vec<Report>>,
     readiness: Readiness,
+    sampler: Sampler,
     /// Services whose policy wants to be asked again, by the time.
     expiries: BTreeMap<ObjectName, u64>,
     /// The same, the earliest first.
@@ -95,6 +99,7 @@ impl Planner {
             dirty: BTreeSet::new(),
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
+            sampler: Sampler::default(),
             expiries: BTreeMap::new(),
             due: BTreeSet::new(),
             standings: BTreeMap::new(),
@@ -300,7 +305,7 @@ impl Planner {
 
     /// What a policy may look at beside views.
     pub fn surroundings(&self, now: u64) -> Surroundings<'_> {
-        Surroundings { node: &self.node, nodes: self.cluster.nodes(), now }
+        Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now }
     }
 
     /// The views of the services that are to be planned again; those that are gone are taken out at once.
@@ -311,6 +316,7 @@ impl Planner {
         for name in names {
             match ServiceView::new(&self.cluster, &name, &self.node) {
                 Some(mut view) => {
+                    self.sampler.want(&name, self.policy.wishes(&view.service), Duration::from_secs(now));
                     if watched {
                         self.readiness.observe(&view, now);
                         view.note_readiness(&self.readiness);
@@ -327,6 +333,7 @@ impl Planner {
         self.desired.remove(name);
         self.show(name, Outside::default());
         self.readiness.forget(name);
+        self.sampler.forget(name);
         self.expect(name, None);
         self.policy.forget(name);
     }
@@ -337,13 +344,15 @@ impl Planner {
         let view = |name| ServiceView::new(&self.cluster, name, &self.node);
         let mut views: Vec<ServiceView> = names.iter().filter_map(view).collect();
         views.iter_mut().for_each(|view| view.note_readiness(&self.readiness));
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let around =
+            Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now };
         self.policy.audit(&views, &around)
     }
 
     /// One answer per view, the built-in one where the policy gave none.
     pub fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
-        let around = Surroundings { node: &self.node, nodes: self.cluster.nodes(), now };
+        let around =
+            Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now };
         let decided = self.policy.decide(views, &around);
         if decided.len() == views.len() {
             return decided;

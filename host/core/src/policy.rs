@@ -1,13 +1,14 @@
 //! The seam between objects and plans: who decides.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decision::Decision;
 use crate::node::NodeView;
-use crate::objects::{Node, ObjectName};
+use crate::objects::{Node, ObjectName, Service};
 use crate::report::Report;
+use crate::sampling::{Sampler, Wish};
 use crate::view::ServiceView;
 
 /// Decides how services are handled.
@@ -18,6 +19,11 @@ pub trait Policy: Any {
     /// What it reads beyond Services, EndpointSlices and this node.
     fn reads(&self) -> Reads {
         Reads::default()
+    }
+
+    /// What it wants counted of a service's real servers, and how often.
+    fn wishes(&self, _service: &Service) -> BTreeSet<Wish> {
+        BTreeSet::new()
     }
 
     /// A service is gone; what is remembered of it may go too.
@@ -42,6 +48,8 @@ pub struct Surroundings<'a> {
     pub node: &'a NodeView,
     /// All nodes of the cluster that were seen, this one included, by name.
     pub nodes: &'a BTreeMap<String, Arc<Node>>,
+    /// What was counted for real servers.
+    pub counts: &'a Sampler,
     /// Seconds since 1970.
     pub now: u64,
 }

@@ -13,7 +13,7 @@ use weir_core::planner::Planner;
 use weir_core::policy::{Policy, Reads};
 use weir_core::readiness::Readiness;
 use weir_core::report::Report;
-use weir_core::standing::{HealthCheck, Scope};
+use weir_core::standing::Scope;
 use weir_core::sync::Syncer;
 use weir_policy::Replacement;
 
@@ -23,7 +23,10 @@ use crate::host::Host;
 use crate::message::{Done, Input, Listed, Output, Successor};
 use crate::others::Others;
 use crate::remark::Remark;
-use crate::upkeep;
+
+mod sampling;
+mod telling;
+mod upkeep;
 
 /// How often remembered answers of plugins are checked, and how many.
 const POLICY_AUDIT: Duration = Duration::from_secs(60);
@@ -91,7 +94,9 @@ pub struct Daemon<H> {
     /// Whether addresses may have changed since they were read: the next round looks, however often that was said.
     addresses_changed: bool,
     /// Whether the last round could not write rules: a match may have gone missing.
-    pub(crate) rules_failed: bool,
+    rules_failed: bool,
+    /// When the last part of the counters was read.
+    sampled: Option<Duration>,
     outputs: Vec<Output>,
 }
 
@@ -123,6 +128,7 @@ impl<H: Host> Daemon<H> {
             addresses_known: false,
             addresses_changed: false,
             rules_failed: false,
+            sampled: None,
             outputs: Vec::new(),
         }
     }
@@ -145,15 +151,18 @@ impl<H: Host> Daemon<H> {
             Input::Policy(successor) => self.next_policy = Some(successor),
             Input::Time => {}
         }
-        if self.next() <= now {
+        if self.agenda.next() <= now {
             self.round(now);
+        } else {
+            // Never in the way of a change.
+            self.sample(now);
         }
         std::mem::take(&mut self.outputs)
     }
 
     /// When the next step has something to do although nothing happens until then.
     pub fn next(&self) -> Duration {
-        self.agenda.next()
+        self.next_sampling().into_iter().fold(self.agenda.next(), Duration::min)
     }
 
     /// Whether the next step reads and compares everything.
@@ -189,6 +198,20 @@ impl<H: Host> Daemon<H> {
     /// The time that policies are told at `now`, in seconds since 1970.
     pub fn policy_time(&self, now: Duration) -> u64 {
         self.setup.epoch + now.as_secs()
+    }
+
+    /// The time since 1970 when [`Host::time`] was zero.
+    pub(crate) fn epoch(&self) -> Duration {
+        Duration::from_secs(self.setup.epoch)
+    }
+
+    /// Whether the kernel was brought to a plan, and nothing is in doubt since.
+    pub(crate) fn knows_kernel(&self) -> bool {
+        self.syncer.is_certain()
+    }
+
+    pub(crate) fn ask_for_round(&mut self, now: Duration) {
+        self.agenda.request(now);
     }
 
     pub(crate) fn tell(&mut self, output: Output) {
@@ -422,59 +445,6 @@ impl<H: Host> Daemon<H> {
         let round = self.syncer.round(self.planner.desired(), began)?;
         let kernel = self.host().time() - began;
         Ok(Done { round, drift: false, planning, kernel })
-    }
-
-    fn tell_of_round(&mut self, done: Done) {
-        let round = &done.round;
-        self.rules_failed = upkeep::rules_failed(round).unwrap_or(self.rules_failed);
-        let capabilities = &self.planner.node().capabilities;
-        let families = capabilities.families.clone();
-        let has_foundation = |family: &Family| upkeep::has_foundation(round, *family);
-        let served = families.iter().copied().filter(|family| !capabilities.loses_vips(*family));
-        let served: Vec<Family> = served.filter(has_foundation).collect();
-        let serves = families.iter().all(has_foundation);
-        if serves && !std::mem::replace(&mut self.taken_over, true) {
-            self.host().end_nftables_mode(&families);
-        }
-        self.tell(Output::Round(done));
-        self.outputs.extend(served.into_iter().map(Output::UpToDate));
-    }
-
-    /// Tells what is new in a plan.
-    fn tell_of_plan(&mut self, now: Duration) {
-        let mut health_checks = BTreeMap::new();
-        let mut before = self.planner.take_outside();
-        for name in std::mem::take(&mut self.deleted) {
-            // Another one of its name may be just like it.
-            before.entry(name.clone()).or_insert_with(|| self.planner.outside(&name)).reports.clear();
-        }
-        for (name, before) in before {
-            let after = self.planner.outside(&name);
-            for of in &before.standing.stranded {
-                self.stranded.entry(*of).and_modify(|count| *count = count.saturating_sub(1));
-            }
-            for of in &after.standing.stranded {
-                *self.stranded.entry(*of).or_default() += 1;
-            }
-            self.report(&before.reports, &after.reports, now);
-            let check: Option<HealthCheck> = after.standing.health_check;
-            if before.standing.health_check != check {
-                health_checks.insert(name, check);
-            }
-        }
-        let shared = self.planner.shared_reports();
-        let before = std::mem::replace(&mut self.shared, shared.clone());
-        self.report(&before, &shared, now);
-        let due = self.hints.due(now);
-        self.outputs.extend(due.into_iter().map(Output::Report));
-        self.tell(Output::Planned { stranded: self.stranded.clone(), health_checks });
-    }
-
-    fn report(&mut self, before: &[Report], after: &[Report], now: Duration) {
-        self.hints.note(before, after, now);
-        let old: BTreeSet<&Report> = before.iter().collect();
-        let new = after.iter().filter(|report| !report.reason.is_hint() && !old.contains(report));
-        self.outputs.extend(new.cloned().map(Output::Report));
     }
 }
 

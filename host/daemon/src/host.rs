@@ -7,6 +7,8 @@ use weir_core::kernel::{Kernel, ReadError};
 use weir_core::net::{Family, PerFamily};
 use weir_core::node::HostAddress;
 use weir_core::rule::Extension;
+use weir_core::sampling::Readings;
+use weir_core::state::VirtualServer;
 
 /// The machine: its kernel, and what is asked of it beside that.
 pub trait Host: Kernel {
@@ -22,6 +24,9 @@ pub trait Host: Kernel {
 
     /// Whether the kernel surely holds nothing of ours or of another proxy of services yet, as after a boot.
     fn is_untouched(&mut self) -> bool;
+
+    /// What the kernel counts for the real servers of a virtual server; `None` if it cannot be read.
+    fn sample(&mut self, server: VirtualServer) -> Readings;
 
     /// Takes networks off the dummy device that other programs put there: they attract all packets for them. What fails is
     /// tried again by the next audit.

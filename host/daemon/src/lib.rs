@@ -20,7 +20,6 @@ mod host;
 mod message;
 mod others;
 mod remark;
-mod upkeep;
 
 pub use daemon::{Daemon, Setup};
 pub use host::Host;

@@ -90,6 +90,15 @@ pub enum Output {
     },
     /// What became of plugins that were to decide.
     Replaced(Replacement),
+    /// Counters were read for plugins.
+    Sampled {
+        /// Of so many services.
+        read: u64,
+        /// Of so many services without success.
+        failed: u64,
+        /// How long it took.
+        took: Duration,
+    },
     /// A round ended.
     Round(Done),
     /// The kernel holds everything of a family that came in, but for single services that it refuses.

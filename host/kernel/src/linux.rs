@@ -10,6 +10,7 @@ use weir_core::kernel::{Connections, Fact, Failure, FailureKind, Kernel, Outcome
 use weir_core::net::Family;
 use weir_core::node::HostAddress;
 use weir_core::rule::Table;
+use weir_core::sampling::Readings;
 use weir_core::state::{KernelState, RealServer, Server, Sysctl, VirtualServer};
 use weir_netlink::NetlinkError;
 
@@ -137,6 +138,11 @@ impl Linux {
             effort.receives += counters.receives;
         }
         effort
+    }
+
+    /// What the kernel counts for the real servers of a virtual server; `None` if it cannot be read. One dump.
+    pub fn sample(&mut self, server: VirtualServer) -> Readings {
+        self.ipvs.sample(server)
     }
 
     /// The searches for UDP flows that had to be forgotten, since somebody asked last.

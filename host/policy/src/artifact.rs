@@ -32,7 +32,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// The package of the contract, and the track of it that this version speaks.
 const PACKAGE: &str = "weir:policy/";
-const TRACK: &str = "0.1.";
+const TRACK: &str = "0.2.";
 
 /// A plugin that can be asked.
 pub struct Artifact {
@@ -135,7 +135,8 @@ pub enum LoadError {
     Compile(#[from] CompileError),
     /// It speaks another version of the contract.
     #[error(
-        "it exports {found}, and this version of weir speaks {PACKAGE}*@{TRACK}x: build it against the contract of this weir"
+        "it exports {found}, and this version of weir speaks {PACKAGE}*@{TRACK}x: {advice}",
+        advice = names::advice(found)
     )]
     Version {
         /// What it exports.
@@ -245,7 +246,7 @@ impl Artifact {
         let (description, memory) = linked.introduce()?;
         let needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
         // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
-        let decided = description.extra.iter().find(|(key, _)| key == "interfaces");
+        let decided = description.extra.iter().flatten().find(|(key, _)| key == "interfaces");
         let decides = |interface: Interface| {
             decided.is_none_or(|(_, words)| words.split(' ').any(|word| word == interface.name()))
         };

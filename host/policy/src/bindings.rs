@@ -3,8 +3,8 @@
 //! One module per track of the contract. A later track gets a module of its own beside this one, and conversions into
 //! what the rest of the crate works with; plugins of all tracks run side by side.
 
-/// Track 0.1.
-pub(crate) mod v0_1 {
+/// Track 0.2.
+pub(crate) mod v0_2 {
     use std::hash::{Hash, Hasher};
 
     wasmtime::component::bindgen!({
@@ -27,5 +27,5 @@ pub(crate) mod v0_1 {
     }
 }
 
-pub(crate) use v0_1::exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
-pub(crate) use v0_1::weir::policy::{log, types};
+pub(crate) use v0_2::exports::weir::policy::{filter, lifecycle, masquerade, scheduler};
+pub(crate) use v0_2::weir::policy::{log, types};

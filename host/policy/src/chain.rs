@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_core::decision::Decision;
-use weir_core::objects::ObjectName;
+use weir_core::objects::{ObjectName, Service};
 use weir_core::planner::Planner;
 use weir_core::policy::{Decided, Note, Policy, Reads, Surroundings};
 use weir_core::report::{Reason, Report};
+use weir_core::sampling::Wish;
 use weir_core::view::ServiceView;
 
 use crate::account::{Account, Condition};
@@ -207,6 +208,11 @@ impl Policy for Chain {
 
     fn reads(&self) -> Reads {
         self.plugins.iter().map(|plugin| plugin.artifact.needs.reads()).fold(Reads::default(), Reads::and)
+    }
+
+    fn wishes(&self, service: &Service) -> BTreeSet<Wish> {
+        let asks = |plugin: &&Plugin| plugin.artifact.configuration().select.selects(service);
+        self.plugins.iter().filter(asks).filter_map(|plugin| plugin.artifact.needs.statistics).collect()
     }
 
     fn forget(&mut self, service: &ObjectName) {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use weir_core::decision::VipKind;
 use weir_core::net::{Family, Protocol};
-use weir_core::objects::{Namespace, Node, Service, ServiceType, TrafficPolicy};
+use weir_core::objects::{Namespace, Node, ObjectName, Service, ServiceType, TrafficPolicy};
 use weir_core::policy::Surroundings;
+use weir_core::sampling::Count;
 use weir_core::view::{EndpointView, Location, PortView, ServiceView};
 
 use crate::bindings::types;
@@ -103,7 +104,7 @@ impl<'a> Lowering<'a> {
             host_addresses,
             zones: Vec::new(),
             nodes,
-            extra: Vec::new(),
+            extra: None,
         }
     }
 
@@ -112,14 +113,14 @@ impl<'a> Lowering<'a> {
             name: node.name.clone(),
             zone: node.zone().map(|zone| self.zones.index(zone)),
             this: node.name == this,
-            labels: self.needs.node_labels.of(&node.labels),
-            annotations: self.needs.node_annotations.of(&node.annotations),
+            labels: some(self.needs.node_labels.of(&node.labels)),
+            annotations: some(self.needs.node_annotations.of(&node.annotations)),
             unschedulable: node.unschedulable,
-            taints: node.taints.clone(),
+            taints: some(node.taints.clone()),
             cpu_millis: node.allocatable.cpu_millis,
             memory_bytes: node.allocatable.memory_bytes,
             addresses: node.service_addresses().map(address).collect(),
-            extra: Vec::new(),
+            extra: None,
         }
     }
 
@@ -132,8 +133,8 @@ impl<'a> Lowering<'a> {
         let slices = if needs.slices {
             let lower = |slice: &Arc<weir_core::objects::EndpointSlice>| types::Slice {
                 name: slice.name.name.clone(),
-                labels: needs.slice_labels.of(&slice.labels),
-                annotations: needs.slice_annotations.of(&slice.annotations),
+                labels: some(needs.slice_labels.of(&slice.labels)),
+                annotations: some(needs.slice_annotations.of(&slice.annotations)),
             };
             view.slices.iter().map(lower).collect()
         } else {
@@ -142,22 +143,22 @@ impl<'a> Lowering<'a> {
         types::Service {
             namespace: service.name.namespace.clone(),
             name: service.name.name.clone(),
-            service_type: service_type(service).to_owned(),
-            labels: needs.labels.of(&service.labels),
-            annotations: needs.annotations.of(&service.annotations),
-            namespace_labels: needs.namespace_labels.of(&namespace.labels),
-            namespace_annotations: needs.namespace_annotations.of(&namespace.annotations),
+            service_type: service_type(service),
+            labels: some(needs.labels.of(&service.labels)),
+            annotations: some(needs.annotations.of(&service.annotations)),
+            namespace_labels: some(needs.namespace_labels.of(&namespace.labels)),
+            namespace_annotations: some(needs.namespace_annotations.of(&namespace.annotations)),
             affinity_seconds: service.client_ip_affinity,
             internal_local: service.internal_policy == TrafficPolicy::Local,
             external_local: service.external_policy_is_local(),
-            source_ranges: service.source_ranges.iter().map(network).collect(),
-            slices,
-            ports: view.ports.iter().map(|port| self.port(port)).collect(),
-            extra: Vec::new(),
+            source_ranges: some(service.source_ranges.iter().map(network).collect()),
+            slices: some(slices),
+            ports: view.ports.iter().map(|port| self.port(&service.name, port)).collect(),
+            extra: None,
         }
     }
 
-    fn port(&mut self, port: &PortView) -> types::Port {
+    fn port(&mut self, service: &ObjectName, port: &PortView) -> types::Port {
         let vip = |kind| move |ip: &IpAddr| types::Vip { kind, address: address(*ip) };
         let vips = std::iter::once(&port.cluster_ip)
             .map(vip(types::VipKind::Cluster))
@@ -167,7 +168,7 @@ impl<'a> Lowering<'a> {
         let local = port.endpoints.iter().filter(|endpoint| endpoint.location == Location::Local).count();
         let endpoints = if self.needs.endpoints { self.endpoints(port) } else { Vec::new() };
         types::Port {
-            name: port.port.name.clone(),
+            name: text(&port.port.name),
             family: match port.family {
                 Family::V4 => types::Family::Ipv4,
                 Family::V6 => types::Family::Ipv6,
@@ -179,12 +180,26 @@ impl<'a> Lowering<'a> {
             },
             port: port.port.port,
             node_port: port.port.node_port.map_or(0, u16::from),
-            app_protocol: port.port.app_protocol.clone(),
+            app_protocol: text(&port.port.app_protocol),
             vips,
             endpoints_total: count(port.endpoints.len()),
             endpoints_local: count(local),
-            endpoints,
+            endpoints: some(endpoints),
+            statistics: self.statistics(service, port),
         }
+    }
+
+    /// What was counted for the endpoints of a port; zeros where nothing was counted yet.
+    fn statistics(&self, service: &ObjectName, port: &PortView) -> Option<Vec<types::ServerStatistics>> {
+        let wish = self.needs.statistics.filter(|_| port.port.protocol == Protocol::Tcp)?;
+        let counts = self.around.counts;
+        let count =
+            |endpoint: &EndpointView| counts.count(service, port.port.port, endpoint.address, wish.memory);
+        let counted: Vec<Option<Count>> = port.endpoints.iter().map(count).collect();
+        counted
+            .iter()
+            .any(Option::is_some)
+            .then(|| counted.into_iter().map(|count| server_statistics(&count.unwrap_or_default())).collect())
     }
 
     fn endpoints(&mut self, port: &PortView) -> Vec<types::Endpoint> {
@@ -228,12 +243,36 @@ impl<'a> Lowering<'a> {
     }
 }
 
-fn service_type(service: &Service) -> &'static str {
+/// What is usually empty is absent in the contract: a list or a text that is handed over costs a call of the guest's
+/// allocator.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn server_statistics(count: &Count) -> types::ServerStatistics {
+    types::ServerStatistics {
+        active: count.active,
+        inactive: count.inactive,
+        weight: count.weight,
+        since: count.since,
+        connections: count.totals.connections,
+        bytes_in: count.totals.bytes_in,
+        bytes_out: count.totals.bytes_out,
+        recent_connections: count.recent.connections,
+        recent_active_time: count.recent.active_time,
+    }
+}
+
+fn service_type(service: &Service) -> types::ServiceType {
     match service.service_type {
-        ServiceType::ClusterIp => "ClusterIP",
-        ServiceType::NodePort => "NodePort",
-        ServiceType::LoadBalancer => "LoadBalancer",
-        ServiceType::ExternalName => "ExternalName",
+        ServiceType::ClusterIp => types::ServiceType::ClusterIp,
+        ServiceType::NodePort => types::ServiceType::NodePort,
+        ServiceType::LoadBalancer => types::ServiceType::LoadBalancer,
+        ServiceType::ExternalName => types::ServiceType::ExternalName,
     }
 }
 
@@ -296,6 +335,12 @@ pub(crate) fn kinds(kinds: types::VipKinds) -> std::collections::BTreeSet<VipKin
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use weir_core::cluster::{Cluster, Event};
+    use weir_core::node::{Capabilities, NodeView, ProxyConfig};
+    use weir_core::sampling::Sampler;
+    use weir_k8s::objects::{self, Decoded};
+
     use super::*;
 
     #[test]
@@ -322,6 +367,47 @@ mod tests {
         }
         assert_eq!(zones.renew(), Renewal::Done);
         assert!(zones.names().is_empty());
+    }
+
+    /// Each list and each text costs a call of the guest's allocator; a plain service takes four.
+    #[test]
+    fn what_nobody_asked_for_is_not_handed_over() {
+        let service = json!({
+            "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}, "annotations": {"a/b": "c"}},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+        });
+        let Decoded::Here(service) = objects::service(&service).0 else { panic!("it is refused") };
+        let mut cluster = Cluster::default();
+        cluster.apply(Event::Service(Box::new(service)));
+        let (config, can) = (ProxyConfig::default(), Capabilities::assumed());
+        let node = NodeView::new("n1", None, None, Vec::new(), config, can);
+        let view = ServiceView::new(&cluster, &ObjectName::new("shop", "web"), &node).unwrap();
+        let (counts, mut zones, needs) = (Sampler::default(), Zones::default(), Needs::default());
+        let around = Surroundings { node: &node, nodes: cluster.nodes(), counts: &counts, now: 0 };
+        let lowered = Lowering::new(&needs, &mut zones, &around).service(&view);
+        let types::Service { namespace, name, ports, .. } = lowered.clone();
+        let plain = types::Service {
+            service_type: types::ServiceType::ClusterIp,
+            labels: None,
+            annotations: None,
+            namespace_labels: None,
+            namespace_annotations: None,
+            affinity_seconds: None,
+            internal_local: false,
+            external_local: false,
+            source_ranges: None,
+            slices: None,
+            extra: None,
+            namespace,
+            name,
+            ports,
+        };
+        assert!(lowered == plain, "{lowered:?}");
+        let [port] = &lowered.ports[..] else { panic!("one port and family") };
+        assert_eq!((port.vips.len(), &port.name, &port.app_protocol), (1, &None, &None));
+        assert!(port.endpoints.is_none() && port.statistics.is_none());
+        let prior = crate::patch::SchedulerPatch::default().print();
+        assert!(prior.ports.is_none() && prior.reason.is_none() && prior.extra.is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use weir_core::objects::Attributes;
 use weir_core::policy::Reads;
+use weir_core::sampling::Wish;
 
 /// The needs of a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Needs {
     pub(crate) time: bool,
     /// Since when endpoints are ready.
     pub(crate) ready_since: bool,
+    /// What is counted for real servers.
+    pub(crate) statistics: Option<Wish>,
     /// The words of the plugin, for people.
     words: Vec<String>,
 }
@@ -75,9 +78,12 @@ pub enum NeedError {
     /// Not a word of the vocabulary.
     #[error("it needs `{0}`, which this version of weir does not know; {hint}", hint = hint(.0))]
     Unknown(String),
-    /// A word for a later version.
-    #[error("it needs `{0}`, which is reserved for a later version of weir")]
-    Reserved(String),
+    /// Not a period and a memory.
+    #[error(
+        "it needs `{0}`: write `statistics:PERIOD/MEMORY` with a period from 1s to 60s and a memory from the period to \
+         3600s, such as `statistics:1s/20s`"
+    )]
+    Statistics(String),
     /// A key is missing.
     #[error("it needs `{0}`, which lacks a key: write `{0}KEY` or `{0}PREFIX*`")]
     NoKey(String),
@@ -105,6 +111,15 @@ fn hint(word: &str) -> String {
     }
 }
 
+/// A period and a memory, such as `1s/20s`.
+fn wish(text: &str) -> Option<Wish> {
+    let seconds = |text: &str| text.strip_suffix('s')?.parse::<u32>().ok();
+    let (period, memory) = text.split_once('/')?;
+    let (period, memory) = (seconds(period)?, seconds(memory)?);
+    let sound = (1..=60).contains(&period) && (period..=3600).contains(&memory);
+    sound.then_some(Wish { period, memory })
+}
+
 impl Needs {
     /// Reads the words of a plugin.
     pub(crate) fn parse(words: &[String]) -> Result<Needs, Vec<NeedError>> {
@@ -121,7 +136,7 @@ impl Needs {
             "host-addresses" => self.host_addresses = true,
             "time" => self.time = true,
             "ready-since" => self.ready_since = true,
-            "statistics" => return Err(NeedError::Reserved(word.to_owned())),
+            "statistics" => return Err(NeedError::Statistics(word.to_owned())),
             _ => return self.add_keys(word),
         }
         Ok(())
@@ -129,6 +144,12 @@ impl Needs {
 
     fn add_keys(&mut self, word: &str) -> Result<(), NeedError> {
         let Some((what, key)) = word.split_once(':') else { return Err(NeedError::Unknown(word.to_owned())) };
+        if what == "statistics" {
+            let wish = wish(key).ok_or_else(|| NeedError::Statistics(word.to_owned()))?;
+            // Said twice, the last one counts, as in a configuration.
+            self.statistics = Some(wish);
+            return Ok(());
+        }
         let keys = match what {
             "label" => &mut self.labels,
             "annotation" => &mut self.annotations,
@@ -197,15 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn statistics_have_a_period_and_a_memory() {
+        let wish = |text: &str| parse(&[text]).ok().and_then(|needs| needs.statistics);
+        assert_eq!(wish("statistics:1s/20s"), Some(Wish { period: 1, memory: 20 }));
+        assert_eq!(wish("statistics:60s/3600s"), Some(Wish { period: 60, memory: 3600 }));
+        for wrong in ["1s", "1/20", "61s/100s", "20s/10s", "1s/3601s", "1s/20s/3s", "-1s/2s"] {
+            assert_eq!(wish(&format!("statistics:{wrong}")), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_unknown_word_is_named() {
-        let errors = parse(&["endpoints", "wallet", "pod-label:a", "label:", "statistics"]).unwrap_err();
+        let errors =
+            parse(&["endpoints", "wallet", "pod-label:a", "label:", "statistics", "statistics:0s/20s"])
+                .unwrap_err();
         assert_eq!(
             errors,
             [
                 NeedError::Unknown("wallet".to_owned()),
                 NeedError::Unknown("pod-label:a".to_owned()),
                 NeedError::NoKey("label:".to_owned()),
-                NeedError::Reserved("statistics".to_owned()),
+                NeedError::Statistics("statistics".to_owned()),
+                NeedError::Statistics("statistics:0s/20s".to_owned()),
             ]
         );
         let said = |word: &str| NeedError::Unknown(word.to_owned()).to_string();

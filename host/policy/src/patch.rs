@@ -89,12 +89,17 @@ impl Opinion {
     }
 }
 
+/// A reason as it is shown; empty if there is none.
+fn reason(said: &Option<String>) -> String {
+    said.as_deref().map(shown).unwrap_or_default()
+}
+
 fn shown(text: &str) -> String {
     abridged(text, SHOWN)
 }
 
-fn no_extra(extra: &[(String, String)]) -> Result<(), String> {
-    match extra.first() {
+fn no_extra(extra: &Option<types::Attributes>) -> Result<(), String> {
+    match extra.iter().flatten().next() {
         None => Ok(()),
         Some((key, _)) => Err(format!(
             "it holds `{}`, which this version of weir does not know; use a newer weir or an older plugin",

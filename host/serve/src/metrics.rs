@@ -76,6 +76,11 @@ impl Metrics {
         self.series().reloaded(result);
     }
 
+    /// Counters were read for plugins: of so many services, and of so many without success, in this time.
+    pub fn sampled(&self, read: u64, failed: u64, time: std::time::Duration) {
+        self.series().sampled(read, failed, time);
+    }
+
     /// The guard changed a decision, for this reason.
     pub fn clamped(&self, reason: &'static str) {
         self.series().clamped(reason);

@@ -213,6 +213,7 @@ impl Running {
                 log::replaced(&replacement);
                 self.publisher.replaced(&replacement);
             }
+            Output::Sampled { read, failed, took } => self.publisher.sampled(read, failed, took),
             Output::Round(done) => self.tell_of_round(&done),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {

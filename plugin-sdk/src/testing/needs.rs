@@ -18,16 +18,19 @@ const KEYED: [&str; 8] = [
     "node-annotation",
 ];
 
+/// The need that has a period and a memory in place of a key.
+const STATISTICS: &str = "statistics";
+
 impl Needs {
     /// Panics at a word that weir would refuse.
     pub(super) fn parse(words: &[String]) -> Needs {
         let parse = |word: &String| match word.split_once(':') {
             None if WORDS.contains(&word.as_str()) => (word.clone(), None),
-            Some((what, key)) if KEYED.contains(&what) && !key.is_empty() => {
+            Some((what, key)) if (KEYED.contains(&what) || what == STATISTICS) && !key.is_empty() => {
                 (what.to_owned(), Some(key.to_owned()))
             }
             _ => panic!(
-                "the plugin needs `{word}`, which is none of the words of wit/README.md: {}, and with a key {}",
+                "the plugin needs `{word}`, which is none of the words of wit/README.md: {}, and with a key {}, `statistics:PERIOD/MEMORY`",
                 WORDS.join(", "),
                 KEYED.map(|word| format!("{word}:KEY")).join(", ")
             ),
@@ -111,6 +114,7 @@ impl Needs {
         };
         let endpoints =
             if self.has("endpoints") { port.endpoints.iter().map(endpoint).collect() } else { Vec::new() };
-        Port { endpoints, ..port.clone() }
+        let statistics = if self.has(STATISTICS) { port.statistics.clone() } else { Vec::new() };
+        Port { endpoints, statistics, ..port.clone() }
     }
 }

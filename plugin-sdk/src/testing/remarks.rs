@@ -111,6 +111,9 @@ fn of_port(given: &Port, seen: &Port, words: &mut BTreeSet<String>) {
         words.insert("endpoints".to_owned());
         return;
     }
+    if given.statistics.len() != seen.statistics.len() {
+        words.insert("statistics:PERIOD/MEMORY".to_owned());
+    }
     for (given, seen) in given.endpoints.iter().zip(&seen.endpoints) {
         let parts = [
             ("nodes", given.node != seen.node),

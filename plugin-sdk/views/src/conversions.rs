@@ -19,6 +19,22 @@ macro_rules! conversions {
             nodes: Vec<Arc<str>>,
         }
 
+        /// What is usually empty is absent in the contract, because each list and each text that is handed over costs a call
+        /// of the guest's allocator.
+        fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+            (!list.is_empty()).then_some(list)
+        }
+
+        /// A text that is usually empty.
+        fn text(text: String) -> Option<String> {
+            (!text.is_empty()).then_some(text)
+        }
+
+        /// Labels or annotations.
+        fn attributes(map: $crate::Attributes) -> Option<types::Attributes> {
+            (!map.is_empty()).then(|| map.into_iter().collect())
+        }
+
         fn named(names: &[Arc<str>], index: Option<u32>) -> Option<Arc<str>> {
             names.get(usize::try_from(index?).ok()?).cloned()
         }
@@ -68,10 +84,10 @@ macro_rules! conversions {
                 name: node.name,
                 zone: named(zones, node.zone),
                 this: node.this,
-                labels: node.labels.into_iter().collect(),
-                annotations: node.annotations.into_iter().collect(),
+                labels: node.labels.into_iter().flatten().collect(),
+                annotations: node.annotations.into_iter().flatten().collect(),
                 unschedulable: node.unschedulable,
-                taints: node.taints,
+                taints: node.taints.unwrap_or_default(),
                 cpu_millis: node.cpu_millis,
                 memory_bytes: node.memory_bytes,
                 addresses: node.addresses.into_iter().map(ip).collect(),
@@ -80,26 +96,33 @@ macro_rules! conversions {
 
         pub fn service(service: types::Service, names: &Names) -> $crate::Service {
             let slices: Vec<Arc<str>> =
-                service.slices.iter().map(|slice| Arc::from(slice.name.as_str())).collect();
+                service.slices.iter().flatten().map(|slice| Arc::from(slice.name.as_str())).collect();
             $crate::Service {
                 namespace: service.namespace,
                 name: service.name,
-                service_type: service.service_type,
-                labels: service.labels.into_iter().collect(),
-                annotations: service.annotations.into_iter().collect(),
-                namespace_labels: service.namespace_labels.into_iter().collect(),
-                namespace_annotations: service.namespace_annotations.into_iter().collect(),
+                service_type: match service.service_type {
+                    types::ServiceType::ClusterIp => "ClusterIP",
+                    types::ServiceType::NodePort => "NodePort",
+                    types::ServiceType::LoadBalancer => "LoadBalancer",
+                    types::ServiceType::ExternalName => "ExternalName",
+                }
+                .to_owned(),
+                labels: service.labels.into_iter().flatten().collect(),
+                annotations: service.annotations.into_iter().flatten().collect(),
+                namespace_labels: service.namespace_labels.into_iter().flatten().collect(),
+                namespace_annotations: service.namespace_annotations.into_iter().flatten().collect(),
                 affinity_seconds: service.affinity_seconds,
                 internal_local: service.internal_local,
                 external_local: service.external_local,
-                source_ranges: nets(service.source_ranges),
+                source_ranges: nets(service.source_ranges.unwrap_or_default()),
                 slices: service
                     .slices
                     .into_iter()
+                    .flatten()
                     .map(|slice| $crate::Slice {
                         name: slice.name,
-                        labels: slice.labels.into_iter().collect(),
-                        annotations: slice.annotations.into_iter().collect(),
+                        labels: slice.labels.into_iter().flatten().collect(),
+                        annotations: slice.annotations.into_iter().flatten().collect(),
                     })
                     .collect(),
                 ports: service.ports.into_iter().map(|one| port(one, names, &slices)).collect(),
@@ -108,7 +131,7 @@ macro_rules! conversions {
 
         fn port(port: types::Port, names: &Names, slices: &[Arc<str>]) -> $crate::Port {
             $crate::Port {
-                name: port.name,
+                name: port.name.unwrap_or_default(),
                 family: match port.family {
                     types::Family::Ipv4 => $crate::Family::Ipv4,
                     types::Family::Ipv6 => $crate::Family::Ipv6,
@@ -120,7 +143,7 @@ macro_rules! conversions {
                 },
                 port: port.port,
                 node_port: port.node_port,
-                app_protocol: port.app_protocol,
+                app_protocol: port.app_protocol.unwrap_or_default(),
                 vips: port
                     .vips
                     .into_iter()
@@ -128,7 +151,28 @@ macro_rules! conversions {
                     .collect(),
                 endpoints_total: port.endpoints_total,
                 endpoints_local: port.endpoints_local,
-                endpoints: port.endpoints.into_iter().map(|one| endpoint(one, names, slices)).collect(),
+                endpoints: port
+                    .endpoints
+                    .into_iter()
+                    .flatten()
+                    .map(|one| endpoint(one, names, slices))
+                    .collect(),
+                statistics: port
+                    .statistics
+                    .into_iter()
+                    .flatten()
+                    .map(|one| $crate::ServerStatistics {
+                        active: one.active,
+                        inactive: one.inactive,
+                        weight: one.weight,
+                        since: one.since,
+                        connections: one.connections,
+                        bytes_in: one.bytes_in,
+                        bytes_out: one.bytes_out,
+                        recent_connections: one.recent_connections,
+                        recent_active_time: one.recent_active_time,
+                    })
+                    .collect(),
             }
         }
 
@@ -192,18 +236,18 @@ macro_rules! conversions {
                 }
                 .to_owned(),
                 ranges: networks(source.ranges),
-                extra: Vec::new(),
+                extra: None,
             };
             filter::Verdict {
                 ignore: verdict.ignore,
                 kinds: verdict.kinds.map(vip_kinds),
-                refusals: verdict.refusals.into_iter().map(refusal).collect(),
+                refusals: some(verdict.refusals.into_iter().map(refusal).collect()),
                 node_port_networks: verdict.node_port_networks.map(networks),
-                dropped_endpoints: verdict.dropped_endpoints,
-                sources: verdict.sources.into_iter().map(source).collect(),
-                reason: verdict.reason,
+                dropped_endpoints: some(verdict.dropped_endpoints),
+                sources: some(verdict.sources.into_iter().map(source).collect()),
+                reason: text(verdict.reason),
                 re_evaluate_after: verdict.re_evaluate_after,
-                extra: Vec::new(),
+                extra: None,
             }
         }
 
@@ -224,14 +268,14 @@ macro_rules! conversions {
                 },
             };
             $crate::Schedule {
-                ports: prior.ports.into_iter().map(scheduling).collect(),
+                ports: prior.ports.into_iter().flatten().map(scheduling).collect(),
                 drain: prior.drain.map(|drain| match (drain.mode.as_str(), drain.deadline) {
                     ("until-idle", _) => $crate::Drain::UntilIdle,
                     ("until-deadline", Some(seconds)) => $crate::Drain::UntilDeadline(seconds),
                     ("at-once", _) => $crate::Drain::AtOnce,
                     _ => $crate::Drain::Other(drain.mode),
                 }),
-                reason: prior.reason,
+                reason: prior.reason.unwrap_or_default(),
                 re_evaluate_after: prior.re_evaluate_after,
             }
         }
@@ -252,7 +296,7 @@ macro_rules! conversions {
                     $crate::Weights::Each(weights) => scheduler::Weights::Each(weights),
                 },
                 persistence_group: None,
-                extra: Vec::new(),
+                extra: None,
             };
             let drain = |drain| {
                 let (mode, deadline) = match drain {
@@ -264,11 +308,11 @@ macro_rules! conversions {
                 scheduler::Drain { mode, deadline }
             };
             scheduler::Schedule {
-                ports: schedule.ports.into_iter().map(scheduling).collect(),
+                ports: some(schedule.ports.into_iter().map(scheduling).collect()),
                 drain: schedule.drain.map(drain),
-                reason: schedule.reason,
+                reason: text(schedule.reason),
                 re_evaluate_after: schedule.re_evaluate_after,
-                extra: Vec::new(),
+                extra: None,
             }
         }
 
@@ -291,7 +335,7 @@ macro_rules! conversions {
                 load_balancer: prior.load_balancer.map(prior_treatment),
                 node_port: prior.node_port.map(prior_treatment),
                 except_sources: prior.except_sources.map(nets),
-                reason: prior.reason,
+                reason: prior.reason.unwrap_or_default(),
                 re_evaluate_after: prior.re_evaluate_after,
             }
         }
@@ -316,154 +360,12 @@ macro_rules! conversions {
                 load_balancer: treatments.load_balancer.map(treatment),
                 node_port: treatments.node_port.map(treatment),
                 except_sources: treatments.except_sources.map(networks),
-                reason: treatments.reason,
+                reason: text(treatments.reason),
                 re_evaluate_after: treatments.re_evaluate_after,
-                extra: Vec::new(),
+                extra: None,
             }
         }
-        /// The other way round: what was recorded, as it is handed over. The zones are those of the context and of all
-        /// services.
-        pub fn lower_context(
-            context: $crate::Context,
-            services: &[$crate::Service],
-        ) -> (types::Context, Indexes) {
-            let mut indexes = Indexes::default();
-            let endpoints = services.iter().flat_map(|s| &s.ports).flat_map(|p| &p.endpoints);
-            let zones = context
-                .nodes
-                .iter()
-                .map(|n| &n.zone)
-                .chain([&context.zone])
-                .chain(endpoints.map(|e| &e.zone));
-            for zone in zones.flatten() {
-                if !indexes.zones.contains(zone) {
-                    indexes.zones.push(zone.clone());
-                }
-            }
-            indexes.nodes = context.nodes.iter().map(|node| Arc::from(node.name.as_str())).collect();
-            let lowered = types::Context {
-                node: context.node,
-                zone: index(&indexes.zones, &context.zone),
-                seed: context.seed,
-                now: context.now,
-                default_scheduler: context.default_scheduler,
-                schedulers: context.schedulers,
-                host_addresses: context.host_addresses.into_iter().map(address).collect(),
-                zones: indexes.zones.iter().map(|zone| zone.to_string()).collect(),
-                nodes: context.nodes.into_iter().map(|node| lower_node(node, &indexes)).collect(),
-                extra: Vec::new(),
-            };
-            (lowered, indexes)
-        }
-
-        /// The places of names in the tables of a call.
-        #[derive(Default)]
-        pub struct Indexes {
-            zones: Vec<Arc<str>>,
-            nodes: Vec<Arc<str>>,
-        }
-
-        fn index(names: &[Arc<str>], name: &Option<Arc<str>>) -> Option<u32> {
-            let index = names.iter().position(|known| Some(known) == name.as_ref())?;
-            u32::try_from(index).ok()
-        }
-
-        fn lower_node(node: $crate::Node, indexes: &Indexes) -> types::Node {
-            types::Node {
-                name: node.name,
-                zone: index(&indexes.zones, &node.zone),
-                this: node.this,
-                labels: node.labels.into_iter().collect(),
-                annotations: node.annotations.into_iter().collect(),
-                unschedulable: node.unschedulable,
-                taints: node.taints,
-                cpu_millis: node.cpu_millis,
-                memory_bytes: node.memory_bytes,
-                addresses: node.addresses.into_iter().map(address).collect(),
-                extra: Vec::new(),
-            }
-        }
-
-        /// A service as it is handed over.
-        pub fn lower_service(service: $crate::Service, indexes: &Indexes) -> types::Service {
-            let slices: Vec<Arc<str>> =
-                service.slices.iter().map(|slice| Arc::from(slice.name.as_str())).collect();
-            types::Service {
-                namespace: service.namespace,
-                name: service.name,
-                service_type: service.service_type,
-                labels: service.labels.into_iter().collect(),
-                annotations: service.annotations.into_iter().collect(),
-                namespace_labels: service.namespace_labels.into_iter().collect(),
-                namespace_annotations: service.namespace_annotations.into_iter().collect(),
-                affinity_seconds: service.affinity_seconds,
-                internal_local: service.internal_local,
-                external_local: service.external_local,
-                source_ranges: networks(service.source_ranges),
-                slices: service
-                    .slices
-                    .into_iter()
-                    .map(|slice| types::Slice {
-                        name: slice.name,
-                        labels: slice.labels.into_iter().collect(),
-                        annotations: slice.annotations.into_iter().collect(),
-                    })
-                    .collect(),
-                ports: service.ports.into_iter().map(|port| lower_port(port, indexes, &slices)).collect(),
-                extra: Vec::new(),
-            }
-        }
-
-        fn lower_port(port: $crate::Port, indexes: &Indexes, slices: &[Arc<str>]) -> types::Port {
-            types::Port {
-                name: port.name,
-                family: match port.family {
-                    $crate::Family::Ipv4 => types::Family::Ipv4,
-                    $crate::Family::Ipv6 => types::Family::Ipv6,
-                },
-                protocol: match port.protocol {
-                    $crate::Protocol::Tcp => types::Protocol::Tcp,
-                    $crate::Protocol::Udp => types::Protocol::Udp,
-                    $crate::Protocol::Sctp => types::Protocol::Sctp,
-                },
-                port: port.port,
-                node_port: port.node_port,
-                app_protocol: port.app_protocol,
-                vips: port
-                    .vips
-                    .into_iter()
-                    .map(|vip| types::Vip { kind: vip_kind(vip.kind), address: address(vip.address) })
-                    .collect(),
-                endpoints_total: port.endpoints_total,
-                endpoints_local: port.endpoints_local,
-                endpoints: port.endpoints.into_iter().map(|e| lower_endpoint(e, indexes, slices)).collect(),
-            }
-        }
-
-        fn lower_endpoint(
-            endpoint: $crate::Endpoint,
-            indexes: &Indexes,
-            slices: &[Arc<str>],
-        ) -> types::Endpoint {
-            let flags = [
-                (endpoint.ready, types::EndpointState::READY),
-                (endpoint.serving, types::EndpointState::SERVING),
-                (endpoint.terminating, types::EndpointState::TERMINATING),
-                (endpoint.local, types::EndpointState::LOCAL),
-                (endpoint.internal, types::EndpointState::INTERNAL),
-                (endpoint.external, types::EndpointState::EXTERNAL),
-            ];
-            let state = flags.into_iter().filter(|(holds, _)| *holds).map(|(_, flag)| flag);
-            types::Endpoint {
-                address: address(endpoint.address.ip()),
-                port: endpoint.address.port(),
-                state: state.fold(types::EndpointState::empty(), |state, flag| state | flag),
-                zone: index(&indexes.zones, &endpoint.zone),
-                node: index(&indexes.nodes, &endpoint.node),
-                slice: index(slices, &endpoint.slice),
-                ready_since: endpoint.ready_since,
-            }
-        }
+        $crate::lowering!();
 
         /// A verdict as it was answered.
         pub fn answered_verdict(verdict: filter::Verdict) -> $crate::Verdict {
@@ -478,6 +380,7 @@ macro_rules! conversions {
                 refusals: verdict
                     .refusals
                     .into_iter()
+                    .flatten()
                     .map(|refusal| $crate::Refusal {
                         kind: kind(refusal.vip.kind),
                         address: ip(refusal.vip.address),
@@ -485,10 +388,11 @@ macro_rules! conversions {
                     })
                     .collect(),
                 node_port_networks: verdict.node_port_networks.map(nets),
-                dropped_endpoints: verdict.dropped_endpoints,
+                dropped_endpoints: verdict.dropped_endpoints.unwrap_or_default(),
                 sources: verdict
                     .sources
                     .into_iter()
+                    .flatten()
                     .map(|source| $crate::SourceFilter {
                         kinds: kinds(source.kinds),
                         action: if source.action == "deny" {
@@ -499,7 +403,7 @@ macro_rules! conversions {
                         ranges: nets(source.ranges),
                     })
                     .collect(),
-                reason: verdict.reason,
+                reason: verdict.reason.unwrap_or_default(),
                 re_evaluate_after: verdict.re_evaluate_after,
             }
         }

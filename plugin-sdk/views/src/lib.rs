@@ -8,10 +8,14 @@
 
 mod answers;
 mod conversions;
+mod lowering;
 mod seen;
 
 pub use answers::{
     Drain, Persistence, Refusal, Schedule, Scheduling, SourceAction, SourceFilter, Treatment, Treatments,
     Verdict, Weights,
 };
-pub use seen::{Attributes, Context, Endpoint, Family, Node, Port, Protocol, Service, Slice, Vip, VipKind};
+pub use seen::{
+    Attributes, Context, Endpoint, Family, Node, Port, Protocol, ServerStatistics, Service, Slice, Vip,
+    VipKind,
+};

@@ -180,6 +180,36 @@ pub struct Port {
     /// All endpoints sorted by address; empty unless the need `endpoints` is declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
+    /// What IPVS counts, one per endpoint in order; empty unless the need `statistics` is declared, unless the port is TCP,
+    /// and before the first sample.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statistics: Vec<ServerStatistics>,
+}
+
+/// What IPVS counts on this node for one endpoint, summed over the port's VIPs. All of it is 0 for an endpoint that was not
+/// counted yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ServerStatistics {
+    /// Connections now, from the first SYN to the first FIN.
+    pub active: u32,
+    /// Connections that ended, until IPVS forgets them.
+    pub inactive: u32,
+    /// The largest weight that the kernel has for it on any of the VIPs.
+    pub weight: u32,
+    /// Seconds since 1970 at which counting began.
+    pub since: u64,
+    /// Connections begun since then.
+    pub connections: u64,
+    /// Bytes from clients since then.
+    pub bytes_in: u64,
+    /// Bytes to clients since then.
+    pub bytes_out: u64,
+    /// Thousandths of connections begun, of which those of the age that the need names count 1/e, and so on.
+    pub recent_connections: u64,
+    /// Active connections × milliseconds, older ones counting less in the same way. Divided by the connections begun it is
+    /// the mean time that a connection takes.
+    pub recent_active_time: u64,
 }
 
 /// A virtual address of a port.

@@ -41,14 +41,15 @@ export function needs({ annotation, label }) {
 export function schedule(service, settings) {
     const text = valueOf(service.annotations, settings.annotation);
     if (text === undefined) {
-        return keep("");
+        return keep(null);
     }
     if (!/^(100|[1-9]?[0-9])$/.test(text)) {
         return keep(`${settings.annotation}: ${JSON.stringify(text)} is no whole number from 0 to 100`);
     }
-    const canaries = service.slices.map((slice) => valueOf(slice.labels, settings.label) === "true");
-    const isCanary = (endpoint) => endpoint.slice !== null && canaries[endpoint.slice];
-    const ports = service.ports.map((port) => scheduling(port.endpoints, isCanary, Number(text), settings));
+    // What is empty is absent.
+    const canaries = (service.slices ?? []).map((slice) => valueOf(slice.labels, settings.label) === "true");
+    const isCanary = (endpoint) => canaries[endpoint.slice] === true;
+    const ports = service.ports.map((port) => scheduling(port.endpoints ?? [], isCanary, Number(text), settings));
     if (!ports.some(({ weights }) => weights.tag === "each")) {
         return keep("there are no canaries beside others");
     }
@@ -60,7 +61,7 @@ function scheduling(endpoints, isCanary, percent, settings) {
     const used = endpoints.filter(({ state }) => state.internal || state.external);
     const canaries = used.filter(isCanary).length;
     const others = used.length - canaries;
-    const same = { schedulerFlags: null, persistence: { tag: "keep" }, persistenceGroup: null, extra: [] };
+    const same = { schedulerFlags: null, persistence: { tag: "keep" }, persistenceGroup: null, extra: null };
     if (canaries === 0 || others === 0) {
         return { ...same, scheduler: null, weights: { tag: "keep" } };
     }
@@ -84,9 +85,9 @@ function greatestCommonDivisor(a, b) {
 
 // Keeps what earlier plugins said.
 function keep(reason) {
-    return { ports: [], drain: null, reason, reEvaluateAfter: null, extra: [] };
+    return { ports: null, drain: null, reason, reEvaluateAfter: null, extra: null };
 }
 
 function valueOf(attributes, key) {
-    return attributes.find(([name]) => name === key)?.[1];
+    return attributes?.find(([name]) => name === key)?.[1];
 }

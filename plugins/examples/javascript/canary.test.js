@@ -18,7 +18,7 @@ function service(percent, slices) {
 
 function weights(percent, canaries, others) {
     const slices = [{ canary: true, size: canaries }, { canary: false, size: others }];
-    return schedule(service(percent, slices), settings).ports[0]?.weights.val;
+    return schedule(service(percent, slices), settings).ports?.[0]?.weights.val;
 }
 
 test("each kind gets its share, however many endpoints it has", () => {
@@ -35,14 +35,20 @@ test("a share never becomes nothing, and a weight never too large", () => {
 });
 
 test("without both kinds nothing changes", () => {
-    assert.deepEqual(schedule(service("10", [{ canary: true, size: 2 }]), settings).ports, []);
-    assert.deepEqual(schedule(service("10", [{ canary: false, size: 2 }]), settings).ports, []);
+    assert.equal(schedule(service("10", [{ canary: true, size: 2 }]), settings).ports, null);
+    assert.equal(schedule(service("10", [{ canary: false, size: 2 }]), settings).ports, null);
+});
+
+test("a service without attributes and endpoints is left as it is", () => {
+    assert.equal(schedule({ ports: [{}] }, settings).ports, null);
+    const annotated = { annotations: [[settings.annotation, "10"]], ports: [{}] };
+    assert.equal(schedule(annotated, settings).ports, null);
 });
 
 test("a value that is no percentage is named", () => {
     for (const text of ["101", "-1", "5.5", "", "ten", "010"]) {
         const { ports, reason } = schedule(service(text, [{ canary: true, size: 1 }]), settings);
-        assert.deepEqual(ports, []);
+        assert.equal(ports, null);
         assert.match(reason, /^weir\.example\/canary-percent: ".*" is no whole number/);
     }
 });

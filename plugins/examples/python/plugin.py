@@ -25,7 +25,7 @@ class Lifecycle(exports.Lifecycle):
 
     def describe(self) -> Description:
         """Who the plugin is. It reads only what weir shows every plugin, so it declares no needs."""
-        return Description(name="namespace-defaults", version="0.1.0", needs=[], extra=[])
+        return Description(name="namespace-defaults", version="0.1.0", needs=[], extra=None)
 
 
 class Scheduler(exports.Scheduler):
@@ -35,11 +35,11 @@ class Scheduler(exports.Scheduler):
 
 
 def schedule(request: Request) -> Schedule:
-    prior = [port.scheduler for port in request.prior.ports]
+    prior = [port.scheduler for port in request.prior.ports or []]
     answer = configured.answer(request.service.namespace, len(request.service.ports), prior)
     if answer is None:
         # No ports: what earlier plugins said stays.
-        return Schedule(ports=[], drain=None, reason="", re_evaluate_after=None, extra=[])
+        return Schedule(ports=None, drain=None, reason=None, re_evaluate_after=None, extra=None)
     ports = [
         Scheduling(
             scheduler=scheduler,
@@ -47,8 +47,8 @@ def schedule(request: Request) -> Schedule:
             persistence=Persistence_Keep(),
             weights=Weights_Keep(),
             persistence_group=None,
-            extra=[],
+            extra=None,
         )
         for scheduler in answer.schedulers
     ]
-    return Schedule(ports=ports, drain=None, reason=answer.reason, re_evaluate_after=None, extra=[])
+    return Schedule(ports=ports, drain=None, reason=answer.reason, re_evaluate_after=None, extra=None)

@@ -9,6 +9,7 @@ pub const PACKAGES: &[&str] = &[
     "weir-guest-hostile",
     "weir-guest-identity",
     "weir-plugin-annotations",
+    "weir-plugin-load-aware",
     "weir-plugin-masquerade-by-vip",
     "weir-plugin-namespace-guard",
     "weir-plugin-node-weights",

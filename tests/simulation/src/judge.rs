@@ -134,6 +134,7 @@ impl Told {
                 | Output::Remark(_)
                 | Output::Replaced(_)
                 | Output::Round(_)
+                | Output::Sampled { .. }
                 | Output::Unread(_) => {}
             }
         }

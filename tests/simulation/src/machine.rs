@@ -11,6 +11,7 @@ use weir_core::kernel::{Connections, Fact, Kernel, Outcome, ReadError, Unread};
 use weir_core::net::{Family, PerFamily};
 use weir_core::node::HostAddress;
 use weir_core::rule::Extension;
+use weir_core::sampling::Readings;
 use weir_core::simulated::Simulated;
 use weir_core::state::{KernelState, RealServer, VirtualServer};
 use weir_daemon::Host;
@@ -105,6 +106,10 @@ impl Host for Machine {
         let parts = self.call();
         let state = parts.kernel.state();
         state.devices.is_empty() && state.virtual_servers.is_empty()
+    }
+
+    fn sample(&mut self, _: VirtualServer) -> Readings {
+        None
     }
 
     fn clear_device(&mut self) {}

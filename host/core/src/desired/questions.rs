@@ -22,6 +22,17 @@ impl Desired {
         self.want_of(&self.claims.get(&server)?.first, server)
     }
 
+    /// The virtual servers that a service got, with what it wants of them.
+    pub fn servers_of(&self, name: &ObjectName) -> impl Iterator<Item = (VirtualServer, &Want)> {
+        let planned = self.services.get(name).into_iter();
+        planned.flat_map(|planned| {
+            let got =
+                |server| self.claims.get(server).is_some_and(|claims| claims.first == planned.seniority);
+            let wanted = planned.wants.servers.iter();
+            wanted.filter(move |(server, _)| got(server)).map(|(server, want)| (*server, want))
+        })
+    }
+
     /// The virtual servers at an address.
     pub fn servers_at(&self, ip: IpAddr) -> Vec<VirtualServer> {
         let at = |protocol, port| VirtualServer::new(protocol, ip, port);

@@ -35,13 +35,20 @@ fn vip(last: u8) -> VirtualServer {
 
 fn wants(last: u8, drain: Drain) -> Wants {
     let scheduling = Scheduling { scheduler: "rr".to_owned(), flags: Default::default(), persistence: None };
-    Wants { drain, servers: [(vip(last), Want::new(Server::new(scheduling)))].into(), ..Wants::default() }
+    Wants {
+        drain,
+        servers: [(vip(last), Want::new(Server::new(scheduling)))].into_iter().collect(),
+        ..Wants::default()
+    }
 }
 
 /// One whose clients' source becomes an address of the node.
 fn from_address(last: u8, address: &str) -> Wants {
     let mut wants = wants(last, Drain::UntilIdle);
-    wants.servers.values_mut().for_each(|want| want.treatment = Treatment::Address(address.parse().unwrap()));
+    wants
+        .servers
+        .iter_mut()
+        .for_each(|(_, want)| want.treatment = Treatment::Address(address.parse().unwrap()));
     wants
 }
 

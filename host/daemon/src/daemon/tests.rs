@@ -8,6 +8,7 @@ use weir_core::net::PerFamily;
 use weir_core::node::HostAddress;
 use weir_core::policy::BuiltIn;
 use weir_core::rule::Extension;
+use weir_core::sampling::Readings;
 use weir_core::simulated::Simulated;
 use weir_core::state::{RealServer, VirtualServer};
 use weir_core::sync::Round;
@@ -61,6 +62,10 @@ impl Host for Counting {
 
     fn is_untouched(&mut self) -> bool {
         self.0.borrow().kernel.state().virtual_servers.is_empty()
+    }
+
+    fn sample(&mut self, _: VirtualServer) -> Readings {
+        None
     }
 
     fn clear_device(&mut self) {}

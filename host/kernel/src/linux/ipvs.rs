@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Failure, FailureKind, Outcome};
 use weir_core::net::{Family, Protocol};
+use weir_core::sampling::{Reading, Readings, Totals};
 use weir_core::state::{
     Persistence, RealServer, SchedulerFlags, Scheduling, Server, Timeout, VirtualServer, Weight,
 };
@@ -153,6 +154,31 @@ impl Ipvs {
         }
         connections
     }
+
+    /// The counters behind a virtual server, in one dump; `None` if it cannot be read. Of a virtual server that the kernel
+    /// does not have there are none.
+    ///
+    /// `/proc/net/ip_vs` lists all real servers for less, but without what they count, and `/proc/net/ip_vs_stats` only has
+    /// the sum of all.
+    pub(super) fn sample(&mut self, server: VirtualServer) -> Readings {
+        let destinations = self.call(|client| client.destinations(&key(server))).ok()?;
+        Some(destinations.iter().map(reading).collect())
+    }
+}
+
+fn reading(destination: &Destination) -> (SocketAddr, Reading) {
+    let totals = Totals {
+        connections: destination.statistics.connections,
+        bytes_in: destination.statistics.bytes_in,
+        bytes_out: destination.statistics.bytes_out,
+    };
+    let reading = Reading {
+        active: destination.active_connections,
+        inactive: destination.inactive_connections,
+        weight: destination.weight,
+        totals,
+    };
+    (SocketAddr::new(destination.key.address, destination.key.port), reading)
 }
 
 fn key(server: VirtualServer) -> ServiceKey {
@@ -263,4 +289,31 @@ fn refused(error: &IpvsError, what: &str) -> Failure {
         return refusals::failure(error, what);
     }
     Failure { kind: FailureKind::Refused, message: format!("{what}: {}", chain(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_netlink::ipvs::Statistics;
+
+    use super::*;
+
+    #[test]
+    fn a_destination_is_read_as_its_counters() {
+        let real = RealServer("10.0.0.1:8080".parse().unwrap());
+        let statistics = Statistics {
+            connections: 5_000_000_000,
+            bytes_in: 6,
+            bytes_out: 7,
+            packets_in: 8,
+            ..Statistics::default()
+        };
+        let destination = Destination {
+            active_connections: 3,
+            inactive_connections: 4,
+            statistics,
+            ..destination(real, Weight(51))
+        };
+        let totals = Totals { connections: 5_000_000_000, bytes_in: 6, bytes_out: 7 };
+        assert_eq!(reading(&destination), (real.0, Reading { active: 3, inactive: 4, weight: 51, totals }));
+    }
 }

@@ -55,6 +55,19 @@ impl Names {
     }
 }
 
+/// What to do about a component that exports an interface of another track.
+pub(super) fn advice(export: &str) -> &'static str {
+    match export.split_once('@') {
+        Some((_, version)) if version.starts_with("0.1.") => {
+            "rebuild it with the plugin SDK of this weir, in Rust without a change; elsewhere, lists and texts that are \
+             usually empty became options (in answers `reason`, `extra`, `ports`, `refusals`, `dropped-endpoints` and \
+             `sources`; in questions labels, annotations, `endpoints`, `slices`, `source-ranges`, `name` and \
+             `app-protocol`) and `service-type` an enum: wit/README.md, \"From 0.1 to 0.2\""
+        }
+        _ => "build it against the contract of this weir",
+    }
+}
+
 fn is_of_track(name: &str) -> bool {
     name.split_once('@').is_some_and(|(_, version)| version.starts_with(TRACK))
 }
@@ -86,13 +99,15 @@ mod tests {
         Names { exports: own(exports), imports: own(imports) }.check().map_err(|error| error.to_string())
     }
 
-    const LIFECYCLE: &str = "weir:policy/lifecycle@0.1.0";
+    const LIFECYCLE: &str = "weir:policy/lifecycle@0.2.0";
 
     #[test]
     fn a_later_patch_of_the_track_is_taken_and_another_track_is_named() {
-        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.3"], &[]), Ok(()));
-        let other = names(&["weir:policy/lifecycle@0.2.0", "weir:policy/filter@0.2.0"], &[]).unwrap_err();
-        assert!(other.contains("weir:policy/lifecycle@0.2.0") && other.contains("@0.1.x"), "{other}");
+        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.2.3"], &[]), Ok(()));
+        let other = names(&["weir:policy/lifecycle@0.3.0", "weir:policy/filter@0.3.0"], &[]).unwrap_err();
+        assert!(other.contains("weir:policy/lifecycle@0.3.0") && other.contains("@0.2.x"), "{other}");
+        let old = names(&["weir:policy/lifecycle@0.1.0", "weir:policy/filter@0.1.0"], &[]).unwrap_err();
+        assert!(old.contains("rebuild it with the plugin SDK") && !other.contains("SDK"), "{old}");
         assert!(names(&["weir:policy/filter"], &[]).is_err());
     }
 
@@ -100,20 +115,20 @@ mod tests {
     fn what_is_missing_is_named() {
         assert!(names(&[], &[]).unwrap_err().contains("nothing"));
         assert!(names(&[LIFECYCLE], &[]).unwrap_err().contains("exports none of"));
-        assert!(names(&["weir:policy/filter@0.1.0"], &[]).unwrap_err().contains("lifecycle"));
+        assert!(names(&["weir:policy/filter@0.2.0"], &[]).unwrap_err().contains("lifecycle"));
         // Toolchains add exports of their own.
-        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.1.0", "init"], &[]), Ok(()));
+        assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.2.0", "init"], &[]), Ok(()));
     }
 
     #[test]
     fn imports_that_lead_outside_are_refused() {
-        let with = |import| names(&[LIFECYCLE, "weir:policy/filter@0.1.0"], &[import]);
-        for fine in ["wasi:cli/environment@0.2.12", "wasi:io/streams@0.2.0", "weir:policy/log@0.1.0"] {
+        let with = |import| names(&[LIFECYCLE, "weir:policy/filter@0.2.0"], &[import]);
+        for fine in ["wasi:cli/environment@0.2.12", "wasi:io/streams@0.2.0", "weir:policy/log@0.2.0"] {
             assert_eq!(with(fine), Ok(()));
         }
         assert!(with("wasi:sockets/tcp@0.2.0").unwrap_err().contains("no network"));
         assert!(with("wasi:http/outgoing-handler@0.2.0").unwrap_err().contains("no network"));
         assert!(with("acme:kernel/modules").unwrap_err().contains("acme:kernel/modules"));
-        assert!(with("weir:policy/log@0.2.0").is_err());
+        assert!(with("weir:policy/log@0.1.0").is_err());
     }
 }

@@ -7,7 +7,7 @@ use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFi
 use weir_core::net::overlap;
 use weir_core::view::ServiceView;
 
-use super::{Answer, Opinion, Patch, names, networks, no_extra, shown, value};
+use super::{Answer, Opinion, Patch, names, networks, no_extra, reason, shown, value};
 use crate::bindings::filter;
 use crate::lower::{ip, kind, kinds};
 
@@ -56,13 +56,13 @@ impl Patch for FilterPatch {
         let patch = FilterPatch {
             ignore: wire.ignore.as_deref().map(shown),
             kinds: wire.kinds.map(kinds),
-            refused: wire.refusals.iter().map(refused).collect(),
+            refused: wire.refusals.iter().flatten().map(refused).collect(),
             node_port_networks: wire.node_port_networks.as_deref().map(networks).transpose()?,
-            dropped: wire.dropped_endpoints.iter().map(dropped).collect::<Result<_, _>>()?,
-            sources: wire.sources.iter().map(source).collect::<Result<_, _>>()?,
+            dropped: wire.dropped_endpoints.iter().flatten().map(dropped).collect::<Result<_, _>>()?,
+            sources: wire.sources.iter().flatten().map(source).collect::<Result<_, _>>()?,
         };
-        let reason = wire.ignore.as_deref().filter(|_| wire.reason.is_empty()).unwrap_or(&wire.reason);
-        Ok(Answer { patch, reason: shown(reason), lifetime: wire.re_evaluate_after })
+        let said = wire.reason.as_ref().filter(|said| !said.is_empty()).or(wire.ignore.as_ref());
+        Ok(Answer { patch, reason: reason(&said.cloned()), lifetime: wire.re_evaluate_after })
     }
 
     fn summary(&self, _: &ServiceView) -> String {

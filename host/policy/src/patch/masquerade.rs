@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use weir_core::decision::{Decision, PerVipKind, Treatment, VipKind};
 use weir_core::view::ServiceView;
 
-use super::{Answer, Opinion, Patch, names, networks, no_extra, print_networks, shown, supersede, value};
+use super::{Answer, Opinion, Patch, names, networks, no_extra, print_networks, reason, supersede, value};
 use crate::bindings::masquerade;
 use crate::lower::{address, ip};
 
@@ -41,7 +41,7 @@ impl Patch for MasqueradePatch {
             },
             except: wire.except_sources.as_deref().map(networks).transpose()?,
         };
-        Ok(Answer { patch, reason: shown(&wire.reason), lifetime: wire.re_evaluate_after })
+        Ok(Answer { patch, reason: reason(&wire.reason), lifetime: wire.re_evaluate_after })
     }
 
     fn summary(&self, _: &ServiceView) -> String {
@@ -87,9 +87,9 @@ impl MasqueradePatch {
             load_balancer: load_balancer.map(print_treatment),
             node_port: node_port.map(print_treatment),
             except_sources: self.except.as_deref().map(print_networks),
-            reason: String::new(),
+            reason: None,
             re_evaluate_after: None,
-            extra: Vec::new(),
+            extra: None,
         }
     }
 }

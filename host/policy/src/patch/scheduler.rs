@@ -7,7 +7,7 @@ use weir_core::objects::ServicePort;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
 use weir_core::view::{PortView, ServiceView};
 
-use super::{Answer, Opinion, Patch, no_extra, shown, supersede, value};
+use super::{Answer, Opinion, Patch, no_extra, reason, shown, supersede, value};
 use crate::bindings::scheduler;
 
 /// What one plugin, or all that were asked so far, say of scheduling; `None` = nothing.
@@ -66,15 +66,16 @@ impl Patch for SchedulerPatch {
 
     fn parse(wire: &scheduler::Schedule, view: &ServiceView) -> Result<Answer<SchedulerPatch>, String> {
         no_extra(&wire.extra)?;
-        if !wire.ports.is_empty() && wire.ports.len() != view.ports.len() {
-            return Err(format!("it has {} ports, the service {}", wire.ports.len(), view.ports.len()));
+        let ports = wire.ports.as_deref().unwrap_or_default();
+        if !ports.is_empty() && ports.len() != view.ports.len() {
+            return Err(format!("it has {} ports, the service {}", ports.len(), view.ports.len()));
         }
-        let ports = wire.ports.iter().zip(&view.ports).map(|(wire, port)| PortPatch::parse(wire, port));
+        let ports = ports.iter().zip(&view.ports).map(|(wire, port)| PortPatch::parse(wire, port));
         let patch = SchedulerPatch {
             ports: ports.collect::<Result<_, _>>()?,
             drain: wire.drain.as_ref().map(drain).transpose()?,
         };
-        Ok(Answer { patch, reason: shown(&wire.reason), lifetime: wire.re_evaluate_after })
+        Ok(Answer { patch, reason: reason(&wire.reason), lifetime: wire.re_evaluate_after })
     }
 
     fn summary(&self, view: &ServiceView) -> String {
@@ -125,11 +126,12 @@ impl SchedulerPatch {
     /// The patch in the contract's words.
     pub(crate) fn print(&self) -> scheduler::Schedule {
         scheduler::Schedule {
-            ports: self.ports.iter().map(PortPatch::print).collect(),
+            // Most services have no earlier opinion, and what is absent costs nothing.
+            ports: (!self.ports.is_empty()).then(|| self.ports.iter().map(PortPatch::print).collect()),
             drain: self.drain.map(print_drain),
-            reason: String::new(),
+            reason: None,
             re_evaluate_after: None,
-            extra: Vec::new(),
+            extra: None,
         }
     }
 }
@@ -192,7 +194,7 @@ impl PortPatch {
                 }
             },
             persistence_group: None,
-            extra: Vec::new(),
+            extra: None,
         }
     }
 

@@ -62,8 +62,18 @@ fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(words).prop_map(str::to_owned)
 }
 
-fn extra() -> impl Strategy<Value = Vec<(String, String)>> {
-    prop_oneof![40 => Just(Vec::new()), 1 => Just(vec![("future".to_owned(), String::new())])]
+/// An absent list and an empty one mean the same.
+fn is_empty<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_none_or(Vec::is_empty)
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn extra() -> impl Strategy<Value = Option<types::Attributes>> {
+    let future = || vec![("future".to_owned(), String::new())];
+    prop_oneof![40 => Just(None), 4 => Just(Some(Vec::new())), 1 => Just(Some(future()))]
 }
 
 fn any_address() -> impl Strategy<Value = types::Address> {
@@ -140,14 +150,15 @@ fn any_scheduling(endpoints: usize) -> impl Strategy<Value = scheduler::Scheduli
 fn any_schedule(view: &ServiceView) -> impl Strategy<Value = scheduler::Schedule> + use<> {
     let ports: Vec<_> = view.ports.iter().map(|port| any_scheduling(port.endpoints.len())).collect();
     let ports = prop_oneof![
-        10 => ports,
-        4 => Just(Vec::new()),
-        1 => vec(any_scheduling(0), view.ports.len() + 1),
+        10 => ports.prop_map(Some),
+        4 => Just(None),
+        2 => Just(Some(Vec::new())),
+        1 => vec(any_scheduling(0), view.ports.len() + 1).prop_map(Some),
     ];
     let mode = text(&["until-idle", "until-deadline", "at-once", "explode"]);
     let drain =
         (mode, option::of(any::<u32>())).prop_map(|(mode, deadline)| scheduler::Drain { mode, deadline });
-    (ports, option::of(drain), any::<String>(), option::of(any::<u32>()), extra()).prop_map(
+    (ports, option::of(drain), any::<Option<String>>(), option::of(any::<u32>()), extra()).prop_map(
         |(ports, drain, reason, re_evaluate_after, extra)| scheduler::Schedule {
             ports,
             drain,
@@ -168,24 +179,26 @@ fn a_schedule_is_refused_or_means_what_it_said() {
         )
     };
     let valid = |wire: &scheduler::Schedule, view: &ServiceView| {
-        let ports = wire.ports.iter().zip(&view.ports).all(|(wire, port)| {
+        let ports = wire.ports.iter().flatten().zip(&view.ports).all(|(wire, port)| {
             let each = match &wire.weights {
                 scheduler::Weights::Each(each) => each.len() == port.endpoints.len(),
                 _ => true,
             };
             let flags = wire.scheduler_flags.iter().flatten().all(|flag| FLAGS.contains(&flag.as_str()));
-            each && flags && wire.extra.is_empty() && wire.persistence_group.is_none()
+            each && flags && is_empty(&wire.extra) && wire.persistence_group.is_none()
         });
-        let count = wire.ports.is_empty() || wire.ports.len() == view.ports.len();
-        ports && count && wire.extra.is_empty() && wire.drain.iter().all(drains)
+        let count = is_empty(&wire.ports) || wire.ports.iter().flatten().count() == view.ports.len();
+        ports && count && is_empty(&wire.extra) && wire.drain.iter().all(drains)
     };
     // Flags are a set, and reasons and lifetimes are not part of the patch.
     let same = |mut wire: scheduler::Schedule| {
-        for words in wire.ports.iter_mut().filter_map(|port| port.scheduler_flags.as_mut()) {
+        for words in wire.ports.iter_mut().flatten().filter_map(|port| port.scheduler_flags.as_mut()) {
             let known = FLAGS.into_iter().filter(|flag| words.iter().any(|word| word == flag));
             *words = known.map(str::to_owned).collect();
         }
-        scheduler::Schedule { reason: String::new(), re_evaluate_after: None, ..wire }
+        wire.ports.iter_mut().flatten().for_each(|port| port.extra = None);
+        let ports = wire.ports.filter(|ports| !ports.is_empty());
+        scheduler::Schedule { ports, reason: None, re_evaluate_after: None, extra: None, ..wire }
     };
     let answers = view().prop_flat_map(|view| (Just(view.clone()), any_schedule(&view)));
     round_trip(answers, valid, same, SchedulerPatch::print);
@@ -200,18 +213,19 @@ fn any_treatments() -> impl Strategy<Value = masquerade::Treatments> {
             .prop_map(|(mode, source)| masquerade::Treatment { mode, source }),
     ];
     let treatments = vec(option::of(treatment), 4);
-    (treatments, option::of(any_networks()), any::<String>(), option::of(any::<u32>()), extra()).prop_map(
-        |(mut treatments, except_sources, reason, re_evaluate_after, extra)| masquerade::Treatments {
-            cluster: treatments.remove(0),
-            external: treatments.remove(0),
-            load_balancer: treatments.remove(0),
-            node_port: treatments.remove(0),
-            except_sources,
-            reason,
-            re_evaluate_after,
-            extra,
-        },
-    )
+    (treatments, option::of(any_networks()), any::<Option<String>>(), option::of(any::<u32>()), extra())
+        .prop_map(|(mut treatments, except_sources, reason, re_evaluate_after, extra)| {
+            masquerade::Treatments {
+                cluster: treatments.remove(0),
+                external: treatments.remove(0),
+                load_balancer: treatments.remove(0),
+                node_port: treatments.remove(0),
+                except_sources,
+                reason,
+                re_evaluate_after,
+                extra,
+            }
+        })
 }
 
 #[test]
@@ -226,7 +240,7 @@ fn treatments_are_refused_or_mean_what_they_said() {
             Some(_) => asked.mode == "address",
         });
         treatments
-            && wire.extra.is_empty()
+            && is_empty(&wire.extra)
             && are_networks(wire.except_sources.as_deref().unwrap_or_default())
     };
     // `hairpin` is another word for `never`.
@@ -237,7 +251,7 @@ fn treatments_are_refused_or_mean_what_they_said() {
             }
         }
         let except_sources = wire.except_sources.map(truncated);
-        masquerade::Treatments { except_sources, reason: String::new(), re_evaluate_after: None, ..wire }
+        masquerade::Treatments { except_sources, reason: None, re_evaluate_after: None, extra: None, ..wire }
     };
     round_trip((view(), any_treatments()), valid, same, MasqueradePatch::print);
 }
@@ -268,14 +282,14 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
     (
         option::of(text(&["", "mine"])),
         option::of(any_kinds()),
-        vec(refusal, 0..3),
+        option::of(vec(refusal, 0..3)),
         option::of(any_networks()),
-        vec(place, 0..3),
-        vec(source, 0..3),
+        option::of(vec(place, 0..3)),
+        option::of(vec(source, 0..3)),
         extra(),
     )
         .prop_map(|(ignore, kinds, refusals, node_port_networks, dropped_endpoints, sources, extra)| {
-            let (reason, re_evaluate_after) = (String::new(), None);
+            let (reason, re_evaluate_after) = (None, None);
             filter::Verdict {
                 ignore,
                 kinds,
@@ -311,43 +325,50 @@ fn print_filter(patch: &FilterPatch) -> filter::Verdict {
         kinds: print_kinds(&source.kinds),
         action: if source.action == SourceAction::Allow { "allow" } else { "deny" }.to_owned(),
         ranges: print_networks(&source.ranges),
-        extra: Vec::new(),
+        extra: None,
     };
     filter::Verdict {
         ignore: patch.ignore.clone(),
         kinds: patch.kinds.as_ref().map(print_kinds),
-        refusals: patch.refused.iter().map(refusal).collect(),
+        refusals: some(patch.refused.iter().map(refusal).collect()),
         node_port_networks: patch.node_port_networks.as_deref().map(print_networks),
-        dropped_endpoints: patch.dropped.iter().map(|(port, i)| (*port as u32, *i as u32)).collect(),
-        sources: patch.sources.iter().map(source).collect(),
-        reason: String::new(),
+        dropped_endpoints: some(patch.dropped.iter().map(|(port, i)| (*port as u32, *i as u32)).collect()),
+        sources: some(patch.sources.iter().map(source).collect()),
+        reason: None,
         re_evaluate_after: None,
-        extra: Vec::new(),
+        extra: None,
     }
 }
 
 #[test]
 fn a_verdict_is_refused_or_means_what_it_said() {
     let valid = |wire: &filter::Verdict, view: &ServiceView| {
-        let sources = wire.sources.iter().all(|source| {
+        let sources = wire.sources.iter().flatten().all(|source| {
             ["allow", "deny"].contains(&source.action.as_str())
-                && source.extra.is_empty()
+                && is_empty(&source.extra)
                 && are_networks(&source.ranges)
         });
-        let dropped = wire.dropped_endpoints.iter().all(|(port, endpoint)| {
+        let dropped = wire.dropped_endpoints.iter().flatten().all(|(port, endpoint)| {
             view.ports.get(*port as usize).is_some_and(|port| (*endpoint as usize) < port.endpoints.len())
         });
         let networks = are_networks(wire.node_port_networks.as_deref().unwrap_or_default());
-        sources && dropped && networks && wire.extra.is_empty()
+        sources && dropped && networks && is_empty(&wire.extra)
     };
     let same = |mut wire: filter::Verdict| {
         wire.node_port_networks = wire.node_port_networks.map(truncated);
-        wire.sources
-            .iter_mut()
-            .for_each(|source| source.ranges = truncated(std::mem::take(&mut source.ranges)));
+        for source in wire.sources.iter_mut().flatten() {
+            source.ranges = truncated(std::mem::take(&mut source.ranges));
+            source.extra = None;
+        }
         // Words of others are kept as they will be shown.
-        wire.refusals.iter_mut().for_each(|refusal| refusal.reason = r"not\there".to_owned());
-        wire
+        wire.refusals.iter_mut().flatten().for_each(|refusal| refusal.reason = r"not\there".to_owned());
+        filter::Verdict {
+            refusals: wire.refusals.filter(|list| !list.is_empty()),
+            dropped_endpoints: wire.dropped_endpoints.filter(|list| !list.is_empty()),
+            sources: wire.sources.filter(|list| !list.is_empty()),
+            extra: None,
+            ..wire
+        }
     };
     let answers = view().prop_flat_map(|view| (Just(view.clone()), any_verdict(&view)));
     round_trip(answers, valid, same, print_filter);

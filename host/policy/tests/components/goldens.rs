@@ -16,10 +16,16 @@ use crate::world::{configuration, loader};
 fn answers_as_written_down(plugin: &str) {
     let package = format!("weir-plugin-{plugin}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    check(&package, &json!({}), &root.join("plugins").join(plugin).join("tests/views"));
+}
+
+/// Asks a component everything in the golden files of a folder.
+pub(crate) fn check(package: &str, source: &Value, views: &Path) {
     let loader = loader();
-    for (path, golden) in testing::goldens(&root.join("plugins").join(plugin).join("tests/views")) {
-        let more = json!({"configuration": golden.configuration});
-        let artifact = loader.load_one(&configuration(&package, more)).unwrap();
+    for (path, golden) in testing::goldens(views) {
+        let mut more = source.clone();
+        more["configuration"] = golden.configuration.clone();
+        let artifact = loader.load_one(&configuration(package, more)).unwrap();
         let golden = golden.reduced(&artifact.facts().needs);
         assert_eq!(answers(&artifact, &golden), golden, "{}", path.display());
         for index in 0..golden.services.len() {
@@ -75,6 +81,11 @@ fn alone(golden: &Golden, index: usize) -> Golden {
 #[test]
 fn annotations() {
     answers_as_written_down("annotations");
+}
+
+#[test]
+fn load_aware() {
+    answers_as_written_down("load-aware");
 }
 
 #[test]

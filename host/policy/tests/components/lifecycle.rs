@@ -44,7 +44,7 @@ fn what_a_plugin_is_can_be_told() {
     let facts = artifact.facts();
     assert_eq!(facts.name, "identity");
     assert_eq!(facts.interfaces.len(), 3);
-    assert!(facts.exports.contains(&"weir:policy/filter@0.1.0".to_owned()));
+    assert!(facts.exports.contains(&"weir:policy/filter@0.2.0".to_owned()));
     assert!(facts.imports.iter().all(|import| import.starts_with("wasi:")), "{:?}", facts.imports);
     assert!(facts.memory > 0);
 }

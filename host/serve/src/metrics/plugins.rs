@@ -101,6 +101,8 @@ pub(super) struct PluginSeries {
     condition: IntGaugeVec,
     reloads: IntCounterVec,
     clamps: IntCounterVec,
+    samples: IntCounterVec,
+    sampling: CounterVec,
     shown: BTreeMap<String, Shown>,
 }
 
@@ -160,6 +162,16 @@ impl PluginSeries {
                 Opts::new("weir_clamps_total", "Decisions changed by the guard, by why."),
                 &["reason"],
             ),
+            samples: counts(
+                registry,
+                Opts::new("weir_samples_total", "Services whose counters were read for plugins."),
+                &["result"],
+            ),
+            sampling: seconds(
+                registry,
+                Opts::new("weir_sampling_seconds_total", "Time in reading counters for plugins."),
+                &[],
+            ),
             shown: BTreeMap::new(),
         };
         for result in ReloadResult::ALL {
@@ -170,6 +182,12 @@ impl PluginSeries {
 
     pub(super) fn reloaded(&self, result: ReloadResult) {
         self.reloads.with_label_values(&[result.label()]).inc();
+    }
+
+    pub(super) fn sampled(&self, read: u64, failed: u64, time: Duration) {
+        self.samples.with_label_values(&["read"]).inc_by(read);
+        self.samples.with_label_values(&["failed"]).inc_by(failed);
+        self.sampling.with_label_values::<&str>(&[]).inc_by(time.as_secs_f64());
     }
 
     pub(super) fn clamped(&self, reason: &'static str) {

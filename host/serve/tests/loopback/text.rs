@@ -139,7 +139,7 @@ fn account(name: &str) -> PluginMetrics {
 }
 
 /// Each metric that is weir's own: type, names of labels.
-const OWN: [(&str, &str, &[&str]); 26] = [
+const OWN: [(&str, &str, &[&str]); 28] = [
     ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
     ("weir_changes_total", "counter", &["kind", "outcome"]),
     ("weir_clamps_total", "counter", &["reason"]),
@@ -162,6 +162,8 @@ const OWN: [(&str, &str, &[&str]); 26] = [
     ("weir_retries_total", "counter", &[]),
     ("weir_round_step_duration_seconds", "histogram", &["step"]),
     ("weir_rounds_total", "counter", &["result"]),
+    ("weir_samples_total", "counter", &["result"]),
+    ("weir_sampling_seconds_total", "counter", &[]),
     ("weir_watch_errors_total", "counter", &["resource"]),
     ("process_open_fds", "gauge", &[]),
     ("process_start_time_seconds", "gauge", &[]),
@@ -178,6 +180,7 @@ fn everything_of_weirs_own_is_there() {
     metrics.client.watch_failed(Resource::Nodes);
     metrics.plugins(&[account("guard")]);
     metrics.clamped("DecisionClamped");
+    metrics.sampled(1, 0, Duration::from_millis(1));
     let all = families(&metrics.text());
     let own: BTreeSet<&str> = OWN.iter().map(|(name, ..)| *name).collect();
     let missing: Vec<_> =
@@ -280,6 +283,16 @@ fn reloads_and_clamps() {
     assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="held"}"#), Some(1.0));
     assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="refused"}"#), Some(0.0));
     assert_eq!(value(&metrics, r#"weir_clamps_total{reason="DecisionClamped"}"#), Some(2.0));
+}
+
+#[test]
+fn samples_are_counted() {
+    let metrics = metrics();
+    metrics.sampled(12, 1, Duration::from_millis(2));
+    metrics.sampled(3, 0, Duration::from_millis(2));
+    assert_eq!(value(&metrics, r#"weir_samples_total{result="read"}"#), Some(15.0));
+    assert_eq!(value(&metrics, r#"weir_samples_total{result="failed"}"#), Some(1.0));
+    assert_eq!(value(&metrics, "weir_sampling_seconds_total"), Some(0.004));
 }
 
 #[test]

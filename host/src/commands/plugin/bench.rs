@@ -142,6 +142,7 @@ fn services(count: u32, endpoints: u32) -> Vec<Service> {
         endpoints_total: endpoints,
         endpoints_local: 0,
         endpoints: (0..endpoints).map(endpoint).collect(),
+        statistics: Vec::new(),
     };
     let service = |i| Service {
         namespace: "bench".to_owned(),

@@ -9,6 +9,7 @@ use weir_core::kernel::{Connections, Fact, Kernel, Outcome, ReadError, Unread};
 use weir_core::net::{Family, PerFamily};
 use weir_core::node::HostAddress;
 use weir_core::rule::Extension;
+use weir_core::sampling::Readings;
 use weir_core::state::{DUMMY_DEVICE, RealServer, VirtualServer};
 use weir_daemon::Host;
 use weir_kernel::linux::{Effort, Forgotten};
@@ -73,6 +74,10 @@ impl Host for Machine {
         // The device first: where there is one, thousands of virtual servers need not be read.
         matches!(self.kernel.has_device(), Ok(false))
             && self.kernel.virtual_servers().is_ok_and(|servers| servers.is_none_or(|all| all.is_empty()))
+    }
+
+    fn sample(&mut self, server: VirtualServer) -> Readings {
+        self.kernel.sample(server)
     }
 
     fn clear_device(&mut self) {

@@ -370,6 +370,11 @@ impl Publisher {
         self.metrics.plugins(&status.into_iter().map(metrics).collect::<Vec<_>>());
     }
 
+    /// Counters were read for plugins.
+    pub(super) fn sampled(&self, read: u64, failed: u64, time: Duration) {
+        self.metrics.sampled(read, failed, time);
+    }
+
     /// A policy file or a plugin of it that is not used.
     pub(super) fn policy_refused(&self, text: String) {
         self.metrics.reloaded(ReloadResult::Refused);

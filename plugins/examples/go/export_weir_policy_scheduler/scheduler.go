@@ -44,9 +44,12 @@ func schedule(ports []port) weir_policy_scheduler.Schedule {
 	}
 	if len(reasons) == 0 {
 		// No ports: what earlier plugins said stays.
-		schedulings = nil
+		return weir_policy_scheduler.Schedule{}
 	}
-	return weir_policy_scheduler.Schedule{Ports: schedulings, Reason: strings.Join(reasons, ", ")}
+	return weir_policy_scheduler.Schedule{
+		Ports:  wit.Some(schedulings),
+		Reason: wit.Some(strings.Join(reasons, ", ")),
+	}
 }
 
 // keep changes nothing. An absent option is the zero value, so only the variants must be named.

@@ -97,7 +97,11 @@ impl IntoAddress for (u64, u64) {
 /// The addresses that a question names.
 fn addresses(context: &types::Context, service: &types::Service) -> Vec<types::Address> {
     let vips = service.ports.iter().flat_map(|port| &port.vips).map(|vip| vip.address);
-    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address);
+    let endpoints = service
+        .ports
+        .iter()
+        .flat_map(|port| port.endpoints.iter().flatten())
+        .map(|endpoint| endpoint.address);
     context.host_addresses.iter().copied().chain(vips).chain(endpoints).collect()
 }
 
@@ -108,7 +112,7 @@ pub(crate) fn verdict(context: &types::Context, service: &types::Service) -> fil
     filter::Verdict {
         ignore: if dice.one_in(8) { Some(dice.text()) } else { None },
         kinds: dice.maybe(Dice::kinds),
-        refusals: dice.list(3, |dice| filter::Refusal {
+        refusals: Some(dice.list(3, |dice| filter::Refusal {
             vip: if vips.is_empty() || dice.odd {
                 let kind = dice.pick(&[types::VipKind::Cluster, types::VipKind::NodePort]);
                 types::Vip { kind, address: dice.address(&known) }
@@ -116,28 +120,29 @@ pub(crate) fn verdict(context: &types::Context, service: &types::Service) -> fil
                 dice.pick(&vips)
             },
             reason: dice.text(),
-        }),
+        })),
         node_port_networks: dice.maybe(|dice| dice.list(3, |dice| dice.network(&known))),
         dropped_endpoints: {
             let ports = service.ports.iter().enumerate();
-            let endpoints =
-                ports.flat_map(|(i, port)| (0..port.endpoints.len()).map(move |j| (i as u32, j as u32)));
+            let endpoints = ports.flat_map(|(i, port)| {
+                (0..port.endpoints.iter().flatten().count()).map(move |j| (i as u32, j as u32))
+            });
             let endpoints: Vec<(u32, u32)> = endpoints.collect();
             let most = if endpoints.is_empty() && !dice.odd { 0 } else { 4 };
             let nonsense = [(9, 0), (0, 999), (u32::MAX, u32::MAX)];
-            dice.list(most, |dice| {
+            Some(dice.list(most, |dice| {
                 if endpoints.is_empty() { dice.pick(&nonsense) } else { dice.some(&endpoints, &nonsense) }
-            })
+            }))
         },
-        sources: dice.list(3, |dice| filter::SourceFilter {
+        sources: Some(dice.list(3, |dice| filter::SourceFilter {
             kinds: dice.kinds(),
             action: dice.some(&["allow", "deny"], &["perhaps"]).to_owned(),
             ranges: dice.list(3, |dice| dice.network(&known)),
-            extra: vec![],
-        }),
-        reason: dice.text(),
+            extra: None,
+        })),
+        reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
-        extra: vec![],
+        extra: None,
     }
 }
 
@@ -147,7 +152,7 @@ pub(crate) fn schedule(request: &scheduler::Request) -> scheduler::Schedule {
         ["rr", "wrr", "lc", "wlc", "sh", "mh", "dh", "sed", "nq", "lblc", "fo", "ovf", "no-such"];
     let mut ports: Vec<scheduler::Scheduling> = Vec::new();
     for port in &request.service.ports {
-        let endpoints = port.endpoints.len();
+        let endpoints = port.endpoints.iter().flatten().count();
         ports.push(scheduler::Scheduling {
             scheduler: dice.maybe(|dice| dice.some(&schedulers, &["", "no such"]).to_owned()),
             scheduler_flags: dice.maybe(|dice| {
@@ -172,23 +177,23 @@ pub(crate) fn schedule(request: &scheduler::Request) -> scheduler::Schedule {
                 }
             },
             persistence_group: if dice.odd && dice.one_in(8) { Some(dice.text()) } else { None },
-            extra: vec![],
+            extra: None,
         });
     }
     if dice.odd && dice.one_in(8) {
         ports.pop();
     }
     scheduler::Schedule {
-        ports,
+        ports: Some(ports),
         drain: dice.maybe(|dice| {
             let sense = [("until-idle", None), ("until-deadline", Some(60)), ("at-once", None)];
             let (mode, deadline) =
                 dice.some(&sense, &[("until-idle", Some(9)), ("until-deadline", None), ("explode", None)]);
             scheduler::Drain { mode: mode.to_owned(), deadline }
         }),
-        reason: dice.text(),
+        reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
-        extra: vec![],
+        extra: None,
     }
 }
 
@@ -212,8 +217,8 @@ pub(crate) fn treatments(context: &types::Context, service: &types::Service) -> 
         load_balancer: treatment(&mut dice),
         node_port: treatment(&mut dice),
         except_sources: dice.maybe(|dice| dice.list(3, |dice| dice.network(&known))),
-        reason: dice.text(),
+        reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
-        extra: vec![],
+        extra: None,
     }
 }

@@ -109,14 +109,15 @@ impl lifecycle::Guest for Hostile {
     fn describe() -> lifecycle::Description {
         let needs = match word().as_str() {
             "needs-unknown" => vec!["wallet".to_owned()],
-            "needs-statistics" => vec!["statistics".to_owned()],
+            "statistics-loop" => vec!["endpoints".to_owned(), "statistics:1s/1s".to_owned()],
+            "needs-statistics" => vec!["statistics:0s/20s".to_owned()],
             word => {
                 // There is no error to give back here.
                 let _ = misbehave(word.strip_prefix("describe-").unwrap_or_default());
                 vec!["endpoints".to_owned()]
             }
         };
-        lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, extra: vec![] }
+        lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, extra: None }
     }
 }
 
@@ -124,24 +125,18 @@ fn verdict() -> filter::Verdict {
     filter::Verdict {
         ignore: None,
         kinds: None,
-        refusals: vec![],
+        refusals: None,
         node_port_networks: None,
-        dropped_endpoints: vec![],
-        sources: vec![],
-        reason: String::new(),
+        dropped_endpoints: None,
+        sources: None,
+        reason: None,
         re_evaluate_after: None,
-        extra: vec![],
+        extra: None,
     }
 }
 
 fn schedule() -> scheduler::Schedule {
-    scheduler::Schedule {
-        ports: vec![],
-        drain: None,
-        reason: String::new(),
-        re_evaluate_after: None,
-        extra: vec![],
-    }
+    scheduler::Schedule { ports: None, drain: None, reason: None, re_evaluate_after: None, extra: None }
 }
 
 fn scheduling() -> scheduler::Scheduling {
@@ -151,7 +146,7 @@ fn scheduling() -> scheduler::Scheduling {
         persistence: scheduler::Persistence::Keep,
         weights: scheduler::Weights::Keep,
         persistence_group: None,
-        extra: vec![],
+        extra: None,
     }
 }
 
@@ -170,15 +165,15 @@ impl filter::Guest for Hostile {
         for verdict in &mut verdicts {
             match word.as_str() {
                 "filter-everything" => verdict.ignore = Some("go away\u{7}".into()),
-                "filter-drop-all" => verdict.dropped_endpoints = vec![(0, 0), (0, 1)],
-                "filter-nonsense" => verdict.dropped_endpoints = vec![(9, 9)],
+                "filter-drop-all" => verdict.dropped_endpoints = Some(vec![(0, 0), (0, 1)]),
+                "filter-nonsense" => verdict.dropped_endpoints = Some(vec![(9, 9)]),
                 "filter-action" => {
-                    verdict.sources = vec![filter::SourceFilter {
+                    verdict.sources = Some(vec![filter::SourceFilter {
                         kinds: types::VipKinds::all(),
                         action: "perhaps".into(),
                         ranges: vec![],
-                        extra: vec![],
-                    }];
+                        extra: None,
+                    }]);
                 }
                 _ => {}
             }
@@ -197,7 +192,7 @@ impl scheduler::Guest for Hostile {
         }
         let names: Vec<&str> = requests.iter().map(|request| request.service.name.as_str()).collect();
         let word = behaviour(&names);
-        misbehave(&word)?;
+        misbehave(word.strip_prefix("statistics-").unwrap_or(&word))?;
         unsafe { CALLS += requests.len() as u32 };
         let calls = unsafe { CALLS };
         let mut answers: Vec<scheduler::Schedule> = Vec::new();
@@ -209,12 +204,16 @@ impl scheduler::Guest for Hostile {
                 "long-scheduler" => port.scheduler = Some("x".repeat(100_000)),
                 "unknown-flag" => port.scheduler_flags = Some(vec!["turbo".into()]),
                 "zero-weights" => {
-                    let count = request.service.ports.first().map_or(0, |port| port.endpoints.len());
+                    let count = request
+                        .service
+                        .ports
+                        .first()
+                        .map_or(0, |port| port.endpoints.iter().flatten().count());
                     port.weights = scheduler::Weights::Each(vec![0; count]);
                 }
                 "wrong-weights" => port.weights = scheduler::Weights::Each(vec![7; 9]),
                 "group" => port.persistence_group = Some("g".into()),
-                "extra" => answer.extra = vec![("future".into(), "x".into())],
+                "extra" => answer.extra = Some(vec![("future".into(), "x".into())]),
                 "drain" => answer.drain = Some(scheduler::Drain { mode: "explode".into(), deadline: None }),
                 "again" => answer.re_evaluate_after = Some(0),
                 // Depends on how many were asked before, which nobody declared.
@@ -224,12 +223,12 @@ impl scheduler::Guest for Hostile {
                 _ => {}
             }
             if !matches!(word.as_str(), "few-ports") {
-                answer.ports = request.service.ports.iter().map(|_| port.clone()).collect();
+                answer.ports = Some(request.service.ports.iter().map(|_| port.clone()).collect());
             } else {
-                answer.ports = vec![port.clone(), port.clone(), port.clone()];
+                answer.ports = Some(vec![port.clone(), port.clone(), port.clone()]);
             }
             if word == "huge" {
-                answer.reason = "x".repeat(1 << 20);
+                answer.reason = Some("x".repeat(1 << 20));
             }
             answers.push(answer);
         }
@@ -269,9 +268,9 @@ impl masquerade::Guest for Hostile {
                 load_balancer: None,
                 node_port: None,
                 except_sources: None,
-                reason: String::new(),
+                reason: None,
                 re_evaluate_after: None,
-                extra: vec![],
+                extra: None,
             })
             .collect())
     }

@@ -119,7 +119,8 @@ proptest! {
         let node = world.facts.view(cluster.node().map(|node| &**node));
         let names: Vec<_> = cluster.service_names().cloned().collect();
         for view in names.iter().filter_map(|name| ServiceView::new(&cluster, name, &node)) {
-            let around = Surroundings { node: &node, nodes: cluster.nodes(), now: 0 };
+            let counts = weir_core::sampling::Sampler::default();
+            let around = Surroundings { node: &node, nodes: cluster.nodes(), counts: &counts, now: 0 };
             let [decided] = &policy.decide(std::slice::from_ref(&view), &around)[..] else {
                 panic!("one decision per view");
             };

@@ -57,7 +57,7 @@ mod tests {
             persistence: None,
         }));
         want.limits_mut().sources = of(filters, kinds, family);
-        let wants = Wants { servers: [(server, want)].into(), ..Wants::default() };
+        let wants = Wants { servers: [(server, want)].into_iter().collect(), ..Wants::default() };
         wants.state().entries.keys().map(|(name, entry)| format!("{name} {entry}")).collect()
     }
 

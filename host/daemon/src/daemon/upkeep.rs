@@ -6,13 +6,14 @@ use weir_core::kernel::{Failure, FailureKind};
 use weir_core::net::Family;
 use weir_core::sync::Round;
 
-use crate::daemon::Daemon;
 use crate::host::Host;
 use crate::message::Output;
 use crate::remark::Remark;
 
+use super::Daemon;
+
 impl<H: Host> Daemon<H> {
-    pub(crate) fn look_after_node(&mut self) {
+    pub(super) fn look_after_node(&mut self) {
         self.host().clear_device();
         // As long as all is well, nothing is asked: a module that rules use cannot be unloaded.
         let missing = &self.planner().node().capabilities.missing;
@@ -36,7 +37,7 @@ impl<H: Host> Daemon<H> {
 }
 
 /// Whether rules were refused, and not for a lock; `None` while they wait for their next try.
-pub(crate) fn rules_failed(round: &Round) -> Option<bool> {
+pub(super) fn rules_failed(round: &Round) -> Option<bool> {
     let mut failures = round.failures().filter(|(change, _)| matches!(change, Change::WriteRules(_)));
     let Some((_, first)) = failures.next() else { return Some(false) };
     let refused = |failure: &Failure| failure.kind == FailureKind::Refused;
@@ -45,7 +46,7 @@ pub(crate) fn rules_failed(round: &Round) -> Option<bool> {
 
 /// Whether a family has what all of its services need after this round: kube-proxy ends its synchronisation where that fails,
 /// and is not healthy until it gets past it. One service that cannot be had is no reason to take the node out of rotation.
-pub(crate) fn has_foundation(round: &Round, family: Family) -> bool {
+pub(super) fn has_foundation(round: &Round, family: Family) -> bool {
     !round.failures().any(|(change, _)| is_foundation(change, family))
 }
 

@@ -1,0 +1,60 @@
+//! Which virtual servers are to be read for policies that ask for counts, and what was read.
+
+use std::time::Duration;
+
+use super::Planner;
+use crate::decision::VipKind;
+use crate::net::Protocol;
+use crate::objects::{ObjectName, Service};
+use crate::sampling::{Port, Readings, Sampler};
+use crate::state::VirtualServer;
+use crate::wants::Want;
+
+/// A service to read, and what to read of it.
+pub type DueService = (ObjectName, Vec<(Port, VirtualServer)>);
+
+impl Planner {
+    /// What is counted for real servers.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// The services whose counters are to be read now, at most so many, with their TCP virtual servers. `now` is the time
+    /// since 1970 on the clock that plans are made by.
+    pub fn due_samples(&self, now: Duration, most: usize) -> Vec<DueService> {
+        let servers = |name: ObjectName| {
+            let service = self.cluster.service(&name)?;
+            let tcp = self.desired.servers_of(&name).filter(|(server, _)| server.protocol == Protocol::Tcp);
+            let servers = tcp.filter_map(|(server, want)| Some((port_of(service, server, want)?, server)));
+            let servers = servers.collect();
+            Some((name, servers))
+        };
+        self.sampler.due(now, most).into_iter().filter_map(servers).collect()
+    }
+
+    /// Takes in what was read of a service, and says whether that shows in its counts: then it is decided again by the
+    /// next plan.
+    pub fn sampled(
+        &mut self,
+        name: &ObjectName,
+        servers: &[(Port, VirtualServer, Readings)],
+        now: Duration,
+    ) -> bool {
+        let news = self.sampler.take(name, servers, now);
+        if news {
+            self.dirty.insert(name.clone());
+        }
+        news
+    }
+}
+
+/// The port of a service that a virtual server belongs to.
+fn port_of(service: &Service, server: VirtualServer, want: &Want) -> Option<Port> {
+    let number = server.address.port();
+    if !want.kinds.contains(VipKind::NodePort) {
+        return Some(number);
+    }
+    let is_it = |node_port: Option<std::num::NonZeroU16>| node_port.is_some_and(|port| port.get() == number);
+    let port = service.ports.iter().find(|port| port.protocol == Protocol::Tcp && is_it(port.node_port));
+    port.map(|port| port.port)
+}

@@ -1,0 +1,138 @@
+//! Weights from how long connections take at each endpoint, as this node's own kernel counts them.
+//!
+//! ```text
+//! active connections, connections begun ─Little's law─▶ time per connection ─▶ share ─▶ × what earlier plugins said
+//! ```
+//!
+//! Never: a weight that moves by what one connection took; a scheduler that changes once the service is there.
+
+use std::time::Duration;
+
+use weir_plugin_sdk::configuration::Fields;
+use weir_plugin_sdk::value::parsed;
+use weir_plugin_sdk::weights::said;
+use weir_plugin_sdk::{
+    Context, Error, Persistence, Plugin, Port, Protocol, Schedule, Scheduler, Scheduling, Service, export,
+};
+
+mod reason;
+mod share;
+
+use reason::sentence;
+use share::{Measured, Shares};
+
+/// The annotation of services that turns it on or off.
+const ANNOTATION: &str = "policy.weir/load-aware";
+
+/// Schedulers that spread connections freely, so that `wrr` may take their place. The others send a client or an address to
+/// an endpoint of its own.
+const FREE: [&str; 7] = ["default", "rr", "wrr", "lc", "wlc", "sed", "nq"];
+
+/// The plugin.
+#[derive(Debug)]
+pub struct LoadAware {
+    /// Seconds between two samples.
+    period: u64,
+    /// The age in seconds at which what was counted is worth 1/e.
+    memory: u64,
+    /// Whether services without the annotation are weighted.
+    default: bool,
+    shares: Shares,
+}
+
+impl Plugin for LoadAware {
+    const NAME: &'static str = "load-aware";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn configure(configuration: &str) -> Result<LoadAware, Vec<String>> {
+        Fields::read(configuration, |fields| {
+            let period = fields.text("period").unwrap_or(Duration::from_secs(1)).as_secs();
+            if !(1..=60).contains(&period) {
+                fields.problem("period", format!("is {period} s: write a time from 1s to 60s"));
+            }
+            let memory = fields.text("memory").unwrap_or(Duration::from_secs(20)).as_secs();
+            if !(period..=3600).contains(&memory) {
+                fields.problem("memory", format!("is {memory} s: write a time from the period to 1h"));
+            }
+            let default = fields.text("default").unwrap_or(true);
+            LoadAware { period, memory, default, shares: Shares::take(fields) }
+        })
+    }
+
+    fn needs(&self) -> Vec<String> {
+        let statistics = format!("statistics:{}s/{}s", self.period, self.memory);
+        vec!["endpoints".to_owned(), statistics, format!("annotation:{ANNOTATION}")]
+    }
+}
+
+/// Why a port is left alone; empty if it was not asked for.
+fn left_alone(
+    service: &Service,
+    port: &Port,
+    prior: Option<&Scheduling>,
+    context: &Context,
+) -> Option<String> {
+    let protocol = match port.protocol {
+        Protocol::Tcp => None,
+        Protocol::Udp => Some("UDP"),
+        Protocol::Sctp => Some("SCTP"),
+    };
+    if let Some(protocol) = protocol {
+        return Some(format!(
+            "port {} is left alone: {protocol} entries live until a timeout and tell no time",
+            port.port
+        ));
+    }
+    let stays = match prior.map(|prior| prior.persistence) {
+        Some(Persistence::Off) => false,
+        Some(Persistence::On(..)) => true,
+        _ => service.affinity_seconds.is_some(),
+    };
+    if stays {
+        return Some(format!("port {} is left alone: its clients stay where they are (affinity)", port.port));
+    }
+    let scheduler = prior.and_then(|prior| prior.scheduler.as_deref()).unwrap_or("default");
+    if !FREE.contains(&scheduler) {
+        return Some(format!("port {} is left alone: its scheduler is {scheduler}", port.port));
+    }
+    let has = context.schedulers.is_empty() || context.schedulers.iter().any(|known| known == "wrr");
+    (!has).then(|| format!("port {} is left alone: this kernel has no wrr", port.port))
+}
+
+impl Scheduler for LoadAware {
+    fn schedule(&self, service: &Service, prior: &Schedule, context: &Context) -> Result<Schedule, Error> {
+        let wanted = match parsed::<bool>(&service.annotations, ANNOTATION) {
+            Ok(wanted) => wanted.unwrap_or(self.default),
+            Err(malformed) => return Ok(Schedule::keep().because(malformed.to_string())),
+        };
+        if !wanted {
+            return Ok(Schedule::keep());
+        }
+        let mut reasons: Vec<String> = Vec::new();
+        let mut schedule = Schedule::each(service.ports.len(), |index| {
+            let (port, prior) = (&service.ports[index], prior.ports.get(index));
+            if let Some(why) = left_alone(service, port, prior, context) {
+                reasons.push(why);
+                return Scheduling::default();
+            }
+            let before = said(prior, &port.endpoints);
+            let measured = Measured::of(port, &before);
+            let weights = self.shares.weights(port, &before, &measured);
+            let place = if service.ports.len() > 1 { format!("port {}: ", port.port) } else { String::new() };
+            let said = sentence(&self.shares, port, &measured, &weights);
+            reasons.extend(said.map(|said| place + &said));
+            // From the start, also while nothing was counted: between two schedulers the kernel has none.
+            Scheduling { scheduler: Some("wrr".to_owned()), ..Scheduling::weights(weights) }
+        });
+        if schedule.ports.iter().all(|port| *port == Scheduling::default()) {
+            schedule.ports.clear();
+        }
+        reasons.dedup();
+        Ok(schedule.because(reasons.join("; ")))
+    }
+}
+
+export!(LoadAware: scheduler);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use weir_plugin_sdk::serde_json::{self, Value, json};
+use weir_plugin_sdk::{Weights, testing};
+
+use super::*;
+
+fn plugin(configuration: Value) -> LoadAware {
+    testing::plugin(&configuration)
+}
+
+/// A service of which each endpoint has (milliseconds per connection, connections begun lately, weight in the kernel).
+fn service(counts: &[(u64, u64, u32)]) -> Service {
+    let endpoints: Vec<Value> = (0..counts.len())
+        .map(|i| json!({"address": format!("10.0.1.{}:80", i + 1), "ready": true, "internal": true}))
+        .collect();
+    let statistics: Vec<Value> = counts
+        .iter()
+        .map(|(millis, begun, weight)| {
+            json!({
+                "since": 1_700_000_000, "weight": weight, "recent-connections": begun * 1000,
+                "recent-active-time": begun * millis
+            })
+        })
+        .collect();
+    let port = json!({"port": 80, "endpoints": endpoints, "statistics": statistics});
+    serde_json::from_value(json!({"namespace": "shop", "name": "web", "ports": [port]})).unwrap()
+}
+
+fn ask(configuration: Value, service: &Service, prior: &Schedule) -> Schedule {
+    let context = Context { default_scheduler: "rr".to_owned(), ..Context::default() };
+    plugin(configuration).schedule(service, prior, &context).unwrap()
+}
+
+fn weights(schedule: &Schedule) -> Vec<u16> {
+    match schedule.ports.first().map(|port| port.weights.clone()) {
+        Some(Weights::Each(weights)) => weights,
+        _ => Vec::new(),
+    }
+}
+
+fn weighted(counts: &[(u64, u64, u32)]) -> Vec<u16> {
+    weights(&ask(json!({"prior-connections": 1}), &service(counts), &Schedule::keep()))
+}
+
+#[test]
+fn half_the_speed_is_half_the_weight() {
+    let mut counts = vec![(20, 1000, 0); 20];
+    counts[3].0 = 41;
+    let answer = ask(json!(null), &service(&counts), &Schedule::keep());
+    let weights = weights(&answer);
+    assert_eq!((weights[3], weights[0]), (50, 103));
+    assert_eq!(answer.ports[0].scheduler.as_deref(), Some("wrr"));
+    assert_eq!(answer.reason, "10.0.1.4 takes 41 ms, the others 20 ms: weight 50");
+}
+
+#[test]
+fn little_traffic_moves_little_and_less_than_that_nothing() {
+    // Twice the mean time, told by 1, 3 and 1000 connections.
+    let of = |begun| {
+        let counts = [(20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (40, begun, 0)];
+        weights(&ask(json!(null), &service(&counts), &Schedule::keep()))[3]
+    };
+    assert_eq!((of(1), of(3), of(1000)), (84, 73, 57));
+    let answer = ask(json!(null), &service(&[(20, 9, 0), (400, 10, 0)]), &Schedule::keep());
+    assert_eq!(weights(&answer), [100, 100]);
+    assert_eq!(answer.reason, "19 connections lately, weights begin at 20");
+}
+
+#[test]
+fn what_fails_at_once_is_capped_and_what_hangs_keeps_a_floor() {
+    let fast = weighted(&[(20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (1, 1000, 0)]);
+    assert_eq!((fast[0], fast[4]), (91, 136));
+    let slow = weighted(&[(20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (90_000, 1000, 0)]);
+    assert_eq!((slow[0], slow[3]), (131, 7));
+}
+
+#[test]
+fn a_weight_that_is_near_stays() {
+    // 103 and 50 are wanted.
+    let mut counts = vec![(20, 1000, 94); 20];
+    counts[3] = (41, 1000, 46);
+    let near = weights(&ask(json!(null), &service(&counts), &Schedule::keep()));
+    assert_eq!((near[0], near[3]), (94, 46));
+    counts[0].2 = 93;
+    counts[3].2 = 45;
+    let far = weights(&ask(json!(null), &service(&counts), &Schedule::keep()));
+    assert_eq!((far[0], far[3], far[1]), (103, 50, 94));
+}
+
+#[test]
+fn what_earlier_plugins_said_is_multiplied() {
+    let prior = Schedule::each(1, |_| Scheduling::weights(vec![3, 1, 0]));
+    let equal = ask(json!(null), &service(&[(20, 1000, 0), (20, 1000, 0), (20, 1000, 0)]), &prior);
+    assert_eq!(weights(&equal), [150, 50, 0]);
+    let slow = ask(json!(null), &service(&[(20, 3000, 0), (40, 1000, 0), (1, 9, 0)]), &prior);
+    assert_eq!(weights(&slow), [200, 33, 0]);
+}
+
+#[test]
+fn what_cannot_be_told_or_must_not_move_is_left_alone_with_a_reason() {
+    let reason = |service: &Service, prior: &Schedule| {
+        let answer = ask(json!(null), service, prior);
+        assert_eq!(answer.ports, []);
+        answer.reason
+    };
+    let counts = [(20, 1000, 0), (41, 1000, 0)];
+    for (protocol, word) in [(Protocol::Udp, "UDP"), (Protocol::Sctp, "SCTP")] {
+        let mut other = service(&counts);
+        other.ports[0].protocol = protocol;
+        assert!(reason(&other, &Schedule::keep()).contains(word));
+    }
+    let affine = Service { affinity_seconds: Some(10_800), ..service(&counts) };
+    assert!(reason(&affine, &Schedule::keep()).contains("affinity"));
+    let released =
+        Schedule::each(1, |_| Scheduling { persistence: Persistence::Off, ..Scheduling::default() });
+    assert_eq!(weights(&ask(json!(null), &affine, &released)).len(), 2);
+    let hashed = Schedule::each(1, |_| Scheduling::scheduler("mh"));
+    assert!(reason(&service(&counts), &hashed).contains("its scheduler is mh"));
+    let free = Schedule::each(1, |_| Scheduling::scheduler("lc"));
+    assert_eq!(ask(json!(null), &service(&counts), &free).ports[0].scheduler.as_deref(), Some("wrr"));
+}
+
+#[test]
+fn a_service_says_whether_it_wants_this() {
+    let mut annotated = service(&[(20, 1000, 0), (41, 1000, 0)]);
+    let mut said = |value: &str| {
+        annotated.annotations.insert(ANNOTATION.to_owned(), value.to_owned());
+        (
+            ask(json!(null), &annotated, &Schedule::keep()),
+            ask(json!({"default": false}), &annotated, &Schedule::keep()),
+        )
+    };
+    let (on, on_too) = said("true");
+    assert_eq!((weights(&on).len(), weights(&on_too).len()), (2, 2));
+    let (off, _) = said("false");
+    assert_eq!(off, Schedule::keep());
+    let (wrong, _) = said("perhaps");
+    assert!(wrong.ports.is_empty() && wrong.reason.contains("write `true` or `false`"), "{}", wrong.reason);
+    let plain = service(&[(20, 1000, 0), (41, 1000, 0)]);
+    assert_eq!(ask(json!({"default": false}), &plain, &Schedule::keep()), Schedule::keep());
+}
+
+#[test]
+fn before_the_first_sample_and_without_endpoints_it_has_an_answer() {
+    let mut fresh = service(&[(0, 0, 0), (0, 0, 0)]);
+    fresh.ports[0].statistics.clear();
+    assert_eq!(weights(&ask(json!(null), &fresh, &Schedule::keep())), [100, 100]);
+    let empty = ask(json!(null), &service(&[]), &Schedule::keep());
+    assert_eq!((weights(&empty).len(), empty.reason.as_str()), (0, ""));
+}
+
+#[test]
+fn the_configuration_names_its_mistakes() {
+    let wrong =
+        json!({"period": "2m", "memory": "1s", "cap-percent": 50, "dead-band-percent": 90}).to_string();
+    let mistakes = LoadAware::configure(&wrong).unwrap_err();
+    assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    let needs = plugin(json!({"period": "5s", "memory": "1m"})).needs();
+    assert!(needs.contains(&"statistics:5s/60s".to_owned()), "{needs:?}");
+}
