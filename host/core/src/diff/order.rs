@@ -23,7 +23,7 @@ pub(crate) fn order(
     let mut order = Order { differences, wanted, changes: Vec::new() };
     order.settings();
     let Prepared { rules: actual_rules, recreated, shrinking } = order.sets(waits);
-    order.add_entries(&recreated);
+    let permissions = order.add_entries(&recreated);
     let rules = match &differences.rules {
         Some((desired, _)) => rules::compare(desired, &actual_rules),
         None => Vec::new(),
@@ -32,6 +32,7 @@ pub(crate) fn order(
     let (gains, losses): (Vec<_>, Vec<_>) =
         rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
     order.changes.extend(gains.into_iter().map(Change::WriteRules));
+    order.changes.extend(permissions);
     order.turn_on(|ip| first.contains(&ip));
     order.turn_on(|ip| !first.contains(&ip));
     order.turn_off();
@@ -170,16 +171,19 @@ impl<W: Wanted> Order<'_, W> {
         }
     }
 
-    fn add_entries(&mut self, recreated: &BTreeSet<SetName>) {
+    /// Returns the changes that admit sources to a VIP that is closed already: they come when everything else that closes it
+    /// is there, the rules too.
+    fn add_entries(&mut self, recreated: &BTreeSet<SetName>) -> Vec<Change> {
         let mut missing: Vec<_> = self.differences.missing.iter().collect();
         missing.retain(|(name, _)| !recreated.contains(name));
-        // Sources that come to a VIP that is closed already come when everything else that closes it is there.
-        missing.sort_by_key(|(name, entry)| {
-            let step = name.set.row().step;
-            let late = step == Step::Admits && self.is_closed_already(*name, *entry);
-            (if late { Step::Closes } else { step }, late, *name)
-        });
-        self.changes.extend(missing.into_iter().map(|(name, entry)| Change::AddEntry(*name, *entry)));
+        missing.sort_by_key(|(name, _)| (name.set.row().step, *name));
+        let is_late = |(name, entry): &&(SetName, SetEntry)| {
+            name.set.row().step == Step::Admits && self.is_closed_already(*name, *entry)
+        };
+        let (late, missing): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_late);
+        let add = |(name, entry): &(SetName, SetEntry)| Change::AddEntry(*name, *entry);
+        self.changes.extend(missing.into_iter().map(add));
+        late.into_iter().map(add).collect()
     }
 
     /// Whether the VIP to which an entry admits sources is closed to others now.
