@@ -14,7 +14,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("idle_processor_s_per_minute", "processor, idle minute, s"),
     ("memory_mb", "memory, MB"),
     ("change_median_ms", "change to packets, ms"),
-    ("change_processor_ms", "processor, one change, ms"),
+    ("change_processor_median_ms", "processor, one change, ms"),
     ("drain_processor_percent", "processor, draining, %"),
 ];
 

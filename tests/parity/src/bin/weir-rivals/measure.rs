@@ -70,7 +70,8 @@ struct Run<'a> {
 struct Changes {
     latency: Vec<Duration>,
     write: Vec<Duration>,
-    processor: Duration,
+    /// Processor time until the proxy came to rest again.
+    processor: Vec<Duration>,
     /// Whether the proxy came to rest after each.
     settled: bool,
 }
@@ -100,7 +101,7 @@ impl Run<'_> {
         rival.expect_running()?;
         let seconds = |time: Duration| round_to(time.as_secs_f64(), 2);
         let millis = |time: Duration| round_to(time.as_secs_f64() * 1e3, 1);
-        let count = self.arguments.changes.max(1);
+        let all = |times: &[Duration]| times.iter().copied().map(millis).collect::<Vec<_>>();
         println!(
             "{}",
             json!({
@@ -113,10 +114,11 @@ impl Run<'_> {
                 "settled_processor_s": seconds(start_processor),
                 "idle_processor_s_per_minute": seconds(idle),
                 "memory_mb": round_to(memory, 1),
-                "change_ms": changes.latency.iter().copied().map(millis).collect::<Vec<_>>(),
+                "change_ms": all(&changes.latency),
                 "change_median_ms": millis(median(&changes.latency)),
                 "write_median_ms": millis(median(&changes.write)),
-                "change_processor_ms": millis(changes.processor / count),
+                "change_processor_ms": all(&changes.processor),
+                "change_processor_median_ms": millis(median(&changes.processor)),
                 "drain_processor_percent": round_to(100.0 * drain.as_secs_f64() / DRAIN.as_secs_f64(), 2),
                 "settled": settled,
                 "calibration_ms": [millis(speed), millis(calibrate())],
@@ -138,15 +140,15 @@ impl Run<'_> {
 
     fn changes(&mut self, stage: &Stage, rival: &Rival) -> Result<Changes> {
         let mut changes = Changes { settled: true, ..Changes::default() };
-        let before = rival.processor_time()?;
         for i in 0..self.arguments.changes {
+            let before = rival.processor_time()?;
             let probe = i % DRAINED.start;
             let (latency, write) = self.change(stage, probe)?;
             changes.latency.push(latency);
             changes.write.push(write);
             changes.settled &= rival.settle(SETTLE)?;
+            changes.processor.push(rival.processor_time()? - before);
         }
-        changes.processor = rival.processor_time()? - before;
         Ok(changes)
     }
 
