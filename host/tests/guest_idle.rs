@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 /// How many services, with ten endpoints each.
 const SIZES: [u32; 3] = [1_000, 5_000, 10_000];
@@ -63,14 +64,29 @@ fn real_servers() -> Result<usize> {
     Ok(fs::read_to_string("/proc/net/ip_vs").unwrap_or_default().lines().filter(|l| l.contains("->")).count())
 }
 
-fn until(count: u32, what: &str) -> Result<Duration> {
+/// Waits for so many real servers; fails when the daemon ends, or after a generous time.
+fn until(count: u32, weir: &mut Weir, what: &str) -> Result<Duration> {
     let start = Instant::now();
-    // The heading has an arrow, too.
-    while real_servers()? != count as usize + 1 {
-        ensure!(start.elapsed() < PATIENCE, "{what}: {} real servers, not {count}", real_servers()? - 1);
-        std::thread::sleep(Duration::from_millis(20));
+    loop {
+        let look = Instant::now();
+        // The heading has an arrow, too.
+        let found = real_servers()?.saturating_sub(1);
+        if found == count as usize {
+            return Ok(look - start);
+        }
+        if let Some(status) = weir.process.try_wait()? {
+            bail!("{what}: weir has ended: {status}\n{}", fs::read_to_string(weir.log.path())?);
+        }
+        ensure!(start.elapsed() < PATIENCE, "{what}: {found} real servers, not {count}");
+        // A look at many real servers takes long; most of the time is for the daemon.
+        std::thread::sleep(look.elapsed().max(Duration::from_millis(20)));
     }
-    Ok(start.elapsed())
+}
+
+/// The daemon, and what it says.
+struct Weir {
+    process: Child,
+    log: NamedTempFile,
 }
 
 fn write(folder: &Path, file: &str, objects: &[Value]) -> Result<()> {
@@ -85,21 +101,25 @@ fn measure(services: u32) -> Result<()> {
     let all: Vec<Value> = (0..services).flat_map(|n| [service(n), slice(n, ENDPOINTS)]).skip(2).collect();
     write(folder.path(), "all.yaml", &all)?;
     write(folder.path(), "one.yaml", &[service(0), slice(0, ENDPOINTS)])?;
-    let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "--node", "node1", "--healthz-bind-address=", "--metrics-bind-address=", "--manifests"])
+    let log = NamedTempFile::new()?;
+    let process = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--node", "node1", "--healthz-bind-address=", "--metrics-bind-address="])
+        // The kernel's limit cannot be written from a network namespace of one's own.
+        .args(["--conntrack-max-per-core=0", "--manifests"])
         .arg(folder.path())
-        .stderr(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(log.reopen()?)
         .spawn()?;
-    let cold = until(services * ENDPOINTS, "cold start")?;
-    let before = processor_time(&weir)?;
+    let mut weir = Weir { process, log };
+    let cold = until(services * ENDPOINTS, &mut weir, "cold start")?;
+    let before = processor_time(&weir.process)?;
     std::thread::sleep(MINUTE);
-    let idle = processor_time(&weir)? - before;
+    let idle = processor_time(&weir.process)? - before;
     let mut changes = Vec::new();
     for n in 1..=CHANGES {
         let endpoints = ENDPOINTS + n % 2;
         write(folder.path(), "one.yaml", &[service(0), slice(0, endpoints)])?;
-        changes.push(until((services - 1) * ENDPOINTS + endpoints, "a change")?);
+        changes.push(until((services - 1) * ENDPOINTS + endpoints, &mut weir, "a change")?);
     }
     changes.sort();
     let median = changes[changes.len() / 2];
@@ -110,8 +130,8 @@ fn measure(services: u32) -> Result<()> {
         idle.as_secs_f64(),
         median.as_secs_f64()
     );
-    weir.kill()?;
-    weir.wait()?;
+    weir.process.kill()?;
+    weir.process.wait()?;
     Ok(())
 }
 

@@ -27,6 +27,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// Looks at real servers that began to go at different moments fall on the same beats: many that drain take one round a
+/// second at most, not one each.
+fn next_beat(time: Duration) -> Duration {
+    let whole = Duration::from_secs(time.as_secs());
+    if whole == time { time } else { whole + FIRST_PAUSE }
+}
+
 /// A real server that is to go, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -130,7 +137,7 @@ impl Drains {
             let same = look.connections == connections && look.pause > Duration::ZERO;
             look.pause = if same { (look.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
             look.connections = connections;
-            look.next = now + look.pause;
+            look.next = next_beat(now + look.pause);
         }
         if let Some(deadline) = deadline {
             look.next = look.next.min(deadline);
@@ -273,6 +280,41 @@ mod tests {
         assert_eq!(node.asked, 7);
         assert_eq!(node.at(now, BUSY - 1, how), (vec![], Some(now + 1)));
         assert_eq!(node.at(now + 1, 0, how), (vec![delete()], None));
+    }
+
+    /// Fifty real servers whose services changed one after the other within a second would take fifty rounds each time.
+    #[test]
+    fn looks_at_many_real_servers_fall_together() {
+        let mut drains = Drains::default();
+        let keys = || {
+            (0..50_u64).map(|i| {
+                let (server, _) = key();
+                let real = format!("10.0.0.{}:8080", i + 1).parse().unwrap();
+                (Duration::from_millis(100 + 15 * i), (server, RealServer(real)))
+            })
+        };
+        let mut look = |now: Duration| {
+            let changes: Vec<Change> = keys()
+                .filter(|(since, _)| *since <= now)
+                .map(|(_, (server, real))| Change::DeleteRealServer(server, real))
+                .collect();
+            let changes = Changes(changes);
+            let asked = drains.to_ask(&changes, |_| Drain::UntilIdle, now);
+            let answers = asked.iter().map(|key| (*key, BUSY)).collect();
+            drains.apply(changes, &answers, |_| Drain::UntilIdle, |_| None, now);
+            (asked.len(), drains.next().unwrap())
+        };
+        let mut next = Duration::ZERO;
+        for (since, _) in keys() {
+            next = look(since).1;
+        }
+        let mut rounds = Vec::new();
+        while next < Duration::from_secs(30) {
+            let (asked, after) = look(next);
+            rounds.push((next.as_secs(), asked));
+            next = after;
+        }
+        assert_eq!(rounds, [(2, 50), (4, 50), (8, 50), (16, 50)]);
     }
 
     #[test]

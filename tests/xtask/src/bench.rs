@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what the work and the plugins cost, counted on a real kernel; with `--native`, what planning and
-//! rounds cost on this machine, over a kernel in memory.
+//! rounds cost on this machine, over a kernel in memory; with `--rivals`, what weir and kube-proxy cost side by side.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
-use crate::workspace;
+use crate::{rivals, workspace};
 
 /// Seconds; emulation is slow, a hang is not endless.
 const TIMEOUT: u64 = 1800;
@@ -22,16 +22,21 @@ const IDENTITY: &str = "weir-guest-identity";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Measure planning and rounds on this machine, without a guest
-    #[arg(long)]
+    #[arg(long, group = "measured")]
     native: bool,
-    /// How to print what `--native` measures
-    #[arg(long, short, value_enum, default_value_t = Output::Text, requires = "native")]
+    /// Measure weir and kube-proxy (IPVS and nftables) side by side in a guest, against a real API server
+    #[arg(long, group = "measured")]
+    rivals: bool,
+    #[command(flatten)]
+    rival_options: rivals::Options,
+    /// How to print what `--native` or `--rivals` measures
+    #[arg(long, short, value_enum, default_value_t = Output::Text, requires = "measured")]
     output: Output,
 }
 
 /// Forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     /// A table
     Text,
     /// One JSON object per line
@@ -40,7 +45,11 @@ enum Output {
 
 /// Measures.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    if options.native { native(options.output) } else { guest() }
+    match (options.native, options.rivals) {
+        (true, _) => native(options.output),
+        (_, true) => rivals::main(&options.rival_options, options.output),
+        _ => guest(),
+    }
 }
 
 /// Runs the program that measures natively, with the built-in policy and with an identity plugin.

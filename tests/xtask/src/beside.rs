@@ -10,7 +10,7 @@ use crate::job::{Hardware, Job};
 use crate::machine::Listener;
 use crate::overlay::Given;
 use crate::workspace::{self, Role};
-use crate::{cluster, setup};
+use crate::{cluster, process, setup};
 
 /// The programs that it takes.
 pub(crate) struct Beside {
@@ -25,14 +25,22 @@ impl Beside {
     /// # Errors
     /// When something is missing, or cannot be built.
     pub(crate) fn build(driver: &str, weir: Option<&Path>) -> Result<Beside> {
+        Beside::build_as("dev", driver, weir)
+    }
+
+    /// The same in another one of cargo's profiles.
+    ///
+    /// # Errors
+    /// As [`Beside::build`].
+    pub(crate) fn build_as(profile: &str, driver: &str, weir: Option<&Path>) -> Result<Beside> {
         let missing: Vec<&str> = setup::missing().iter().map(|requirement| requirement.program).collect();
         ensure!(missing.is_empty(), "{} not installed; run: cargo xtask setup", missing.join(", "));
         cluster::build()?;
         Ok(Beside {
-            driver: program("weir-parity", driver)?,
+            driver: program(profile, "weir-parity", driver)?,
             weir: match weir {
                 Some(weir) => weir.canonicalize().with_context(|| format!("--weir {}", weir.display()))?,
-                None => program("weir", "weir")?,
+                None => program(profile, "weir", "weir")?,
             },
             kube_proxy: Programs::find()?.kube_proxy,
         })
@@ -48,33 +56,65 @@ impl Beside {
         timeout: u64,
         listener: &mut impl Listener,
     ) -> Result<()> {
-        let cluster = Cluster::start()?;
+        self.run_with(&Cluster::start()?, Hardware::with_timeout(timeout), arguments, listener)
+    }
+
+    /// The same against an API server that runs already, in a guest with this hardware.
+    ///
+    /// # Errors
+    /// As [`Beside::run`].
+    pub(crate) fn run_with(
+        &self,
+        cluster: &Cluster,
+        mut hardware: Hardware,
+        arguments: Vec<String>,
+        listener: &mut impl Listener,
+    ) -> Result<()> {
         let [admin, proxy] = [cluster.guest_kubeconfig(), cluster.guest_proxy_kubeconfig()];
-        let mut line = vec![text(&self.driver)?];
-        for (name, path) in [
-            ("--kubeconfig", admin.as_path()),
-            ("--proxy-kubeconfig", &proxy),
-            ("--kube-proxy", &self.kube_proxy),
-            ("--weir", &self.weir),
-        ] {
-            line.extend([name.to_owned(), text(path)?]);
-        }
-        line.extend(arguments);
+        let line = self.line(&admin, &proxy, arguments)?;
         let command = Command {
             streams: Streams::Port,
             directory: "/root".to_owned(),
             environment: Vec::new(),
             arguments: line,
         };
-        let mut hardware = Hardware::with_timeout(timeout);
         hardware.api_server = Some(cluster.port());
         let files = [&self.driver, &self.weir, &self.kube_proxy, &admin, &proxy].map(Given::same_path).into();
         Job { hardware, commands: vec![command], files }.run(listener)
     }
+
+    /// Runs the driver on this machine instead, against the same API server.
+    ///
+    /// # Errors
+    /// When it cannot be started, or fails.
+    pub(crate) fn run_here(&self, cluster: &Cluster, arguments: Vec<String>) -> Result<()> {
+        let line = self.line(&cluster.kubeconfig(), &cluster.proxy_kubeconfig(), arguments)?;
+        process::run(std::process::Command::new(&self.driver).args(&line[1..]))
+    }
+
+    /// The driver's command line.
+    fn line(
+        &self,
+        kubeconfig: &Path,
+        proxy_kubeconfig: &Path,
+        arguments: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let mut line = vec![text(&self.driver)?];
+        for (name, path) in [
+            ("--kubeconfig", kubeconfig),
+            ("--proxy-kubeconfig", proxy_kubeconfig),
+            ("--kube-proxy", &self.kube_proxy),
+            ("--weir", &self.weir),
+        ] {
+            line.extend([name.to_owned(), text(path)?]);
+        }
+        line.extend(arguments);
+        Ok(line)
+    }
 }
 
-fn program(package: &str, name: &str) -> Result<PathBuf> {
-    let built = workspace::build(&["build", "--package", package, "--bin", name])?;
+fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
+    let built = workspace::build(&["build", "--profile", profile, "--package", package, "--bin", name])?;
     let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
     found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }

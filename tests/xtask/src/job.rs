@@ -22,7 +22,7 @@ pub(crate) struct Hardware {
     timeout: u64,
     /// Memory in MiB [default: 1024, or more if many files are given]
     #[arg(long)]
-    memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
     /// Emulated processors
     #[arg(long, default_value_t = Hardware::default().smp)]
     smp: u32,

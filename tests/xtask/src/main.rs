@@ -19,6 +19,7 @@ mod packages;
 mod parity;
 mod process;
 mod relay;
+mod rivals;
 mod setup;
 mod suite;
 mod takeover;

@@ -1,0 +1,62 @@
+//! What users could run instead of weir, measured side by side: each proxy in a namespace of its own, one after the
+//! other, against one API server.
+//!
+//! `cargo xtask bench --rivals` starts it twice: on the host with `--fill`, to write the objects, and in the guest to
+//! measure. There each finished row is one line of JSON; all other lines are for people.
+
+mod measure;
+mod objects;
+mod rival;
+mod stage;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use weir_cluster::Client;
+use weir_parity::Programs;
+
+use rival::Kind;
+
+/// Measures service proxies side by side.
+#[derive(Debug, Parser)]
+#[command(name = "weir-rivals")]
+struct Arguments {
+    #[command(flatten)]
+    programs: Programs,
+    /// Write the objects to the API server, and measure nothing.
+    #[arg(long)]
+    fill: bool,
+    /// How many services there are, with ten endpoints each.
+    #[arg(long)]
+    services: u32,
+    /// How many changes are measured for each proxy.
+    #[arg(long, default_value_t = 10)]
+    changes: u32,
+    /// How often every proxy gets its turn.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+    /// Which proxies, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    only: Vec<Kind>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
+    if arguments.fill {
+        objects::fill(&client, arguments.services)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let failed = measure::all(arguments, client)?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

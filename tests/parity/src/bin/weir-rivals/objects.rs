@@ -1,0 +1,165 @@
+//! The objects that all proxies follow, and how they change.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use weir_cluster::Client;
+
+/// The node that all proxies run on.
+pub(crate) const NODE: &str = "node1";
+
+/// Its address.
+pub(crate) const NODE_ADDRESS: &str = "10.0.2.15";
+
+/// Endpoints of each service.
+pub(crate) const ENDPOINTS: u32 = 10;
+
+/// Services beside the others with one endpoint each, whose changes are measured.
+pub(crate) const PROBES: u32 = 64;
+
+/// Where services are asked.
+const PORT: u16 = 80;
+
+/// Where all endpoints answer.
+pub(crate) const TARGET_PORT: u16 = 8080;
+
+const NAMESPACE: &str = "bench";
+
+/// Connections to the API server while objects are written.
+const WRITERS: u32 = 8;
+
+/// A service: one of many with ten endpoints, or a probe with a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Plain(u32),
+    Probe(u32),
+}
+
+impl Service {
+    fn name(self) -> String {
+        match self {
+            Service::Plain(n) => format!("service-{n:05}"),
+            Service::Probe(n) => format!("probe-{n:02}"),
+        }
+    }
+
+    /// Where it is asked.
+    pub(crate) fn address(self) -> SocketAddrV4 {
+        // The first network holds the API server's own service, the last one the probes.
+        let number = match self {
+            Service::Plain(n) => n + 256,
+            Service::Probe(n) => 255 * 256 + n,
+        };
+        let [_, _, high, low] = number.to_be_bytes();
+        SocketAddrV4::new(Ipv4Addr::new(10, 96, high, low), PORT)
+    }
+
+    fn service(self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "namespace": NAMESPACE, "name": self.name() },
+            "spec": {
+                "clusterIP": self.address().ip(),
+                "ports": [{ "name": "http", "port": PORT, "targetPort": TARGET_PORT }],
+            },
+        })
+    }
+
+    fn slice(self) -> Value {
+        let endpoints: Vec<Value> = match self {
+            Service::Plain(n) => {
+                let [_, _, high, low] = n.to_be_bytes();
+                (0..ENDPOINTS).map(|i| endpoint(&format!("10.{}.{high}.{low}", 128 + i))).collect()
+            }
+            Service::Probe(n) => vec![endpoint(&probe_endpoint(n, 0).to_string())],
+        };
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": NAMESPACE, "name": self.name(),
+                "labels": { "kubernetes.io/service-name": self.name() },
+            },
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+            "ports": [{ "name": "http", "port": TARGET_PORT }],
+        })
+    }
+}
+
+fn endpoint(address: &str) -> Value {
+    json!({ "addresses": [address], "conditions": { "ready": true }, "nodeName": "elsewhere" })
+}
+
+/// The only endpoint of a probe in a generation: each change gives it an address that it never had before.
+pub(crate) fn probe_endpoint(probe: u32, generation: u32) -> Ipv4Addr {
+    let [_, _, high, low] = generation.to_be_bytes();
+    Ipv4Addr::new(10, 192 + (high & 31), low, u8::try_from(probe + 1).unwrap_or(u8::MAX))
+}
+
+/// Replaces the only endpoint of a probe.
+pub(crate) fn change(client: &Client, probe: u32, generation: u32) -> Result<()> {
+    let path = format!(
+        "/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{}",
+        Service::Probe(probe).name()
+    );
+    let body = json!({ "endpoints": [endpoint(&probe_endpoint(probe, generation).to_string())] });
+    let answer = client.request("PATCH", &path, "application/merge-patch+json", &body.to_string())?;
+    answer.expect("changing an endpoint").map(drop)
+}
+
+/// Writes everything to an API server that holds nothing.
+pub(crate) fn fill(client: &Client, services: u32) -> Result<()> {
+    client.apply_value(
+        &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }),
+    )?;
+    client.apply_value(&json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": NODE, "labels": { "kubernetes.io/hostname": NODE } },
+        "spec": { "podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"] },
+        "status": { "addresses": [{ "type": "InternalIP", "address": NODE_ADDRESS }] },
+    }))?;
+    let all: Vec<Service> =
+        (0..services).map(Service::Plain).chain((0..PROBES).map(Service::Probe)).collect();
+    let next = AtomicU32::new(0);
+    thread::scope(|scope| {
+        let write = || {
+            while let Some(service) = all.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                create(client, "/api/v1", "services", &service.service())?;
+                create(client, "/apis/discovery.k8s.io/v1", "endpointslices", &service.slice())?;
+            }
+            Ok(())
+        };
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().ok().context("a writer panicked")?)
+    })
+}
+
+fn create(client: &Client, api: &str, plural: &str, object: &Value) -> Result<()> {
+    let path = format!("{api}/namespaces/{NAMESPACE}/{plural}");
+    let answer = client.request("POST", &path, "application/json", &object.to_string())?;
+    answer.expect("creating an object").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_services_share_an_address() {
+        let services = (0..30_000).map(Service::Plain).chain((0..PROBES).map(Service::Probe));
+        let addresses: BTreeSet<SocketAddrV4> = services.map(Service::address).collect();
+        assert_eq!(addresses.len(), 30_000 + PROBES as usize);
+    }
+
+    #[test]
+    fn a_change_is_to_an_endpoint_that_was_never_there() {
+        let all: BTreeSet<Ipv4Addr> =
+            (0..PROBES).flat_map(|n| (0..1000).map(move |g| probe_endpoint(n, g))).collect();
+        assert_eq!(all.len(), PROBES as usize * 1000);
+    }
+}

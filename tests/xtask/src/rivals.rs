@@ -1,0 +1,147 @@
+//! `cargo xtask bench --rivals`: weir and the real kube-proxy in IPVS and nftables mode, measured side by side.
+//!
+//! The API server runs here and is filled from here; the proxies take turns in one guest, driven by `weir-rivals`.
+
+mod table;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::Value;
+use weir_cluster::Cluster;
+use weir_guest_init::Status;
+
+use crate::bench::Output;
+use crate::beside::Beside;
+use crate::job::Hardware;
+use crate::machine::Listener;
+
+/// The program that writes the objects, and measures in the guest.
+const DRIVER: &str = "weir-rivals";
+
+/// Optimised, as for all that is measured.
+const PROFILE: &str = "lab";
+
+/// Memory of the guest in MiB: the proxies, and what they put into the kernel.
+const MEMORY: u64 = 6144;
+
+/// Options of `cargo xtask bench --rivals`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// Services with ten endpoints each; several numbers are measured one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
+    services: Vec<u32>,
+    /// Changes that are measured for each proxy
+    #[arg(long, default_value_t = 10, requires = "rivals")]
+    changes: u32,
+    /// How often every proxy gets its turn; the medians count
+    #[arg(long, default_value_t = 1, requires = "rivals")]
+    rounds: u32,
+    /// The proxies, in this order
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = ["weir", "ipvs", "nftables"],
+        default_values_t = ["weir", "nftables", "ipvs"].map(str::to_owned),
+        requires = "rivals"
+    )]
+    only: Vec<String>,
+    /// This weir instead of one that is built
+    #[arg(long, value_name = "PROGRAM", requires = "rivals")]
+    weir: Option<PathBuf>,
+    /// Seconds after which a guest is ended
+    #[arg(long, default_value_t = 3600, requires = "rivals")]
+    timeout: u64,
+}
+
+/// Measures, and prints rows as they come or a table in the end.
+pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
+    let beside = Beside::build_as(PROFILE, DRIVER, options.weir.as_deref())?;
+    let mut all_measured = true;
+    for services in &options.services {
+        let arguments = |more: &[&str]| {
+            let mut line = vec!["--services".to_owned(), services.to_string()];
+            line.extend(["--changes".to_owned(), options.changes.to_string()]);
+            line.extend(["--rounds".to_owned(), options.rounds.to_string()]);
+            line.extend(["--only".to_owned(), options.only.join(",")]);
+            line.extend(more.iter().map(|argument| (*argument).to_owned()));
+            line
+        };
+        eprintln!("writing {services} services to an API server");
+        let cluster = Cluster::start()?;
+        beside.run_here(&cluster, arguments(&["--fill"]))?;
+        let mut hardware = Hardware::with_timeout(options.timeout);
+        hardware.memory = Some(MEMORY);
+        let mut rows = Rows { output, line: Vec::new(), rows: Vec::new(), status: None };
+        beside.run_with(&cluster, hardware, arguments(&[]), &mut rows)?;
+        if output == Output::Text {
+            print!("{}", table::of(&rows.rows));
+        }
+        all_measured &= rows.status.is_some_and(Status::is_success);
+    }
+    Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Keeps the rows that the driver prints, and shows everything else to the person who waits.
+struct Rows {
+    output: Output,
+    line: Vec<u8>,
+    rows: Vec<Value>,
+    status: Option<Status>,
+}
+
+impl Rows {
+    fn take(&mut self, line: &[u8]) -> Result<()> {
+        let line = String::from_utf8_lossy(line);
+        let Some(row) = line.strip_prefix('{').and_then(|_| serde_json::from_str(&line).ok()) else {
+            eprintln!("{line}");
+            return Ok(());
+        };
+        self.rows.push(row);
+        if self.output == Output::Json {
+            let mut output = io::stdout().lock();
+            writeln!(output, "{line}").and_then(|()| output.flush()).context("cannot write the output")?;
+        }
+        Ok(())
+    }
+}
+
+impl Listener for Rows {
+    fn begun(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.take(&line)?;
+            } else {
+                self.line.push(byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, _: usize, status: Status) -> Result<()> {
+        self.status = Some(status);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_told_from_what_is_for_people() {
+        let mut rows = Rows { output: Output::Text, line: Vec::new(), rows: Vec::new(), status: None };
+        let text = "weir: started\n{\"proxy\": \"weir\"}\n{broken\n";
+        text.as_bytes().chunks(5).for_each(|bytes| rows.output(bytes).unwrap());
+        assert_eq!(rows.rows, [serde_json::json!({ "proxy": "weir" })]);
+    }
+}
