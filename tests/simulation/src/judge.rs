@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
 use weir_core::net::Family;
 use weir_core::objects::ObjectName;
+use weir_core::planner::Planner;
 use weir_core::report::{Reason, Report};
 use weir_core::rule::Ownership;
 use weir_core::standing::{HealthCheck, Scope};
@@ -43,6 +45,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) unsure: bool,
     /// Whether the daemon says that the kernel holds what is desired, having looked since others last could change it.
     pub(crate) in_step: bool,
+    /// Networks whose virtual servers belong to others once they are not wanted.
+    pub(crate) excluded: &'a [IpNet],
 }
 
 /// What is wrong with a step.
@@ -64,6 +68,8 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
     }
     let now = seen.made.last().map_or(seen.before, |(_, state)| state);
     if seen.in_step {
+        let mut now = now.clone();
+        now.forget_excluded(seen.excluded, seen.desired);
         let differences = now.differences(seen.desired);
         if !differences.is_empty() {
             wrong.push(format!("it believes to be in step, and differs: {differences:?}"));
@@ -106,6 +112,18 @@ fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Opti
     })
 }
 
+/// Hints that were told and do not stand.
+pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<String> {
+    let told = outputs.iter().filter_map(|output| match output {
+        Output::Report(report) if report.reason.is_hint() => Some(report),
+        _ => None,
+    });
+    let stands = |told: &Report| {
+        planner.reports().iter().any(|now| (&now.service, now.reason) == (&told.service, told.reason))
+    };
+    told.filter(|told| !stands(told)).map(|told| format!("told, and not so any more: {told}")).collect()
+}
+
 impl Told {
     /// Takes note of outputs, and says what is wrong with them.
     pub(crate) fn note(&mut self, outputs: &[Output]) -> Vec<String> {
@@ -143,6 +161,7 @@ impl Told {
     /// A service is gone: one of its name may have the same faults.
     pub(crate) fn forget(&mut self, name: &ObjectName) {
         self.hints.retain(|(of, _)| of != name);
+        self.reports.retain(|report| report.service != *name);
     }
 
     /// Whether a family is in the kernel as far as was asked for.
