@@ -112,6 +112,36 @@ fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Opti
     })
 }
 
+/// After an answer that left open what the kernel holds, the next round reads it. `since` is how often it had been read then.
+pub(crate) fn doubts(outputs: &[Output], since: &mut Option<u64>, reads: u64) -> Option<String> {
+    let mut rounds = outputs.iter().filter_map(|output| match output {
+        Output::Round(done) => Some(&done.round),
+        _ => None,
+    });
+    let last = rounds.next_back()?;
+    let wrong = since.take().is_some_and(|since| since == reads);
+    if last.failures().any(|(_, failure)| failure.kind == FailureKind::Stale) {
+        *since = Some(reads);
+    }
+    wrong.then(|| "it does not know what the kernel holds, and does not read it".to_owned())
+}
+
+/// What the kernel refused by itself, in a round that no planned fault struck.
+pub(crate) fn refused(outputs: &[Output]) -> Option<String> {
+    let rounds = outputs.iter().filter_map(|output| match output {
+        Output::Round(done) => Some(&done.round),
+        _ => None,
+    });
+    let tried = |kind| !matches!(kind, FailureKind::Prerequisite | FailureKind::Postponed);
+    let failures: Vec<_> =
+        rounds.flat_map(Round::failures).map(|(_, failure)| failure).filter(|of| tried(of.kind)).collect();
+    let planned = ["a fault was planned", "the answer was lost", "it was interrupted", "the program ended"];
+    if failures.iter().any(|failure| planned.iter().any(|end| failure.message.ends_with(end))) {
+        return None;
+    }
+    failures.first().map(|failure| format!("the kernel refuses what was right to be made: {failure}"))
+}
+
 /// Hints that were told and do not stand.
 pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<String> {
     let told = outputs.iter().filter_map(|output| match output {

@@ -68,6 +68,8 @@ struct Run<'s> {
     interfered: bool,
     /// Whether the kernel could not be read at the last try.
     unread: bool,
+    /// How often the kernel had been read when an answer left open what it holds.
+    doubted: Option<u64>,
     pace: Pace,
     leavers: Leavers,
     tally: Tally,
@@ -116,6 +118,7 @@ impl<'s> Run<'s> {
             calm: false,
             interfered: true,
             unread: false,
+            doubted: None,
             pace: Pace::new(now, scenario.facts.config.min_sync_period),
             leavers: Leavers::default(),
             tally: Tally::default(),
@@ -125,6 +128,13 @@ impl<'s> Run<'s> {
     fn happens(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Store(event) => self.server.store((**event).clone()),
+            Step::Tell(event) => {
+                self.server.store((**event).clone());
+                if let Some(feed) = Feed::of(event) {
+                    let events = self.server.read(feed, usize::MAX);
+                    self.hear(events)?;
+                }
+            }
             Step::Read(feed, most) => {
                 let events = self.server.read(*feed, *most);
                 self.hear(events)?;
@@ -263,7 +273,7 @@ impl<'s> Run<'s> {
         let now = self.machine.parts().clock;
         self.pace = Pace::new(now, self.scenario.facts.config.min_sync_period);
         self.leavers.forget();
-        self.unread = false;
+        (self.unread, self.doubted) = (false, None);
         (self.calm, self.interfered) = (false, true);
         self.machine.take_log();
     }
@@ -375,7 +385,12 @@ impl<'s> Run<'s> {
             Some(_) => outputs.iter().any(|output| matches!(output, Output::Unread(_))),
             None => self.unread,
         };
-        let mut wrong = self.leavers.cut(made, self.daemon.planner_mut().desired());
+        let reads = self.machine.parts().reads;
+        let mut wrong: Vec<String> = judge::doubts(outputs, &mut self.doubted, reads).into_iter().collect();
+        if self.calm {
+            wrong.extend(judge::refused(outputs));
+        }
+        wrong.extend(self.leavers.cut(made, self.daemon.planner_mut().desired()));
         if outcome == Some(true) && well {
             wrong.extend(flows_kept(made));
         }

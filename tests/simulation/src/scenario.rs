@@ -33,6 +33,8 @@ pub struct Scenario {
 pub(crate) enum Step {
     /// The API server takes this; watches lag.
     Store(Box<Event>),
+    /// The API server takes this, and its watch tells everything up to it at once.
+    Tell(Box<Event>),
     /// A watch tells so many events.
     Read(Feed, usize),
     /// A watch is lost and lists.
@@ -97,8 +99,9 @@ fn clocks() -> impl Strategy<Value = (Duration, Vec<IpNet>)> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => event().prop_map(|event| Step::Store(Box::new(event))),
-        8 => (feed(), 1..6usize).prop_map(|(feed, count)| Step::Read(feed, count)),
+        4 => event().prop_map(|event| Step::Store(Box::new(event))),
+        8 => event().prop_map(|event| Step::Tell(Box::new(event))),
+        4 => (feed(), 1..6usize).prop_map(|(feed, count)| Step::Read(feed, count)),
         3 => feed().prop_map(Step::List),
         1 => (feed(), any::<u8>()).prop_map(|(feed, index)| Step::Repeat(feed, index.into())),
         1 => (feed(), 8..40usize, 5..60u64)
