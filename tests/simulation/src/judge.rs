@@ -41,6 +41,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) calm: bool,
     /// Whether others may have changed something that no audit had looked at before.
     pub(crate) interfered: bool,
+    /// Whether others did change something that no audit had looked at before: what closes VIPs may be missing.
+    pub(crate) tampered: bool,
     /// Whether they may have, and no audit has looked at it now.
     pub(crate) unsure: bool,
     /// Whether the daemon says that the kernel holds what is desired, having looked since others last could change it.
@@ -57,7 +59,10 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
         // What others opened is closed again on the way, and not before the first change.
         let open: BTreeSet<String> = bounds.open_filters(seen.before).into_iter().collect();
         for (change, state) in seen.made {
-            let mut found = bounds.open_filters(state);
+            let mut found = match seen.tampered {
+                true => Vec::new(),
+                false => bounds.open_filters(state),
+            };
             found.retain(|what| !open.contains(what));
             if seen.calm {
                 found.extend(bounds.lost(state));

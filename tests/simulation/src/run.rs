@@ -66,6 +66,8 @@ struct Run<'s> {
     /// Whether the kernel held just what was desired after the last step.
     calm: bool,
     interfered: bool,
+    /// Whether others changed something since the last audit.
+    tampered: bool,
     /// Whether the kernel could not be read at the last try.
     unread: bool,
     /// How often the kernel had been read when an answer left open what it holds.
@@ -117,6 +119,7 @@ impl<'s> Run<'s> {
             foreign,
             calm: false,
             interfered: true,
+            tampered: false,
             unread: false,
             doubted: None,
             pace: Pace::new(now, scenario.facts.config.min_sync_period),
@@ -164,6 +167,7 @@ impl<'s> Run<'s> {
             }
             Step::Tamper(deeds) => {
                 self.machine.tamper(|state| deeds.iter().for_each(|deed| deed.apply(state)));
+                self.tampered = true;
                 (self.calm, self.interfered) = (false, true);
             }
             Step::Connect(counts) => self.connect(counts),
@@ -273,7 +277,7 @@ impl<'s> Run<'s> {
         let now = self.machine.parts().clock;
         self.pace = Pace::new(now, self.scenario.facts.config.min_sync_period);
         self.leavers.forget();
-        (self.unread, self.doubted) = (false, None);
+        (self.unread, self.doubted, self.tampered) = (false, None, false);
         (self.calm, self.interfered) = (false, true);
         self.machine.take_log();
     }
@@ -319,11 +323,13 @@ impl<'s> Run<'s> {
             outputs: if crashed { &[] } else { &outputs },
             calm: self.calm && !failed,
             interfered,
+            tampered: self.tampered,
             unsure: self.interfered || failed,
             in_step,
             excluded: &self.scenario.facts.config.exclude_cidrs,
         };
         let mut wrong = judge::step(&seen);
+        self.tampered &= !(audits && ended && !failed);
         wrong.extend(late);
         wrong.extend(self.looks_after(&outputs, &made, &desired, ended && !crashed && !failed));
         if ended || !made.is_empty() {
