@@ -59,7 +59,8 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
         // What others opened is closed again on the way, and not before the first change.
         let open: BTreeSet<String> = bounds.open_filters(seen.before).into_iter().collect();
         for (change, state) in seen.made {
-            let mut found = match seen.tampered {
+            // A virtual server of an excluded network stays when it is not wanted any more, without its filters.
+            let mut found = match seen.tampered || !seen.excluded.is_empty() {
                 true => Vec::new(),
                 false => bounds.open_filters(state),
             };
