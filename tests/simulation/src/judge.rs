@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
 use weir_core::net::Family;
 use weir_core::objects::ObjectName;
+use weir_core::planner::Planner;
 use weir_core::report::{Reason, Report};
 use weir_core::rule::Ownership;
 use weir_core::standing::{HealthCheck, Scope};
@@ -39,10 +41,14 @@ pub(crate) struct Seen<'a> {
     pub(crate) calm: bool,
     /// Whether others may have changed something that no audit had looked at before.
     pub(crate) interfered: bool,
+    /// Whether others did change something that no audit had looked at before: what closes VIPs may be missing.
+    pub(crate) tampered: bool,
     /// Whether they may have, and no audit has looked at it now.
     pub(crate) unsure: bool,
     /// Whether the daemon says that the kernel holds what is desired, having looked since others last could change it.
     pub(crate) in_step: bool,
+    /// Networks whose virtual servers belong to others once they are not wanted.
+    pub(crate) excluded: &'a [IpNet],
 }
 
 /// What is wrong with a step.
@@ -53,7 +59,11 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
         // What others opened is closed again on the way, and not before the first change.
         let open: BTreeSet<String> = bounds.open_filters(seen.before).into_iter().collect();
         for (change, state) in seen.made {
-            let mut found = bounds.open_filters(state);
+            // A virtual server of an excluded network stays when it is not wanted any more, without its filters.
+            let mut found = match seen.tampered || !seen.excluded.is_empty() {
+                true => Vec::new(),
+                false => bounds.open_filters(state),
+            };
             found.retain(|what| !open.contains(what));
             if seen.calm {
                 found.extend(bounds.lost(state));
@@ -64,6 +74,8 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
     }
     let now = seen.made.last().map_or(seen.before, |(_, state)| state);
     if seen.in_step {
+        let mut now = now.clone();
+        now.forget_excluded(seen.excluded, seen.desired);
         let differences = now.differences(seen.desired);
         if !differences.is_empty() {
             wrong.push(format!("it believes to be in step, and differs: {differences:?}"));
@@ -106,6 +118,48 @@ fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Opti
     })
 }
 
+/// After an answer that left open what the kernel holds, the next round reads it. `since` is how often it had been read then.
+pub(crate) fn doubts(outputs: &[Output], since: &mut Option<u64>, reads: u64) -> Option<String> {
+    let mut rounds = outputs.iter().filter_map(|output| match output {
+        Output::Round(done) => Some(&done.round),
+        _ => None,
+    });
+    let last = rounds.next_back()?;
+    let wrong = since.take().is_some_and(|since| since == reads);
+    if last.failures().any(|(_, failure)| failure.kind == FailureKind::Stale) {
+        *since = Some(reads);
+    }
+    wrong.then(|| "it does not know what the kernel holds, and does not read it".to_owned())
+}
+
+/// What the kernel refused by itself, in a round that no planned fault struck.
+pub(crate) fn refused(outputs: &[Output]) -> Option<String> {
+    let rounds = outputs.iter().filter_map(|output| match output {
+        Output::Round(done) => Some(&done.round),
+        _ => None,
+    });
+    let tried = |kind| !matches!(kind, FailureKind::Prerequisite | FailureKind::Postponed);
+    let failures: Vec<_> =
+        rounds.flat_map(Round::failures).map(|(_, failure)| failure).filter(|of| tried(of.kind)).collect();
+    let planned = ["a fault was planned", "the answer was lost", "it was interrupted", "the program ended"];
+    if failures.iter().any(|failure| planned.iter().any(|end| failure.message.ends_with(end))) {
+        return None;
+    }
+    failures.first().map(|failure| format!("the kernel refuses what was right to be made: {failure}"))
+}
+
+/// Hints that were told and do not stand.
+pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<String> {
+    let told = outputs.iter().filter_map(|output| match output {
+        Output::Report(report) if report.reason.is_hint() => Some(report),
+        _ => None,
+    });
+    let stands = |told: &Report| {
+        planner.reports().iter().any(|now| (&now.service, now.reason) == (&told.service, told.reason))
+    };
+    told.filter(|told| !stands(told)).map(|told| format!("told, and not so any more: {told}")).collect()
+}
+
 impl Told {
     /// Takes note of outputs, and says what is wrong with them.
     pub(crate) fn note(&mut self, outputs: &[Output]) -> Vec<String> {
@@ -144,6 +198,7 @@ impl Told {
     /// A service is gone: one of its name may have the same faults.
     pub(crate) fn forget(&mut self, name: &ObjectName) {
         self.hints.retain(|(of, _)| of != name);
+        self.reports.retain(|report| report.service != *name);
     }
 
     /// Whether a family is in the kernel as far as was asked for.

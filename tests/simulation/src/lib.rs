@@ -12,13 +12,17 @@
 //!
 //! The daemon is the one of `weir run`; what is simulated is around it. The same seed is the same run, to the last change.
 
+mod bugs;
 mod cluster;
 mod judge;
+mod leaving;
 mod machine;
+mod pace;
 mod run;
 mod scenario;
 mod seeds;
 
+pub use bugs::hunt;
 pub use run::{Tally, run};
 pub use scenario::Scenario;
-pub use seeds::{Failure, scenario, try_seed};
+pub use seeds::{Failure, all, first, scenario, try_seed};

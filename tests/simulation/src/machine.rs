@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     /// Whether addresses can be read.
     pub(crate) readable: bool,
     pub(crate) missing: PerFamily<BTreeSet<Extension>>,
+    /// How often the kernel was read, or tried to be.
+    pub(crate) reads: u64,
     log: Log,
 }
 
@@ -49,7 +51,15 @@ impl Machine {
             made.push((change.clone(), state.clone()));
         });
         let clock = Duration::from_secs(100);
-        Machine(Rc::new(RefCell::new(Parts { kernel, clock, addresses, readable: true, missing, log })))
+        Machine(Rc::new(RefCell::new(Parts {
+            kernel,
+            clock,
+            addresses,
+            readable: true,
+            missing,
+            reads: 0,
+            log,
+        })))
     }
 
     pub(crate) fn parts(&self) -> RefMut<'_, Parts> {
@@ -77,7 +87,9 @@ impl Machine {
 
 impl Kernel for Machine {
     fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError> {
-        self.call().kernel.read(see)
+        let mut parts = self.call();
+        parts.reads += 1;
+        parts.kernel.read(see)
     }
 
     fn execute(&mut self, batch: &[Change]) -> Vec<Outcome> {

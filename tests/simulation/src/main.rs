@@ -1,11 +1,9 @@
 //! Runs scenarios by seed, or one again.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
-use weir_simulation::{Failure, Tally, scenario, try_seed};
+use weir_simulation::{Failure, Tally, all, first, hunt, scenario, try_seed};
 
 /// A whole daemon with everything around it that can go wrong, by seed
 #[derive(Debug, Parser)]
@@ -22,42 +20,48 @@ struct Arguments {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Say in one line which seed fails, without a search for a smaller scenario
+    #[arg(long)]
+    first: bool,
+    /// Run seeds with each deliberate bug of `bugs.json` whose name contains this, and say which seed finds it
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    bugs: Option<String>,
 }
 
 fn main() -> ExitCode {
-    // A panic is told with its seed; where it came from is seen when that is run alone.
-    let arguments = Arguments::parse();
-    if let Some(seed) = arguments.seed {
-        if arguments.show {
+    let Arguments { seed, show, seeds, from, first: briefly, bugs } = Arguments::parse();
+    if let Some(name) = bugs {
+        return match hunt(&name, seeds) {
+            Ok(0) => ExitCode::SUCCESS,
+            Ok(missed) => {
+                println!("\n{missed} bugs were not found by {seeds} seeds");
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let Some(seed) = seed {
+        if show {
             println!("{:#?}", scenario(seed));
         }
         return report(try_seed(seed).map(|tally| vec![tally]));
     }
+    // A panic is told with its seed; where it came from is seen when that is run alone.
     std::panic::set_hook(Box::new(|_| {}));
-    report(all(arguments.from, arguments.seeds))
-}
-
-/// Runs seeds on all processors until one fails.
-fn all(from: u64, count: u64) -> Result<Vec<Tally>, Failure> {
-    let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
-    let results = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + count {
-                        return;
-                    }
-                    let result = try_seed(seed);
-                    stop.fetch_or(result.is_err(), Ordering::Relaxed);
-                    results.lock().expect("no thread panics here").push(result);
-                }
-            });
+    if !briefly {
+        return report(all(from, seeds));
+    }
+    match first(from, seeds) {
+        Ok(tallies) => report(Ok(tallies)),
+        Err((seed, why)) => {
+            let why: String = why.chars().take(160).collect();
+            println!("seed {seed}, {} runs: {}", seed - from + 1, why.replace('\n', " "));
+            ExitCode::FAILURE
         }
-    });
-    results.into_inner().expect("no thread panics here").into_iter().collect()
+    }
 }
 
 fn report(result: Result<Vec<Tally>, Failure>) -> ExitCode {

@@ -1,11 +1,10 @@
 //! One run: a scenario from its start until it is quiet.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_core::cluster::Event;
-use weir_core::net::Family;
-use weir_core::node::OtherNodes;
+use weir_core::diff::Change;
+use weir_core::net::{Family, PerFamily};
 use weir_core::planner::Planner;
 use weir_core::policy::{BuiltIn, Policy as _, Reads};
 use weir_core::readiness::Readiness;
@@ -13,18 +12,17 @@ use weir_core::rule::Rule;
 use weir_core::rule::Table;
 use weir_core::simulated::{Foreign, Simulated};
 use weir_core::state::KernelState;
-use weir_daemon::{Daemon, Input, Output, Setup, Successor};
+use weir_daemon::{Daemon, Input, Listed, Output, Setup, Successor};
 use weir_laws::hostile::AnyPolicy;
 use weir_laws::world::NODE;
 use weir_policy::Replacement;
 
 use crate::cluster::{ApiServer, Feed};
 use crate::judge::{self, Seen, Told};
+use crate::leaving::{Leavers, flows_kept};
 use crate::machine::Machine;
+use crate::pace::Pace;
 use crate::scenario::{Scenario, Step};
-
-/// Longer than anything is waited for.
-const QUIET: Duration = Duration::from_secs(400);
 
 /// The shortest pause between two rounds that nothing new asks for, and some rounds that something does.
 const ROUND: Duration = Duration::from_millis(100);
@@ -55,6 +53,8 @@ pub fn run(scenario: &Scenario) -> Result<Tally, String> {
     Ok(run.tally)
 }
 
+mod quiet;
+
 struct Run<'s> {
     scenario: &'s Scenario,
     machine: Machine,
@@ -66,6 +66,14 @@ struct Run<'s> {
     /// Whether the kernel held just what was desired after the last step.
     calm: bool,
     interfered: bool,
+    /// Whether others changed something since the last audit.
+    tampered: bool,
+    /// Whether the kernel could not be read at the last try.
+    unread: bool,
+    /// How often the kernel had been read when an answer left open what it holds.
+    doubted: Option<u64>,
+    pace: Pace,
+    leavers: Leavers,
     tally: Tally,
 }
 
@@ -99,6 +107,7 @@ impl<'s> Run<'s> {
         let mut server = ApiServer::default();
         scenario.objects.iter().for_each(|event| server.store(event.clone()));
         let policy = scenario.policy.clone();
+        let now = machine.parts().clock;
         let daemon = daemon(scenario, &machine, &policy, Readiness::default(), 0);
         Run {
             scenario,
@@ -110,6 +119,11 @@ impl<'s> Run<'s> {
             foreign,
             calm: false,
             interfered: true,
+            tampered: false,
+            unread: false,
+            doubted: None,
+            pace: Pace::new(now, scenario.facts.config.min_sync_period),
+            leavers: Leavers::default(),
             tally: Tally::default(),
         }
     }
@@ -117,6 +131,13 @@ impl<'s> Run<'s> {
     fn happens(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Store(event) => self.server.store((**event).clone()),
+            Step::Tell(event) => {
+                self.server.store((**event).clone());
+                if let Some(feed) = Feed::of(event) {
+                    let events = self.server.read(feed, usize::MAX);
+                    self.hear(events)?;
+                }
+            }
             Step::Read(feed, most) => {
                 let events = self.server.read(*feed, *most);
                 self.hear(events)?;
@@ -129,23 +150,38 @@ impl<'s> Run<'s> {
                 let events = self.server.repeat(*feed, *index);
                 self.hear(events.into_iter().collect())?;
             }
-            Step::Wait(time) => self.wait(*time)?,
+            Step::Stream(feed, count, gap) => {
+                for index in 0..*count {
+                    self.wait(*gap)?;
+                    let events = self.server.repeat(*feed, index);
+                    self.hear(events.into_iter().collect())?;
+                }
+            }
+            Step::Wait(time) => {
+                self.wait(*time)?;
+                self.sees_addresses(*time)?;
+            }
             Step::Faults(script) => {
                 self.machine.parts().kernel.plan_faults(script.iter().copied());
                 (self.calm, self.interfered) = (false, true);
             }
             Step::Tamper(deeds) => {
                 self.machine.tamper(|state| deeds.iter().for_each(|deed| deed.apply(state)));
+                self.tampered = true;
                 (self.calm, self.interfered) = (false, true);
             }
             Step::Connect(counts) => self.connect(counts),
-            Step::Disconnect => self.machine.parts().kernel.end_connections(),
+            Step::Disconnect => self.disconnect(),
+            Step::Mend => {
+                self.machine.parts().missing = PerFamily::default();
+            }
             Step::Hide(families) => {
                 self.machine.parts().kernel.hide_rules(families.iter().copied());
                 (self.calm, self.interfered) = (false, true);
             }
             Step::Addresses(addresses, said) => {
                 self.machine.parts().addresses.clone_from(addresses);
+                self.pace.addresses_asked = *said;
                 if *said {
                     self.step(Input::AddressesChanged)?;
                 }
@@ -158,86 +194,6 @@ impl<'s> Run<'s> {
             Step::Restart(seconds) => self.restart(i64::from(*seconds)),
         }
         self.settle()
-    }
-
-    /// Whatever was wrong is over.
-    fn ends(&mut self) -> Result<(), String> {
-        {
-            let mut parts = self.machine.parts();
-            parts.kernel.plan_faults([]);
-            parts.kernel.hide_rules([]);
-            parts.kernel.end_connections();
-            parts.readable = true;
-        }
-        (self.calm, self.interfered) = (false, true);
-        // Twice, because what is followed may depend on what is known.
-        for _ in 0..2 {
-            self.relist()?;
-            self.wait(QUIET)?;
-        }
-        let before = self.tally.changes;
-        self.wait(QUIET)?;
-        if self.tally.changes > before {
-            return Err("it goes on changing the kernel".to_owned());
-        }
-        let state = self.machine.parts().kernel.state().clone();
-        let mut planner = self.oracle();
-        let now = self.daemon.policy_time(self.machine.parts().clock);
-        let plan = planner.plan_at(now);
-        let differences = state.differences(&plan.state);
-        if !differences.is_empty() {
-            return Err(format!("the kernel is not as a plan from nothing wants it: {differences:?}"));
-        }
-        if !self.daemon.is_as_desired() {
-            return Err("it does not know that it is done".to_owned());
-        }
-        if self.daemon.planner().reports() != plan.reports {
-            return Err(format!("reports are not those of a plan from nothing: {:?}", plan.reports));
-        }
-        let checks = plan.standings.iter();
-        let checks: BTreeMap<_, _> = checks
-            .filter_map(|(name, standing)| Some((name.clone(), standing.health_check.clone()?)))
-            .collect();
-        if self.told.checks != checks {
-            return Err(format!("health checks: {:?} instead of {checks:?}", self.told.checks));
-        }
-        let mut stranded: BTreeMap<_, u64> = BTreeMap::new();
-        let all = plan.standings.values().flat_map(|standing| &standing.stranded);
-        all.for_each(|of| *stranded.entry(*of).or_default() += 1);
-        self.told.stranded.retain(|_, count| *count > 0);
-        if self.told.stranded != stranded {
-            return Err(format!("stranded: {:?} instead of {stranded:?}", self.told.stranded));
-        }
-        for report in plan.reports {
-            let cause = (&report.service, report.reason);
-            if !self.told.reports.iter().any(|told| (&told.service, told.reason) == cause) {
-                return Err(format!("never told: {report}"));
-            }
-        }
-        let capabilities = self.daemon.planner().node().capabilities.clone();
-        for family in capabilities.families.iter().filter(|family| !capabilities.loses_vips(**family)) {
-            if !self.told.is_up_to_date(*family) {
-                return Err(format!("{family} is in the kernel, and nobody was told"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A planner that hears everything at once, in another order.
-    fn oracle(&self) -> Planner {
-        let mut planner = Planner::new(self.daemon.planner().node().clone(), Box::new(self.policy.clone()));
-        let mut events: Vec<Event> = self.server.told().cloned().collect();
-        events.reverse();
-        for event in events {
-            planner.apply(event);
-        }
-        let old = self.daemon.planner().node();
-        let (config, capabilities) = (old.config.clone(), self.scenario.facts.capabilities.clone());
-        let addresses = self.machine.parts().addresses.clone();
-        let object = self.daemon.planner().node_object();
-        planner.set_node(weir_core::node::NodeView::new(NODE, object, None, addresses, config, capabilities));
-        planner.set_other_nodes(OtherNodes::Known);
-        planner
     }
 
     fn hear(&mut self, events: Vec<Event>) -> Result<(), String> {
@@ -263,6 +219,29 @@ impl<'s> Run<'s> {
             parts.kernel.state().real_servers().map(|(server, real, _)| (server, real)).collect();
         for ((server, real), count) in servers.into_iter().zip(counts.iter().cycle()) {
             parts.kernel.set_connections(server, real, *count);
+            self.leavers.connect((server, real), *count);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.machine.parts().kernel.end_connections();
+        self.leavers.disconnect();
+    }
+
+    /// The daemon knows that addresses may have changed, and had time to read them.
+    fn sees_addresses(&mut self, time: Duration) -> Result<(), String> {
+        let (addresses, readable) = {
+            let parts = self.machine.parts();
+            (parts.addresses.clone(), parts.readable)
+        };
+        let was_asked = self.pace.addresses_asked && readable && !self.unread;
+        if !was_asked || time < self.pace.patience() {
+            return Ok(());
+        }
+        self.pace.addresses_asked = false;
+        match self.daemon.planner().node().host_addresses == addresses {
+            true => Ok(()),
+            false => Err("it was told that addresses changed, and did not read them".to_owned()),
         }
     }
 
@@ -295,6 +274,10 @@ impl<'s> Run<'s> {
         self.server.forget_watches();
         self.daemon = daemon(self.scenario, &self.machine, &self.policy, readiness, seconds);
         self.told = Told::default();
+        let now = self.machine.parts().clock;
+        self.pace = Pace::new(now, self.scenario.facts.config.min_sync_period);
+        self.leavers.forget();
+        (self.unread, self.doubted, self.tampered) = (false, None, false);
         (self.calm, self.interfered) = (false, true);
         self.machine.take_log();
     }
@@ -305,6 +288,8 @@ impl<'s> Run<'s> {
         let before: KernelState = self.machine.parts().kernel.state().clone();
         let was_complete = self.daemon.is_complete();
         let audits = self.daemon.audit_is_due(now) && self.daemon.next() <= now;
+        let late = self.leavers.late(now, &before);
+        let paced = self.pace.before(&self.daemon, now, !matches!(input, Input::Time));
         let outputs = self.daemon.step(input, now);
         let made = self.machine.take_log();
         self.tally.changes += made.len() as u64;
@@ -318,6 +303,9 @@ impl<'s> Run<'s> {
             });
         if !was_complete && !self.daemon.is_complete() && !made.is_empty() {
             return Err(format!("it knows too little and does `{}`", made[0].0));
+        }
+        if !was_complete && self.daemon.is_complete() {
+            self.completes(now)?;
         }
         let desired = match made.is_empty() && !ended {
             true => KernelState::default(),
@@ -335,10 +323,15 @@ impl<'s> Run<'s> {
             outputs: if crashed { &[] } else { &outputs },
             calm: self.calm && !failed,
             interfered,
+            tampered: self.tampered,
             unsure: self.interfered || failed,
             in_step,
+            excluded: &self.scenario.facts.config.exclude_cidrs,
         };
         let mut wrong = judge::step(&seen);
+        self.tampered &= !(audits && ended && !failed);
+        wrong.extend(late);
+        wrong.extend(self.looks_after(&outputs, &made, &desired, ended && !crashed && !failed));
         if ended || !made.is_empty() {
             self.calm = in_step && !failed;
         }
@@ -349,7 +342,10 @@ impl<'s> Run<'s> {
             self.tally.crashes += 1;
             self.restart(0);
         } else {
+            let end = self.machine.parts().clock;
+            wrong.extend(self.pace.after(&self.daemon, &paced, &outputs, end));
             wrong.extend(self.told.note(&outputs));
+            wrong.extend(judge::unfounded_hints(&outputs, self.daemon.planner()));
             for output in &outputs {
                 if let Output::Follow(reads) = output {
                     self.server.follow(*reads);
@@ -360,6 +356,65 @@ impl<'s> Run<'s> {
             true => Ok(()),
             false => Err(wrong.join("; ")),
         }
+    }
+
+    /// The daemon says that it knows enough to write.
+    fn completes(&self, now: Duration) -> Result<(), String> {
+        let listed = self.server.listed();
+        let reads = self.daemon.planner().reads();
+        let waited = self.pace.age(now) >= Duration::from_secs(30);
+        if !listed.covers(Reads::default()) {
+            return Err(
+                "it goes to work before services, their endpoints and its node were listed".to_owned()
+            );
+        }
+        if !listed.covers(reads) && !waited && listed != Listed::ALL {
+            return Err("it goes to work before what its policy reads was listed".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Looks at real servers that go, and what went with them.
+    fn looks_after(
+        &mut self,
+        outputs: &[Output],
+        made: &[(Change, KernelState)],
+        wanted: &KernelState,
+        well: bool,
+    ) -> Vec<String> {
+        let outcome = outputs.iter().fold(None, |last, output| match output {
+            Output::Round(done) => Some(last.unwrap_or(true) && done.round.succeeded()),
+            Output::Unread(_) => Some(false),
+            _ => last,
+        });
+        self.unread = match outcome {
+            Some(_) => outputs.iter().any(|output| matches!(output, Output::Unread(_))),
+            None => self.unread,
+        };
+        let reads = self.machine.parts().reads;
+        let mut wrong: Vec<String> = judge::doubts(outputs, &mut self.doubted, reads).into_iter().collect();
+        if self.calm {
+            wrong.extend(judge::refused(outputs));
+        }
+        wrong.extend(self.leavers.cut(made, self.daemon.planner_mut().desired()));
+        if outcome == Some(true) && well {
+            wrong.extend(flows_kept(made));
+        }
+        let trusted = well && outcome == Some(true) && !self.interfered;
+        if trusted {
+            let (now, mut state) = {
+                let parts = self.machine.parts();
+                (parts.clock, parts.kernel.state().clone())
+            };
+            let config = &self.scenario.facts.config;
+            state.forget_excluded(&config.exclude_cidrs, wanted);
+            let pause = config.min_sync_period;
+            let desired = self.daemon.planner_mut().desired();
+            wrong.extend(self.leavers.note(&state, wanted, desired, now, pause));
+        } else if outcome.is_some() || self.interfered {
+            self.leavers.forget();
+        }
+        wrong
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::cluster::Event;
@@ -32,12 +33,16 @@ pub struct Scenario {
 pub(crate) enum Step {
     /// The API server takes this; watches lag.
     Store(Box<Event>),
+    /// The API server takes this, and its watch tells everything up to it at once.
+    Tell(Box<Event>),
     /// A watch tells so many events.
     Read(Feed, usize),
     /// A watch is lost and lists.
     List(Feed),
     /// A watch tells something again.
     Repeat(Feed, usize),
+    /// A watch tells so many things again, one after the other with such pauses.
+    Stream(Feed, usize, Duration),
     /// Time goes by.
     Wait(Duration),
     /// Calls of the kernel to come go wrong.
@@ -48,6 +53,8 @@ pub(crate) enum Step {
     Connect(Vec<u32>),
     /// All connections end.
     Disconnect,
+    /// Matches and targets that the kernel lacked are there.
+    Mend,
     /// Rules of these families cannot be read from now on.
     Hide(Vec<Family>),
     /// The node has other addresses. Whether somebody says so.
@@ -70,26 +77,41 @@ pub(crate) fn scenarios() -> impl Strategy<Value = Scenario> {
         let lists = at_once.into_iter().map(Step::List);
         lists.chain(steps).collect()
     });
-    (facts(), any_policy(), left, objects, steps).prop_map(|(facts, policy, left, objects, steps)| Scenario {
-        facts,
-        policy,
-        left,
-        objects,
-        steps,
-    })
+    (facts(), clocks(), any_policy(), left, objects, steps).prop_map(
+        |(mut facts, (pause, excluded), policy, left, objects, steps)| {
+            facts.config.min_sync_period = pause;
+            facts.config.exclude_cidrs = excluded;
+            Scenario { facts, policy, left, objects, steps }
+        },
+    )
+}
+
+/// The pause between rounds, and what others own.
+fn clocks() -> impl Strategy<Value = (Duration, Vec<IpNet>)> {
+    let pause = prop_oneof![
+        3 => Just(Duration::ZERO),
+        1 => (100..5_000u64).prop_map(Duration::from_millis),
+    ];
+    let network: IpNet = "203.0.113.0/24".parse().expect("a network");
+    let excluded = prop_oneof![7 => Just(Vec::new()), 1 => Just(vec![network])];
+    (pause, excluded)
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => event().prop_map(|event| Step::Store(Box::new(event))),
-        8 => (feed(), 1..6usize).prop_map(|(feed, count)| Step::Read(feed, count)),
+        4 => event().prop_map(|event| Step::Store(Box::new(event))),
+        8 => event().prop_map(|event| Step::Tell(Box::new(event))),
+        4 => (feed(), 1..6usize).prop_map(|(feed, count)| Step::Read(feed, count)),
         3 => feed().prop_map(Step::List),
         1 => (feed(), any::<u8>()).prop_map(|(feed, index)| Step::Repeat(feed, index.into())),
+        1 => (feed(), 8..40usize, 5..60u64)
+            .prop_map(|(feed, count, gap)| Step::Stream(feed, count, Duration::from_millis(gap))),
         8 => pause().prop_map(Step::Wait),
         4 => faults().prop_map(Step::Faults),
         2 => tampering(3).prop_map(Step::Tamper),
         2 => prop::collection::vec(0..3u32, 1..5).prop_map(Step::Connect),
         1 => Just(Step::Disconnect),
+        1 => Just(Step::Mend),
         1 => prop::sample::subsequence(Family::BOTH.to_vec(), 0..=2).prop_map(Step::Hide),
         1 => (facts(), any::<bool>()).prop_map(|(facts, told)| Step::Addresses(facts.host_addresses, told)),
         1 => any::<bool>().prop_map(Step::Readable),

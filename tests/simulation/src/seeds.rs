@@ -1,6 +1,9 @@
 //! Scenarios by number, and the smallest one that still fails.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -28,6 +31,45 @@ pub struct Failure {
 /// Never: all values can be generated.
 pub fn scenario(seed: u64) -> Scenario {
     tree(seed).current()
+}
+
+/// Runs seeds on all processors until one fails.
+///
+/// # Errors
+/// With the smallest scenario like the first that fails.
+pub fn all(from: u64, count: u64) -> Result<Vec<Tally>, Failure> {
+    first(from, count).or_else(|(seed, _)| try_seed(seed).map(|tally| vec![tally]))
+}
+
+/// The same without a search for a smaller scenario.
+///
+/// # Errors
+/// With the first seed that fails, and why.
+///
+/// # Panics
+/// Never: what panics is a failure of its seed.
+pub fn first(from: u64, count: u64) -> Result<Vec<Tally>, (u64, String)> {
+    let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
+    let results = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    let result = attempt(&scenario(seed));
+                    stop.fetch_or(result.is_err(), Ordering::Relaxed);
+                    results.lock().expect("no thread panics here").insert(seed, result);
+                }
+            });
+        }
+    });
+    // Every seed before one that fails was run to its end.
+    let results = results.into_inner().expect("no thread panics here");
+    results.into_iter().map(|(seed, result)| result.map_err(|why| (seed, why))).collect()
 }
 
 /// Runs the scenario of a seed.

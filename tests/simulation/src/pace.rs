@@ -1,0 +1,105 @@
+//! Laws about time: when a round is due at the latest, and at the earliest.
+
+use std::time::Duration;
+
+use weir_core::node::OtherNodes;
+use weir_daemon::{Daemon, Output, Remark};
+
+use crate::machine::Machine;
+
+/// How long the daemon gathers news at most.
+const GATHER_AT_MOST: Duration = Duration::from_millis(200);
+
+/// How long VIPs wait for the list of nodes.
+const NODES_WAIT: Duration = Duration::from_secs(30);
+
+/// What a round itself may take.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// When something last happened to one daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    started: Duration,
+    shortest: Duration,
+    /// When news came that no round has seen.
+    asked: Option<Duration>,
+    last_end: Option<Duration>,
+    /// Since when VIPs are held back.
+    awaited: Option<Duration>,
+    /// Whether the daemon knows that it has to read addresses.
+    pub(crate) addresses_asked: bool,
+}
+
+/// What was known before a step.
+pub(crate) struct Before {
+    now: Duration,
+    next: Duration,
+    complete: bool,
+    news: bool,
+    wrong: Option<String>,
+}
+
+impl Pace {
+    pub(crate) fn new(started: Duration, shortest: Duration) -> Pace {
+        Pace { started, shortest, ..Pace::default() }
+    }
+
+    /// Looks at a daemon before a step. `news` says whether the step brings any.
+    pub(crate) fn before(&mut self, daemon: &Daemon<Machine>, now: Duration, news: bool) -> Before {
+        if news {
+            self.asked.get_or_insert(now);
+        }
+        let late = self.awaited.is_some_and(|since| now > since + NODES_WAIT + self.shortest + SLACK);
+        let wrong = late.then(|| "VIPs are held back for longer than nodes are waited for".to_owned());
+        Before { now, next: daemon.next(), complete: daemon.is_complete(), news, wrong }
+    }
+
+    /// Looks at the same daemon after it, and says what is wrong.
+    pub(crate) fn after(
+        &mut self,
+        daemon: &Daemon<Machine>,
+        before: &Before,
+        outputs: &[Output],
+        now: Duration,
+    ) -> Vec<String> {
+        let mut wrong: Vec<String> = before.wrong.iter().cloned().collect();
+        let round = outputs.iter().any(|output| matches!(output, Output::Round(_)));
+        let unread = outputs.iter().any(|output| matches!(output, Output::Unread(_)));
+        let due = if round || unread { before.now } else { daemon.next() };
+        if let Some(end) = self.last_end
+            && before.news
+            && due < before.next.min(end + self.shortest)
+        {
+            wrong.push(format!("news make a round due {due:?}, {:?} after the last one ended", due - end));
+        }
+        if round || unread {
+            (self.asked, self.last_end) = (None, Some(now));
+        }
+        if let Some(asked) = self.asked
+            && before.complete
+        {
+            let latest = (asked + GATHER_AT_MOST).max(self.last_end.unwrap_or_default() + self.shortest);
+            if daemon.next() > latest {
+                wrong.push(format!("news from {asked:?} wait until {:?}", daemon.next()));
+            }
+        }
+        let awaits = daemon.planner().node().others == OtherNodes::Awaited && !unread;
+        self.awaited = if awaits { self.awaited.or(Some(now)) } else { None };
+        self.addresses_asked |=
+            outputs.iter().any(|output| matches!(output, Output::Remark(Remark::Addresses { .. })));
+        if !before.complete && daemon.is_complete() {
+            self.asked = None;
+        }
+        wrong
+    }
+
+    /// How long the daemon has run.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.started)
+    }
+
+    /// How long the daemon may take to see what it was told of.
+    pub(crate) fn patience(&self) -> Duration {
+        self.shortest + Duration::from_secs(3)
+    }
+}

@@ -1,0 +1,98 @@
+//! The end of a run: whatever was wrong is over, and after a while everything must be as a plan from nothing says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_core::cluster::Event;
+use weir_core::node::OtherNodes;
+use weir_core::planner::Planner;
+use weir_laws::world::NODE;
+
+use super::Run;
+
+/// Longer than anything is waited for.
+const QUIET: Duration = Duration::from_secs(400);
+
+impl Run<'_> {
+    /// Whatever was wrong is over.
+    pub(super) fn ends(&mut self) -> Result<(), String> {
+        {
+            let mut parts = self.machine.parts();
+            parts.kernel.plan_faults([]);
+            parts.kernel.hide_rules([]);
+            parts.readable = true;
+        }
+        self.disconnect();
+        (self.calm, self.interfered) = (false, true);
+        // Twice, because what is followed may depend on what is known.
+        for _ in 0..2 {
+            self.relist()?;
+            self.wait(QUIET)?;
+        }
+        let before = self.tally.changes;
+        self.wait(QUIET)?;
+        if self.tally.changes > before {
+            return Err("it goes on changing the kernel".to_owned());
+        }
+        let mut state = self.machine.parts().kernel.state().clone();
+        let mut planner = self.oracle();
+        let now = self.daemon.policy_time(self.machine.parts().clock);
+        let plan = planner.plan_at(now);
+        state.forget_excluded(&self.scenario.facts.config.exclude_cidrs, &plan.state);
+        let differences = state.differences(&plan.state);
+        if !differences.is_empty() {
+            return Err(format!("the kernel is not as a plan from nothing wants it: {differences:?}"));
+        }
+        if !self.daemon.is_as_desired() {
+            return Err("it does not know that it is done".to_owned());
+        }
+        if self.daemon.planner().reports() != plan.reports {
+            return Err(format!("reports are not those of a plan from nothing: {:?}", plan.reports));
+        }
+        let checks = plan.standings.iter();
+        let checks: BTreeMap<_, _> = checks
+            .filter_map(|(name, standing)| Some((name.clone(), standing.health_check.clone()?)))
+            .collect();
+        if self.told.checks != checks {
+            return Err(format!("health checks: {:?} instead of {checks:?}", self.told.checks));
+        }
+        let mut stranded: BTreeMap<_, u64> = BTreeMap::new();
+        let all = plan.standings.values().flat_map(|standing| &standing.stranded);
+        all.for_each(|of| *stranded.entry(*of).or_default() += 1);
+        self.told.stranded.retain(|_, count| *count > 0);
+        if self.told.stranded != stranded {
+            return Err(format!("stranded: {:?} instead of {stranded:?}", self.told.stranded));
+        }
+        for report in plan.reports {
+            let cause = (&report.service, report.reason);
+            if !self.told.reports.iter().any(|told| (&told.service, told.reason) == cause) {
+                return Err(format!("never told: {report}"));
+            }
+        }
+        let capabilities = self.daemon.planner().node().capabilities.clone();
+        for family in capabilities.families.iter().filter(|family| !capabilities.loses_vips(**family)) {
+            if !self.told.is_up_to_date(*family) {
+                return Err(format!("{family} is in the kernel, and nobody was told"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A planner that hears everything at once, in another order.
+    fn oracle(&self) -> Planner {
+        let mut planner = Planner::new(self.daemon.planner().node().clone(), Box::new(self.policy.clone()));
+        let mut events: Vec<Event> = self.server.told().cloned().collect();
+        events.reverse();
+        for event in events {
+            planner.apply(event);
+        }
+        let old = self.daemon.planner().node();
+        let (config, mut capabilities) = (old.config.clone(), self.scenario.facts.capabilities.clone());
+        let addresses = self.machine.parts().addresses.clone();
+        capabilities.missing = self.machine.parts().missing.clone();
+        let object = self.daemon.planner().node_object();
+        planner.set_node(weir_core::node::NodeView::new(NODE, object, None, addresses, config, capabilities));
+        planner.set_other_nodes(OtherNodes::Known);
+        planner
+    }
+}

@@ -1,0 +1,15 @@
+//! Runs of the daemon by seed; `WEIR_SEEDS` changes how many.
+
+use weir_simulation::{Failure, all};
+
+#[test]
+fn no_run_breaks_a_law() {
+    let seeds = std::env::var("WEIR_SEEDS");
+    let seeds = seeds.map_or(10_000, |seeds| seeds.parse().expect("WEIR_SEEDS is not a number"));
+    if let Err(Failure { seed, scenario, why }) = all(0, seeds) {
+        panic!(
+            "seed {seed}: {why}\n\nthe smallest scenario that fails:\n{scenario:#?}\n\nagain: cargo run -p \
+             weir-simulation -- --seed {seed}"
+        );
+    }
+}
