@@ -83,8 +83,8 @@ pub struct Daemon<H> {
     /// When the daemon started, and when answers of plugins are checked next.
     started: Duration,
     next_policy_audit: Duration,
-    /// Whether what another mode left was looked for.
-    taken_over: bool,
+    /// Whether services of all families worked once.
+    serving: bool,
     /// Whether there was a round.
     begun: bool,
     /// Whether all objects were seen once; before that nothing is written.
@@ -122,7 +122,7 @@ impl<H: Host> Daemon<H> {
             stranded: BTreeMap::new(),
             started: now,
             next_policy_audit: now + POLICY_AUDIT,
-            taken_over: false,
+            serving: false,
             begun: false,
             complete: false,
             addresses_known: false,

@@ -34,7 +34,4 @@ pub trait Host: Kernel {
 
     /// The matches and targets of iptables that do not work now.
     fn missing_extensions(&mut self, families: &[Family]) -> PerFamily<BTreeSet<Extension>>;
-
-    /// Removes what kube-proxy's nftables mode left in these families. Called once, when services work without it.
-    fn end_nftables_mode(&mut self, families: &[Family]);
 }

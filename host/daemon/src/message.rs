@@ -101,6 +101,8 @@ pub enum Output {
     },
     /// A round ended.
     Round(Done),
+    /// Services of these families work now, so that what kube-proxy's nftables mode left of them can go. Told once.
+    Serving(Vec<Family>),
     /// The kernel holds everything of a family that came in, but for single services that it refuses.
     UpToDate(Family),
     /// The kernel could not be read; nothing was changed.

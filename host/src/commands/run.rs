@@ -215,6 +215,7 @@ impl Running {
             }
             Output::Sampled { read, failed, took } => self.publisher.sampled(read, failed, took),
             Output::Round(done) => self.tell_of_round(&done),
+            Output::Serving(families) => takeover::end_nftables_mode(&families),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {
                 error!("{error}; nothing was changed, tried again soon");

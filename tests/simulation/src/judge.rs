@@ -189,6 +189,7 @@ impl Told {
                 | Output::Replaced(_)
                 | Output::Round(_)
                 | Output::Sampled { .. }
+                | Output::Serving(_)
                 | Output::Unread(_) => {}
             }
         }

@@ -129,6 +129,4 @@ impl Host for Machine {
     fn missing_extensions(&mut self, _: &[Family]) -> PerFamily<BTreeSet<Extension>> {
         self.call().missing.clone()
     }
-
-    fn end_nftables_mode(&mut self, _: &[Family]) {}
 }

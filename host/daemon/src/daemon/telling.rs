@@ -22,10 +22,10 @@ impl<H: Host> Daemon<H> {
         let served = families.iter().copied().filter(|family| !capabilities.loses_vips(*family));
         let served: Vec<Family> = served.filter(has_foundation).collect();
         let serves = families.iter().all(has_foundation);
-        if serves && !std::mem::replace(&mut self.taken_over, true) {
-            self.host().end_nftables_mode(&families);
-        }
         self.tell(Output::Round(done));
+        if serves && !std::mem::replace(&mut self.serving, true) {
+            self.tell(Output::Serving(families));
+        }
         self.outputs.extend(served.into_iter().map(Output::UpToDate));
     }
 

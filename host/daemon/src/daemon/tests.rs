@@ -73,8 +73,6 @@ impl Host for Counting {
     fn missing_extensions(&mut self, _: &[Family]) -> PerFamily<BTreeSet<Extension>> {
         PerFamily::default()
     }
-
-    fn end_nftables_mode(&mut self, _: &[Family]) {}
 }
 
 /// Number 0 is the API server's.

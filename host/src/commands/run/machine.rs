@@ -15,7 +15,7 @@ use weir_daemon::Host;
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_kernel::{Linux, capabilities};
 
-use super::{log, takeover};
+use super::log;
 
 /// The kernel of this machine, and a clock.
 pub(super) struct Machine {
@@ -105,9 +105,5 @@ impl Host for Machine {
         let (missing, findings) = capabilities::find_missing(families);
         log::findings(&findings);
         missing
-    }
-
-    fn end_nftables_mode(&mut self, families: &[Family]) {
-        takeover::end_nftables_mode(families);
     }
 }
