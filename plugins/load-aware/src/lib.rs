@@ -46,7 +46,7 @@ impl Plugin for LoadAware {
 
     fn configure(configuration: &str) -> Result<LoadAware, Vec<String>> {
         Fields::read(configuration, |fields| {
-            let period = fields.text("period").unwrap_or(Duration::from_secs(1)).as_secs();
+            let period = fields.text("period").unwrap_or(Duration::from_secs(2)).as_secs();
             if !(1..=60).contains(&period) {
                 fields.problem("period", format!("is {period} s: write a time from 1s to 60s"));
             }

@@ -42,7 +42,8 @@ impl Shares {
             floor: number("floor-percent", 5, 1..=100).into(),
             dead_band: number("dead-band-percent", 10, 0..=50).into(),
             least: number("min-connections", 20, 1..=100_000).into(),
-            scale: number("scale", 100, 10..=1000).into(),
+            // Small: with large weights the kernel's `wrr` sends long runs to the fast endpoints alone.
+            scale: number("scale", 4, 1..=1000).into(),
         }
     }
 
@@ -63,7 +64,6 @@ impl Shares {
             _ if !measured.used[index] => self.scale as u16,
             before => {
                 let wanted = f64::from(before) / mean * self.scale * shares[index];
-                let wanted = wanted.round().clamp(1.0, f64::from(u16::MAX)) as u16;
                 let present = port.statistics.get(index).map_or(0, |counts| counts.weight);
                 self.settled(wanted, present)
             }
@@ -71,12 +71,16 @@ impl Shares {
         (0..port.endpoints.len()).map(weight).collect()
     }
 
-    /// The present weight if the wanted one is near it.
-    fn settled(&self, wanted: u16, present: u32) -> u16 {
-        let near = f64::from(wanted.abs_diff(u16::try_from(present).unwrap_or(u16::MAX)));
+    /// The present weight if the wanted one is near it. Compared before it is rounded: small weights would flicker otherwise.
+    fn settled(&self, wanted: f64, present: u32) -> u16 {
         match u16::try_from(present) {
-            Ok(present) if near * 100.0 <= self.dead_band * f64::from(present) => present,
-            _ => wanted,
+            Ok(present)
+                if present > 0
+                    && (wanted - f64::from(present)).abs() * 100.0 <= self.dead_band * f64::from(present) =>
+            {
+                present
+            }
+            _ => wanted.round().clamp(1.0, f64::from(u16::MAX)) as u16,
         }
     }
 

@@ -25,7 +25,14 @@ fn service(counts: &[(u64, u64, u32)]) -> Service {
     serde_json::from_value(json!({"namespace": "shop", "name": "web", "ports": [port]})).unwrap()
 }
 
-fn ask(configuration: Value, service: &Service, prior: &Schedule) -> Schedule {
+/// With a fine scale, on which the formula shows.
+fn ask(mut configuration: Value, service: &Service, prior: &Schedule) -> Schedule {
+    if configuration.is_null() {
+        configuration = json!({});
+    }
+    if configuration.get("scale").is_none() {
+        configuration["scale"] = json!(100);
+    }
     let context = Context { default_scheduler: "rr".to_owned(), ..Context::default() };
     plugin(configuration).schedule(service, prior, &context).unwrap()
 }
@@ -39,6 +46,20 @@ fn weights(schedule: &Schedule) -> Vec<u16> {
 
 fn weighted(counts: &[(u64, u64, u32)]) -> Vec<u16> {
     weights(&ask(json!({"prior-connections": 1}), &service(counts), &Schedule::keep()))
+}
+
+#[test]
+fn weights_are_small_by_default() {
+    let counts = [(20, 1000, 4), (20, 1000, 4), (40, 1000, 4), (40, 1000, 4)];
+    let answer = |counts: &[(u64, u64, u32)]| {
+        let context = Context { default_scheduler: "rr".to_owned(), ..Context::default() };
+        let answer = plugin(json!(null)).schedule(&service(counts), &Schedule::keep(), &context);
+        weights(&answer.unwrap())
+    };
+    assert_eq!(answer(&counts), [5, 5, 3, 3]);
+    // 5.3 is near 5.
+    let near = counts.map(|(time, begun, _)| (time, begun, 5));
+    assert_eq!(answer(&near)[0], 5);
 }
 
 #[test]
