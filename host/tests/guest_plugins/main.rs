@@ -6,6 +6,7 @@
 mod annotations;
 mod exchange;
 mod identity;
+mod load_aware;
 mod masquerade_by_vip;
 mod namespace_guard;
 mod node_weights;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             masquerade_by_vip::TESTS,
             namespace_guard::TESTS,
             slow_start::TESTS,
+            load_aware::TESTS,
             exchange::TESTS,
         ],
     )

@@ -31,6 +31,7 @@ const FIXTURES: &[Fixtures] = &[
         components: &[
             "weir-guest-identity",
             "weir-plugin-annotations",
+            "weir-plugin-load-aware",
             "weir-plugin-masquerade-by-vip",
             "weir-plugin-namespace-guard",
             "weir-plugin-node-weights",
