@@ -77,8 +77,8 @@ mod tests {
         };
         assert_eq!(files("weir:guest_packets"), 0);
         assert_eq!(files("weir:guest_recordings"), 2);
-        assert_eq!(files("weir:guest_plugins"), 6);
-        assert_eq!(files("weir"), 9);
+        assert_eq!(files("weir:guest_plugins"), 7);
+        assert_eq!(files("weir"), 10);
         assert_eq!(files("weir-core"), 0);
     }
 }
