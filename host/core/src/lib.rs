@@ -17,6 +17,7 @@ pub mod actual;
 pub mod causes;
 pub mod check;
 pub mod cluster;
+pub(crate) mod deadlines;
 pub mod decision;
 pub mod desired;
 pub mod diff;

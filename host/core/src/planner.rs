@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Dirty, Event};
+use crate::deadlines::Deadlines;
 use crate::decision::Decision;
 use crate::desired::Desired;
 use crate::guard::clamp;
@@ -39,13 +40,11 @@ pub struct Planner {
     reports: BTreeMap<ObjectName, Vec<Report>>,
     readiness: Readiness,
     sampler: Sampler,
-    /// Services whose policy wants to be asked again, by the time.
-    expiries: BTreeMap<ObjectName, u64>,
-    /// The same, the earliest first.
-    due: BTreeSet<(u64, ObjectName)>,
+    /// When a policy wants to be asked again about a service, in seconds since 1970.
+    expiries: Deadlines<u64>,
     /// Of services of which something can be seen from outside.
     standings: BTreeMap<ObjectName, Standing>,
-    /// What changed outside was before, since somebody asked last.
+    /// The previous external view of services whose view changed since the last [`Planner::take_outside`].
     before: BTreeMap<ObjectName, Outside>,
     /// Whether a VIP may be another node's address, once that was looked at.
     asks_for_nodes: Cell<Option<bool>>,
@@ -100,8 +99,7 @@ impl Planner {
             reports: BTreeMap::new(),
             readiness: Readiness::default(),
             sampler: Sampler::default(),
-            expiries: BTreeMap::new(),
-            due: BTreeSet::new(),
+            expiries: Deadlines::default(),
             standings: BTreeMap::new(),
             before: BTreeMap::new(),
             asks_for_nodes: Cell::default(),
@@ -148,7 +146,7 @@ impl Planner {
 
     /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
     pub fn next_expiry(&self) -> Option<u64> {
-        self.due.first().map(|(at, _)| *at)
+        self.expiries.next()
     }
 
     /// The names of all services, sorted.
@@ -217,8 +215,7 @@ impl Planner {
 
     /// Plans again what events, the node, the policy or the time, in seconds since 1970, ask for.
     pub fn update(&mut self, now: u64) {
-        let expired = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name.clone());
-        self.dirty.extend(expired);
+        self.dirty.extend(self.expiries.due(now).cloned());
         self.plan_dirty(now);
         if self.policy.reads().ready_since {
             self.readiness.settle();
@@ -334,7 +331,7 @@ impl Planner {
         self.show(name, Outside::default());
         self.readiness.forget(name);
         self.sampler.forget(name);
-        self.expect(name, None);
+        self.expiries.set(name, None);
         self.policy.forget(name);
     }
 
@@ -366,22 +363,10 @@ impl Planner {
         let (decision, clamps) = clamp(view, decided.decision, &self.node);
         let (wants, more) = plan_service(view, &decision, &self.node);
         let reports = [decided.reports, clamps, more].concat();
-        self.expect(name, decided.expires);
+        self.expiries.set(name, decided.expires);
         let standing = Standing::of(view, &decision);
         self.show(name, Outside { reports, standing });
         self.desired.replace(&view.service, wants);
-    }
-
-    /// Has the policy asked about a service again at a time, or not.
-    fn expect(&mut self, name: &ObjectName, at: Option<u64>) {
-        let old = match at {
-            Some(at) => self.expiries.insert(name.clone(), at),
-            None => self.expiries.remove(name),
-        };
-        if old != at {
-            old.map(|old| self.due.remove(&(old, name.clone())));
-            self.due.extend(at.map(|at| (at, name.clone())));
-        }
     }
 
     fn first(&self) -> BTreeSet<std::net::IpAddr> {

@@ -104,7 +104,7 @@ impl Retries {
             if !matches!(failure.kind, FailureKind::Prerequisite | FailureKind::Postponed) {
                 let retry =
                     self.waiting.entry(subject.clone()).or_insert(Retry { next: now, pause: Duration::ZERO });
-                // Whoever holds a lock soon gives it up; `iptables-restore` waits for it by itself, too.
+                // Locks are held briefly; `iptables-restore` also waits for its lock.
                 let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(..));
                 let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
                 retry.pause = pause.min(self.longest.max(FIRST));

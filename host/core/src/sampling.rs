@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::deadlines::Deadlines;
 use crate::objects::ObjectName;
 use crate::state::VirtualServer;
 
@@ -104,14 +105,15 @@ pub type Readings = Option<BTreeMap<SocketAddr, Reading>>;
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
     services: BTreeMap<ObjectName, Sampled>,
+    /// When each is read next, as time since 1970.
+    due: Deadlines<Duration>,
 }
 
 /// One service.
 #[derive(Clone, Debug, Default)]
 struct Sampled {
     wishes: BTreeSet<Wish>,
-    /// When it is read next, and when it was read last, as time since 1970.
-    due: Duration,
+    /// When it was read last, as time since 1970.
     last: Option<Duration>,
     /// The counters at the last reading.
     seen: BTreeMap<(VirtualServer, SocketAddr), Totals>,
@@ -130,14 +132,14 @@ impl Sampler {
     /// Takes note of what policies want sampled of a service; an empty set ends it. `now` is the time since 1970.
     pub fn want(&mut self, service: &ObjectName, wishes: BTreeSet<Wish>, now: Duration) {
         let Some(period) = period(&wishes) else {
-            self.services.remove(service);
+            self.forget(service);
             return;
         };
         let known = self.services.entry(service.clone()).or_default();
         if known.wishes != wishes {
             known.wishes = wishes;
             // Spread over the period by name, so that services that come together are not read together for ever.
-            known.due = slot(now + period.mul_f64(fraction(service)));
+            self.due.set(service, Some(slot(now + period.mul_f64(fraction(service)))));
             // Sums of memories that were not wanted before begin now.
             known.counts.clear();
         }
@@ -146,6 +148,7 @@ impl Sampler {
     /// Forgets a service.
     pub fn forget(&mut self, service: &ObjectName) {
         self.services.remove(service);
+        self.due.set(service, None);
     }
 
     /// How many services are sampled.
@@ -155,15 +158,12 @@ impl Sampler {
 
     /// When the next reading is due.
     pub fn next(&self) -> Option<Duration> {
-        self.services.values().map(|sampled| sampled.due).min()
+        self.due.next()
     }
 
     /// The services that are to be read now, the longest overdue first, at most so many.
     pub fn due(&self, now: Duration, most: usize) -> Vec<ObjectName> {
-        let due = self.services.iter().filter(|(_, sampled)| sampled.due <= now);
-        let mut due: Vec<(Duration, &ObjectName)> = due.map(|(name, sampled)| (sampled.due, name)).collect();
-        due.sort();
-        due.into_iter().take(most).map(|(_, name)| name.clone()).collect()
+        self.due.due(now).take(most).cloned().collect()
     }
 
     /// Takes in what was read of a service: the readings of each of its virtual servers, with the port it belongs to.
@@ -176,10 +176,12 @@ impl Sampler {
     ) -> bool {
         let Some(sampled) = self.services.get_mut(service) else { return false };
         let period = period(&sampled.wishes).unwrap_or(SLOT);
-        while sampled.due <= now {
+        let mut due = self.due.get(service).unwrap_or(now);
+        while due <= now {
             // What was missed is not made up for.
-            sampled.due = slot(sampled.due + period).max(slot(now.saturating_sub(period)));
+            due = slot(due + period).max(slot(now.saturating_sub(period)));
         }
+        self.due.set(service, Some(due));
         if servers.iter().any(|(_, _, readings)| readings.is_none()) {
             return false;
         }
@@ -221,7 +223,7 @@ impl Sampler {
 }
 
 impl Counted {
-    /// Goes on with what was counted before, of which the sums have forgotten something in the time that passed.
+    /// Continues an earlier count: its decaying sums shrink by the time that passed.
     fn go_on(
         before: Option<&Counted>,
         wishes: &BTreeSet<Wish>,

@@ -113,7 +113,7 @@ impl Simulated {
         self.observer = Some(Box::new(observer));
     }
 
-    /// Lets others change what it holds of ours; nobody is told.
+    /// Changes our part of the kernel as another program would, without notifying the daemon.
     pub fn tamper(&mut self, deed: impl FnOnce(&mut KernelState)) {
         deed(&mut self.state);
     }

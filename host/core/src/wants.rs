@@ -73,7 +73,7 @@ impl Wants {
 /// What is wanted of one virtual server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Want {
-    /// Of which kinds its VIP is.
+    /// The kinds of its VIP.
     pub kinds: VipKinds,
     /// Whether traffic from outside stays on this node.
     pub external: TrafficPolicy,

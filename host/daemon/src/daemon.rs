@@ -200,21 +200,7 @@ impl<H: Host> Daemon<H> {
         self.setup.epoch + now.as_secs()
     }
 
-    /// The time since 1970 when [`Host::time`] was zero.
-    pub(crate) fn epoch(&self) -> Duration {
-        Duration::from_secs(self.setup.epoch)
-    }
-
-    /// Whether the kernel was brought to a plan, and nothing is in doubt since.
-    pub(crate) fn knows_kernel(&self) -> bool {
-        self.syncer.is_certain()
-    }
-
-    pub(crate) fn ask_for_round(&mut self, now: Duration) {
-        self.agenda.request(now);
-    }
-
-    pub(crate) fn tell(&mut self, output: Output) {
+    fn tell(&mut self, output: Output) {
         self.outputs.push(output);
     }
 
@@ -381,12 +367,15 @@ impl<H: Host> Daemon<H> {
         self.await_others(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
-        // That has read all there is.
-        let audit = !self.serve_api_server(time, started) && audit;
+        // That has read all there is, and its time is told already.
+        let (audit, begun) = match self.serve_api_server(time, started) {
+            true => (false, self.host().time()),
+            false => (audit, started),
+        };
         self.planner.update(time);
         self.tell_of_plan(started);
         let planned = self.host().time();
-        match self.synchronise(audit, planned - started) {
+        match self.synchronise(audit, planned - begun) {
             Ok(next) => {
                 let now = self.host().time();
                 self.agenda.done(started, now, next.map(|next| next.saturating_sub(planned)));
@@ -421,13 +410,14 @@ impl<H: Host> Daemon<H> {
     }
 
     /// Brings the kernel to the plan, and returns when the next round has something to do.
-    fn synchronise(&mut self, audit: bool, planning: Duration) -> Result<Option<Duration>, ReadError> {
+    fn synchronise(&mut self, audit: bool, mut planning: Duration) -> Result<Option<Duration>, ReadError> {
         let was_certain = self.syncer.is_certain();
         let mut done = self.change(planning)?;
         // What was not certain was read and compared just now.
         if audit && was_certain {
             if !done.round.changes.is_empty() {
                 self.tell_of_round(done);
+                planning = Duration::ZERO;
             }
             // Now that nothing is left of its own, whatever an audit has to change others changed, unless it is not known
             // what the kernel held.

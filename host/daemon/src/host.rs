@@ -12,8 +12,7 @@ use weir_core::state::VirtualServer;
 
 /// The machine: its kernel, and what is asked of it beside that.
 pub trait Host: Kernel {
-    /// The time since any moment that stays the same, by a clock that nobody sets. Never less than what was answered
-    /// before.
+    /// The time since a fixed moment, from a monotonic clock. Never less than an earlier answer.
     fn time(&mut self) -> Duration;
 
     /// The addresses of all interfaces but the dummy device.

@@ -9,7 +9,7 @@ use anyhow::bail;
 use tracing::{error, info, warn};
 use weir_core::policy::Policy as _;
 use weir_core::sync::Round;
-use weir_daemon::{Daemon, Done, Input, Output, Setup};
+use weir_daemon::{Daemon, Done, Host as _, Input, Output, Setup};
 
 use crate::cli::RunArguments;
 use crate::inputs;
@@ -109,9 +109,9 @@ impl Running {
 
     /// A single round, as soon as all objects are known. Whether it made every change.
     fn once(&mut self, wakes: &Wakes) -> bool {
-        let end = self.daemon.host().now() + ONCE_WAIT;
+        let end = self.daemon.host().time() + ONCE_WAIT;
         while self.last.is_none() {
-            let left = end.saturating_sub(self.daemon.host().now());
+            let left = end.saturating_sub(self.daemon.host().time());
             if left.is_zero() {
                 error!("not all objects could be read within {} s", ONCE_WAIT.as_secs());
                 return false;
@@ -125,7 +125,7 @@ impl Running {
 
     /// Waits until something happens or is due, at most this long, and does what follows from it.
     fn turn(&mut self, wakes: &Wakes, most: Duration) -> ControlFlow<End> {
-        let pause = self.daemon.next().saturating_sub(self.daemon.host().now()).min(most);
+        let pause = self.daemon.next().saturating_sub(self.daemon.host().time()).min(most);
         let Ok(news) = wakes.wait(pause) else { return ControlFlow::Break(None) };
         if let Some(news) = news {
             self.take_note(news)?;
@@ -134,7 +134,7 @@ impl Running {
             let why = "the thread that follows the API server has ended, which is a defect of weir";
             return ControlFlow::Break(Some(why));
         }
-        let now = self.daemon.host().now();
+        let now = self.daemon.host().time();
         // A folder may be changed without anybody saying so.
         if self.daemon.next() <= now && (self.daemon.audit_is_due(now) || !self.daemon.is_complete()) {
             self.objects.look();
@@ -182,7 +182,7 @@ impl Running {
     }
 
     fn step(&mut self, input: Input) {
-        let now = self.daemon.host().now();
+        let now = self.daemon.host().time();
         let outputs = self.daemon.step(input, now);
         let acted = outputs.iter().any(|output| matches!(output, Output::Round(_) | Output::Unread(_)));
         for output in outputs {

@@ -28,3 +28,11 @@ pub fn seeds(text: &str) -> Option<Range<u64>> {
     let (first, end) = text.split_once("..")?;
     Some(first.trim().parse().ok()?..end.trim().parse().ok()?)
 }
+
+/// How a program ends; an error is told on standard output, which is what leaves the guest.
+pub fn exit_code(result: anyhow::Result<std::process::ExitCode>) -> std::process::ExitCode {
+    result.unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        std::process::ExitCode::FAILURE
+    })
+}

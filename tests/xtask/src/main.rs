@@ -13,6 +13,7 @@ mod guest_tests;
 mod image;
 mod job;
 mod kernel;
+mod lines;
 mod machine;
 mod overlay;
 mod packages;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use weir_guest_init::{FILE, Status};
 
 use crate::beside::Beside;
-use crate::machine::Listener;
+use crate::lines::{Lines, TakeLine};
 use crate::tally::Counts;
 use crate::workspace;
 
@@ -63,20 +63,19 @@ fn run(options: &Options) -> Result<bool> {
     let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
     arguments.push(options.batch.to_string());
     let folder = workspace::target().join("parity");
-    let mut output = Output { folder, line: Vec::new(), files: 0, status: None };
+    let mut output = Lines::to(Output { folder, files: 0 });
     beside.run(arguments, options.timeout, &mut output)?;
-    if output.files > 0 {
-        eprintln!("the differences, each with what leads to it: {}", output.folder.display());
+    let Lines { taker: Output { folder, files }, status, .. } = output;
+    if files > 0 {
+        eprintln!("the differences, each with what leads to it: {}", folder.display());
     }
-    Ok(output.status.is_some_and(Status::is_success))
+    Ok(status.is_some_and(Status::is_success))
 }
 
 /// Passes on what is for people, and keeps what is files.
 struct Output {
     folder: PathBuf,
-    line: Vec<u8>,
     files: usize,
-    status: Option<Status>,
 }
 
 #[derive(Deserialize)]
@@ -85,9 +84,8 @@ struct Handed {
     text: String,
 }
 
-impl Output {
-    fn take(&mut self, line: &[u8]) -> Result<()> {
-        let line = String::from_utf8_lossy(line);
+impl TakeLine for Output {
+    fn take(&mut self, line: &str) -> Result<()> {
         let Some(file) = line.strip_prefix(FILE) else {
             let mut output = io::stdout().lock();
             return writeln!(output, "{line}")
@@ -105,38 +103,15 @@ impl Output {
     }
 }
 
-impl Listener for Output {
-    fn begun(&mut self, _: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.take(&line)?;
-            } else {
-                self.line.push(byte);
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, _: usize, status: Status) -> Result<()> {
-        self.status = Some(status);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Listener as _;
 
     #[test]
     fn files_are_kept_where_they_belong() {
         let folder = tempfile::tempdir().unwrap();
-        let mut output =
-            Output { folder: folder.path().to_owned(), line: Vec::new(), files: 0, status: None };
+        let mut output = Lines::to(Output { folder: folder.path().to_owned(), files: 0 });
         let text = format!("hello\n{FILE}{{\"path\": \"a/1/x.txt\", \"text\": \"y\"}}\n");
         text.as_bytes().chunks(5).for_each(|bytes| output.output(bytes).unwrap());
         assert_eq!(fs::read_to_string(folder.path().join("a/1/x.txt")).unwrap(), "y");

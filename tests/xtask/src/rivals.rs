@@ -17,7 +17,7 @@ use weir_guest_init::Status;
 use crate::bench::Output;
 use crate::beside::Beside;
 use crate::job::Hardware;
-use crate::machine::Listener;
+use crate::lines::{Lines, TakeLine};
 
 /// The program that writes the objects, and measures in the guest.
 const DRIVER: &str = "weir-rivals";
@@ -76,10 +76,10 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
         beside.run_here(&cluster, arguments(&["--fill"]))?;
         let mut hardware = Hardware::with_timeout(options.timeout);
         hardware.memory = Some(MEMORY);
-        let mut rows = Rows { output, line: Vec::new(), rows: Vec::new(), status: None };
+        let mut rows = Lines::to(Rows { output, rows: Vec::new() });
         beside.run_with(&cluster, hardware, arguments(&[]), &mut rows)?;
         if output == Output::Text {
-            print!("{}", table::of(&rows.rows));
+            print!("{}", table::of(&rows.taker.rows));
         }
         all_measured &= rows.status.is_some_and(Status::is_success);
     }
@@ -89,15 +89,12 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
 /// Keeps the rows that the driver prints, and shows everything else to the person who waits.
 struct Rows {
     output: Output,
-    line: Vec<u8>,
     rows: Vec<Value>,
-    status: Option<Status>,
 }
 
-impl Rows {
-    fn take(&mut self, line: &[u8]) -> Result<()> {
-        let line = String::from_utf8_lossy(line);
-        let Some(row) = line.strip_prefix('{').and_then(|_| serde_json::from_str(&line).ok()) else {
+impl TakeLine for Rows {
+    fn take(&mut self, line: &str) -> Result<()> {
+        let Some(row) = line.strip_prefix('{').and_then(|_| serde_json::from_str(line).ok()) else {
             eprintln!("{line}");
             return Ok(());
         };
@@ -110,38 +107,16 @@ impl Rows {
     }
 }
 
-impl Listener for Rows {
-    fn begun(&mut self, _: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.take(&line)?;
-            } else {
-                self.line.push(byte);
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, _: usize, status: Status) -> Result<()> {
-        self.status = Some(status);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Listener as _;
 
     #[test]
     fn rows_are_told_from_what_is_for_people() {
-        let mut rows = Rows { output: Output::Text, line: Vec::new(), rows: Vec::new(), status: None };
+        let mut rows = Lines::to(Rows { output: Output::Text, rows: Vec::new() });
         let text = "weir: started\n{\"proxy\": \"weir\"}\n{broken\n";
         text.as_bytes().chunks(5).for_each(|bytes| rows.output(bytes).unwrap());
-        assert_eq!(rows.rows, [serde_json::json!({ "proxy": "weir" })]);
+        assert_eq!(rows.taker.rows, [serde_json::json!({ "proxy": "weir" })]);
     }
 }

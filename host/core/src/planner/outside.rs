@@ -28,7 +28,7 @@ impl Planner {
         }
     }
 
-    /// The services of which something else can be seen than when this was asked last, and what that was then.
+    /// The services whose external view changed since the last call, each with its previous view.
     pub fn take_outside(&mut self) -> BTreeMap<ObjectName, Outside> {
         let before = std::mem::take(&mut self.before);
         before.into_iter().filter(|(name, before)| *before != self.outside(name)).collect()

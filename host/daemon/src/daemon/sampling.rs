@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl<H: Host> Daemon<H> {
     /// When the next part is due; `None` if nothing is sampled, or it is not known what the kernel holds.
     pub(super) fn next_sampling(&self) -> Option<Duration> {
-        let due = self.planner().sampler().next().filter(|_| self.knows_kernel())?;
-        let due = due.saturating_sub(self.epoch());
+        let due = self.planner.sampler().next().filter(|_| self.syncer.is_certain())?;
+        let due = due.saturating_sub(Duration::from_secs(self.setup.epoch));
         Some(self.sampled.map_or(due, |last| due.max(last + PAUSE)))
     }
 
@@ -28,9 +28,9 @@ impl<H: Host> Daemon<H> {
             return;
         }
         // The same clock that policies are told the time by.
-        let now = self.epoch() + begin;
+        let now = Duration::from_secs(self.setup.epoch) + begin;
         let (mut read, mut failed, mut news) = (0, 0, false);
-        for (service, servers) in self.planner().due_samples(now, PART) {
+        for (service, servers) in self.planner.due_samples(now, PART) {
             if self.host().time() - begin > PART_TIME {
                 break;
             }
@@ -39,13 +39,13 @@ impl<H: Host> Daemon<H> {
                 servers.into_iter().map(|(port, server)| (port, server, host.sample(server))).collect();
             let complete = readings.iter().all(|(_, _, readings)| readings.is_some());
             *(if complete { &mut read } else { &mut failed }) += 1;
-            news |= self.planner_mut().sampled(&service, &readings, now);
+            news |= self.planner.sampled(&service, &readings, now);
         }
         let end = self.host().time();
         self.tell(Output::Sampled { read, failed, took: end - begin });
         self.sampled = Some(end);
         if news {
-            self.ask_for_round(end);
+            self.agenda.request(end);
         }
     }
 }

@@ -52,8 +52,9 @@ impl<H: Host> Daemon<H> {
             }
         }
         let shared = self.planner.shared_reports();
-        let before = std::mem::replace(&mut self.shared, shared.clone());
+        let before = std::mem::take(&mut self.shared);
         self.report(&before, &shared, now);
+        self.shared = shared;
         let due = self.hints.due(now);
         self.outputs.extend(due.into_iter().map(Output::Report));
         self.tell(Output::Planned { stranded: self.stranded.clone(), health_checks });

@@ -143,7 +143,7 @@ fn a_cold_start_serves_the_api_server_first_whatever_else_there_is() {
         first.push(rounds[0].changes.len());
         let told = outputs.iter().position(|output| matches!(output, Output::UpToDate(_)));
         let last = outputs.iter().rposition(|output| matches!(output, Output::Round(_)));
-        assert!(told > last, "nobody is told before all is there");
+        assert!(told > last, "a family is reported up to date only after the last round");
     }
     assert_eq!(first[0], first[1], "what it takes does not grow with the cluster");
 }

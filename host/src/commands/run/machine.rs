@@ -30,11 +30,6 @@ impl Machine {
         Machine { kernel: Linux::new(families), started: Instant::now(), told: Effort::default() }
     }
 
-    /// The time since the start.
-    pub(super) fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// What was done since this was asked last, and since the start.
     pub(super) fn take_effort(&mut self) -> (Effort, Effort) {
         let total = self.kernel.effort();
@@ -63,7 +58,7 @@ impl Kernel for Machine {
 
 impl Host for Machine {
     fn time(&mut self) -> Duration {
-        self.now()
+        self.started.elapsed()
     }
 
     fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {

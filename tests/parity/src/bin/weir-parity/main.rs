@@ -36,13 +36,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 fn main() -> ExitCode {
-    match compare(&Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            println!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    weir_parity::exit_code(compare(&Arguments::parse()))
 }
 
 fn compare(arguments: &Arguments) -> Result<ExitCode> {
