@@ -1,12 +1,11 @@
 //! What a service is to those who watch this node from outside: load balancers that ask for its health, and operators
 //! who want to know of traffic that must stay on the node and has nowhere to go there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use crate::decision::{Decision, Handling};
-use crate::net::Family;
+use crate::net::{Family, PerFamily};
 use crate::objects::{ServiceType, TrafficPolicy};
 use crate::view::{EndpointView, Location, ServiceView};
 
@@ -21,21 +20,32 @@ pub struct Standing {
 }
 
 /// The answer to a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `spec.healthCheckNodePort`
-    pub port: NonZeroU16,
-    /// How many addresses of ready endpoints are on this node, over all ports, for each family of the service.
-    pub local_endpoints: BTreeMap<Family, usize>,
+    /// `spec.healthCheckNodePort`; with 0 the kernel chooses a port, for tests.
+    pub port: u16,
+    /// How many distinct addresses the ready endpoints on this node have, over all ports of the service; `None` for a
+    /// family that the service has no cluster IP of. Terminating endpoints do not count.
+    pub local_endpoints: PerFamily<Option<usize>>,
 }
 
-/// Whose traffic.
+/// Which traffic a policy of Local is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Traffic to cluster IPs: `spec.internalTrafficPolicy`.
     Internal,
     /// All other traffic: `spec.externalTrafficPolicy`.
     External,
+}
+
+impl Scope {
+    /// As metrics name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Scope::Internal => "internal",
+            Scope::External => "external",
+        }
+    }
 }
 
 impl Standing {
@@ -45,16 +55,19 @@ impl Standing {
             return Standing::default();
         }
         let service = &view.service;
-        let external_local = service.external_policy_is_local();
-        let port = service
+        let external_local = view.external_local;
+        let asked = service
             .health_check_node_port
             .filter(|_| service.service_type == ServiceType::LoadBalancer && external_local);
-        let mut local: BTreeMap<Family, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut local: PerFamily<Option<BTreeSet<IpAddr>>> = PerFamily::default();
         let mut stranded = BTreeSet::new();
         for port in &view.ports {
             let here = |endpoint: &&EndpointView| endpoint.location == Location::Local;
-            let ready = port.endpoints.iter().filter(|endpoint| endpoint.conditions.ready).filter(here);
-            local.entry(port.family).or_default().extend(ready.map(|endpoint| endpoint.address.ip()));
+            if asked.is_some() {
+                let ready = port.endpoints.iter().filter(|endpoint| endpoint.conditions.ready).filter(here);
+                let addresses = local.get_mut(port.family).get_or_insert_default();
+                addresses.extend(ready.map(|endpoint| endpoint.address.ip()));
+            }
             if !port.endpoints.iter().any(is_usable) || port.endpoints.iter().filter(here).any(is_usable) {
                 continue;
             }
@@ -65,8 +78,10 @@ impl Standing {
                 stranded.insert((Scope::External, port.family));
             }
         }
-        let local_endpoints = local.into_iter().map(|(family, ips)| (family, ips.len())).collect();
-        Standing { health_check: port.map(|port| HealthCheck { port, local_endpoints }), stranded }
+        let count = |addresses: Option<BTreeSet<IpAddr>>| addresses.map(|addresses| addresses.len());
+        let local_endpoints = PerFamily { v4: count(local.v4), v6: count(local.v6) };
+        let health_check = asked.map(|port| HealthCheck { port: port.get(), local_endpoints });
+        Standing { health_check, stranded }
     }
 
     /// Whether nobody outside has anything to see.
@@ -90,6 +105,7 @@ mod tests {
     use crate::objects::{
         Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort,
     };
+    use std::num::NonZeroU16;
 
     const UNREADY: Conditions = Conditions { ready: false, serving: false, terminating: false };
     const DRAINING: Conditions = Conditions { ready: false, serving: true, terminating: true };
@@ -130,8 +146,7 @@ mod tests {
             conditions: *conditions,
             node: Some((*node).into()),
             zone: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
+            hints: None,
             further_addresses: 0,
         };
         let port = |name: &str, port| EndpointPort { name: name.to_owned(), protocol: Protocol::Tcp, port };
@@ -154,7 +169,7 @@ mod tests {
     }
 
     fn local(standing: &Standing) -> Option<usize> {
-        standing.health_check.as_ref().map(|check| check.local_endpoints[&Family::V4])
+        standing.health_check.as_ref().and_then(|check| check.local_endpoints.v4)
     }
 
     #[test]

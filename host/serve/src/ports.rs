@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use weir_core::net::{Family, PerFamily};
 use weir_core::objects::ObjectName;
+use weir_core::standing::HealthCheck;
 
 use crate::connections::Connections;
 use crate::health::Health;
@@ -19,16 +20,6 @@ use crate::listen::{BindError, Reach, bind, hang_up};
 
 /// Says how much of the traffic a node is fit for (KEP-2086).
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
-
-/// What is answered for one service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// `spec.healthCheckNodePort`. With 0 the kernel chooses a port, for tests.
-    pub port: u16,
-    /// Per family: `None` if the service has no cluster IP of it, and else how many distinct addresses the ready
-    /// endpoints on this node have, over all ports of the service. Terminating ones do not count.
-    pub local_endpoints: PerFamily<Option<usize>>,
-}
 
 /// Where health check ports are open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

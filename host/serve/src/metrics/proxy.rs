@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::StatusCode;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use weir_core::net::Family;
+use weir_core::standing::Scope;
 
 use super::declare::{counts, exponential, gauges, histograms, levels};
 
@@ -25,24 +26,6 @@ pub struct ProxyMetrics {
     conntrack_deleted: IntCounterVec,
     healthz: IntCounterVec,
     livez: IntCounterVec,
-}
-
-/// The traffic policy that is Local.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrafficPolicyScope {
-    /// `internalTrafficPolicy`
-    Internal,
-    /// `externalTrafficPolicy`
-    External,
-}
-
-impl TrafficPolicyScope {
-    fn label(self) -> &'static str {
-        match self {
-            TrafficPolicyScope::Internal => "internal",
-            TrafficPolicyScope::External => "external",
-        }
-    }
 }
 
 const FAMILY: &[&str] = &["ip_family"];
@@ -187,7 +170,7 @@ impl ProxyMetrics {
     }
 
     /// So many services have a Local policy, endpoints, and none of them on this node.
-    pub fn no_local_endpoints(&self, scope: TrafficPolicyScope, family: Family, services: u64) {
+    pub fn no_local_endpoints(&self, scope: Scope, family: Family, services: u64) {
         let labels = [scope.label(), family_label(family)];
         self.no_local_endpoints.with_label_values(&labels).set(level(services));
     }

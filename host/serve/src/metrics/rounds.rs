@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use weir_core::kernel::FailureKind;
+
 use super::declare::{counts, exponential, histograms, levels};
 use super::proxy::level;
 
@@ -47,21 +49,6 @@ pub enum Step {
     Apply,
 }
 
-/// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeOutcome {
-    /// It was made.
-    Made,
-    /// The kernel held something else than was thought.
-    Stale,
-    /// It was not tried, because another had failed.
-    Prerequisite,
-    /// Somebody else held a lock, or memory was short.
-    Busy,
-    /// The kernel or a program cannot do it.
-    Refused,
-}
-
 /// What was asked of the kernel since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelWork {
@@ -90,18 +77,6 @@ impl Step {
             Step::Read => "read",
             Step::Diff => "diff",
             Step::Apply => "apply",
-        }
-    }
-}
-
-impl ChangeOutcome {
-    fn label(self) -> &'static str {
-        match self {
-            ChangeOutcome::Made => "made",
-            ChangeOutcome::Stale => "stale",
-            ChangeOutcome::Prerequisite => "prerequisite",
-            ChangeOutcome::Busy => "busy",
-            ChangeOutcome::Refused => "refused",
         }
     }
 }
@@ -166,9 +141,18 @@ impl RoundMetrics {
         *before = now;
     }
 
-    /// A change was tried. `kind` is a word for what it is, such as `add-entry`: one of few.
-    pub fn changed(&self, kind: &'static str, outcome: ChangeOutcome) {
-        self.changes.with_label_values(&[kind, outcome.label()]).inc();
+    /// A change was made or failed; one that was postponed was not tried. `kind` is a word for what it is, such as
+    /// `add-entry`: one of few.
+    pub fn changed(&self, kind: &'static str, outcome: Result<(), FailureKind>) {
+        let outcome = match outcome {
+            Ok(()) => "made",
+            Err(FailureKind::Stale) => "stale",
+            Err(FailureKind::Prerequisite) => "prerequisite",
+            Err(FailureKind::Busy) => "busy",
+            Err(FailureKind::Refused) => "refused",
+            Err(FailureKind::Postponed) => return,
+        };
+        self.changes.with_label_values(&[kind, outcome]).inc();
     }
 
     /// An audit found so many things that others had changed, and they were changed back.

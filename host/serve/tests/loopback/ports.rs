@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use weir_core::net::{Family, PerFamily};
 use weir_core::objects::ObjectName;
-use weir_serve::{Health, HealthCheck, HealthCheckPorts, ListenAddresses, Moment};
+use weir_core::standing::HealthCheck;
+use weir_serve::{Health, HealthCheckPorts, ListenAddresses, Moment};
 
 use crate::client::{Scene, ask, connect, eventually, exchange, get, options, parse, rest};
 

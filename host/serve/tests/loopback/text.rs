@@ -5,9 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use exposition::families;
 use weir_core::net::Family;
+use weir_core::standing::Scope;
 use weir_serve::{
-    BuildInfo, ChangeOutcome, Health, KernelWork, Metrics, PluginCondition, PluginMetrics, ReloadResult,
-    RequestOutcome, Resource, RoundResult, Step, TrafficPolicyScope,
+    BuildInfo, Health, KernelWork, Metrics, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome,
+    Resource, RoundResult, Step,
 };
 
 use crate::client::{Scene, get, options};
@@ -80,7 +81,7 @@ fn everything_of_kube_proxys_is_there_to_the_letter() {
     proxy.service_changes_pending(2);
     proxy.service_changes(1);
     proxy.network_programmed(v4, Duration::from_millis(300));
-    proxy.no_local_endpoints(TrafficPolicyScope::Internal, v4, 4);
+    proxy.no_local_endpoints(Scope::Internal, v4, 4);
     proxy.restore_failed(v4);
     proxy.flows_forgotten(v4, Duration::from_millis(3), 5);
     scene.metrics.client.requested(RequestOutcome::Status(200), "GET", "h:6443", 1);
@@ -175,7 +176,7 @@ fn everything_of_weirs_own_is_there() {
     let metrics = metrics();
     metrics.rounds.ended(RoundResult::Succeeded);
     metrics.rounds.took(Step::Apply, Duration::from_micros(100));
-    metrics.rounds.changed("add-entry", ChangeOutcome::Made);
+    metrics.rounds.changed("add-entry", Ok(()));
     metrics.client.contact(UNIX_EPOCH + Duration::from_secs(5));
     metrics.client.watch_failed(Resource::Nodes);
     metrics.plugins(&[account("guard")]);

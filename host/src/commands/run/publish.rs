@@ -10,18 +10,18 @@ use weir_core::causes::with_causes;
 use weir_core::cluster::Event;
 use weir_core::diff::Change;
 use weir_core::kernel::FailureKind;
-use weir_core::net::{Family, PerFamily};
+use weir_core::net::Family;
 use weir_core::node::NodeView;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
-use weir_core::standing::{self, Scope};
+use weir_core::standing::{HealthCheck, Scope};
 use weir_daemon::Done;
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_policy::{Condition, Replacement, Status};
 use weir_serve::{
-    BindFailure, BuildInfo, ChangeOutcome, Health, HealthCheck, HealthCheckPorts, KernelWork,
-    ListenAddresses, Metrics, Moment, NodeState, Options, PluginCondition, PluginMetrics, ReloadResult,
-    RequestOutcome, RoundResult, Server, StartError, Step, TrafficPolicyScope,
+    BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment,
+    NodeState, Options, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome, RoundResult, Server,
+    StartError, Step,
 };
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
@@ -180,12 +180,9 @@ impl Publisher {
         self.metrics.proxy.service_changes_pending(0);
         self.metrics.proxy.endpoint_changes_pending(0);
         for family in &self.families {
-            for (scope, label) in [
-                (Scope::Internal, TrafficPolicyScope::Internal),
-                (Scope::External, TrafficPolicyScope::External),
-            ] {
+            for scope in [Scope::Internal, Scope::External] {
                 let services = stranded.get(&(scope, *family)).copied().unwrap_or_default();
-                self.metrics.proxy.no_local_endpoints(label, *family, services);
+                self.metrics.proxy.no_local_endpoints(scope, *family, services);
             }
         }
     }
@@ -224,16 +221,7 @@ impl Publisher {
             self.metrics.rounds.drift_repaired(made as u64);
         }
         for (change, outcome) in &round.changes {
-            let outcome = match outcome {
-                Ok(()) => ChangeOutcome::Made,
-                Err(failure) => match failure.kind {
-                    FailureKind::Stale => ChangeOutcome::Stale,
-                    FailureKind::Prerequisite => ChangeOutcome::Prerequisite,
-                    FailureKind::Postponed => continue,
-                    FailureKind::Busy => ChangeOutcome::Busy,
-                    FailureKind::Refused => ChangeOutcome::Refused,
-                },
-            };
+            let outcome = outcome.as_ref().map(|_| ()).map_err(|failure| failure.kind);
             self.metrics.rounds.changed(change.kind(), outcome);
         }
         for (change, failure) in round.failures() {
@@ -276,7 +264,7 @@ impl Publisher {
     /// Answers load balancers on the ports that services have for that, which these changes are about.
     pub(super) fn answer_health_checks(
         &mut self,
-        changes: BTreeMap<ObjectName, Option<standing::HealthCheck>>,
+        changes: BTreeMap<ObjectName, Option<HealthCheck>>,
         node: &NodeView,
     ) {
         let Some(ports) = &mut self.ports else { return };
@@ -287,11 +275,7 @@ impl Publisher {
         for (service, check) in changes {
             match check {
                 None => self.checks.remove(&service),
-                Some(check) => {
-                    let count = |family| check.local_endpoints.get(&family).copied();
-                    let local_endpoints = PerFamily { v4: count(Family::V4), v6: count(Family::V6) };
-                    self.checks.insert(service, HealthCheck { port: check.port.get(), local_endpoints })
-                }
+                Some(check) => self.checks.insert(service, check),
             };
         }
         self.check_addresses.clone_from(&addresses);
