@@ -43,6 +43,16 @@ struct Look {
     connections: Option<u32>,
 }
 
+impl Look {
+    /// Looks again later, and later still while nothing changes.
+    fn postpone(&mut self, connections: Option<u32>, now: Duration) {
+        let same = self.connections == connections && self.pause > Duration::ZERO;
+        self.pause = if same { (self.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
+        self.connections = connections;
+        self.next = next_beat(now + self.pause);
+    }
+}
+
 /// The real servers that are to go and still have connections. Times are counted from any moment that stays the same.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
@@ -128,16 +138,13 @@ impl Drains {
             Drain::AtOnce => Some(now),
             Drain::UntilDeadline(time) => Some(look.since + time),
         };
-        if deadline.is_some_and(|deadline| deadline <= now) || (look.next <= now && connections == Some(0)) {
-            // One that cannot be deleted is looked at again, but not at once.
-            look.next = now + FIRST_PAUSE;
-            return true;
+        let due = look.next <= now;
+        if due {
+            look.postpone(connections, now);
         }
-        if look.next <= now {
-            let same = look.connections == connections && look.pause > Duration::ZERO;
-            look.pause = if same { (look.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
-            look.connections = connections;
-            look.next = next_beat(now + look.pause);
+        if deadline.is_some_and(|deadline| deadline <= now) || (due && connections == Some(0)) {
+            // One that cannot be deleted is looked at again.
+            return true;
         }
         if let Some(deadline) = deadline {
             look.next = look.next.min(deadline);
@@ -154,28 +161,34 @@ impl Drains {
         }
     }
 
-    /// Whether all that a virtual server has beyond what is wanted are quiesced real servers that drain.
-    pub(crate) fn covers(&self, server: VirtualServer, actual: &Server, wanted: &Server) -> bool {
-        let extra = actual.real_servers().filter(|(real, _)| !wanted.real_servers.contains_key(real));
-        extra
-            .into_iter()
-            .all(|(real, weight)| weight == Weight::QUIESCED && self.looks.contains_key(&(server, real)))
-    }
-
-    /// Of these virtual servers nothing differs but real servers that drain.
-    pub(crate) fn put_to_sleep(&mut self, servers: impl Iterator<Item = VirtualServer>) {
-        for server in servers {
-            let of_it = self.looks.range((server, FIRST_REAL)..).take_while(|((of, _), _)| *of == server);
-            if let Some(next) = of_it.map(|(_, look)| look.next).min() {
-                self.asleep.insert(server, next);
+    /// Notes the virtual servers of which nothing differs but real servers that drain. `differing` gives what a virtual
+    /// server that differs has in the kernel, and what is wanted of it.
+    pub(crate) fn put_to_sleep<'a>(
+        &mut self,
+        differing: impl Fn(VirtualServer) -> Option<(&'a Server, &'a Server)>,
+    ) {
+        let mut looks = self.looks.iter().peekable();
+        while let Some(((server, _), look)) = looks.next() {
+            let mut next = look.next;
+            while let Some((_, look)) = looks.next_if(|((of, _), _)| of == server) {
+                next = next.min(look.next);
+            }
+            if differing(*server).is_some_and(|(actual, wanted)| self.covers(*server, actual, wanted)) {
+                self.asleep.insert(*server, next);
             }
         }
     }
-}
 
-/// Sorts before every other real server.
-const FIRST_REAL: RealServer =
-    RealServer(std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0));
+    /// Whether a virtual server is as wanted but for quiesced real servers that drain.
+    fn covers(&self, server: VirtualServer, actual: &Server, wanted: &Server) -> bool {
+        let mut there = wanted.real_servers();
+        let mut extra = actual.real_servers().filter(|(real, _)| !wanted.real_servers.contains_key(real));
+        actual.scheduling == wanted.scheduling
+            && there.all(|(real, weight)| actual.real_servers.get(&real) == Some(&weight))
+            && extra
+                .all(|(real, weight)| weight == Weight::QUIESCED && self.looks.contains_key(&(server, real)))
+    }
+}
 
 /// The real server that a change would delete, if it has connections that can end.
 fn leaving(change: &Change) -> Option<Leaving> {
@@ -359,14 +372,20 @@ mod tests {
 
     /// A round that is due at once, again and again, would keep a processor busy.
     #[test]
-    fn one_that_cannot_be_deleted_is_not_looked_at_again_at_once() {
+    fn one_that_cannot_be_deleted_is_looked_at_ever_more_seldom() {
         for how in [Drain::UntilIdle, Drain::AtOnce, Drain::UntilDeadline(Duration::ZERO)] {
             let mut drains = Drains::default();
-            let changes = Changes(vec![delete()]);
             let idle = Connections::from([(key(), 0)]);
-            let changes = drains.apply(changes, &idle, |_| how, |_| None, Duration::ZERO);
-            assert_eq!(changes.0, [delete()]);
-            assert_eq!(drains.next(), Some(FIRST_PAUSE));
+            let mut now = Duration::ZERO;
+            let mut pauses = Vec::new();
+            for _ in 0..6 {
+                let changes = drains.apply(Changes(vec![delete()]), &idle, |_| how, |_| None, now);
+                assert_eq!(changes.0, [delete()]);
+                let next = drains.next().unwrap();
+                pauses.push((next - now).as_secs());
+                now = next;
+            }
+            assert_eq!(pauses, [1, 2, 4, 8, 15, 15], "{how:?}");
         }
     }
 }

@@ -190,22 +190,9 @@ impl<K: Kernel> Syncer<K> {
             .note_gone(changes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(change, _)| change));
         actual.prune(desired);
         self.retries.note(changes, now);
-        let draining: BTreeSet<VirtualServer> = self.drains.waiting().map(|(server, _)| server).collect();
-        let quiet = draining.into_iter().filter(|server| {
-            let (Some(Some(actual)), Some(want)) = (actual.servers.get(server), desired.server(*server))
-            else {
-                return false;
-            };
-            actual.scheduling == want.server.scheduling
-                && want
-                    .server
-                    .real_servers
-                    .iter()
-                    .all(|(real, weight)| actual.real_servers.get(real) == Some(weight))
-                && self.drains.covers(*server, actual, &want.server)
+        self.drains.put_to_sleep(|server| {
+            Some((actual.servers.get(&server)?.as_ref()?, &desired.server(server)?.server))
         });
-        let quiet: Vec<VirtualServer> = quiet.collect();
-        self.drains.put_to_sleep(quiet.into_iter());
         let doubt = changes.iter().any(|(change, outcome)| leaves_doubt(change, outcome));
         self.actual = (!doubt).then_some(actual);
     }
