@@ -118,6 +118,9 @@ impl Failures {
             Change::AddEntry(name, _) if self.small.contains(name) => {
                 Some("its set could not be made larger")
             }
+            Change::AddEntry(name, entry) if name.set.row().step == Step::Admits => {
+                self.forbid_admission(*name, *entry)
+            }
             Change::ReplaceSet(name, ..) if self.crowded.contains(name) => {
                 Some("entries that it would leave out are still needed")
             }
@@ -163,6 +166,14 @@ impl Failures {
         let closing = wanted.closing(server);
         let open = self.rules.contains(&server.family()) || closing.iter().any(|key| self.misses(key));
         (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
+    }
+
+    /// Sources are admitted to a VIP that is closed already after everything else that closes it, and only with it.
+    fn forbid_admission(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {
+        let vip = entry.without_source();
+        let open = self.rules.contains(&name.family)
+            || self.entries.iter().any(|(_, failed)| failed.without_source() == vip);
+        open.then_some("what limits these sources could not be put in force")
     }
 
     fn forbid_address(&self, ip: IpAddr, wanted: &impl Wanted) -> Option<&'static str> {
@@ -245,6 +256,40 @@ mod tests {
             failures.note_failed(&failed);
             assert!(failures.forbid(&removes(Family::V4), &wanted).is_some());
             assert!(failures.forbid(&removes(Family::V6), &wanted).is_none());
+        }
+    }
+
+    /// A policy may admit a network and deny a part of it in one step. Where the second cannot be done, nor is the first.
+    #[test]
+    fn sources_wait_for_what_denies_some_of_them() {
+        let key = |text: &str| {
+            let state: KernelState = text.parse().unwrap();
+            *state.entries.keys().next().unwrap()
+        };
+        let (allow, other) = (
+            key("entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:443,198.51.100.0/24\n"),
+            key("entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:80,198.51.100.0/24\n"),
+        );
+        let deny = key("entry WEIR-SOURCE-DENY 203.0.113.1,tcp:443,198.51.100.7\n");
+        let add = |(name, entry)| Change::AddEntry(name, entry);
+        let mut failures = Failures::default();
+        failures.note_failed(&add(deny));
+        let wanted = KernelState::default();
+        let forbidden = |failures: &Failures, key| failures.forbid(&add(key), &wanted).is_some();
+        assert_eq!([allow, other].map(|key| forbidden(&failures, key)), [true, false]);
+        let change = TableChange {
+            write: BTreeMap::from([(Chain::KubeProxyFirewall, Vec::new())]),
+            ..TableChange::default()
+        };
+        let rules = |family| RulesChange {
+            family,
+            direction: Direction::Adds,
+            tables: BTreeMap::from([(Table::Filter, change.clone())]),
+        };
+        for (family, expected) in [(Family::V4, true), (Family::V6, false)] {
+            let mut failures = Failures::default();
+            failures.note_failed(&Change::WriteRules(rules(family)));
+            assert_eq!([allow, other].map(|key| forbidden(&failures, key)), [expected; 2]);
         }
     }
 
