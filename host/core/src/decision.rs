@@ -70,6 +70,43 @@ impl fmt::Display for VipKind {
     }
 }
 
+/// Kinds of VIPs; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VipKinds(u8);
+
+impl VipKinds {
+    /// All of them.
+    pub const ALL: VipKinds = VipKinds(0b1111);
+
+    /// Whether a kind is among them.
+    pub fn contains(self, kind: VipKind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Those that are among others too.
+    pub fn common(self, others: VipKinds) -> VipKinds {
+        VipKinds(self.0 & others.0)
+    }
+
+    /// Adds a kind.
+    pub fn insert(&mut self, kind: VipKind) {
+        self.0 |= 1 << kind as u8;
+    }
+
+    /// The kinds, in their order.
+    pub fn iter(self) -> impl Iterator<Item = VipKind> {
+        VipKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl FromIterator<VipKind> for VipKinds {
+    fn from_iter<I: IntoIterator<Item = VipKind>>(kinds: I) -> VipKinds {
+        let mut all = VipKinds::default();
+        kinds.into_iter().for_each(|kind| all.insert(kind));
+        all
+    }
+}
+
 /// One value per kind of VIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerVipKind<T> {
@@ -110,7 +147,7 @@ impl<T> PerVipKind<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VipFilter {
     /// The kinds that are served.
-    pub kinds: BTreeSet<VipKind>,
+    pub kinds: VipKinds,
     /// VIPs that are not served, of whatever kind is named, each with the reason.
     pub refused: Vec<RefusedVip>,
     /// Node ports are served on the node's addresses inside these networks only; `None` = wherever
@@ -121,7 +158,7 @@ pub struct VipFilter {
 impl Default for VipFilter {
     /// Everything is served.
     fn default() -> VipFilter {
-        VipFilter { kinds: VipKind::ALL.into(), refused: Vec::new(), node_port_networks: None }
+        VipFilter { kinds: VipKinds::ALL, refused: Vec::new(), node_port_networks: None }
     }
 }
 
@@ -142,7 +179,7 @@ pub struct RefusedVip {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFilter {
     /// The kinds of VIPs it holds for.
-    pub kinds: BTreeSet<VipKind>,
+    pub kinds: VipKinds,
     /// What the ranges mean.
     pub action: SourceAction,
     /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed ones that names no network

@@ -2,6 +2,7 @@
 //! the service, the kernel's abilities and the ranges of the kernel's fields. Clamping twice is clamping once.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -274,7 +275,7 @@ impl Clamp<'_> {
         if none_left(&port.selection.internal) || none_left(&port.selection.external) {
             self.clamped(format!(
                 "{}: every endpoint would be left out; all stay (to serve nothing, ignore the service)",
-                place(port)
+                Place(port)
             ));
             dropped.clear();
         }
@@ -304,7 +305,7 @@ impl Clamp<'_> {
             "dh" => None,
             _ => return (scheduling, weights),
         };
-        let place = place(port);
+        let place = Place(port);
         match heeding.filter(|name| self.knows(name)) {
             Some(name) => {
                 self.clamped(format!(
@@ -327,7 +328,7 @@ impl Clamp<'_> {
     }
 
     fn scheduling(&mut self, port: &PortView, decided: Scheduling, built_in: Scheduling) -> Scheduling {
-        let place = place(port);
+        let place = Place(port);
         let Scheduling { mut scheduler, mut flags, persistence } = decided;
         if scheduler != built_in.scheduler && !self.knows(&scheduler) {
             let instead = &built_in.scheduler;
@@ -377,7 +378,7 @@ impl Clamp<'_> {
 
     /// Flags that mean something for this scheduler and protocol; the kernel keeps others without a word.
     fn fitting_flags(&mut self, port: &PortView, scheduler: &str, flags: SchedulerFlags) -> SchedulerFlags {
-        let place = place(port);
+        let place = Place(port);
         let mut fitting = flags;
         let hashing = SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0);
         if fitting.0 & hashing.0 != 0 && !matches!(scheduler, "sh" | "mh") {
@@ -418,7 +419,7 @@ impl Clamp<'_> {
         built_in: Vec<Weight>,
         dropped: &BTreeSet<usize>,
     ) -> Vec<Weight> {
-        let place = place(port);
+        let place = Place(port);
         if decided.len() != built_in.len() {
             self.report(
                 Reason::DecisionClamped,
@@ -452,8 +453,14 @@ fn is_scheduler_name(text: &str) -> bool {
     (1..=SCHEDULER_BYTES).contains(&text.len()) && text.bytes().all(fits)
 }
 
-fn place(port: &PortView) -> String {
-    format!("port {}/{} ({})", port.port.port, port.port.protocol, port.family)
+/// A port, in words.
+struct Place<'a>(&'a PortView);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PortView { port, family, .. } = self.0;
+        write!(f, "port {}/{} ({family})", port.port, port.protocol)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use litemap::LiteMap;
 
-use crate::decision::{Drain, Treatment, VipKind};
+use crate::decision::{Drain, Treatment, VipKinds};
 use crate::net::{Family, Protocol};
 use crate::objects::TrafficPolicy;
 use crate::set::{Set, SetEntry, SetName};
@@ -139,33 +139,4 @@ pub struct Sources {
     pub allowed: Option<Vec<IpNet>>,
     /// These may not.
     pub denied: Vec<IpNet>,
-}
-
-/// Kinds of VIPs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VipKinds(u8);
-
-impl VipKinds {
-    /// Whether a kind is among them.
-    pub fn contains(self, kind: VipKind) -> bool {
-        self.0 & (1 << kind as u8) != 0
-    }
-
-    /// Adds a kind.
-    pub fn insert(&mut self, kind: VipKind) {
-        self.0 |= 1 << kind as u8;
-    }
-
-    /// The kinds, in their order.
-    pub fn iter(self) -> impl Iterator<Item = VipKind> {
-        VipKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
-    }
-}
-
-impl FromIterator<VipKind> for VipKinds {
-    fn from_iter<I: IntoIterator<Item = VipKind>>(kinds: I) -> VipKinds {
-        let mut all = VipKinds::default();
-        kinds.into_iter().for_each(|kind| all.insert(kind));
-        all
-    }
 }

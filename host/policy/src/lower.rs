@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use weir_core::decision::VipKind;
+use weir_core::decision::{VipKind, VipKinds};
 use weir_core::net::{Family, Protocol};
 use weir_core::objects::{Namespace, Node, ObjectName, Service, ServiceType, TrafficPolicy};
 use weir_core::policy::Surroundings;
@@ -150,7 +150,7 @@ impl<'a> Lowering<'a> {
             namespace_annotations: some(needs.namespace_annotations.of(&namespace.annotations)),
             affinity_seconds: service.client_ip_affinity,
             internal_local: service.internal_policy == TrafficPolicy::Local,
-            external_local: service.external_policy_is_local(),
+            external_local: view.external_local,
             source_ranges: some(service.source_ranges.iter().map(network).collect()),
             slices: some(slices),
             ports: view.ports.iter().map(|port| self.port(&service.name, port)).collect(),
@@ -323,7 +323,7 @@ pub(crate) fn kind(kind: types::VipKind) -> VipKind {
 }
 
 /// Several kinds of VIPs.
-pub(crate) fn kinds(kinds: types::VipKinds) -> std::collections::BTreeSet<VipKind> {
+pub(crate) fn kinds(kinds: types::VipKinds) -> VipKinds {
     let flags = [
         (types::VipKinds::CLUSTER, VipKind::Cluster),
         (types::VipKinds::EXTERNAL, VipKind::External),

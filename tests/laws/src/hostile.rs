@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::decision::{
     Decision, Drain, Handling, Masquerade, PerVipKind, PortDecision, RefusedVip, SourceAction, SourceFilter,
-    Treatment, VipFilter, VipKind,
+    Treatment, VipFilter, VipKind, VipKinds,
 };
 use weir_core::node::NodeView;
 use weir_core::policy::{BuiltIn, Decided, Policy, Surroundings};
@@ -218,7 +218,7 @@ pub fn networks() -> impl Strategy<Value = Vec<IpNet>> {
     prop_oneof![8 => prop::collection::vec(net(), 0..4), 1 => prop::collection::vec(net(), 300..301)]
 }
 
-fn kinds() -> impl Strategy<Value = BTreeSet<VipKind>> {
+fn kinds() -> impl Strategy<Value = VipKinds> {
     prop::sample::subsequence(VipKind::ALL.to_vec(), 0..=4).prop_map(|kinds| kinds.into_iter().collect())
 }
 
@@ -228,7 +228,7 @@ fn vips() -> impl Strategy<Value = VipFilter> {
         address,
         reason: "a\nwhim".to_owned(),
     });
-    let all = Just(BTreeSet::from(VipKind::ALL));
+    let all = Just(VipKinds::ALL);
     (prop_oneof![2 => all, 1 => kinds()], prop::collection::vec(refused, 0..4), prop::option::of(networks()))
         .prop_map(|(kinds, refused, node_port_networks)| VipFilter { kinds, refused, node_port_networks })
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cluster::{Cluster, Event};
 use crate::decision::SourceAction::{Allow, Deny};
+use crate::decision::VipKinds;
 use crate::net::PerFamily;
 use crate::node::{Capabilities, DetectLocal, HostAddress, ProxyConfig};
 use crate::objects::{
@@ -61,8 +62,7 @@ fn view_of(service: Service) -> ServiceView {
         conditions: Conditions::READY,
         node: None,
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     let ObjectName { namespace, name } = service.name.clone();
@@ -122,8 +122,8 @@ fn the_api_server_is_kept_whatever_is_said() {
     let upstream = Decision::upstream(&view, &node());
     let (decision, said) = clamped(&view, |decision| {
         decision.handling = Handling::Ignore("tired\n".to_owned());
-        decision.vips.kinds.clear();
-        decision.sources.push(SourceFilter { kinds: VipKind::ALL.into(), action: Allow, ranges: Vec::new() });
+        decision.vips.kinds = VipKinds::default();
+        decision.sources.push(SourceFilter { kinds: VipKinds::ALL, action: Allow, ranges: Vec::new() });
         decision.masquerade.treatments.cluster = Treatment::Never;
         decision.drain = Drain::AtOnce;
         decision.ports[0].dropped.insert(0);
@@ -162,7 +162,7 @@ fn what_is_not_served_is_told_with_the_policys_words() {
 
 #[test]
 fn lists_of_networks_are_bounded() {
-    let filter = |action, ranges| SourceFilter { kinds: VipKind::ALL.into(), action, ranges };
+    let filter = |action, ranges| SourceFilter { kinds: VipKinds::ALL, action, ranges };
     let (decision, said) = web(|decision| {
         decision.sources = vec![filter(Deny, nets(300)), filter(Allow, nets(256))];
         decision.masquerade.except = nets(257);

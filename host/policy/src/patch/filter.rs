@@ -1,9 +1,7 @@
 //! What filters leave out. Nothing is ever added back.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
-use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFilter, VipKind};
+use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFilter, VipKinds};
 use weir_core::net::overlap;
 use weir_core::view::ServiceView;
 
@@ -17,7 +15,7 @@ pub(crate) struct FilterPatch {
     /// Why the service is left alone.
     pub(super) ignore: Option<String>,
     /// The only kinds of VIPs that are served.
-    pub(super) kinds: Option<BTreeSet<VipKind>>,
+    pub(super) kinds: Option<VipKinds>,
     pub(super) refused: Vec<RefusedVip>,
     pub(super) node_port_networks: Option<Vec<IpNet>>,
     /// Indexes of a port and of one of its endpoints.
@@ -71,7 +69,7 @@ impl Patch for FilterPatch {
             parts.push("ignore the service".to_owned());
         }
         if let Some(only) = &self.kinds {
-            let names: Vec<String> = only.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = only.iter().map(|kind| kind.to_string()).collect();
             parts.push(if names.is_empty() {
                 "no VIPs".to_owned()
             } else {
@@ -109,7 +107,7 @@ impl Patch for FilterPatch {
         }
         let vips = &mut decision.vips;
         if let Some(only) = &self.kinds {
-            vips.kinds.retain(|kind| only.contains(kind));
+            vips.kinds = vips.kinds.common(*only);
         }
         vips.refused.extend_from_slice(&self.refused);
         if let Some(only) = &self.node_port_networks {

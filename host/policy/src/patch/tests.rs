@@ -1,7 +1,6 @@
 //! For every answer: either it is refused, or its patch says the same as it did.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use proptest::collection::vec;
@@ -9,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
-use weir_core::decision::{RefusedVip, SourceAction, SourceFilter, VipKind};
+use weir_core::decision::{RefusedVip, SourceAction, SourceFilter, VipKind, VipKinds};
 use weir_core::policy::BuiltIn;
 use weir_laws::world::world;
 
@@ -304,8 +303,8 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
         })
 }
 
-fn print_kinds(kinds: &BTreeSet<VipKind>) -> types::VipKinds {
-    let held = KINDS.into_iter().filter(|(kind, _)| kinds.contains(kind));
+fn print_kinds(kinds: &VipKinds) -> types::VipKinds {
+    let held = KINDS.into_iter().filter(|(kind, _)| kinds.contains(*kind));
     held.fold(types::VipKinds::empty(), |all, (_, flag)| all | flag)
 }
 

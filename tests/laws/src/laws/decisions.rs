@@ -27,14 +27,14 @@ fn kind(kind: Kind) -> VipKind {
 fn is_served(decision: &Decision, vip: &Vip<'_>) -> bool {
     let (kind, ip) = (kind(vip.kind), vip.server.address.ip());
     let vips = &decision.vips;
-    vips.kinds.contains(&kind)
+    vips.kinds.contains(kind)
         && !vips.refused.iter().any(|refused| (refused.kind, refused.address) == (kind, ip))
         && (kind != VipKind::NodePort
             || vips.node_port_networks.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&ip))))
 }
 
 fn is_shut_out(decision: &Decision, vip: &Vip<'_>, source: IpAddr) -> bool {
-    let of_kind = decision.sources.iter().filter(|filter| filter.kinds.contains(&kind(vip.kind)));
+    let of_kind = decision.sources.iter().filter(|filter| filter.kinds.contains(kind(vip.kind)));
     of_kind.into_iter().any(|filter| {
         let named = filter.ranges.iter().any(|net| net.contains(&source));
         match filter.action {

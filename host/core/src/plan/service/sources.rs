@@ -2,15 +2,15 @@
 
 use ipnet::IpNet;
 
-use crate::decision::{SourceAction, SourceFilter};
+use crate::decision::{SourceAction, SourceFilter, VipKinds};
 use crate::net::{Family, overlap};
-use crate::wants::{Sources, VipKinds};
+use crate::wants::Sources;
 
 /// What the filters make of a family's VIPs that are of these kinds. One address may be of several kinds, and then the
 /// filters of each hold.
 pub(super) fn of(filters: &[SourceFilter], kinds: VipKinds, family: Family) -> Sources {
     let mut sources = Sources::default();
-    let holds = |filter: &&SourceFilter| filter.kinds.iter().any(|kind| kinds.contains(*kind));
+    let holds = |filter: &&SourceFilter| filter.kinds.common(kinds) != VipKinds::default();
     for filter in filters.iter().filter(holds) {
         let of_family = filter.ranges.iter().filter(|net| Family::of_net(net) == family);
         match filter.action {
