@@ -67,8 +67,7 @@ fn events(n: u16) -> [Event; 2] {
         conditions: Conditions::READY,
         node: Some(format!("node-{i}").into()),
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     let slice = EndpointSlice {

@@ -58,8 +58,8 @@ pub enum Dirty {
 pub struct Cluster {
     services: BTreeMap<ObjectName, Arc<Service>>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    /// Which slices a service has; kept so that a changed service label of a slice leaves nothing stale.
-    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// The slices of a service, sorted by name.
+    slices_of: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     /// Endpoints objects with addresses.
     endpoints: BTreeSet<ObjectName>,
     claims: Claims,
@@ -200,10 +200,15 @@ impl Cluster {
             return Dirty::Services(BTreeSet::new());
         }
         slice.endpoints.iter_mut().for_each(|endpoint| self.names.share(endpoint));
+        // Decoded in place of something larger.
+        slice.endpoints.shrink_to_fit();
         let mut dirty: BTreeSet<ObjectName> = self.forget_slice(&slice.name).into_iter().collect();
         let service = service_of(&slice);
-        self.slices_of.entry(service.clone()).or_default().insert(slice.name.clone());
-        self.slices.insert(slice.name.clone(), Arc::new(slice));
+        let slice = Arc::new(slice);
+        let of_service = self.slices_of.entry(service.clone()).or_insert_with(|| Vec::with_capacity(1));
+        let place = of_service.partition_point(|other| other.name < slice.name);
+        of_service.insert(place, slice.clone());
+        self.slices.insert(slice.name.clone(), slice);
         dirty.insert(service);
         Dirty::Services(dirty)
     }
@@ -212,9 +217,9 @@ impl Cluster {
     fn forget_slice(&mut self, name: &ObjectName) -> Option<ObjectName> {
         let old = self.slices.remove(name)?;
         let service = service_of(&old);
-        if let Some(names) = self.slices_of.get_mut(&service) {
-            names.remove(name);
-            if names.is_empty() {
+        if let Some(of_service) = self.slices_of.get_mut(&service) {
+            of_service.retain(|slice| slice.name != *name);
+            if of_service.is_empty() {
                 self.slices_of.remove(&service);
             }
         }
@@ -233,7 +238,7 @@ impl Cluster {
 
     /// The slices of a service, sorted by name.
     pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
-        self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+        self.slices_of.get(service).into_iter().flatten()
     }
 
     /// All nodes that were heard of as such, by name.

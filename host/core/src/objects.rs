@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::decision::VipKind;
-use crate::net::{Family, PerFamily, Protocol, unusable};
+use crate::net::{Family, PerFamily, Protocol};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,11 +84,12 @@ impl Service {
         !self.labels.contains_key(PROXY_NAME_LABEL) && self.service_type != ServiceType::ExternalName
     }
 
-    /// Whether the external traffic policy counts, and is Local (`pkg/api/v1/service`, `ExternalPolicyLocal`).
-    pub fn external_policy_is_local(&self) -> bool {
+    /// Whether the external traffic policy counts, and is Local (`pkg/api/v1/service`, `ExternalPolicyLocal`). `may_have`
+    /// tells the addresses that a service may have.
+    pub fn external_policy_is_local(&self, may_have: impl Fn(IpAddr) -> bool) -> bool {
         let reachable = match self.service_type {
             ServiceType::LoadBalancer | ServiceType::NodePort => true,
-            ServiceType::ClusterIp => self.external_ips.iter().any(|ip| unusable(*ip).is_none()),
+            ServiceType::ClusterIp => self.external_ips.iter().any(|ip| may_have(*ip)),
             ServiceType::ExternalName => false,
         };
         reachable && self.external_policy == TrafficPolicy::Local
@@ -184,17 +185,31 @@ pub struct Endpoint {
     /// `addresses[0]`
     pub address: IpAddr,
     /// How many addresses follow in `addresses`; proxies use the first alone.
-    pub further_addresses: usize,
+    pub further_addresses: u16,
     /// `conditions`
     pub conditions: Conditions,
     /// `nodeName`; the same few names stand in many endpoints.
     pub node: Option<Arc<str>>,
     /// `zone`
     pub zone: Option<Arc<str>>,
+    /// `hints`, where there are any.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// Where an endpoint should be used (`hints` of an EndpointSlice).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
     /// `hints.forZones`
-    pub zone_hints: Vec<String>,
+    pub zones: Vec<String>,
     /// `hints.forNodes`
-    pub node_hints: Vec<String>,
+    pub nodes: Vec<String>,
+}
+
+impl Hints {
+    /// The hints, or `None` if there are none.
+    pub fn new(zones: Vec<String>, nodes: Vec<String>) -> Option<Arc<Hints>> {
+        (!zones.is_empty() || !nodes.is_empty()).then(|| Arc::new(Hints { zones, nodes }))
+    }
 }
 
 /// `conditions` of an endpoint, absent ones filled in as kube-proxy does.

@@ -240,8 +240,9 @@ impl Planner {
 
     fn plan_dirty(&mut self, now: u64) {
         let views = self.take_dirty_views(now);
-        for (view, decided) in views.iter().zip(self.decide(&views, now)) {
-            self.replace(view, decided);
+        let decided = self.decide(&views, now);
+        for (view, decided) in views.into_iter().zip(decided) {
+            self.replace(&view, decided);
         }
         self.desired.set_first(self.first());
         self.desired.settle(&self.node);

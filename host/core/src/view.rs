@@ -8,7 +8,9 @@ use crate::cluster::{Cluster, NodePort};
 use crate::decision::VipKind;
 use crate::net::{Family, Protocol};
 use crate::node::{NodeView, Switch};
-use crate::objects::{Conditions, EndpointSlice, Namespace, ObjectName, Service, ServicePort, TrafficPolicy};
+use crate::objects::{
+    Conditions, EndpointSlice, Hints, Namespace, ObjectName, Service, ServicePort, TrafficPolicy,
+};
 use crate::readiness::Readiness;
 
 mod select;
@@ -26,6 +28,8 @@ pub struct ServiceView {
     pub slices: Vec<Arc<EndpointSlice>>,
     /// Its ports, once per family that the service has a cluster IP of.
     pub ports: Vec<PortView>,
+    /// Whether traffic from outside stays on this node: `externalTrafficPolicy: Local`, where that counts.
+    pub external_local: bool,
     /// Where it meets what is not its own.
     pub encounters: Encounters,
 }
@@ -94,10 +98,8 @@ pub struct EndpointView {
     pub node: Option<Arc<str>>,
     /// Its zone.
     pub zone: Option<Arc<str>>,
-    /// Zones that should use it.
-    pub zone_hints: Vec<String>,
-    /// Nodes that should use it.
-    pub node_hints: Vec<String>,
+    /// Where it should be used, if something is said about that.
+    pub hints: Option<Arc<Hints>>,
     /// The EndpointSlice that names it, as an index into [`ServiceView::slices`].
     pub slice: usize,
     /// Seconds since 1970 at which this node saw it become ready, if it did and somebody wants to know.
@@ -118,18 +120,20 @@ impl ServiceView {
     pub fn new(cluster: &Cluster, name: &ObjectName, node: &NodeView) -> Option<ServiceView> {
         let service = cluster.service(name)?.clone();
         let slices: Vec<Arc<EndpointSlice>> = cluster.slices_of(name).cloned().collect();
+        let external_local = service.external_policy_is_local(|ip| node.unusable(ip).is_none());
+        let external = if external_local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
         let mut ports = Vec::new();
         for family in Family::BOTH.into_iter().filter(|family| node.runs(*family)) {
             let Some(cluster_ip) = *service.cluster_ips.get(family) else { continue };
             let mut endpoints = join_endpoints(&slices, family, &node.name);
             for port in unique_ports(&service.ports) {
                 let endpoints = endpoints.remove(&(port.name.as_str(), port.protocol)).unwrap_or_default();
-                ports.push(PortView::new(&service, family, cluster_ip, port, endpoints, node));
+                ports.push(PortView::new(&service, external, cluster_ip, port, endpoints, node));
             }
         }
         let namespace = cluster.namespace(&name.namespace).cloned();
         let encounters = Encounters::of(cluster, &service, node);
-        Some(ServiceView { service, namespace, slices, ports, encounters })
+        Some(ServiceView { service, namespace, slices, ports, external_local, encounters })
     }
 
     /// Fills in since when endpoints are ready.
@@ -146,12 +150,13 @@ impl ServiceView {
 impl PortView {
     fn new(
         service: &Service,
-        family: Family,
+        external: TrafficPolicy,
         cluster_ip: IpAddr,
         port: &ServicePort,
         endpoints: Vec<EndpointView>,
         node: &NodeView,
     ) -> PortView {
+        let family = Family::of(cluster_ip);
         let is_usable = |ip: &&IpAddr| Family::of(**ip) == family && node.unusable(**ip).is_none();
         let of_family = |ips: &[IpAddr]| -> Vec<IpAddr> {
             let mut ips: Vec<IpAddr> = ips.iter().filter(is_usable).copied().collect();
@@ -163,11 +168,7 @@ impl PortView {
         let load_balancer_ips = of_family(&service.load_balancer_ips);
         let policy = select::Policies {
             internal: service.internal_policy,
-            external: if service.external_policy_is_local() {
-                TrafficPolicy::Local
-            } else {
-                TrafficPolicy::Cluster
-            },
+            external,
             reachable: if port.node_port.is_some()
                 || !load_balancer_ips.is_empty()
                 || !external_ips.is_empty()
@@ -222,6 +223,7 @@ fn join_endpoints<'a>(
     for (index, slice) in slices.iter().enumerate().filter(|(_, slice)| slice.family == family) {
         for port in &slice.ports {
             let of_port = joined.entry((&port.name, port.protocol)).or_default();
+            of_port.reserve(slice.endpoints.len());
             let of_family = slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
             of_port.extend(of_family.map(|endpoint| EndpointView {
                 address: SocketAddr::new(endpoint.address, port.port),
@@ -232,8 +234,7 @@ fn join_endpoints<'a>(
                 },
                 node: endpoint.node.clone(),
                 zone: endpoint.zone.clone(),
-                zone_hints: endpoint.zone_hints.clone(),
-                node_hints: endpoint.node_hints.clone(),
+                hints: endpoint.hints.clone(),
                 slice: index,
                 ready_since: None,
             }));
@@ -265,8 +266,7 @@ mod tests {
             conditions,
             node: Some(node.into()),
             zone: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
+            hints: None,
             further_addresses: 0,
         };
         let slice = EndpointSlice {

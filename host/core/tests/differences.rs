@@ -60,8 +60,7 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice
         conditions: Conditions::READY,
         node: Some((*node).into()),
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     EndpointSlice {
@@ -275,6 +274,21 @@ fn an_address_that_no_service_may_have_is_left_out_and_taken_off_the_kernel() {
     found.virtual_servers.insert(caught, plan.state.virtual_servers[&server("198.51.100.1:80")].clone());
     let expected = [Change::DeleteAddress(ip("127.0.0.5")), Change::DeleteVirtualServer(caught)];
     assert_eq!(diff(&plan.state, &found).0, expected);
+}
+
+/// An external IP makes the external traffic policy of a service without a node port count; the broadcast address of one of
+/// the node's networks is none.
+#[test]
+fn a_broadcast_address_does_not_make_the_external_policy_count() {
+    let local = |external: &[&str]| {
+        let mut service = service("web", "10.96.0.10");
+        service.load_balancer_ips = vec![ip("198.51.100.1")];
+        service.external_ips = external.iter().map(|address| ip(address)).collect();
+        service.external_policy = TrafficPolicy::Local;
+        let state = plan([added(service)]).state;
+        state.entries.keys().any(|(name, _)| name.to_string() == "KUBE-LOAD-BALANCER-LOCAL")
+    };
+    assert_eq!([local(&[]), local(&["10.0.2.255"]), local(&["10.0.3.255"])], [false, false, true]);
 }
 
 #[test]

@@ -65,8 +65,7 @@ fn slice(n: u16, endpoints: u16) -> EndpointSlice {
         conditions: Conditions::READY,
         node: Some(format!("node-{i}").into()),
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     EndpointSlice {

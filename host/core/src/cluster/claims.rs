@@ -110,7 +110,7 @@ fn ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> {
 
 /// Sets of SCTP node ports hold addresses, and what stays on the node is not masqueraded.
 pub(crate) fn node_ports(service: &Service) -> impl Iterator<Item = NodePort> {
-    let masqueraded = !service.external_policy_is_local();
+    let masqueraded = !service.external_policy_is_local(|ip| unusable(ip).is_none());
     let families =
         Family::BOTH.into_iter().filter(move |f| masqueraded && service.cluster_ips.get(*f).is_some());
     families.flat_map(move |family| {

@@ -105,7 +105,7 @@ impl<'a> PortPlan<'a> {
     /// Whether the decision lets this node serve a VIP.
     fn serves(&self, kind: VipKind, ip: IpAddr) -> bool {
         let vips = &self.decision.vips;
-        vips.kinds.contains(&kind)
+        vips.kinds.contains(kind)
             && !vips.refused.iter().any(|refused| refused.kind == kind && refused.address == ip)
     }
 
@@ -173,7 +173,7 @@ impl<'a> PortPlan<'a> {
     fn plan_health_check(&mut self) {
         let service = self.service();
         if service.service_type == ServiceType::LoadBalancer
-            && service.external_policy_is_local()
+            && self.view.external_local
             && let Some(port) = service.health_check_node_port
         {
             self.wants.health_ports.insert((self.port.family, port.get()));
@@ -195,7 +195,7 @@ impl<'a> PortPlan<'a> {
         let behind = Server { scheduling: self.decided.scheduling.clone(), real_servers };
         let treatment = self.treatment(kind);
         let is_taken = self.is_taken(ip);
-        let stays_local = self.service().external_policy_is_local();
+        let stays_local = self.view.external_local;
         // One address may be two kinds of VIP of the same service; the later kind decides, as in kube-proxy.
         let want = match self.wants.servers.entry(server) {
             Entry::Vacant(place) => place.insert(Want::new(behind)),
@@ -251,7 +251,7 @@ impl<'a> PortPlan<'a> {
             // What kube-proxy means for the VIP, before its rules for node ports get the packet.
             treatment = match kind {
                 VipKind::Cluster => Treatment::OffCluster,
-                VipKind::LoadBalancer if self.service().external_policy_is_local() => Treatment::Never,
+                VipKind::LoadBalancer if self.view.external_local => Treatment::Never,
                 _ => Treatment::Default,
             };
         }

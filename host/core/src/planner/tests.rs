@@ -89,8 +89,7 @@ fn endpoints(ready: &[bool]) -> Event {
         conditions: Conditions { ready: *ready, serving: *ready, terminating: false },
         node: None,
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     Event::Slice(Box::new(EndpointSlice {

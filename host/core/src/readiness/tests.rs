@@ -32,8 +32,7 @@ fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
         location: Location::Remote,
         node: None,
         zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         slice: 0,
         ready_since: None,
     };
@@ -57,6 +56,7 @@ fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
         }),
         namespace: None,
         slices: Vec::new(),
+        external_local: false,
         ports: vec![PortView {
             family: Family::V4,
             port,

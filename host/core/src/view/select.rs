@@ -90,13 +90,12 @@ impl<'a> Topology<'a> {
         this_zone: Option<&'a str>,
     ) -> Topology<'a> {
         let ready = || endpoints.iter().filter(|e| e.conditions.ready);
-        let names = |hints: &[String], name: &str| hints.iter().any(|hint| hint == name);
-        if ready().all(|e| !e.node_hints.is_empty()) && ready().any(|e| names(&e.node_hints, this_node)) {
+        if ready().all(|e| !e.node_hints().is_empty()) && ready().any(|e| named(e.node_hints(), this_node)) {
             return Topology::Node(this_node);
         }
         if let Some(zone) = this_zone
-            && ready().all(|e| !e.zone_hints.is_empty())
-            && ready().any(|e| names(&e.zone_hints, zone))
+            && ready().all(|e| !e.zone_hints().is_empty())
+            && ready().any(|e| named(e.zone_hints(), zone))
         {
             return Topology::Zone(zone);
         }
@@ -106,16 +105,30 @@ impl<'a> Topology<'a> {
     fn admits(&self, endpoint: &EndpointView) -> bool {
         match self {
             Topology::Anywhere => true,
-            Topology::Node(name) => endpoint.node_hints.iter().any(|hint| hint == name),
-            Topology::Zone(zone) => endpoint.zone_hints.iter().any(|hint| hint == zone),
+            Topology::Node(name) => named(endpoint.node_hints(), name),
+            Topology::Zone(zone) => named(endpoint.zone_hints(), zone),
         }
+    }
+}
+
+fn named(hints: &[String], name: &str) -> bool {
+    hints.iter().any(|hint| hint == name)
+}
+
+impl EndpointView {
+    fn zone_hints(&self) -> &[String] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+    }
+
+    fn node_hints(&self) -> &[String] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::Conditions;
+    use crate::objects::{Conditions, Hints};
 
     fn endpoint(n: u8, location: Location, conditions: Conditions) -> EndpointView {
         EndpointView {
@@ -126,8 +139,7 @@ mod tests {
             location,
             node: None,
             zone: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
+            hints: None,
         }
     }
 
@@ -179,8 +191,10 @@ mod tests {
     #[test]
     fn hints_count_when_all_ready_endpoints_have_them() {
         let hinted = |n, zones: &[&str], nodes: &[&str]| EndpointView {
-            zone_hints: zones.iter().map(|s| s.to_string()).collect(),
-            node_hints: nodes.iter().map(|s| s.to_string()).collect(),
+            hints: Hints::new(
+                zones.iter().map(|s| s.to_string()).collect(),
+                nodes.iter().map(|s| s.to_string()).collect(),
+            ),
             ..endpoint(n, There, Conditions::READY)
         };
         let cluster = policies(Cluster, Cluster, Internal);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 use weir_core::net::Family;
 use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, HEADLESS_LABEL, SERVICE_NAME_LABEL,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, HEADLESS_LABEL, Hints, SERVICE_NAME_LABEL,
 };
 
 use super::metadata::{Metadata, describe};
@@ -32,7 +32,7 @@ struct WireEndpoint {
     conditions: WireConditions,
     node_name: Option<String>,
     zone: Option<String>,
-    hints: Hints,
+    hints: WireHints,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +45,7 @@ struct WireConditions {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Hints {
+struct WireHints {
     #[serde(deserialize_with = "items")]
     for_zones: Vec<Hint>,
     #[serde(deserialize_with = "items")]
@@ -144,12 +144,11 @@ impl WireEndpoint {
         let names = |hints: Vec<Hint>| hints.into_iter().map(|hint| hint.name).collect();
         Some(Endpoint {
             address,
-            further_addresses: self.addresses.len() - 1,
+            further_addresses: u16::try_from(self.addresses.len() - 1).unwrap_or(u16::MAX),
             conditions: self.conditions.filled_in(),
             node: self.node_name.filter(|name| !name.is_empty()).map(Into::into),
             zone: self.zone.map(Into::into),
-            zone_hints: names(self.hints.for_zones),
-            node_hints: names(self.hints.for_nodes),
+            hints: Hints::new(names(self.hints.for_zones), names(self.hints.for_nodes)),
         })
     }
 }
@@ -203,7 +202,7 @@ mod tests {
         let endpoint = &slice.endpoints[0];
         assert_eq!(endpoint.conditions, Conditions::READY);
         assert_eq!((&endpoint.node, &endpoint.zone), (&None, &None));
-        assert!(endpoint.zone_hints.is_empty() && endpoint.node_hints.is_empty());
+        assert_eq!(endpoint.hints, None);
     }
 
     #[test]
@@ -223,8 +222,7 @@ mod tests {
                 conditions: Conditions { ready: false, serving: true, terminating: true },
                 node: Some("n".into()),
                 zone: Some("z".into()),
-                zone_hints: vec!["a".to_owned(), "b".to_owned()],
-                node_hints: vec!["n".to_owned()],
+                hints: Hints::new(vec!["a".to_owned(), "b".to_owned()], vec!["n".to_owned()]),
             }]
         );
     }

@@ -95,8 +95,7 @@ pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -
         conditions: Conditions::READY,
         node: None,
         zone: Some("a".into()),
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
+        hints: None,
         further_addresses: 0,
     };
     let slice = EndpointSlice {

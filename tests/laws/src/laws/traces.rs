@@ -113,7 +113,7 @@ impl Planned {
     pub(super) fn is_masqueraded(&self, vip: &Vip<'_>, source: IpAddr, origin: &Origin) -> bool {
         let config = &self.node.config;
         if vip.kind != Kind::Cluster {
-            return !vip.service.service.external_policy_is_local();
+            return !vip.service.external_local;
         }
         if config.masquerade_all {
             return true;
@@ -133,7 +133,7 @@ impl Planned {
             && ports.any(|(view, port)| {
                 let same =
                     port.port.protocol == protocol && port.port.node_port.is_some_and(|n| n.get() == number);
-                same && port.family == vip.port.family && !view.service.external_policy_is_local()
+                same && port.family == vip.port.family && !view.external_local
             })
     }
 

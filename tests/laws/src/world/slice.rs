@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use weir_core::net::{Family, Protocol};
-use weir_core::objects::{Conditions, Endpoint, EndpointPort, EndpointSlice};
+use weir_core::objects::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hints};
 
 use super::{NODE, PORT_NAMES, SERVICES, port_name, protocol, slice_name, weighted_option};
 
@@ -62,8 +62,7 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             conditions,
             node: node.map(Into::into),
             zone: zone_hints.first().map(|zone| zone.as_str().into()),
-            zone_hints,
-            node_hints,
+            hints: Hints::new(zone_hints, node_hints),
             further_addresses: 0,
         },
     )

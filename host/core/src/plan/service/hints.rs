@@ -41,11 +41,11 @@ fn some_of(names: impl IntoIterator<Item = String>) -> String {
 }
 
 fn unusable_addresses(view: &ServiceView, node: &NodeView) -> Option<String> {
-    let named: BTreeSet<_> = view.service.vips().collect();
-    let bad = named.iter().filter_map(|(kind, ip)| Some(format!("{kind} IP {ip} ({})", node.unusable(*ip)?)));
-    let bad: Vec<String> = bad.collect();
+    let bad = view.service.vips().filter_map(|(kind, ip)| Some((kind, ip, node.unusable(ip)?)));
+    let bad: BTreeSet<_> = bad.collect();
     (!bad.is_empty()).then(|| {
-        format!("not served, because no Service may have such an address: {}; give it others", some_of(bad))
+        let list = some_of(bad.iter().map(|(kind, ip, why)| format!("{kind} IP {ip} ({why})")));
+        format!("not served, because no Service may have such an address: {list}; give it others")
     })
 }
 
@@ -118,9 +118,9 @@ fn unmatched(view: &ServiceView) -> Option<String> {
             missing.insert(port_name(&view.port.name, view.port.protocol));
         }
     }
-    let ports = reachable.iter().flat_map(|slice| &slice.ports);
-    let there: BTreeSet<String> = ports.map(|port| port_name(&port.name, port.protocol)).collect();
     (!missing.is_empty()).then(|| {
+        let ports = reachable.iter().flat_map(|slice| &slice.ports);
+        let there: BTreeSet<String> = ports.map(|port| port_name(&port.name, port.protocol)).collect();
         let there = if there.is_empty() { "none".to_owned() } else { some_of(there) };
         format!(
             "no endpoint has the port {}: EndpointSlices have {there}. Name and protocol of a Service's port and a \
@@ -148,13 +148,16 @@ fn without_node(view: &ServiceView) -> Option<String> {
     let service = &view.service;
     let policies = [
         (service.internal_policy == TrafficPolicy::Local, "internalTrafficPolicy"),
-        (service.external_policy_is_local(), "externalTrafficPolicy"),
+        (view.external_local, "externalTrafficPolicy"),
     ];
     let local: Vec<&str> = policies.into_iter().filter_map(|(local, name)| local.then_some(name)).collect();
+    if local.is_empty() {
+        return None;
+    }
     let nowhere =
         view.ports.iter().flat_map(|port| &port.endpoints).filter(|endpoint| endpoint.node.is_none());
     let nowhere: BTreeSet<IpAddr> = nowhere.map(|endpoint| endpoint.address.ip()).collect();
-    (!local.is_empty() && !nowhere.is_empty()).then(|| {
+    (!nowhere.is_empty()).then(|| {
         format!(
             "endpoints without nodeName are on no node for {} Local: {}; set nodeName, or the policy to Cluster",
             local.join(" and "),
