@@ -164,6 +164,7 @@ fn any_schedule(view: &ServiceView) -> impl Strategy<Value = scheduler::Schedule
             drain,
             reason,
             re_evaluate_after,
+            metrics: None,
             extra,
         },
     )
@@ -223,6 +224,7 @@ fn any_treatments() -> impl Strategy<Value = masquerade::Treatments> {
                 except_sources,
                 reason,
                 re_evaluate_after,
+                metrics: None,
                 extra,
             }
         })
@@ -299,6 +301,7 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
                 sources,
                 reason,
                 re_evaluate_after,
+                metrics: None,
                 extra,
             }
         })
@@ -336,6 +339,7 @@ fn print_filter(patch: &FilterPatch) -> filter::Verdict {
         sources: some(patch.sources.iter().map(source).collect()),
         reason: None,
         re_evaluate_after: None,
+        metrics: None,
         extra: None,
     }
 }
