@@ -16,13 +16,15 @@ pub(crate) fn plugin(file: &Path, configuration: Value) -> Result<(String, Box<d
         "name": name,
         "source": std::path::absolute(file)?,
         "configuration": configuration,
-        "limits": {"callTimeout": "5s", "syncBudget": "60s"},
+        "limits": {"callTimeout": "5s", "syncBudget": "10s"},
     });
     let text =
         json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry]});
     let parsed = parse(&text.to_string(), Path::new(""))?;
     let loaded = Loader::new(Runtime::new()?, Compiler::InProcess, "bench").load(&parsed)?;
-    anyhow::ensure!(loaded.refused.is_empty(), "{} is refused", file.display());
+    if let Some(refused) = loaded.refused.first() {
+        anyhow::bail!("{}: {}", file.display(), refused.why);
+    }
     let chain: Chain = loaded.chain;
     Ok((name, Box::new(chain)))
 }
