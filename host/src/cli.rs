@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_core::net::Protocol;
@@ -135,6 +136,10 @@ pub(crate) struct ExplainArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
+    /// Read what this machine's kernel counts for the service for so long, such as 30s, if a plugin asks for it. Needs root,
+    /// and changes nothing. Plugins decide by what was counted meanwhile, while those of a running weir have longer memories.
+    #[arg(long, value_name = "DURATION", value_parser = daemon::parse_time)]
+    pub(crate) sample: Option<Duration>,
     /// `text` or `json`; only the second tells all that plugins saw.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,

@@ -10,7 +10,7 @@ use crate::bindings::lifecycle::exports::weir::policy::lifecycle;
 use crate::bindings::lifecycle::weir::policy::types;
 use crate::bindings::masquerade::exports::weir::policy::masquerade;
 use crate::bindings::scheduler::exports::weir::policy::scheduler;
-use crate::{Error, Filter, Masquerade, Plugin, Scheduler, convert};
+use crate::{Error, Filter, Masquerade, Metric, Plugin, Scheduler, convert};
 
 /// Compiles if the plugin is a filter; likewise the next two.
 pub fn is_filter<P: Filter>() {}
@@ -25,8 +25,14 @@ pub fn describe<P: Plugin>(plugin: Option<&P>) -> lifecycle::Description {
         name: P::NAME.to_owned(),
         version: P::VERSION.to_owned(),
         needs: plugin.map(Plugin::needs).unwrap_or_default(),
+        metrics: (!P::METRICS.is_empty()).then(|| P::METRICS.iter().map(metric).collect()),
         extra: None,
     }
+}
+
+fn metric(metric: &Metric) -> lifecycle::Metric {
+    let Metric { name, kind, help } = *metric;
+    lifecycle::Metric { name: name.to_owned(), kind: kind.to_owned(), help: help.to_owned() }
 }
 
 /// The answer of a plugin that was never configured.

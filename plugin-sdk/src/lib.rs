@@ -56,6 +56,37 @@ pub trait Plugin: Sized + 'static {
     /// What it reads beyond names, ports and policies, in the words of `wit/README.md`: `annotation:KEY`, `endpoints`,
     /// `nodes` and so on. What is not named here is empty, and no reason to be asked again.
     fn needs(&self) -> Vec<String>;
+
+    /// Numbers that its answers carry and weir exports, at most 8: see [`Metric`].
+    const METRICS: &'static [Metric] = &[];
+}
+
+/// A number that a plugin tells of each service, which weir exports for all of them together, as `weir_policy_NAME` with
+/// the plugin's name as label. Answers give the numbers in the order of [`Plugin::METRICS`], by `with_metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+}
+
+impl Metric {
+    /// A gauge: the numbers of all services are added. The name is of lower-case letters, digits and `_`, at most 48, and
+    /// tells the unit; the help says what it is in one sentence.
+    pub const fn sum(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, kind: "sum", help }
+    }
+
+    /// A gauge: the largest number of all services.
+    pub const fn max(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, kind: "max", help }
+    }
+
+    /// A counter: the number of each new answer is added. weir appends `_total` to the name. Answers from memory add nothing,
+    /// so it can only tell of what a plugin decides when something changed.
+    pub const fn counter(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, kind: "counter", help }
+    }
 }
 
 /// Decides which services, VIPs and endpoints this node handles, and who may reach them.

@@ -98,6 +98,13 @@ pub struct Recent {
     pub active_time: u64,
 }
 
+impl Recent {
+    /// The mean time that a connection takes, in milliseconds, by Little's law; `None` without connections.
+    pub fn mean_time(self) -> Option<f64> {
+        (self.connections > 0).then(|| self.active_time as f64 * 1000.0 / self.connections as f64)
+    }
+}
+
 /// The readings of a virtual server, by endpoint; `None` if it could not be read.
 pub type Readings = Option<BTreeMap<SocketAddr, Reading>>;
 
@@ -149,6 +156,11 @@ impl Sampler {
     pub fn forget(&mut self, service: &ObjectName) {
         self.services.remove(service);
         self.due.set(service, None);
+    }
+
+    /// What policies want sampled of a service.
+    pub fn wishes(&self, service: &ObjectName) -> impl Iterator<Item = Wish> + '_ {
+        self.services.get(service).into_iter().flat_map(|sampled| sampled.wishes.iter().copied())
     }
 
     /// How many services are sampled.

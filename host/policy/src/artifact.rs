@@ -20,6 +20,7 @@ use crate::configuration::{Digest, Interface, PluginConfiguration};
 use crate::engine::Runtime;
 use crate::guest::Guest;
 use crate::lower::{Lowering, Zones};
+use crate::metrics::{self, Metric, MetricError};
 use crate::needs::{NeedError, Needs};
 use crate::wasi;
 
@@ -74,6 +75,8 @@ pub struct Facts {
     pub version: String,
     /// What it reads.
     pub needs: Vec<String>,
+    /// The numbers that its answers carry.
+    pub metrics: Vec<Metric>,
     /// Its exports.
     pub exports: Vec<String>,
     /// Its imports.
@@ -183,6 +186,9 @@ pub enum LoadError {
     /// It needs something that it cannot have.
     #[error("{}", list(.0))]
     Needs(Vec<NeedError>),
+    /// It declares numbers that cannot be exported.
+    #[error("{}", list(.0))]
+    Metrics(Vec<MetricError>),
 }
 
 impl LoadError {
@@ -192,7 +198,7 @@ impl LoadError {
     }
 }
 
-fn list(errors: &[NeedError]) -> String {
+fn list(errors: &[impl ToString]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -245,6 +251,8 @@ impl Artifact {
         };
         let (description, memory) = linked.introduce()?;
         let needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
+        let declared = description.metrics.as_deref().unwrap_or_default();
+        let metrics = metrics::parse(declared).map_err(LoadError::Metrics)?;
         // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
         let decided = description.extra.iter().flatten().find(|(key, _)| key == "interfaces");
         let decides = |interface: Interface| {
@@ -256,6 +264,7 @@ impl Artifact {
             name: abridged(&description.name, 128),
             version: abridged(&description.version, 128),
             needs: needs.words().to_vec(),
+            metrics,
             interfaces: Interface::ALL.into_iter().filter(|i| wants(*i) && decides(*i)).collect(),
             exports: names.exports,
             imports: names.imports,

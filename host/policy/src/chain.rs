@@ -52,6 +52,8 @@ pub struct Status {
     pub condition: Condition,
     /// Questions that are known to fail it.
     pub poisoned: usize,
+    /// What its numbers come to, in the order of `facts.metrics`.
+    pub totals: Vec<u128>,
 }
 
 impl Chain {
@@ -74,6 +76,7 @@ impl Chain {
             account: plugin.account().clone(),
             condition: plugin.condition(now),
             poisoned: plugin.poisoned(),
+            totals: plugin.totals(),
         };
         self.plugins.iter().map(status).collect()
     }
@@ -116,9 +119,11 @@ impl Chain {
             return;
         }
         let select = &plugin.artifact.configuration().select;
-        let chosen: Vec<usize> = (0..courses.len())
-            .filter(|i| select.selects(&courses[*i].view.service) && !courses[*i].opinion.ignores())
-            .collect();
+        let asks = |course: &Course<'_>| select.selects(&course.view.service) && !course.opinion.ignores();
+        let (chosen, others): (Vec<usize>, Vec<usize>) = (0..courses.len()).partition(|i| asks(&courses[*i]));
+        for i in others {
+            plugin.pass_over(H::INTERFACE, &courses[i].view.service.name);
+        }
         let items: Vec<_> = chosen.iter().map(|i| (courses[*i].view, &courses[*i].opinion)).collect();
         let replies = plugin.ask::<H>(&items, around);
         let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration().mode);

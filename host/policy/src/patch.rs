@@ -58,6 +58,8 @@ pub(crate) struct Answer<P> {
     pub(crate) reason: String,
     /// Seconds after which to ask again.
     pub(crate) lifetime: Option<u32>,
+    /// Its numbers, in the order in which they were declared; may be none.
+    pub(crate) metrics: Box<[u64]>,
 }
 
 /// What the plugins asked so far say of a service.
@@ -87,6 +89,11 @@ impl Opinion {
         self.masquerade.apply(&mut decision);
         decision
     }
+}
+
+/// The numbers of an answer.
+fn metrics(said: &Option<Vec<u64>>) -> Box<[u64]> {
+    said.as_deref().unwrap_or_default().into()
 }
 
 /// A reason as it is shown; empty if there is none.

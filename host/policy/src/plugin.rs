@@ -17,6 +17,7 @@ use crate::configuration::{FailurePolicy, Interface, Mode};
 use crate::hook::Hook;
 use crate::lower::{Lowering, Renewal, Zones};
 use crate::memo::Memo;
+use crate::metrics::Tally;
 use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
 use crate::record::Record;
 
@@ -40,6 +41,7 @@ pub(crate) struct Plugin {
     zones: Zones,
     interfaces: Interfaces,
     account: Account,
+    tally: Tally,
     purity: Purity,
     keys: RandomState,
     /// What was asked and answered since somebody last took it; `None` = nobody wants to know.
@@ -101,6 +103,7 @@ impl Plugin {
         let mut seed = DefaultHasher::new();
         (node, artifact.facts().digest.0).hash(&mut seed);
         Plugin {
+            tally: Tally::new(&artifact.facts().metrics),
             artifact,
             zones: Zones::default(),
             interfaces: Interfaces::new(seed.finish()),
@@ -156,7 +159,12 @@ impl Plugin {
         }
         self.zones = zones;
         // Every place was filled: by a memory or by an answer.
-        replies.into_iter().flatten().collect()
+        let replies: Vec<Reply<H>> = replies.into_iter().flatten().collect();
+        for ((view, _), reply) in items.iter().zip(&replies) {
+            let numbers = reply.answer.as_ref().map_or(&[][..], |answer| &answer.metrics);
+            self.tally.set(H::INTERFACE, &view.service.name, numbers);
+        }
+        replies
     }
 
     /// A round without questions yet.
@@ -192,6 +200,7 @@ impl Plugin {
                 let lifetime = answer
                     .lifetime
                     .map(|seconds| now + u64::from(seconds).clamp(*LIFETIME.start(), *LIFETIME.end()));
+                self.tally.count(&answer.metrics);
                 let reply = Reply { answer: Some(answer.clone()), failure: None, expires: lifetime };
                 H::state(&mut self.interfaces).memo.remember(service, key, Ok(answer), lifetime);
                 reply
@@ -258,6 +267,16 @@ impl Plugin {
         &self.account
     }
 
+    /// What its numbers come to, in the order in which they were declared.
+    pub(crate) fn totals(&self) -> Vec<u128> {
+        self.tally.totals()
+    }
+
+    /// Takes note that it is not asked about a service any more, be it for a while.
+    pub(crate) fn pass_over(&mut self, interface: Interface, service: &ObjectName) {
+        self.tally.set(interface, service, &[]);
+    }
+
     /// Whether it is asked now.
     pub(crate) fn condition(&self, now: u64) -> Condition {
         let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
@@ -282,6 +301,7 @@ impl Plugin {
         filter.memo.forget(service);
         scheduler.memo.forget(service);
         masquerade.memo.forget(service);
+        self.tally.forget(service);
     }
 
     /// The services about which it was asked.
@@ -345,6 +365,7 @@ impl Plugin {
 
 /// What is left of an answer for a service that may have changed since.
 fn fitted<P: Patch>(answer: Arc<Answer<P>>, view: &ServiceView) -> Option<Arc<Answer<P>>> {
-    let Answer { patch, reason, lifetime } = Arc::unwrap_or_clone(answer);
-    Some(Arc::new(Answer { patch: patch.fitted(view)?, reason, lifetime }))
+    let Answer { patch, reason, lifetime, .. } = Arc::unwrap_or_clone(answer);
+    // Its numbers were about what the service was then, and perhaps declared by an earlier version.
+    Some(Arc::new(Answer { patch: patch.fitted(view)?, reason, lifetime, metrics: Box::default() }))
 }

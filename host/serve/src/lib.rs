@@ -26,6 +26,7 @@ pub use connections::Limits;
 pub use health::{Health, NodeState, TO_BE_DELETED_TAINT};
 pub use listen::BindError;
 pub use metrics::client::{ClientMetrics, RequestOutcome, Resource};
+pub use metrics::own::{OwnKind, OwnMetric};
 pub use metrics::plugins::{PluginCondition, PluginMetrics, ReloadResult};
 pub use metrics::proxy::ProxyMetrics;
 pub use metrics::rounds::{KernelWork, RoundMetrics, RoundResult, Step};

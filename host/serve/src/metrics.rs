@@ -13,6 +13,7 @@ use self::slis::Slis;
 
 pub(crate) mod client;
 mod declare;
+pub(crate) mod own;
 pub(crate) mod plugins;
 mod process;
 pub(crate) mod proxy;

@@ -1,6 +1,7 @@
 //! The arguments of `weir run`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -161,10 +162,11 @@ fn parse_module(text: &str) -> Result<Module, String> {
 }
 
 fn parse_interval(text: &str) -> Result<String, String> {
-    match parse_duration(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("a duration such as 5s is expected".to_owned()),
-    }
+    parse_time(text).map(|_| text.to_owned())
+}
+
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "a duration such as 5s is expected".to_owned())
 }
 
 impl LoggingFlags {

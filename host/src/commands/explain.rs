@@ -1,5 +1,6 @@
 //! `weir explain`: how a service came to its part of the plan.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -8,12 +9,17 @@ use weir_core::decision::Treatment;
 use weir_core::node::Capabilities;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Explanation;
+use weir_kernel::Linux;
 use weir_policy::{Record, Refused};
 
 use crate::cli::{ExplainArguments, Output};
 use crate::inputs::Plugins;
 use crate::output::say;
 use crate::{inputs, json, style};
+
+mod sampled;
+
+use sampled::Sampled;
 
 /// Prints the explanation. Exit status 1 if a plugin was refused, or had no answer about the service.
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
@@ -26,18 +32,35 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let (manifests, capabilities) = (&arguments.input.manifests, Capabilities::assumed());
     let mut planner = inputs::planner(manifests, &settings, chain, addresses, capabilities)?;
     let name = ObjectName::new(namespace, name);
+    if let Some(time) = arguments.sample {
+        let mut kernel = Linux::new(&[]);
+        sampled::sample(&mut planner, &name, time, |server| kernel.sample(server))?;
+    }
     let explanation = planner
         .explain(&name, inputs::now())
         .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
-    let records = weir_policy::take_records(&mut planner);
+    let records = last_of(&name, weir_policy::take_records(&mut planner));
+    let sampled = sampled::counted(&planner, &explanation);
     match arguments.output {
-        Output::Text => print_text(&name, &explanation, &refused),
-        Output::Json => say!("{:#}", to_json(&explanation, &records, &refused)),
+        Output::Text => print_text(&name, &explanation, &refused, &sampled),
+        Output::Json => say!("{:#}", to_json(&explanation, &records, &refused, &sampled)),
     }
     Ok(inputs::policy_status(&refused, &explanation.decided.reports))
 }
 
-fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused]) {
+/// What plugins were asked last about a service, in order; sampling has them asked about others too, and again.
+fn last_of(name: &ObjectName, mut records: Vec<Record>) -> Vec<Record> {
+    let mut seen = BTreeSet::new();
+    records.reverse();
+    records.retain(|record| {
+        let about = (&record.service.namespace, &record.service.name) == (&name.namespace, &name.name);
+        about && seen.insert((record.plugin.clone(), record.interface.clone()))
+    });
+    records.reverse();
+    records
+}
+
+fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused], sampled: &[Sampled]) {
     say!("{} {name}", style::heading("service"));
     for port in &explanation.view.ports {
         say!(
@@ -50,6 +73,10 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
             port.selection.external.len()
         );
     }
+    if !sampled.is_empty() {
+        say!("{}", style::heading("counted"));
+    }
+    sampled.iter().for_each(|endpoint| say!("  {}", endpoint.line()));
     say!("{}", style::heading("plugins"));
     let decided = &explanation.decided;
     for Refused { name, why } in refused {
@@ -87,11 +114,17 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused])
     }
 }
 
-fn to_json(explanation: &Explanation, records: &[Record], refused: &[Refused]) -> serde_json::Value {
+fn to_json(
+    explanation: &Explanation,
+    records: &[Record],
+    refused: &[Refused],
+    sampled: &[Sampled],
+) -> serde_json::Value {
     let refusal = |refused: &Refused| json!({"plugin": refused.name, "why": refused.why});
     let note = |note: &weir_core::policy::Note| json!({"plugin": note.plugin, "interface": note.hook, "answer": note.answer, "reason": note.reason});
     let decided = &explanation.decided;
     json!({
+        "counted": sampled.iter().map(Sampled::json).collect::<Vec<_>>(),
         "asked": records,
         "answers": decided.notes.iter().map(note).collect::<Vec<_>>(),
         "refused": refused.iter().map(refusal).collect::<Vec<_>>(),

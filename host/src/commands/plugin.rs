@@ -121,7 +121,12 @@ fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
     let (status, text) = match &load(arguments, LevelFilter::WARN)? {
         Ok(artifact) => {
             let facts = artifact.facts();
-            let text = format!("{} {}: taken, for {}", facts.name, facts.version, interfaces(artifact));
+            let metrics = match facts.metrics.len() {
+                0 => String::new(),
+                count => format!(", with {count} metrics"),
+            };
+            let (name, version) = (&facts.name, &facts.version);
+            let text = format!("{name} {version}: taken, for {}{metrics}", interfaces(artifact));
             (ExitCode::SUCCESS, text)
         }
         Err(error) => (ExitCode::FAILURE, format!("refused: {}", refusal(&arguments.file, error))),
@@ -142,6 +147,9 @@ fn inspect(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
         let document = json!({
             "name": facts.name, "version": facts.version, "digest": facts.digest.to_string(),
             "bytes": facts.bytes, "memory": facts.memory, "needs": facts.needs,
+            "metrics": facts.metrics.iter().map(|metric| json!({
+                "name": metric.name, "kind": metric.kind.name(), "help": metric.help,
+            })).collect::<Vec<_>>(),
             "interfaces": facts.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "exports": facts.exports, "imports": facts.imports,
         });
@@ -152,8 +160,14 @@ fn inspect(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
     say!("digest     {}", facts.digest);
     say!("size       {} bytes; a configured instance has {} bytes of memory", facts.bytes, facts.memory);
     say!("interfaces {}", interfaces(&artifact));
-    for (title, items) in [("needs", &facts.needs), ("exports", &facts.exports), ("imports", &facts.imports)]
-    {
+    let metrics =
+        facts.metrics.iter().map(|metric| format!("{} ({})", metric.name, metric.kind.name())).collect();
+    for (title, items) in [
+        ("needs", &facts.needs),
+        ("metrics", &metrics),
+        ("exports", &facts.exports),
+        ("imports", &facts.imports),
+    ] {
         let text = if items.is_empty() { "none".to_owned() } else { items.join(", ") };
         say!("{title:<10} {text}");
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use weir_core::net::{Family, Protocol};
 use weir_harness::cluster::{Conversation, Place};
@@ -33,7 +33,22 @@ fn a_slow_endpoint_gets_less(lab: &mut Lab) -> Result<()> {
     lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&service])?;
     let target = lab.target(&service, Vip::Cluster, Family::V4);
     connect_until(lab, target, Some("web-1"), |(slow, other)| 2 * slow <= other)?;
+    expect_told(lab, &format!("default/{}", service.name()), &lab.endpoint("web-1", Family::V4))?;
     connect_until(lab, target, None, |(one, other)| 10 * one.abs_diff(other) <= 2 * one.max(other))
+}
+
+/// What was counted is in the metrics, and in what a person is told who reads the same kernel.
+fn expect_told(lab: &Lab, service: &str, slow: &str) -> Result<()> {
+    let daemon = lab.daemon()?;
+    for metric in ["weighted_ports", "slowest_percent", "moved_weights_total"] {
+        let series = format!(r#"weir_policy_{metric}{{plugin="load-aware"}}"#);
+        let value = daemon.metric(&series)?;
+        ensure!(value.is_some_and(|value| value >= 1.0), "{series} is {value:?}");
+    }
+    let told = daemon.ask("explain", &[service, "--sample", "3s"])?;
+    let line = told.lines().find(|line| line.contains(&format!(": {slow} has ")));
+    ensure!(line.is_some_and(|line| line.contains(" in the kernel, ")), "{slow} is not explained:\n{told}");
+    Ok(())
 }
 
 /// Connects again and again until the weights of both endpoints are as wanted. No connection may fail meanwhile.

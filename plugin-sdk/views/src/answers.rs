@@ -36,6 +36,9 @@ pub struct Verdict {
     /// Seconds after which to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
+    /// One number per declared metric, in order; empty = 0 for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<u64>,
 }
 
 impl Verdict {
@@ -81,6 +84,21 @@ impl Verdict {
         self.reason = reason.into();
         self
     }
+
+    /// Tells a number for each declared metric, in order.
+    #[must_use]
+    pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Verdict {
+        self.metrics = told(numbers.into());
+        self
+    }
+}
+
+/// Numbers that are all 0 need not be told.
+fn told(mut numbers: Vec<u64>) -> Vec<u64> {
+    if numbers.iter().all(|number| *number == 0) {
+        numbers.clear();
+    }
+    numbers
 }
 
 /// A VIP that is not served.
@@ -133,6 +151,9 @@ pub struct Schedule {
     /// Seconds after which to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
+    /// One number per declared metric, in order; empty = 0 for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<u64>,
 }
 
 impl Schedule {
@@ -150,6 +171,13 @@ impl Schedule {
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Schedule {
         self.reason = reason.into();
+        self
+    }
+
+    /// Tells a number for each declared metric, in order.
+    #[must_use]
+    pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Schedule {
+        self.metrics = told(numbers.into());
         self
     }
 
@@ -272,6 +300,9 @@ pub struct Treatments {
     /// Seconds after which to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
+    /// One number per declared metric, in order; empty = 0 for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<u64>,
 }
 
 impl Treatments {
@@ -307,6 +338,13 @@ impl Treatments {
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Treatments {
         self.reason = reason.into();
+        self
+    }
+
+    /// Tells a number for each declared metric, in order.
+    #[must_use]
+    pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Treatments {
+        self.metrics = told(numbers.into());
         self
     }
 }

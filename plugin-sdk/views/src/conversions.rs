@@ -247,6 +247,7 @@ macro_rules! conversions {
                 sources: some(verdict.sources.into_iter().map(source).collect()),
                 reason: text(verdict.reason),
                 re_evaluate_after: verdict.re_evaluate_after,
+                metrics: some(verdict.metrics),
                 extra: None,
             }
         }
@@ -277,6 +278,7 @@ macro_rules! conversions {
                 }),
                 reason: prior.reason.unwrap_or_default(),
                 re_evaluate_after: prior.re_evaluate_after,
+                metrics: prior.metrics.unwrap_or_default(),
             }
         }
 
@@ -312,6 +314,7 @@ macro_rules! conversions {
                 drain: schedule.drain.map(drain),
                 reason: text(schedule.reason),
                 re_evaluate_after: schedule.re_evaluate_after,
+                metrics: some(schedule.metrics),
                 extra: None,
             }
         }
@@ -337,6 +340,7 @@ macro_rules! conversions {
                 except_sources: prior.except_sources.map(nets),
                 reason: prior.reason.unwrap_or_default(),
                 re_evaluate_after: prior.re_evaluate_after,
+                metrics: prior.metrics.unwrap_or_default(),
             }
         }
 
@@ -362,6 +366,7 @@ macro_rules! conversions {
                 except_sources: treatments.except_sources.map(networks),
                 reason: text(treatments.reason),
                 re_evaluate_after: treatments.re_evaluate_after,
+                metrics: some(treatments.metrics),
                 extra: None,
             }
         }
@@ -405,6 +410,7 @@ macro_rules! conversions {
                     .collect(),
                 reason: verdict.reason.unwrap_or_default(),
                 re_evaluate_after: verdict.re_evaluate_after,
+                metrics: verdict.metrics.unwrap_or_default(),
             }
         }
     };

@@ -85,7 +85,7 @@ function greatestCommonDivisor(a, b) {
 
 // Keeps what earlier plugins said.
 function keep(reason) {
-    return { ports: null, drain: null, reason, reEvaluateAfter: null, extra: null };
+    return { ports: null, drain: null, reason, reEvaluateAfter: null, metrics: null, extra: null };
 }
 
 function valueOf(attributes, key) {

@@ -18,7 +18,7 @@ export const lifecycle = {
     },
 
     describe() {
-        return { name: "canary", version: "0.1.0", needs: needs(settings), extra: null };
+        return { name: "canary", version: "0.1.0", needs: needs(settings), metrics: null, extra: null };
     },
 };
 

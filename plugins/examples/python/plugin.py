@@ -25,7 +25,7 @@ class Lifecycle(exports.Lifecycle):
 
     def describe(self) -> Description:
         """Who the plugin is. It reads only what weir shows every plugin, so it declares no needs."""
-        return Description(name="namespace-defaults", version="0.1.0", needs=[], extra=None)
+        return Description(name="namespace-defaults", version="0.1.0", needs=[], metrics=None, extra=None)
 
 
 class Scheduler(exports.Scheduler):
@@ -39,7 +39,7 @@ def schedule(request: Request) -> Schedule:
     answer = configured.answer(request.service.namespace, len(request.service.ports), prior)
     if answer is None:
         # No ports: what earlier plugins said stays.
-        return Schedule(ports=None, drain=None, reason=None, re_evaluate_after=None, extra=None)
+        return Schedule(ports=None, drain=None, reason=None, re_evaluate_after=None, metrics=None, extra=None)
     ports = [
         Scheduling(
             scheduler=scheduler,
@@ -51,4 +51,4 @@ def schedule(request: Request) -> Schedule:
         )
         for scheduler in answer.schedulers
     ]
-    return Schedule(ports=ports, drain=None, reason=answer.reason, re_evaluate_after=None, extra=None)
+    return Schedule(ports=ports, drain=None, reason=answer.reason, re_evaluate_after=None, metrics=None, extra=None)

@@ -12,12 +12,15 @@ use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::value::parsed;
 use weir_plugin_sdk::weights::said;
 use weir_plugin_sdk::{
-    Context, Error, Persistence, Plugin, Port, Protocol, Schedule, Scheduler, Scheduling, Service, export,
+    Context, Error, Metric, Persistence, Plugin, Port, Protocol, Schedule, Scheduler, Scheduling, Service,
+    export,
 };
 
+mod metrics;
 mod reason;
 mod share;
 
+use metrics::{METRICS, Numbers};
 use reason::sentence;
 use share::{Measured, Shares};
 
@@ -43,6 +46,7 @@ pub struct LoadAware {
 impl Plugin for LoadAware {
     const NAME: &'static str = "load-aware";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const METRICS: &'static [Metric] = &METRICS;
 
     fn configure(configuration: &str) -> Result<LoadAware, Vec<String>> {
         Fields::read(configuration, |fields| {
@@ -109,6 +113,7 @@ impl Scheduler for LoadAware {
             return Ok(Schedule::keep());
         }
         let mut reasons: Vec<String> = Vec::new();
+        let mut numbers = Numbers::default();
         let mut schedule = Schedule::each(service.ports.len(), |index| {
             let (port, prior) = (&service.ports[index], prior.ports.get(index));
             if let Some(why) = left_alone(service, port, prior, context) {
@@ -118,6 +123,7 @@ impl Scheduler for LoadAware {
             let before = said(prior, &port.endpoints);
             let measured = Measured::of(port, &before);
             let weights = self.shares.weights(port, &before, &measured);
+            numbers.add(&self.shares, port, &measured, &weights);
             let place = if service.ports.len() > 1 { format!("port {}: ", port.port) } else { String::new() };
             let said = sentence(&self.shares, port, &measured, &weights);
             reasons.extend(said.map(|said| place + &said));
@@ -128,7 +134,7 @@ impl Scheduler for LoadAware {
             schedule.ports.clear();
         }
         reasons.dedup();
-        Ok(schedule.because(reasons.join("; ")))
+        Ok(schedule.because(reasons.join("; ")).with_metrics(numbers.told()))
     }
 }
 

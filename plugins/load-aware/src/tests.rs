@@ -117,6 +117,17 @@ fn what_earlier_plugins_said_is_multiplied() {
 }
 
 #[test]
+fn numbers_tell_what_was_found_and_moved() {
+    // The mean is 21 ms; the kernel has the wanted weight of the third.
+    let mut counts = [(20, 1000, 1), (20, 1000, 1), (20, 1000, 111), (60, 100, 1)];
+    let told = |counts: &[(u64, u64, u32)]| ask(json!(null), &service(counts), &Schedule::keep()).metrics;
+    assert_eq!(told(&counts), [1, 1, 277, 3]);
+    counts[3].0 = 30;
+    assert_eq!(told(&counts)[..3], [1, 0, 146]);
+    assert_eq!(told(&[(20, 9, 100), (400, 10, 100)]), [0; 0]);
+}
+
+#[test]
 fn what_cannot_be_told_or_must_not_move_is_left_alone_with_a_reason() {
     let reason = |service: &Service, prior: &Schedule| {
         let answer = ask(json!(null), service, prior);

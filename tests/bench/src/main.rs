@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cap::Cap;
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_core::cluster::Event;
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
 use weir_core::planner::Planner;
@@ -17,6 +17,7 @@ use weir_core::sync::{Round, Syncer};
 
 mod objects;
 mod policies;
+mod samples;
 
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
@@ -33,6 +34,9 @@ struct Arguments {
     /// Measures with this plugin, too.
     #[arg(long)]
     plugin: Option<PathBuf>,
+    /// Measures sampling with this plugin, which reads counters.
+    #[arg(long)]
+    sampler: Option<PathBuf>,
     /// Prints one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -76,11 +80,11 @@ fn main() -> Result<()> {
     for (services, endpoints) in CLUSTERS {
         show(&measure(services, endpoints, "built-in", Box::new(BuiltIn))?, arguments.json);
         if let Some(file) = &arguments.plugin {
-            let (name, policy) = policies::plugin(file)?;
+            let (name, policy) = policies::plugin(file, Value::Null)?;
             show(&measure(services, endpoints, &name, policy)?, arguments.json);
         }
     }
-    Ok(())
+    arguments.sampler.map_or(Ok(()), |file| samples::measure(&file, arguments.json))
 }
 
 fn show(row: &Row, json: bool) {

@@ -15,8 +15,9 @@ const TIMEOUT: u64 = 1800;
 /// Optimised, and quicker to build than a release.
 const PROFILE: &str = "lab";
 
-/// The plugin that keeps everything as it is.
+/// The plugin that keeps everything as it is, and one that follows the kernel's counters.
 const IDENTITY: &str = "weir-guest-identity";
+const SAMPLER: &str = "weir-plugin-load-aware";
 
 /// What is measured, and how it is printed.
 #[derive(Debug, clap::Args)]
@@ -52,12 +53,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     }
 }
 
-/// Runs the program that measures natively, with the built-in policy and with an identity plugin.
+/// Runs the program that measures natively, with the built-in policy, an identity plugin, and one that reads counters.
 fn native(output: Output) -> Result<ExitCode> {
-    let identity = workspace::components(&[IDENTITY])?.remove(0);
+    let [identity, sampler] = [IDENTITY, SAMPLER].map(|package| workspace::components(&[package]));
     let mut bench = workspace::cargo();
-    bench.args(["run", "--quiet", "--profile", PROFILE, "--package", "weir-bench", "--", "--plugin"]);
-    bench.arg(&identity.file);
+    bench.args(["run", "--quiet", "--profile", PROFILE, "--package", "weir-bench", "--"]);
+    bench.arg("--plugin").arg(&identity?.remove(0).file);
+    bench.arg("--sampler").arg(&sampler?.remove(0).file);
     if output == Output::Json {
         bench.arg("--json");
     }

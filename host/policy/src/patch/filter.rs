@@ -5,7 +5,7 @@ use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFi
 use weir_core::net::overlap;
 use weir_core::view::ServiceView;
 
-use super::{Answer, Opinion, Patch, names, networks, no_extra, reason, shown, value};
+use super::{Answer, Opinion, Patch, metrics, names, networks, no_extra, reason, shown, value};
 use crate::bindings::filter;
 use crate::lower::{ip, kind, kinds};
 
@@ -60,7 +60,12 @@ impl Patch for FilterPatch {
             sources: wire.sources.iter().flatten().map(source).collect::<Result<_, _>>()?,
         };
         let said = wire.reason.as_ref().filter(|said| !said.is_empty()).or(wire.ignore.as_ref());
-        Ok(Answer { patch, reason: reason(&said.cloned()), lifetime: wire.re_evaluate_after })
+        Ok(Answer {
+            patch,
+            reason: reason(&said.cloned()),
+            lifetime: wire.re_evaluate_after,
+            metrics: metrics(&wire.metrics),
+        })
     }
 
     fn summary(&self, _: &ServiceView) -> String {

@@ -4,7 +4,9 @@ use ipnet::IpNet;
 use weir_core::decision::{Decision, PerVipKind, Treatment, VipKind};
 use weir_core::view::ServiceView;
 
-use super::{Answer, Opinion, Patch, names, networks, no_extra, print_networks, reason, supersede, value};
+use super::{
+    Answer, Opinion, Patch, metrics, names, networks, no_extra, print_networks, reason, supersede, value,
+};
 use crate::bindings::masquerade;
 use crate::lower::{address, ip};
 
@@ -41,7 +43,12 @@ impl Patch for MasqueradePatch {
             },
             except: wire.except_sources.as_deref().map(networks).transpose()?,
         };
-        Ok(Answer { patch, reason: reason(&wire.reason), lifetime: wire.re_evaluate_after })
+        Ok(Answer {
+            patch,
+            reason: reason(&wire.reason),
+            lifetime: wire.re_evaluate_after,
+            metrics: metrics(&wire.metrics),
+        })
     }
 
     fn summary(&self, _: &ServiceView) -> String {
@@ -89,6 +96,7 @@ impl MasqueradePatch {
             except_sources: self.except.as_deref().map(print_networks),
             reason: None,
             re_evaluate_after: None,
+            metrics: None,
             extra: None,
         }
     }

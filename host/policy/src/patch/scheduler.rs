@@ -7,7 +7,7 @@ use weir_core::objects::ServicePort;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
 use weir_core::view::{PortView, ServiceView};
 
-use super::{Answer, Opinion, Patch, no_extra, reason, shown, supersede, value};
+use super::{Answer, Opinion, Patch, metrics, no_extra, reason, shown, supersede, value};
 use crate::bindings::scheduler;
 
 /// What one plugin, or all that were asked so far, say of scheduling; `None` = nothing.
@@ -75,7 +75,12 @@ impl Patch for SchedulerPatch {
             ports: ports.collect::<Result<_, _>>()?,
             drain: wire.drain.as_ref().map(drain).transpose()?,
         };
-        Ok(Answer { patch, reason: reason(&wire.reason), lifetime: wire.re_evaluate_after })
+        Ok(Answer {
+            patch,
+            reason: reason(&wire.reason),
+            lifetime: wire.re_evaluate_after,
+            metrics: metrics(&wire.metrics),
+        })
     }
 
     fn summary(&self, view: &ServiceView) -> String {
@@ -131,6 +136,7 @@ impl SchedulerPatch {
             drain: self.drain.map(print_drain),
             reason: None,
             re_evaluate_after: None,
+            metrics: None,
             extra: None,
         }
     }

@@ -163,6 +163,7 @@ fn any_schedule(view: &ServiceView) -> impl Strategy<Value = scheduler::Schedule
             drain,
             reason,
             re_evaluate_after,
+            metrics: None,
             extra,
         },
     )
@@ -222,6 +223,7 @@ fn any_treatments() -> impl Strategy<Value = masquerade::Treatments> {
                 except_sources,
                 reason,
                 re_evaluate_after,
+                metrics: None,
                 extra,
             }
         })
@@ -298,6 +300,7 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
                 sources,
                 reason,
                 re_evaluate_after,
+                metrics: None,
                 extra,
             }
         })
@@ -335,6 +338,7 @@ fn print_filter(patch: &FilterPatch) -> filter::Verdict {
         sources: some(patch.sources.iter().map(source).collect()),
         reason: None,
         re_evaluate_after: None,
+        metrics: None,
         extra: None,
     }
 }

@@ -101,7 +101,12 @@ impl Plugin {
         answer: H::Wire,
         view: &ServiceView,
     ) -> Asked<H> {
-        let parsed = H::parse(&answer, view).map_err(|why| Lack::Failed(CallFailure::Answer(why)))?;
+        let void = |why: String| Lack::Failed(CallFailure::Answer(why));
+        let parsed = H::parse(&answer, view).map_err(void)?;
+        let (given, declared) = (parsed.metrics.len(), self.artifact.facts().metrics.len());
+        if given > 0 && given != declared {
+            return Err(void(format!("it has {given} metrics, and the plugin declares {declared}")));
+        }
         if let Some(records) = &mut self.records {
             let request = &questions.requests[question];
             records.push(record::<H>(&self.artifact, &questions.context, request, answer));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use weir_core::cluster::Event;
 use weir_core::objects::ObjectName;
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::BuiltIn;
@@ -260,7 +261,34 @@ fn what_a_plugin_may_not_be_is_found_when_it_is_loaded() {
     assert!(said("describe-memory").contains("limits.memory"));
     assert!(said("needs-unknown").contains("`wallet`"));
     assert!(said("needs-statistics").contains("from 1s to 60s"));
+    assert_eq!(said("metrics-many"), "it declares 10000 metrics: at most 8 are exported for a plugin");
+    assert!(said("metrics-kind").contains("`summary`: write `sum`, `max` or `counter`"));
+    let names = said("metrics-names");
+    assert!(names.len() < 2_000 && names.matches("a name is a lower-case letter").count() == 5, "{names}");
+    assert!(!names.contains('\n') && names.ends_with("it declares the metric `ok` twice"), "{names}");
     assert!(refusal("weir-guest-identity", json!({"limits": {"memory": "1Mi"}})).contains("limits.memory"));
+}
+
+/// Numbers as large as they can be stay numbers; others than were declared make an answer void.
+#[test]
+fn numbers_are_those_that_were_declared() {
+    let asked = |behaviour: &str| {
+        let more = json!({"configuration": behaviour, "interfaces": ["scheduler"]});
+        let mut planner = planner(chain(HOSTILE, more), 3);
+        (failures(&planner.plan()).len(), planner)
+    };
+    let totals = |planner: &Planner| status(planner, 0)[0].totals.clone();
+    let (failed, mut good) = asked("metrics");
+    let largest = u128::from(u64::MAX);
+    assert_eq!((failed, totals(&good)), (0, vec![3 * largest, largest]));
+    assert_eq!(status(&good, 0)[0].facts.metrics[0].help, r"Help!\n# TYPE forged counter\nforged 1");
+    good.apply(Event::ServiceGone(ObjectName::new("default", "s1")));
+    good.plan();
+    assert_eq!(totals(&good), [2 * largest, largest]);
+    for (behaviour, declared) in [("metrics-few", vec![0, 0]), ("metrics-undeclared", vec![])] {
+        let (failed, planner) = asked(behaviour);
+        assert_eq!((failed, totals(&planner)), (3, declared), "{behaviour}");
+    }
 }
 
 /// The identity plugin with some names in it written otherwise.

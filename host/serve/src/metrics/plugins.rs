@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::declare::{counts, levels, seconds};
+use super::own::{OwnMetric, OwnSeries};
 use super::proxy::level;
 use super::rounds::advance;
 
@@ -34,6 +35,8 @@ pub struct PluginMetrics {
     pub impure: u64,
     /// Whether it is asked.
     pub condition: PluginCondition,
+    /// Numbers of its own.
+    pub own: Vec<OwnMetric>,
 }
 
 /// Whether a plugin is asked.
@@ -103,6 +106,7 @@ pub(super) struct PluginSeries {
     clamps: IntCounterVec,
     samples: IntCounterVec,
     sampling: CounterVec,
+    own: OwnSeries,
     shown: BTreeMap<String, Shown>,
 }
 
@@ -172,6 +176,7 @@ impl PluginSeries {
                 Opts::new("weir_sampling_seconds_total", "Time in reading counters for plugins."),
                 &[],
             ),
+            own: OwnSeries::new(registry),
             shown: BTreeMap::new(),
         };
         for result in ReloadResult::ALL {
@@ -195,6 +200,7 @@ impl PluginSeries {
     }
 
     pub(super) fn update(&mut self, plugins: &[PluginMetrics]) {
+        self.own.update(plugins);
         let mut earlier = std::mem::take(&mut self.shown);
         for account in plugins {
             let before = earlier.remove(&account.name);
@@ -269,6 +275,7 @@ impl PluginMetrics {
             dropped_lines: 0,
             impure: 0,
             condition: now.condition,
+            own: Vec::new(),
         }
     }
 

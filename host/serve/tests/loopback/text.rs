@@ -7,8 +7,8 @@ use exposition::families;
 use weir_core::net::Family;
 use weir_core::standing::Scope;
 use weir_serve::{
-    BuildInfo, Health, KernelWork, Metrics, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome,
-    Resource, RoundResult, Step,
+    BuildInfo, Health, KernelWork, Metrics, OwnKind, OwnMetric, PluginCondition, PluginMetrics, ReloadResult,
+    RequestOutcome, Resource, RoundResult, Step,
 };
 
 use crate::client::{Scene, get, options};
@@ -136,11 +136,49 @@ fn account(name: &str) -> PluginMetrics {
         dropped_lines: 5,
         impure: 1,
         condition: PluginCondition::Ready,
+        own: vec![
+            OwnMetric {
+                name: "slow_endpoints".to_owned(),
+                help: "Endpoints \\ that are\nslow.".to_owned(),
+                kind: OwnKind::Gauge,
+                value: 7,
+            },
+            OwnMetric {
+                name: "moved".to_owned(),
+                help: "Weights moved.".to_owned(),
+                kind: OwnKind::Counter,
+                value: 1 << 60,
+            },
+        ],
     }
 }
 
+/// Numbers of plugins share a family by name, and go with their plugin.
+#[test]
+fn what_plugins_declare_comes_and_goes() {
+    let metrics = metrics();
+    metrics.plugins(&[account("guard"), account("other")]);
+    let text = metrics.text();
+    let of = |name: &str| text.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
+    assert_eq!(
+        of("weir_policy_slow_endpoints"),
+        [
+            r"# HELP weir_policy_slow_endpoints Endpoints \\ that are\nslow.",
+            "# TYPE weir_policy_slow_endpoints gauge",
+            r#"weir_policy_slow_endpoints{plugin="guard"} 7"#,
+            r#"weir_policy_slow_endpoints{plugin="other"} 7"#,
+        ]
+    );
+    assert_eq!(of("weir_policy_moved")[1], "# TYPE weir_policy_moved_total counter");
+    assert_eq!(value(&metrics, r#"weir_policy_moved_total{plugin="other"}"#), Some((1_u64 << 60) as f64));
+    metrics.plugins(&[account("other")]);
+    assert_eq!(value(&metrics, r#"weir_policy_slow_endpoints{plugin="guard"}"#), None);
+    metrics.plugins(&[]);
+    assert!(!metrics.text().contains("weir_policy_"));
+}
+
 /// Each metric that is weir's own: type, names of labels.
-const OWN: [(&str, &str, &[&str]); 28] = [
+const OWN: [(&str, &str, &[&str]); 30] = [
     ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
     ("weir_changes_total", "counter", &["kind", "outcome"]),
     ("weir_clamps_total", "counter", &["reason"]),
@@ -160,6 +198,8 @@ const OWN: [(&str, &str, &[&str]); 28] = [
     ("weir_plugin_reloads_total", "counter", &["result"]),
     ("weir_plugin_remembered_total", "counter", &["plugin"]),
     ("weir_plugin_seconds_total", "counter", &["plugin"]),
+    ("weir_policy_moved_total", "counter", &["plugin"]),
+    ("weir_policy_slow_endpoints", "gauge", &["plugin"]),
     ("weir_retries_total", "counter", &[]),
     ("weir_round_step_duration_seconds", "histogram", &["step"]),
     ("weir_rounds_total", "counter", &["result"]),

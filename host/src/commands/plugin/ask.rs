@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use weir_core::node::Capabilities;
 use weir_core::policy::Decided;
 use weir_core::view::ServiceView;
-use weir_policy::Chain;
+use weir_policy::{Chain, Status};
 
 use crate::cli::{Output, PluginRunArguments};
 use crate::commands::replay;
@@ -38,7 +38,10 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     let records = weir_policy::take_records(&mut planner);
     match arguments.plugin.output {
         Output::Json => say!("{:#}", json!(records)),
-        Output::Text => views.iter().zip(&decided).for_each(|(view, decided)| print_text(view, decided)),
+        Output::Text => {
+            views.iter().zip(&decided).for_each(|(view, decided)| print_text(view, decided));
+            weir_policy::status(&planner, now).iter().for_each(print_metrics);
+        }
     }
     // What the guard makes of it is asked from memory.
     planner.plan_at(now).reports.iter().for_each(|report| inputs::warn(&report.to_string()));
@@ -69,6 +72,16 @@ fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<E
         complain!("{}: nothing was asked through an interface that this plugin has", file.display());
     }
     Ok(if asked == 0 || failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What the plugin's numbers come to over all services.
+fn print_metrics(status: &Status) {
+    if !status.totals.is_empty() {
+        say!("{}", style::heading("metrics"));
+    }
+    for (metric, total) in status.facts.metrics.iter().zip(&status.totals) {
+        say!("  {} {total} ({}: {})", metric.name, metric.kind.name(), metric.help);
+    }
 }
 
 fn print_text(view: &ServiceView, decided: &Decided) {

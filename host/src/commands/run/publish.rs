@@ -17,11 +17,11 @@ use weir_core::report::{Reason, Report};
 use weir_core::standing::{HealthCheck, Scope};
 use weir_daemon::Done;
 use weir_kernel::linux::{Effort, Forgotten};
-use weir_policy::{Condition, Replacement, Status};
+use weir_policy::{Condition, MetricKind, Replacement, Status};
 use weir_serve::{
-    BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment,
-    NodeState, Options, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome, RoundResult, Server,
-    StartError, Step,
+    BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment, NodeState,
+    Options, OwnKind, OwnMetric, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome, RoundResult,
+    Server, StartError, Step,
 };
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
@@ -349,6 +349,7 @@ impl Publisher {
                     Condition::Suspended(_) => PluginCondition::Suspended,
                     Condition::GivenUp => PluginCondition::GivenUp,
                 },
+                own: status.facts.metrics.into_iter().zip(status.totals).map(own_metric).collect(),
             }
         };
         self.metrics.plugins(&status.into_iter().map(metrics).collect::<Vec<_>>());
@@ -393,6 +394,14 @@ impl Publisher {
             recorder.record(Note { controller, regarding, severity, reason, action, text });
         }
     }
+}
+
+fn own_metric((metric, value): (weir_policy::Metric, u128)) -> OwnMetric {
+    let kind = match metric.kind {
+        MetricKind::Sum | MetricKind::Max => OwnKind::Gauge,
+        MetricKind::Counter => OwnKind::Counter,
+    };
+    OwnMetric { name: metric.name, help: metric.help, kind, value }
 }
 
 fn build_info() -> BuildInfo {

@@ -142,6 +142,7 @@ pub(crate) fn verdict(context: &types::Context, service: &types::Service) -> fil
         })),
         reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
+        metrics: dice.maybe(|dice| vec![dice.throw(); if dice.odd { 3 } else { 2 }]),
         extra: None,
     }
 }
@@ -193,6 +194,7 @@ pub(crate) fn schedule(request: &scheduler::Request) -> scheduler::Schedule {
         }),
         reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
+        metrics: dice.maybe(|dice| vec![dice.throw(); if dice.odd { 3 } else { 2 }]),
         extra: None,
     }
 }
@@ -219,6 +221,7 @@ pub(crate) fn treatments(context: &types::Context, service: &types::Service) -> 
         except_sources: dice.maybe(|dice| dice.list(3, |dice| dice.network(&known))),
         reason: Some(dice.text()),
         re_evaluate_after: dice.maybe(Dice::number),
+        metrics: dice.maybe(|dice| vec![dice.throw(); if dice.odd { 3 } else { 2 }]),
         extra: None,
     }
 }

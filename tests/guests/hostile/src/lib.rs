@@ -117,7 +117,23 @@ impl lifecycle::Guest for Hostile {
                 vec!["endpoints".to_owned()]
             }
         };
-        lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, extra: None }
+        let metric = |name: &str, kind: &str| lifecycle::Metric {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            help: "Help!\n# TYPE forged counter\nforged 1".to_owned(),
+        };
+        let metrics = match word().as_str() {
+            "metrics-many" => Some((0..10_000).map(|i| metric(&format!("m{i}"), "sum")).collect()),
+            "metrics-names" => {
+                let names =
+                    ["", "Loud", "a\"} 1\nforged{x=\"", "calls_total", &"x".repeat(100_000), "ok", "ok"];
+                Some(names.map(|name| metric(name, "sum")).to_vec())
+            }
+            "metrics-kind" => Some(vec![metric("ok", "summary")]),
+            "metrics" | "metrics-few" | "fuzz" => Some(vec![metric("sum", "sum"), metric("max", "max")]),
+            _ => None,
+        };
+        lifecycle::Description { name: "hostile".into(), version: "0".into(), needs, metrics, extra: None }
     }
 }
 
@@ -131,12 +147,20 @@ fn verdict() -> filter::Verdict {
         sources: None,
         reason: None,
         re_evaluate_after: None,
+        metrics: None,
         extra: None,
     }
 }
 
 fn schedule() -> scheduler::Schedule {
-    scheduler::Schedule { ports: None, drain: None, reason: None, re_evaluate_after: None, extra: None }
+    scheduler::Schedule {
+        ports: None,
+        drain: None,
+        reason: None,
+        re_evaluate_after: None,
+        metrics: None,
+        extra: None,
+    }
 }
 
 fn scheduling() -> scheduler::Scheduling {
@@ -215,6 +239,9 @@ impl scheduler::Guest for Hostile {
                 "group" => port.persistence_group = Some("g".into()),
                 "extra" => answer.extra = Some(vec![("future".into(), "x".into())]),
                 "drain" => answer.drain = Some(scheduler::Drain { mode: "explode".into(), deadline: None }),
+                "metrics" => answer.metrics = Some(vec![u64::MAX; 2]),
+                "metrics-few" => answer.metrics = Some(vec![1]),
+                "metrics-undeclared" => answer.metrics = Some(vec![1]),
                 "again" => answer.re_evaluate_after = Some(0),
                 // Depends on how many were asked before, which nobody declared.
                 "impure" => port.scheduler = Some(if calls % 2 == 0 { "wrr" } else { "mh" }.into()),
@@ -270,6 +297,7 @@ impl masquerade::Guest for Hostile {
                 except_sources: None,
                 reason: None,
                 re_evaluate_after: None,
+                metrics: None,
                 extra: None,
             })
             .collect())
