@@ -1,0 +1,171 @@
+//! `cargo xtask experiment`: a load of `weir lab` on a real kernel.
+//!
+//! The guest plays, driven by `weir-experiment`; the same program reports here, with what `weir lab` says beside it.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use weir_guest_init::{Command, Status, Streams};
+
+use crate::beside::{program, text};
+use crate::job::{Hardware, Job};
+use crate::lines::{Lines, TakeLine};
+use crate::overlay::Given;
+use crate::process::output;
+use crate::{fixtures, workspace};
+
+/// The program that plays and reports.
+const DRIVER: &str = "weir-experiment";
+
+/// Optimised, as for all that is measured.
+const PROFILE: &str = "lab";
+
+/// Memory of the guest in MiB: up to 40 programs with plugins, and thousands of connections that wait.
+const MEMORY: u64 = 4096;
+
+/// Traffic files and manifests.
+const SCENARIOS: &str = "tests/experiment/scenarios";
+
+const PLUGINS: [&str; 2] = ["weir-plugin-load-aware", "weir-plugin-node-weights"];
+
+/// Options of `cargo xtask experiment`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// A traffic file of tests/experiment/scenarios: half-old, half-old-20, equal, slowed, refusing, short
+    #[arg(default_value = "half-old")]
+    scenario: String,
+    /// What balances
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = ["rr", "lc", "wlc", "sh", "random", "known", "load-aware"],
+        default_values_t = ["rr", "lc", "wlc", "sh", "random", "known", "load-aware"].map(str::to_owned)
+    )]
+    arms: Vec<String>,
+    /// Only these loads of the traffic file, as `75%`
+    #[arg(long, value_delimiter = ',')]
+    loads: Vec<String>,
+    /// These seeds instead of those of the traffic file
+    #[arg(long, value_delimiter = ',')]
+    seeds: Vec<u64>,
+    /// How many arms play side by side
+    #[arg(long, default_value_t = 7)]
+    beside: u32,
+    /// Append what was played to this file, and report all that is in it
+    #[arg(long, value_name = "FILE")]
+    rows: Option<PathBuf>,
+    /// Play nothing, and report what is in the file
+    #[arg(long, requires = "rows")]
+    report: bool,
+    /// How to print results
+    #[arg(long, short, value_parser = ["text", "json", "csv", "svg"], default_value = "text")]
+    output: String,
+    /// Seconds after which the guest is ended
+    #[arg(long, default_value_t = 7200)]
+    timeout: u64,
+    /// This weir instead of one that is built
+    #[arg(long, value_name = "PROGRAM")]
+    weir: Option<PathBuf>,
+}
+
+/// Plays, and prints what came of it.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let experiment = Experiment::build(options)?;
+    let temporary = tempfile::NamedTempFile::new().context("no file for results")?;
+    let rows = options.rows.as_deref().unwrap_or(temporary.path());
+    let played = options.report || experiment.play(options, rows)?;
+    print!("{}", experiment.report(options, rows)?);
+    Ok(if played { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Experiment {
+    driver: PathBuf,
+    weir: PathBuf,
+    traffic: PathBuf,
+    manifests: PathBuf,
+}
+
+impl Experiment {
+    fn build(options: &Options) -> Result<Experiment> {
+        let scenarios = workspace::root().join(SCENARIOS);
+        Ok(Experiment {
+            driver: program(PROFILE, DRIVER, DRIVER)?,
+            weir: match &options.weir {
+                Some(weir) => weir.canonicalize().with_context(|| format!("--weir {}", weir.display()))?,
+                None => program(PROFILE, "weir", "weir")?,
+            },
+            traffic: scenarios.join(format!("{}.yaml", options.scenario)),
+            manifests: scenarios.join("manifests.yaml"),
+        })
+    }
+
+    /// Whether all was played.
+    fn play(&self, options: &Options, rows: &Path) -> Result<bool> {
+        let mut arguments =
+            vec![text(&self.driver)?, "--traffic".into(), text(&self.traffic)?, "play".into()];
+        for (name, value) in [
+            ("--weir", text(&self.weir)?),
+            ("--manifests", text(&self.manifests)?),
+            ("--beside", options.beside.to_string()),
+            ("--arms", options.arms.join(",")),
+            ("--loads", options.loads.join(",")),
+            ("--seeds", options.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",")),
+        ] {
+            if !value.is_empty() {
+                arguments.extend([name.to_owned(), value]);
+            }
+        }
+        let command = Command {
+            streams: Streams::Port,
+            directory: "/root".to_owned(),
+            environment: Vec::new(),
+            arguments,
+        };
+        let mut files: Vec<Given> =
+            [&self.driver, &self.weir, &self.traffic, &self.manifests].map(Given::same_path).into();
+        files.extend(fixtures::components(&PLUGINS)?);
+        let mut hardware = Hardware::with_timeout(options.timeout);
+        hardware.memory = Some(MEMORY);
+        let file = OpenOptions::new().create(true).append(true).open(rows);
+        let file = file.with_context(|| format!("cannot write {}", rows.display()))?;
+        let mut lines = Lines::to(Rows(file));
+        Job { hardware, commands: vec![command], files }.run(&mut lines)?;
+        Ok(lines.status.is_some_and(Status::is_success))
+    }
+
+    fn report(&self, options: &Options, rows: &Path) -> Result<String> {
+        let lab = tempfile::NamedTempFile::new().context("no file for the lab")?;
+        fs::write(lab.path(), self.lab(options)?).context("cannot write what the lab said")?;
+        let mut report = process::Command::new(&self.driver);
+        report.arg("--traffic").arg(&self.traffic).arg("report").arg("--rows").arg(rows);
+        output(report.arg("--lab").arg(lab.path()).args(["--output", &options.output]))
+    }
+
+    /// What `weir lab` says to the same traffic; it knows all arms but `random`.
+    fn lab(&self, options: &Options) -> Result<String> {
+        let mut lab = process::Command::new(&self.weir);
+        lab.args(["lab", "--node", "client", "--output", "json"]);
+        lab.args(["--policy", "load-aware", "--against", "rr,lc,wlc,sh,known"]);
+        if !options.seeds.is_empty() {
+            lab.args(options.seeds.iter().flat_map(|seed| ["--seeds".to_owned(), seed.to_string()]));
+        }
+        output(lab.arg("--manifests").arg(&self.manifests).arg("--traffic").arg(&self.traffic))
+    }
+}
+
+/// Keeps what was played, and shows everything else to the person who waits.
+struct Rows(fs::File);
+
+impl TakeLine for Rows {
+    fn take(&mut self, line: &str) -> Result<()> {
+        if line.starts_with('{') {
+            return writeln!(self.0, "{line}").context("cannot write a result");
+        }
+        eprintln!("{line}");
+        Ok(())
+    }
+}
