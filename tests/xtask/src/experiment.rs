@@ -128,7 +128,7 @@ impl Experiment {
         let mut files: Vec<Given> =
             [&self.driver, &self.weir, &self.traffic, &self.manifests].map(Given::same_path).into();
         files.extend(fixtures::components(&PLUGINS)?);
-        let mut hardware = Hardware::with_timeout(options.timeout);
+        let mut hardware = Hardware::counting_instructions(options.timeout);
         hardware.memory = Some(MEMORY);
         let file = OpenOptions::new().create(true).append(true).open(rows);
         let file = file.with_context(|| format!("cannot write {}", rows.display()))?;
