@@ -50,12 +50,12 @@ impl Plugin for LoadAware {
             if !(1..=60).contains(&period) {
                 fields.problem("period", format!("is {period} s: write a time from 1s to 60s"));
             }
-            let memory = fields.text("memory").unwrap_or(Duration::from_secs(20)).as_secs();
+            let memory = fields.text("memory").unwrap_or(Duration::from_secs(25)).as_secs();
             if !(period..=3600).contains(&memory) {
                 fields.problem("memory", format!("is {memory} s: write a time from the period to 1h"));
             }
             let default = fields.text("default").unwrap_or(true);
-            LoadAware { period, memory, default, shares: Shares::take(fields) }
+            LoadAware { period, memory, default, shares: Shares::take(fields, period) }
         })
     }
 
@@ -117,9 +117,9 @@ impl Scheduler for LoadAware {
             }
             let before = said(prior, &port.endpoints);
             let measured = Measured::of(port, &before);
-            let weights = self.shares.weights(port, &before, &measured);
+            let (weights, differ) = self.shares.weights(port, &before, &measured);
             let place = if service.ports.len() > 1 { format!("port {}: ", port.port) } else { String::new() };
-            let said = sentence(&self.shares, port, &measured, &weights);
+            let said = sentence(&self.shares, port, &measured, differ.then_some(&weights));
             reasons.extend(said.map(|said| place + &said));
             // From the start, also while nothing was counted: between two schedulers the kernel has none.
             Scheduling { scheduler: Some("wrr".to_owned()), ..Scheduling::weights(weights) }

@@ -10,39 +10,43 @@ const NAMED: usize = 3;
 /// How far from the median an endpoint's time is before it is worth a word, in percent.
 const WORTH: f64 = 10.0;
 
-/// What a person should know of a port.
-pub(crate) fn sentence(shares: &Shares, port: &Port, measured: &Measured, weights: &[u16]) -> Option<String> {
-    if !measured.used.iter().any(|used| *used) {
-        return None;
-    }
+/// What a person should know of a port; `weights` if times are a part of them.
+pub(crate) fn sentence(
+    shares: &Shares,
+    port: &Port,
+    measured: &Measured,
+    weights: Option<&Vec<u16>>,
+) -> Option<String> {
+    measured.used().next()?;
     let Some(mean) = measured.mean.filter(|_| measured.connections >= shares.least as f64) else {
         let seen = measured.connections.round();
         return Some(format!("{seen} connections lately, weights begin at {}", shares.least));
     };
-    let mut times: Vec<f64> = (0..measured.used.len())
-        .filter(|index| measured.used[*index])
-        .map(|index| shares.time(&measured.counts[index], mean))
-        .collect();
+    let Some(weights) = weights else {
+        return Some(format!("connections take {}, everywhere the same but for chance", millis(mean)));
+    };
+    let mut times: Vec<f64> =
+        measured.used().map(|index| shares.time(&measured.counts[index], mean)).collect();
     times.sort_by(f64::total_cmp);
     // Not the mean, which a single slow one lengthens for all.
     let usual = times[(times.len() - 1) / 2];
     // The farthest first; the order of endpoints decides between equals.
-    let mut odd: Vec<(usize, f64)> = (0..measured.used.len())
-        .filter(|index| measured.used[*index])
+    let mut odd: Vec<(usize, f64)> = measured
+        .used()
         .map(|index| (index, shares.time(&measured.counts[index], mean)))
         .filter(|(_, time)| (time - usual).abs() * 100.0 > WORTH * usual)
         .collect();
     let far = |time: f64| (time / usual).max(usual / time);
     odd.sort_by(|a, b| far(b.1).total_cmp(&far(a.1)));
-    let others = measured.used.iter().filter(|used| **used).count() - odd.len();
+    let others = measured.used().count() - odd.len();
     if odd.is_empty() {
         return Some(format!("connections take {} everywhere", millis(mean)));
     }
     let rest = match others {
         0 => String::new(),
         _ => {
-            let plain = |index: &usize| measured.used[*index] && odd.iter().all(|(named, _)| named != index);
-            let plain = (0..measured.used.len()).filter(plain).map(|index| measured.counts[index]);
+            let plain = |index: &usize| odd.iter().all(|(named, _)| named != index);
+            let plain = measured.used().filter(plain).map(|index| measured.counts[index]);
             let (connections, active) = plain.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             format!(", the others {}", millis(if connections > 0.0 { active / connections } else { mean }))
         }

@@ -4,14 +4,24 @@
 //! connections of the mean time W0 added, so that little traffic moves little. The share is W0 / W: in proportion, because
 //! weights that add up corrections oscillate, since a queue's latency lags behind.
 //!
+//! While the times differ by no more than chance explains, weights are what earlier plugins said: noise would move them, and
+//! each change makes the kernel's `wrr` begin at the head of its list again.
+//!
 //! Only +, −, × and ÷ of floating-point numbers: a component and a native test agree to the last bit.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Port, ServerStatistics};
 
+/// So many standard errors must the times differ from their mean, as a root mean square over the endpoints, before weights do.
+/// They do until the times differ by less than a third of it: with equal weights, whoever is slow becomes much slower, and it
+/// would go on so.
+const SIGNIFICANT: f64 = 1.5;
+
 /// How counts become weights.
 #[derive(Debug)]
 pub(crate) struct Shares {
+    /// Milliseconds between two samples.
+    period: f64,
     /// Connections of the mean time that are added to those of each endpoint.
     prior: f64,
     /// The most and the least of a share, in percent of the median.
@@ -26,8 +36,8 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Takes the fields of the configuration.
-    pub(crate) fn take(fields: &mut Fields) -> Shares {
+    /// Takes the fields of the configuration; `period` is the time between two samples in seconds.
+    pub(crate) fn take(fields: &mut Fields, period: u64) -> Shares {
         let mut number = |key: &str, default: u32, range: std::ops::RangeInclusive<u32>| {
             let number = fields.text(key).unwrap_or(default);
             if !range.contains(&number) {
@@ -37,6 +47,7 @@ impl Shares {
             number
         };
         Shares {
+            period: period as f64 * 1000.0,
             prior: number("prior-connections", 3, 1..=1000).into(),
             cap: number("cap-percent", 150, 100..=1000).into(),
             floor: number("floor-percent", 5, 1..=100).into(),
@@ -47,28 +58,28 @@ impl Shares {
         }
     }
 
-    /// A weight for each endpoint.
-    pub(crate) fn weights(&self, port: &Port, before: &[u16], measured: &Measured) -> Vec<u16> {
-        let shares = self.shares(measured);
-        let used: Vec<f64> = measured
-            .used
-            .iter()
-            .zip(before)
-            .filter(|(used, _)| **used)
-            .map(|(_, weight)| f64::from(*weight))
-            .collect();
-        // What earlier plugins said, such that it is 1 on average.
+    /// A weight for each endpoint, and whether times are a part of it.
+    pub(crate) fn weights(&self, port: &Port, before: &[u16], measured: &Measured) -> (Vec<u16>, bool) {
+        let used: Vec<f64> = measured.used().map(|index| f64::from(before[index])).collect();
+        // What earlier plugins said, such that it is `scale` on average.
         let mean = used.iter().sum::<f64>() / used.len().max(1) as f64;
-        let weight = |index: usize| match before[index] {
-            0 => 0,
-            _ if !measured.used[index] => self.scale as u16,
-            before => {
-                let wanted = f64::from(before) / mean * self.scale * shares[index];
-                let present = port.statistics.get(index).map_or(0, |counts| counts.weight);
-                self.settled(wanted, present)
-            }
-        };
-        (0..port.endpoints.len()).map(weight).collect()
+        let wanted = |index: usize, share: f64| f64::from(before[index]) / mean * self.scale * share;
+        let present = |index: usize| port.statistics.get(index).map_or(0, |counts| counts.weight);
+        let plain: Vec<u16> = (0..before.len())
+            .map(|index| match before[index] {
+                0 => 0,
+                _ if !measured.used[index] => self.scale as u16,
+                _ => rounded(wanted(index, 1.0)),
+            })
+            .collect();
+        let differs = |index: usize| present(index) != 0 && present(index) != u32::from(plain[index]);
+        let bar = if measured.used().any(differs) { SIGNIFICANT / 3.0 } else { SIGNIFICANT };
+        let Some(shares) = self.shares(measured, bar) else { return (plain, false) };
+        let mut weights = plain;
+        for index in measured.used() {
+            weights[index] = self.settled(wanted(index, shares[index]), present(index));
+        }
+        (weights, true)
     }
 
     /// The present weight if the wanted one is near it. Compared before it is rounded: small weights would flicker otherwise.
@@ -80,34 +91,50 @@ impl Shares {
             {
                 present
             }
-            _ => wanted.round().clamp(1.0, f64::from(u16::MAX)) as u16,
+            _ => rounded(wanted),
         }
     }
 
-    /// The share of each endpoint, 1 on average.
-    fn shares(&self, measured: &Measured) -> Vec<f64> {
-        let mean = match measured.mean {
-            Some(mean) if measured.connections >= self.least as f64 => mean,
-            _ => return vec![1.0; measured.used.len()],
-        };
+    /// The share of each endpoint, 1 on average; `None` if their times differ by less than `bar` standard errors.
+    fn shares(&self, measured: &Measured, bar: f64) -> Option<Vec<f64>> {
+        let mean = measured.mean.filter(|_| measured.connections >= self.least as f64)?;
+        if self.difference(measured, mean) <= bar * bar {
+            return None;
+        }
         let share = |counts: &(f64, f64)| mean / self.time(counts, mean);
         let shares: Vec<f64> = measured.counts.iter().map(share).collect();
-        let mut sorted: Vec<f64> =
-            shares.iter().zip(&measured.used).filter(|(_, used)| **used).map(|(share, _)| *share).collect();
+        let mut sorted: Vec<f64> = measured.used().map(|index| shares[index]).collect();
         sorted.sort_by(f64::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
         let (floor, cap) = (median * self.floor / 100.0, median * self.cap / 100.0);
         let shares: Vec<f64> = shares.into_iter().map(|share| share.clamp(floor, cap)).collect();
         // One that hangs lengthens the mean time, which must not raise the weights of all others.
-        let sum: f64 =
-            shares.iter().zip(&measured.used).filter(|(_, used)| **used).map(|(share, _)| share).sum();
-        shares.into_iter().map(|share| share * sorted.len() as f64 / sum).collect()
+        let sum: f64 = measured.used().map(|index| shares[index]).sum();
+        Some(shares.into_iter().map(|share| share * sorted.len() as f64 / sum).collect())
+    }
+
+    /// How far the endpoints' times are from their mean, squared, in standard errors: the mean over the endpoints.
+    fn difference(&self, measured: &Measured, mean: f64) -> f64 {
+        // Of C connections, times that are exponential have a relative variance of 1/C. Looking every `period` adds that of
+        // the number of connections seen: C·W/period of them, and half of it because older ones count less.
+        let variance = 1.0 + self.period / (2.0 * mean);
+        let square = |index: usize| {
+            let counts = &measured.counts[index];
+            let away = self.time(counts, mean) / mean - 1.0;
+            away * away * (counts.0 + self.prior) / variance
+        };
+        measured.used().map(square).sum::<f64>() / measured.used().count().max(1) as f64
     }
 
     /// How many milliseconds a connection takes.
     pub(crate) fn time(&self, (connections, active): &(f64, f64), mean: f64) -> f64 {
         (active + self.prior * mean) / (connections + self.prior)
     }
+}
+
+/// A weight that the kernel can have.
+fn rounded(weight: f64) -> u16 {
+    weight.round().clamp(1.0, f64::from(u16::MAX)) as u16
 }
 
 /// What was counted of a port lately.
@@ -140,5 +167,10 @@ impl Measured {
         let (connections, active) = all.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let mean = (connections > 0.0 && active > 0.0).then(|| active / connections);
         Measured { used, counts, connections, mean }
+    }
+
+    /// The places of the endpoints that are used.
+    pub(crate) fn used(&self) -> impl Iterator<Item = usize> {
+        (0..self.used.len()).filter(|index| self.used[*index])
     }
 }

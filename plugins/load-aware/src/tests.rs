@@ -64,7 +64,7 @@ fn weights_are_small_by_default() {
 
 #[test]
 fn half_the_speed_is_half_the_weight() {
-    let mut counts = vec![(20, 1000, 0); 20];
+    let mut counts = vec![(20, 10_000, 0); 20];
     counts[3].0 = 41;
     let answer = ask(json!(null), &service(&counts), &Schedule::keep());
     let weights = weights(&answer);
@@ -75,12 +75,12 @@ fn half_the_speed_is_half_the_weight() {
 
 #[test]
 fn little_traffic_moves_little_and_less_than_that_nothing() {
-    // Twice the mean time, told by 1, 3 and 1000 connections.
+    // Five times the usual time, told by 1 to 1000 connections; the kernel has other weights already.
     let of = |begun| {
-        let counts = [(20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (40, begun, 0)];
+        let counts = [(2000, 1000, 100), (2000, 1000, 100), (2000, 1000, 100), (10_000, begun, 99)];
         weights(&ask(json!(null), &service(&counts), &Schedule::keep()))[3]
     };
-    assert_eq!((of(1), of(3), of(1000)), (84, 73, 57));
+    assert_eq!((of(1), of(3), of(10), of(1000)), (57, 40, 30, 25));
     let answer = ask(json!(null), &service(&[(20, 9, 0), (400, 10, 0)]), &Schedule::keep());
     assert_eq!(weights(&answer), [100, 100]);
     assert_eq!(answer.reason, "19 connections lately, weights begin at 20");
@@ -92,6 +92,29 @@ fn what_fails_at_once_is_capped_and_what_hangs_keeps_a_floor() {
     assert_eq!((fast[0], fast[4]), (91, 136));
     let slow = weighted(&[(20, 1000, 0), (20, 1000, 0), (20, 1000, 0), (90_000, 1000, 0)]);
     assert_eq!((slow[0], slow[3]), (131, 7));
+}
+
+/// Every tenth endpoint takes twice as long. Among few connections that may be chance.
+#[test]
+fn chance_moves_no_weight_and_what_is_known_is_not_forgotten_at_once() {
+    let answer = |begun, present| {
+        let mut counts = vec![(200, begun, present); 9];
+        counts.push((400, begun, 100));
+        ask(json!(null), &service(&counts), &Schedule::keep())
+    };
+    assert_eq!(weights(&answer(50, 100)), [100; 10]);
+    assert_eq!(answer(50, 100).reason, "connections take 220 ms, everywhere the same but for chance");
+    assert_ne!(weights(&answer(500, 100)), [100; 10], "among many it is not");
+    assert_ne!(weights(&answer(50, 110)), [100; 10], "weights that differ go on while there is a difference");
+    assert_eq!(weights(&answer(5, 110)), [100; 10], "and end when there is none");
+    // Who looks rarely sees few of the connections.
+    let often = |period| {
+        let mut counts = vec![(200, 500, 100); 9];
+        counts.push((400, 500, 100));
+        weights(&ask(json!({"period": period}), &service(&counts), &Schedule::keep()))
+    };
+    assert_ne!(often("1s"), [100; 10]);
+    assert_eq!(often("20s"), [100; 10]);
 }
 
 #[test]
