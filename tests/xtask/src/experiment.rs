@@ -7,8 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
-use anyhow::{Context, Result};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::Value;
 use weir_guest_init::{Command, Status, Streams};
 
 use crate::beside::{program, text};
@@ -16,6 +17,7 @@ use crate::job::{Hardware, Job};
 use crate::lines::{Lines, TakeLine};
 use crate::overlay::Given;
 use crate::process::output;
+use crate::tally::Counts;
 use crate::{fixtures, workspace};
 
 /// The program that plays and reports.
@@ -33,7 +35,7 @@ const SCENARIOS: &str = "tests/experiment/scenarios";
 const PLUGINS: [&str; 2] = ["weir-plugin-load-aware", "weir-plugin-node-weights"];
 
 /// Options of `cargo xtask experiment`.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
 pub(crate) struct Options {
     /// A traffic file of tests/experiment/scenarios: half-old, half-old-20, equal, slowed, refusing, short
     #[arg(default_value = "half-old")]
@@ -74,12 +76,41 @@ pub(crate) struct Options {
 
 /// Plays, and prints what came of it.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let experiment = Experiment::build(options)?;
+    let experiment = Experiment::build(PROFILE, options)?;
     let temporary = tempfile::NamedTempFile::new().context("no file for results")?;
     let rows = options.rows.as_deref().unwrap_or(temporary.path());
     let played = options.report || experiment.play(options, rows)?;
     print!("{}", experiment.report(options, rows)?);
     Ok(if played { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Half a minute of it, as a test of the machinery: every arm must carry connections in time, and those that fail must
+/// have been refused by the pod that refuses.
+///
+/// # Errors
+/// When it cannot be played, or an arm does something else.
+pub(crate) fn tier() -> Result<Counts> {
+    let options = Options::parse_from(["", "short", "--arms", "rr,random,load-aware", "--output", "json"]);
+    let experiment = Experiment::build("dev", &options)?;
+    let rows = tempfile::NamedTempFile::new().context("no file for results")?;
+    ensure!(experiment.play(&options, rows.path())?, "it was not played to its end");
+    let lines = experiment.report(&options, rows.path())?;
+    for arm in &options.arms {
+        let line = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = line.filter(|line| line["policy"] == arm.as_str()).last();
+        judge(&line.with_context(|| format!("{arm} is not among the results"))?)?;
+    }
+    Ok(Counts { passed: 1, ..Counts::default() })
+}
+
+fn judge(line: &Value) -> Result<()> {
+    ensure!(line["objection"].is_null(), "{line}");
+    let failures = line["failures"].as_object();
+    let refused = failures.is_some_and(|all| all.len() == 1 && all.contains_key("connection refused"));
+    // An eighth of 100 connections, while it refuses.
+    let share = line["share"]["10.244.0.1:8080"].as_f64();
+    ensure!(refused && share.is_some_and(|share| (5.0..25.0).contains(&share)), "{line}");
+    Ok(())
 }
 
 struct Experiment {
@@ -90,13 +121,13 @@ struct Experiment {
 }
 
 impl Experiment {
-    fn build(options: &Options) -> Result<Experiment> {
+    fn build(profile: &str, options: &Options) -> Result<Experiment> {
         let scenarios = workspace::root().join(SCENARIOS);
         Ok(Experiment {
-            driver: program(PROFILE, DRIVER, DRIVER)?,
+            driver: program(profile, DRIVER, DRIVER)?,
             weir: match &options.weir {
                 Some(weir) => weir.canonicalize().with_context(|| format!("--weir {}", weir.display()))?,
-                None => program(PROFILE, "weir", "weir")?,
+                None => program(profile, "weir", "weir")?,
             },
             traffic: scenarios.join(format!("{}.yaml", options.scenario)),
             manifests: scenarios.join("manifests.yaml"),
@@ -167,5 +198,28 @@ impl TakeLine for Rows {
         }
         eprintln!("{line}");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_pod_that_refuses_may_fail_connections() {
+        let good = json!({"objection": null, "failures": {"connection refused": 12}, "share": {"10.244.0.1:8080": 12.5}});
+        judge(&good).unwrap();
+        for (field, value) in [
+            ("objection", json!("not valid")),
+            ("failures", json!({"connection refused": 12, "timed out": 1})),
+            ("failures", json!({})),
+            ("share", json!({"10.244.0.1:8080": 60.0})),
+        ] {
+            let mut bad = good.clone();
+            bad[field] = value;
+            assert!(judge(&bad).is_err(), "{bad}");
+        }
     }
 }
