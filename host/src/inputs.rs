@@ -13,6 +13,7 @@ use weir_core::report::{Reason, Report};
 use weir_k8s::config::{self, ConfigError, Configuration};
 use weir_k8s::{Problem, interfaces, manifests};
 use weir_kernel::Linux;
+use weir_policy::configuration::PolicyConfiguration;
 use weir_policy::{Chain, Compiler, Loader, Refused, Runtime, configuration};
 
 use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, PolicyArguments};
@@ -166,12 +167,21 @@ pub(crate) fn policy_status(refused: &[Refused], reports: &[Report]) -> ExitCode
 /// complain about.
 pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<Plugins> {
     let Some(file) = &arguments.policy else { return Ok(Plugins::default()) };
-    logging::show_plugins(LevelFilter::WARN);
     let place = || format!("--policy {}", file.display());
     let configuration = configuration::load(file).with_context(place)?;
+    plugins(&configuration, &arguments.shadow, node).with_context(place)
+}
+
+/// The same for a file that was read.
+pub(crate) fn plugins(
+    configuration: &PolicyConfiguration,
+    shadow: &[String],
+    node: &str,
+) -> anyhow::Result<Plugins> {
+    logging::show_plugins(LevelFilter::WARN);
     let mut loader = Loader::new(Runtime::new()?, Compiler::InProcess, node);
-    loader.shadow.clone_from(&arguments.shadow);
-    let loaded = loader.load(&configuration).with_context(place)?;
+    shadow.clone_into(&mut loader.shadow);
+    let loaded = loader.load(configuration)?;
     for Refused { name, why } in &loaded.refused {
         warn(&format!("plugin {name} is not used: {why}"));
     }

@@ -92,6 +92,16 @@ impl Folder {
         fs::write(self.0.path().join(name), text).unwrap();
     }
 
+    /// Writes the policy file of the examples, with the component where tests build it. Returns its path.
+    fn load_aware(&self) -> String {
+        let text = fs::read_to_string(examples().join("policy.yaml")).unwrap();
+        let (before, source) = text.rsplit_once("source: ").unwrap();
+        assert!(source.ends_with("/weir_plugin_load_aware.wasm\n"), "{source}");
+        let component = component("weir-plugin-load-aware");
+        self.write("load-aware.yaml", &format!("{before}source: {}\n", component.display()));
+        self.0.path().join("load-aware.yaml").to_str().unwrap().to_owned()
+    }
+
     /// Plays one service with a single group of endpoints.
     fn play(&self, service: &str, arguments: &[&str]) -> Output {
         let endpoints = "loads: [50%], endpoints: [{time: 10ms}]";
@@ -110,26 +120,61 @@ impl Folder {
 
 #[test]
 fn half_old_is_what_its_page_says() {
-    let lines =
-        example("half-old.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "rr,lc,known"]);
+    let folder = Folder::new();
+    let load_aware = folder.load_aware();
+    let against = ["--seeds", "1", "--policy", &load_aware, "--against", "rr,lc,known"];
+    let lines = example("half-old.yaml", &against);
     assert_eq!(lines.len(), 16);
-    let p99 = |policy, load| p99(&lines, policy, load);
-    assert!(p99("rr", "75%") > 30_000.0);
-    assert!(p99("lc", "75%") < p99("rr", "75%") / 10.0);
-    assert!(p99("load-aware", "75%") < p99("rr", "75%") / 10.0);
-    assert!(p99("load-aware", "75%") < 1.6 * p99("known", "75%"));
+    let of = |policy, load| p99(&lines, policy, load);
+    assert!(of("rr", "75%") > 30_000.0);
+    assert!(of("lc", "75%") < of("rr", "75%") / 10.0);
+    assert!(of(&load_aware, "75%") < of("rr", "75%") / 10.0);
+    assert!(of(&load_aware, "75%") < 1.6 * of("known", "75%"));
     let known = lines.iter().find(|line| line["policy"] == "known").unwrap();
     assert!((known["share"]["10.244.0.1:8080"].as_f64().unwrap() - 8.33).abs() < 0.1, "{known}");
+    // A node that sees a twentieth of the traffic knows enough.
+    let many = fs::read_to_string(examples().join("half-old.yaml")).unwrap();
+    let many = many.replace("client-nodes: 5", "client-nodes: 20").replace("[50%, 65%, 75%, 85%]", "[75%]");
+    folder.write("many.yaml", &many);
+    let many = example(folder.0.path().join("many.yaml").to_str().unwrap(), &against);
+    assert!(p99(&many, &load_aware, "75%") < 1.6 * p99(&many, "known", "75%"), "{many:?}");
 }
 
 #[test]
-fn other_examples_can_be_played_and_show_what_they_are_for() {
-    let lines = example("equal.yaml", &["--seeds", "1", "--against", "wrr"]);
-    assert_eq!(p99(&lines, "builtin", "75%"), p99(&lines, "wrr", "75%"), "equal weights are rr");
-    let lines = example("slowed.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "rr"]);
-    assert!(p99(&lines, "load-aware", "60%") < p99(&lines, "rr", "60%") / 5.0);
-    assert!(lines[0]["timeline"].as_array().is_some_and(|points| points.len() > 50));
-    let lines = example("refusing.yaml", &["--seeds", "1", "--policy", "load-aware", "--against", "lc"]);
+fn weights_cost_nothing_where_all_pods_are_equal() {
+    let load_aware = Folder::new();
+    let load_aware = load_aware.load_aware();
+    let lines =
+        example("equal.yaml", &["--seeds", "1,2,3", "--policy", &load_aware, "--against", "rr,builtin,wrr"]);
+    for load in ["50%", "65%", "75%", "85%"] {
+        let times = |policy: &str| {
+            let of = |line: &&Value| line["policy"] == policy && line["load"] == load;
+            lines.iter().filter(of).map(|line| line["p99_ms"].as_f64().unwrap()).collect::<Vec<_>>()
+        };
+        let mean = |policy| times(policy).iter().sum::<f64>() / 3.0;
+        assert!(mean(&load_aware) < 1.05 * mean("rr"), "{load}: {:?} {:?}", times(&load_aware), times("rr"));
+        assert_eq!(times("builtin"), times("wrr"), "equal weights are rr");
+    }
+}
+
+#[test]
+fn a_slowed_pod_loses_traffic_and_gets_it_back_and_a_refusing_one_draws_little() {
+    let folder = Folder::new();
+    let load_aware = folder.load_aware();
+    let lines = example("slowed.yaml", &["--seeds", "1", "--policy", &load_aware, "--against", "rr"]);
+    assert!(p99(&lines, &load_aware, "60%") < p99(&lines, "rr", "60%") / 5.0);
+    // Its part of a fair share in a span of seconds. It is slow from 120 to 180.
+    let share = |from: f64, to: f64| {
+        let points = lines[0]["timeline"].as_array().unwrap().iter();
+        let within = points.filter(|point| point["until_s"].as_f64().is_some_and(|at| at > from && at <= to));
+        let shares: Vec<f64> =
+            within.map(|point| point["share"]["10.244.0.1:8080"].as_f64().unwrap() / 12.5).collect();
+        shares.iter().sum::<f64>() / shares.len() as f64
+    };
+    assert!(share(60.0, 120.0) > 0.9, "before: {}", share(60.0, 120.0));
+    assert!(share(135.0, 180.0) < 0.5, "from fifteen seconds on: {}", share(135.0, 180.0));
+    assert!(share(240.0, 300.0) > 0.8, "from a minute after: {}", share(240.0, 300.0));
+    let lines = example("refusing.yaml", &["--seeds", "1", "--policy", &load_aware, "--against", "lc"]);
     let share = |line: &Value| line["share"]["10.244.0.1:8080"].as_f64().unwrap();
     assert!(share(&lines[0]) < 1.6 * 12.5, "{}", lines[0]);
     assert!(share(&lines[1]) > 40.0, "lc sends most to the one that refuses: {}", lines[1]);
@@ -137,18 +182,11 @@ fn other_examples_can_be_played_and_show_what_they_are_for() {
 
 #[test]
 fn the_same_seed_prints_the_same_in_every_form() {
+    let folder = Folder::new();
+    let policy = folder.load_aware();
     for form in ["text", "json", "svg"] {
-        let arguments = [
-            "manifests.yaml",
-            "--traffic",
-            "slowed.yaml",
-            "--policy",
-            "load-aware",
-            "--seeds",
-            "7",
-            "-o",
-            form,
-        ];
+        let arguments =
+            ["manifests.yaml", "--traffic", "slowed.yaml", "--policy", &policy, "--seeds", "7", "-o", form];
         let (one, two) = (weir(&examples(), &arguments), weir(&examples(), &arguments));
         assert!(one.status.success() && !one.stdout.is_empty());
         assert_eq!(one.stdout, two.stdout, "{form}");
@@ -176,15 +214,12 @@ fn what_is_wrong_is_named_with_what_to_do() {
     folder.complaint(
         "shop/web",
         &["--policy", "gone.yaml"],
-        "--policy gone.yaml: there is no such file, and it is not one of builtin, known, load-aware, rr",
+        "--policy gone.yaml: there is no such file, and it is not one of builtin, known, rr",
     );
     folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: there is no such file");
-    let tuned = ["--against", "rr,load-aware:scael=1"];
-    folder.complaint(
-        "shop/web",
-        &tuned,
-        "--against load-aware:scael=1: there is no constant `scael`; there are cap",
-    );
+    let named = ["--against", "rr,load-aware"];
+    folder.complaint("shop/web", &named, "plugins are named in a PolicyConfiguration file");
+    folder.complaint("shop/web", &["--policy", "objects.yaml"], "policy objects.yaml: ");
     folder.complaint(
         "shop/web",
         &["--ipvs-scheduler", "dh"],
@@ -196,7 +231,8 @@ fn what_is_wrong_is_named_with_what_to_do() {
 
 #[test]
 fn session_affinity_is_said_not_to_be_played() {
-    let output = Folder::new().play("shop/sticky", &["--against", "lc,load-aware"]);
+    let folder = Folder::new();
+    let output = folder.play("shop/sticky", &["--against", &format!("lc,{}", folder.load_aware())]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     assert_eq!(
@@ -208,35 +244,32 @@ fn session_affinity_is_said_not_to_be_played() {
 #[test]
 fn plugins_of_a_policy_file_take_part() {
     let folder = Folder::new();
-    let source = component("weir-plugin-annotations");
-    folder.write(
-        "policy.yaml",
-        &format!(
-            "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n- name: wishes\n  source: {}\n  \
-             limits: {{callTimeout: 5s, syncBudget: 10s}}\n",
-            source.display()
-        ),
-    );
+    let plugin = |name: &str| {
+        let source = component(&format!("weir-plugin-{name}"));
+        format!("- name: {name}\n  source: {}\n", source.display())
+    };
+    let file = |plugins: &str| {
+        format!("apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n{plugins}")
+    };
+    folder.write("annotations.yaml", &file(&plugin("annotations")));
+    folder.write("both.yaml", &file(&(plugin("annotations") + &plugin("load-aware"))));
     let figures = |output: &Output| {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout.clone()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         lines.iter().map(|line| line["p99_ms"].clone()).collect::<Vec<_>>()
     };
-    // The plugin makes it lc, which the built-in policy does not.
-    let arguments = ["--policy", "policy.yaml", "--against", "lc,builtin", "-o", "json"];
-    let [plugin, lc, builtin] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
-    assert_eq!(plugin, lc);
+    // The plugin makes it lc, which the built-in policy does not; another one after it makes that wrr.
+    let against = format!("lc,builtin,both.yaml,{}", folder.load_aware());
+    let arguments = ["--policy", "annotations.yaml", "--against", &against, "-o", "json"];
+    let [plugin, lc, builtin, both, load_aware] =
+        figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
+    assert_eq!((&plugin, &both), (&lc, &load_aware));
     assert_ne!(plugin, builtin);
-    // Load-aware weights on top of it replace the scheduler that it chose.
-    let arguments =
-        ["--policy", "policy.yaml+load-aware", "--against", "load-aware,known+load-aware", "-o", "json"];
-    let [on_plugin, on_builtin, _] = figures(&folder.play("shop/wish", &arguments)).try_into().unwrap();
-    assert_eq!(on_plugin, on_builtin, "both are wrr with weights of their own");
-    let arguments = ["--policy", "policy.yaml", "--against", "lc,builtin", "-o", "json"];
+    assert_ne!(plugin, both);
     // A plugin that is refused is told, and is exit status 1.
-    folder.write("policy.yaml", "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins: [{name: a, source: none.wasm}]\n");
-    let output = folder.play("shop/wish", &arguments);
+    folder.write("none.yaml", &file("- {name: a, source: none.wasm}\n"));
+    let output = folder.play("shop/wish", &["--policy", "none.yaml", "--against", "lc,builtin"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr).matches("plugin a is not used").count(), 1);
 }

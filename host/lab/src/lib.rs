@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! traffic file ─▶ Traffic ─┐
-//! endpoints of a plan ─────┴▶ Load ─▶ play ◀─ Weights: a plan, load-aware, known speeds
+//! endpoints of a plan ─────┴▶ Load ─▶ play ◀─ Weights: plans of each node, known speeds
 //!                                      │ one VirtualServer per client node, with IPVS's schedulers
 //!                                      ▼
 //!                                   Outcome ─▶ report: text, JSON lines, SVG
@@ -14,7 +14,6 @@
 
 pub mod arrivals;
 pub mod load;
-pub mod load_aware;
 pub mod outcome;
 pub mod report;
 pub mod scheduler;

@@ -9,7 +9,7 @@ use crate::load::Load;
 use crate::outcome::{Outcome, Slice};
 use crate::scheduler::UnknownScheduler;
 use crate::traffic::Change;
-use crate::virtual_server::{CLOSED, RESET, VirtualServer};
+use crate::virtual_server::{ADDED_UP, CLOSED, RESET, VirtualServer};
 use crate::weights::Weights;
 
 mod endpoint;
@@ -41,6 +41,8 @@ enum Event {
     Refused { endpoint: usize, node: usize },
     /// A node's IPVS forgets a closed connection.
     Forget { endpoint: usize, node: usize },
+    /// A node's IPVS adds up its counters.
+    AddUp { node: usize },
     /// A node's policy is asked.
     Ask { node: usize },
     /// The number of a change in the endpoint's list.
@@ -120,6 +122,8 @@ impl Play<'_> {
             for node in 0..self.nodes.len() {
                 let share = (node + 1) as f64 / self.nodes.len() as f64;
                 self.plan(nanos(period.mul_f64(share)), Event::Ask { node });
+                // Another moment on each node than that at which it asks.
+                self.plan(nanos(ADDED_UP.mul_f64(1.0 - share / 2.0)), Event::AddUp { node });
             }
         }
         self.plan_arrival();
@@ -154,6 +158,10 @@ impl Play<'_> {
             }
             Event::Refused { endpoint, node } => self.close(node, endpoint, RESET),
             Event::Forget { endpoint, node } => self.nodes[node].forget(endpoint),
+            Event::AddUp { node } => {
+                self.nodes[node].add_up();
+                self.plan(nanos(ADDED_UP), Event::AddUp { node });
+            }
             Event::Ask { node } => self.ask(node)?,
             Event::Change { endpoint, change } => {
                 let change = self.load.behaviours[endpoint].changes[change];

@@ -14,6 +14,10 @@ pub const CLOSED: Duration = Duration::from_secs(120);
 /// The same after a RST: CLOSE of that table.
 pub const RESET: Duration = Duration::from_secs(10);
 
+/// How often IPVS adds up what it counts for each processor, whoever reads it and when: two seconds, the period of the
+/// estimators in `net/netfilter/ipvs/ip_vs_est.c`. Connections that are active now are always known.
+pub const ADDED_UP: Duration = Duration::from_secs(2);
+
 /// A virtual server of one client node.
 pub struct VirtualServer {
     scheduling: Scheduling,
@@ -24,6 +28,8 @@ pub struct VirtualServer {
     removed: Vec<Server>,
     /// Connections begun, by endpoint.
     begun: Vec<u64>,
+    /// The same, as it can be read.
+    added_up: Vec<u64>,
 }
 
 impl VirtualServer {
@@ -41,6 +47,7 @@ impl VirtualServer {
             servers: Vec::new(),
             removed: Vec::new(),
             begun: vec![0; addresses.len()],
+            added_up: vec![0; addresses.len()],
         };
         server.arrange(arrangement, addresses)?;
         Ok(server)
@@ -124,15 +131,20 @@ impl VirtualServer {
         self.servers.iter().find(|server| server.endpoint == endpoint).map(|server| server.weight)
     }
 
-    /// What the kernel's counters say, by endpoint; `None` for endpoints that are not behind it.
+    /// The kernel adds up its counters.
+    pub fn add_up(&mut self) {
+        self.added_up.clone_from(&self.begun);
+    }
+
+    /// What can be read of the kernel, by endpoint; `None` for endpoints that are not behind it.
     pub fn seen(&self) -> Vec<Option<Seen>> {
         let mut seen = vec![None; self.begun.len()];
         for server in &self.servers {
             seen[server.endpoint] = Some(Seen {
                 active: server.active,
                 inactive: server.inactive,
-                begun: self.begun[server.endpoint],
-                since: Duration::ZERO,
+                begun: self.added_up[server.endpoint],
+                weight: server.weight,
             });
         }
         seen
@@ -182,7 +194,13 @@ mod tests {
         assert_eq!(server.connect(CLIENT), Some(1));
         server.arrange(&arrangement("lc", &[Some(1), Some(1)]), &addresses).unwrap();
         let seen = server.seen()[0].unwrap();
-        assert_eq!((seen.active, seen.inactive, seen.begun), (1, 1, 2));
+        assert_eq!(
+            (seen.active, seen.inactive, seen.begun, seen.weight),
+            (1, 1, 0, 1),
+            "nothing is added up yet"
+        );
+        server.add_up();
+        assert_eq!(server.seen()[0].unwrap().begun, 2);
         server.forget(0);
         assert_eq!(server.seen()[0].unwrap().inactive, 0);
     }

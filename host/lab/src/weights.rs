@@ -13,17 +13,17 @@ pub struct Arrangement {
     pub weights: Vec<Option<u16>>,
 }
 
-/// What a node's kernel has counted for one real server.
+/// What a node's kernel says of one real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Connections between SYN and the first FIN or RST.
     pub active: u32,
     /// Connections that were closed and are not forgotten yet.
     pub inactive: u32,
-    /// Connections begun since `since`.
+    /// Connections begun since the start, as of when the kernel last added them up.
     pub begun: u64,
-    /// When counting began, in time since the start; another moment means that the counters started anew.
-    pub since: Duration,
+    /// The weight.
+    pub weight: u16,
 }
 
 /// A policy as the simulation sees it.

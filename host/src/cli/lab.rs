@@ -17,8 +17,8 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
     /// `builtin`: as kube-proxy decides; a scheduler, as `lc`: the same with that scheduler; `known`: wrr with weights
-    /// in proportion to the described speeds; `load-aware`: wrr with weights from what IPVS counts, with other constants
-    /// as `load-aware:scale=8:period=1s`; or a PolicyConfiguration file. `FILE+load-aware` multiplies the weights of both.
+    /// in proportion to the described speeds; or a PolicyConfiguration file, whose plugins are asked on each client node
+    /// as in `weir run`. An example is host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
     /// Policies to compare it with, named the same way.

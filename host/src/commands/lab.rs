@@ -7,7 +7,6 @@ use std::rc::Rc;
 use anyhow::{Context, bail};
 use weir_core::state::{SchedulerFlags, Scheduling};
 use weir_lab::load::{Load, loads};
-use weir_lab::load_aware::{Constants, OnTop};
 use weir_lab::report::{self, Played};
 use weir_lab::scheduler::SCHEDULERS;
 use weir_lab::simulate::play;
@@ -21,15 +20,8 @@ mod planned;
 
 use planned::{Laboratory, Target};
 
-/// A policy that can be played.
-struct Choice {
-    base: Base,
-    /// Load-aware weights on top of it.
-    load_aware: Option<Constants>,
-}
-
-/// Where scheduler and weights come from at first.
-enum Base {
+/// Where scheduler and weights come from.
+enum Choice {
     Builtin,
     Scheduler(String),
     Known,
@@ -37,47 +29,20 @@ enum Base {
 }
 
 impl Choice {
-    /// Reads what was given to `flag`: `BASE`, `load-aware`, or `BASE+load-aware`, the last two with constants.
+    /// Reads what was given to `flag`.
     fn parse(text: &str, flag: &str) -> anyhow::Result<Choice> {
-        let split = text.rsplit_once("load-aware").filter(|(base, constants)| {
-            (base.is_empty() || base.ends_with('+')) && (constants.is_empty() || constants.starts_with(':'))
-        });
-        let Some((base, settings)) = split else {
-            return Ok(Choice { base: Base::parse(text, flag)?, load_aware: None });
-        };
-        let base = match base.strip_suffix('+') {
-            Some(base) => Base::parse(base, flag)?,
-            None => Base::Builtin,
-        };
-        let load_aware = Some(constants(settings).with_context(|| format!("{flag} {text}"))?);
-        Ok(Choice { base, load_aware })
-    }
-}
-
-impl Base {
-    fn parse(text: &str, flag: &str) -> anyhow::Result<Base> {
         Ok(match text {
-            "builtin" => Base::Builtin,
-            "known" => Base::Known,
-            name if SCHEDULERS.contains(&name) => Base::Scheduler(name.to_owned()),
-            file if Path::new(file).exists() => Base::File(file.into()),
+            "builtin" => Choice::Builtin,
+            "known" => Choice::Known,
+            name if SCHEDULERS.contains(&name) => Choice::Scheduler(name.to_owned()),
+            file if Path::new(file).exists() => Choice::File(file.into()),
             other => bail!(
-                "{flag} {other}: there is no such file, and it is not one of builtin, known, load-aware, {}",
+                "{flag} {other}: there is no such file, and it is not one of builtin, known, {}; plugins are named in a \
+                 PolicyConfiguration file",
                 SCHEDULERS.join(", ")
             ),
         })
     }
-}
-
-/// The constants of `:NAME=VALUE:NAME=VALUE`.
-fn constants(text: &str) -> anyhow::Result<Constants> {
-    let mut constants = Constants::default();
-    for setting in text.split(':').skip(1) {
-        let (name, value) =
-            setting.split_once('=').with_context(|| format!("`{setting}` must be NAME=VALUE, as scale=8"))?;
-        constants.set(name, value)?;
-    }
-    Ok(constants)
 }
 
 /// Plays every load against every policy and prints what came of it. Exit status 1 if a plugin was refused or failed.
@@ -127,15 +92,13 @@ fn play_seeds(
 ) -> anyhow::Result<Played> {
     let mut outcomes = Vec::new();
     for seed in seeds {
-        let base: Box<dyn Weights> = match &choice.base {
-            Base::Builtin => Box::new(laboratory.planned(target, None, None)?),
-            Base::Scheduler(scheduler) => Box::new(laboratory.planned(target, None, Some(scheduler))?),
-            Base::File(file) => Box::new(laboratory.planned(target, Some(file), None)?),
-            Base::Known => Box::new(known(&load)),
-        };
-        let mut policy = match &choice.load_aware {
-            Some(constants) => Box::new(OnTop::new(base, constants.clone(), load.addresses.clone())),
-            None => base,
+        let mut policy: Box<dyn Weights> = match choice {
+            Choice::Builtin => Box::new(laboratory.planned(target, load.nodes, None, None)?),
+            Choice::Scheduler(scheduler) => {
+                Box::new(laboratory.planned(target, load.nodes, None, Some(scheduler))?)
+            }
+            Choice::File(file) => Box::new(laboratory.planned(target, load.nodes, Some(file), None)?),
+            Choice::Known => Box::new(known(&load)),
         };
         let played = play(&load, &mut *policy, *seed);
         outcomes.push(played.with_context(|| format!("policy {name}, service {}", load.service))?);

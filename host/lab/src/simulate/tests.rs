@@ -4,7 +4,6 @@ use weir_core::state::{SchedulerFlags, Scheduling};
 
 use super::*;
 use crate::load::loads;
-use crate::load_aware::{Constants, OnTop};
 use crate::traffic::Traffic;
 use crate::weights::{Arrangement, Fixed};
 
@@ -80,29 +79,6 @@ fn the_same_seed_gives_the_same_and_policies_get_the_same_connections() {
     let other = played(&load, &mut fixed("wlc", &[1, 2, 3]));
     let all = |outcome: &Outcome| outcome.connections.iter().sum::<u64>();
     assert_eq!(all(&one), all(&other));
-}
-
-#[test]
-fn a_slowed_endpoint_loses_traffic_and_gets_it_back() {
-    let head = "client-nodes: 5\nduration: 300s";
-    let slowed = "{addresses: [10.0.0.1], time: 100ms, workers: 2, changes: [{at: 120s, speed: 0.2}, \
-                  {at: 180s, speed: 1}]}, {time: 100ms, workers: 2}";
-    let load = load(head, "60%", 8, slowed);
-    let below = fixed("rr", &[1; 8]);
-    let mut policy = OnTop::new(below, Constants::default(), load.addresses.clone());
-    let outcome = played(&load, &mut policy);
-    // Its part of a fair share, in a span of seconds.
-    let share = |from: u64, to: u64| {
-        let slices = outcome.timeline.iter().filter(|slice| (from + 1..=to).contains(&slice.until.as_secs()));
-        let (own, all) = slices.fold((0, 0), |(own, all), slice| {
-            (own + slice.connections[0], all + slice.connections.iter().sum::<u64>())
-        });
-        8.0 * own as f64 / all as f64
-    };
-    assert!(share(60, 120) > 0.8, "before: {}", share(60, 120));
-    assert!(share(135, 180) < 0.5, "from fifteen seconds on: {}", share(135, 180));
-    assert!(share(240, 300) > 0.8, "from a minute after: {}", share(240, 300));
-    assert!(outcome.weights_move());
 }
 
 #[test]

@@ -15,25 +15,30 @@ use weir_core::net::Protocol;
 use weir_core::node::Capabilities;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Planner;
+use weir_core::policy::Policy;
 use weir_core::report::Reason;
+use weir_core::sampling::{Reading, Totals};
 use weir_core::state::{RealServer, VirtualServer};
 use weir_lab::traffic::{ClientNodes, ServiceTraffic};
 use weir_lab::weights::{Arrangement, Seen, Weights};
 use weir_policy::Chain;
+use weir_policy::configuration;
 
-use crate::cli::PolicyArguments;
 use crate::inputs::{self, Settings};
 
 /// When virtual time begins, in seconds since 1970: 2026-01-01. A fixed moment, so that plugins that look at the time
 /// answer the same today and tomorrow.
 const START: u64 = 1_767_225_600;
-/// How often a policy that asked to be asked again is looked at.
+/// How often it is looked whether a policy wants to be asked again.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long a plugin may take for an answer, of this machine's time.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is said of a virtual server with persistence.
 const AFFINITY: &str = "session affinity is not played; each connection is scheduled anew";
 
 /// What is played: the virtual server of a Service's cluster IP, and all endpoints that a client node may reach.
 pub(super) struct Target {
+    service: ObjectName,
     server: VirtualServer,
     /// The endpoints, sorted.
     pub(super) addresses: Vec<SocketAddr>,
@@ -140,27 +145,39 @@ impl Laboratory {
         if addresses.is_empty() {
             bail!("service {name} has no endpoints that take connections");
         }
-        Ok(Rc::new(Target { server, addresses: addresses.into_iter().collect() }))
+        Ok(Rc::new(Target { service: name, server, addresses: addresses.into_iter().collect() }))
     }
 
-    /// A policy as planned by weir: the plugins of a file, or the built-in one, with another default scheduler if one is
-    /// given.
+    /// A policy as planned by weir for so many client nodes: the plugins of a file, or the built-in one, with another
+    /// default scheduler if one is given.
     pub(super) fn planned(
         &mut self,
         target: &Rc<Target>,
+        count: usize,
         file: Option<&Path>,
         scheduler: Option<&str>,
     ) -> anyhow::Result<Planned> {
-        let mut planners = Vec::new();
+        let mut nodes = Vec::new();
+        let mut period = None;
         for node in 0..self.nodes.len() {
             let chain = match file {
                 Some(file) => self.chain(file, node)?,
                 None => Chain::default(),
             };
-            planners.push(self.planner(node, chain, scheduler));
+            let planner =
+                || Node { planner: self.planner(node, chain.clone(), scheduler), arrangement: None };
+            nodes.push(planner());
+            let views = nodes[node].planner.views();
+            let wishes = views.iter().filter(|view| view.service.name == target.service);
+            let wishes = wishes.flat_map(|view| chain.wishes(&view.service));
+            let shortest = wishes.map(|wish| Duration::from_secs(wish.period.into())).min();
+            period = period.into_iter().chain(shortest).min();
+            if period.is_some() && self.nodes.len() == 1 {
+                // What is read on one node is not what is read on another.
+                nodes.resize_with(count, planner);
+            }
         }
-        let arrangements = planners.iter().map(|_| None).collect();
-        Ok(Planned { target: Rc::clone(target), planners, arrangements, notes: Rc::clone(&self.notes) })
+        Ok(Planned { target: Rc::clone(target), nodes, period, notes: Rc::clone(&self.notes) })
     }
 
     fn chain(&mut self, file: &Path, node: usize) -> anyhow::Result<Chain> {
@@ -168,8 +185,14 @@ impl Laboratory {
         if let Some(chain) = self.chains.get(&key) {
             return Ok(chain.clone());
         }
-        let arguments = PolicyArguments { policy: Some(file.to_owned()), shadow: Vec::new() };
-        let plugins = inputs::policy(&arguments, &self.nodes[node].0.node_name)?;
+        let place = || format!("policy {}", file.display());
+        let mut configuration = configuration::load(file).with_context(place)?;
+        for plugin in configuration.plugins.iter_mut().filter_map(|entry| entry.plugin.as_mut().ok()) {
+            // Time is virtual: how busy this machine is must not decide what comes out.
+            (plugin.limits.call_timeout, plugin.limits.sync_budget) = (PATIENCE, PATIENCE);
+        }
+        let plugins =
+            inputs::plugins(&configuration, &[], &self.nodes[node].0.node_name).with_context(place)?;
         self.notes.borrow_mut().failed |= !plugins.refused.is_empty();
         self.chains.insert(key, plugins.chain.clone());
         Ok(plugins.chain)
@@ -184,27 +207,61 @@ impl Laboratory {
 /// A policy that is planned by weir's planner, on each client node.
 pub(super) struct Planned {
     target: Rc<Target>,
-    planners: Vec<Planner>,
-    /// The last plan of each planner.
-    arrangements: Vec<Option<Arrangement>>,
+    /// One for all client nodes, if these are only counted and nothing is sampled.
+    nodes: Vec<Node>,
+    /// How often the kernel is read for the policy.
+    period: Option<Duration>,
     notes: Rc<RefCell<Notes>>,
+}
+
+/// What a client node plans.
+struct Node {
+    planner: Planner,
+    /// The last plan.
+    arrangement: Option<Arrangement>,
+}
+
+impl Target {
+    /// Has a planner take in what can be read of the kernel now, if that is due.
+    fn sample(&self, planner: &mut Planner, now: Duration, seen: &[Option<Seen>]) -> bool {
+        let reading = |seen: &Seen| Reading {
+            active: seen.active,
+            inactive: seen.inactive,
+            weight: seen.weight.into(),
+            totals: Totals { connections: seen.begun, ..Totals::default() },
+        };
+        let played = || {
+            let behind = self.addresses.iter().zip(seen);
+            behind.filter_map(|(address, seen)| Some((*address, reading(seen.as_ref()?)))).collect()
+        };
+        let mut news = false;
+        for (service, servers) in planner.due_samples(now, usize::MAX) {
+            let read = |server| if server == self.server { played() } else { BTreeMap::new() };
+            let readings: Vec<_> =
+                servers.into_iter().map(|(port, server)| (port, server, Some(read(server)))).collect();
+            news |= planner.sampled(&service, &readings, now);
+        }
+        news
+    }
 }
 
 impl Planned {
     fn plan(&mut self, place: usize, now: u64) -> Result<Arrangement, String> {
-        let plan = self.planners[place].plan_at(now);
-        let failures = plan.reports.iter().filter(|report| report.reason == Reason::PolicyFailed);
+        let Node { planner, .. } = &mut self.nodes[place];
+        planner.update(now);
         let mut notes = self.notes.borrow_mut();
-        for failure in failures {
+        for failure in planner.reports().iter().filter(|report| report.reason == Reason::PolicyFailed) {
             notes.failed = true;
             notes.say(failure.to_string());
         }
-        let Some(server) = plan.state.virtual_servers.get(&self.target.server) else {
+        let mut servers = planner.desired().servers_of(&self.target.service);
+        let Some((_, want)) = servers.find(|(server, _)| *server == self.target.server) else {
             return Err(format!(
                 "the policy does not serve {}, so there is nothing to play",
                 self.target.server
             ));
         };
+        let server = &want.server;
         if server.scheduling.persistence.is_some() {
             notes.say(format!("{}: {AFFINITY}", self.target.server));
         }
@@ -216,19 +273,22 @@ impl Planned {
 }
 
 impl Weights for Planned {
-    fn arrange(&mut self, node: usize, now: Duration, _seen: &[Option<Seen>]) -> Result<Arrangement, String> {
-        let place = node.min(self.planners.len() - 1);
-        let now = START + now.as_secs();
-        let expired = self.planners[place].next_expiry().is_some_and(|at| at <= now);
-        if let Some(arrangement) = self.arrangements[place].as_ref().filter(|_| !expired) {
+    fn arrange(&mut self, node: usize, now: Duration, seen: &[Option<Seen>]) -> Result<Arrangement, String> {
+        let place = node.min(self.nodes.len() - 1);
+        let Node { planner, arrangement } = &mut self.nodes[place];
+        let now = Duration::from_secs(START) + now;
+        let news = self.target.sample(planner, now, seen);
+        let expired = planner.next_expiry().is_some_and(|at| at <= now.as_secs());
+        if let Some(arrangement) = arrangement.as_ref().filter(|_| !news && !expired) {
             return Ok(arrangement.clone());
         }
-        let arrangement = self.plan(place, now)?;
-        Ok(self.arrangements[place].insert(arrangement).clone())
+        let arrangement = self.plan(place, now.as_secs())?;
+        Ok(self.nodes[place].arrangement.insert(arrangement).clone())
     }
 
     fn period(&self) -> Option<Duration> {
-        self.planners.iter().any(|planner| planner.next_expiry().is_some()).then_some(PERIOD)
+        let expires = self.nodes.iter().any(|node| node.planner.next_expiry().is_some());
+        self.period.into_iter().chain(expires.then_some(PERIOD)).min()
     }
 }
 

@@ -41,8 +41,8 @@ fn a_policy_that_asks_to_be_asked_again_is_planned_again_in_virtual_time() {
     let target = laboratory.target(&traffic.services[0]).unwrap();
     assert_eq!(target.addresses.len(), 8);
     let load = loads(&traffic, &traffic.services[0], &target.addresses).unwrap().remove(0);
-    let mut policy = laboratory.planned(&target, None, None).unwrap();
-    policy.planners[0].set_policy(Box::new(Late));
+    let mut policy = laboratory.planned(&target, load.nodes, None, None).unwrap();
+    policy.nodes[0].planner.set_policy(Box::new(Late));
     let outcome = play(&load, &mut policy, 1).unwrap();
     let connections = |from: u64, to: u64| {
         let slices = outcome.timeline.iter().filter(|slice| (from + 1..=to).contains(&slice.until.as_secs()));
