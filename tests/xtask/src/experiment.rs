@@ -9,7 +9,7 @@ use std::process::{self, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_guest_init::{Command, Status, Streams};
 
 use crate::beside::{program, text};
@@ -23,16 +23,14 @@ use crate::{fixtures, workspace};
 /// The program that plays and reports.
 const DRIVER: &str = "weir-experiment";
 
-/// Optimised, as for all that is measured.
-const PROFILE: &str = "lab";
-
 /// Memory of the guest in MiB: up to 40 programs with plugins, and thousands of connections that wait.
 const MEMORY: u64 = 4096;
 
 /// Traffic files and manifests.
 const SCENARIOS: &str = "tests/experiment/scenarios";
 
-const PLUGINS: [&str; 2] = ["weir-plugin-load-aware", "weir-plugin-node-weights"];
+const LOAD_AWARE: &str = "weir-plugin-load-aware";
+const PLUGINS: [&str; 2] = [LOAD_AWARE, "weir-plugin-node-weights"];
 
 /// Options of `cargo xtask experiment`.
 #[derive(Debug, Parser)]
@@ -69,6 +67,9 @@ pub(crate) struct Options {
     /// Seconds after which the guest is ended
     #[arg(long, default_value_t = 7200)]
     timeout: u64,
+    /// Cargo's profile; the default is optimised, as for all that is measured
+    #[arg(long, default_value = "lab")]
+    profile: String,
     /// This weir instead of one that is built
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
@@ -76,7 +77,7 @@ pub(crate) struct Options {
 
 /// Plays, and prints what came of it.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let experiment = Experiment::build(PROFILE, options)?;
+    let experiment = Experiment::build(options)?;
     let temporary = tempfile::NamedTempFile::new().context("no file for results")?;
     let rows = options.rows.as_deref().unwrap_or(temporary.path());
     let played = options.report || experiment.play(options, rows)?;
@@ -90,8 +91,17 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 /// # Errors
 /// When it cannot be played, or an arm does something else.
 pub(crate) fn tier() -> Result<Counts> {
-    let options = Options::parse_from(["", "short", "--arms", "rr,random,load-aware", "--output", "json"]);
-    let experiment = Experiment::build("dev", &options)?;
+    let options = Options::parse_from([
+        "",
+        "short",
+        "--profile",
+        "dev",
+        "--arms",
+        "rr,random,load-aware",
+        "--output",
+        "json",
+    ]);
+    let experiment = Experiment::build(&options)?;
     let rows = tempfile::NamedTempFile::new().context("no file for results")?;
     ensure!(experiment.play(&options, rows.path())?, "it was not played to its end");
     let lines = experiment.report(&options, rows.path())?;
@@ -121,8 +131,9 @@ struct Experiment {
 }
 
 impl Experiment {
-    fn build(profile: &str, options: &Options) -> Result<Experiment> {
+    fn build(options: &Options) -> Result<Experiment> {
         let scenarios = workspace::root().join(SCENARIOS);
+        let profile = &options.profile;
         Ok(Experiment {
             driver: program(profile, DRIVER, DRIVER)?,
             weir: match &options.weir {
@@ -169,21 +180,26 @@ impl Experiment {
     }
 
     fn report(&self, options: &Options, rows: &Path) -> Result<String> {
-        let lab = tempfile::NamedTempFile::new().context("no file for the lab")?;
-        fs::write(lab.path(), self.lab(options)?).context("cannot write what the lab said")?;
+        let folder = tempfile::tempdir().context("no folder for the lab")?;
+        let lab = folder.path().join("lab.json");
+        fs::write(&lab, self.lab(options, folder.path())?).context("cannot write what the lab said")?;
         let mut report = process::Command::new(&self.driver);
         report.arg("--traffic").arg(&self.traffic).arg("report").arg("--rows").arg(rows);
-        output(report.arg("--lab").arg(lab.path()).args(["--output", &options.output]))
+        output(report.arg("--lab").arg(lab).args(["--output", &options.output]))
     }
 
-    /// What `weir lab` says to the same traffic; it knows all arms but `random`.
-    fn lab(&self, options: &Options) -> Result<String> {
+    /// What `weir lab` says to the same traffic, with the same plugin; it knows all arms but `random`.
+    fn lab(&self, options: &Options, folder: &Path) -> Result<String> {
+        let component = workspace::components(&[LOAD_AWARE])?.remove(0);
+        let plugin = json!({"name": "load-aware", "source": component.file});
+        let policy =
+            json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [plugin]});
+        // Results are named after the file.
+        fs::write(folder.join("load-aware"), policy.to_string()).context("cannot write a policy")?;
         let mut lab = process::Command::new(&self.weir);
-        lab.args(["lab", "--node", "client", "--output", "json"]);
+        lab.current_dir(folder).args(["lab", "--node", "client", "--output", "json"]);
         lab.args(["--policy", "load-aware", "--against", "rr,lc,wlc,sh,known"]);
-        if !options.seeds.is_empty() {
-            lab.args(options.seeds.iter().flat_map(|seed| ["--seeds".to_owned(), seed.to_string()]));
-        }
+        lab.args(options.seeds.iter().flat_map(|seed| ["--seeds".to_owned(), seed.to_string()]));
         output(lab.arg("--manifests").arg(&self.manifests).arg("--traffic").arg(&self.traffic))
     }
 }
@@ -203,8 +219,6 @@ impl TakeLine for Rows {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
