@@ -12,6 +12,7 @@
 //!
 //! Never: a kernel, a clock, a plan of its own (the command brings one).
 
+pub mod arrivals;
 pub mod load;
 pub mod outcome;
 pub mod report;

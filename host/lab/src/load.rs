@@ -148,6 +148,11 @@ impl Load {
         let capacity = |group: &Group| f64::from(group.workers) / group.time.as_secs_f64();
         self.behaviours.iter().map(capacity).collect()
     }
+
+    /// How long a slice of the timeline is: a sixtieth of the whole, at least a second.
+    pub fn slice_length(&self) -> Duration {
+        ((self.warm_up + self.duration) / 60).max(Duration::from_secs(1))
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What came of one load, one policy and one seed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
@@ -19,7 +21,7 @@ pub struct Outcome {
 }
 
 /// A slice of time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
     /// Its end, since the start of the warm-up.
     pub until: Duration,
@@ -79,7 +81,7 @@ fn shares(connections: &[u64]) -> Vec<f64> {
 }
 
 /// The value below which a part of sorted nanoseconds lies, in milliseconds.
-pub(crate) fn percentile(sorted: &[u64], part: f64) -> Option<f64> {
+pub fn percentile(sorted: &[u64], part: f64) -> Option<f64> {
     let index = (sorted.len() as f64 * part) as usize;
     let value = sorted.get(index.min(sorted.len().checked_sub(1)?))?;
     Some(*value as f64 / 1e6)

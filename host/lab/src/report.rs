@@ -24,7 +24,7 @@ pub struct Played {
 
 impl Played {
     /// The middle value over all seeds; `None` if one of them has none.
-    fn median(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
+    pub fn median(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
         let mut values: Vec<f64> = self.outcomes.iter().map(figure).collect::<Option<_>>()?;
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()

@@ -2,15 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
-
+use crate::arrivals::{Arrival, Arrivals};
 use crate::load::Load;
 use crate::outcome::{Outcome, Slice};
-use crate::scheduler::{Client, UnknownScheduler};
+use crate::scheduler::UnknownScheduler;
 use crate::traffic::Change;
 use crate::virtual_server::{ADDED_UP, CLOSED, RESET, VirtualServer};
 use crate::weights::Weights;
@@ -54,29 +51,12 @@ enum Event {
     Slice,
 }
 
-/// A generator that gives the same numbers for the same seed in every release.
-struct Random(Xoshiro256PlusPlus);
-
-impl Random {
-    /// From 0 to below 1.
-    fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Exponential with a mean of 1.
-    fn exponential(&mut self) -> f64 {
-        -(1.0 - self.unit()).ln()
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        (self.unit() * f64::from(bound)) as u32
-    }
-}
-
 struct Play<'a> {
     load: &'a Load,
     policy: &'a mut dyn Weights,
-    random: Random,
+    arrivals: Arrivals,
+    /// The one that is planned.
+    arrival: Option<Arrival>,
     now: u64,
     /// Earliest first; among equals the one that was planned first.
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -108,7 +88,8 @@ pub fn play(load: &Load, policy: &mut dyn Weights, seed: u64) -> Result<Outcome,
     let mut play = Play {
         load,
         policy,
-        random: Random(Xoshiro256PlusPlus::seed_from_u64(seed)),
+        arrivals: Arrivals::new(load, seed),
+        arrival: None,
         now: 0,
         events: BinaryHeap::new(),
         planned: 0,
@@ -162,8 +143,11 @@ impl Play<'_> {
     fn happen(&mut self, event: Event) -> Result<(), PlayError> {
         match event {
             Event::Arrive => {
+                let arrival = self.arrival.take();
                 self.plan_arrival();
-                self.arrive();
+                if let Some(arrival) = arrival {
+                    self.arrive(arrival);
+                }
             }
             Event::Finish { endpoint, node, arrived } => {
                 self.note_latency(arrived);
@@ -187,28 +171,22 @@ impl Play<'_> {
                 if self.now > 0 {
                     self.end_slice();
                 }
-                self.plan(self.slice_length(), Event::Slice);
+                self.plan(nanos(self.load.slice_length()), Event::Slice);
             }
         }
         Ok(())
     }
 
     fn plan_arrival(&mut self) {
-        let gap = self.random.exponential() / self.load.per_second;
-        self.plan((gap * 1e9) as u64, Event::Arrive);
+        self.arrival = self.arrivals.next();
+        if let Some(Arrival { at, .. }) = self.arrival {
+            self.plan(at - self.now, Event::Arrive);
+        }
     }
 
-    /// All that is random about a connection is drawn here, so that every policy gets the same connections.
-    fn arrive(&mut self) {
-        let node = self.random.below(self.nodes.len() as u32);
-        let client = self.random.below(self.load.clients_per_node);
-        let port = 32_768 + self.random.below(28_232) as u16;
-        let work = self.random.exponential();
-        // Each node has a network of its own for its clients.
-        let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a80_0000 + (node << 16) + client + 1));
-        let node = node as usize;
+    fn arrive(&mut self, Arrival { node, client, work, .. }: Arrival) {
         let measured = self.is_measured(self.now);
-        let Some(endpoint) = self.nodes[node].connect(Client { address, port }) else {
+        let Some(endpoint) = self.nodes[node].connect(client) else {
             self.outcome.failed += u64::from(measured);
             return;
         };
@@ -273,11 +251,6 @@ impl Play<'_> {
         waiting.extend(running);
         waiting.into_iter().for_each(|arrived| self.note_latency(arrived));
         self.outcome.latencies.sort_unstable();
-    }
-
-    /// A sixtieth of the whole, at least a second.
-    fn slice_length(&self) -> u64 {
-        (nanos(self.load.warm_up + self.load.duration) / 60).max(1_000_000_000)
     }
 
     fn end_slice(&mut self) {

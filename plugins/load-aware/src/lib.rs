@@ -122,8 +122,9 @@ impl Scheduler for LoadAware {
             }
             let before = said(prior, &port.endpoints);
             let measured = Measured::of(port, &before);
-            let (weights, differ) = self.shares.weights(port, &before, &measured);
-            numbers.add(&self.shares, port, &measured, &weights);
+            let answer = self.shares.weights(port, &before, &measured);
+            numbers.add(&self.shares, port, &measured, &answer);
+            let (weights, differ) = answer;
             let place = if service.ports.len() > 1 { format!("port {}: ", port.port) } else { String::new() };
             let said = sentence(&self.shares, port, &measured, differ.then_some(&weights));
             reasons.extend(said.map(|said| place + &said));

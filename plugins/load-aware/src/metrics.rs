@@ -9,7 +9,7 @@ pub(crate) const METRICS: [Metric; 4] = [
     Metric::sum("weighted_ports", "Ports whose weights follow what was counted."),
     Metric::sum(
         "slow_endpoints",
-        "Endpoints of these that take more than twice the mean time of their port.",
+        "Endpoints that take more than twice the mean time of their port.",
     ),
     Metric::max(
         "slowest_percent",
@@ -28,15 +28,21 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Adds a port with its new weights.
-    pub(crate) fn add(&mut self, shares: &Shares, port: &Port, measured: &Measured, weights: &[u16]) {
+    /// Adds a port with its new weights, and whether times are a part of them.
+    pub(crate) fn add(
+        &mut self,
+        shares: &Shares,
+        port: &Port,
+        measured: &Measured,
+        (weights, differ): &(Vec<u16>, bool),
+    ) {
         let present = port.statistics.iter().map(|counts| counts.weight);
         self.moved +=
             weights.iter().zip(present).filter(|(new, old)| u32::from(**new) != *old).count() as u64;
+        self.weighted += u64::from(*differ);
         let Some(mean) = measured.mean.filter(|_| measured.connections >= shares.least as f64) else {
             return;
         };
-        self.weighted += 1;
         let used = measured.counts.iter().zip(&measured.used).filter(|(_, used)| **used);
         for percent in used.map(|(counts, _)| shares.time(counts, mean) * 100.0 / mean) {
             self.slow += u64::from(percent > 200.0);

@@ -248,6 +248,16 @@ impl Running {
         })
     }
 
+    /// Waits until the first round is done.
+    ///
+    /// # Errors
+    /// The end of the log, if there is no round within a generous time, or one of its changes failed.
+    pub fn await_first_round(&self) -> Result<()> {
+        let round = self.await_line("about a round", |line| line.field("message") == "synchronised")?;
+        ensure!(round.field("failed") == "0", "the first round failed: {}", self.log_tail());
+        Ok(())
+    }
+
     /// Fails if the program has ended, or has logged an error.
     ///
     /// # Errors

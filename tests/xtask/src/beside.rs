@@ -113,12 +113,14 @@ impl Beside {
     }
 }
 
-fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
+/// The program of a package, built.
+pub(crate) fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
     let built = workspace::build(&["build", "--profile", profile, "--package", package, "--bin", name])?;
     let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
     found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }
 
-fn text(path: &Path) -> Result<String> {
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::guest_tests::Selection;
 use crate::overlay::Given;
-use crate::workspace;
+use crate::workspace::{self, Component};
 
 struct Fixtures {
     package: &'static str,
@@ -50,11 +50,17 @@ pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
     }
     packages.sort_unstable();
     packages.dedup();
-    given.extend(workspace::components(&packages)?.into_iter().map(|component| Given {
+    given.extend(components(&packages)?);
+    Ok(given)
+}
+
+/// Components of these packages, where programs in the guest look for them.
+pub(crate) fn components(packages: &[&str]) -> Result<Vec<Given>> {
+    let given = |component: Component| Given {
         guest: component.place().to_str().map(str::to_owned),
         host: component.file,
-    }));
-    Ok(given)
+    };
+    Ok(workspace::components(packages)?.into_iter().map(given).collect())
 }
 
 impl Fixtures {

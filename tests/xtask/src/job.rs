@@ -46,6 +46,11 @@ impl Hardware {
         Hardware { timeout, ..Hardware::default() }
     }
 
+    /// One processor whose clock counts instructions: other work on the host makes it take longer, and nothing else.
+    pub(crate) fn counting_instructions(timeout: u64) -> Self {
+        Hardware { smp: 1, icount: true, ..Hardware::with_timeout(timeout) }
+    }
+
     fn machine(&self, root_size: u64, streams: Streams) -> Machine {
         // The archive and what is unpacked from it are in memory at the same time, and the latter may fill half of it.
         let needed = 512 + 3 * (root_size >> 20);

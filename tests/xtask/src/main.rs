@@ -8,6 +8,7 @@ mod cpio;
 mod demo;
 mod deny;
 mod examples;
+mod experiment;
 mod fixtures;
 mod guest_tests;
 mod image;
@@ -52,6 +53,8 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, or measure planning and rounds without one
     Bench(bench::Options),
+    /// Play a load of `weir lab` on a real kernel, in a guest, and put both side by side
+    Experiment(experiment::Options),
     /// Make the container image, without a daemon
     Image(image::Options),
     /// Build or start a real API server with etcd, for tests and people
@@ -86,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::main(),
         Command::Vm(options) => vm::main(options),
         Command::Bench(options) => bench::main(&options),
+        Command::Experiment(options) => experiment::main(&options),
         Command::Image(options) => image::main(&options),
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, image, parity, setup, takeover, workspace};
+use crate::{cluster, deny, experiment, image, parity, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -73,6 +73,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             match missing().or_else(cluster::missing) {
                 None => report.add("take-over", takeover::tier()),
                 Some(reason) => report.skip("take-over", &reason),
+            }
+        }
+        if everything {
+            report.title("experiment");
+            match missing() {
+                None => report.add("experiment", experiment::tier()),
+                Some(reason) => report.skip("experiment", &reason),
             }
         }
         if everything {

@@ -4,6 +4,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::Played;
+use crate::outcome::Slice;
 use crate::traffic::Rate;
 
 /// The width of a plot in pixels.
@@ -30,7 +31,7 @@ struct Panel {
 }
 
 /// An SVG document with one panel below the other. For each service: p99 against load, or p99 over time if there is one
-/// load; then, for its last load, the weights over time of each policy that moves them.
+/// load; then, for its last load, weights and shares over time with each policy that moves weights.
 ///
 /// # Errors
 /// If the plotting library fails.
@@ -76,7 +77,14 @@ fn panels_of(all: &[Played]) -> Vec<Panel> {
             title: format!("{service}: weights with {} at a load of {}", played.policy, played.load.rate),
             x: "seconds since the start of the warm-up".to_owned(),
             y: "weight",
-            lines: weights(played),
+            lines: by_endpoint(played, |slice, endpoint| slice.weights[endpoint]),
+            logarithmic: false,
+        });
+        panels.push(Panel {
+            title: format!("{service}: shares with {} at a load of {}", played.policy, played.load.rate),
+            x: "seconds since the start of the warm-up".to_owned(),
+            y: "percent",
+            lines: by_endpoint(played, |slice, endpoint| Some(slice.shares()[endpoint])),
             logarithmic: false,
         });
     }
@@ -99,10 +107,11 @@ fn over_time(played: &Played) -> Vec<(f64, f64)> {
     slices.filter_map(|slice| Some((slice.until.as_secs_f64(), slice.p99?))).collect()
 }
 
-fn weights(played: &Played) -> Vec<Line> {
+/// A line over time for each endpoint, of the first seed.
+fn by_endpoint(played: &Played, figure: impl Fn(&Slice, usize) -> Option<f64>) -> Vec<Line> {
     let line = |(endpoint, address): (usize, &std::net::SocketAddr)| {
         let slices = played.outcomes.first().into_iter().flat_map(|outcome| &outcome.timeline);
-        let points = slices.filter_map(|slice| Some((slice.until.as_secs_f64(), slice.weights[endpoint]?)));
+        let points = slices.filter_map(|slice| Some((slice.until.as_secs_f64(), figure(slice, endpoint)?)));
         (address.to_string(), points.collect())
     };
     played.load.addresses.iter().enumerate().map(line).collect()

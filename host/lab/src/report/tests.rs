@@ -81,6 +81,7 @@ fn svg_has_a_panel_for_latency_and_one_for_moving_weights() {
     let more = svg(&[played("rr", "50%"), played("rr", "75%")]).unwrap();
     assert!(more.contains("a/b: p99 against load"));
     assert!(more.contains("a/b: weights with rr at a load of 75%"));
+    assert!(more.contains("a/b: shares with rr at a load of 75%"));
     assert_eq!(more, svg(&[played("rr", "50%"), played("rr", "75%")]).unwrap());
 }
 

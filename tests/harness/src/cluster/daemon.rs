@@ -58,11 +58,9 @@ impl Daemon {
         let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.policy = Some(policy);
         let running = daemon.run()?;
-        let round = running.await_line("about a round", |line| line.field("message") == "synchronised");
-        let log = running.log_tail();
+        let synchronised = running.await_first_round();
         daemon.running = Some(running);
-        ensure!(round?.field("failed") == "0", "the first round failed: {log}");
-        Ok(daemon)
+        synchronised.map(|()| daemon)
     }
 
     fn new(cluster: &Cluster, program: &Path, flags: &[&str], manifests: Manifests) -> Daemon {
@@ -218,22 +216,7 @@ impl Daemon {
     /// # Errors
     /// When `ipvsadm` fails, also because there is no such virtual server.
     pub fn real_servers(&self, protocol: Protocol, server: SocketAddr) -> Result<Vec<(String, u32)>> {
-        let option = match protocol {
-            Protocol::Tcp => "-t",
-            Protocol::Udp => "-u",
-            Protocol::Sctp => "--sctp-service",
-        };
-        let text = self.node.output("ipvsadm", &["-Ln", option, &server.to_string()])?;
-        text.lines()
-            .filter_map(|line| line.trim_start().strip_prefix("-> "))
-            .filter(|line| !line.starts_with("RemoteAddress"))
-            .map(|line| {
-                let mut columns = line.split_whitespace();
-                let address = columns.next().context("a real server without an address")?;
-                let weight = columns.nth(1).context("a real server without a weight")?;
-                Ok((address.to_owned(), weight.parse().context("a weight")?))
-            })
-            .collect()
+        self.node.real_servers(protocol, server)
     }
 }
 

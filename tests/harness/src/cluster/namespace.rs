@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,6 +10,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use weir_core::net::Protocol;
 
 /// The calling thread's own network namespace (`/proc/self` is that of the process's first thread).
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -45,9 +47,17 @@ impl Namespace {
     /// Those of `action`, and when the namespace cannot be entered.
     pub fn run<T: Send>(&self, action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_thread(|| {
-            setns(&self.handle, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
+            self.enter()?;
             action()
         })
+    }
+
+    /// Moves the calling thread inside, until it goes elsewhere; what it holds already stays where it is.
+    ///
+    /// # Errors
+    /// When it cannot be entered.
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.handle, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")
     }
 
     /// Where other processes find it while this one runs.
@@ -97,6 +107,29 @@ impl Namespace {
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{program} {arguments:?}: {}", errors.trim_end());
         String::from_utf8(output.stdout).with_context(|| format!("{program} did not print UTF-8"))
+    }
+
+    /// The real servers of a virtual server with their weights, as `ipvsadm` prints them.
+    ///
+    /// # Errors
+    /// When `ipvsadm` fails, also because there is no such virtual server.
+    pub fn real_servers(&self, protocol: Protocol, server: SocketAddr) -> Result<Vec<(String, u32)>> {
+        let option = match protocol {
+            Protocol::Tcp => "-t",
+            Protocol::Udp => "-u",
+            Protocol::Sctp => "--sctp-service",
+        };
+        let text = self.output("ipvsadm", &["-Ln", option, &server.to_string()])?;
+        text.lines()
+            .filter_map(|line| line.trim_start().strip_prefix("-> "))
+            .filter(|line| !line.starts_with("RemoteAddress"))
+            .map(|line| {
+                let mut columns = line.split_whitespace();
+                let address = columns.next().context("a real server without an address")?;
+                let weight = columns.nth(1).context("a real server without a weight")?;
+                Ok((address.to_owned(), weight.parse().context("a weight")?))
+            })
+            .collect()
     }
 }
 
