@@ -7,10 +7,7 @@ use crate::share::{Measured, Shares};
 /// In the order of [`Numbers`].
 pub(crate) const METRICS: [Metric; 4] = [
     Metric::sum("weighted_ports", "Ports whose weights follow what was counted."),
-    Metric::sum(
-        "slow_endpoints",
-        "Endpoints that take more than twice the mean time of their port.",
-    ),
+    Metric::sum("slow_endpoints", "Endpoints that take more than twice the mean time of their port."),
     Metric::max(
         "slowest_percent",
         "The longest time of an endpoint in percent of the mean time of its port.",

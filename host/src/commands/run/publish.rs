@@ -19,9 +19,9 @@ use weir_daemon::Done;
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_policy::{Condition, MetricKind, Replacement, Status};
 use weir_serve::{
-    BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment, NodeState,
-    Options, OwnKind, OwnMetric, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome, RoundResult,
-    Server, StartError, Step,
+    BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment,
+    NodeState, Options, OwnKind, OwnMetric, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome,
+    RoundResult, Server, StartError, Step,
 };
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
