@@ -179,7 +179,7 @@ impl Told {
                     self.stranded.clone_from(stranded);
                     for (name, check) in health_checks {
                         match check {
-                            Some(check) => self.checks.insert(name.clone(), check.clone()),
+                            Some(check) => self.checks.insert(name.clone(), *check),
                             None => self.checks.remove(name),
                         };
                     }

@@ -51,7 +51,7 @@ impl Run<'_> {
         }
         let checks = plan.standings.iter();
         let checks: BTreeMap<_, _> = checks
-            .filter_map(|(name, standing)| Some((name.clone(), standing.health_check.clone()?)))
+            .filter_map(|(name, standing)| Some((name.clone(), standing.health_check?)))
             .collect();
         if self.told.checks != checks {
             return Err(format!("health checks: {:?} instead of {checks:?}", self.told.checks));
