@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use weir_core::decision::{VipKind, VipKinds};
 use weir_core::net::{Family, Protocol};
-use weir_core::objects::{Namespace, Node, ObjectName, Service, ServiceType, TrafficPolicy};
+use weir_core::objects::{Attributes, Node, ObjectName, Service, ServiceType, TrafficPolicy};
 use weir_core::policy::Surroundings;
 use weir_core::sampling::Count;
 use weir_core::view::{EndpointView, Location, PortView, ServiceView};
@@ -128,8 +128,10 @@ impl<'a> Lowering<'a> {
     pub(crate) fn service(&mut self, view: &ServiceView) -> types::Service {
         let needs = self.needs;
         let service = &view.service;
-        let none = Arc::new(Namespace::default());
-        let namespace = view.namespace.as_ref().unwrap_or(&none);
+        let none = Attributes::new();
+        let namespace = view.namespace.as_ref();
+        let (labels, annotations) =
+            namespace.map_or((&none, &none), |namespace| (&namespace.labels, &namespace.annotations));
         let slices = if needs.slices {
             let lower = |slice: &Arc<weir_core::objects::EndpointSlice>| types::Slice {
                 name: slice.name.name.clone(),
@@ -146,8 +148,8 @@ impl<'a> Lowering<'a> {
             service_type: service_type(service),
             labels: some(needs.labels.of(&service.labels)),
             annotations: some(needs.annotations.of(&service.annotations)),
-            namespace_labels: some(needs.namespace_labels.of(&namespace.labels)),
-            namespace_annotations: some(needs.namespace_annotations.of(&namespace.annotations)),
+            namespace_labels: some(needs.namespace_labels.of(labels)),
+            namespace_annotations: some(needs.namespace_annotations.of(annotations)),
             affinity_seconds: service.client_ip_affinity,
             internal_local: service.internal_policy == TrafficPolicy::Local,
             external_local: view.external_local,

@@ -50,9 +50,8 @@ impl Run<'_> {
             return Err(format!("reports are not those of a plan from nothing: {:?}", plan.reports));
         }
         let checks = plan.standings.iter();
-        let checks: BTreeMap<_, _> = checks
-            .filter_map(|(name, standing)| Some((name.clone(), standing.health_check?)))
-            .collect();
+        let checks: BTreeMap<_, _> =
+            checks.filter_map(|(name, standing)| Some((name.clone(), standing.health_check?))).collect();
         if self.told.checks != checks {
             return Err(format!("health checks: {:?} instead of {checks:?}", self.told.checks));
         }
