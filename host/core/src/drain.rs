@@ -161,8 +161,8 @@ impl Drains {
         }
     }
 
-    /// Notes the virtual servers of which nothing differs but real servers that drain. `differing` gives what a virtual
-    /// server that differs has in the kernel, and what is wanted of it.
+    /// Skips virtual servers until the next look if only draining real servers are left to do there. `differing` returns
+    /// the actual and the wanted state of a virtual server, if they differ.
     pub(crate) fn put_to_sleep<'a>(
         &mut self,
         differing: impl Fn(VirtualServer) -> Option<(&'a Server, &'a Server)>,

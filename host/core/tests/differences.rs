@@ -276,8 +276,8 @@ fn an_address_that_no_service_may_have_is_left_out_and_taken_off_the_kernel() {
     assert_eq!(diff(&plan.state, &found).0, expected);
 }
 
-/// An external IP makes the external traffic policy of a service without a node port count; the broadcast address of one of
-/// the node's networks is none.
+/// The external traffic policy of a ClusterIP service counts if it has an external IP. The node's broadcast address is not a
+/// usable one.
 #[test]
 fn a_broadcast_address_does_not_make_the_external_policy_count() {
     let local = |external: &[&str]| {

@@ -1,4 +1,4 @@
-//! The connections of a load, by seed: whoever plays it, every policy gets the same ones.
+//! The connections of a load. Every policy gets the same ones for the same seed, in the lab and on a real kernel.
 
 use std::net::{IpAddr, Ipv4Addr};
 

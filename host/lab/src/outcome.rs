@@ -80,6 +80,12 @@ fn shares(connections: &[u64]) -> Vec<f64> {
     connections.iter().map(|count| 100.0 * *count as f64 / all.max(1) as f64).collect()
 }
 
+/// The middle one of some values; of two in the middle, the larger. `None` if there are none.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// The value below which a part of sorted nanoseconds lies, in milliseconds.
 pub fn percentile(sorted: &[u64], part: f64) -> Option<f64> {
     let index = (sorted.len() as f64 * part) as usize;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::load::Load;
-use crate::outcome::{Outcome, Slice};
+use crate::outcome::{Outcome, Slice, median};
 
 mod svg;
 mod text;
@@ -25,9 +25,7 @@ pub struct Played {
 impl Played {
     /// The middle value over all seeds; `None` if one of them has none.
     pub fn median(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
-        let mut values: Vec<f64> = self.outcomes.iter().map(figure).collect::<Option<_>>()?;
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        median(self.outcomes.iter().map(figure).collect::<Option<_>>()?)
     }
 
     /// Whether anything in it changes over time, so that a timeline says something.

@@ -113,6 +113,17 @@ pub struct Group {
     pub changes: Vec<Change>,
 }
 
+impl Group {
+    /// How long a connection takes one of them at a speed, in nanoseconds. `work` is exponential around 1.
+    pub fn time_of(&self, work: f64, speed: f64) -> u64 {
+        let work = match self.distribution {
+            Distribution::Exponential => work,
+            Distribution::Constant => 1.0,
+        };
+        (work * self.time.as_secs_f64() / speed * 1e9) as u64
+    }
+}
+
 /// How the time for one connection varies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

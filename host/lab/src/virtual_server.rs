@@ -14,7 +14,7 @@ pub const CLOSED: Duration = Duration::from_secs(120);
 /// The same after a RST: CLOSE of that table.
 pub const RESET: Duration = Duration::from_secs(10);
 
-/// How often IPVS adds up what it counts for each processor, whoever reads it and when: two seconds, the period of the
+/// How often IPVS updates its counters of new connections and bytes: every two seconds, the period of the
 /// estimators in `net/netfilter/ipvs/ip_vs_est.c`. Connections that are active now are always known.
 pub const ADDED_UP: Duration = Duration::from_secs(2);
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use weir_lab::outcome::median;
 use weir_lab::report::Played;
 
 /// A table of p99 and of shares here and there, each the median over the same seeds. `lab` has lines of JSON.
@@ -27,10 +28,10 @@ pub(crate) fn compare(played: &[Played], lab: &str) -> Result<String> {
         };
         let there: Vec<&Value> = lines.iter().filter(same).collect();
         let here = one.median(|outcome| outcome.percentile(0.99));
-        let p99 = median(there.iter().filter_map(|line| line["p99_ms"].as_f64()));
+        let p99 = median(there.iter().filter_map(|line| line["p99_ms"].as_f64()).collect());
         let differences = one.load.addresses.iter().enumerate().filter_map(|(place, address)| {
             let shares = there.iter().filter_map(|line| line["share"][address.to_string()].as_f64());
-            Some((one.median(|outcome| Some(outcome.shares()[place]))? - median(shares)?).abs())
+            Some((one.median(|outcome| Some(outcome.shares()[place]))? - median(shares.collect())?).abs())
         });
         let ratio = here.zip(p99).map(|(here, there)| here / there);
         let number = |value: Option<f64>, digits: usize| {
@@ -48,12 +49,6 @@ pub(crate) fn compare(played: &[Played], lab: &str) -> Result<String> {
         );
     }
     Ok(out)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]

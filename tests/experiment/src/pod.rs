@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use weir_lab::traffic::{Distribution, Group};
+use weir_lab::traffic::Group;
 
 /// Nanoseconds since the start of the warm-up.
 pub(crate) type Moment = u64;
@@ -28,12 +28,7 @@ impl Pod {
     pub(crate) fn done(&mut self, now: Moment, work: f64) -> Moment {
         let free = self.free.pop().map_or(0, |Reverse(free)| free);
         let start = free.max(now);
-        let work = match self.behaviour.distribution {
-            Distribution::Exponential => work,
-            Distribution::Constant => 1.0,
-        };
-        let seconds = work * self.behaviour.time.as_secs_f64() / self.speed(start);
-        let end = start + (seconds * 1e9) as u64;
+        let end = start + self.behaviour.time_of(work, self.speed(start));
         self.free.push(Reverse(end));
         end
     }

@@ -13,6 +13,15 @@ use crate::wants::Want;
 /// A service to read, and what to read of it.
 pub type DueService = (ObjectName, Vec<(Port, VirtualServer)>);
 
+/// What became of reading a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Whether its counts changed: then it is decided again by the next plan.
+    pub news: bool,
+    /// The first virtual server that could not be read.
+    pub unread: Option<VirtualServer>,
+}
+
 impl Planner {
     /// What is counted for real servers.
     pub fn sampler(&self) -> &Sampler {
@@ -30,6 +39,19 @@ impl Planner {
             Some((name, servers))
         };
         self.sampler.due(now, most).into_iter().filter_map(servers).collect()
+    }
+
+    /// Reads a service that is due, and takes in what was read.
+    pub fn sample(
+        &mut self,
+        (name, servers): DueService,
+        now: Duration,
+        mut read: impl FnMut(VirtualServer) -> Readings,
+    ) -> Sampled {
+        let servers: Vec<_> =
+            servers.into_iter().map(|(port, server)| (port, server, read(server))).collect();
+        let unread = servers.iter().find(|(_, _, readings)| readings.is_none()).map(|(_, server, _)| *server);
+        Sampled { news: self.sampled(&name, &servers, now), unread }
     }
 
     /// Takes in what was read of a service, and says whether that shows in its counts: then it is decided again by the

@@ -30,16 +30,14 @@ impl<H: Host> Daemon<H> {
         // The same clock that policies are told the time by.
         let now = Duration::from_secs(self.setup.epoch) + begin;
         let (mut read, mut failed, mut news) = (0, 0, false);
-        for (service, servers) in self.planner.due_samples(now, PART) {
+        for due in self.planner.due_samples(now, PART) {
             if self.host().time() - begin > PART_TIME {
                 break;
             }
-            let host = self.host();
-            let readings: Vec<_> =
-                servers.into_iter().map(|(port, server)| (port, server, host.sample(server))).collect();
-            let complete = readings.iter().all(|(_, _, readings)| readings.is_some());
-            *(if complete { &mut read } else { &mut failed }) += 1;
-            news |= self.planner.sampled(&service, &readings, now);
+            let host = self.syncer.kernel();
+            let sampled = self.planner.sample(due, now, |server| host.sample(server));
+            *(if sampled.unread.is_none() { &mut read } else { &mut failed }) += 1;
+            news |= sampled.news;
         }
         let end = self.host().time();
         self.tell(Output::Sampled { read, failed, took: end - begin });

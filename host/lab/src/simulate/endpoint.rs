@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::traffic::{Change, Distribution, Group};
+use crate::traffic::{Change, Group};
 
 /// A connection on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,22 +29,18 @@ pub(super) enum Answer {
 /// A pod.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    seconds: f64,
-    distribution: Distribution,
-    workers: usize,
+    behaviour: Group,
     room: usize,
     speed: f64,
     refuses: bool,
-    busy: usize,
+    busy: u32,
     queue: VecDeque<Request>,
 }
 
 impl Endpoint {
     pub(super) fn new(group: &Group) -> Endpoint {
         Endpoint {
-            seconds: group.time.as_secs_f64(),
-            distribution: group.distribution,
-            workers: group.workers as usize,
+            behaviour: group.clone(),
             room: group.queue.map_or(usize::MAX, |room| room as usize),
             speed: 1.0,
             refuses: group.refuses,
@@ -57,7 +53,7 @@ impl Endpoint {
         if self.refuses {
             return Answer::Refuses;
         }
-        if self.busy < self.workers {
+        if self.busy < self.behaviour.workers {
             self.busy += 1;
             return Answer::Starts;
         }
@@ -79,11 +75,7 @@ impl Endpoint {
 
     /// How long so much work takes if it starts now, in nanoseconds.
     pub(super) fn time(&self, work: f64) -> u64 {
-        let work = match self.distribution {
-            Distribution::Exponential => work,
-            Distribution::Constant => 1.0,
-        };
-        (work * self.seconds / self.speed * 1e9) as u64
+        self.behaviour.time_of(work, self.speed)
     }
 
     pub(super) fn change(&mut self, change: Change) {

@@ -42,13 +42,10 @@ pub(super) fn sample(
     loop {
         let now = begin + started.elapsed();
         let due = planner.due_samples(now, usize::MAX).into_iter().find(|(service, _)| service == name);
-        if let Some((_, servers)) = due {
-            let readings: Vec<_> =
-                servers.into_iter().map(|(port, server)| (port, server, read(server))).collect();
-            if let Some((_, server, _)) = readings.iter().find(|(_, _, readings)| readings.is_none()) {
+        if let Some(due) = due {
+            if let Some(server) = planner.sample(due, now, &mut read).unread {
                 bail!("the counters of {server} cannot be read: run it as root on a node that serves {name}");
             }
-            planner.sampled(name, &readings, now);
             planner.update(now.as_secs());
         }
         if started.elapsed() >= time {

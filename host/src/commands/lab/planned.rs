@@ -235,11 +235,9 @@ impl Target {
             behind.filter_map(|(address, seen)| Some((*address, reading(seen.as_ref()?)))).collect()
         };
         let mut news = false;
-        for (service, servers) in planner.due_samples(now, usize::MAX) {
-            let read = |server| if server == self.server { played() } else { BTreeMap::new() };
-            let readings: Vec<_> =
-                servers.into_iter().map(|(port, server)| (port, server, Some(read(server)))).collect();
-            news |= planner.sampled(&service, &readings, now);
+        for due in planner.due_samples(now, usize::MAX) {
+            let read = |server| Some(if server == self.server { played() } else { BTreeMap::new() });
+            news |= planner.sample(due, now, read).news;
         }
         news
     }
