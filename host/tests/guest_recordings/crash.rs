@@ -73,7 +73,7 @@ pub(crate) fn killed_before_any_message_loses_no_endpoint() -> Result<()> {
     put(2)?;
     let (mut last, output) = round(&stage, None)?;
     finished(&output)?;
-    let mut killed = 0;
+    let (mut killed, mut early) = (0, 0);
     for from in 3.. {
         let before = Dump::of(&stage.netns)?;
         put(from)?;
@@ -85,12 +85,18 @@ pub(crate) fn killed_before_any_message_loses_no_endpoint() -> Result<()> {
         }
         has_endpoint(&stage, from).with_context(|| format!("killed instead of message {last}"))?;
         let untouched = witness::hold(&stage.netns, &before).is_ok();
-        finished(&round(&stage, None)?.1)?;
+        let (sent, output) = round(&stage, None)?;
+        finished(&output)?;
         for number in [from, from + 1] {
             has_endpoint(&stage, number).context("after the next start")?;
         }
         let answer = stage.weir().ask("diff", &[])?;
         ensure!(answer.status == Some(0), "{answer:?}");
+        if untouched && killed == 0 && early < 3 {
+            // More were needed than in the round before: what is polled for came later.
+            (early, last) = (early + 1, sent);
+            continue;
+        }
         if untouched {
             break;
         }
