@@ -242,3 +242,28 @@ fn weir_takes_configuration_and_policy_without_a_remark() {
     }
     assert_eq!(bare.stdout, with_policy.stdout);
 }
+
+/// Whoever is woken by an alert finds its section, and no section is for an alert that is gone.
+#[test]
+fn each_alert_has_its_section_in_the_runbook() {
+    let rules = document("monitoring/rules.yaml");
+    let rules = list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"]));
+    let mut alerts = BTreeSet::new();
+    for rule in rules {
+        let name = rule["alert"].as_str().unwrap();
+        let link = format!("RUNBOOK.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook"], link.as_str(), "{name}");
+        assert!(rule["labels"]["severity"].is_string(), "{name}");
+        assert!(alerts.insert(name.to_owned()), "{name} is there twice");
+    }
+    let page = fs::read_to_string(install().join("monitoring/RUNBOOK.md")).unwrap();
+    let mut sections = BTreeSet::new();
+    for part in page.split("\n## ").skip(1) {
+        let name = part.lines().next().unwrap();
+        sections.insert(name.to_owned());
+        for said in ["**Means.**", "**Look at.**", "**Do.**"] {
+            assert!(part.contains(said), "{name}: {said}");
+        }
+    }
+    assert_eq!(alerts, sections);
+}

@@ -61,7 +61,7 @@ impl Cluster {
         self.run_with(&[])
     }
 
-    fn run_with(&self, arguments: &[&str]) -> Result<Running> {
+    pub(crate) fn run_with(&self, arguments: &[&str]) -> Result<Running> {
         let weir = self.stage.weir();
         let mut all =
             vec!["--config".into(), weir.config.into(), "--master".into(), self.server.url().into()];
@@ -103,6 +103,21 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
     Ok(())
 }
 
+/// A policy file with a plugin that looks at the labels of namespaces.
+pub(crate) fn guard(stage: &Stage) -> Result<String> {
+    let policy = stage.scratch().join("policy.yaml");
+    let entry = json!({
+        "name": "guard",
+        "source": component("weir-plugin-namespace-guard"),
+        "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
+    });
+    let file = json!({
+        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry],
+    });
+    fs::write(&policy, file.to_string())?;
+    policy.into_os_string().into_string().ok().context("paths are UTF-8")
+}
+
 /// A plugin looks at namespaces, and the ClusterRole of service proxies does not let weir list them.
 pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
@@ -114,18 +129,8 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
             cluster.server.script(kind, Collection::Namespaces, refusal);
         }
     }
-    let policy = cluster.stage.scratch().join("policy.yaml");
-    let entry = json!({
-        "name": "guard",
-        "source": component("weir-plugin-namespace-guard"),
-        "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
-    });
-    let file = json!({
-        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry],
-    });
-    fs::write(&policy, file.to_string())?;
-    let policy = policy.to_str().context("paths are UTF-8")?;
-    let mut running = cluster.run_with(&["--policy", policy])?;
+    let policy = guard(&cluster.stage)?;
+    let mut running = cluster.run_with(&["--policy", &policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
         line.text().contains("did not list: they are decided without")

@@ -16,6 +16,7 @@ mod job;
 mod kernel;
 mod lines;
 mod machine;
+mod monitoring;
 mod overlay;
 mod packages;
 mod parity;

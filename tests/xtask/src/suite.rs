@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, experiment, image, parity, setup, takeover, workspace};
+use crate::{cluster, deny, experiment, image, monitoring, parity, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -87,6 +87,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             match missing().or_else(cluster::missing) {
                 None => report.add("parity", parity::tier()),
                 Some(reason) => report.skip("parity", &reason),
+            }
+        }
+        if everything {
+            report.title("monitoring");
+            match missing() {
+                None => report.add("monitoring", monitoring::tier()),
+                Some(reason) => report.skip("monitoring", &reason),
             }
         }
         report.title("image");

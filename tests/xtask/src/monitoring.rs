@@ -1,0 +1,56 @@
+//! Debian's Prometheus, unpacked and never installed: `promtool` judges the alerts of `host/install/monitoring` here, and a guest
+//! test scrapes weir with the server.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::tally::Counts;
+use crate::{packages, process, workspace};
+
+/// The alerts, and the tests of them.
+const CHECKS: [[&str; 3]; 2] = [["check", "rules", "rules.yaml"], ["test", "rules", "rules.test.yaml"]];
+
+/// A program of the package: `prometheus` or `promtool`.
+///
+/// # Errors
+/// When the package cannot be had.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let _lock = workspace::lock_lab()?;
+    let root = workspace::lab().join("prometheus");
+    let program = root.join("usr/bin").join(name);
+    if !program.exists() {
+        let archives = workspace::lab().join("packages");
+        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
+        fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
+        let work = tempfile::tempdir().context("no folder for apt")?;
+        // Of all that it depends on, only what its pages in a browser show is not on every machine.
+        let mut found = packages::closure(work.path(), &["prometheus"])?;
+        found.retain(|package| package.name == "prometheus");
+        packages::unpack(&packages::download(&archives, &found)?, &root)?;
+        ensure!(program.exists(), "the package prometheus has no {name}");
+    }
+    Ok(program)
+}
+
+/// The alerts, judged by `promtool`.
+///
+/// # Errors
+/// When it cannot be had; rules that are wrong are no error but a count.
+pub(crate) fn tier() -> Result<Counts> {
+    let promtool = program("promtool")?;
+    let folder = workspace::root().join("host/install/monitoring");
+    let mut counts = Counts::default();
+    for arguments in CHECKS {
+        match process::run(Command::new(&promtool).args(arguments).current_dir(&folder)) {
+            Ok(()) => counts.passed += 1,
+            Err(error) => {
+                eprintln!("{error:#}");
+                counts.failed += 1;
+            }
+        }
+    }
+    Ok(counts)
+}
