@@ -38,7 +38,7 @@ const TRACK: &str = "0.2.";
 /// A plugin that can be asked.
 pub struct Artifact {
     pub(crate) linked: Linked,
-    pub(crate) needs: Needs,
+    pub(crate) needs: Arc<Needs>,
     facts: Facts,
 }
 
@@ -270,7 +270,7 @@ impl Artifact {
             imports: names.imports,
             memory,
         };
-        Ok(Arc::new(Artifact { linked, needs, facts }))
+        Ok(Arc::new(Artifact { linked, needs: Arc::new(needs), facts }))
     }
 
     /// Whether it is this component with this configuration.
@@ -281,8 +281,7 @@ impl Artifact {
     /// Makes the records of these services that a call would hand to the guest, and throws them away: what that costs
     /// can be measured.
     pub fn lower(&self, views: &[ServiceView], around: &Surroundings<'_>) {
-        let mut zones = Zones::default();
-        let mut lowering = Lowering::new(&self.needs, &mut zones, around);
+        let mut lowering = Lowering::new(self.needs.clone(), Zones::default(), around);
         for view in views {
             std::hint::black_box(lowering.service(view));
         }

@@ -17,7 +17,7 @@ use crate::configuration::{Interface, Mode};
 use crate::hook::Hook;
 use crate::load::Refused;
 use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, SchedulerPatch};
-use crate::plugin::Plugin;
+use crate::plugin::{BATCH, Item, Plugin, Round};
 use crate::record::Record;
 
 /// Plugins in the order in which they are asked. With none it is the built-in policy.
@@ -114,7 +114,12 @@ impl Chain {
     }
 
     /// Asks one plugin about every service that it is for.
-    fn consult<H: Hook>(plugin: &mut Plugin, courses: &mut [Course<'_>], around: &Surroundings<'_>) {
+    fn consult<'a, H: Hook>(
+        plugin: &mut Plugin,
+        round: &mut Option<Round<'a>>,
+        courses: &mut [Course<'_>],
+        around: &Surroundings<'a>,
+    ) {
         if !plugin.has(H::INTERFACE) {
             return;
         }
@@ -124,8 +129,17 @@ impl Chain {
         for i in others {
             plugin.pass_over(H::INTERFACE, &courses[i].view.service.name);
         }
-        let items: Vec<_> = chosen.iter().map(|i| (courses[*i].view, &courses[*i].opinion)).collect();
-        let replies = plugin.ask::<H>(&items, around);
+        // Most rounds have nothing to ask about, and the context alone may name every node of the cluster.
+        if chosen.is_empty() {
+            return;
+        }
+        let round = round.get_or_insert_with(|| plugin.begin(around));
+        let item = |place: &usize| {
+            let Course { view, opinion, .. } = &courses[*place];
+            Item { place: *place, view, opinion }
+        };
+        let items: Vec<Item<'_>> = chosen.iter().map(item).collect();
+        let replies = plugin.ask::<H>(round, &items);
         let (name, mode) = (plugin.name().to_owned(), plugin.artifact.configuration().mode);
         for (i, reply) in chosen.into_iter().zip(replies) {
             let course = &mut courses[i];
@@ -150,9 +164,17 @@ impl Chain {
         }
     }
 
-    fn each<H: Hook>(&mut self, mode: Mode, courses: &mut [Course<'_>], around: &Surroundings<'_>) {
-        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.artifact.configuration().mode == mode) {
-            Chain::consult::<H>(plugin, courses, around);
+    fn each<'a, H: Hook>(
+        &mut self,
+        mode: Mode,
+        rounds: &mut [Option<Round<'a>>],
+        courses: &mut [Course<'_>],
+        around: &Surroundings<'a>,
+    ) {
+        for (plugin, round) in self.plugins.iter_mut().zip(rounds) {
+            if plugin.artifact.configuration().mode == mode {
+                Chain::consult::<H>(plugin, round, courses, around);
+            }
         }
     }
 }
@@ -196,19 +218,28 @@ impl Policy for Chain {
             reports: Vec::new(),
             expires: None,
         };
-        let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
-        for mode in [Mode::Enforce, Mode::Shadow] {
-            self.each::<FilterPatch>(mode, &mut courses, around);
-            self.each::<SchedulerPatch>(mode, &mut courses, around);
-            self.each::<MasqueradePatch>(mode, &mut courses, around);
+        let mut rounds: Vec<Option<Round<'_>>> = self.plugins.iter().map(|_| None).collect();
+        let mut all = Vec::with_capacity(views.len());
+        // As many as fit into a call, so that a cold start does not hold all services twice.
+        for views in views.chunks(BATCH) {
+            let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
+            for mode in [Mode::Enforce, Mode::Shadow] {
+                self.each::<FilterPatch>(mode, &mut rounds, &mut courses, around);
+                self.each::<SchedulerPatch>(mode, &mut rounds, &mut courses, around);
+                self.each::<MasqueradePatch>(mode, &mut rounds, &mut courses, around);
+            }
+            rounds.iter_mut().flatten().for_each(Round::turn);
+            all.extend(courses.into_iter().map(|course| Decided {
+                decision: course.opinion.decision(course.view, around.node),
+                notes: course.notes,
+                reports: course.reports,
+                expires: course.expires,
+            }));
         }
-        let decided = |course: Course<'_>| Decided {
-            decision: course.opinion.decision(course.view, around.node),
-            notes: course.notes,
-            reports: course.reports,
-            expires: course.expires,
-        };
-        courses.into_iter().map(decided).collect()
+        for (plugin, round) in self.plugins.iter_mut().zip(rounds) {
+            round.into_iter().for_each(|round| plugin.end(round));
+        }
+        all
     }
 
     fn reads(&self) -> Reads {
@@ -225,13 +256,13 @@ impl Policy for Chain {
     }
 
     fn sample(&mut self, count: usize) -> Vec<ObjectName> {
-        let known: BTreeSet<ObjectName> = self.plugins.iter().flat_map(Plugin::services).collect();
+        let known: BTreeSet<&ObjectName> = self.plugins.iter().flat_map(Plugin::services).collect();
         if known.is_empty() {
             return Vec::new();
         }
         let start = self.cursor % known.len();
         self.cursor = start + count;
-        known.iter().cycle().skip(start).take(count.min(known.len())).cloned().collect()
+        known.iter().cycle().skip(start).take(count.min(known.len())).map(|name| (*name).clone()).collect()
     }
 
     fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
@@ -240,10 +271,13 @@ impl Policy for Chain {
         // Only the first enforced plugin of an interface is asked with the opinion that it was asked with before; for
         // the others the question is another one, and the memory has no answer to compare.
         for plugin in &mut self.plugins {
-            let items: Vec<_> = views.iter().map(|view| (view, &opinion)).collect();
-            let mut changed = plugin.audit::<FilterPatch>(&items, around);
-            changed.extend(plugin.audit::<SchedulerPatch>(&items, around));
-            changed.extend(plugin.audit::<MasqueradePatch>(&items, around));
+            let item = |(place, view)| Item { place, view, opinion: &opinion };
+            let items: Vec<Item<'_>> = views.iter().enumerate().map(item).collect();
+            let mut round = plugin.begin(around);
+            let mut changed = plugin.audit::<FilterPatch>(&mut round, &items);
+            changed.extend(plugin.audit::<SchedulerPatch>(&mut round, &items));
+            changed.extend(plugin.audit::<MasqueradePatch>(&mut round, &items));
+            plugin.end(round);
             reports.extend(changed.into_iter().map(|service| Report {
                 service,
                 reason: Reason::PolicyImpure,

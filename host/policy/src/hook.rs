@@ -15,6 +15,7 @@ use crate::bindings::{filter, masquerade, scheduler, types};
 use crate::configuration::Interface;
 use crate::convert;
 use crate::guest::Guest;
+use crate::memo::{Answers as Memory, Remembered};
 use crate::patch::{FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
 use crate::plugin::{InterfaceState, Interfaces};
 
@@ -23,16 +24,30 @@ type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
 /// An interface that plugins are asked through.
 pub(crate) trait Hook: Patch {
-    /// What is asked about one service.
-    type Request: Hash;
+    /// What is asked about one service: its record, and what earlier plugins said.
+    type Request;
+    /// What earlier plugins said.
+    type Prior: Hash;
     /// Which one it is.
     const INTERFACE: Interface;
 
     /// Its state among those of a plugin.
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
-    /// The question about a service, of which earlier plugins have an opinion.
-    fn request(service: types::Service, opinion: &Opinion) -> Self::Request;
+    /// What is remembered of its answers about a service.
+    fn remembered(answers: &Memory) -> &Option<Remembered<Self>>;
+
+    /// The same, to be changed.
+    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
+
+    /// What earlier plugins said, in the contract's words.
+    fn prior(opinion: &Opinion) -> Self::Prior;
+
+    /// The question about a service.
+    fn request(service: types::Service, prior: Self::Prior) -> Self::Request;
+
+    /// The record back from a question that was asked.
+    fn service(request: Self::Request) -> types::Service;
 
     /// Asks an instance of a component with these exports.
     fn call(
@@ -49,21 +64,36 @@ pub(crate) trait Hook: Patch {
     /// An answer, for a record.
     fn answer(answer: Self::Wire) -> Value;
 
-    /// A recorded question.
-    fn recorded(service: types::Service, prior: &Value) -> Result<Self::Request, String>;
+    /// What earlier plugins had said, from a record.
+    fn recorded(prior: &Value) -> Result<Self::Prior, String>;
 }
 
 /// Which services, VIPs and endpoints.
 impl Hook for FilterPatch {
     type Request = types::Service;
+    type Prior = ();
     const INTERFACE: Interface = Interface::Filter;
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<FilterPatch> {
         &mut interfaces.filter
     }
 
-    fn request(service: types::Service, _: &Opinion) -> types::Service {
+    fn remembered(answers: &Memory) -> &Option<Remembered<FilterPatch>> {
+        &answers.filter
+    }
+
+    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<FilterPatch>> {
+        &mut answers.filter
+    }
+
+    fn prior(_: &Opinion) {}
+
+    fn request(service: types::Service, (): ()) -> types::Service {
         service
+    }
+
+    fn service(request: types::Service) -> types::Service {
+        request
     }
 
     fn call(
@@ -84,22 +114,39 @@ impl Hook for FilterPatch {
         json(convert::answered_verdict(answer))
     }
 
-    fn recorded(service: types::Service, _: &Value) -> Result<types::Service, String> {
-        Ok(service)
+    fn recorded(_: &Value) -> Result<(), String> {
+        Ok(())
     }
 }
 
 /// How connections are spread.
 impl Hook for SchedulerPatch {
     type Request = scheduler::Request;
+    type Prior = scheduler::Schedule;
     const INTERFACE: Interface = Interface::Scheduler;
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<SchedulerPatch> {
         &mut interfaces.scheduler
     }
 
-    fn request(service: types::Service, opinion: &Opinion) -> scheduler::Request {
-        scheduler::Request { service, prior: opinion.scheduler.print() }
+    fn remembered(answers: &Memory) -> &Option<Remembered<SchedulerPatch>> {
+        &answers.scheduler
+    }
+
+    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<SchedulerPatch>> {
+        &mut answers.scheduler
+    }
+
+    fn prior(opinion: &Opinion) -> scheduler::Schedule {
+        opinion.scheduler.print()
+    }
+
+    fn request(service: types::Service, prior: scheduler::Schedule) -> scheduler::Request {
+        scheduler::Request { service, prior }
+    }
+
+    fn service(request: scheduler::Request) -> types::Service {
+        request.service
     }
 
     fn call(
@@ -122,22 +169,39 @@ impl Hook for SchedulerPatch {
         json(convert::prior_schedule(answer))
     }
 
-    fn recorded(service: types::Service, prior: &Value) -> Result<scheduler::Request, String> {
-        Ok(scheduler::Request { service, prior: convert::schedule(view::<views::Schedule>(prior)?) })
+    fn recorded(prior: &Value) -> Result<scheduler::Schedule, String> {
+        Ok(convert::schedule(view::<views::Schedule>(prior)?))
     }
 }
 
 /// Whose source address is replaced.
 impl Hook for MasqueradePatch {
     type Request = masquerade::Request;
+    type Prior = masquerade::Treatments;
     const INTERFACE: Interface = Interface::Masquerade;
 
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<MasqueradePatch> {
         &mut interfaces.masquerade
     }
 
-    fn request(service: types::Service, opinion: &Opinion) -> masquerade::Request {
-        masquerade::Request { service, prior: opinion.masquerade.print() }
+    fn remembered(answers: &Memory) -> &Option<Remembered<MasqueradePatch>> {
+        &answers.masquerade
+    }
+
+    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<MasqueradePatch>> {
+        &mut answers.masquerade
+    }
+
+    fn prior(opinion: &Opinion) -> masquerade::Treatments {
+        opinion.masquerade.print()
+    }
+
+    fn request(service: types::Service, prior: masquerade::Treatments) -> masquerade::Request {
+        masquerade::Request { service, prior }
+    }
+
+    fn service(request: masquerade::Request) -> types::Service {
+        request.service
     }
 
     fn call(
@@ -158,8 +222,8 @@ impl Hook for MasqueradePatch {
         json(convert::prior_treatments(answer))
     }
 
-    fn recorded(service: types::Service, prior: &Value) -> Result<masquerade::Request, String> {
-        Ok(masquerade::Request { service, prior: convert::treatments(view::<views::Treatments>(prior)?) })
+    fn recorded(prior: &Value) -> Result<masquerade::Treatments, String> {
+        Ok(convert::treatments(view::<views::Treatments>(prior)?))
     }
 }
 

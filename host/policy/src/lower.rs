@@ -60,15 +60,15 @@ pub(crate) enum Renewal {
 
 /// Lowers for one plugin.
 pub(crate) struct Lowering<'a> {
-    needs: &'a Needs,
-    zones: &'a mut Zones,
+    needs: Arc<Needs>,
+    zones: Zones,
     around: Surroundings<'a>,
     /// The place of each node in the context's list.
     nodes: HashMap<&'a str, u32>,
 }
 
 impl<'a> Lowering<'a> {
-    pub(crate) fn new(needs: &'a Needs, zones: &'a mut Zones, around: &Surroundings<'a>) -> Lowering<'a> {
+    pub(crate) fn new(needs: Arc<Needs>, zones: Zones, around: &Surroundings<'a>) -> Lowering<'a> {
         let names: Vec<&str> =
             if needs.nodes { around.nodes.keys().map(String::as_str).collect() } else { Vec::new() };
         let nodes = names.into_iter().zip(0..).collect();
@@ -80,9 +80,14 @@ impl<'a> Lowering<'a> {
         self.zones.names()
     }
 
+    /// The table of zones, for the next round.
+    pub(crate) fn into_zones(self) -> Zones {
+        self.zones
+    }
+
     /// The context, but for its zones, which are known only when the services are lowered.
     pub(crate) fn context(&mut self) -> types::Context {
-        let (needs, around) = (self.needs, self.around);
+        let (needs, around) = (self.needs.clone(), self.around);
         let node = around.node;
         let host_addresses = if needs.host_addresses {
             node.host_addresses.iter().map(|host| address(host.address)).collect()
@@ -126,7 +131,7 @@ impl<'a> Lowering<'a> {
 
     /// A service.
     pub(crate) fn service(&mut self, view: &ServiceView) -> types::Service {
-        let needs = self.needs;
+        let needs = self.needs.clone();
         let service = &view.service;
         let none = Attributes::new();
         let namespace = view.namespace.as_ref();
@@ -384,9 +389,9 @@ mod tests {
         let (config, can) = (ProxyConfig::default(), Capabilities::assumed());
         let node = NodeView::new("n1", None, None, Vec::new(), config, can);
         let view = ServiceView::new(&cluster, &ObjectName::new("shop", "web"), &node).unwrap();
-        let (counts, mut zones, needs) = (Sampler::default(), Zones::default(), Needs::default());
+        let (counts, needs) = (Sampler::default(), Arc::new(Needs::default()));
         let around = Surroundings { node: &node, nodes: cluster.nodes(), counts: &counts, now: 0 };
-        let lowered = Lowering::new(&needs, &mut zones, &around).service(&view);
+        let lowered = Lowering::new(needs, Zones::default(), &around).service(&view);
         let types::Service { namespace, name, ports, .. } = lowered.clone();
         let plain = types::Service {
             service_type: types::ServiceType::ClusterIp,

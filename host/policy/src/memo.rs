@@ -1,26 +1,38 @@
 //! Answers that were given, so that nothing is asked twice and the last good one is at hand when a plugin fails.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weir_core::objects::ObjectName;
 
 use crate::call::CallFailure;
+use crate::hook::Hook;
+use crate::patch::{Answer, FilterPatch, MasqueradePatch, SchedulerPatch};
 
-/// The remembered answers of one plugin through one interface; at most one per service.
-#[derive(Clone, Debug)]
-pub(crate) struct Memo<A> {
-    entries: HashMap<ObjectName, Remembered<A>>,
+/// The remembered answers of one plugin, by service.
+#[derive(Clone, Default)]
+pub(crate) struct Memo {
+    entries: HashMap<ObjectName, Answers>,
 }
 
+/// The remembered answers about one service; at most one through each interface.
+#[derive(Clone, Default)]
+pub(crate) struct Answers {
+    pub(crate) filter: Option<Remembered<FilterPatch>>,
+    pub(crate) scheduler: Option<Remembered<SchedulerPatch>>,
+    pub(crate) masquerade: Option<Remembered<MasqueradePatch>>,
+}
+
+/// What became of a question.
 #[derive(Clone, Debug)]
-struct Remembered<A> {
+pub(crate) struct Remembered<P> {
     /// What the answer depends on: a keyed hash of the context and the question. Two versions of one service with one
     /// hash are all that could be confused, and the key is a secret of this process.
     key: u64,
     /// Why the question is not asked again although it has no answer.
     poison: Option<CallFailure>,
     /// The answer, or the last one that was one.
-    good: Option<A>,
+    good: Option<Arc<Answer<P>>>,
     /// When the outcome must not be used any more.
     expires: Option<u64>,
 }
@@ -28,48 +40,49 @@ struct Remembered<A> {
 /// What became of a question: it was answered, or it fails the plugin, and would again.
 pub(crate) type Outcome<A> = Result<A, CallFailure>;
 
-impl<A> Default for Memo<A> {
-    fn default() -> Memo<A> {
-        Memo { entries: HashMap::new() }
+impl Memo {
+    fn entry<H: Hook>(&self, service: &ObjectName) -> Option<&Remembered<H>> {
+        H::remembered(self.entries.get(service)?).as_ref()
     }
-}
 
-impl<A> Memo<A> {
     /// What is known of a question, and until when.
-    pub(crate) fn recall(
+    pub(crate) fn recall<H: Hook>(
         &self,
         service: &ObjectName,
         key: u64,
         now: u64,
-    ) -> Option<(Outcome<&A>, Option<u64>)> {
-        let known = self.entries.get(service).filter(|known| known.key == key)?;
+    ) -> Option<(Outcome<Arc<Answer<H>>>, Option<u64>)> {
+        let known = self.entry::<H>(service).filter(|known| known.key == key)?;
         let outcome = match &known.poison {
             Some(failure) => Err(failure.clone()),
-            None => Ok(known.good.as_ref()?),
+            None => Ok(known.good.clone()?),
         };
         known.expires.is_none_or(|at| now < at).then_some((outcome, known.expires))
     }
 
     /// Takes note of what became of a question.
-    pub(crate) fn remember(
+    pub(crate) fn remember<H: Hook>(
         &mut self,
         service: &ObjectName,
         key: u64,
-        outcome: Outcome<A>,
+        outcome: Outcome<Arc<Answer<H>>>,
         expires: Option<u64>,
     ) {
+        if !self.entries.contains_key(service) {
+            self.entries.insert(service.clone(), Answers::default());
+        }
+        let Some(answers) = self.entries.get_mut(service) else { return };
+        let place = H::remembered_mut(answers);
         let (good, poison) = match outcome {
             Ok(answer) => (Some(answer), None),
-            Err(failure) => {
-                (self.entries.get_mut(service).and_then(|known| known.good.take()), Some(failure))
-            }
+            Err(failure) => (place.take().and_then(|known| known.good), Some(failure)),
         };
-        self.entries.insert(service.clone(), Remembered { key, poison, good, expires });
+        *place = Some(Remembered { key, poison, good, expires });
     }
 
     /// The last answer about a service that was one.
-    pub(crate) fn last_good(&self, service: &ObjectName) -> Option<&A> {
-        self.entries.get(service)?.good.as_ref()
+    pub(crate) fn last_good<H: Hook>(&self, service: &ObjectName) -> Option<Arc<Answer<H>>> {
+        self.entry::<H>(service)?.good.clone()
     }
 
     /// Forgets a service that is gone.
@@ -79,7 +92,7 @@ impl<A> Memo<A> {
 
     /// Makes every answer a thing of the past, but keeps the last good ones.
     pub(crate) fn expire_all(&mut self) {
-        self.entries.values_mut().for_each(|known| known.expires = Some(0));
+        self.entries.values_mut().for_each(Answers::expire);
     }
 
     /// The services with answers.
@@ -87,9 +100,28 @@ impl<A> Memo<A> {
         self.entries.keys()
     }
 
-    /// How many services have a question that fails the plugin.
+    /// How many questions are known to fail the plugin.
     pub(crate) fn poisoned(&self) -> usize {
-        self.entries.values().filter(|known| known.poison.is_some()).count()
+        self.entries.values().map(Answers::poisoned).sum()
+    }
+}
+
+impl Answers {
+    fn expire(&mut self) {
+        let Answers { filter, scheduler, masquerade } = self;
+        filter.iter_mut().for_each(|known| known.expires = Some(0));
+        scheduler.iter_mut().for_each(|known| known.expires = Some(0));
+        masquerade.iter_mut().for_each(|known| known.expires = Some(0));
+    }
+
+    fn poisoned(&self) -> usize {
+        let Answers { filter, scheduler, masquerade } = self;
+        let poisoned = [
+            filter.as_ref().is_some_and(|known| known.poison.is_some()),
+            scheduler.as_ref().is_some_and(|known| known.poison.is_some()),
+            masquerade.as_ref().is_some_and(|known| known.poison.is_some()),
+        ];
+        poisoned.into_iter().filter(|poisoned| *poisoned).count()
     }
 }
 
@@ -97,28 +129,34 @@ impl<A> Memo<A> {
 mod tests {
     use super::*;
 
+    fn answer(reason: &str) -> Arc<Answer<FilterPatch>> {
+        let patch = FilterPatch::default();
+        Arc::new(Answer { patch, reason: reason.to_owned(), lifetime: None, metrics: Box::default() })
+    }
+
     #[test]
     fn an_answer_counts_for_its_question_and_its_time() {
         let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
-        memo.remember(&web, 1, Ok('a'), Some(10));
-        assert_eq!(memo.recall(&web, 1, 9), Some((Ok(&'a'), Some(10))));
-        assert_eq!(memo.recall(&web, 1, 10), None);
-        assert_eq!(memo.recall(&web, 2, 0), None);
-        assert_eq!(memo.last_good(&web), Some(&'a'));
+        memo.remember(&web, 1, Ok(answer("a")), Some(10));
+        assert_eq!(memo.recall(&web, 1, 9), Some((Ok(answer("a")), Some(10))));
+        assert_eq!(memo.recall::<FilterPatch>(&web, 1, 10), None);
+        assert_eq!(memo.recall::<FilterPatch>(&web, 2, 0), None);
+        assert_eq!(memo.recall::<SchedulerPatch>(&web, 1, 9), None);
+        assert_eq!(memo.last_good(&web), Some(answer("a")));
     }
 
     #[test]
     fn poison_leaves_the_last_good_answer() {
         let (mut memo, web) = (Memo::default(), ObjectName::new("shop", "web"));
-        memo.remember(&web, 1, Ok('a'), None);
-        memo.remember(&web, 2, Err(CallFailure::Memory), None);
-        assert_eq!(memo.recall(&web, 2, 0), Some((Err(CallFailure::Memory), None)));
-        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(&'a'), 1));
+        memo.remember(&web, 1, Ok(answer("a")), None);
+        memo.remember::<FilterPatch>(&web, 2, Err(CallFailure::Memory), None);
+        assert_eq!(memo.recall::<FilterPatch>(&web, 2, 0), Some((Err(CallFailure::Memory), None)));
+        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(answer("a")), 1));
         memo.expire_all();
-        assert_eq!((memo.recall(&web, 2, 0), memo.last_good(&web)), (None, Some(&'a')));
-        memo.remember(&web, 2, Ok('b'), None);
-        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(&'b'), 0));
+        assert_eq!((memo.recall::<FilterPatch>(&web, 2, 0), memo.last_good(&web)), (None, Some(answer("a"))));
+        memo.remember(&web, 2, Ok(answer("b")), None);
+        assert_eq!((memo.last_good(&web), memo.poisoned()), (Some(answer("b")), 0));
         memo.forget(&web);
-        assert_eq!(memo.last_good(&web), None);
+        assert_eq!(memo.last_good::<FilterPatch>(&web), None);
     }
 }

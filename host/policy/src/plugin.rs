@@ -1,9 +1,7 @@
 //! One plugin of the chain: asks it no more than it must, and has something to say when it fails.
 
-use std::collections::BTreeSet;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
 
 use weir_core::objects::ObjectName;
 use weir_core::policy::Surroundings;
@@ -26,6 +24,7 @@ mod questions;
 
 use batch::Asked;
 pub(crate) use batch::BATCH;
+pub(crate) use questions::Round;
 use questions::{Failure, Lack, Questions, Reply};
 
 /// After so many seconds a question that took too long is asked again: the machine may have been busy.
@@ -40,6 +39,7 @@ pub(crate) struct Plugin {
     pub(crate) artifact: Arc<Artifact>,
     zones: Zones,
     interfaces: Interfaces,
+    memo: Memo,
     account: Account,
     tally: Tally,
     purity: Purity,
@@ -48,7 +48,7 @@ pub(crate) struct Plugin {
     pub(crate) records: Option<Vec<Record>>,
 }
 
-/// What a plugin answered through each interface.
+/// How a plugin does through each interface.
 #[derive(Clone)]
 pub(crate) struct Interfaces {
     pub(crate) filter: InterfaceState<FilterPatch>,
@@ -56,17 +56,17 @@ pub(crate) struct Interfaces {
     pub(crate) masquerade: InterfaceState<MasqueradePatch>,
 }
 
-/// What a plugin answered through one interface, and whether it is asked there: a scheduler that traps says nothing about
-/// the filter.
+/// Whether a plugin is asked through one interface: a scheduler that traps says nothing about the filter.
 #[derive(Clone)]
-pub(crate) struct InterfaceState<H: Hook> {
-    memo: Memo<Arc<Answer<H>>>,
+pub(crate) struct InterfaceState<H> {
     breaker: Breaker,
+    /// Its last answer.
+    last: Option<Arc<Answer<H>>>,
 }
 
 impl<H: Hook> InterfaceState<H> {
     fn new(seed: u64) -> InterfaceState<H> {
-        InterfaceState { memo: Memo::default(), breaker: Breaker::new(seed ^ H::INTERFACE as u64) }
+        InterfaceState { breaker: Breaker::new(seed ^ H::INTERFACE as u64), last: None }
     }
 }
 
@@ -77,13 +77,6 @@ impl Interfaces {
             scheduler: InterfaceState::new(seed),
             masquerade: InterfaceState::new(seed),
         }
-    }
-
-    /// Makes every answer a thing of the past, but keeps the last good ones.
-    fn expire_all(&mut self) {
-        self.filter.memo.expire_all();
-        self.scheduler.memo.expire_all();
-        self.masquerade.memo.expire_all();
     }
 }
 
@@ -96,7 +89,12 @@ enum Purity {
 }
 
 /// A service with what was said of it so far.
-pub(crate) type Item<'a> = (&'a ServiceView, &'a Opinion);
+pub(crate) struct Item<'a> {
+    /// Its place among those that a round is about until it [turns](Round::turn).
+    pub(crate) place: usize,
+    pub(crate) view: &'a ServiceView,
+    pub(crate) opinion: &'a Opinion,
+}
 
 impl Plugin {
     pub(crate) fn new(artifact: Arc<Artifact>, node: &str) -> Plugin {
@@ -107,6 +105,7 @@ impl Plugin {
             artifact,
             zones: Zones::default(),
             interfaces: Interfaces::new(seed.finish()),
+            memo: Memo::default(),
             account: Account::default(),
             purity: Purity::Assumed,
             keys: RandomState::new(),
@@ -122,71 +121,56 @@ impl Plugin {
         self.artifact.has(interface)
     }
 
-    /// Asks about services, or remembers what was answered before. One reply per item, in order.
-    pub(crate) fn ask<H: Hook>(&mut self, items: &[Item<'_>], around: &Surroundings<'_>) -> Vec<Reply<H>> {
-        // Most rounds have nothing to ask about, and the context alone may name every node of the cluster.
-        if items.is_empty() {
-            return Vec::new();
-        }
+    /// Begins a round.
+    pub(crate) fn begin<'a>(&mut self, around: &Surroundings<'a>) -> Round<'a> {
         if self.zones.renew() == Renewal::Done {
-            self.interfaces.expire_all();
+            self.memo.expire_all();
         }
-        let artifact = self.artifact.clone();
-        let mut zones = std::mem::take(&mut self.zones);
-        let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
-        let mut questions = self.questions::<H>(&mut lowering);
-        let mut replies: Vec<Option<Reply<H>>> = Vec::with_capacity(items.len());
-        for (index, (view, opinion)) in items.iter().enumerate() {
-            let request = H::request(lowering.service(view), opinion);
-            let key = questions.key(&request);
-            let known = self.recall::<H>(view, key, around.now);
-            if known.is_some() {
-                self.account.remembered += 1;
-            } else {
-                questions.open.push((index, key));
-                questions.requests.push(request);
-            }
-            replies.push(known);
-            // Asked as soon as they fill a batch, so that a cold start does not hold all services twice.
-            if questions.open.len() == BATCH {
-                questions.learn_zones(&lowering);
-                self.ask_open(&mut questions, items, around.now, &mut replies);
-            }
-        }
-        questions.learn_zones(&lowering);
-        while !questions.open.is_empty() {
-            self.ask_open(&mut questions, items, around.now, &mut replies);
-        }
-        self.zones = zones;
-        // Every place was filled: by a memory or by an answer.
-        let replies: Vec<Reply<H>> = replies.into_iter().flatten().collect();
-        for ((view, _), reply) in items.iter().zip(&replies) {
-            let numbers = reply.answer.as_ref().map_or(&[][..], |answer| &answer.metrics);
-            self.tally.set(H::INTERFACE, &view.service.name, numbers);
-        }
-        replies
+        let lowering = Lowering::new(self.artifact.needs.clone(), std::mem::take(&mut self.zones), around);
+        let limits = &self.artifact.configuration().limits;
+        Round::new(lowering, self.keys.clone(), limits, around.now)
     }
 
-    /// A round without questions yet.
-    fn questions<H: Hook>(&self, lowering: &mut Lowering<'_>) -> Questions<H> {
-        let mut context = lowering.context();
-        // Time that passes does not make an answer old; the answer's own lifetime does.
-        let now = context.now.take();
-        let mut keys = self.keys.build_hasher();
-        context.hash(&mut keys);
-        context.now = now;
-        let limits = &self.artifact.configuration().limits;
-        let (end, call) = (Instant::now() + limits.sync_budget, limits.call_timeout);
-        Questions { context, keys, end, call, requests: Vec::new(), open: Vec::new() }
+    /// Ends it.
+    pub(crate) fn end(&mut self, round: Round<'_>) {
+        self.zones = round.into_zones();
+    }
+
+    /// Asks about at most [`BATCH`] services, or remembers what was answered before. One reply per item, in order.
+    pub(crate) fn ask<H: Hook>(&mut self, round: &mut Round<'_>, items: &[Item<'_>]) -> Vec<Reply<H>> {
+        let mut questions = Questions::<H> { requests: Vec::new(), open: Vec::new() };
+        let mut replies: Vec<Option<Reply<H>>> = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let prior = H::prior(item.opinion);
+            let key = round.key(item.place, item.view, &prior);
+            let known = self.recall::<H>(item.view, key, round.now);
+            if known.is_some() {
+                self.account.remembered += 1;
+            } else if let Some(record) = round.take(item.place) {
+                questions.open.push((index, key));
+                questions.requests.push(H::request(record, prior));
+            }
+            replies.push(known);
+        }
+        round.learn_zones();
+        while !questions.open.is_empty() {
+            self.ask_open(round, &mut questions, items, &mut replies);
+        }
+        // Every place was filled: by a memory or by an answer.
+        let replies: Vec<Reply<H>> = replies.into_iter().flatten().collect();
+        for (item, reply) in items.iter().zip(&replies) {
+            let numbers = reply.answer.as_ref().map_or(&[][..], |answer| &answer.metrics);
+            self.tally.set(H::INTERFACE, &item.view.service.name, numbers);
+        }
+        replies
     }
 
     fn recall<H: Hook>(&mut self, view: &ServiceView, key: u64, now: u64) -> Option<Reply<H>> {
         if self.purity == Purity::Refuted {
             return None;
         }
-        let memo = &H::state(&mut self.interfaces).memo;
-        let (outcome, expires) = memo.recall(&view.service.name, key, now)?;
-        Some(match outcome.cloned() {
+        let (outcome, expires) = self.memo.recall(&view.service.name, key, now)?;
+        Some(match outcome {
             Ok(answer) => Reply { answer: Some(answer), failure: None, expires },
             Err(failure) => self.without::<H>(view, &Lack::Failed(failure), expires),
         })
@@ -202,7 +186,7 @@ impl Plugin {
                     .map(|seconds| now + u64::from(seconds).clamp(*LIFETIME.start(), *LIFETIME.end()));
                 self.tally.count(&answer.metrics);
                 let reply = Reply { answer: Some(answer.clone()), failure: None, expires: lifetime };
-                H::state(&mut self.interfaces).memo.remember(service, key, Ok(answer), lifetime);
+                self.memo.remember(service, key, Ok(answer), lifetime);
                 reply
             }
             Err(lack) => {
@@ -210,7 +194,7 @@ impl Plugin {
                 if let Lack::Failed(failure) = &lack
                     && !matches!(failure, CallFailure::Transient(_) | CallFailure::Permanent(_))
                 {
-                    H::state(&mut self.interfaces).memo.remember(service, key, Err(failure.clone()), expires);
+                    self.memo.remember::<H>(service, key, Err(failure.clone()), expires);
                 }
                 self.without::<H>(view, &lack, expires)
             }
@@ -236,8 +220,7 @@ impl Plugin {
     /// The reply for a service about which the plugin has no answer.
     fn without<H: Hook>(&mut self, view: &ServiceView, lack: &Lack, expires: Option<u64>) -> Reply<H> {
         self.account.fallbacks += 1;
-        let good = H::state(&mut self.interfaces).memo.last_good(&view.service.name).cloned();
-        let good = good.and_then(|answer| fitted(answer, view));
+        let good = self.memo.last_good::<H>(&view.service.name).and_then(|answer| fitted(answer, view));
         let why = match lack {
             Lack::Failed(failure) => failure.to_string(),
             Lack::Suspended(Some(_)) => "it failed too often and is not asked for a while".to_owned(),
@@ -291,70 +274,55 @@ impl Plugin {
 
     /// How many questions are known to fail it.
     pub(crate) fn poisoned(&self) -> usize {
-        let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
-        filter.memo.poisoned() + scheduler.memo.poisoned() + masquerade.memo.poisoned()
+        self.memo.poisoned()
     }
 
     /// Forgets a service that is gone.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
-        let Interfaces { filter, scheduler, masquerade } = &mut self.interfaces;
-        filter.memo.forget(service);
-        scheduler.memo.forget(service);
-        masquerade.memo.forget(service);
+        self.memo.forget(service);
         self.tally.forget(service);
     }
 
     /// The services about which it was asked.
-    pub(crate) fn services(&self) -> BTreeSet<ObjectName> {
-        let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
-        let some = filter.memo.services().chain(scheduler.memo.services());
-        some.chain(masquerade.memo.services()).cloned().collect()
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ObjectName> {
+        self.memo.services()
     }
 
     /// Goes on with the last good answers of an earlier version, should this one fail.
     pub(crate) fn inherit_good(&mut self, earlier: Plugin) {
-        let Interfaces { filter, scheduler, masquerade } = earlier.interfaces;
-        self.interfaces.filter.memo = filter.memo;
-        self.interfaces.scheduler.memo = scheduler.memo;
-        self.interfaces.masquerade.memo = masquerade.memo;
-        self.interfaces.expire_all();
+        self.memo = earlier.memo;
+        self.memo.expire_all();
     }
 
     /// Asks again what is remembered, one service a call, and says for which services the answer was another: they
     /// depend on something that is not in the question. Answers with a lifetime are left out, since time is in theirs.
-    pub(crate) fn audit<H: Hook>(
-        &mut self,
-        items: &[Item<'_>],
-        around: &Surroundings<'_>,
-    ) -> Vec<ObjectName> {
+    pub(crate) fn audit<H: Hook>(&mut self, round: &mut Round<'_>, items: &[Item<'_>]) -> Vec<ObjectName> {
         if self.purity == Purity::Refuted
-            || H::state(&mut self.interfaces).breaker.leave(around.now) != Leave::Ask
+            || H::state(&mut self.interfaces).breaker.leave(round.now) != Leave::Ask
         {
             return Vec::new();
         }
         let time = self.artifact.configuration().limits.call_timeout;
-        let artifact = self.artifact.clone();
-        let mut zones = std::mem::take(&mut self.zones);
-        let mut lowering = Lowering::new(&artifact.needs, &mut zones, around);
-        let mut questions = self.questions::<H>(&mut lowering);
         let mut changed = Vec::new();
-        for (view, opinion) in items {
+        for Item { place, view, opinion } in items {
             let service = &view.service.name;
-            let request = H::request(lowering.service(view), opinion);
-            let key = questions.key(&request);
-            let remembered = match H::state(&mut self.interfaces).memo.recall(service, key, around.now) {
-                Some((Ok(answer), None)) => answer.clone(),
-                _ => continue,
+            let prior = H::prior(opinion);
+            let key = round.key(*place, view, &prior);
+            let Some((Ok(remembered), None)) = self.memo.recall::<H>(service, key, round.now) else {
+                continue;
             };
-            questions.learn_zones(&lowering);
-            match self.call::<H>(&questions.context, &[request], time).as_deref() {
+            let Some(record) = round.take(*place) else { continue };
+            round.learn_zones();
+            let request = [H::request(record, prior)];
+            match self.call::<H>(&round.context, &request, time).as_deref() {
                 Ok([answer]) if H::parse(answer, view).as_ref() != Ok(&*remembered) => {
                     changed.push(service.clone());
                 }
                 _ => {}
             }
+            let [request] = request;
+            round.put(*place, H::service(request));
         }
-        self.zones = zones;
         if !changed.is_empty() {
             self.account.impure += changed.len() as u64;
             self.purity = Purity::Refuted;

@@ -104,8 +104,8 @@ impl Artifact {
             .into_iter()
             .enumerate()
             .map(|(i, service)| {
-                let service = convert::lower_service(service, &indexes);
-                H::recorded(service, priors.get(i).unwrap_or(&none)).map_err(ReplayError::Record)
+                let prior = H::recorded(priors.get(i).unwrap_or(&none)).map_err(ReplayError::Record)?;
+                Ok(H::request(convert::lower_service(service, &indexes), prior))
             })
             .collect::<Result<_, _>>()?;
         let mut answers = Vec::with_capacity(requests.len());

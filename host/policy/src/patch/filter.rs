@@ -103,7 +103,9 @@ impl Patch for FilterPatch {
     }
 
     fn add(&self, opinion: &mut Opinion) {
-        opinion.filters.push(self.clone());
+        if *self != FilterPatch::default() {
+            opinion.filters.push(self.clone());
+        }
     }
 
     fn apply(&self, decision: &mut Decision) {

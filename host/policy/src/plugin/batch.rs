@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir_core::view::ServiceView;
 
-use super::questions::{Lack, Questions, Reply};
+use super::questions::{Lack, Questions, Reply, Round};
 use super::{Item, Plugin};
 use crate::bindings::types;
 use crate::breaker::{Breaker, Leave};
@@ -31,32 +31,35 @@ impl Plugin {
     /// Asks the first questions that are open, as many as fit into a call, as far as breaker and budget allow.
     pub(super) fn ask_open<H: Hook>(
         &mut self,
+        round: &mut Round<'_>,
         questions: &mut Questions<H>,
         items: &[Item<'_>],
-        now: u64,
         replies: &mut [Option<Reply<H>>],
     ) {
+        let now = round.now;
         let all = questions.open.len();
         let none = |lack: Lack| (0..all).map(|_| Err(lack.clone())).collect::<Vec<_>>();
         let asked = match H::state(&mut self.interfaces).breaker.leave(now) {
             Leave::Wait(until) => none(Lack::Suspended(until)),
-            Leave::Ask | Leave::Try if questions.time().is_none() => none(Lack::Budget),
+            Leave::Ask | Leave::Try if round.time(H::INTERFACE).is_none() => none(Lack::Budget),
             leave => {
                 let size = if leave == Leave::Try { TRIAL } else { BATCH };
-                let asked = self.ask_batch(questions, 0..size.min(all), items);
+                let asked = self.ask_batch(round, questions, 0..size.min(all), items);
                 judge(&mut H::state(&mut self.interfaces).breaker, &asked, now);
                 asked
             }
         };
-        questions.requests.drain(..asked.len());
-        for ((index, key), asked) in questions.open.drain(..asked.len()).zip(asked) {
-            replies[index] = Some(self.conclude::<H>(items[index].0, key, asked, now));
+        let requests = questions.requests.drain(..asked.len());
+        for (((index, key), asked), request) in questions.open.drain(..asked.len()).zip(asked).zip(requests) {
+            round.put(items[index].place, H::service(request));
+            replies[index] = Some(self.conclude::<H>(items[index].view, key, asked, now));
         }
     }
 
     /// One batch; if it fails, its halves, and so on down to the services that make it fail.
     fn ask_batch<H: Hook>(
         &mut self,
+        round: &mut Round<'_>,
         questions: &Questions<H>,
         batch: Range<usize>,
         items: &[Item<'_>],
@@ -66,15 +69,18 @@ impl Plugin {
         // Parts that are still to be asked, the next one last.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let Some(time) = questions.time() else {
+            let Some(time) = round.time(H::INTERFACE) else {
                 results.extend(part.map(|_| Err(Lack::Budget)));
                 continue;
             };
-            let failure = match self.call::<H>(&questions.context, &questions.requests[part.clone()], time) {
+            let start = Instant::now();
+            let answered = self.call::<H>(&round.context, &questions.requests[part.clone()], time);
+            round.spend(H::INTERFACE, start.elapsed());
+            let failure = match answered {
                 Ok(answers) => {
                     for (i, answer) in part.zip(answers) {
-                        let view = items[questions.open[i].0].0;
-                        results.push(self.take::<H>(questions, i, answer, view));
+                        let view = items[questions.open[i].0].view;
+                        results.push(self.take::<H>(&round.context, &questions.requests[i], answer, view));
                     }
                     continue;
                 }
@@ -96,8 +102,8 @@ impl Plugin {
     /// Parses the answer to a question, and keeps a record of it if that is wanted.
     fn take<H: Hook>(
         &mut self,
-        questions: &Questions<H>,
-        question: usize,
+        context: &types::Context,
+        request: &H::Request,
         answer: H::Wire,
         view: &ServiceView,
     ) -> Asked<H> {
@@ -108,10 +114,14 @@ impl Plugin {
             return Err(void(format!("it has {given} metrics, and the plugin declares {declared}")));
         }
         if let Some(records) = &mut self.records {
-            let request = &questions.requests[question];
-            records.push(record::<H>(&self.artifact, &questions.context, request, answer));
+            records.push(record::<H>(&self.artifact, context, request, answer));
         }
-        Ok(Arc::new(parsed))
+        // Most services get the same answer as the one before.
+        let last = &mut H::state(&mut self.interfaces).last;
+        match last {
+            Some(last) if **last == parsed => Ok(last.clone()),
+            _ => Ok(last.insert(Arc::new(parsed)).clone()),
+        }
     }
 
     /// One call of a fresh instance.
