@@ -1,5 +1,5 @@
-//! What the daemon costs when the wanted state is reached: processor time in the minute after a cold start, and from a
-//! changed endpoint to the kernel. It runs in a network namespace of its own, from a folder of manifests. Times are shown,
+//! How soon the API server's service works in a cold start, and what the daemon costs when the wanted state is reached:
+//! processor time in the minute after, and from a changed endpoint to the kernel. It runs in a network namespace of its own, from a folder of manifests. Times are shown,
 //! not judged.
 
 use std::fs;
@@ -51,33 +51,53 @@ fn slice(n: u32, endpoints: u32) -> Value {
     })
 }
 
-/// The processor time of a process so far.
-fn processor_time(process: &Child) -> Result<Duration> {
+/// The API server's service, with one endpoint.
+fn kubernetes() -> [Value; 2] {
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "kubernetes"},
+            "spec": {"clusterIP": "10.95.0.1", "ports": [{"name": "https", "port": 443}]},
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": "default", "name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.1"]}],
+            "ports": [{"name": "https", "port": 6443}],
+        }),
+    ]
+}
+
+/// The processor time of a process so far: its own, and the kernel's for it.
+fn processor_time(process: &Child) -> Result<[Duration; 2]> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
     // `utime` and `stime` of proc_pid_stat(5), without pid and comm; in hundredths of a second on Linux.
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 10))
+    let time = |field: &str| Ok::<_, anyhow::Error>(Duration::from_millis(field.parse::<u64>()? * 10));
+    Ok([time(fields[11])?, time(fields[12])?])
 }
 
 fn real_servers() -> Result<usize> {
     Ok(fs::read_to_string("/proc/net/ip_vs").unwrap_or_default().lines().filter(|l| l.contains("->")).count())
 }
 
-/// Waits for so many real servers; fails when the daemon ends, or after a generous time.
-fn until(count: u32, weir: &mut Weir, what: &str) -> Result<Duration> {
+/// Waits until the number of real servers is right, and returns how long that took; fails when the daemon ends, or after
+/// a generous time.
+fn until(is_right: impl Fn(u32) -> bool, weir: &mut Weir, what: &str) -> Result<Duration> {
     let start = Instant::now();
     loop {
         let look = Instant::now();
         // The heading has an arrow, too.
-        let found = real_servers()?.saturating_sub(1);
-        if found == count as usize {
+        let found = u32::try_from(real_servers()?.saturating_sub(1))?;
+        if is_right(found) {
             return Ok(look - start);
         }
         if let Some(status) = weir.process.try_wait()? {
             bail!("{what}: weir has ended: {status}\n{}", fs::read_to_string(weir.log.path())?);
         }
-        ensure!(start.elapsed() < PATIENCE, "{what}: {found} real servers, not {count}");
+        ensure!(start.elapsed() < PATIENCE, "{what}: {found} real servers");
         // A look at many real servers takes long; most of the time is for the daemon.
         std::thread::sleep(look.elapsed().max(Duration::from_millis(20)));
     }
@@ -101,6 +121,8 @@ fn measure(services: u32) -> Result<()> {
     let all: Vec<Value> = (0..services).flat_map(|n| [service(n), slice(n, ENDPOINTS)]).skip(2).collect();
     write(folder.path(), "all.yaml", &all)?;
     write(folder.path(), "one.yaml", &[service(0), slice(0, ENDPOINTS)])?;
+    // The last that it reads.
+    write(folder.path(), "zz.yaml", &kubernetes())?;
     let log = NamedTempFile::new()?;
     let process = Command::new(env!("CARGO_BIN_EXE_weir"))
         .args(["run", "--node", "node1", "--healthz-bind-address=", "--metrics-bind-address="])
@@ -111,23 +133,31 @@ fn measure(services: u32) -> Result<()> {
         .stderr(log.reopen()?)
         .spawn()?;
     let mut weir = Weir { process, log };
-    let cold = until(services * ENDPOINTS, &mut weir, "cold start")?;
+    let first = until(|found| found > 0, &mut weir, "the first real server")?;
+    ensure!(
+        fs::read_to_string("/proc/net/ip_vs")?.contains("0A5F0001:01BB"),
+        "the API server's service comes first"
+    );
+    let all = services * ENDPOINTS + 1;
+    let cold = first + until(|found| found == all, &mut weir, "cold start")?;
     let before = processor_time(&weir.process)?;
     std::thread::sleep(MINUTE);
-    let idle = processor_time(&weir.process)? - before;
+    let after = processor_time(&weir.process)?;
+    let [own, kernels] = [0, 1].map(|part| (after[part] - before[part]).as_secs_f64());
     let mut changes = Vec::new();
     for n in 1..=CHANGES {
         let endpoints = ENDPOINTS + n % 2;
         write(folder.path(), "one.yaml", &[service(0), slice(0, endpoints)])?;
-        changes.push(until((services - 1) * ENDPOINTS + endpoints, &mut weir, "a change")?);
+        changes.push(until(|found| found == all - ENDPOINTS + endpoints, &mut weir, "a change")?);
     }
     changes.sort();
     let median = changes[changes.len() / 2];
+    let (first, cold) = (first.as_secs_f64(), cold.as_secs_f64());
     println!(
-        "  {services} services: started in {:.1} s; {:.2} s of processor time in the minute after; a change is in the kernel \
-         {:.2} s after its file",
-        cold.as_secs_f64(),
-        idle.as_secs_f64(),
+        "  {services} services: default/kubernetes after {first:.2} s, all after {cold:.1} s ({:.0} times that); {:.2} s of \
+         processor time in the minute after, {kernels:.2} s of it the kernel's; a change is in the kernel {:.2} s after its file",
+        cold / first,
+        own + kernels,
         median.as_secs_f64()
     );
     weir.process.kill()?;

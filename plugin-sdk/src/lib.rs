@@ -18,7 +18,6 @@ pub mod component;
 pub mod configuration;
 mod convert;
 mod export;
-pub mod glob;
 pub mod hash;
 pub mod log;
 pub mod scope;
@@ -33,7 +32,7 @@ pub use serde_json;
 pub use weir_plugin_views::{
     Attributes, Context, Drain, Endpoint, Family, Node, Persistence, Port, Protocol, Refusal, Schedule,
     Scheduling, ServerStatistics, Service, Slice, SourceAction, SourceFilter, Treatment, Treatments, Verdict,
-    Vip, VipKind, Weights,
+    Vip, VipKind, Weights, glob,
 };
 
 /// A plugin. Its value is its configuration, read once; it decides through [`Filter`], [`Scheduler`] and

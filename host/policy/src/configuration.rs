@@ -17,6 +17,7 @@ use weir_k8s::{
     FaultKind, FileError, Format, KeyFault, Problem, Problems, abridged, nearest, parse_documents,
     read_regular,
 };
+use weir_plugin_views::glob;
 
 mod entry;
 
@@ -114,24 +115,9 @@ impl Selector {
     /// Whether a plugin is asked about the service.
     pub fn selects(&self, service: &Service) -> bool {
         let namespace = &service.name.namespace;
-        (self.namespaces.is_empty() || self.namespaces.iter().any(|pattern| matches(pattern, namespace)))
+        (self.namespaces.is_empty() || glob::matches_any(&self.namespaces, namespace))
             && self.labels.iter().all(|(key, value)| service.labels.get(key) == Some(value))
     }
-}
-
-/// Whether `*` in the pattern can stand for something so that it is the text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        match text.find(part) {
-            Some(start) => text = &text[start + part.len()..],
-            None => return false,
-        }
-    }
-    text.ends_with(last)
 }
 
 /// What stands in for an answer that a plugin does not give.

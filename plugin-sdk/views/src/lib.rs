@@ -8,6 +8,7 @@
 
 mod answers;
 mod conversions;
+pub mod glob;
 mod lowering;
 mod seen;
 

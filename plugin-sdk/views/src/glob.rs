@@ -3,7 +3,7 @@
 /// Whether a text fits a pattern in which each `*` stands for any text, also for none.
 ///
 /// ```
-/// use weir_plugin_sdk::glob;
+/// use weir_plugin_views::glob;
 ///
 /// assert!(glob::matches("team-*", "team-a"));
 /// assert!(!glob::matches("team-*", "kube-system"));
