@@ -73,6 +73,7 @@ fn config() -> Config {
         .wasm_function_references(false)
         .wasm_gc(false)
         .wasm_exceptions(false)
+        .wasm_threads(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         // The same answer on every processor.

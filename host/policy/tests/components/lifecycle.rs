@@ -97,6 +97,22 @@ fn a_component_made_of_several_is_looked_at_like_any_other() {
     assert!(said.contains("exports none of"), "{said}");
 }
 
+/// What the engine is built with and does not take (GHSA-2674-w29h-wqvj): shared memory, in a module and in an import.
+#[test]
+fn shared_memory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, core) in [
+        ("memory", "(memory 1 1 shared)"),
+        ("import", r#"(import "" "m" (memory 1 1 shared))"#),
+        ("atomic", "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, wat::parse_str(format!("(component (core module {core}))")).unwrap()).unwrap();
+        let said = refusal("weir-guest-identity", json!({"source": path}));
+        assert!(said.contains("not a component") && said.contains("threads"), "{name}: {said}");
+    }
+}
+
 #[test]
 fn compiled_code_is_made_by_a_child_and_kept() {
     let folder = tempfile::tempdir().unwrap();
