@@ -219,6 +219,7 @@ impl Policy for Chain {
             expires: None,
         };
         let mut rounds: Vec<Option<Round<'_>>> = self.plugins.iter().map(|_| None).collect();
+        self.plugins.iter_mut().for_each(|plugin| plugin.make_room(views.len()));
         let mut all = Vec::with_capacity(views.len());
         // As many as fit into a call, so that a cold start does not hold all services twice.
         for views in views.chunks(BATCH) {

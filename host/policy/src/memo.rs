@@ -68,16 +68,18 @@ impl Memo {
         outcome: Outcome<Arc<Answer<H>>>,
         expires: Option<u64>,
     ) {
-        if !self.entries.contains_key(service) {
-            self.entries.insert(service.clone(), Answers::default());
+        if let Some(answers) = self.entries.get_mut(service) {
+            answers.remember(key, outcome, expires);
+        } else {
+            let mut answers = Answers::default();
+            answers.remember(key, outcome, expires);
+            self.entries.insert(service.clone(), answers);
         }
-        let Some(answers) = self.entries.get_mut(service) else { return };
-        let place = H::remembered_mut(answers);
-        let (good, poison) = match outcome {
-            Ok(answer) => (Some(answer), None),
-            Err(failure) => (place.take().and_then(|known| known.good), Some(failure)),
-        };
-        *place = Some(Remembered { key, poison, good, expires });
+    }
+
+    /// Makes room for answers about so many services at once, so that a cold start does not grow again and again.
+    pub(crate) fn make_room(&mut self, services: usize) {
+        self.entries.reserve(services.saturating_sub(self.entries.len()));
     }
 
     /// The last answer about a service that was one.
@@ -107,6 +109,15 @@ impl Memo {
 }
 
 impl Answers {
+    fn remember<H: Hook>(&mut self, key: u64, outcome: Outcome<Arc<Answer<H>>>, expires: Option<u64>) {
+        let place = H::remembered_mut(self);
+        let (good, poison) = match outcome {
+            Ok(answer) => (Some(answer), None),
+            Err(failure) => (place.take().and_then(|known| known.good), Some(failure)),
+        };
+        *place = Some(Remembered { key, poison, good, expires });
+    }
+
     fn expire(&mut self) {
         let Answers { filter, scheduler, masquerade } = self;
         filter.iter_mut().for_each(|known| known.expires = Some(0));

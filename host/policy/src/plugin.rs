@@ -121,6 +121,11 @@ impl Plugin {
         self.artifact.has(interface)
     }
 
+    /// Is going to be asked about so many services.
+    pub(crate) fn make_room(&mut self, services: usize) {
+        self.memo.make_room(services);
+    }
+
     /// Begins a round.
     pub(crate) fn begin<'a>(&mut self, around: &Surroundings<'a>) -> Round<'a> {
         if self.zones.renew() == Renewal::Done {
@@ -147,6 +152,9 @@ impl Plugin {
             if known.is_some() {
                 self.account.remembered += 1;
             } else if let Some(record) = round.take(item.place) {
+                if questions.open.is_empty() {
+                    questions.requests.reserve(items.len() - index);
+                }
                 questions.open.push((index, key));
                 questions.requests.push(H::request(record, prior));
             }
