@@ -120,8 +120,9 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
         "source": component("weir-plugin-namespace-guard"),
         "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
     });
+    let no_plugin = json!({"name": "broken", "source": "policy.yaml"});
     let file = json!({
-        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry],
+        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry, no_plugin],
     });
     fs::write(&policy, file.to_string())?;
     let policy = policy.to_str().context("paths are UTF-8")?;
@@ -131,6 +132,12 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
         line.text().contains("did not list: they are decided without")
     })?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
+    let status = cluster.stage.await_status(1, |status| status["daemon"]["inStepSince"].is_u64())?;
+    let (plugin, refused) = (&status["daemon"]["plugins"][0], &status["daemon"]["refused"][0]);
+    ensure!(plugin["name"] == "guard" && plugin["calls"].as_u64() > Some(0), "{status:#}");
+    let digest = plugin["digest"].as_str().unwrap_or_default();
+    ensure!(digest.starts_with("sha256:") && plugin["failures"] == 0, "{status:#}");
+    ensure!(refused.as_str().unwrap_or_default().starts_with("broken: "), "{status:#}");
     running.expect_health()
 }
 
@@ -167,6 +174,14 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     cluster.stage.settle(&running, &first.recorded()?)?;
     cluster.server.stop();
     running.await_line("that nobody is heard", |line| line.text().contains("is not heard any more"))?;
+    let of = |status: &Value, standing: &str| {
+        let resources = status["daemon"]["objects"]["resources"].as_array().cloned().unwrap_or_default();
+        resources.iter().filter(|resource| resource["standing"] == standing).count()
+    };
+    let status = cluster.stage.await_status(1, |status| of(status, "stale") == 3)?;
+    ensure!(status["daemon"]["inStepSince"].is_u64(), "the kernel is as it was told: {status:#}");
+    let what = status["todo"][0]["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("the API server") && what.contains("has not answered for"), "{status:#}");
     cluster.become_of(&last.objects()?)?;
     cluster.server.compact();
     cluster.stage.netns.script("ipvsadm -C; ipset flush KUBE-CLUSTER-IP")?;
@@ -180,6 +195,7 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
             || asked.is(Kind::StreamedList, Collection::EndpointSlices)
     });
     ensure!(lists.count() == 1, "one list should do: {:?}", cluster.server.asked());
+    cluster.stage.await_status(0, |status| of(status, "current") == 3)?;
     ensure!(running.await_end(Duration::from_millis(1)).is_err(), "it has ended");
     Ok(())
 }
