@@ -92,10 +92,10 @@ pub(super) fn svg(journey: &Journey) -> String {
     let first = Stop { name: format!("packet {}", journey.packet), rules: Vec::new() };
     for stop in [&first].into_iter().chain(&journey.stops) {
         let height = LINE * (1 + stop.rules.len()) + 12;
-        let _ = write!(
+        let _ = writeln!(
             boxes,
             "<rect x=\"{MARGIN}\" y=\"{y}\" width=\"{}\" height=\"{height}\" rx=\"6\"/>\
-             <text x=\"{}\" y=\"{}\">{}</text>\n",
+             <text x=\"{}\" y=\"{}\">{}</text>",
             WIDTH - 2 * MARGIN,
             MARGIN + 10,
             y + LINE + 2,
