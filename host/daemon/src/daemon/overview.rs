@@ -243,9 +243,15 @@ impl<H: Host> Daemon<H> {
             let reported = example.map(|example| Reported { services: services.len(), example });
             all.extend(reported.map(|reported| (*reason, reported)));
         }
+        // A service may have several of one reason, and some of its own too.
+        let mut counted = BTreeSet::new();
         for report in &self.shared {
-            let first = || Reported { services: 0, example: report.clone() };
-            all.entry(report.reason).or_insert_with(first).services += 1;
+            let own = self.notes.reported.get(&report.reason);
+            let is_own = own.is_some_and(|services| services.contains(&report.service));
+            if !is_own && counted.insert((report.reason, &report.service)) {
+                let first = || Reported { services: 0, example: report.clone() };
+                all.entry(report.reason).or_insert_with(first).services += 1;
+            }
         }
         all
     }
