@@ -11,11 +11,13 @@ mod daemon;
 mod flags;
 mod invocation;
 mod lab;
+mod status;
 
 pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
 pub(crate) use lab::{LabArguments, LabOutput};
+pub(crate) use status::StatusArguments;
 
 /// What `--version` says, also to those who ask for kube-proxy's.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
@@ -49,6 +51,10 @@ pub(crate) enum Command {
     Diff(DiffArguments),
     /// Tell where a packet would go. Exit status 1 if a plugin was refused or failed.
     Trace(TraceArguments),
+    /// Show how this node is doing, on one screen: as the running daemon says, or without one what the kernel holds. Exit
+    /// status 0 if nothing has to be done, 1 if something has (no daemon answers, a change fails, a plugin is not used, the API
+    /// server is away, …), 2 if neither daemon nor kernel can be asked.
+    Status(StatusArguments),
     /// Check everything that IPVS mode depends on, with a fix for what is wrong. Exit status 1 if something is.
     Doctor(DoctorArguments),
     /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
@@ -393,7 +399,7 @@ mod tests {
     use super::*;
 
     /// Each command that has a configuration, with what it needs beside the daemon's arguments.
-    const COMMANDS: [&str; 10] = [
+    const COMMANDS: [&str; 11] = [
         "run",
         "plan --manifests a",
         "diff --manifests a",
@@ -401,6 +407,7 @@ mod tests {
         "explain a/b --manifests a",
         "lab --manifests a --traffic t",
         "record --manifests a --policy p",
+        "status",
         "doctor",
         "cleanup",
         "plugin run p.wasm --manifests a",
@@ -432,7 +439,7 @@ mod tests {
                 assert!(matches(&format!("{name} {wrong}")).is_err(), "{name} {wrong}");
             }
         }
-        for name in ["doctor", "cleanup"] {
+        for name in ["status", "doctor", "cleanup"] {
             let line = format!("{name} --manifests=a --policy=p --shadow=s --record=r");
             assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
         }

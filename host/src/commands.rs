@@ -10,4 +10,5 @@ pub(crate) mod plugin;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod status;
 pub(crate) mod trace;

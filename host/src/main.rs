@@ -15,6 +15,7 @@ mod json;
 mod logging;
 mod output;
 mod source;
+mod status;
 mod style;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => commands::replay::run(arguments),
         Command::Plugin(command) => commands::plugin::run(command),
         Command::CompilePlugin => commands::plugin::compile(),
+        Command::Status(arguments) => commands::status::run(arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Cleanup(arguments) => commands::cleanup::run(arguments),
     };

@@ -44,6 +44,15 @@ struct Look {
 }
 
 impl Look {
+    /// When the real server goes although it has connections; `None` = never.
+    fn deadline(&self, how: Drain) -> Option<Duration> {
+        match how {
+            Drain::UntilIdle => None,
+            Drain::AtOnce => Some(self.since),
+            Drain::UntilDeadline(time) => Some(self.since + time),
+        }
+    }
+
     /// Looks again later, and later still while nothing changes.
     fn postpone(&mut self, connections: Option<u32>, now: Duration) {
         let same = self.connections == connections && self.pause > Duration::ZERO;
@@ -84,6 +93,14 @@ impl Drains {
     /// The real servers that have connections, as far as is known.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Leaving> {
         self.looks.keys().copied()
+    }
+
+    /// The same, with when each began to go and when it goes at the latest, if `how` says so.
+    pub(crate) fn leaving(
+        &self,
+        how: impl Fn(VirtualServer) -> Drain,
+    ) -> impl Iterator<Item = (Leaving, Duration, Option<Duration>)> {
+        self.looks.iter().map(move |(key, look)| (*key, look.since, look.deadline(how(key.0))))
     }
 
     /// When to look again.
@@ -133,11 +150,7 @@ impl Drains {
     fn may_go(&mut self, key: Leaving, connections: Option<u32>, how: Drain, now: Duration) -> bool {
         let first = Look { since: now, next: now, pause: Duration::ZERO, connections: None };
         let look = self.looks.entry(key).or_insert(first);
-        let deadline = match how {
-            Drain::UntilIdle => None,
-            Drain::AtOnce => Some(now),
-            Drain::UntilDeadline(time) => Some(look.since + time),
-        };
+        let deadline = look.deadline(how);
         let due = look.next <= now;
         if due {
             look.postpone(connections, now);

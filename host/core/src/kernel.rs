@@ -243,6 +243,25 @@ fn unanswered(change: &Change) -> Failure {
     Failure { kind: FailureKind::Stale, message: format!("{change}: no outcome was returned") }
 }
 
+/// Failures by cause, in order: the first of each cause, and how many others share it, because one missing module can fail a
+/// thousand changes. Each failure comes with a value of the caller's, and with its change: the kind, and in words.
+pub fn by_cause<'a, T>(
+    failures: impl IntoIterator<Item = (T, &'static str, impl AsRef<str>, &'a Failure)>,
+) -> Vec<(T, &'a Failure, usize)> {
+    let mut places = BTreeMap::new();
+    let mut causes: Vec<(T, &Failure, usize)> = Vec::new();
+    for (value, kind, change, failure) in failures {
+        // The change stands at the beginning of its message.
+        let text = failure.message.strip_prefix(change.as_ref()).unwrap_or(&failure.message);
+        let place = *places.entry((kind, text)).or_insert(causes.len());
+        match causes.get_mut(place) {
+            Some((.., others)) => *others += 1,
+            None => causes.push((value, failure, 0)),
+        }
+    }
+    causes
+}
+
 impl KernelState {
     /// Takes a fact in.
     pub fn note(&mut self, fact: Fact<'_>) {

@@ -40,6 +40,7 @@ pub mod simulated;
 pub mod standing;
 pub mod state;
 pub mod sync;
+pub mod tally;
 pub mod text;
 pub mod trace;
 pub mod view;

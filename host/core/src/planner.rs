@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::sampling::Sampler;
 use crate::standing::Standing;
 use crate::state::KernelState;
+use crate::tally::Tally;
 use crate::view::ServiceView;
 use crate::wants::Wants;
 
@@ -44,6 +45,9 @@ pub struct Planner {
     expiries: Deadlines<u64>,
     /// Of services of which something can be seen from outside.
     standings: BTreeMap<ObjectName, Standing>,
+    /// What each service adds to the tally of all.
+    tallies: BTreeMap<ObjectName, Tally>,
+    tally: Tally,
     /// The previous external view of services whose view changed since the last [`Planner::take_outside`].
     before: BTreeMap<ObjectName, Outside>,
     /// Whether a VIP may be another node's address, once that was looked at.
@@ -101,6 +105,8 @@ impl Planner {
             sampler: Sampler::default(),
             expiries: Deadlines::default(),
             standings: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            tally: Tally::default(),
             before: BTreeMap::new(),
             asks_for_nodes: Cell::default(),
         }
@@ -327,9 +333,24 @@ impl Planner {
         views
     }
 
+    /// Services and endpoints by state, as of the last plan.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn count(&mut self, name: &ObjectName, tally: Option<Tally>) {
+        let before = match tally {
+            Some(tally) => self.tallies.insert(name.clone(), tally),
+            None => self.tallies.remove(name),
+        };
+        self.tally += tally.unwrap_or_default();
+        self.tally -= before.unwrap_or_default();
+    }
+
     fn forget(&mut self, name: &ObjectName) {
         self.desired.remove(name);
         self.show(name, Outside::default());
+        self.count(name, None);
         self.readiness.forget(name);
         self.sampler.forget(name);
         self.expiries.set(name, None);
@@ -367,6 +388,7 @@ impl Planner {
         self.expiries.set(name, decided.expires);
         let standing = Standing::of(view, &decision);
         self.show(name, Outside { reports, standing });
+        self.count(name, Some(Tally::of(view, &decision)));
         self.desired.replace(&view.service, wants);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::actual::Actual;
 use crate::diff::{Change, Direction};
-use crate::kernel::{FailureKind, Outcome};
+use crate::kernel::{Failure, FailureKind, Outcome};
 use crate::net::Family;
 use crate::rule::Table;
 use crate::set::{SetEntry, SetName};
@@ -68,10 +68,28 @@ impl Change {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    next: Duration,
+/// A change that failed and is tried again. Times are counted from any moment that stays the same.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// The kind of the change.
+    pub kind: &'static str,
+    /// The change, in words: as a value it may have thousands of entries.
+    pub change: String,
+    /// Why it failed last.
+    pub failure: Failure,
+    /// When it failed first.
+    pub since: Duration,
+    /// When it is tried next.
+    pub next: Duration,
     pause: Duration,
+}
+
+impl Retry {
+    fn new(change: &Change, failure: &Failure, now: Duration) -> Retry {
+        let (kind, text) = (change.kind(), change.to_string());
+        let failure = failure.clone();
+        Retry { kind, change: text, failure, since: now, next: now, pause: Duration::ZERO }
+    }
 }
 
 /// What failed, and when it is tried again. Times are counted from any moment that stays the same.
@@ -102,8 +120,9 @@ impl Retries {
             let Err(failure) = outcome else { continue };
             let subject = change.subject();
             if !matches!(failure.kind, FailureKind::Prerequisite | FailureKind::Postponed) {
-                let retry =
-                    self.waiting.entry(subject.clone()).or_insert(Retry { next: now, pause: Duration::ZERO });
+                let entry = self.waiting.entry(subject.clone());
+                let retry = entry.or_insert_with(|| Retry::new(change, failure, now));
+                retry.failure.clone_from(failure);
                 // Locks are held briefly; `iptables-restore` also waits for its lock.
                 let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(..));
                 let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
@@ -126,6 +145,11 @@ impl Retries {
     /// Whether a set waits for its next try.
     pub(crate) fn holds_set(&self, name: SetName, now: Duration) -> bool {
         self.waiting.get(&Subject::Set(name)).is_some_and(|retry| retry.next > now)
+    }
+
+    /// What failed and is tried again, in the order of [`Subject`]s.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Retry> {
+        self.waiting.values()
     }
 
     /// When the first of them is tried again after a round at `now`. Those that were due then and not tried wait for

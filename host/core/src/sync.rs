@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::actual::{Actual, Comparison};
 use crate::desired::Desired;
 use crate::diff::{Change, Changes, Failures, Wanted, order};
-use crate::drain::{Drains, empty_udp_servers, with_stale_flows};
+use crate::drain::{Drains, Leaving, empty_udp_servers, with_stale_flows};
 use crate::kernel::{Failure, FailureKind, Kernel, Outcome, ReadError, Unread, apply_unless};
-use crate::retry::Retries;
+use crate::retry::{Retries, Retry};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{RealServer, VirtualServer};
 
@@ -83,6 +83,22 @@ impl<K: Kernel> Syncer<K> {
     /// Whether the kernel holds just what is desired, as far as is known.
     pub fn is_as_desired(&self) -> bool {
         self.actual.as_ref().is_some_and(Actual::is_as_wanted)
+    }
+
+    /// What failed and is tried again.
+    pub fn failing(&self) -> impl Iterator<Item = &Retry> {
+        self.retries.waiting()
+    }
+
+    /// How many real servers keep connections and are to go.
+    pub fn draining(&self) -> usize {
+        self.drains.waiting().count()
+    }
+
+    /// Real servers that keep connections and are to go, with when each began to go and when it goes at the latest, if there
+    /// is a limit. Times are those of [`Syncer::round`].
+    pub fn leaving(&self, desired: &Desired) -> impl Iterator<Item = (Leaving, Duration, Option<Duration>)> {
+        self.drains.leaving(|server| desired.drain(server))
     }
 
     /// Brings the kernel as close to what is desired as it goes. `now` is the time since any moment that stays the same

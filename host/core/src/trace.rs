@@ -21,8 +21,11 @@ use crate::node::HostAddress;
 use crate::rule::{Place, Rule};
 use crate::state::{KernelState, RealServer, VirtualServer, Weight};
 
+mod example;
 mod matching;
 mod walk;
+
+pub use example::example;
 
 /// The first packet of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +139,12 @@ pub enum Source {
 /// Follows a packet through a state on a host that has these addresses beside the dummy device's.
 pub fn trace(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Trace {
     walk::Walk::new(state, host, packet).run()
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.protocol, self.source, self.destination)
+    }
 }
 
 impl fmt::Display for Step {

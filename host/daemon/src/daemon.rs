@@ -24,6 +24,7 @@ use crate::message::{Done, Input, Listed, Output, Successor};
 use crate::others::Others;
 use crate::remark::Remark;
 
+pub(crate) mod overview;
 mod sampling;
 mod telling;
 mod upkeep;
@@ -97,6 +98,8 @@ pub struct Daemon<H> {
     rules_failed: bool,
     /// When the last part of the counters was read.
     sampled: Option<Duration>,
+    /// What an overview tells of earlier rounds.
+    notes: overview::Notes,
     outputs: Vec<Output>,
 }
 
@@ -129,6 +132,7 @@ impl<H: Host> Daemon<H> {
             addresses_changed: false,
             rules_failed: false,
             sampled: None,
+            notes: overview::Notes::default(),
             outputs: Vec::new(),
         }
     }
@@ -153,6 +157,8 @@ impl<H: Host> Daemon<H> {
         }
         if self.agenda.next() <= now {
             self.round(now);
+            let overview = self.overview();
+            self.tell(Output::Overview(Box::new(overview)));
         } else {
             // Never in the way of a change.
             self.sample(now);
@@ -352,6 +358,7 @@ impl<H: Host> Daemon<H> {
 
     fn round(&mut self, started: Duration) {
         let audit = self.agenda.audit_is_due(started);
+        let audited = audit;
         if audit {
             self.audit_policy(started);
             self.look_after_node();
@@ -377,6 +384,9 @@ impl<H: Host> Daemon<H> {
         let planned = self.host().time();
         match self.synchronise(audit, planned - begun) {
             Ok(next) => {
+                if audited {
+                    self.follow_example();
+                }
                 let now = self.host().time();
                 self.agenda.done(started, now, next.map(|next| next.saturating_sub(planned)));
                 let expiry = self.planner.next_expiry();
@@ -388,6 +398,7 @@ impl<H: Host> Daemon<H> {
             Err(error) => {
                 let now = self.host().time();
                 self.agenda.failed(started, now);
+                self.notes.could_not_read(&error, now);
                 self.tell(Output::Unread(error));
             }
         }

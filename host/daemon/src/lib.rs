@@ -21,6 +21,7 @@ mod message;
 mod others;
 mod remark;
 
+pub use daemon::overview::{Awaited, LastChange, Leaving, Overview, Pending, Reported};
 pub use daemon::{Daemon, Setup};
 pub use host::Host;
 pub use message::{Done, Input, Listed, Output, Successor};

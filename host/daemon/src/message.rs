@@ -14,6 +14,7 @@ use weir_core::standing::{HealthCheck, Scope};
 use weir_core::sync::Round;
 use weir_policy::Replacement;
 
+use crate::daemon::overview::Overview;
 use crate::remark::Remark;
 
 /// Something that happened.
@@ -107,6 +108,8 @@ pub enum Output {
     UpToDate(Family),
     /// The kernel could not be read; nothing was changed.
     Unread(ReadError),
+    /// How the daemon is doing after what was due was done; once for each step that had something due.
+    Overview(Box<Overview>),
 }
 
 /// A round that ended.

@@ -92,6 +92,13 @@ impl Health {
         *self.state().families.get_mut(family) = Progress { updated: Some(now), queued: None };
     }
 
+    /// Since when the first of what came in is not in the kernel; `None` if everything is.
+    pub fn waits_since(&self) -> Option<Moment> {
+        let families = self.state().families;
+        let queued = [families.v4.queued, families.v6.queued];
+        queued.into_iter().flatten().min_by_key(|moment| moment.monotonic)
+    }
+
     /// What is known of the Node object now.
     pub fn node(&self, node: NodeState) {
         self.state().node = node;

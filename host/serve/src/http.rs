@@ -1,11 +1,35 @@
 //! Requests and answers, as far as this crate has any use for HTTP.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, StatusCode};
+
+/// What a browser may do with a page: show it, with the styles that are in it.
+const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// A page that the caller makes each time somebody asks for it, without waiting for anything.
+#[derive(Clone)]
+pub struct Page {
+    /// Its path.
+    pub path: &'static str,
+    /// What it is.
+    pub content: ContentType,
+    /// Makes it.
+    pub make: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("path", &self.path)
+            .field("content", &self.content)
+            .finish_non_exhaustive()
+    }
+}
 
 /// An answer, whole.
 pub(crate) type Response = hyper::Response<Full<Bytes>>;
@@ -32,9 +56,13 @@ impl Request<'_> {
 
 /// The types of what is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContentType {
+pub enum ContentType {
+    /// A JSON document.
     Json,
+    /// Plain text.
     Text,
+    /// A page for a browser, which may load and run nothing.
+    Html,
     /// The exposition format of Prometheus, version 0.0.4.
     Metrics,
 }
@@ -44,6 +72,7 @@ impl ContentType {
         HeaderValue::from_static(match self {
             ContentType::Json => "application/json",
             ContentType::Text => "text/plain; charset=utf-8",
+            ContentType::Html => "text/html; charset=utf-8",
             ContentType::Metrics => "text/plain; version=0.0.4; charset=utf-8",
         })
     }
@@ -60,6 +89,15 @@ pub(crate) fn answer(status: StatusCode, content: ContentType, body: impl Into<B
 /// An answer that browsers take for what it says it is.
 pub(crate) fn plain_answer(status: StatusCode, content: ContentType, body: impl Into<Bytes>) -> Response {
     with(answer(status, content, body), X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+}
+
+/// A page of the caller's, made now.
+pub(crate) fn made(page: &Page) -> Response {
+    let response = plain_answer(StatusCode::OK, page.content, (page.make)());
+    match page.content {
+        ContentType::Html => with(response, CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_ELSE)),
+        ContentType::Json | ContentType::Text | ContentType::Metrics => response,
+    }
 }
 
 /// An answer with one more header.

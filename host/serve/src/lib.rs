@@ -5,6 +5,7 @@
 //!  Health ──────── a lock, held for a few loads ────▶ /healthz  /livez
 //!  HealthCheckPorts ── listeners, and counts ───────▶ one port per service: 200 or 503
 //!  Metrics ─────── atomic numbers ──────────────────▶ /metrics  /metrics/slis  /healthz  /proxyMode  /configz
+//!  Page ────────── made by the caller's function ────▶ beside /metrics
 //! ```
 //!
 //! Codes, headers and bodies are kube-proxy's, because load balancers and dashboards were written for them.
@@ -24,6 +25,7 @@ mod server;
 
 pub use connections::Limits;
 pub use health::{Health, NodeState, TO_BE_DELETED_TAINT};
+pub use http::{ContentType, Page};
 pub use listen::BindError;
 pub use metrics::client::{ClientMetrics, RequestOutcome, Resource};
 pub use metrics::own::{OwnKind, OwnMetric};

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::connections::{Connections, Limits};
 use crate::health::Health;
-use crate::http::Handler;
+use crate::http::{Handler, Page};
 use crate::listen::{BindError, Reach, bind};
 use crate::metrics::Metrics;
 use crate::ports::HealthCheckPorts;
@@ -33,6 +33,8 @@ pub struct Options {
     pub proxy_mode: String,
     /// The effective KubeProxyConfiguration, in v1alpha1, for `/configz`.
     pub configuration: Value,
+    /// Pages of the caller's, where `/metrics` is.
+    pub pages: Vec<Page>,
     /// What clients can cost.
     pub limits: Limits,
 }
@@ -116,7 +118,7 @@ impl Server {
             health: health.clone(),
         };
         let health_pages = pages::health(health, metrics.clone());
-        let metrics_pages = pages::metrics(metrics, &options.proxy_mode, &options.configuration);
+        let metrics_pages = pages::metrics(metrics, &options);
         server.open(Pages::Health, &options.health, &options, health_pages).map_err(StartError::Health)?;
         server
             .open(Pages::Metrics, &options.metrics, &options, metrics_pages)

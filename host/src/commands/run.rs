@@ -10,10 +10,12 @@ use tracing::{error, info, warn};
 use weir_core::policy::Policy as _;
 use weir_core::sync::Round;
 use weir_daemon::{Daemon, Done, Host as _, Input, Output, Setup};
+use weir_serve::Health;
 
 use crate::cli::RunArguments;
 use crate::inputs;
 
+mod board;
 mod log;
 mod machine;
 mod objects;
@@ -27,6 +29,7 @@ mod state;
 mod takeover;
 mod wake;
 
+use board::Board;
 use machine::Machine;
 use objects::Objects;
 use policy::Policy;
@@ -53,7 +56,9 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let (policy, chain) = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
     let (objects, recorder) = Objects::start(&source, &settings, chain.reads(), waker)?;
     let families = &probe.capabilities.families;
-    let publisher = Publisher::start(&settings, families, recorder, !arguments.once)?;
+    let (health, from) = (Health::new(settings.proxy.sync_period), source.to_string());
+    let board = Board::new(&settings, families, from, objects.account(), health.clone());
+    let publisher = Publisher::start(&settings, families, recorder, health, &board, !arguments.once)?;
     info!(node = settings.node_name, objects = %source, scheduler = settings.proxy.scheduler, "started");
     log::findings(&probe.findings);
     let machine = Machine::new(families);
@@ -68,12 +73,14 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         readiness: state.as_ref().map(StateDirectory::readiness).unwrap_or_default(),
     };
     let daemon = Daemon::new(setup, machine, Box::new(chain));
-    let mut running = Running { daemon, objects, policy, publisher, state, last: None };
+    let mut running = Running { daemon, objects, policy, publisher, board, state, last: None };
     if arguments.once {
         let succeeded = running.once(&wakes);
         return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     running.publisher.begin();
+    running.board.refused(running.policy.refused());
+    running.board.resources(running.objects.resources());
     let why = running.run(&wakes);
     running.keep_state(true);
     if let Some(why) = why {
@@ -90,6 +97,7 @@ struct Running {
     objects: Objects,
     policy: Policy,
     publisher: Publisher,
+    board: Board,
     state: Option<StateDirectory>,
     /// Whether the last round made every change; `None` before the first.
     last: Option<bool>,
@@ -150,6 +158,7 @@ impl Running {
                 self.publisher.lost(lost);
             }
         }
+        self.board.resources(self.objects.resources());
         for why in news.reasons {
             match why {
                 Wake::Manifests => self.objects.look(),
@@ -157,6 +166,7 @@ impl Running {
                 Wake::Policy => {
                     let (next, refusals) = self.policy.take_updates();
                     refusals.into_iter().for_each(|refusal| self.publisher.policy_refused(refusal));
+                    self.board.refused(self.policy.refused());
                     if let Some(next) = next {
                         self.step(Input::Policy(next));
                     }
@@ -194,7 +204,9 @@ impl Running {
             self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
             self.publisher.forgotten(&self.daemon.host().take_forgotten());
             let time = self.daemon.policy_time(now);
-            self.publisher.plugins(weir_policy::status(self.daemon.planner(), time));
+            let plugins = weir_policy::status(self.daemon.planner(), time);
+            self.board.plugins(plugins.clone());
+            self.publisher.plugins(plugins);
         }
     }
 
@@ -211,10 +223,12 @@ impl Running {
             }
             Output::Replaced(replacement) => {
                 log::replaced(&replacement);
+                self.board.replaced(&replacement);
                 self.publisher.replaced(&replacement);
             }
             Output::Sampled { read, failed, took } => self.publisher.sampled(read, failed, took),
             Output::Round(done) => self.tell_of_round(&done),
+            Output::Overview(overview) => self.board.overview(*overview),
             Output::Serving(families) => takeover::end_nftables_mode(&families),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {

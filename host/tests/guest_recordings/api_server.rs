@@ -103,16 +103,17 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
     Ok(())
 }
 
-/// A policy file with a plugin that looks at the labels of namespaces.
-pub(crate) fn guard(stage: &Stage) -> Result<String> {
+/// A policy file with a plugin that looks at the labels of namespaces, and these.
+pub(crate) fn guard(stage: &Stage, others: &[Value]) -> Result<String> {
     let policy = stage.scratch().join("policy.yaml");
-    let entry = json!({
+    let mut plugins = vec![json!({
         "name": "guard",
         "source": component("weir-plugin-namespace-guard"),
         "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
-    });
+    })];
+    plugins.extend_from_slice(others);
     let file = json!({
-        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": [entry],
+        "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": plugins,
     });
     fs::write(&policy, file.to_string())?;
     policy.into_os_string().into_string().ok().context("paths are UTF-8")
@@ -129,13 +130,23 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
             cluster.server.script(kind, Collection::Namespaces, refusal);
         }
     }
-    let policy = guard(&cluster.stage)?;
+    let broken = json!({"name": "broken", "source": "policy.yaml"});
+    let policy = guard(&cluster.stage, &[broken])?;
     let mut running = cluster.run_with(&["--policy", &policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
         line.text().contains("did not list: they are decided without")
     })?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
+    let status = cluster.stage.await_status(1, |status| status["daemon"]["inStepSince"].is_u64())?;
+    let (plugin, refused) = (&status["daemon"]["plugins"][0], &status["daemon"]["refused"][0]);
+    ensure!(plugin["name"] == "guard" && plugin["calls"].as_u64() > Some(0), "{status:#}");
+    let digest = plugin["digest"].as_str().unwrap_or_default();
+    // On an emulated processor that is shared, calls may run out of time.
+    let (calls, failures) = (plugin["calls"].as_u64(), plugin["failures"].as_u64());
+    ensure!(digest.starts_with("sha256:") && failures.is_some() && failures <= calls, "{status:#}");
+    ensure!(plugin["micros"].as_u64() > Some(0), "{status:#}");
+    ensure!(refused.as_str().unwrap_or_default().starts_with("broken: "), "{status:#}");
     running.expect_health()
 }
 
@@ -172,6 +183,14 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     cluster.stage.settle(&running, &first.recorded()?)?;
     cluster.server.stop();
     running.await_line("that nobody is heard", |line| line.text().contains("is not heard any more"))?;
+    let of = |status: &Value, standing: &str| {
+        let resources = status["daemon"]["objects"]["resources"].as_array().cloned().unwrap_or_default();
+        resources.iter().filter(|resource| resource["standing"] == standing).count()
+    };
+    let status = cluster.stage.await_status(1, |status| of(status, "stale") == 3)?;
+    ensure!(status["daemon"]["inStepSince"].is_u64(), "the kernel is as it was told: {status:#}");
+    let what = status["todo"][0]["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("the API server") && what.contains("has not answered for"), "{status:#}");
     cluster.become_of(&last.objects()?)?;
     cluster.server.compact();
     cluster.stage.netns.script("ipvsadm -C; ipset flush KUBE-CLUSTER-IP")?;
@@ -185,6 +204,7 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
             || asked.is(Kind::StreamedList, Collection::EndpointSlices)
     });
     ensure!(lists.count() == 1, "one list should do: {:?}", cluster.server.asked());
+    cluster.stage.await_status(0, |status| of(status, "current") == 3)?;
     ensure!(running.await_end(Duration::from_millis(1)).is_err(), "it has ended");
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use weir_harness::netns;
 use weir_harness::patience::{self, GENEROUS};
 use weir_harness::weir::{LogLine, Running, confined_to};
@@ -121,7 +122,15 @@ pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     let words = ["can't use the IPVS proxier", "scheduler twos", "modprobe ip_vs_twos"];
     ensure!(answer.status == Some(1) && words.iter().all(|word| answer.stderr.contains(word)), "{answer:?}");
     let after = Dump::of(&stage.netns)?;
-    after.expect(&before)
+    after.expect(&before)?;
+    let (exit, status) = stage.status()?;
+    let why = status["todo"][0]["what"].as_str().unwrap_or_default();
+    ensure!(exit == Some(1) && status["daemon"].is_null() && why.contains("no daemon answers"), "{status:#}");
+    ensure!(
+        status["kernel"]["virtualServers"] == 0 && status["backend"]["scheduler"] == "twos",
+        "{status:#}"
+    );
+    Ok(())
 }
 
 /// A kernel whose legacy ip6tables has no NAT: there is nothing but IPv4, and that is complete.
@@ -171,6 +180,11 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let rules = || netns::output(stage.netns.command("iptables-legacy-save").args(["-t", "nat"]));
     let words = "--match-set KUBE-EXTERNAL-IP dst,dst -j KUBE-MARK-MASQ";
     ensure!(!rules()?.contains(words), "the lock was not held");
+    let status = stage.await_status(1, |status| status["daemon"]["failing"] == 1)?;
+    let pending = &status["daemon"]["pending"][0];
+    let why = pending["why"].as_str().unwrap_or_default();
+    ensure!(pending["busy"] == true && why.contains("another program holds the xtables lock"), "{status:#}");
+    ensure!(status["daemon"]["inStepSince"].is_null() && status["todo"][0]["urgent"] == true, "{status:#}");
     settle(&stage, &running, &["ipvs", "ipset", "addresses"], &stage.planned()?)?;
 
     // What rules keep out must not come up without them.
@@ -179,6 +193,7 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let ranged = ranged.replacen("---", "status: {loadBalancer: {ingress: [{ip: 198.51.100.77}]}}\n---", 1);
     stage.manifests.put("web.yaml", &ranged)?;
     running.await_line("about what waits", |line| says(line, &["198.51.100.77", "source ranges"]))?;
+    stage.await_status(1, |status| status["daemon"]["held"].as_u64() > Some(0))?;
     let held = Dump::of(&stage.netns)?;
     let open = held.section("ipvs").iter().chain(held.section("addresses"));
     ensure!(
@@ -189,5 +204,11 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     lock.unlock()?;
     settle(&stage, &running, &["ipvs", "ipset", "addresses"], &stage.planned()?)?;
     ensure!(rules()?.contains(words), "the rules are missing:\n{}", rules()?);
+    let status = stage.await_status(0, |status| status["daemon"]["inStepSince"].is_u64())?;
+    let daemon = &status["daemon"];
+    ensure!(daemon["failing"] == 0 && daemon["held"] == 0 && daemon["pending"] == json!([]), "{status:#}");
+    ensure!(daemon["lastChange"]["made"].as_u64() > Some(0), "{status:#}");
+    let stops = status["journey"]["stops"].as_array().map_or(0, Vec::len);
+    ensure!(stops > 0 && status["journey"]["ways"][0]["realServer"].is_string(), "{status:#}");
     Ok(())
 }

@@ -124,7 +124,7 @@ pub(crate) fn board_and_alerts_work() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     let objects = scenario::named("clusterip-tcp")?.steps().remove(0).objects()?;
     cluster.become_of(&objects)?;
-    let policy = guard(&cluster.stage)?;
+    let policy = guard(&cluster.stage, &[])?;
     let running = cluster.run_with(&["--policy", &policy])?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
     let prometheus = start(&cluster)?;

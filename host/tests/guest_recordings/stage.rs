@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_harness::netns::Netns;
+use weir_harness::patience::{self, GENEROUS};
 use weir_harness::scenario::{self, Scenario, Step};
 use weir_harness::weir::{Manifests, Running, Weir};
 use weir_harness::witness::{self, Dump};
@@ -97,6 +98,22 @@ impl Stage {
     /// Waits for a state; an error tells what the program logged last.
     pub(crate) fn settle(&self, running: &Running, expected: &Dump) -> Result<()> {
         witness::settle(&self.netns, expected).map_err(|error| running.blame(&error))
+    }
+
+    /// What `weir status` says, with its exit status.
+    pub(crate) fn status(&self) -> Result<(Option<i32>, Value)> {
+        let answer = self.weir().ask("status", &["--output", "json"])?;
+        let status = serde_json::from_str(&answer.stdout).with_context(|| format!("{answer:?}"))?;
+        Ok((answer.status, status))
+    }
+
+    /// Waits until it says that, with this exit status.
+    pub(crate) fn await_status(&self, exit: i32, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        patience::until(GENEROUS, || {
+            let (code, status) = self.status()?;
+            ensure!(code == Some(exit) && wanted(&status), "exit status {code:?}: {status:#}");
+            Ok(status)
+        })
     }
 
     /// Starts the program, initialised and then with few capabilities, as it runs in a cluster.

@@ -160,6 +160,44 @@ pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<Stri
     told.filter(|told| !stands(told)).map(|told| format!("told, and not so any more: {told}")).collect()
 }
 
+/// What an overview says that is not so.
+pub(crate) fn untrue(outputs: &[Output], planner: &Planner) -> Vec<String> {
+    let (mut wrong, mut last) = (Vec::new(), None);
+    for output in outputs {
+        match output {
+            Output::Round(done) => last = Some(done.round.succeeded()),
+            Output::Unread(_) => last = Some(false),
+            Output::Overview(overview) => {
+                if last.is_some_and(|good| good != overview.in_step_since.is_some()) {
+                    wrong.push(format!(
+                        "in step since {:?} in an overview, and not so",
+                        overview.in_step_since
+                    ));
+                }
+                let failed = overview.failing > 0 || overview.unread.is_some();
+                if last == Some(false) && !failed || failed && overview.in_step_since.is_some() {
+                    wrong.push(format!("an overview hides what fails: {overview:?}"));
+                }
+                let services = planner.service_names().count();
+                if last.is_some() && overview.tally.services as usize != services {
+                    wrong
+                        .push(format!("{} services in an overview, not {services}", overview.tally.services));
+                }
+                let mut reports = BTreeMap::<_, BTreeSet<_>>::new();
+                for report in planner.reports() {
+                    reports.entry(report.reason).or_default().insert(report.service);
+                }
+                let counted = overview.reports.iter().map(|(reason, reported)| (*reason, reported.services));
+                if last.is_some() && !counted.eq(reports.iter().map(|(reason, of)| (*reason, of.len()))) {
+                    wrong.push(format!("reports in an overview: {:?}, not {reports:?}", overview.reports));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
 impl Told {
     /// Takes note of outputs, and says what is wrong with them.
     pub(crate) fn note(&mut self, outputs: &[Output]) -> Vec<String> {
@@ -189,6 +227,7 @@ impl Told {
                 | Output::Replaced(_)
                 | Output::Round(_)
                 | Output::Sampled { .. }
+                | Output::Overview(_)
                 | Output::Serving(_)
                 | Output::Unread(_) => {}
             }

@@ -346,6 +346,7 @@ impl<'s> Run<'s> {
             wrong.extend(self.pace.after(&self.daemon, &paced, &outputs, end));
             wrong.extend(self.told.note(&outputs));
             wrong.extend(judge::unfounded_hints(&outputs, self.daemon.planner()));
+            wrong.extend(judge::untrue(&outputs, self.daemon.planner()));
             for output in &outputs {
                 if let Output::Follow(reads) = output {
                     self.server.follow(*reads);

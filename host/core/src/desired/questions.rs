@@ -93,6 +93,21 @@ impl Desired {
         state
     }
 
+    /// What is wanted of one virtual server and of the node: enough to follow a packet to it.
+    pub fn excerpt(&self, server: VirtualServer) -> KernelState {
+        let mut state = self.own.clone();
+        let owner = self.claims.get(&server).and_then(|claims| self.services.get(&claims.first.name));
+        let want = owner.and_then(|planned| Some((planned, planned.wants.servers.get(&server)?)));
+        if let Some((planned, want)) = want {
+            let others = planned.wants.other_entries();
+            state.entries =
+                self.entries(server, want).into_iter().chain(others).map(|key| (key, ())).collect();
+            state.addresses.extend(want.bound.then_some((server.address.ip(), ())));
+            state.virtual_servers.insert(server, want.server.clone());
+        }
+        state
+    }
+
     /// A report for each virtual server or source address that a service could not have.
     pub fn reports(&self) -> Vec<Report> {
         let mut reports = Vec::new();

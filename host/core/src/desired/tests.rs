@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::decision::Drain;
+use crate::decision::{Drain, VipKind};
 use crate::net::Protocol;
 use crate::node::{Capabilities, ProxyConfig};
 use crate::objects::{ServiceType, TrafficPolicy};
-use crate::state::{Scheduling, Server, Weight};
+use crate::state::{RealServer, Scheduling, Server, Weight};
 
 const DEADLINE: Drain = Drain::UntilDeadline(Duration::from_secs(30));
 
@@ -124,4 +124,37 @@ fn a_change_touches_what_it_changes_and_nothing_else() {
     let touched = Actual { servers: [(vip(7), before)].into(), ..Actual::default() };
     assert_eq!(desired.take_touched(), Some(touched));
     assert_eq!(desired.take_touched(), Some(Actual::default()));
+}
+
+/// A packet to a virtual server goes the same way by its excerpt as by everything.
+#[test]
+fn an_excerpt_is_enough_to_follow_a_packet() {
+    use crate::trace::{example, trace};
+
+    let mut desired = Desired::default();
+    let real = |last: u8| RealServer(([10, 244, 0, last], 8080).into());
+    for (name, last, kinds) in [("a", 1, VipKind::Cluster), ("b", 2, VipKind::LoadBalancer)] {
+        let mut wants = wants(last, Drain::UntilIdle);
+        let want = wants.servers.get_mut(&vip(last)).unwrap();
+        want.kinds.insert(kinds);
+        want.bound = true;
+        want.server.real_servers = (0..last).map(|n| (real(10 * last + n), Weight(1))).collect();
+        wants.hairpins = [(Protocol::Tcp, real(10 * last).0)].into_iter().collect();
+        desired.replace(&service(name, 1), wants);
+    }
+    desired.settle(&node());
+    let servers: Vec<_> = desired.servers().map(|(server, want)| (server, want.server.clone())).collect();
+    let (server, packet) = example(servers.iter().map(|(server, behind)| (*server, behind))).unwrap();
+    assert_eq!(server, vip(2), "the one with more real servers");
+    assert_eq!(packet.to_string(), "tcp 10.244.0.10:40000 -> 10.96.0.2:80", "from an endpoint of another");
+    let (excerpt, whole) = (desired.excerpt(server), desired.state());
+    assert!(excerpt.virtual_servers.len() < whole.virtual_servers.len());
+    let way = trace(&excerpt, &[], &packet);
+    assert_eq!(way, trace(&whole, &[], &packet));
+    assert!(way.to_string().contains("goes by virtual tcp 10.96.0.2:80 to one of"), "{way}");
+    assert_eq!(
+        desired.excerpt(vip(9)),
+        KernelState { ..desired.own().clone() },
+        "nothing of what is not wanted"
+    );
 }

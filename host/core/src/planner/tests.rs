@@ -254,3 +254,33 @@ fn another_policy_decides_once_it_is_accepted_and_not_before() {
     assert!(planner.policy::<Idle>().is_some() && planner.policy_mut::<Onlooker>().is_none());
     assert_eq!(planner.consider(Idle, 0).changed, 0);
 }
+
+/// The tally of all is what the services add, whatever order they came and went in.
+#[test]
+fn services_and_endpoints_are_counted_by_state() {
+    use crate::tally::Tally;
+
+    let mut planner = planner(&Onlooker::default());
+    let mut tally = |events: Vec<Event>| {
+        for event in events {
+            planner.apply(event);
+        }
+        planner.plan();
+        planner.tally()
+    };
+    assert_eq!(tally(vec![]), Tally::default());
+    let one = Tally { services: 2, without_endpoints: 2, unready: 1, ..Tally::default() };
+    assert_eq!(tally(vec![service("default", "web"), service("shop", "cart"), endpoints(&[false])]), one);
+    let both = Tally { services: 2, without_endpoints: 1, ready: 2, unready: 1, ..Tally::default() };
+    assert_eq!(tally(vec![endpoints(&[true, false, true])]), both);
+    let Event::Slice(mut slice) = endpoints(&[true, true]) else { panic!("no slice") };
+    slice.endpoints[0].conditions = Conditions { ready: false, serving: true, terminating: true };
+    let leaving = Tally { services: 2, without_endpoints: 1, ready: 1, terminating: 1, ..Tally::default() };
+    assert_eq!(tally(vec![Event::Slice(slice)]), leaving);
+    assert_eq!(tally(vec![service("default", "web")]), leaving, "what comes again is not counted twice");
+    let web = Tally { services: 1, ready: 1, terminating: 1, ..Tally::default() };
+    assert_eq!(tally(vec![Event::ServiceGone(ObjectName::new("shop", "cart"))]), web);
+    planner.set_policy(Box::new(Idle));
+    planner.plan();
+    assert_eq!(planner.tally(), Tally { services: 1, ignored: 1, ..Tally::default() });
+}

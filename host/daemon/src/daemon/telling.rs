@@ -22,6 +22,8 @@ impl<H: Host> Daemon<H> {
         let served = families.iter().copied().filter(|family| !capabilities.loses_vips(*family));
         let served: Vec<Family> = served.filter(has_foundation).collect();
         let serves = families.iter().all(has_foundation);
+        let now = self.host().time();
+        self.notes.round_ended(&done, now);
         self.tell(Output::Round(done));
         if serves && !std::mem::replace(&mut self.serving, true) {
             self.tell(Output::Serving(families));
@@ -45,6 +47,7 @@ impl<H: Host> Daemon<H> {
             for of in &after.standing.stranded {
                 *self.stranded.entry(*of).or_default() += 1;
             }
+            self.notes.reported(&name, &after.reports);
             self.report(&before.reports, &after.reports, now);
             let check: Option<HealthCheck> = after.standing.health_check;
             if before.standing.health_check != check {

@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::health::{Answer, Health};
-use crate::http::{ContentType, Handler, Request, Response, answer, available, not_found, plain_answer};
+use crate::http::{
+    ContentType, Handler, Request, Response, answer, available, made, not_found, plain_answer,
+};
 use crate::metrics::Metrics;
+
+use super::Options;
 
 /// The only check of the metrics server's `/healthz`: that it answers.
 const CHECK: &str = "ping";
@@ -29,9 +33,10 @@ pub(super) fn health(health: Health, metrics: Metrics) -> Handler {
 }
 
 /// The pages of the metrics server, whatever the method.
-pub(super) fn metrics(metrics: Metrics, proxy_mode: &str, configuration: &Value) -> Handler {
-    let proxy_mode = Bytes::copy_from_slice(proxy_mode.as_bytes());
-    let configuration = Bytes::from(json!({ "kubeproxy.config.k8s.io": configuration }).to_string());
+pub(super) fn metrics(metrics: Metrics, options: &Options) -> Handler {
+    let proxy_mode = Bytes::copy_from_slice(options.proxy_mode.as_bytes());
+    let configuration = Bytes::from(json!({ "kubeproxy.config.k8s.io": options.configuration }).to_string());
+    let pages = options.pages.clone();
     let ok = StatusCode::OK;
     Arc::new(move |request| match request.path {
         "/metrics" => answer(ok, ContentType::Metrics, metrics.text()),
@@ -44,7 +49,7 @@ pub(super) fn metrics(metrics: Metrics, proxy_mode: &str, configuration: &Value)
         "/healthz/ping" => answer(ok, ContentType::Text, "ok"),
         "/proxyMode" => plain_answer(ok, ContentType::Text, proxy_mode.clone()),
         "/configz" => plain_answer(ok, ContentType::Json, configuration.clone()),
-        _ => not_found(),
+        path => pages.iter().find(|page| page.path == path).map_or_else(not_found, made),
     })
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn options() -> Options {
         bind_failure: BindFailure::Fail,
         proxy_mode: "ipvs".to_owned(),
         configuration: json!({"kind": "KubeProxyConfiguration", "mode": "ipvs"}),
+        pages: Vec::new(),
         limits: Limits::default(),
     }
 }

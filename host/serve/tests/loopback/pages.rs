@@ -1,6 +1,12 @@
 //! The pages of the metrics server.
 
-use crate::client::{Scene, ask, get};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use weir_serve::{ContentType, Health, Options, Page};
+
+use crate::client::{Scene, ask, get, options};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -79,6 +85,30 @@ fn checks_are_counted_until_they_are_reset() {
     assert!(!body.contains("kubeproxy_"));
     assert_eq!(ask(address, "DELETE", "/metrics/slis").body, "metrics reset\n");
     assert!(!get(address, "/metrics/slis").body.contains("kubernetes_healthcheck"));
+}
+
+/// They are made each time they are asked for, stand beside the metrics alone, and may load and run nothing in a browser.
+#[test]
+fn pages_of_the_caller_are_made_when_they_are_asked_for() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let page = |path, content| {
+        let asked = Arc::clone(&asked);
+        let make = Arc::new(move || format!("asked {} times", asked.fetch_add(1, Ordering::Relaxed)));
+        Page { path, content, make }
+    };
+    let pages = vec![page("/status", ContentType::Html), page("/status.json", ContentType::Json)];
+    let scene = Scene::with(Options { pages, ..options() }, Health::new(Duration::from_secs(30)));
+    let html = get(scene.metrics_address(), "/status?x=y");
+    assert_eq!((html.status, html.body.as_str()), (200, "asked 0 times"));
+    assert_eq!(html.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(html.header("x-content-type-options"), "nosniff");
+    assert_eq!(html.header("content-security-policy"), "default-src 'none'; style-src 'unsafe-inline'");
+    let json = get(scene.metrics_address(), "/status.json");
+    assert_eq!((json.body.as_str(), json.header("content-type")), ("asked 1 times", "application/json"));
+    for path in ["/status/", "/status.jso"] {
+        assert_eq!(get(scene.metrics_address(), path).status, 404, "{path}");
+    }
+    assert_eq!(get(scene.health_address(), "/status").status, 404, "the health port is open to everybody");
 }
 
 /// Profiling and debugging pages are left out, and health answers are elsewhere.

@@ -1,11 +1,10 @@
 //! What the loop tells a person of a round.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 use weir_core::diff::Change;
-use weir_core::kernel::{Failure, FailureKind, Outcome};
+use weir_core::kernel::{Failure, FailureKind, Outcome, by_cause};
 use weir_core::sync::Round;
 use weir_kernel::capabilities::Finding;
 use weir_kernel::linux::Effort;
@@ -61,21 +60,11 @@ pub(super) fn replaced(replacement: &Replacement) {
     }
 }
 
-/// The first failure of each cause, and how many others have it: one missing module can fail a thousand changes.
+/// The failures of a round by cause.
 pub(super) fn causes(round: &Round) -> Vec<(&Change, &Failure, usize)> {
-    let mut places = BTreeMap::new();
-    let mut causes: Vec<(&Change, &Failure, usize)> = Vec::new();
     let told = |kind| !matches!(kind, FailureKind::Prerequisite | FailureKind::Postponed);
-    for (change, failure) in round.failures().filter(|(_, failure)| told(failure.kind)) {
-        // The change stands at the beginning of its message.
-        let text = failure.message.strip_prefix(&change.to_string()).unwrap_or(&failure.message);
-        let place = *places.entry((change.kind(), text)).or_insert(causes.len());
-        match causes.get_mut(place) {
-            Some((.., others)) => *others += 1,
-            None => causes.push((change, failure, 0)),
-        }
-    }
-    causes
+    let failures = round.failures().filter(|(_, failure)| told(failure.kind));
+    by_cause(failures.map(|(change, failure)| (change, change.kind(), change.to_string(), failure)))
 }
 
 #[cfg(test)]

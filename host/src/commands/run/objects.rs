@@ -1,6 +1,7 @@
 //! Where the objects come from: a folder of manifests, or the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,11 +11,12 @@ use weir_core::policy::Reads;
 use weir_daemon::Listed;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
-use weir_watch::{Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
+use weir_watch::{Account, Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
 
 use super::wake::{self, Waker};
 use crate::inputs::Settings;
 use crate::source::{ApiServer, Source};
+use crate::status;
 
 /// The objects of the cluster, as news.
 pub(super) enum Objects {
@@ -89,6 +91,32 @@ impl Objects {
         }
         news.extend(message.events);
         lost.then_some(resource)
+    }
+
+    /// What the API server's thread counts, if there is one.
+    pub(super) fn account(&self) -> Option<Arc<Account>> {
+        match self {
+            Objects::ApiServer { handle, .. } => Some(Arc::clone(handle.account())),
+            Objects::Manifests { .. } => None,
+        }
+    }
+
+    /// How far what the API server said of what is needed can be relied on; empty without one.
+    pub(super) fn resources(&self) -> Vec<status::Resource> {
+        let Objects::ApiServer { standings, .. } = self else { return Vec::new() };
+        let needed = Resource::NEEDED.into_iter().chain([Resource::OwnNode]);
+        let others = Resource::ALL.into_iter().filter(|resource| !needed.clone().any(|of| of == *resource));
+        // Others are followed for plugins, and never listed where none reads them.
+        let others = others.filter(|resource| standings.of(*resource) != Standing::Incomplete);
+        let of = |resource: Resource| status::Resource {
+            name: resource.to_string(),
+            standing: match standings.of(resource) {
+                Standing::Incomplete => status::Standing::Incomplete,
+                Standing::Current => status::Standing::Current,
+                Standing::Stale => status::Standing::Stale,
+            },
+        };
+        needed.clone().chain(others).map(of).collect()
     }
 
     /// Whether what changes would be heard of.

@@ -20,6 +20,8 @@ pub(super) struct Policy {
     /// Whether a policy file could be used since the start.
     configured: bool,
     records: Option<Records>,
+    /// What is not used of the policy file as it is now.
+    refused: Vec<String>,
 }
 
 impl Policy {
@@ -36,6 +38,7 @@ impl Policy {
             updates: channel().1,
             configured: false,
             records: arguments.record.as_deref().map(Records::new),
+            refused: Vec::new(),
         };
         let Some(mut plugins) = Plugins::new(&arguments.input.policy, node, cache)? else {
             return Ok((policy, chain));
@@ -43,6 +46,7 @@ impl Policy {
         match plugins.load() {
             Ok(loaded) => {
                 tell(&loaded.refused);
+                policy.refused = loaded.refused.iter().map(refusal).collect();
                 for Status { name, mode, facts, .. } in loaded.chain.status(0) {
                     let (component, version, digest) = (facts.name, facts.version, facts.digest);
                     let does = if mode == Mode::Shadow { "is watched" } else { "decides" };
@@ -53,7 +57,10 @@ impl Policy {
                 policy.record(&mut chain);
             }
             Err(error) if arguments.once => return Err(error),
-            Err(error) => error!("{error:#}; decided as kube-proxy does until that is mended"),
+            Err(error) => {
+                error!("{error:#}; decided as kube-proxy does until that is mended");
+                policy.refused = vec![format!("{error:#}")];
+            }
         }
         policy.updates = plugins.watch(waker);
         Ok((policy, chain))
@@ -71,17 +78,23 @@ impl Policy {
             match update {
                 Ok(loaded) => {
                     tell(&loaded.refused);
-                    refusals
-                        .extend(loaded.refused.iter().map(|Refused { name, why }| format!("{name}: {why}")));
+                    self.refused = loaded.refused.iter().map(refusal).collect();
+                    refusals.extend(self.refused.iter().cloned());
                     next = Some(Box::new(Next { loaded, recorded: self.records.is_some() }) as _);
                 }
                 Err(error) => {
                     warn!("{error:#}; what decides now goes on");
-                    refusals.push(format!("{error:#}"));
+                    self.refused = vec![format!("{error:#}")];
+                    refusals.extend(self.refused.iter().cloned());
                 }
             }
         }
         (next, refusals)
+    }
+
+    /// What is not used of the policy file as it is now, and why.
+    pub(super) fn refused(&self) -> &[String] {
+        &self.refused
     }
 
     /// Keeps what plugins were asked in this round, if that is wanted.
@@ -123,6 +136,10 @@ impl Successor for Next {
         }
         replacement
     }
+}
+
+fn refusal(Refused { name, why }: &Refused) -> String {
+    format!("{name}: {why}")
 }
 
 fn tell(refused: &[Refused]) {

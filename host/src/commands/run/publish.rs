@@ -25,6 +25,7 @@ use weir_serve::{
 };
 use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
 
+use super::board::Board;
 use super::log;
 use crate::inputs::Settings;
 
@@ -74,10 +75,11 @@ impl Publisher {
         settings: &Settings,
         families: &[Family],
         recorder: Option<Recorder>,
+        health: Health,
+        board: &Board,
         served: bool,
     ) -> anyhow::Result<Publisher> {
         let configuration = &settings.configuration;
-        let health = Health::new(settings.proxy.sync_period);
         let metrics = Metrics::new(&build_info());
         let mut publisher = Publisher {
             health: health.clone(),
@@ -102,6 +104,7 @@ impl Publisher {
                 bind_failure: if hard { BindFailure::Fail } else { BindFailure::RETRY },
                 proxy_mode: "ipvs".to_owned(),
                 configuration: configuration.effective(),
+                pages: board.pages(),
                 limits: Default::default(),
             };
             let server =

@@ -1,0 +1,258 @@
+//! How the daemon is doing, as one bounded value after each round: what `weir status` shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_core::kernel::{FailureKind, ReadError, by_cause};
+use weir_core::node::DetectLocal;
+use weir_core::objects::ObjectName;
+use weir_core::report::{Reason, Report};
+use weir_core::state::{RealServer, VirtualServer};
+use weir_core::tally::Tally;
+use weir_core::trace::{Packet, Trace, example, trace};
+
+use crate::host::Host;
+use crate::message::Done;
+
+use super::Daemon;
+
+/// The most causes of failures, and real servers that drain, that are listed one by one.
+const LISTED: usize = 20;
+
+/// How the daemon is doing. Its size does not grow with the cluster. Times are those of [`Host::time`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// What is missing before anything may be written; `None` once nothing is.
+    pub awaits: Option<Awaited>,
+    /// Since when each round made everything that it had to change; `None` while something fails.
+    pub in_step_since: Option<Duration>,
+    /// The last round that changed something.
+    pub last_change: Option<LastChange>,
+    /// What fails and is tried again, by cause: at most 20.
+    pub pending: Vec<Pending>,
+    /// How many changes fail.
+    pub failing: usize,
+    /// How many changes are not tried because they would be wrong before another one that fails.
+    pub held: usize,
+    /// Why the last read of the kernel failed, and when that began.
+    pub unread: Option<(Duration, ReadError)>,
+    /// Services and endpoints by state.
+    pub tally: Tally,
+    /// How many real servers keep connections and are to go.
+    pub draining: usize,
+    /// The first 20 of them.
+    pub leaving: Vec<Leaving>,
+    /// What is reported of services, by reason.
+    pub reports: BTreeMap<Reason, Reported>,
+    /// A packet and its way through this node, as of the last audit.
+    pub example: Option<Arc<(Packet, Trace)>>,
+}
+
+/// What is missing before anything may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The node's addresses, which could not be read yet.
+    Addresses,
+    /// A complete list of Services and EndpointSlices.
+    Services,
+    /// This node's object.
+    Node,
+    /// The pod networks in this node's object.
+    Networks,
+    /// Nodes or namespaces that plugins read.
+    PolicyObjects,
+}
+
+/// A round that changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastChange {
+    /// When it ended.
+    pub at: Duration,
+    /// How long it took, planning included.
+    pub took: Duration,
+    /// How many changes it made.
+    pub made: usize,
+}
+
+/// Changes that fail for one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The first of them, in words.
+    pub change: String,
+    /// Why, and how to mend it.
+    pub why: String,
+    /// Whether another program holds a lock, so that it may work soon.
+    pub busy: bool,
+    /// When the first of them failed first.
+    pub since: Duration,
+    /// How many others fail for this cause.
+    pub others: usize,
+}
+
+/// A real server that keeps connections and is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Behind which virtual server.
+    pub server: VirtualServer,
+    /// The real server.
+    pub real: RealServer,
+    /// Since when it is to go.
+    pub since: Duration,
+    /// When it goes although it has connections; `None` = when they have ended.
+    pub deadline: Option<Duration>,
+}
+
+/// Reports of one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// How many services they are about.
+    pub services: usize,
+    /// One of them.
+    pub example: Report,
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Awaited::Addresses => "this node's addresses, which cannot be read",
+            Awaited::Services => "the first complete list of Services and EndpointSlices",
+            Awaited::Node => "this node's Node object",
+            Awaited::Networks => "podCIDRs in this node's Node object",
+            Awaited::PolicyObjects => "the Nodes or Namespaces that plugins read",
+        })
+    }
+}
+
+/// What has to be remembered between rounds for an overview.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    in_step_since: Option<Duration>,
+    last_change: Option<LastChange>,
+    held: usize,
+    unread: Option<(Duration, ReadError)>,
+    /// The services with reports of their own, by reason.
+    reported: BTreeMap<Reason, BTreeSet<ObjectName>>,
+    example: Option<Arc<(Packet, Trace)>>,
+}
+
+impl Notes {
+    pub(super) fn round_ended(&mut self, done: &Done, now: Duration) {
+        let made = done.round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        if made > 0 {
+            self.last_change = Some(LastChange { at: now, took: done.planning + done.kernel, made });
+        }
+        let held = |kind| kind == FailureKind::Prerequisite;
+        self.held = done.round.failures().filter(|(_, failure)| held(failure.kind)).count();
+        self.unread = None;
+        let since = self.in_step_since.unwrap_or(now);
+        self.in_step_since = done.round.succeeded().then_some(since);
+    }
+
+    pub(super) fn could_not_read(&mut self, error: &ReadError, now: Duration) {
+        let since = self.unread.as_ref().map_or(now, |(since, _)| *since);
+        (self.unread, self.in_step_since) = (Some((since, error.clone())), None);
+    }
+
+    /// The reports of a service, in the place of earlier ones.
+    pub(super) fn reported(&mut self, service: &ObjectName, reports: &[Report]) {
+        for services in self.reported.values_mut() {
+            services.remove(service);
+        }
+        for report in reports {
+            self.reported.entry(report.reason).or_default().insert(service.clone());
+        }
+    }
+}
+
+impl<H: Host> Daemon<H> {
+    pub(super) fn overview(&mut self) -> Overview {
+        let failing = self.syncer.failing().count();
+        let of = self.syncer.failing().map(|retry| (retry, retry.kind, &retry.change, &retry.failure));
+        let pending = by_cause(of).into_iter().take(LISTED).map(|(retry, failure, others)| Pending {
+            change: retry.change.clone(),
+            why: failure.message.clone(),
+            busy: failure.kind == FailureKind::Busy,
+            since: retry.since,
+            others,
+        });
+        let pending = pending.collect();
+        let reports = self.reports_by_reason();
+        let leaving = self.syncer.leaving(self.planner.desired());
+        let leaving = leaving.take(LISTED).map(|((server, real), since, deadline)| Leaving {
+            server,
+            real,
+            since,
+            deadline,
+        });
+        let leaving = leaving.collect();
+        Overview {
+            awaits: self.awaits(),
+            in_step_since: self.notes.in_step_since,
+            last_change: self.notes.last_change,
+            pending,
+            failing,
+            held: self.notes.held,
+            unread: self.notes.unread.clone(),
+            tally: self.planner.tally(),
+            leaving,
+            draining: self.syncer.draining(),
+            reports,
+            example: self.notes.example.clone(),
+        }
+    }
+
+    /// Follows a packet by the plan. Only with audits, which cost far more.
+    pub(super) fn follow_example(&mut self) {
+        let desired = self.planner.desired();
+        let bound = desired.servers().filter(|(_, want)| want.bound);
+        let found = example(bound.map(|(server, want)| (server, &want.server)));
+        let found = found.map(|(server, packet)| (desired.excerpt(server), packet));
+        let host = &self.planner.node().host_addresses;
+        self.notes.example = found.map(|(state, packet)| {
+            let trace = trace(&state, host, &packet);
+            Arc::new((packet, trace))
+        });
+    }
+
+    fn awaits(&self) -> Option<Awaited> {
+        if self.complete {
+            return None;
+        }
+        let needs_networks = self.setup.proxy.detect_local == DetectLocal::NodeCidr;
+        Some(if !self.addresses_known {
+            Awaited::Addresses
+        } else if !self.listed.services {
+            Awaited::Services
+        } else {
+            match self.planner.node_object() {
+                None => Awaited::Node,
+                Some(node) if needs_networks && node.pod_cidrs.is_empty() => Awaited::Networks,
+                Some(_) if !self.listed.own_node => Awaited::Node,
+                Some(_) => Awaited::PolicyObjects,
+            }
+        })
+    }
+
+    fn reports_by_reason(&self) -> BTreeMap<Reason, Reported> {
+        let mut all: BTreeMap<Reason, Reported> = BTreeMap::new();
+        for (reason, services) in &self.notes.reported {
+            let reports = services.first().map(|first| self.planner.outside(first).reports);
+            let example = reports.into_iter().flatten().find(|report| report.reason == *reason);
+            let reported = example.map(|example| Reported { services: services.len(), example });
+            all.extend(reported.map(|reported| (*reason, reported)));
+        }
+        // A service may have several of one reason, and some of its own too.
+        let mut counted = BTreeSet::new();
+        for report in &self.shared {
+            let own = self.notes.reported.get(&report.reason);
+            let is_own = own.is_some_and(|services| services.contains(&report.service));
+            if !is_own && counted.insert((report.reason, &report.service)) {
+                let first = || Reported { services: 0, example: report.clone() };
+                all.entry(report.reason).or_insert_with(first).services += 1;
+            }
+        }
+        all
+    }
+}

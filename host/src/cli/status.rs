@@ -1,0 +1,20 @@
+//! Arguments of the commands that show a running node.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{NodeArguments, Output};
+
+/// `weir status`
+#[derive(Args, Debug)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+    /// Also write a page for a browser to this file; the daemon serves the same at /status, where /metrics is.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// `text` or `json`; times of the second are seconds since 1970.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}

@@ -1,0 +1,232 @@
+//! What `weir status` is answered: what the loop said last, put together each time somebody asks. Asking never waits for the
+//! loop, so that a loop that hangs is told of as well.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use weir_core::net::Family;
+use weir_daemon::Overview;
+use weir_policy::configuration::Mode;
+use weir_policy::{Condition, Replacement};
+use weir_serve::{ContentType, Health, Moment, Page};
+use weir_watch::Account;
+
+use crate::cli::VERSION;
+use crate::inputs::{self, Settings};
+use crate::status::way::Journey;
+use crate::status::{
+    self, Backend, Endpoints, LastChange, Leaving, Objects, Pending, Plugin, Reported, Resource, Running,
+    Services, Status, Unread,
+};
+
+/// What is told. Clones are handles to the same.
+#[derive(Clone)]
+pub(super) struct Board(Arc<Shared>);
+
+struct Shared {
+    /// A status with what does not change.
+    base: Status,
+    source: String,
+    /// What the API server's thread counts, if there is one.
+    account: Option<Arc<Account>>,
+    health: Health,
+    started: Instant,
+    told: Mutex<Told>,
+}
+
+/// What the loop said last.
+#[derive(Default)]
+struct Told {
+    overview: Overview,
+    plugins: Vec<weir_policy::Status>,
+    refused: Vec<String>,
+    /// Why new plugins do not decide.
+    held_back: Option<String>,
+    resources: Vec<Resource>,
+}
+
+impl Board {
+    /// One on which nothing is told yet.
+    pub(super) fn new(
+        settings: &Settings,
+        families: &[Family],
+        source: String,
+        account: Option<Arc<Account>>,
+        health: Health,
+    ) -> Board {
+        let base = Status {
+            version: VERSION.to_owned(),
+            node: settings.node_name.clone(),
+            now: inputs::now(),
+            backend: Backend::of(settings, families),
+            ..Status::default()
+        };
+        let told = Mutex::default();
+        Board(Arc::new(Shared { base, source, account, health, started: Instant::now(), told }))
+    }
+
+    /// The pages that show it.
+    pub(super) fn pages(&self) -> Vec<Page> {
+        let page = |path, content, print: fn(&Status) -> String| {
+            let board = self.clone();
+            let make = Arc::new(move || print(&board.status()));
+            Page { path, content, make }
+        };
+        vec![
+            page(status::JSON_PATH, ContentType::Json, status::to_json),
+            page(status::PAGE_PATH, ContentType::Html, status::page::page),
+        ]
+    }
+
+    pub(super) fn overview(&self, overview: Overview) {
+        self.told().overview = overview;
+    }
+
+    pub(super) fn plugins(&self, plugins: Vec<weir_policy::Status>) {
+        self.told().plugins = plugins;
+    }
+
+    /// Plugins and policy files that are not used now.
+    pub(super) fn refused(&self, refused: &[String]) {
+        self.told().refused = refused.to_vec();
+    }
+
+    /// What became of plugins that were to decide.
+    pub(super) fn replaced(&self, replacement: &Replacement) {
+        self.told().held_back = match replacement {
+            Replacement::Taken { .. } => None,
+            Replacement::Held { .. } | Replacement::Broken(_) => Some(replacement.to_string()),
+        };
+    }
+
+    pub(super) fn resources(&self, resources: Vec<Resource>) {
+        self.told().resources = resources;
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // What is told is consistent between any two statements, whoever panicked.
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Status {
+        let shared = &self.0;
+        let elapsed = shared.started.elapsed();
+        let ago = |time: Duration| shared.base.now + elapsed.saturating_sub(time).as_secs();
+        let objects = Objects {
+            source: shared.source.clone(),
+            resources: self.told().resources.clone(),
+            heard: shared.account.as_ref().and_then(|of| of.figures().since_contact).map(ago),
+        };
+        let late = shared.health.waits_since().map(|since| ago(Moment::now().since(since)));
+        let running = self.told().running(shared.base.now);
+        let example = self.told().overview.example.clone();
+        let journey = example.map(|example| Journey::of(&example.0, &example.1));
+        let running = Running { objects, late_since: late, ..running };
+        let now = shared.base.now + elapsed.as_secs();
+        Status { now, daemon: Some(running), journey, ..shared.base.clone() }.with_advice()
+    }
+}
+
+impl Told {
+    /// The part that the loop told; `started` is when its times began, in seconds since 1970.
+    fn running(&self, started: u64) -> Running {
+        let at = |time: Duration| started + time.as_secs();
+        let Overview {
+            awaits,
+            in_step_since,
+            last_change,
+            pending,
+            failing,
+            held,
+            unread,
+            tally,
+            draining,
+            leaving,
+            reports,
+            example: _,
+        } = &self.overview;
+        Running {
+            started,
+            awaits: awaits.map(|awaited| awaited.to_string()),
+            in_step_since: in_step_since.map(at),
+            last_change: last_change.map(|change| LastChange {
+                at: at(change.at),
+                took_micros: micros(change.took),
+                made: change.made,
+            }),
+            pending: pending
+                .iter()
+                .map(|pending| Pending {
+                    change: pending.change.clone(),
+                    why: pending.why.clone(),
+                    busy: pending.busy,
+                    since: at(pending.since),
+                    others: pending.others,
+                })
+                .collect(),
+            failing: *failing,
+            held: *held,
+            unread: unread
+                .as_ref()
+                .map(|(since, error)| Unread { why: error.to_string(), since: at(*since) }),
+            services: Services {
+                total: tally.services,
+                ignored: tally.ignored,
+                without_endpoints: tally.without_endpoints,
+            },
+            endpoints: Endpoints {
+                ready: tally.ready,
+                terminating: tally.terminating,
+                unready: tally.unready,
+                draining: *draining,
+            },
+            leaving: leaving
+                .iter()
+                .map(|leaving| Leaving {
+                    virtual_server: leaving.server.to_string(),
+                    real_server: leaving.real.to_string(),
+                    since: at(leaving.since),
+                    deadline: leaving.deadline.map(at),
+                })
+                .collect(),
+            reports: reports
+                .iter()
+                .map(|(reason, reported)| Reported {
+                    reason: reason.to_string(),
+                    services: reported.services,
+                    service: reported.example.service.to_string(),
+                    message: reported.example.message.clone(),
+                })
+                .collect(),
+            plugins: self.plugins.iter().map(plugin).collect(),
+            refused: self.refused.iter().chain(&self.held_back).cloned().collect(),
+            ..Running::default()
+        }
+    }
+}
+
+fn plugin(status: &weir_policy::Status) -> Plugin {
+    let weir_policy::Status { name, mode, facts, account, condition, .. } = status;
+    Plugin {
+        name: name.clone(),
+        component: facts.name.clone(),
+        version: facts.version.clone(),
+        digest: facts.digest.to_string(),
+        shadow: *mode == Mode::Shadow,
+        suspended: match condition {
+            Condition::Ready => None,
+            Condition::Suspended(_) => Some("suspended".to_owned()),
+            Condition::GivenUp => Some("given up".to_owned()),
+        },
+        calls: account.calls,
+        asked: account.asked,
+        remembered: account.remembered,
+        failures: account.failures.values().sum(),
+        fallbacks: account.fallbacks,
+        micros: micros(account.time),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,135 @@
+//! What is worth doing about a status, the most urgent first.
+
+use serde::{Deserialize, Serialize};
+
+use super::text::age;
+use super::{Plugin, Running, Standing, Status};
+
+/// How many things are named at most. More would not be read, and most causes bring others with them.
+const MOST: usize = 3;
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Advice {
+    /// Whether services suffer, or will.
+    pub(crate) urgent: bool,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) fix: String,
+}
+
+/// A change may wait this long for its round, in seconds: the default of `minSyncPeriod` and of gathering is far below.
+const LATE: u64 = 10;
+
+fn urgent(what: impl Into<String>, fix: impl Into<String>) -> Advice {
+    Advice { urgent: true, what: what.into(), fix: fix.into() }
+}
+
+fn advisable(what: impl Into<String>, fix: impl Into<String>) -> Advice {
+    Advice { urgent: false, ..urgent(what, fix) }
+}
+
+/// At most three things, those that others follow from first.
+pub(super) fn of(status: &Status) -> Vec<Advice> {
+    let mut all = Vec::new();
+    if let Some(held) = &status.kernel {
+        all.push(match held.has_ipvs {
+            true => urgent(
+                format!("no daemon answers: {}", held.no_daemon),
+                "start weir; if it is running, give `weir status` the same --config or --metrics-bind-address",
+            ),
+            false => urgent(
+                "this kernel has no IPVS",
+                "`modprobe ip_vs`; `weir doctor` checks everything else",
+            ),
+        });
+    }
+    if let Some(daemon) = &status.daemon {
+        all.extend(kernel(daemon, status.now));
+        all.extend(objects(daemon, status.now));
+        all.extend(policy(daemon));
+        all.extend(services(daemon));
+    }
+    all.sort_by_key(|advice| !advice.urgent);
+    all.truncate(MOST);
+    all
+}
+
+fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
+    let mut all = Vec::new();
+    if let Some(unread) = &daemon.unread {
+        let what = format!("the kernel could not be read for {}: {}", age(now, unread.since), unread.why);
+        all.push(urgent(what, "run `weir doctor` on this node"));
+    }
+    for pending in &daemon.pending {
+        let more = match pending.others {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        let what = format!("has failed for {}: {}{more}", age(now, pending.since), pending.why);
+        all.push(urgent(
+            what,
+            match pending.busy {
+                true => "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`",
+                false => "fix the cause; weir retries by itself. `weir doctor` checks the node",
+            },
+        ));
+    }
+    if let Some(since) = daemon.late_since.filter(|since| now.saturating_sub(*since) >= LATE)
+        && all.is_empty()
+        && daemon.awaits.is_none()
+    {
+        let what = format!("a change has waited for {} and is not in the kernel", age(now, since));
+        all.push(urgent(what, "read the last lines of the log"));
+    }
+    all
+}
+
+fn objects(daemon: &Running, now: u64) -> Option<Advice> {
+    let names = |standing| {
+        let of = daemon.objects.resources.iter().filter(|resource| resource.standing == standing);
+        of.map(|resource| resource.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (stale, incomplete) = (names(Standing::Stale), names(Standing::Incomplete));
+    if !stale.is_empty() {
+        let heard = daemon.objects.heard.map(|heard| format!(" for {}", age(now, heard)));
+        let what = format!(
+            "{} has not answered{}: {stale} may be out of date; services keep their last state",
+            daemon.objects.source,
+            heard.unwrap_or_default()
+        );
+        return Some(urgent(what, "check the API server and the network to it; the log has the error"));
+    }
+    let awaited = daemon.awaits.as_ref()?;
+    let of = if incomplete.is_empty() { String::new() } else { format!("; not listed yet: {incomplete}") };
+    let what = format!("nothing is written yet: weir is waiting for {awaited}{of}");
+    let fix = "check that the API server answers and that weir's account may list and watch these; the log has the error";
+    Some(urgent(what, fix))
+}
+
+fn policy(daemon: &Running) -> Vec<Advice> {
+    let refused = daemon.refused.iter().map(|why| {
+        urgent(format!("plugin not used: {why}"), "fix the file; `weir plugin check FILE` checks it")
+    });
+    let broken = |plugin: &Plugin| {
+        let why = plugin.suspended.as_ref()?;
+        let what = format!("plugin {} is {why} after {} failures", plugin.name, plugin.failures);
+        Some(urgent(what, "the log has its errors; `weir plugin run` calls it by hand"))
+    };
+    refused.chain(daemon.plugins.iter().filter_map(broken)).collect()
+}
+
+fn services(daemon: &Running) -> Vec<Advice> {
+    let report = |reported: &super::Reported| {
+        let what = match reported.services {
+            1 => format!("{}: {}: {}", reported.reason, reported.service, reported.message),
+            n => format!("{}: {n} services, as {}: {}", reported.reason, reported.service, reported.message),
+        };
+        let failed = reported.reason == weir_core::report::Reason::PolicyFailed.as_str();
+        let fix = "`weir explain NAMESPACE/NAME` shows how the service was planned";
+        if failed { urgent(what, fix) } else { advisable(what, fix) }
+    };
+    daemon.reports.iter().map(report).collect()
+}
