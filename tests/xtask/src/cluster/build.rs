@@ -84,8 +84,13 @@ const NODE_MODULES: &[Module] = &[
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
             ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
             ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
-            ("e2e.test", "k8s.io/kubernetes/test/e2e"),
         ],
+    },
+    Module {
+        name: "tests",
+        folder: "kubernetes",
+        versioned: KUBERNETES,
+        programs: &[("e2e.test", "k8s.io/kubernetes/test/e2e")],
     },
 ];
 

@@ -1,0 +1,189 @@
+//! `cargo xtask e2e`: Kubernetes' own tests against a cluster with kubelets.
+//!
+//! ```text
+//!  Go's programs, images ─▶ disk.rs ─┐            ┌ bring_up.rs: API server, nodes, weir's DaemonSet, DNS
+//!  weir ─▶ weir.tar ─────────────────┼─ unshare ─▶┤
+//!                                    │  (network, └ kubernetes.rs: e2e.test ─▶ report
+//!                                    │  processes)
+//! ```
+//! Everything that runs does so in a namespace of processes and one of networks: when the first of these processes
+//! ends, for whatever reason, the kernel ends the others and removes bridge and taps.
+
+mod bring_up;
+mod disk;
+mod kubernetes;
+mod load_balancer;
+mod network;
+mod node;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{cluster, image, setup, workspace};
+
+/// How long a run may take to put its things away after Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Options of `cargo xtask e2e`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Run tests whose name matches this regular expression
+    #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
+    focus: String,
+    /// Except those whose name matches this one
+    #[arg(long, value_name = "REGEX", default_value = r"\[Feature:|\[Disruptive\]|SCTP")]
+    skip: String,
+    /// Print the names of the tests that would run, and nothing else
+    #[arg(long)]
+    list: bool,
+    /// Nodes, each a guest with one processor and 2 GB
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// What serves Services
+    #[arg(long, value_enum, default_value_t = Proxy::Weir)]
+    proxy: Proxy,
+    /// A weir that is built already, instead of a build with the profile `lab`
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// Leave the cluster running after the tests, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Start the cluster and run no tests
+    #[arg(long, requires = "keep")]
+    no_tests: bool,
+    /// Directory for logs and results; what is in it goes [default: target/e2e]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Inside the namespaces already
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// What serves Services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Proxy {
+    /// From its own image, as the DaemonSet of host/install
+    Weir,
+    /// The real one in IPVS mode, a process of the node
+    KubeProxy,
+}
+
+impl Options {
+    fn report(&self) -> PathBuf {
+        self.report.clone().unwrap_or_else(|| workspace::target().join("e2e"))
+    }
+
+    /// The command line for the run inside its namespaces, where everything is built.
+    fn inside(&self) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["e2e".into(), "--inside".into()];
+        let proxy = self.proxy.to_possible_value();
+        let proxy = proxy.map(|value| value.get_name().to_owned()).unwrap_or_default();
+        for (name, value) in [
+            ("--focus", self.focus.clone().into()),
+            ("--skip", self.skip.clone().into()),
+            ("--nodes", self.nodes.to_string().into()),
+            ("--proxy", proxy.into()),
+            ("--report", self.report().into_os_string()),
+        ] {
+            line.extend([name.into(), value]);
+        }
+        for (name, is_set) in [("--keep", self.keep), ("--no-tests", self.no_tests)] {
+            line.extend(is_set.then(|| name.into()));
+        }
+        line
+    }
+}
+
+/// Builds what is missing, and runs the tests.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    if options.inside {
+        return bring_up::run(options);
+    }
+    if let Some(reason) = missing() {
+        bail!("{reason}");
+    }
+    if options.list {
+        cluster::build_for_nodes()?;
+        return kubernetes::list(options).map(|()| ExitCode::SUCCESS);
+    }
+    let status = run(options)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(options: &Options) -> Result<ExitStatus> {
+    cluster::build_for_nodes()?;
+    let report = options.report();
+    if report.exists() {
+        fs::remove_dir_all(&report).with_context(|| format!("cannot empty {}", report.display()))?;
+    }
+    fs::create_dir_all(&report).with_context(|| format!("cannot create {}", report.display()))?;
+    disk::get()?;
+    if options.proxy == Proxy::Weir {
+        let weir = match &options.weir {
+            Some(file) => file.clone(),
+            None => image::build("lab")?,
+        };
+        image::write_weir(&weir, &weir_archive(&report))?;
+    }
+    in_namespaces(&options.inside())
+}
+
+/// Why there can be no cluster with kubelets.
+pub(crate) fn missing() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("namespaces, a bridge and taps take root".to_owned());
+    }
+    setup::reason().or_else(cluster::missing)
+}
+
+fn weir_archive(report: &Path) -> PathBuf {
+    report.join("weir.tar")
+}
+
+/// Runs this program again, in namespaces of its own.
+fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    unshare.arg(program).args(arguments);
+    let [interrupted, ended] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for (signal, flag) in [(SIGINT, &interrupted), (SIGTERM, &ended), (SIGHUP, &ended)] {
+        signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot watch signals")?;
+    }
+    let mut child = Namespaces(unshare.spawn().with_context(|| format!("cannot start {unshare:?}"))?);
+    eprintln!("network of this run: nsenter --target {} --net", child.0.id());
+    let mut deadline = None;
+    loop {
+        if let Some(status) = child.0.try_wait().context("cannot wait for unshare")? {
+            return Ok(status);
+        }
+        // The terminal sends Ctrl-C to the run, too. Other signals reach this process only.
+        if interrupted.load(Ordering::Relaxed) && deadline.is_none() {
+            deadline = Some(Instant::now() + PATIENCE);
+        }
+        let over = deadline.is_some_and(|deadline| Instant::now() > deadline);
+        ensure!(!over && !ended.load(Ordering::Relaxed), "ended by a signal");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The program unshare, at whose end the kernel ends all that runs in its namespaces.
+struct Namespaces(Child);
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
