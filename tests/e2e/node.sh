@@ -10,7 +10,10 @@ if [ "${1-}" != on-disk ]; then
     mount -t ext4 /dev/vda /node
     cp -a /lab/node/. /node/
     for each in dev proc sys; do mount -o rbind /$each /node/$each; done
-    exec chroot /node /bin/bash /node.sh on-disk
+    # Over the root, as programs that enter a container's namespaces start from the root of those.
+    cd /node
+    mount -o move . /
+    exec chroot . /bin/bash /node.sh on-disk
 fi
 
 address() { echo "10.0.2.$((14 + $1))"; }

@@ -27,12 +27,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::tally::Counts;
 use crate::{cluster, image, setup, workspace};
 
 /// How long a run may take to put its things away after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What takes a cloud, a way into nodes over SSH, or SCTP.
+const SKIP: &str = r"\[Feature:|\[Disruptive\]|SCTP";
 
 /// Options of `cargo xtask e2e`.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
     focus: String,
     /// Except those whose name matches this one
-    #[arg(long, value_name = "REGEX", default_value = r"\[Feature:|\[Disruptive\]|SCTP")]
+    #[arg(long, value_name = "REGEX", default_value = SKIP)]
     skip: String,
     /// Print the names of the tests that would run, and nothing else
     #[arg(long)]
@@ -138,6 +143,29 @@ fn run(options: &Options) -> Result<ExitStatus> {
     in_namespaces(&options.inside())
 }
 
+/// A few tests that prove the whole machinery, for `cargo xtask test`.
+const SMALL: &str = r"\[sig-network\] Services should (serve a basic endpoint from pods|be able to create a functioning NodePort)";
+
+/// The tier of `cargo xtask test`, with the program that the other tiers test, too.
+pub(crate) fn tier() -> Result<Counts> {
+    let options = Options {
+        focus: SMALL.to_owned(),
+        skip: SKIP.to_owned(),
+        list: false,
+        nodes: 1,
+        proxy: Proxy::Weir,
+        weir: Some(image::build("dev")?),
+        keep: false,
+        no_tests: false,
+        report: None,
+        inside: false,
+    };
+    let status = run(&options)?;
+    let counts = kubernetes::counts(&options.report())?;
+    ensure!(status.success() || counts.failed > 0, "the run ended early: {status}");
+    Ok(counts)
+}
+
 /// Why there can be no cluster with kubelets.
 pub(crate) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
@@ -156,9 +184,9 @@ fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     unshare.arg(program).args(arguments);
-    let [interrupted, ended] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-    for (signal, flag) in [(SIGINT, &interrupted), (SIGTERM, &ended), (SIGHUP, &ended)] {
-        signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot watch signals")?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot watch signals")?;
     }
     let mut child = Namespaces(unshare.spawn().with_context(|| format!("cannot start {unshare:?}"))?);
     eprintln!("network of this run: nsenter --target {} --net", child.0.id());
@@ -167,18 +195,29 @@ fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
         if let Some(status) = child.0.try_wait().context("cannot wait for unshare")? {
             return Ok(status);
         }
-        // The terminal sends Ctrl-C to the run, too. Other signals reach this process only.
         if interrupted.load(Ordering::Relaxed) && deadline.is_none() {
             deadline = Some(Instant::now() + PATIENCE);
+            child.ask_to_end();
         }
-        let over = deadline.is_some_and(|deadline| Instant::now() > deadline);
-        ensure!(!over && !ended.load(Ordering::Relaxed), "ended by a signal");
+        ensure!(deadline.is_none_or(|deadline| Instant::now() < deadline), "ended by a signal");
         thread::sleep(Duration::from_millis(100));
     }
 }
 
 /// The program unshare, at whose end the kernel ends all that runs in its namespaces.
 struct Namespaces(Child);
+
+impl Namespaces {
+    /// Tells the first process in the namespaces: unshare does not pass signals on.
+    fn ask_to_end(&self) {
+        let id = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
 
 impl Drop for Namespaces {
     fn drop(&mut self) {

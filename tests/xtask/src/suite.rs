@@ -10,7 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
-use crate::{cluster, deny, experiment, image, parity, setup, takeover, workspace};
+use crate::{cluster, deny, e2e, experiment, image, parity, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -87,6 +87,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             match setup::reason().or_else(cluster::missing) {
                 None => report.add("parity", parity::tier()),
                 Some(reason) => report.skip("parity", &reason),
+            }
+        }
+        if everything {
+            report.title("e2e");
+            match e2e::missing() {
+                None => report.add("e2e", e2e::tier()),
+                Some(reason) => report.skip("e2e", &reason),
             }
         }
         report.title("image");

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use weir_cluster::{Cluster, Nodes};
 
-use super::node::{Node, Task};
+use super::node::{self, Node, Task};
 use super::{Options, Proxy, disk, kubernetes, load_balancer, network, weir_archive};
 use crate::machine::{Disk, Writes};
 use crate::{process, workspace};
@@ -57,7 +57,7 @@ fn use_cluster(
     if options.keep {
         // Both in the run's network, which was named at the start.
         println!("kubectl   {:?}", cluster.kubectl());
-        println!("a node    socat - TCP:{}:7777", network::node(1));
+        println!("a node    kubectl debug, or a script to bash at {}:{}", network::node(1), node::SHELL_PORT);
     }
     let code =
         if options.no_tests { ExitCode::SUCCESS } else { kubernetes::test(options, cluster, nodes, report)? };

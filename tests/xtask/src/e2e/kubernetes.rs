@@ -15,12 +15,19 @@ use weir_cluster::{Cluster, Programs};
 use super::Options;
 use super::bring_up::RunningNodes;
 use crate::process;
+use crate::tally::Counts;
 
 /// Prints the names of the tests that the options choose.
 pub(super) fn list(options: &Options) -> Result<()> {
+    let report = tempfile::tempdir().context("cannot create a directory")?;
     let mut command = program();
-    command.args(["--list-tests", "--kubeconfig=/dev/null"]).args(selection(options));
-    print!("{}", process::output(&mut command)?);
+    command.args(selection(options)).args(["--ginkgo.dry-run", "--kubeconfig=/dev/null"]);
+    command.arg(report_directory(report.path())).arg(COMPLETE);
+    // It prints a mark for each test that is not chosen.
+    process::run(command.stdout(Stdio::null()))?;
+    for result in read_results(report.path())? {
+        println!("{}", result.name);
+    }
     Ok(())
 }
 
@@ -36,8 +43,8 @@ pub(super) fn test(
     command.arg(format!("--kubeconfig={}", cluster.kubeconfig().display()));
     command.arg(format!("--kubectl-path={}", Programs::find()?.kubectl.display()));
     command.arg(format!("--num-nodes={}", options.nodes));
-    command.arg(format!("--report-dir={}", report.display()));
-    command.args(["--provider=skeleton", "--prepull-images=false", "--report-complete-ginkgo"]);
+    command.arg(report_directory(report)).arg(COMPLETE);
+    command.args(["--provider=skeleton", "--prepull-images=false"]);
     command.args(["--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout=24h"]);
     let log = report.join("e2e.log");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -71,12 +78,11 @@ pub(super) fn test(
         }
     }
     let status = child.0.wait().context("cannot wait for e2e.test")?;
-    let results = read_results(&report.join("ginkgo/report.json"))?;
+    let results = read_results(report)?;
     let text: String = results.iter().map(|result| format!("{result}\n")).collect();
     fs::write(report.join("results.txt"), &text).context("cannot write results.txt")?;
     print!("{text}");
-    let count = |state: &str| results.iter().filter(|result| result.state == state).count();
-    println!("{} passed, {} failed, {} ran", count("passed"), count("failed"), results.len());
+    println!("{}", count(&results));
     ensure!(!results.is_empty(), "no test matches");
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -99,6 +105,13 @@ pub(super) fn write_logs(cluster: &Cluster, report: &Path) {
         let Ok(errors) = file.try_clone() else { continue };
         let _ = cluster.kubectl().args(arguments).stdout(file).stderr(errors).status();
     }
+}
+
+/// Ginkgo's own report, which has all that JUnit's has not.
+const COMPLETE: &str = "--report-complete-ginkgo";
+
+fn report_directory(report: &Path) -> String {
+    format!("--report-dir={}", report.display())
 }
 
 fn program() -> Command {
@@ -136,6 +149,13 @@ struct SpecReport {
     state: String,
     /// In nanoseconds.
     run_time: u64,
+    failure: Option<Failure>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Failure {
+    message: String,
 }
 
 /// How a test ended.
@@ -144,25 +164,41 @@ struct TestResult {
     name: String,
     state: String,
     seconds: u64,
+    /// Why it failed or was skipped.
+    reason: Option<String>,
 }
 
 impl std::fmt::Display for TestResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:<8} {:>4} s  {}", self.state, self.seconds, self.name)
+        write!(f, "{:<8} {:>4} s  {}", self.state, self.seconds, self.name)?;
+        self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
     }
 }
 
-fn read_results(path: &Path) -> Result<Vec<TestResult>> {
-    let reading = || format!("cannot read {}", path.display());
-    parse_results(&fs::read_to_string(path).with_context(reading)?).with_context(reading)
+/// What the tests of a run came to.
+pub(super) fn counts(report: &Path) -> Result<Counts> {
+    Ok(count(&read_results(report)?))
 }
 
-/// The tests that ran, or that asked to be skipped once they ran; those that were not chosen have no time.
+fn count(results: &[TestResult]) -> Counts {
+    let of = |state: &str| results.iter().filter(|result| result.state == state).count();
+    let (passed, skipped) = (of("passed"), of("skipped"));
+    Counts { passed, failed: results.len() - passed - skipped, skipped }
+}
+
+fn read_results(report: &Path) -> Result<Vec<TestResult>> {
+    let path = report.join("ginkgo/report.json");
+    let reading = || format!("cannot read {}", path.display());
+    parse_results(&fs::read_to_string(&path).with_context(reading)?).with_context(reading)
+}
+
+/// The chosen tests. One that asks to be skipped when it runs took time, others that are skipped were not chosen.
 fn parse_results(text: &str) -> Result<Vec<TestResult>> {
     let suites: Vec<SuiteReport> = serde_json::from_str(text)?;
     let specs = suites.into_iter().filter_map(|suite| suite.spec_reports).flatten();
-    let ran = specs.filter(|spec| spec.leaf_node_type == "It" && spec.run_time > 0);
-    Ok(ran
+    let is_chosen = |spec: &SpecReport| spec.state != "skipped" || spec.run_time > 0;
+    Ok(specs
+        .filter(|spec| spec.leaf_node_type == "It" && is_chosen(spec))
         .map(|spec| {
             let mut words = spec.container_hierarchy_texts.unwrap_or_default();
             words.push(spec.leaf_node_text);
@@ -170,6 +206,7 @@ fn parse_results(text: &str) -> Result<Vec<TestResult>> {
                 name: words.join(" "),
                 state: spec.state,
                 seconds: spec.run_time.div_ceil(1_000_000_000),
+                reason: spec.failure.and_then(|failure| failure.message.lines().next().map(str::to_owned)),
             }
         })
         .collect())
@@ -186,11 +223,19 @@ mod tests {
              "RunTime": 5},
             {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It",
              "LeafNodeText": "should serve", "State": "passed", "RunTime": 1500000000},
+            {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It",
+             "LeafNodeText": "should balance", "State": "skipped", "RunTime": 90000000,
+             "Failure": {"Message": "needs 2 nodes\nand more"}},
             {"ContainerHierarchyTexts": ["[sig-node] Pods"], "LeafNodeType": "It", "LeafNodeText": "should run",
              "State": "skipped", "RunTime": 0}]}]"#;
         let results = parse_results(text).unwrap();
         let lines: Vec<String> = results.iter().map(TestResult::to_string).collect();
-        assert_eq!(lines, ["passed      2 s  [sig-network] Services should serve"]);
+        let expected = [
+            "passed      2 s  [sig-network] Services should serve",
+            "skipped     1 s  [sig-network] Services should balance: needs 2 nodes",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(count(&results), Counts { passed: 1, failed: 0, skipped: 1 });
         assert!(parse_results("{}").is_err());
     }
 }

@@ -24,8 +24,9 @@ pub(super) fn start(client: Client) {
         let mut last = String::new();
         loop {
             if let Err(error) = client.list("Service").and_then(|services| serve(&client, &services)) {
+                // Once may be the end of the run.
                 let text = format!("{error:#}");
-                if text != last {
+                if text == last {
                     eprintln!("load-balancer controller: {text}");
                 }
                 last = text;

@@ -22,7 +22,7 @@ const TIMEOUT: u64 = 24 * 3600;
 const MEMORY: u64 = 2048;
 
 /// Where the node listens for commands of the host.
-const SHELL_PORT: u16 = 7777;
+pub(super) const SHELL_PORT: u16 = 7777;
 
 /// What [`Node::state`] asks.
 const STATE: &str = "\
