@@ -33,6 +33,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::tally::Counts;
 use crate::{cluster, image, setup, workspace};
 
+/// A run's own network and processes; they end with the program unshare.
+const NAMESPACES: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+
 /// How long a run may take to put its things away after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -168,10 +171,14 @@ pub(crate) fn tier() -> Result<Counts> {
 
 /// Why there can be no cluster with kubelets.
 pub(crate) fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("namespaces, a bridge and taps take root".to_owned());
-    }
-    setup::reason().or_else(cluster::missing)
+    setup::reason().or_else(cluster::missing_for_nodes).or_else(|| {
+        let mut probe = Command::new("unshare");
+        probe.args(NAMESPACES).args(["ip", "tuntap", "add", "probe", "mode", "tap"]);
+        let output = probe.output();
+        let is_possible = output.is_ok_and(|output| output.status.success());
+        (!is_possible)
+            .then(|| "namespaces of processes and networks, with taps in them, take root".to_owned())
+    })
 }
 
 fn weir_archive(report: &Path) -> PathBuf {
@@ -182,8 +189,7 @@ fn weir_archive(report: &Path) -> PathBuf {
 fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut unshare = Command::new("unshare");
-    unshare.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-    unshare.arg(program).args(arguments);
+    unshare.args(NAMESPACES).arg(program).args(arguments);
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot watch signals")?;

@@ -99,6 +99,14 @@ pub(crate) fn missing() -> Option<String> {
     if Programs::find().is_ok() { None } else { GO.missing() }
 }
 
+/// Why there can be no cluster with nodes.
+pub(crate) fn missing_for_nodes() -> Option<String> {
+    let folder = weir_cluster::folder();
+    let mut programs = NODE_MODULES.iter().flat_map(|module| module.programs);
+    let are_built = programs.all(|(name, _)| folder.join(name).is_file());
+    missing().or_else(|| if are_built { None } else { GO.missing() })
+}
+
 /// Builds what is not there or was made from other versions.
 pub(crate) fn build() -> Result<()> {
     build_all(MODULES)
