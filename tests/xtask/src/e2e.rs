@@ -54,7 +54,10 @@ pub(crate) struct Options {
     /// Print the names of the tests that would run, and nothing else
     #[arg(long)]
     list: bool,
-    /// Nodes, each a guest with one processor and 2 GB
+    /// Minutes after which the tests are ended, finished or not
+    #[arg(long, value_name = "MINUTES", default_value_t = 1440)]
+    timeout: u32,
+    /// Nodes: guests with 2 GB, and one processor each, or two if there is only one
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
     /// What serves Services
@@ -69,7 +72,7 @@ pub(crate) struct Options {
     /// Start the cluster and run no tests
     #[arg(long, requires = "keep")]
     no_tests: bool,
-    /// Directory for logs and results; what is in it goes [default: target/e2e]
+    /// Empty or new directory for logs and results [default: target/e2e, emptied]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Inside the namespaces already
@@ -99,6 +102,7 @@ impl Options {
         for (name, value) in [
             ("--focus", self.focus.clone().into()),
             ("--skip", self.skip.clone().into()),
+            ("--timeout", self.timeout.to_string().into()),
             ("--nodes", self.nodes.to_string().into()),
             ("--proxy", proxy.into()),
             ("--report", self.report().into_os_string()),
@@ -131,10 +135,12 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 fn run(options: &Options) -> Result<ExitStatus> {
     cluster::build_for_nodes()?;
     let report = options.report();
-    if report.exists() {
+    if options.report.is_none() && report.exists() {
         fs::remove_dir_all(&report).with_context(|| format!("cannot empty {}", report.display()))?;
     }
     fs::create_dir_all(&report).with_context(|| format!("cannot create {}", report.display()))?;
+    let mut present = fs::read_dir(&report).with_context(|| format!("cannot list {}", report.display()))?;
+    ensure!(present.next().is_none(), "{} is not empty", report.display());
     disk::get()?;
     if options.proxy == Proxy::Weir {
         let weir = match &options.weir {
@@ -155,6 +161,7 @@ pub(crate) fn tier() -> Result<Counts> {
         focus: SMALL.to_owned(),
         skip: SKIP.to_owned(),
         list: false,
+        timeout: 10,
         nodes: 1,
         proxy: Proxy::Weir,
         weir: Some(image::build("dev")?),

@@ -1,13 +1,14 @@
 //! The run inside its namespaces: a cluster from nothing until its nodes and its system's pods are ready, then tests.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use weir_cluster::{Cluster, Nodes};
 
@@ -91,6 +92,8 @@ fn install_weir(cluster: &Cluster, report: &Path) -> Result<()> {
 pub(super) struct RunningNodes {
     nodes: Vec<Node>,
     ends: Receiver<(String, Result<()>)>,
+    /// The first end, for good: the other nodes may end a little later.
+    ended: RefCell<Option<String>>,
     report: PathBuf,
 }
 
@@ -114,19 +117,19 @@ impl RunningNodes {
             // Nobody listens only when the run is over.
             thread::spawn(move || drop(sender.send((name, node.run(disk)))));
         }
-        Ok(RunningNodes { nodes, ends, report: report.to_owned() })
+        Ok(RunningNodes { nodes, ends, ended: RefCell::default(), report: report.to_owned() })
     }
 
     /// An error when a node has ended; Ctrl-C ends nodes, too.
     pub(super) fn check(&self) -> Result<()> {
-        match self.ends.try_recv() {
-            Err(TryRecvError::Empty) => Ok(()),
-            Ok((name, result)) => {
+        let mut ended = self.ended.borrow_mut();
+        if ended.is_none() {
+            *ended = self.ends.try_recv().ok().map(|(name, result)| {
                 let error = result.err().map(|error| format!(": {error:#}")).unwrap_or_default();
-                bail!("{name} has ended{error}")
-            }
-            Err(TryRecvError::Disconnected) => bail!("all nodes have ended"),
+                format!("{name} has ended{error}")
+            });
         }
+        ended.as_ref().map_or(Ok(()), |end| Err(anyhow!("{end}")))
     }
 
     fn await_ready(&self, cluster: &Cluster) -> Result<()> {
@@ -154,8 +157,7 @@ impl RunningNodes {
     fn not_ready(&self, cluster: &Cluster) -> Result<Vec<String>> {
         let ready = cluster.client().list("Node")?.iter().filter(|node| is_ready(node)).count();
         let pods = cluster.client().list("Pod")?;
-        let mut waiting: Vec<String> =
-            pods.iter().filter(|pod| !is_ready(pod)).map(|pod| name_and_state(pod)).collect();
+        let mut waiting: Vec<String> = pods.iter().filter(|pod| !is_ready(pod)).map(name_and_state).collect();
         if ready < self.nodes.len() {
             waiting.insert(0, format!("{} node(s)", self.nodes.len() - ready));
         } else if pods.is_empty() {

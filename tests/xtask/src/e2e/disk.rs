@@ -15,8 +15,9 @@ use crate::{image, packages, process, workspace};
 /// To be raised when this code makes another disk from the same pieces.
 const FORMAT: u32 = 1;
 
-/// What a node has beside the guest's packages. Busybox' mount has not all options that the kubelet uses.
-const PACKAGES: &[&str] = &["mount", "runc"];
+/// What a node has beside the guest's packages. Busybox' mount has not all options that the kubelet uses, and its wget
+/// ends with a segmentation fault.
+const PACKAGES: &[&str] = &["mount", "runc", "wget"];
 
 /// Of Go's programs, those that the node starts.
 const PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "kube-proxy", "kubelet"];
@@ -43,10 +44,10 @@ pub(super) fn get() -> Result<PathBuf> {
     let tree = work.path().join("tree");
     fs::create_dir(&tree).context("cannot create a directory")?;
     base.unpack(&tree)?;
+    add_packages(&base, work.path(), &tree)?;
     let images = tree.join("images");
     fs::create_dir(&images).context("cannot create a directory")?;
     image::write_for_nodes(&tree, &weir_cluster::folder(), &images.join("nodes.tar"))?;
-    add_packages(&base, work.path(), &tree)?;
     add_programs(&tree)?;
     let unfinished = work.path().join("disk.img");
     let mut mke2fs = Command::new("mke2fs");

@@ -45,7 +45,7 @@ pub(super) fn test(
     command.arg(format!("--num-nodes={}", options.nodes));
     command.arg(report_directory(report)).arg(COMPLETE);
     command.args(["--provider=skeleton", "--prepull-images=false"]);
-    command.args(["--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout=24h"]);
+    command.args(["--ginkgo.v", "--ginkgo.no-color"]).arg(format!("--ginkgo.timeout={}m", options.timeout));
     let log = report.join("e2e.log");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(File::create(report.join("e2e.errors.log")).context("cannot write a log")?);

@@ -80,7 +80,8 @@ impl Node {
         };
         let hardware = Hardware {
             memory: Some(MEMORY),
-            smp: 1,
+            // The usual two together.
+            smp: if self.of == 1 { 2 } else { 1 },
             disk: Some(disk),
             tap: (self.task != Task::Prepare).then(|| network::tap(self.number)),
             ..Hardware::with_timeout(TIMEOUT)

@@ -11,8 +11,8 @@ use super::layout::{self, Image};
 use super::tree::Tree;
 use super::{assemble, default_name};
 
-/// Name, entry point, and whether the image has agnhost. All of them have the guest's programs; what agnhost's own
-/// image takes from Alpine (a shell, curl, nc, ip) is among them.
+/// Name, entry point, and whether the image has agnhost. All of them have a node's programs; what agnhost's own
+/// image takes from Alpine (a shell, curl, nc, ip, wget) is among them.
 const IMAGES: &[(&str, &[&str], bool)] = &[
     ("registry.k8s.io/e2e-test-images/agnhost:2.66.1", &["/agnhost"], true),
     ("registry.k8s.io/e2e-test-images/busybox:1.37.0-2", &["sh"], false),
@@ -26,12 +26,12 @@ const PAUSE: &str = "registry.k8s.io/pause:3.10.2";
 /// As `tests/e2e/coredns.yaml` names it.
 const DNS: &str = "localhost/coredns:e2e";
 
-/// Writes one archive with all images but weir's. `userland` is the guest's root as a directory, `programs` where Go's
+/// Writes one archive with all images but weir's. `userland` is a node's root as a directory, `programs` where Go's
 /// programs are.
 pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, archive: &Path) -> Result<()> {
     let mut tree = Tree::default();
-    tree.copy_all("", userland, &|path| path != "usr/lib/modules")?;
-    let userland = Rc::new(Layer::new("userland", "the guest's programs", &tree, Effort::None)?);
+    tree.copy_all("", userland, &|path| !["images", "usr/lib/modules"].contains(&path))?;
+    let userland = Rc::new(Layer::new("userland", "a node's programs", &tree, Effort::None)?);
     let program = |name: &str, links: &[&str]| {
         let mut tree = Tree::default();
         tree.copy(name, &programs.join(name), 0o755)?;
