@@ -126,6 +126,8 @@ pub(crate) fn board_and_alerts_work() -> Result<()> {
     cluster.become_of(&objects)?;
     let policy = guard(&cluster.stage, &[])?;
     let running = cluster.run_with(&["--policy", &policy])?;
+    // It is compiled first, which takes a while in the guest.
+    running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
     let prometheus = start(&cluster)?;
     let board = board()?;

@@ -14,6 +14,7 @@ use ureq::Agent;
 use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::kubeconfig::{self, Credentials};
+use crate::nodes::{self, Nodes};
 use crate::programs::Programs;
 use crate::server::{self, Server};
 use crate::token::{self, ISSUER, ServiceAccount};
@@ -27,15 +28,29 @@ pub const GUEST_ADDRESS: &str = "10.0.2.100";
 pub const GUEST_PORT: u16 = 6443;
 
 /// All that the API server's certificate is for. 10.0.2.2 is the host in QEMU's user network.
-const ADDRESSES: &[&str] = &["127.0.0.1", "localhost", "10.0.2.2", GUEST_ADDRESS];
+/// 10.96.0.1 is the Service `kubernetes`, for pods.
+const ADDRESSES: &[&str] =
+    &["127.0.0.1", "localhost", "10.0.2.2", GUEST_ADDRESS, "10.96.0.1", "kubernetes.default.svc"];
 
 /// Both families, as the recorded scenarios have them.
 const SERVICE_NETWORKS: &str = "10.96.0.0/16,fd00:96::/112";
 
-/// A running cluster without nodes; its processes are killed and its files removed when it is dropped.
+/// What the API server is told where there are no nodes.
+const ALONE: &[&str] = &[
+    "--bind-address=127.0.0.1",
+    // For documentation; nobody asks for it, because the Service `kubernetes` gets no endpoints.
+    "--advertise-address=192.0.2.1",
+    "--endpoint-reconciler-type=none",
+    "--authorization-mode=RBAC",
+    // There is no controller that would make the accounts which pods must have.
+    "--disable-admission-plugins=ServiceAccount",
+];
+
+/// A running cluster, without nodes unless it was started for some; its processes are killed and its files removed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     // In this order they are dropped.
+    controllers: Vec<Server>,
     api_server: Option<Server>,
     _etcd: Server,
     folder: TempDir,
@@ -45,6 +60,7 @@ pub struct Cluster {
     authority: String,
     token_key: String,
     proxy_token: String,
+    nodes: Option<Nodes>,
     client: Client,
 }
 
@@ -54,6 +70,20 @@ impl Cluster {
     /// # Errors
     /// When the programs are not there, or do not start; with what they said.
     pub fn start() -> Result<Cluster> {
+        Cluster::start_with(None)
+    }
+
+    /// The same for nodes with kubelets, together with controllers and a scheduler.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_for(nodes: Nodes) -> Result<Cluster> {
+        let mut cluster = Cluster::start_with(Some(nodes))?;
+        cluster.controllers = nodes::start_controllers(&cluster.kubeconfig(), cluster.folder.path())?;
+        Ok(cluster)
+    }
+
+    fn start_with(nodes: Option<Nodes>) -> Result<Cluster> {
         let programs = Programs::find()?;
         let folder = tempfile::Builder::new().prefix("weir-cluster-").tempdir().context("no folder")?;
         let certificates = Certificates::new(ADDRESSES)?;
@@ -64,9 +94,15 @@ impl Cluster {
         write("server.key", &certificates.server_key)?;
         write("tokens.key", &certificates.tokens.serialize_pem())?;
         write("tokens.pub", &certificates.tokens.public_key_pem())?;
-        let users = format!(
+        let mut users = format!(
             "{admin_token},admin,admin,\"system:masters\"\n{proxy_token},system:kube-proxy,system:kube-proxy\n"
         );
+        let mut node_tokens = Vec::new();
+        for name in nodes.iter().flat_map(|nodes| &nodes.names) {
+            let token = token::random()?;
+            users.push_str(&format!("{token},system:node:{name},{name},\"system:nodes\"\n"));
+            node_tokens.push((name.clone(), token));
+        }
         write("tokens.csv", &users)?;
 
         let (etcd, etcd_url) = server::until_ports_are_ours(|| start_etcd(&programs, folder.path()))?;
@@ -74,10 +110,12 @@ impl Cluster {
             let [port] = server::free_ports()?;
             let client =
                 Client::new(&format!("https://127.0.0.1:{port}"), &certificates.authority, &admin_token)?;
-            let server = start_api_server(&programs, folder.path(), &etcd_url, port, &client)?;
+            let server =
+                start_api_server(&programs, folder.path(), &etcd_url, port, nodes.as_ref(), &client)?;
             Ok((server, port, client))
         })?;
         let cluster = Cluster {
+            controllers: Vec::new(),
             api_server: Some(api_server),
             _etcd: etcd,
             folder,
@@ -87,6 +125,7 @@ impl Cluster {
             authority: certificates.authority,
             token_key: certificates.tokens.serialize_pem(),
             proxy_token,
+            nodes,
             client,
         };
         let admin = Credentials::Token(&admin_token);
@@ -96,12 +135,27 @@ impl Cluster {
         let from_guest = format!("https://{GUEST_ADDRESS}:{GUEST_PORT}");
         cluster.write_kubeconfig("guest-admin", &from_guest, admin)?;
         cluster.write_kubeconfig("guest-kube-proxy", &from_guest, proxy)?;
+        for (name, token) in &node_tokens {
+            cluster.write_kubeconfig(name, &cluster.server_for_nodes()?, Credentials::Token(token))?;
+        }
+        if cluster.nodes.is_some() {
+            cluster.write_kubeconfig("node-kube-proxy", &cluster.server_for_nodes()?, proxy)?;
+        }
         Ok(cluster)
     }
 
     /// `https://127.0.0.1:PORT`
     pub fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The address by which nodes reach the API server.
+    ///
+    /// # Errors
+    /// When the cluster was started without nodes.
+    pub fn server_for_nodes(&self) -> Result<String> {
+        let nodes = self.nodes.as_ref().context("a cluster without nodes")?;
+        Ok(format!("https://{}:{}", nodes.address, self.port))
     }
 
     /// The API server's port on loopback; it stays when the API server is restarted.
@@ -132,6 +186,25 @@ impl Cluster {
     /// [`Cluster::proxy_kubeconfig`] for a guest.
     pub fn guest_proxy_kubeconfig(&self) -> PathBuf {
         self.kubeconfig_of("guest-kube-proxy")
+    }
+
+    /// The kubeconfig of a node's kubelet.
+    pub fn node_kubeconfig(&self, name: &str) -> PathBuf {
+        self.kubeconfig_of(name)
+    }
+
+    /// [`Cluster::proxy_kubeconfig`] for a node.
+    pub fn node_proxy_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of("node-kube-proxy")
+    }
+
+    /// What the servers said so far.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        ["etcd", "kube-apiserver", nodes::CONTROLLER_MANAGER, nodes::SCHEDULER]
+            .map(|name| self.folder.path().join(format!("{name}.log")))
+            .into_iter()
+            .filter(|path| path.is_file())
+            .collect()
     }
 
     fn kubeconfig_of(&self, user: &str) -> PathBuf {
@@ -219,8 +292,9 @@ impl Cluster {
     /// When it does not start.
     pub fn start_again(&mut self) -> Result<()> {
         self.stop();
+        let (folder, nodes) = (self.folder.path(), self.nodes.as_ref());
         let server =
-            start_api_server(&self.programs, self.folder.path(), &self.etcd_url, self.port, &self.client)?;
+            start_api_server(&self.programs, folder, &self.etcd_url, self.port, nodes, &self.client)?;
         self.api_server = Some(server);
         Ok(())
     }
@@ -281,27 +355,25 @@ fn start_api_server(
     folder: &Path,
     etcd_url: &str,
     port: u16,
+    nodes: Option<&Nodes>,
     client: &Client,
 ) -> Result<Server> {
     let file = |name: &str| folder.join(name).display().to_string();
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers={etcd_url}"),
-        "--bind-address=127.0.0.1".to_owned(),
         format!("--secure-port={port}"),
-        // For documentation; nobody asks for it, because the Service `kubernetes` gets no endpoints.
-        "--advertise-address=192.0.2.1".to_owned(),
-        "--endpoint-reconciler-type=none".to_owned(),
         format!("--tls-cert-file={}", file("server.crt")),
         format!("--tls-private-key-file={}", file("server.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
-        "--authorization-mode=RBAC".to_owned(),
         format!("--service-account-issuer={ISSUER}"),
         format!("--service-account-signing-key-file={}", file("tokens.key")),
         format!("--service-account-key-file={}", file("tokens.pub")),
         format!("--service-cluster-ip-range={SERVICE_NETWORKS}"),
-        // There is no controller that would make the accounts which pods must have.
-        "--disable-admission-plugins=ServiceAccount".to_owned(),
     ];
+    match nodes {
+        Some(nodes) => arguments.extend(nodes.api_server_arguments()),
+        None => arguments.extend(ALONE.iter().map(|&argument| argument.to_owned())),
+    }
     let log = folder.join("kube-apiserver.log");
     let server = Server::start("kube-apiserver", &programs.kube_apiserver, &arguments, log)?;
     server.await_answer(|| {

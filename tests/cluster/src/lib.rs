@@ -6,14 +6,16 @@
 //! ```
 //!
 //! There is no controller manager: what controllers would write, EndpointSlices and statuses, tests write themselves.
+//! Only a cluster that is started for nodes with kubelets ([`Cluster::start_for`]) has controllers and a scheduler.
 //! Authorization is RBAC with the roles that every cluster has, so that a test also tells whether permissions suffice.
 //!
-//! Never: anything but loopback, a port known beforehand, a process that outlives its test.
+//! Never: anything but loopback (unless for nodes), a port known beforehand, a process that outlives its test.
 
 mod certificates;
 mod client;
 mod cluster;
 mod kubeconfig;
+mod nodes;
 mod programs;
 mod resource;
 mod server;
@@ -21,5 +23,6 @@ mod token;
 
 pub use client::{Answer, Client, Watch};
 pub use cluster::{Cluster, GUEST_ADDRESS, GUEST_PORT, NODE_PROXIER};
+pub use nodes::Nodes;
 pub use programs::{Missing, Programs, folder, programs_or_skip};
 pub use token::ServiceAccount;

@@ -16,7 +16,7 @@ use crate::packages::{self, Package};
 use crate::{kernel, process, workspace};
 
 /// To be raised when this code makes another root from the same packages.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What the guest consists of; apt adds what these depend on.
 const PACKAGES: &[&str] = &[
@@ -118,6 +118,19 @@ impl Base {
         self.directory.join("root.cpio")
     }
 
+    /// What the base was made of: a line about this code, then one for each package, its name first.
+    pub(crate) fn manifest(&self) -> Result<String> {
+        fs::read_to_string(self.directory.join("manifest")).context("cannot read the base's manifest")
+    }
+
+    /// Unpacks the root into a directory.
+    pub(crate) fn unpack(&self, directory: &Path) -> Result<()> {
+        let archive = File::open(self.root()).context("cannot open the root's archive")?;
+        let mut cpio = Command::new("cpio");
+        cpio.args(["--extract", "--make-directories", "--quiet"]).current_dir(directory).stdin(archive);
+        process::run(&mut cpio)
+    }
+
     /// The base, made when it is missing.
     pub(crate) fn get(freshness: Freshness) -> Result<Self> {
         let _lock = workspace::lock_lab()?;
@@ -130,8 +143,7 @@ impl Base {
 
     /// Whether [`Base::get`] has nothing to do.
     pub(crate) fn is_ready(freshness: Freshness) -> bool {
-        let manifest =
-            fs::read_to_string(Self::at_its_place().directory.join("manifest")).unwrap_or_default();
+        let manifest = Self::at_its_place().manifest().unwrap_or_default();
         freshness == Freshness::Any && manifest.lines().next() == Some(&key())
     }
 

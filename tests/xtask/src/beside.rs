@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use weir_cluster::{Cluster, Programs};
 use weir_guest_init::{Command, Streams};
 
@@ -33,8 +33,9 @@ impl Beside {
     /// # Errors
     /// As [`Beside::build`].
     pub(crate) fn build_as(profile: &str, driver: &str, weir: Option<&Path>) -> Result<Beside> {
-        let missing: Vec<&str> = setup::missing().iter().map(|requirement| requirement.program).collect();
-        ensure!(missing.is_empty(), "{} not installed; run: cargo xtask setup", missing.join(", "));
+        if let Some(reason) = setup::reason() {
+            bail!("{reason}");
+        }
         cluster::build()?;
         Ok(Beside {
             driver: program(profile, "weir-parity", driver)?,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-pub(crate) use build::{build, missing};
+pub(crate) use build::{build, build_for_nodes, missing, missing_for_nodes};
 
 /// Options of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -20,14 +20,19 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Build kube-apiserver, etcd, kubectl and kube-proxy with Go; the first time that takes some minutes
-    Build,
+    Build {
+        /// Build also what nodes with kubelets and Kubernetes' own tests need (`cargo xtask e2e`)
+        #[arg(long)]
+        nodes: bool,
+    },
     /// Start a cluster without nodes and say how to reach it, until Ctrl-C
     Run(serve::Options),
 }
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.action {
-        Action::Build => build().map(|()| ExitCode::SUCCESS),
+        Action::Build { nodes: false } => build().map(|()| ExitCode::SUCCESS),
+        Action::Build { nodes: true } => build_for_nodes().map(|()| ExitCode::SUCCESS),
         Action::Run(options) => serve::serve(options),
     }
 }

@@ -11,12 +11,14 @@ mod check;
 mod elf;
 mod layer;
 mod layout;
+mod nodes;
 mod root;
 mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -25,6 +27,7 @@ use crate::tally::Counts;
 use crate::workspace;
 use layer::{Effort, Layer};
 use layout::Image;
+pub(crate) use nodes::{write_for_nodes, write_weir};
 
 /// Options of `cargo xtask image`.
 #[derive(Debug, Args)]
@@ -59,12 +62,14 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     };
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
     let image = assemble(&weir, &options.name, Effort::Smallest)?;
-    write(&image, &output)?;
-    print_sizes(&image, &output);
+    let images = [image];
+    write(&images, &output)?;
+    let [image] = &images;
+    print_sizes(image, &output);
     if !options.check {
         return Ok(ExitCode::SUCCESS);
     }
-    let counts = check::run(&image, "")?;
+    let counts = check::run(image, "")?;
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -79,7 +84,7 @@ pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
     check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?, filter)
 }
 
-fn build(profile: &str) -> Result<PathBuf> {
+pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     eprintln!("building weir with the profile {profile}");
     let artifacts = workspace::build(&["build", "--profile", profile, "--package", "weir", "--bin", "weir"])?;
     let found = artifacts.into_iter().find(|artifact| artifact.name == "weir");
@@ -91,20 +96,20 @@ fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<Image> {
     let (debian, packages) = root::debian(weir)?;
     let history = format!("Debian packages: {}", packages.join(" "));
     let layers = vec![
-        Layer::new("iptables and kmod", &history, &debian, effort)?,
-        Layer::new("weir", "weir", &root::program(weir)?, effort)?,
+        Rc::new(Layer::new("iptables and kmod", &history, &debian, effort)?),
+        Rc::new(Layer::new("weir", "weir", &root::program(weir)?, effort)?),
     ];
-    Ok(Image::new(name, layers))
+    Ok(Image::new(name, &[&format!("/{}", layout::PROGRAM)], &layout::labels(), layers))
 }
 
-fn write(image: &Image, output: &Path) -> Result<()> {
+fn write(images: &[Image], output: &Path) -> Result<()> {
     fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
     let layout = output.join("oci");
     if layout.exists() {
         fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
     }
-    image.write_directory(&layout)?;
-    image.write_archive(&output.join("weir.tar"))
+    layout::write_directory(images, &layout)?;
+    layout::write_archive(images, &output.join("weir.tar"))
 }
 
 fn print_sizes(image: &Image, output: &Path) {
@@ -113,7 +118,7 @@ fn print_sizes(image: &Image, output: &Path) {
     };
     println!("{:<20} {:>9} {:>9}", "layer", "packed", "unpacked");
     image.layers().iter().for_each(|layer| line(&layer.title, layer.packed_size(), layer.unpacked));
-    let total = |size: fn(&Layer) -> u64| image.layers().iter().map(size).sum();
+    let total = |size: fn(&Layer) -> u64| image.layers().iter().map(|layer| size(layer)).sum();
     line(image.name(), total(Layer::packed_size), total(|layer| layer.unpacked));
     println!("{}", image.digest());
     println!("written: {0}/oci and {0}/weir.tar", output.display());

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use weir_guest_init::{Command, Streams};
 
 use crate::base::{Base, Freshness};
-use crate::machine::{Clock, Listener, Machine};
+use crate::machine::{Clock, Disk, Listener, Machine, Tap};
 use crate::overlay::{self, Given};
 use crate::workspace;
 
@@ -19,24 +19,36 @@ use crate::workspace;
 pub(crate) struct Hardware {
     /// Seconds after which the guest is ended
     #[arg(long, default_value_t = Hardware::default().timeout)]
-    timeout: u64,
+    pub(crate) timeout: u64,
     /// Memory in MiB [default: 1024, or more if many files are given]
     #[arg(long)]
     pub(crate) memory: Option<u64>,
     /// Emulated processors
     #[arg(long, default_value_t = Hardware::default().smp)]
-    smp: u32,
+    pub(crate) smp: u32,
     /// Let the guest's clock count instructions, for measurements whose ratios repeat
     #[arg(long)]
-    icount: bool,
+    pub(crate) icount: bool,
     /// A port of the host's loopback that the guest shall reach: a cluster's API server
     #[arg(skip)]
     pub(crate) api_server: Option<u16>,
+    #[arg(skip)]
+    pub(crate) disk: Option<Disk>,
+    #[arg(skip)]
+    pub(crate) tap: Option<Tap>,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Hardware { timeout: 600, memory: None, smp: 2, icount: false, api_server: None }
+        Hardware {
+            timeout: 600,
+            memory: None,
+            smp: 2,
+            icount: false,
+            api_server: None,
+            disk: None,
+            tap: None,
+        }
     }
 }
 
@@ -61,6 +73,8 @@ impl Hardware {
             timeout: Duration::from_secs(self.timeout),
             streams,
             api_server: self.api_server,
+            disk: self.disk.clone(),
+            tap: self.tap.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@ const WANTED: &[&str] = &[
     "net/",
     "crypto/",
     "arch/x86/crypto/crc32c-intel",
+    "drivers/block/virtio_blk",
     "drivers/char/virtio_console",
     "drivers/char/hw_random/virtio-rng",
     "drivers/net/dummy",
@@ -23,6 +24,8 @@ const WANTED: &[&str] = &[
     "drivers/net/virtio_net",
     "drivers/net/vrf",
     "drivers/virtio/",
+    "fs/ext4/",
+    "fs/overlayfs/",
     "lib/",
 ];
 

@@ -5,7 +5,7 @@ mod logs;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -40,6 +40,31 @@ pub(crate) struct Machine {
     /// A port of the host's loopback that the guest reaches as [`weir_cluster::GUEST_ADDRESS`]; nothing else of the
     /// host is within its reach.
     pub(crate) api_server: Option<u16>,
+    pub(crate) disk: Option<Disk>,
+    /// Instead of QEMU's own network, where `api_server` has no meaning.
+    pub(crate) tap: Option<Tap>,
+}
+
+/// A file that the guest has as its first virtio disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    pub(crate) image: PathBuf,
+    pub(crate) writes: Writes,
+}
+
+/// What becomes of that which the guest writes to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    Kept,
+    Forgotten,
+}
+
+/// A tap device of the host as the guest's network card.
+#[derive(Debug, Clone)]
+pub(crate) struct Tap {
+    pub(crate) device: String,
+    /// The last byte of the card's address.
+    pub(crate) number: u8,
 }
 
 enum Event {

@@ -7,6 +7,7 @@ mod cluster;
 mod cpio;
 mod demo;
 mod deny;
+mod e2e;
 mod examples;
 mod experiment;
 mod fixtures;
@@ -66,6 +67,8 @@ enum Command {
     Parity(parity::Options),
     /// Let kube-proxy and weir take a node over from each other, in a guest, under traffic
     Takeover(takeover::Options),
+    /// Run Kubernetes' own tests against a cluster with kubelets whose service proxy is weir, or the real kube-proxy
+    E2e(e2e::Options),
     /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
     #[command(hide = true)]
     Relay(relay::Options),
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Examples(options) => examples::main(&options),
         Command::Parity(options) => parity::main(&options),
         Command::Takeover(options) => takeover::main(&options),
+        Command::E2e(options) => e2e::main(&options),
         Command::Relay(options) => relay::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }

@@ -31,6 +31,7 @@ const fn from(package: &'static str, program: &'static str) -> Requirement {
 const REQUIREMENTS: &[Requirement] = &[
     from("apt", "apt-get"),
     from("dpkg", "dpkg-deb"),
+    from("e2fsprogs", "mke2fs"),
     from("kmod", "depmod"),
     from("qemu-system-x86", "qemu-system-x86_64"),
     from("tar", "tar"),
@@ -49,6 +50,12 @@ const PLUGIN_TARGET: &str = "wasm32-wasip2";
 /// What is not installed.
 pub(crate) fn missing() -> Vec<Requirement> {
     REQUIREMENTS.iter().filter(|requirement| !process::exists(requirement.program)).copied().collect()
+}
+
+/// Why there can be no guest.
+pub(crate) fn reason() -> Option<String> {
+    let programs: Vec<&str> = missing().iter().map(|requirement| requirement.program).collect();
+    (!programs.is_empty()).then(|| format!("{} not installed; run: cargo xtask setup", programs.join(", ")))
 }
 
 /// Installs what is missing, or says how to, and makes the guest.

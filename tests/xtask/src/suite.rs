@@ -64,40 +64,40 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             Some(reason) => report.skip("cluster tests", &reason),
         }
         report.title("guest tests");
-        match missing() {
+        match setup::reason() {
             None => report.add("guest tests", guest_tests(options.filter.clone())),
             Some(reason) => report.skip("guest tests", &reason),
         }
         if everything {
             report.title("take-over");
-            match missing().or_else(cluster::missing) {
+            match setup::reason().or_else(cluster::missing) {
                 None => report.add("take-over", takeover::tier()),
                 Some(reason) => report.skip("take-over", &reason),
             }
         }
         if everything {
             report.title("experiment");
-            match missing() {
+            match setup::reason() {
                 None => report.add("experiment", experiment::tier()),
                 Some(reason) => report.skip("experiment", &reason),
             }
         }
         if everything {
             report.title("parity");
-            match missing().or_else(cluster::missing) {
+            match setup::reason().or_else(cluster::missing) {
                 None => report.add("parity", parity::tier()),
                 Some(reason) => report.skip("parity", &reason),
             }
         }
         if everything {
             report.title("monitoring");
-            match missing() {
+            match setup::reason() {
                 None => report.add("monitoring", monitoring::tier()),
                 Some(reason) => report.skip("monitoring", &reason),
             }
         }
         report.title("image");
-        match missing() {
+        match setup::reason() {
             None => report.add("image", image::tier(options.filter.as_deref())),
             Some(reason) => report.skip("image", &reason),
         }
@@ -112,13 +112,6 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         }
     }
     Ok(report.finish())
-}
-
-/// Why there can be no guest.
-fn missing() -> Option<String> {
-    let missing = setup::missing();
-    let programs: Vec<&str> = missing.iter().map(|requirement| requirement.program).collect();
-    (!programs.is_empty()).then(|| format!("{} not installed; run: cargo xtask setup", programs.join(", ")))
 }
 
 fn host_tests(filter: Option<&str>) -> Result<Counts> {

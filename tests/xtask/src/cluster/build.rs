@@ -16,21 +16,28 @@ const GO: Program = Program { name: "go", argument: "version", at_least: (1, 26)
 /// Programs whose dependencies have one set of versions.
 struct Module {
     name: &'static str,
+    /// Folder of its go.mod.
+    folder: &'static str,
     /// Path of the module that has the version.
     versioned: &'static str,
-    /// Name and package.
+    /// Name and package. A name that ends with `.test` is the package's test program.
     programs: &'static [(&'static str, &'static str)],
 }
 
+const KUBERNETES: &str = "k8s.io/kubernetes";
+
+/// What a cluster without nodes takes.
 const MODULES: &[Module] = &[
     Module {
         name: "etcd",
+        folder: "etcd",
         versioned: "go.etcd.io/etcd/server/v3",
         programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
     },
     Module {
         name: "kubernetes",
-        versioned: "k8s.io/kubernetes",
+        folder: "kubernetes",
+        versioned: KUBERNETES,
         programs: &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
@@ -39,18 +46,84 @@ const MODULES: &[Module] = &[
     },
 ];
 
+/// What nodes and Kubernetes' own tests take beside it.
+const NODE_MODULES: &[Module] = &[
+    Module {
+        name: "containerd",
+        folder: "containerd",
+        versioned: "github.com/containerd/containerd/v2",
+        programs: &[
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+            ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ],
+    },
+    Module {
+        name: "cni",
+        folder: "cni",
+        versioned: "github.com/containernetworking/plugins",
+        programs: &[
+            ("bridge", "github.com/containernetworking/plugins/plugins/main/bridge"),
+            ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+            ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
+            ("portmap", "github.com/containernetworking/plugins/plugins/meta/portmap"),
+        ],
+    },
+    Module {
+        name: "dns",
+        folder: "coredns",
+        versioned: "github.com/coredns/coredns",
+        programs: &[("coredns", ".")],
+    },
+    Module {
+        name: "nodes",
+        folder: "kubernetes",
+        versioned: KUBERNETES,
+        programs: &[
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
+        ],
+    },
+    Module {
+        name: "tests",
+        folder: "kubernetes",
+        versioned: KUBERNETES,
+        programs: &[("e2e.test", "k8s.io/kubernetes/test/e2e")],
+    },
+];
+
 /// Why there can be no cluster.
 pub(crate) fn missing() -> Option<String> {
     if Programs::find().is_ok() { None } else { GO.missing() }
 }
 
+/// Why there can be no cluster with nodes.
+pub(crate) fn missing_for_nodes() -> Option<String> {
+    let folder = weir_cluster::folder();
+    let mut programs = NODE_MODULES.iter().flat_map(|module| module.programs);
+    let are_built = programs.all(|(name, _)| folder.join(name).is_file());
+    missing().or_else(|| if are_built { None } else { GO.missing() })
+}
+
 /// Builds what is not there or was made from other versions.
 pub(crate) fn build() -> Result<()> {
+    build_all(MODULES)
+}
+
+/// The same for nodes and Kubernetes' own tests.
+pub(crate) fn build_for_nodes() -> Result<()> {
+    build()?;
+    build_all(NODE_MODULES)
+}
+
+fn build_all(modules: &[Module]) -> Result<()> {
     let folder = weir_cluster::folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let lock = fs::File::create(folder.join("lock")).context("cannot lock the cluster's programs")?;
     lock.lock().context("cannot lock the cluster's programs")?;
-    MODULES.iter().try_for_each(|module| module.build(&folder))
+    modules.iter().try_for_each(|module| module.build(&folder))
 }
 
 impl Module {
@@ -67,14 +140,14 @@ impl Module {
         }
         for (name, package) in self.programs {
             eprintln!("building {name}");
-            let mut go = self.go(&source)?;
+            let mut go = self.go(&source, name)?;
             process::run(go.arg("-o").arg(folder.join(name)).arg(package))?;
         }
         fs::write(&stamp, made_from).with_context(|| format!("cannot write {}", stamp.display()))
     }
 
     fn source(&self) -> PathBuf {
-        workspace::root().join("tests/cluster/go").join(self.name)
+        workspace::root().join("tests/cluster/go").join(self.folder)
     }
 
     /// All that decides what the programs are, but for Go itself: a newer one is no reason to wait.
@@ -88,12 +161,13 @@ impl Module {
         Ok(text)
     }
 
-    fn go(&self, source: &Path) -> Result<Command> {
+    fn go(&self, source: &Path, name: &str) -> Result<Command> {
         let mut go = Command::new("go");
         // Another toolchain than the one at hand is not asked for; and what was meant for other modules stays out.
         go.current_dir(source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
         go.env("CGO_ENABLED", "0");
-        go.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"]);
+        go.args(if name.ends_with(".test") { &["test", "-c"][..] } else { &["build"] });
+        go.args(["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"]);
         go.arg(self.linker_flags(source)?);
         Ok(go)
     }
@@ -127,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_module_says_its_version() {
-        for module in MODULES {
+        for module in MODULES.iter().chain(NODE_MODULES) {
             let version = module.version(&module.source()).unwrap();
             assert!(version.starts_with('v'), "{version}");
         }

@@ -15,6 +15,8 @@ use super::tree::{Entry, Tree};
 pub(super) enum Effort {
     Smallest,
     Least,
+    /// Only the format of it: for whom unpacking is work, too.
+    None,
 }
 
 /// A layer, ready to be written.
@@ -37,6 +39,7 @@ impl Layer {
         let level = match effort {
             Effort::Smallest => Compression::best(),
             Effort::Least => Compression::fast(),
+            Effort::None => Compression::none(),
         };
         // The header that flate2 writes has no name and no time.
         let mut packer = GzEncoder::new(Vec::new(), level);

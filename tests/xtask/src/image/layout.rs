@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -24,15 +25,16 @@ pub(super) const ALIAS: &str = "usr/local/bin/kube-proxy";
 #[derive(Debug)]
 pub(super) struct Image {
     name: String,
-    layers: Vec<Layer>,
+    layers: Vec<Rc<Layer>>,
     config: Vec<u8>,
     manifest: Vec<u8>,
 }
 
 impl Image {
-    pub(super) fn new(name: &str, layers: Vec<Layer>) -> Image {
-        let config = config(&layers).to_string().into_bytes();
-        let manifest = manifest(&config, &layers).to_string().into_bytes();
+    /// Labels are annotations, too.
+    pub(super) fn new(name: &str, entrypoint: &[&str], labels: &Value, layers: Vec<Rc<Layer>>) -> Image {
+        let config = config(entrypoint, labels, &layers).to_string().into_bytes();
+        let manifest = manifest(&config, labels, &layers).to_string().into_bytes();
         Image { name: name.to_owned(), layers, config, manifest }
     }
 
@@ -40,7 +42,7 @@ impl Image {
         &self.name
     }
 
-    pub(super) fn layers(&self) -> &[Layer] {
+    pub(super) fn layers(&self) -> &[Rc<Layer>] {
         &self.layers
     }
 
@@ -49,18 +51,8 @@ impl Image {
         digest(&self.manifest)
     }
 
-    /// All files of the layout, in their order.
-    fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let blobs = self.layers.iter().map(|layer| &layer.blob).chain([&self.config, &self.manifest]);
-        let blob = |data: &Vec<u8>| (format!("blobs/{}", digest(data).replace(':', "/")), data.clone());
-        let mut files: BTreeMap<String, Vec<u8>> = blobs.map(blob).collect();
-        files.insert("index.json".to_owned(), self.index().to_string().into_bytes());
-        files
-            .insert("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes());
-        files
-    }
-
-    fn index(&self) -> Value {
+    /// The image's entry in an index.
+    fn descriptor(&self) -> Value {
         let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         let mut manifest = descriptor(MANIFEST, &self.manifest);
         manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
@@ -69,40 +61,54 @@ impl Image {
             "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": tag,
         });
-        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]})
+        manifest
     }
+}
 
-    /// Writes the layout as a directory.
-    pub(super) fn write_directory(&self, directory: &Path) -> Result<()> {
-        for (path, content) in self.files() {
-            let place = directory.join(path);
-            let writing = || format!("cannot write {}", place.display());
-            fs::create_dir_all(place.parent().unwrap_or(directory)).with_context(writing)?;
-            fs::write(&place, content).with_context(writing)?;
+/// All files of a layout with these images, in their order; what images share is there once.
+fn files(images: &[Image]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for image in images {
+        let layers = image.layers.iter().map(|layer| &layer.blob);
+        for data in layers.chain([&image.config, &image.manifest]) {
+            let path = format!("blobs/{}", digest(data).replace(':', "/"));
+            files.entry(path).or_insert_with(|| data.clone());
         }
-        Ok(())
     }
+    let manifests: Vec<Value> = images.iter().map(Image::descriptor).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    files.insert("index.json".to_owned(), index.to_string().into_bytes());
+    files.insert("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes());
+    files
+}
 
-    /// Writes the layout as one archive.
-    pub(super) fn write_archive(&self, path: &Path) -> Result<()> {
-        let writing = || format!("cannot write {}", path.display());
-        let mut builder = Builder::new(BufWriter::new(File::create(path).with_context(writing)?));
-        for (name, content) in self.files() {
-            file(&mut builder, &name, 0o644, &content)?;
-        }
-        builder
-            .into_inner()
-            .and_then(|output| output.into_inner().map_err(Into::into))
-            .with_context(writing)?;
-        Ok(())
+/// Writes a layout as a directory.
+pub(super) fn write_directory(images: &[Image], directory: &Path) -> Result<()> {
+    for (path, content) in files(images) {
+        let place = directory.join(path);
+        let writing = || format!("cannot write {}", place.display());
+        fs::create_dir_all(place.parent().unwrap_or(directory)).with_context(writing)?;
+        fs::write(&place, content).with_context(writing)?;
     }
+    Ok(())
+}
+
+/// Writes a layout as one archive.
+pub(super) fn write_archive(images: &[Image], path: &Path) -> Result<()> {
+    let writing = || format!("cannot write {}", path.display());
+    let mut builder = Builder::new(BufWriter::new(File::create(path).with_context(writing)?));
+    for (name, content) in files(images) {
+        file(&mut builder, &name, 0o644, &content)?;
+    }
+    builder.into_inner().and_then(|output| output.into_inner().map_err(Into::into)).with_context(writing)?;
+    Ok(())
 }
 
 fn descriptor(media_type: &str, data: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(data), "size": data.len()})
 }
 
-fn config(layers: &[Layer]) -> Value {
+fn config(entrypoint: &[&str], labels: &Value, layers: &[Rc<Layer>]) -> Value {
     let epoch = "1970-01-01T00:00:00Z";
     let history: Vec<Value> = layers
         .iter()
@@ -114,29 +120,29 @@ fn config(layers: &[Layer]) -> Value {
         "architecture": "amd64",
         "os": "linux",
         "config": {
-            "Entrypoint": [format!("/{PROGRAM}")],
+            "Entrypoint": entrypoint,
             "Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin"],
             "WorkingDir": "/",
-            "Labels": labels(),
+            "Labels": labels,
         },
         "rootfs": {"type": "layers", "diff_ids": differences},
         "history": history,
     })
 }
 
-fn manifest(config: &[u8], layers: &[Layer]) -> Value {
+fn manifest(config: &[u8], labels: &Value, layers: &[Rc<Layer>]) -> Value {
     let layers: Vec<Value> = layers.iter().map(|layer| descriptor(LAYER, &layer.blob)).collect();
     json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": descriptor(CONFIG, config),
         "layers": layers,
-        "annotations": labels(),
+        "annotations": labels,
     })
 }
 
-/// The keys that image-spec defines (annotations.md).
-fn labels() -> Value {
+/// Those of weir's image, by the keys that image-spec defines (annotations.md).
+pub(super) fn labels() -> Value {
     json!({
         "org.opencontainers.image.title": "weir",
         "org.opencontainers.image.description": "A kube-proxy for IPVS nodes with pluggable policy",
@@ -154,8 +160,9 @@ mod tests {
     fn sample() -> Image {
         let mut tree = Tree::default();
         tree.text("hello", "hello\n");
-        let layer = |title: &str| Layer::new(title, title, &tree, Effort::Smallest).unwrap();
-        Image::new("registry.example:5000/team/weir:1", vec![layer("a"), layer("b")])
+        let layer = |title: &str| Rc::new(Layer::new(title, title, &tree, Effort::Smallest).unwrap());
+        let (name, entrypoint) = ("registry.example:5000/team/weir:1", ["/usr/local/bin/weir"]);
+        Image::new(name, &entrypoint, &labels(), vec![layer("a"), layer("b")])
     }
 
     fn read(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
@@ -172,8 +179,8 @@ mod tests {
     /// As a runtime goes: from the index to the manifest, the configuration and the layers.
     #[test]
     fn everything_is_found_by_its_digest() {
-        let image = sample();
-        let files = image.files();
+        let images = [sample()];
+        let (image, files) = (&images[0], files(&images));
         assert_eq!(read(&files, "oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
         let index = read(&files, "index.json");
         let entry = &index["manifests"][0];
@@ -196,9 +203,9 @@ mod tests {
     #[test]
     fn directory_and_archive_hold_the_same() {
         let place = tempfile::tempdir().unwrap();
-        let (image, directory, archive) = (sample(), place.path().join("oci"), place.path().join("x.tar"));
-        image.write_directory(&directory).unwrap();
-        image.write_archive(&archive).unwrap();
+        let (images, directory, archive) = ([sample()], place.path().join("oci"), place.path().join("x.tar"));
+        write_directory(&images, &directory).unwrap();
+        write_archive(&images, &archive).unwrap();
         let mut names = Vec::new();
         for entry in tar::Archive::new(File::open(&archive).unwrap()).entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -208,6 +215,6 @@ mod tests {
             assert_eq!(fs::read(directory.join(&name)).unwrap(), content, "{name}");
             names.push(name);
         }
-        assert_eq!(names, image.files().into_keys().collect::<Vec<_>>());
+        assert_eq!(names, files(&images).into_keys().collect::<Vec<_>>());
     }
 }

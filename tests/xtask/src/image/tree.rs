@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -42,6 +43,29 @@ impl Tree {
     pub(super) fn copy(&mut self, path: &str, from: &Path, mode: u32) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.add(path, Entry::File { content, mode });
+        Ok(())
+    }
+
+    /// Adds all that is in one of the host's directories and is `wanted`, by its path in the tree.
+    pub(super) fn copy_all(&mut self, path: &str, from: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+        let reading = || format!("cannot read {}", from.display());
+        for entry in fs::read_dir(from).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            let path = format!("{path}{}", entry.file_name().to_string_lossy());
+            let metadata = entry.metadata().with_context(reading)?;
+            if !wanted(&path) {
+                continue;
+            }
+            if metadata.is_symlink() {
+                let target = fs::read_link(entry.path()).with_context(reading)?;
+                self.link(&path, &target.to_string_lossy());
+            } else if metadata.is_dir() {
+                self.directory(&path);
+                self.copy_all(&format!("{path}/"), &entry.path(), wanted)?;
+            } else {
+                self.copy(&path, &entry.path(), metadata.permissions().mode() & 0o7777)?;
+            }
+        }
         Ok(())
     }
 

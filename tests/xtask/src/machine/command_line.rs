@@ -7,17 +7,19 @@ use weir_cluster::{GUEST_ADDRESS, GUEST_PORT};
 use weir_guest_init::{PORT, Streams};
 
 use super::logs::Logs;
-use super::{Clock, Machine};
+use super::{Clock, Machine, Writes};
 
 /// Kernel parameters: panics end the run, and nothing waits for hardware that is not there.
 const PARAMETERS: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off nokaslr \
      tsc=reliable no_timer_check random.trust_cpu=on 8250.nr_uarts=1 dummy.numdummies=0 \
      i8042.noaux i8042.nokbd tpm.disable=1 cryptomgr.notests";
 
-/// The network card, with the MAC address the recorded scenarios had: the guest's link-local address follows from it.
-/// With the offloads on, QEMU's user network loses packets.
-const CARD: &str = "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile=,disable-legacy=on,csum=off,\
-     guest_csum=off,gso=off,mrg_rxbuf=off";
+/// The network card. With the offloads on, QEMU's user network loses packets.
+const CARD: &str = "virtio-net-pci,netdev=net,romfile=,disable-legacy=on,csum=off,guest_csum=off,gso=off,\
+     mrg_rxbuf=off,mac=52:54:00:12:34:";
+
+/// The end of the MAC address that the recorded scenarios had: the guest's link-local address follows from it.
+const NUMBER: u8 = 0x56;
 
 /// The command that runs `machine`. With [`Streams::Port`] its standard streams are pipes.
 pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -> Command {
@@ -40,9 +42,23 @@ pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -
     command.args(["-cpu", "max", "-smp", &machine.processors.to_string(), "-m", &machine.memory.to_string()]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", PARAMETERS]);
     command.arg("-serial").arg(option("file:", &logs.console));
-    // `restrict` keeps the emulated network apart from the host's.
-    let forward = machine.api_server.map(forward).unwrap_or_default();
-    command.args(["-netdev", &format!("user,id=net,restrict=on{forward}"), "-device", CARD]);
+    let (network, number) = match &machine.tap {
+        Some(tap) => (format!("tap,id=net,ifname={},script=no,downscript=no", tap.device), tap.number),
+        // `restrict` keeps the emulated network apart from the host's.
+        None => {
+            let forward = machine.api_server.map(forward).unwrap_or_default();
+            (format!("user,id=net,restrict=on{forward}"), NUMBER)
+        }
+    };
+    command.args(["-netdev", &network, "-device", &format!("{CARD}{number:02x}")]);
+    if let Some(disk) = &machine.disk {
+        let writes = match disk.writes {
+            Writes::Kept => "cache=unsafe",
+            Writes::Forgotten => "cache=unsafe,snapshot=on",
+        };
+        let drive = option(&format!("if=none,id=disk,format=raw,{writes},file="), &disk.image);
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,disable-legacy=on"]);
+    }
     connect(&mut command, machine.streams, logs);
     command
 }
@@ -88,16 +104,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::machine::{Disk, Tap};
 
     fn arguments(clock: Clock, streams: Streams) -> String {
         arguments_with(clock, streams, None)
     }
 
     fn arguments_with(clock: Clock, streams: Streams, api_server: Option<u16>) -> String {
-        let machine =
-            Machine { memory: 700, processors: 3, clock, timeout: Duration::ZERO, streams, api_server };
+        let machine = Machine { clock, streams, api_server, ..sample() };
+        line(&machine)
+    }
+
+    fn sample() -> Machine {
+        Machine {
+            memory: 700,
+            processors: 3,
+            clock: Clock::Host,
+            timeout: Duration::ZERO,
+            streams: Streams::Port,
+            api_server: None,
+            disk: None,
+            tap: None,
+        }
+    }
+
+    fn line(machine: &Machine) -> String {
         let logs = Logs::new(Path::new("/a,b"));
-        let command = qemu(&machine, Path::new("/k"), Path::new("/r"), &logs);
+        let command = qemu(machine, Path::new("/k"), Path::new("/r"), &logs);
         command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
@@ -118,6 +151,19 @@ mod tests {
     fn the_guest_cannot_reach_the_host() {
         let line = arguments(Clock::Host, Streams::Port);
         assert!(line.contains("user,id=net,restrict=on") && !line.contains("fwd"), "{line}");
+    }
+
+    #[test]
+    fn a_node_has_a_disk_whose_file_stays_as_it_is_and_a_card_of_its_own() {
+        let disk = Disk { image: "/disk,1".into(), writes: Writes::Forgotten };
+        let tap = Tap { device: "tap2".into(), number: 2 };
+        let line = line(&Machine { disk: Some(disk), tap: Some(tap), ..sample() });
+        assert!(line.contains("snapshot=on,file=/disk,,1 "), "{line}");
+        assert!(
+            line.contains("tap,id=net,ifname=tap2,") && line.contains("mac=52:54:00:12:34:02 "),
+            "{line}"
+        );
+        assert!(!line.contains("user,"), "{line}");
     }
 
     #[test]

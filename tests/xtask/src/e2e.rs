@@ -1,0 +1,226 @@
+//! `cargo xtask e2e`: Kubernetes' own tests against a cluster with kubelets.
+//!
+//! ```text
+//!  Go's programs, images ─▶ disk.rs ─┐            ┌ bring_up.rs: API server, nodes, weir's DaemonSet, DNS
+//!  weir ─▶ weir.tar ─────────────────┼─ unshare ─▶┤
+//!                                    │  (network, └ kubernetes.rs: e2e.test ─▶ report
+//!                                    │  processes)
+//! ```
+//! Everything that runs does so in a namespace of processes and one of networks: when the first of these processes
+//! ends, for whatever reason, the kernel ends the others and removes bridge and taps.
+
+mod bring_up;
+mod disk;
+mod kubernetes;
+mod load_balancer;
+mod network;
+mod node;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{cluster, image, setup, workspace};
+
+/// A run's own network and processes; they end with the program unshare.
+const NAMESPACES: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+
+/// How long a run may take to put its things away after Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What takes a cloud, a way into nodes over SSH, or SCTP.
+const SKIP: &str = r"\[Feature:|\[Disruptive\]|SCTP";
+
+/// Options of `cargo xtask e2e`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Run tests whose name matches this regular expression
+    #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
+    focus: String,
+    /// Except those whose name matches this one
+    #[arg(long, value_name = "REGEX", default_value = SKIP)]
+    skip: String,
+    /// Run the few tests that prove the machinery
+    #[arg(long, conflicts_with = "focus")]
+    small: bool,
+    /// Print the names of the tests that would run, and nothing else
+    #[arg(long)]
+    list: bool,
+    /// Minutes after which the tests are ended, finished or not
+    #[arg(long, value_name = "MINUTES", default_value_t = 1440)]
+    timeout: u32,
+    /// Nodes: guests with 2 GB, and one processor each, or two if there is only one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// What serves Services
+    #[arg(long, value_enum, default_value_t = Proxy::Weir)]
+    proxy: Proxy,
+    /// A weir that is built already, instead of a build with the profile `lab`
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// Leave the cluster running after the tests, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Start the cluster and run no tests
+    #[arg(long, requires = "keep")]
+    no_tests: bool,
+    /// Empty or new directory for logs and results [default: target/e2e, emptied]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Inside the namespaces already
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// What serves Services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Proxy {
+    /// From its own image, as the DaemonSet of host/install
+    Weir,
+    /// The real one in IPVS mode, a process of the node
+    KubeProxy,
+}
+
+impl Options {
+    fn report(&self) -> PathBuf {
+        self.report.clone().unwrap_or_else(|| workspace::target().join("e2e"))
+    }
+
+    fn focus(&self) -> &str {
+        if self.small { SMALL } else { &self.focus }
+    }
+
+    /// The command line for the run inside its namespaces, where everything is built.
+    fn inside(&self) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["e2e".into(), "--inside".into()];
+        let proxy = self.proxy.to_possible_value();
+        let proxy = proxy.map(|value| value.get_name().to_owned()).unwrap_or_default();
+        for (name, value) in [
+            ("--focus", self.focus().into()),
+            ("--skip", self.skip.clone().into()),
+            ("--timeout", self.timeout.to_string().into()),
+            ("--nodes", self.nodes.to_string().into()),
+            ("--proxy", proxy.into()),
+            ("--report", self.report().into_os_string()),
+        ] {
+            line.extend([name.into(), value]);
+        }
+        for (name, is_set) in [("--keep", self.keep), ("--no-tests", self.no_tests)] {
+            line.extend(is_set.then(|| name.into()));
+        }
+        line
+    }
+}
+
+/// Builds what is missing, and runs the tests.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    if options.inside {
+        return bring_up::run(options);
+    }
+    if let Some(reason) = missing() {
+        bail!("{reason}");
+    }
+    if options.list {
+        cluster::build_for_nodes()?;
+        return kubernetes::list(options).map(|()| ExitCode::SUCCESS);
+    }
+    let status = run(options)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(options: &Options) -> Result<ExitStatus> {
+    cluster::build_for_nodes()?;
+    let report = options.report();
+    if options.report.is_none() && report.exists() {
+        fs::remove_dir_all(&report).with_context(|| format!("cannot empty {}", report.display()))?;
+    }
+    fs::create_dir_all(&report).with_context(|| format!("cannot create {}", report.display()))?;
+    let mut present = fs::read_dir(&report).with_context(|| format!("cannot list {}", report.display()))?;
+    ensure!(present.next().is_none(), "{} is not empty", report.display());
+    disk::get()?;
+    if options.proxy == Proxy::Weir {
+        let weir = match &options.weir {
+            Some(file) => file.clone(),
+            None => image::build("lab")?,
+        };
+        image::write_weir(&weir, &weir_archive(&report))?;
+    }
+    in_namespaces(&options.inside())
+}
+
+/// A few tests that prove the whole machinery.
+const SMALL: &str = r"\[sig-network\] Services should (serve a basic endpoint from pods|be able to create a functioning NodePort)";
+
+/// Why there can be no cluster with kubelets.
+pub(crate) fn missing() -> Option<String> {
+    setup::reason().or_else(cluster::missing_for_nodes).or_else(|| {
+        let mut probe = Command::new("unshare");
+        probe.args(NAMESPACES).args(["ip", "tuntap", "add", "probe", "mode", "tap"]);
+        let output = probe.output();
+        let is_possible = output.is_ok_and(|output| output.status.success());
+        (!is_possible)
+            .then(|| "namespaces of processes and networks, with taps in them, take root".to_owned())
+    })
+}
+
+fn weir_archive(report: &Path) -> PathBuf {
+    report.join("weir.tar")
+}
+
+/// Runs this program again, in namespaces of its own.
+fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut unshare = Command::new("unshare");
+    unshare.args(NAMESPACES).arg(program).args(arguments);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot watch signals")?;
+    }
+    let mut child = Namespaces(unshare.spawn().with_context(|| format!("cannot start {unshare:?}"))?);
+    eprintln!("network of this run: nsenter --target {} --net", child.0.id());
+    let mut deadline = None;
+    loop {
+        if let Some(status) = child.0.try_wait().context("cannot wait for unshare")? {
+            return Ok(status);
+        }
+        if interrupted.load(Ordering::Relaxed) && deadline.is_none() {
+            deadline = Some(Instant::now() + PATIENCE);
+            child.ask_to_end();
+        }
+        ensure!(deadline.is_none_or(|deadline| Instant::now() < deadline), "ended by a signal");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The program unshare, at whose end the kernel ends all that runs in its namespaces.
+struct Namespaces(Child);
+
+impl Namespaces {
+    /// Tells the first process in the namespaces: unshare does not pass signals on.
+    fn ask_to_end(&self) {
+        let id = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

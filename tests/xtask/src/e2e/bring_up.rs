@@ -1,0 +1,206 @@
+//! The run inside its namespaces: a cluster from nothing until its nodes and its system's pods are ready, then tests.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use weir_cluster::{Cluster, Nodes};
+
+use super::node::{self, Node, Task};
+use super::{Options, Proxy, disk, kubernetes, load_balancer, network, weir_archive};
+use crate::machine::{Disk, Writes};
+use crate::{process, workspace};
+
+/// Two emulated nodes on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let report = options.report();
+    network::make(options.nodes)?;
+    let names = (1..=options.nodes).map(|number| format!("node{number}")).collect();
+    let cluster = Cluster::start_for(Nodes { address: network::HOST, names })?;
+    eprintln!("API server and controllers run; booting {} node(s)", options.nodes);
+    let nodes = RunningNodes::start(options, &cluster, &report)?;
+    let result = use_cluster(options, &cluster, &nodes, &report);
+    if let Err(error) = &result {
+        eprintln!("{error:#}");
+    }
+    // Not after a signal: then there are no nodes any more that could be asked.
+    if nodes.check().is_ok() {
+        nodes.write_states("end");
+        kubernetes::write_logs(&cluster, &report);
+        nodes.stop();
+    }
+    eprintln!("logs: {}", report.display());
+    result
+}
+
+fn use_cluster(
+    options: &Options,
+    cluster: &Cluster,
+    nodes: &RunningNodes,
+    report: &Path,
+) -> Result<ExitCode> {
+    if options.proxy == Proxy::Weir {
+        install_weir(cluster, report)?;
+    }
+    load_balancer::start(cluster.client().clone());
+    process::run(cluster.kubectl().arg("apply").arg("--filename").arg(folder().join("coredns.yaml")))?;
+    nodes.await_ready(cluster)?;
+    if options.keep {
+        // Both in the run's network, which was named at the start.
+        println!("kubectl   {:?}", cluster.kubectl());
+        println!("a node    kubectl debug, or a script to bash at {}:{}", network::node(1), node::SHELL_PORT);
+    }
+    let code =
+        if options.no_tests { ExitCode::SUCCESS } else { kubernetes::test(options, cluster, nodes, report)? };
+    if options.keep {
+        eprintln!("the cluster stays until Ctrl-C");
+        while nodes.check().is_ok() {
+            thread::sleep(PAUSE);
+        }
+    }
+    Ok(code)
+}
+
+fn folder() -> PathBuf {
+    workspace::root().join("tests/e2e")
+}
+
+/// As `host/install/README.md` says: the address of the API server goes into a file, then the base is applied.
+fn install_weir(cluster: &Cluster, report: &Path) -> Result<()> {
+    let (base, copy) = (workspace::root().join("host/install/base"), report.join("install"));
+    fs::create_dir_all(&copy).context("cannot copy host/install/base")?;
+    for entry in fs::read_dir(&base).context("no host/install/base")? {
+        let entry = entry.context("cannot list host/install/base")?;
+        let text = fs::read_to_string(entry.path()).context("cannot read host/install/base")?;
+        let text = text.replace("https://control-plane.example:6443", &cluster.server_for_nodes()?);
+        fs::write(copy.join(entry.file_name()), text).context("cannot copy host/install/base")?;
+    }
+    process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(&copy))
+}
+
+/// The guests, each with the thread that waits for its end.
+pub(super) struct RunningNodes {
+    nodes: Vec<Node>,
+    ends: Receiver<(String, Result<()>)>,
+    /// The first end, for good: the other nodes may end a little later.
+    ended: RefCell<Option<String>>,
+    report: PathBuf,
+}
+
+impl RunningNodes {
+    fn start(options: &Options, cluster: &Cluster, report: &Path) -> Result<RunningNodes> {
+        let image = disk::get()?;
+        let (sender, ends) = mpsc::channel();
+        let mut nodes = Vec::new();
+        for number in 1..=options.nodes {
+            let name = format!("node{number}");
+            let mut files = vec![(cluster.node_kubeconfig(&name), "/etc/kubernetes/kubelet.conf")];
+            files.push(match options.proxy {
+                Proxy::Weir => (weir_archive(report), "/images/weir.tar"),
+                Proxy::KubeProxy => (cluster.node_proxy_kubeconfig(), "/etc/kubernetes/kube-proxy.conf"),
+            });
+            let task = Task::Serve { kube_proxy: options.proxy == Proxy::KubeProxy };
+            let log = report.join(format!("{name}.log"));
+            let node = Node { number, of: options.nodes, log, files, task };
+            nodes.push(node.clone());
+            let (sender, disk) = (sender.clone(), Disk { image: image.clone(), writes: Writes::Forgotten });
+            // Nobody listens only when the run is over.
+            thread::spawn(move || drop(sender.send((name, node.run(disk)))));
+        }
+        Ok(RunningNodes { nodes, ends, ended: RefCell::default(), report: report.to_owned() })
+    }
+
+    /// An error when a node has ended; Ctrl-C ends nodes, too.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut ended = self.ended.borrow_mut();
+        if ended.is_none() {
+            *ended = self.ends.try_recv().ok().map(|(name, result)| {
+                let error = result.err().map(|error| format!(": {error:#}")).unwrap_or_default();
+                format!("{name} has ended{error}")
+            });
+        }
+        ended.as_ref().map_or(Ok(()), |end| Err(anyhow!("{end}")))
+    }
+
+    fn await_ready(&self, cluster: &Cluster) -> Result<()> {
+        let start = Instant::now();
+        let mut last = String::new();
+        loop {
+            self.check()?;
+            let waiting = self.not_ready(cluster)?;
+            if waiting.is_empty() {
+                eprintln!("nodes and system pods are ready after {:.0?}", start.elapsed());
+                return Ok(());
+            }
+            let line = waiting.join(", ");
+            if line != last {
+                eprintln!("{:4} s: waiting for {line}", start.elapsed().as_secs());
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("not ready after {PATIENCE:?}: {line}");
+            }
+            last = line;
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn not_ready(&self, cluster: &Cluster) -> Result<Vec<String>> {
+        let ready = cluster.client().list("Node")?.iter().filter(|node| is_ready(node)).count();
+        let pods = cluster.client().list("Pod")?;
+        let mut waiting: Vec<String> = pods.iter().filter(|pod| !is_ready(pod)).map(name_and_state).collect();
+        if ready < self.nodes.len() {
+            waiting.insert(0, format!("{} node(s)", self.nodes.len() - ready));
+        } else if pods.is_empty() {
+            waiting.push("pods to be made".to_owned());
+        }
+        Ok(waiting)
+    }
+
+    /// Writes what the nodes' kernels hold into the report.
+    pub(super) fn write_states(&self, moment: &str) {
+        for node in &self.nodes {
+            let path = self.report.join(format!("{}-{moment}.txt", node.name()));
+            let state = node.state().unwrap_or_else(|error| format!("{error:#}"));
+            if let Err(error) = fs::write(&path, state) {
+                eprintln!("cannot write {}: {error}", path.display());
+            }
+        }
+    }
+
+    /// Ends the guests, so that they leave no files.
+    fn stop(&self) {
+        for node in &self.nodes {
+            if let Err(error) = node.stop() {
+                eprintln!("{error:#}");
+            }
+        }
+        for _ in &self.nodes {
+            // What does not end in time is ended with the namespaces.
+            let _ = self.ends.recv_timeout(Duration::from_secs(20));
+        }
+    }
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+fn name_and_state(pod: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let statuses = ["initContainerStatuses", "containerStatuses"].map(|key| &pod["status"][key]);
+    let mut all = statuses.into_iter().filter_map(Value::as_array).flatten();
+    let reason = all.find_map(|status| status["state"]["waiting"]["reason"].as_str());
+    let state = reason.map_or_else(|| text(&pod["status"]["phase"]), str::to_owned);
+    format!("{} ({state})", text(&pod["metadata"]["name"]))
+}

@@ -1,0 +1,105 @@
+//! The disk that all nodes start from: the guest's programs, container runtime, kubelet, and images that are imported
+//! already. Made once and kept in `.lab`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::node::{Node, Task};
+use crate::base::{self, Base, Freshness};
+use crate::machine::{Disk, Writes};
+use crate::{image, packages, process, workspace};
+
+/// To be raised when this code makes another disk from the same pieces.
+const FORMAT: u32 = 1;
+
+/// What a node has beside the guest's packages. Busybox' mount has not all options that the kubelet uses, and its wget
+/// ends with a segmentation fault.
+const PACKAGES: &[&str] = &["mount", "runc", "wget"];
+
+/// Of Go's programs, those that the node starts.
+const PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "kube-proxy", "kubelet"];
+const NETWORK_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
+
+/// Sparse; what is never written takes no room.
+const SIZE: &str = "8G";
+
+/// The disk's image, made when it is missing or made from other pieces.
+pub(super) fn get() -> Result<PathBuf> {
+    let base = Base::get(Freshness::Any)?;
+    let place = workspace::lab().join("nodes");
+    let (image, stamp) = (place.join("disk.img"), place.join("made-from"));
+    let made_from = made_from(&base)?;
+    if image.is_file() && fs::read_to_string(&stamp).is_ok_and(|last| last == made_from) {
+        return Ok(image);
+    }
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    let work = tempfile::Builder::new()
+        .prefix("making-")
+        .tempdir_in(workspace::lab())
+        .context("cannot create a directory")?;
+    eprintln!("making the disk of nodes");
+    let tree = work.path().join("tree");
+    fs::create_dir(&tree).context("cannot create a directory")?;
+    base.unpack(&tree)?;
+    add_packages(&base, work.path(), &tree)?;
+    let images = tree.join("images");
+    fs::create_dir(&images).context("cannot create a directory")?;
+    image::write_for_nodes(&tree, &weir_cluster::folder(), &images.join("nodes.tar"))?;
+    add_programs(&tree)?;
+    let unfinished = work.path().join("disk.img");
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(&tree).arg(&unfinished).arg(SIZE);
+    process::run(&mut mke2fs)?;
+    eprintln!("importing images in a guest; that takes some minutes, once");
+    let disk = Disk { image: unfinished.clone(), writes: Writes::Kept };
+    Node { number: 1, of: 1, log: place.join("prepare.log"), files: Vec::new(), task: Task::Prepare }
+        .run(disk)
+        .with_context(|| {
+            format!("preparing the disk of nodes; see {}", place.join("prepare.log").display())
+        })?;
+    fs::rename(&unfinished, &image).context("cannot put the disk in its place")?;
+    fs::write(&stamp, made_from).context("cannot write the disk's stamp")?;
+    Ok(image)
+}
+
+/// All that decides what is on the disk.
+fn made_from(base: &Base) -> Result<String> {
+    let folder = weir_cluster::folder();
+    let mut text = format!("format {FORMAT}: {}\n{}", PACKAGES.join(" "), base.manifest()?);
+    for module in ["kubernetes", "nodes", "containerd", "cni", "dns"] {
+        let stamp = folder.join(format!("{module}.made-from"));
+        text.push_str(
+            &fs::read_to_string(&stamp).with_context(|| format!("cannot read {}", stamp.display()))?,
+        );
+    }
+    Ok(text)
+}
+
+fn add_packages(base: &Base, work: &Path, tree: &Path) -> Result<()> {
+    let manifest = base.manifest()?;
+    let present: Vec<&str> = manifest.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    let mut found = packages::closure(work, PACKAGES)?;
+    found.retain(|package| {
+        let name = package.name.as_str();
+        !present.contains(&name) && !base::FOR_INSTALLATION.contains(&name)
+    });
+    let files = packages::download(&workspace::lab().join("packages"), &found)?;
+    packages::unpack(&files, tree)
+}
+
+fn add_programs(tree: &Path) -> Result<()> {
+    for (names, place) in [(PROGRAMS, "usr/local/bin"), (NETWORK_PLUGINS, "opt/cni/bin")] {
+        let place = tree.join(place);
+        fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+        for name in names {
+            let program = weir_cluster::folder().join(name);
+            fs::copy(&program, place.join(name))
+                .with_context(|| format!("cannot copy {}", program.display()))?;
+        }
+    }
+    // Names are the cluster's business: the host's servers are out of reach.
+    fs::write(tree.join("etc/resolv.conf"), "").context("cannot write resolv.conf")
+}
