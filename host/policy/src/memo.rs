@@ -38,7 +38,7 @@ pub(crate) struct Remembered<P> {
 }
 
 /// What became of a question: it was answered, or it fails the plugin, and would again.
-pub(crate) type Outcome<A> = Result<A, CallFailure>;
+pub(crate) type Outcome<H> = Result<Arc<Answer<H>>, CallFailure>;
 
 impl Memo {
     fn entry<H: Hook>(&self, service: &ObjectName) -> Option<&Remembered<H>> {
@@ -51,7 +51,7 @@ impl Memo {
         service: &ObjectName,
         key: u64,
         now: u64,
-    ) -> Option<(Outcome<Arc<Answer<H>>>, Option<u64>)> {
+    ) -> Option<(Outcome<H>, Option<u64>)> {
         let known = self.entry::<H>(service).filter(|known| known.key == key)?;
         let outcome = match &known.poison {
             Some(failure) => Err(failure.clone()),
@@ -65,7 +65,7 @@ impl Memo {
         &mut self,
         service: &ObjectName,
         key: u64,
-        outcome: Outcome<Arc<Answer<H>>>,
+        outcome: Outcome<H>,
         expires: Option<u64>,
     ) {
         if let Some(answers) = self.entries.get_mut(service) {
@@ -109,7 +109,7 @@ impl Memo {
 }
 
 impl Answers {
-    fn remember<H: Hook>(&mut self, key: u64, outcome: Outcome<Arc<Answer<H>>>, expires: Option<u64>) {
+    fn remember<H: Hook>(&mut self, key: u64, outcome: Outcome<H>, expires: Option<u64>) {
         let place = H::remembered_mut(self);
         let (good, poison) = match outcome {
             Ok(answer) => (Some(answer), None),
