@@ -1,5 +1,4 @@
-//! Debian's Prometheus, unpacked and never installed: `promtool` judges the alerts of `host/install/monitoring` here, and a guest
-//! test scrapes weir with the server.
+//! Debian's Prometheus, unpacked and never installed: its `promtool` judges the alerts of `host/install/monitoring`.
 
 use std::fs;
 use std::path::PathBuf;

@@ -179,9 +179,11 @@ impl PluginSeries {
             own: OwnSeries::new(registry),
             shown: BTreeMap::new(),
         };
+        // Whoever asks for a rate needs the zero before the first.
         for result in ReloadResult::ALL {
             series.reloads.with_label_values(&[result.label()]);
         }
+        series.sampled(0, 0, Duration::ZERO);
         series
     }
 
