@@ -262,6 +262,33 @@ pub(crate) struct Held {
     pub(crate) quiesced: usize,
 }
 
+impl Objects {
+    /// The names of the resources that stand so; `None` if there are none.
+    fn names(&self, standing: Standing) -> Option<String> {
+        let of = self.resources.iter().filter(|resource| resource.standing == standing);
+        let names: Vec<&str> = of.map(|resource| resource.name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
+impl Pending {
+    /// For how long, what, and why, in one line.
+    fn line(&self, now: u64) -> String {
+        let Pending { change, why, since, others, .. } = self;
+        // The reason usually begins with the change.
+        let colon = if why.starts_with(change.as_str()) { String::new() } else { format!("{change}: ") };
+        let more = if *others > 0 { format!(" (and {others} more)") } else { String::new() };
+        format!("{}: {colon}{why}{more}", text::age(now, *since))
+    }
+}
+
+impl Unread {
+    /// For how long and why, in one line.
+    fn line(&self, now: u64) -> String {
+        format!("the kernel could not be read for {}: {}", text::age(now, self.since), self.why)
+    }
+}
+
 impl Backend {
     /// As configured, on this machine.
     pub(crate) fn of(settings: &Settings, families: &[Family]) -> Backend {

@@ -243,7 +243,7 @@ fn weir_takes_configuration_and_policy_without_a_remark() {
     assert_eq!(bare.stdout, with_policy.stdout);
 }
 
-/// Whoever is woken by an alert finds its section, and no section is for an alert that is gone.
+/// Each alert links to its section of the runbook, and each section belongs to an alert.
 #[test]
 fn each_alert_has_its_section_in_the_runbook() {
     let rules = document("monitoring/rules.yaml");

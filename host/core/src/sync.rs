@@ -45,6 +45,11 @@ impl Round {
         self.failures().next().is_none()
     }
 
+    /// How many changes were made.
+    pub fn made(&self) -> usize {
+        self.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count()
+    }
+
     /// The changes that were not made, and why.
     pub fn failures(&self) -> impl Iterator<Item = (&Change, &Failure)> {
         self.changes.iter().filter_map(|(change, outcome)| Some((change, outcome.as_ref().err()?)))

@@ -358,7 +358,6 @@ impl<H: Host> Daemon<H> {
 
     fn round(&mut self, started: Duration) {
         let audit = self.agenda.audit_is_due(started);
-        let audited = audit;
         if audit {
             self.audit_policy(started);
             self.look_after_node();
@@ -375,16 +374,16 @@ impl<H: Host> Daemon<H> {
         let time = self.policy_time(started);
         self.exchange_policy(time);
         // That has read all there is, and its time is told already.
-        let (audit, begun) = match self.serve_api_server(time, started) {
+        let (read_all, begun) = match self.serve_api_server(time, started) {
             true => (false, self.host().time()),
             false => (audit, started),
         };
         self.planner.update(time);
         self.tell_of_plan(started);
         let planned = self.host().time();
-        match self.synchronise(audit, planned - begun) {
+        match self.synchronise(read_all, planned - begun) {
             Ok(next) => {
-                if audited {
+                if audit {
                     self.follow_example();
                 }
                 let now = self.host().time();

@@ -35,10 +35,7 @@ pub(crate) trait Hook: Patch {
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
     /// What is remembered of its answers about a service.
-    fn remembered(answers: &Memory) -> &Option<Remembered<Self>>;
-
-    /// The same, to be changed.
-    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
+    fn remembered(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
 
     /// What earlier plugins said, in the contract's words.
     fn prior(opinion: &Opinion) -> Self::Prior;
@@ -78,11 +75,7 @@ impl Hook for FilterPatch {
         &mut interfaces.filter
     }
 
-    fn remembered(answers: &Memory) -> &Option<Remembered<FilterPatch>> {
-        &answers.filter
-    }
-
-    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<FilterPatch>> {
+    fn remembered(answers: &mut Memory) -> &mut Option<Remembered<FilterPatch>> {
         &mut answers.filter
     }
 
@@ -129,11 +122,7 @@ impl Hook for SchedulerPatch {
         &mut interfaces.scheduler
     }
 
-    fn remembered(answers: &Memory) -> &Option<Remembered<SchedulerPatch>> {
-        &answers.scheduler
-    }
-
-    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<SchedulerPatch>> {
+    fn remembered(answers: &mut Memory) -> &mut Option<Remembered<SchedulerPatch>> {
         &mut answers.scheduler
     }
 
@@ -184,11 +173,7 @@ impl Hook for MasqueradePatch {
         &mut interfaces.masquerade
     }
 
-    fn remembered(answers: &Memory) -> &Option<Remembered<MasqueradePatch>> {
-        &answers.masquerade
-    }
-
-    fn remembered_mut(answers: &mut Memory) -> &mut Option<Remembered<MasqueradePatch>> {
+    fn remembered(answers: &mut Memory) -> &mut Option<Remembered<MasqueradePatch>> {
         &mut answers.masquerade
     }
 

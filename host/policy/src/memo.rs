@@ -41,13 +41,13 @@ pub(crate) struct Remembered<P> {
 pub(crate) type Outcome<H> = Result<Arc<Answer<H>>, CallFailure>;
 
 impl Memo {
-    fn entry<H: Hook>(&self, service: &ObjectName) -> Option<&Remembered<H>> {
-        H::remembered(self.entries.get(service)?).as_ref()
+    fn entry<H: Hook>(&mut self, service: &ObjectName) -> Option<&Remembered<H>> {
+        H::remembered(self.entries.get_mut(service)?).as_ref()
     }
 
     /// What is known of a question, and until when.
     pub(crate) fn recall<H: Hook>(
-        &self,
+        &mut self,
         service: &ObjectName,
         key: u64,
         now: u64,
@@ -83,7 +83,7 @@ impl Memo {
     }
 
     /// The last answer about a service that was one.
-    pub(crate) fn last_good<H: Hook>(&self, service: &ObjectName) -> Option<Arc<Answer<H>>> {
+    pub(crate) fn last_good<H: Hook>(&mut self, service: &ObjectName) -> Option<Arc<Answer<H>>> {
         self.entry::<H>(service)?.good.clone()
     }
 
@@ -110,7 +110,7 @@ impl Memo {
 
 impl Answers {
     fn remember<H: Hook>(&mut self, key: u64, outcome: Outcome<H>, expires: Option<u64>) {
-        let place = H::remembered_mut(self);
+        let place = H::remembered(self);
         let (good, poison) = match outcome {
             Ok(answer) => (Some(answer), None),
             Err(failure) => (place.take().and_then(|known| known.good), Some(failure)),

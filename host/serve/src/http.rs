@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode};
 /// What a browser may do with a page: show it, with the styles that are in it.
 const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// A page that the caller makes each time somebody asks for it, without waiting for anything.
+/// A page that is made anew for each request. Making it must not block.
 #[derive(Clone)]
 pub struct Page {
     /// Its path.

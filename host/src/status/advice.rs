@@ -60,17 +60,11 @@ pub(super) fn of(status: &Status) -> Vec<Advice> {
 fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
     let mut all = Vec::new();
     if let Some(unread) = &daemon.unread {
-        let what = format!("the kernel could not be read for {}: {}", age(now, unread.since), unread.why);
-        all.push(urgent(what, "run `weir doctor` on this node"));
+        all.push(urgent(unread.line(now), "run `weir doctor` on this node"));
     }
     for pending in &daemon.pending {
-        let more = match pending.others {
-            0 => String::new(),
-            others => format!(" (and {others} more)"),
-        };
-        let what = format!("has failed for {}: {}{more}", age(now, pending.since), pending.why);
         all.push(urgent(
-            what,
+            format!("has failed for {}", pending.line(now)),
             match pending.busy {
                 true => "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`",
                 false => "fix the cause; weir retries by itself. `weir doctor` checks the node",
@@ -88,12 +82,7 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
 }
 
 fn objects(daemon: &Running, now: u64) -> Option<Advice> {
-    let names = |standing| {
-        let of = daemon.objects.resources.iter().filter(|resource| resource.standing == standing);
-        of.map(|resource| resource.name.as_str()).collect::<Vec<_>>().join(", ")
-    };
-    let (stale, incomplete) = (names(Standing::Stale), names(Standing::Incomplete));
-    if !stale.is_empty() {
+    if let Some(stale) = daemon.objects.names(Standing::Stale) {
         let heard = daemon.objects.heard.map(|heard| format!(" for {}", age(now, heard)));
         let what = format!(
             "{} has not answered{}: {stale} may be out of date; services keep their last state",
@@ -103,7 +92,8 @@ fn objects(daemon: &Running, now: u64) -> Option<Advice> {
         return Some(urgent(what, "check the API server and the network to it; the log has the error"));
     }
     let awaited = daemon.awaits.as_ref()?;
-    let of = if incomplete.is_empty() { String::new() } else { format!("; not listed yet: {incomplete}") };
+    let incomplete = daemon.objects.names(Standing::Incomplete);
+    let of = incomplete.map(|names| format!("; not listed yet: {names}")).unwrap_or_default();
     let what = format!("nothing is written yet: weir is waiting for {awaited}{of}");
     let fix = "check that the API server answers and that weir's account may list and watch these; the log has the error";
     Some(urgent(what, fix))

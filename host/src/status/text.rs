@@ -142,11 +142,7 @@ fn in_step(daemon: &Running, now: u64) -> Row {
 }
 
 fn objects(objects: &Objects, now: u64) -> Row {
-    let of = |standing, word: &str| {
-        let of = objects.resources.iter().filter(|resource| resource.standing == standing);
-        let names: Vec<&str> = of.map(|resource| resource.name.as_str()).collect();
-        (!names.is_empty()).then(|| format!("{} {word}", names.join(", ")))
-    };
+    let of = |standing, word: &str| objects.names(standing).map(|names| format!("{names} {word}"));
     let (stale, missing) = (of(Standing::Stale, "STALE"), of(Standing::Incomplete, "NOT LISTED"));
     let heard = objects.heard.map(|heard| format!("heard {} ago", age(now, heard)));
     let tone = match (&stale, &missing) {
@@ -158,18 +154,8 @@ fn objects(objects: &Objects, now: u64) -> Row {
 }
 
 fn pending(daemon: &Running, now: u64) -> Row {
-    let unread = daemon
-        .unread
-        .iter()
-        .map(|unread| format!("the kernel could not be read for {}: {}", age(now, unread.since), unread.why));
-    let failures = daemon.pending.iter().map(|pending| {
-        let more = some(pending.others, "more").map(|_| format!(" (and {} more)", pending.others));
-        let why = match pending.why.strip_prefix(&pending.change) {
-            Some(why) => format!("{}{why}", pending.change),
-            None => format!("{}: {}", pending.change, pending.why),
-        };
-        format!("for {}: {why}{}", age(now, pending.since), more.unwrap_or_default())
-    });
+    let unread = daemon.unread.iter().map(|unread| unread.line(now));
+    let failures = daemon.pending.iter().map(|pending| format!("for {}", pending.line(now)));
     let held = some(daemon.held, "change").map(|held| format!("{held} held back until that works"));
     let lines: Vec<String> = unread.chain(failures).chain(held).collect();
     match lines.is_empty() {

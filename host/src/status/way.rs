@@ -18,7 +18,7 @@ pub(crate) struct Journey {
     pub(crate) stops: Vec<Stop>,
     /// What becomes of it.
     pub(crate) verdict: String,
-    /// The real servers of which one gets it.
+    /// The real servers that IPVS chooses from.
     pub(crate) ways: Vec<Way>,
 }
 

@@ -41,7 +41,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Dependencies that only installation scripts need. None of those runs here.
-pub(crate) const FOR_INSTALLATION: &[&str] = &[
+const FOR_INSTALLATION: &[&str] = &[
     "adduser",
     "debconf",
     "dpkg",
@@ -156,15 +156,10 @@ impl Base {
             .prefix("making-")
             .tempdir_in(lab)
             .context("cannot create a directory")?;
-        let archives = lab.join("packages");
-        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
-
-        let mut found = packages::closure(work.path(), PACKAGES)?;
-        found.retain(|package| !FOR_INSTALLATION.contains(&package.name.as_str()));
+        let mut fetched = packages::fetch(PACKAGES, |package| !is_for_installation(package))?;
         let meta = packages::first_known(kernel::META_PACKAGES)?;
-        let kernel = packages::closure(work.path(), &[meta])?;
-        found.extend(kernel.into_iter().filter(is_kernel));
-        let files = packages::download(&archives, &found)?;
+        fetched.extend(packages::fetch(&[meta], is_kernel)?);
+        let (found, files): (Vec<Package>, Vec<PathBuf>) = fetched.into_iter().unzip();
 
         let tree = work.path().join("tree");
         lay_out(&tree)?;
@@ -200,6 +195,11 @@ fn key() -> String {
 fn manifest(found: &[Package]) -> String {
     let lines = found.iter().map(|package| format!("{} {}\n", package.name, package.version));
     [key(), "\n".to_owned()].into_iter().chain(lines).collect()
+}
+
+/// Whether a package is there only to install others.
+pub(crate) fn is_for_installation(package: &Package) -> bool {
+    FOR_INSTALLATION.contains(&package.name.as_str())
 }
 
 /// The packages that hold a kernel and modules, out of what a meta package brings along for a real installation.

@@ -1,4 +1,5 @@
-//! Debian's Prometheus, unpacked and never installed: its `promtool` judges the alerts of `host/install/monitoring`.
+//! Debian's Prometheus, unpacked and never installed: its `promtool` judges the alerts of `host/install/monitoring`, and the server
+//! scrapes weir in a guest test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,14 +22,10 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let root = workspace::lab().join("prometheus");
     let program = root.join("usr/bin").join(name);
     if !program.exists() {
-        let archives = workspace::lab().join("packages");
-        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-        let work = tempfile::tempdir().context("no folder for apt")?;
         // Of all that it depends on, only what its pages in a browser show is not on every machine.
-        let mut found = packages::closure(work.path(), &["prometheus"])?;
-        found.retain(|package| package.name == "prometheus");
-        packages::unpack(&packages::download(&archives, &found)?, &root)?;
+        let found = packages::fetch(&["prometheus"], |package| package.name == "prometheus")?;
+        packages::unpack(found.iter().map(|(_, file)| file), &root)?;
         ensure!(program.exists(), "the package prometheus has no {name}");
     }
     Ok(program)

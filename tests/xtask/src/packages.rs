@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{base, process};
+use crate::{base, process, workspace};
 
 /// A package file as apt names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Package {
 
 /// The packages with all they depend on, as if nothing was installed: the result does not vary with the host.
 /// `directory` is an empty one that apt may use.
-pub(crate) fn closure(directory: &Path, names: &[&str]) -> Result<Vec<Package>> {
+fn closure(directory: &Path, names: &[&str]) -> Result<Vec<Package>> {
     let status = directory.join("nothing-installed");
     fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
     fs::create_dir_all(directory.join("partial")).context("cannot create apt's directory")?;
@@ -49,8 +49,19 @@ fn parse_uri(line: &str) -> Result<Package> {
     package().with_context(|| format!("unknown line of apt-get --print-uris: {line}"))
 }
 
+/// The files of the packages `names` and of those of their dependencies that are wanted, downloaded unless they are here.
+pub(crate) fn fetch(names: &[&str], is_wanted: impl Fn(&Package) -> bool) -> Result<Vec<(Package, PathBuf)>> {
+    let archives = workspace::lab().join("packages");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
+    let work = tempfile::tempdir().context("cannot create a directory")?;
+    let mut found = closure(work.path(), names)?;
+    found.retain(is_wanted);
+    let files = download(&archives, &found)?;
+    Ok(found.into_iter().zip(files).collect())
+}
+
 /// Downloads what `directory` does not hold yet, and returns the paths of all package files.
-pub(crate) fn download(directory: &Path, packages: &[Package]) -> Result<Vec<PathBuf>> {
+fn download(directory: &Path, packages: &[Package]) -> Result<Vec<PathBuf>> {
     let missing: Vec<&Package> = packages.iter().filter(|p| !directory.join(&p.file).exists()).collect();
     if !missing.is_empty() {
         eprintln!("downloading {} packages", missing.len());
@@ -70,7 +81,7 @@ pub(crate) fn download(directory: &Path, packages: &[Package]) -> Result<Vec<Pat
 
 /// Unpacks package files below `root`, one over the other. Links to directories in `root` are followed, which
 /// `dpkg-deb --extract` would replace.
-pub(crate) fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
+pub(crate) fn unpack<'a>(files: impl IntoIterator<Item = &'a PathBuf>, root: &Path) -> Result<()> {
     for file in files {
         let mut open = Command::new("dpkg-deb");
         open.arg("--fsys-tarfile").arg(file).stdout(Stdio::piped());

@@ -139,7 +139,7 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn round_ended(&mut self, done: &Done, now: Duration) {
-        let made = done.round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        let made = done.round.made();
         if made > 0 {
             self.last_change = Some(LastChange { at: now, took: done.planning + done.kernel, made });
         }

@@ -103,7 +103,7 @@ impl<'a> Round<'a> {
         key.finish()
     }
 
-    /// The record of a service of which the key is known.
+    /// Takes the record of a service, after its key was made.
     pub(super) fn take(&mut self, place: usize) -> Option<types::Service> {
         self.services[place].as_mut()?.record.take()
     }

@@ -179,7 +179,7 @@ impl PluginSeries {
             own: OwnSeries::new(registry),
             shown: BTreeMap::new(),
         };
-        // Whoever asks for a rate needs the zero before the first.
+        // A rate needs the zero that comes before the first event.
         for result in ReloadResult::ALL {
             series.reloads.with_label_values(&[result.label()]);
         }

@@ -108,7 +108,7 @@ impl RoundMetrics {
         metrics.with_zeros()
     }
 
-    /// Whoever asks for a rate needs the zero before the first.
+    /// A rate needs the zero that comes before the first event.
     fn with_zeros(self) -> RoundMetrics {
         for counter in [&self.messages, &self.sends, &self.processes, &self.drift, &self.retries] {
             counter.with_label_values::<&str>(&[]);

@@ -1,5 +1,5 @@
-//! What `weir status` is answered: what the loop said last, put together each time somebody asks. Asking never waits for the
-//! loop, so that a loop that hangs is told of as well.
+//! Answers `weir status` with what the loop reported last. A request never waits for the loop, so the answer also shows a
+//! loop that hangs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -104,7 +104,7 @@ impl Board {
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
-        // What is told is consistent between any two statements, whoever panicked.
+        // A panic in the loop leaves it usable: each field is replaced as a whole.
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -219,9 +219,8 @@ impl Publisher {
         let Effort { messages, sends, processes, .. } = effort;
         self.metrics.rounds.kernel_work(KernelWork { messages, sends, processes });
         self.metrics.rounds.draining(round.waiting.len() as u64);
-        let made = round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
         if *drift {
-            self.metrics.rounds.drift_repaired(made as u64);
+            self.metrics.rounds.drift_repaired(round.made() as u64);
         }
         for (change, outcome) in &round.changes {
             let outcome = outcome.as_ref().map(|_| ()).map_err(|failure| failure.kind);

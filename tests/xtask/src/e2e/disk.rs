@@ -44,7 +44,7 @@ pub(super) fn get() -> Result<PathBuf> {
     let tree = work.path().join("tree");
     fs::create_dir(&tree).context("cannot create a directory")?;
     base.unpack(&tree)?;
-    add_packages(&base, work.path(), &tree)?;
+    add_packages(&base, &tree)?;
     let images = tree.join("images");
     fs::create_dir(&images).context("cannot create a directory")?;
     image::write_for_nodes(&tree, &weir_cluster::folder(), &images.join("nodes.tar"))?;
@@ -78,16 +78,13 @@ fn made_from(base: &Base) -> Result<String> {
     Ok(text)
 }
 
-fn add_packages(base: &Base, work: &Path, tree: &Path) -> Result<()> {
+fn add_packages(base: &Base, tree: &Path) -> Result<()> {
     let manifest = base.manifest()?;
     let present: Vec<&str> = manifest.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-    let mut found = packages::closure(work, PACKAGES)?;
-    found.retain(|package| {
-        let name = package.name.as_str();
-        !present.contains(&name) && !base::FOR_INSTALLATION.contains(&name)
-    });
-    let files = packages::download(&workspace::lab().join("packages"), &found)?;
-    packages::unpack(&files, tree)
+    let found = packages::fetch(PACKAGES, |package| {
+        !present.contains(&package.name.as_str()) && !base::is_for_installation(package)
+    })?;
+    packages::unpack(found.iter().map(|(_, file)| file), tree)
 }
 
 fn add_programs(tree: &Path) -> Result<()> {

@@ -96,15 +96,10 @@ impl Source {
     fn unpack() -> Result<Source> {
         let _lock = workspace::lock_lab()?;
         let directory = tempfile::tempdir().context("cannot create a directory")?;
-        let archives = workspace::lab().join("packages");
-        fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
-        let mut packages = packages::closure(directory.path(), PACKAGES)?;
-        packages.retain(|package| !base::FOR_INSTALLATION.contains(&package.name.as_str()));
-        let files = packages::download(&archives, &packages)?;
+        let packages = packages::fetch(PACKAGES, |package| !base::is_for_installation(package))?;
         let root = directory.path().join("root");
         base::merge_directories(&root)?;
-        packages::unpack(&files, &root)?;
-        let packages: Vec<(Package, PathBuf)> = packages.into_iter().zip(files).collect();
+        packages::unpack(packages.iter().map(|(_, file)| file), &root)?;
         let mut owners = BTreeMap::new();
         for (package, file) in &packages {
             owners.extend(packages::list(file)?.into_iter().map(|path| (path, package.name.clone())));
