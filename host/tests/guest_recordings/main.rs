@@ -14,6 +14,7 @@ mod crash;
 mod diff;
 mod manifests;
 mod missing;
+mod monitoring;
 mod nftables;
 mod other_nodes;
 mod recorded;
@@ -23,7 +24,7 @@ mod stage;
 
 type Test = fn() -> anyhow::Result<()>;
 
-const TESTS: [(&str, Test); 45] = [
+const TESTS: [(&str, Test); 46] = [
     ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
@@ -40,6 +41,7 @@ const TESTS: [(&str, Test); 45] = [
     ("api_server::node_that_is_deleted_stays_as_it_was", api_server::node_that_is_deleted_stays_as_it_was),
     ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
     ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
+    ("monitoring::board_and_alerts_work", monitoring::board_and_alerts_work),
     ("other_nodes_stay_reachable", other_nodes::other_nodes_stay_reachable),
     ("one_start_is_enough", recorded::one_start_is_enough),
     ("one_process_goes_from_each_to_the_next", recorded::one_process_goes_from_each_to_the_next),

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use crate::guest_tests::Selection;
+use crate::monitoring;
 use crate::overlay::Given;
 use crate::workspace::{self, Component};
 
@@ -14,16 +15,25 @@ struct Fixtures {
     files: &'static [&'static str],
     /// Packages that are built for the plugins' target.
     components: &'static [&'static str],
+    /// Of Debian's package prometheus, in `/usr/bin`.
+    monitoring: &'static [&'static str],
 }
 
 const FIXTURES: &[Fixtures] = &[
     Fixtures {
         package: "weir",
         target: "guest_recordings",
-        files: &["tests/scenarios/data"],
+        files: &["tests/scenarios/data", "host/install/monitoring"],
         components: &["weir-plugin-namespace-guard"],
+        monitoring: &["prometheus"],
     },
-    Fixtures { package: "weir", target: "guest_costs", files: &[], components: &["weir-guest-identity"] },
+    Fixtures {
+        package: "weir",
+        target: "guest_costs",
+        files: &[],
+        components: &["weir-guest-identity"],
+        monitoring: &[],
+    },
     Fixtures {
         package: "weir",
         target: "guest_plugins",
@@ -37,6 +47,7 @@ const FIXTURES: &[Fixtures] = &[
             "weir-plugin-node-weights",
             "weir-plugin-slow-start",
         ],
+        monitoring: &[],
     },
 ];
 
@@ -47,6 +58,10 @@ pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
     for fixtures in FIXTURES.iter().filter(wanted) {
         given.extend(fixtures.files.iter().map(|file| Given::same_path(workspace::root().join(file))));
         packages.extend(fixtures.components);
+        for name in fixtures.monitoring {
+            let guest = Some(format!("/usr/bin/{name}"));
+            given.push(Given { host: monitoring::program(name)?, guest });
+        }
     }
     packages.sort_unstable();
     packages.dedup();
@@ -82,9 +97,9 @@ mod tests {
             fixtures.map(|fixtures| fixtures.files.len() + fixtures.components.len()).sum::<usize>()
         };
         assert_eq!(files("weir:guest_packets"), 0);
-        assert_eq!(files("weir:guest_recordings"), 2);
+        assert_eq!(files("weir:guest_recordings"), 3);
         assert_eq!(files("weir:guest_plugins"), 7);
-        assert_eq!(files("weir"), 10);
+        assert_eq!(files("weir"), 11);
         assert_eq!(files("weir-core"), 0);
     }
 }
