@@ -17,7 +17,7 @@ pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
 pub(crate) use lab::{LabArguments, LabOutput};
-pub(crate) use status::StatusArguments;
+pub(crate) use status::{StatusArguments, TopArguments};
 
 /// What `--version` says, also to those who ask for kube-proxy's.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// status 0 if nothing has to be done, 1 if something has (no daemon answers, a change fails, a plugin is not used, the API
     /// server is away, …), 2 if neither daemon nor kernel can be asked.
     Status(StatusArguments),
+    /// Show traffic through this node, live: services by new connections per second, active connections and bytes, and the
+    /// endpoints of each with weight, share and connection time. Needs root.
+    Top(TopArguments),
     /// Check everything that IPVS mode depends on, with a fix for what is wrong. Exit status 1 if something is.
     Doctor(DoctorArguments),
     /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
@@ -399,7 +402,7 @@ mod tests {
     use super::*;
 
     /// Each command that has a configuration, with what it needs beside the daemon's arguments.
-    const COMMANDS: [&str; 11] = [
+    const COMMANDS: [&str; 12] = [
         "run",
         "plan --manifests a",
         "diff --manifests a",
@@ -408,6 +411,7 @@ mod tests {
         "lab --manifests a --traffic t",
         "record --manifests a --policy p",
         "status",
+        "top",
         "doctor",
         "cleanup",
         "plugin run p.wasm --manifests a",
@@ -439,7 +443,7 @@ mod tests {
                 assert!(matches(&format!("{name} {wrong}")).is_err(), "{name} {wrong}");
             }
         }
-        for name in ["status", "doctor", "cleanup"] {
+        for name in ["status", "top", "doctor", "cleanup"] {
             let line = format!("{name} --manifests=a --policy=p --shadow=s --record=r");
             assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
         }

@@ -17,6 +17,7 @@ mod output;
 mod source;
 mod status;
 mod style;
+mod top;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Plugin(command) => commands::plugin::run(command),
         Command::CompilePlugin => commands::plugin::compile(),
         Command::Status(arguments) => commands::status::run(arguments),
+        Command::Top(arguments) => commands::top::run(arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Cleanup(arguments) => commands::cleanup::run(arguments),
     };

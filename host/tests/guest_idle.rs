@@ -1,6 +1,6 @@
 //! How soon the API server's service works in a cold start, and what the daemon costs when the wanted state is reached:
-//! processor time in the minute after, and from a changed endpoint to the kernel. It runs in a network namespace of its own, from a folder of manifests. Times are shown,
-//! not judged.
+//! processor time in the minute after, and from a changed endpoint to the kernel; and what a reading of `weir top` costs then.
+//! It runs in a network namespace of its own, from a folder of manifests. Times are shown, not judged.
 
 use std::fs;
 use std::path::Path;
@@ -70,13 +70,25 @@ fn kubernetes() -> [Value; 2] {
     ]
 }
 
-/// The processor time of a process so far: its own, and the kernel's for it.
-fn processor_time(process: &Child) -> Result<[Duration; 2]> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
+/// The processor time of a process so far: its own, and the kernel's for it. Then the same of its children that have ended.
+fn processor_time(process: u32) -> Result<[Duration; 4]> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
-    // `utime` and `stime` of proc_pid_stat(5), without pid and comm; in hundredths of a second on Linux.
+    // `utime`, `stime`, `cutime`, `cstime` of proc_pid_stat(5), without pid and comm; in hundredths of a second on Linux.
     let time = |field: &str| Ok::<_, anyhow::Error>(Duration::from_millis(field.parse::<u64>()? * 10));
-    Ok([time(fields[11])?, time(fields[12])?])
+    Ok([time(fields[11])?, time(fields[12])?, time(fields[13])?, time(fields[14])?])
+}
+
+/// The processor time of one reading of `weir top`, and the kernel's part of it. A run reads twice, and prints nothing because
+/// of its filter; what else it does is in these figures.
+fn reading_of_top() -> Result<[Duration; 2]> {
+    let [.., own, kernels] = processor_time(std::process::id())?;
+    let mut top = Command::new(env!("CARGO_BIN_EXE_weir"));
+    top.args(["top", "--node", "node1", "--once", "--interval", "100ms", "--filter", "none"]);
+    let status = top.stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "weir top: {status}");
+    let [.., own_then, kernels_then] = processor_time(std::process::id())?;
+    Ok([(own_then - own + kernels_then - kernels) / 2, (kernels_then - kernels) / 2])
 }
 
 fn real_servers() -> Result<usize> {
@@ -140,9 +152,9 @@ fn measure(services: u32) -> Result<()> {
     );
     let all = services * ENDPOINTS + 1;
     let cold = first + until(|found| found == all, &mut weir, "cold start")?;
-    let before = processor_time(&weir.process)?;
+    let before = processor_time(weir.process.id())?;
     std::thread::sleep(MINUTE);
-    let after = processor_time(&weir.process)?;
+    let after = processor_time(weir.process.id())?;
     let [own, kernels] = [0, 1].map(|part| (after[part] - before[part]).as_secs_f64());
     let mut changes = Vec::new();
     for n in 1..=CHANGES {
@@ -153,9 +165,11 @@ fn measure(services: u32) -> Result<()> {
     changes.sort();
     let median = changes[changes.len() / 2];
     let (first, cold) = (first.as_secs_f64(), cold.as_secs_f64());
+    let [top, kernels_for_top] = reading_of_top()?.map(|time| time.as_secs_f64());
     println!(
         "  {services} services: default/kubernetes after {first:.2} s, all after {cold:.1} s ({:.0} times that); {:.2} s of \
-         processor time in the minute after, {kernels:.2} s of it the kernel's; a change is in the kernel {:.2} s after its file",
+         processor time in the minute after, {kernels:.2} s of it the kernel's; a change is in the kernel {:.2} s after its file; a \
+         reading of `weir top` takes {top:.2} s of processor time, {kernels_for_top:.2} s of it the kernel's",
         cold / first,
         own + kernels,
         median.as_secs_f64()

@@ -56,7 +56,7 @@ pub struct Totals {
 
 impl Totals {
     /// What was added since an earlier reading. A counter that is smaller than before began again at 0.
-    fn since(self, earlier: Totals) -> Totals {
+    pub fn since(self, earlier: Totals) -> Totals {
         let grown = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
         Totals {
             connections: grown(self.connections, earlier.connections),

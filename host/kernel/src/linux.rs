@@ -21,10 +21,12 @@ mod proc_ip_vs;
 mod rules;
 mod session;
 mod sets;
+mod traffic;
 
 use crate::{refusals, sysctl};
 
 pub use flows::Forgotten;
+pub use traffic::{AllTraffic, Traffic};
 pub(crate) use weir_core::causes::with_causes as chain;
 
 /// The kernel of this network namespace, as far as weir owns it.
@@ -145,6 +147,14 @@ impl Linux {
         self.ipvs.sample(server)
     }
 
+    /// Traffic through all virtual servers, or `None` where the kernel has no IPVS. One dump, and one read of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn traffic(&mut self) -> Result<Option<AllTraffic>, ReadError> {
+        self.of_ipvs(ipvs::Ipvs::traffic)
+    }
+
     /// The searches for UDP flows that had to be forgotten, since somebody asked last.
     pub fn take_forgotten(&mut self) -> Vec<Forgotten> {
         self.flows.take_forgotten()
@@ -169,10 +179,17 @@ impl Linux {
     /// # Errors
     /// When they cannot be read.
     pub fn virtual_servers(&mut self) -> Result<Option<BTreeMap<VirtualServer, Server>>, ReadError> {
+        self.of_ipvs(ipvs::Ipvs::read)
+    }
+
+    fn of_ipvs<V>(
+        &mut self,
+        read: fn(&mut ipvs::Ipvs) -> Result<V, ipvs::IpvsError>,
+    ) -> Result<Option<V>, ReadError> {
         if !self.ipvs.is_there() {
             return Ok(None);
         }
-        retry("virtual servers", || self.ipvs.read()).map(Some)
+        retry("virtual servers", || read(&mut self.ipvs)).map(Some)
     }
 
     /// Each set is told once it was read as a whole: what an interrupted read saw of it may be gone.

@@ -166,7 +166,7 @@ impl Weir<'_> {
 
     fn arguments(&self, subcommand: &str) -> Vec<OsString> {
         let mut arguments = vec!["--config".into(), self.config.clone().into()];
-        if !matches!(subcommand, "cleanup" | "doctor" | "status") {
+        if !matches!(subcommand, "cleanup" | "doctor" | "status" | "top") {
             arguments.extend(["--manifests".into(), self.manifests.clone().into()]);
         }
         arguments

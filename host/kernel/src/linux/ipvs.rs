@@ -10,10 +10,13 @@ use weir_core::sampling::{Reading, Readings, Totals};
 use weir_core::state::{
     Persistence, RealServer, SchedulerFlags, Scheduling, Server, Timeout, VirtualServer, Weight,
 };
-use weir_netlink::ipvs::{self, Client, Destination, Flags, Netmask, Service, ServiceKey, Timeouts};
+use weir_netlink::ipvs::{
+    self, Client, Destination, Flags, Netmask, Service, ServiceKey, Statistics, Timeouts,
+};
 use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
 
 use super::session::Session;
+use super::traffic::{AllTraffic, Listed, Traffic};
 use super::{chain, proc_ip_vs};
 use crate::refusals;
 
@@ -98,13 +101,8 @@ impl Ipvs {
         let server =
             |service: &Service| Some((virtual_server(&service.key)?, Server::new(scheduling(service))));
         let mut servers: Servers = services.iter().filter_map(server).collect();
-        let listed = proc_ip_vs::read()?;
-        let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
-        if !servers.keys().eq(seen.iter()) {
-            self.read_reals(&mut servers)?;
-            return Ok(servers);
-        }
-        for real in listed.reals {
+        let known: Vec<VirtualServer> = servers.keys().copied().collect();
+        for real in self.reals(&known)? {
             if let Some(behind) = servers.get_mut(&real.server) {
                 behind.real_servers.insert(real.real, real.weight);
             }
@@ -112,17 +110,45 @@ impl Ipvs {
         Ok(servers)
     }
 
-    /// The real servers of these virtual servers, one dump for each.
-    fn read_reals(&mut self, servers: &mut Servers) -> Result<(), IpvsError> {
-        for (server, behind) in servers {
-            for destination in self.call(|client| client.destinations(&key(*server)))? {
-                let real = RealServer(SocketAddr::new(destination.key.address, destination.key.port));
-                // Others may have set weights that ours cannot have; any such value differs from what is wanted.
-                let weight = Weight(u16::try_from(destination.weight).unwrap_or(u16::MAX));
-                behind.real_servers.insert(real, weight);
+    /// Traffic through all virtual servers, from the same two sources.
+    pub(super) fn traffic(&mut self) -> Result<AllTraffic, IpvsError> {
+        let services = self.call(Client::services)?;
+        let traffic = |service: Service| {
+            let server = virtual_server(&service.key)?;
+            let totals = totals(&service.statistics);
+            Some((server, Traffic { scheduler: service.scheduler, totals, ..Traffic::default() }))
+        };
+        let mut all: AllTraffic = services.into_iter().filter_map(traffic).collect();
+        let known: Vec<VirtualServer> = all.keys().copied().collect();
+        for real in self.reals(&known)? {
+            if let Some(traffic) = all.get_mut(&real.server) {
+                traffic.add(&real);
             }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// The real servers of all virtual servers, which are given in order.
+    fn reals(&mut self, servers: &[VirtualServer]) -> Result<Vec<Listed>, IpvsError> {
+        let listed = proc_ip_vs::read()?;
+        let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
+        if seen.iter().eq(servers) {
+            return Ok(listed.reals);
+        }
+        let mut reals = Vec::new();
+        for server in servers {
+            for destination in self.call(|client| client.destinations(&key(*server)))? {
+                reals.push(Listed {
+                    server: *server,
+                    real: RealServer(SocketAddr::new(destination.key.address, destination.key.port)),
+                    // Others may have set weights that ours cannot have; any such value differs from what is wanted.
+                    weight: Weight(u16::try_from(destination.weight).unwrap_or(u16::MAX)),
+                    active: destination.active_connections,
+                    inactive: destination.inactive_connections,
+                });
+            }
+        }
+        Ok(reals)
     }
 
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Outcome> {
@@ -166,17 +192,20 @@ impl Ipvs {
     }
 }
 
+fn totals(statistics: &Statistics) -> Totals {
+    Totals {
+        connections: statistics.connections,
+        bytes_in: statistics.bytes_in,
+        bytes_out: statistics.bytes_out,
+    }
+}
+
 fn reading(destination: &Destination) -> (SocketAddr, Reading) {
-    let totals = Totals {
-        connections: destination.statistics.connections,
-        bytes_in: destination.statistics.bytes_in,
-        bytes_out: destination.statistics.bytes_out,
-    };
     let reading = Reading {
         active: destination.active_connections,
         inactive: destination.inactive_connections,
         weight: destination.weight,
-        totals,
+        totals: totals(&destination.statistics),
     };
     (SocketAddr::new(destination.key.address, destination.key.port), reading)
 }

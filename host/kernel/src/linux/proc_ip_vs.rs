@@ -9,6 +9,7 @@ use weir_core::net::Protocol;
 use weir_core::state::{RealServer, VirtualServer, Weight};
 
 use super::ipvs::IpvsError;
+use super::traffic::Listed;
 
 const PATH: &str = "/proc/net/ip_vs";
 
@@ -25,14 +26,6 @@ pub(super) struct BadLine {
 pub(super) struct Listing {
     pub(super) servers: Vec<VirtualServer>,
     pub(super) reals: Vec<Listed>,
-}
-
-/// A real server as listed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) server: VirtualServer,
-    pub(super) real: RealServer,
-    pub(super) weight: Weight,
 }
 
 pub(super) fn read() -> Result<Listing, IpvsError> {
@@ -63,13 +56,15 @@ fn parse(text: &str) -> Result<Listing, BadLine> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => {}
-            ["->", address, _method, weight, ..] => {
+            ["->", address, _method, weight, active, inactive, ..] => {
                 let Under::Server(server) = under else { continue };
                 let real = RealServer(parse_address(address).ok_or_else(bad)?);
                 // Others may have set weights that ours cannot have; any such value differs from what is wanted.
                 let weight: i64 = weight.parse().map_err(|_| bad())?;
                 let weight = Weight(u16::try_from(weight).unwrap_or(u16::MAX));
-                listing.reals.push(Listed { server, real, weight });
+                let (active, inactive) =
+                    (active.parse().map_err(|_| bad())?, inactive.parse().map_err(|_| bad())?);
+                listing.reals.push(Listed { server, real, weight, active, inactive });
             }
             ["->", ..] => return Err(bad()),
             [protocol, address, ..] => match protocol.parse::<Protocol>() {
@@ -121,6 +116,8 @@ UDP  [fd00:0096:0000:0000:0000:0000:0000:0010]:0035 mh (mh-port) persistent 120
         assert_eq!(servers, ["tcp 10.96.1.10:80", "udp [fd00:96::10]:53"]);
         let reals: Vec<String> =
             listing.reals.iter().map(|l| format!("{} {} {}", l.server.address, l.real, l.weight.0)).collect();
+        let connections: Vec<(u32, u32)> = listing.reals.iter().map(|l| (l.active, l.inactive)).collect();
+        assert_eq!(connections, [(0, 0), (2, 1), (0, 0)]);
         assert_eq!(
             reals,
             [

@@ -1,0 +1,158 @@
+//! `weir top`: traffic through this node, live.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use serde_json::json;
+use weir_core::state::VirtualServer;
+use weir_kernel::Linux;
+
+use super::status;
+use crate::cli::{Output, TopArguments};
+use crate::inputs::{self, Settings};
+use crate::output::say;
+use crate::top::app::{App, Next};
+use crate::top::{Leaving, Watched, view};
+
+/// Reading may take one part in so many of the time: 2 % of a processor.
+const SHARE: u32 = 50;
+
+/// The longest time until a signal is noticed.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Shows it until a person leaves, or once.
+pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
+    if !arguments.once {
+        ensure!(arguments.output == Output::Text, "--output json needs --once");
+        ensure!(std::io::stdout().is_terminal(), "standard output is not a terminal: use --once");
+    }
+    let settings = inputs::settings(&arguments.node)?;
+    let mut source = Source { kernel: Linux::new(&[]), settings, started: Instant::now() };
+    let open = arguments.server().map(Watched::new);
+    let mut app = App { sort: arguments.sort, filter: arguments.filter.clone(), open, ..App::default() };
+    // What cannot be read now is an error on an unchanged terminal.
+    source.read(&mut app)?;
+    if let Some(Watched { server, .. }) = &app.open {
+        ensure!(app.has(*server), "the kernel has no virtual server {server}; `weir top --once` lists them");
+    }
+    if arguments.once {
+        std::thread::sleep(arguments.interval);
+        source.read(&mut app)?;
+        print(&app, arguments.output);
+    } else {
+        let ended = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            signal_hook::flag::register(signal, Arc::clone(&ended)).context("cannot listen for signals")?;
+        }
+        // Restores the terminal however this ends; `try_init` also lets a panic restore it before its message.
+        let _restored = Restored;
+        let mut terminal = ratatui::try_init().context("cannot use the terminal; --once needs none")?;
+        watch(&mut terminal, &mut app, &mut source, arguments.interval, &ended)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Restored;
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+/// Reads and draws until a person or a signal ends it.
+fn watch(
+    terminal: &mut DefaultTerminal,
+    app: &mut App,
+    source: &mut Source,
+    interval: Duration,
+    ended: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut due = Instant::now() + interval;
+    let mut is_drawn = false;
+    while !ended.load(Ordering::Relaxed) {
+        if Instant::now() >= due && !app.paused {
+            let read = source.read(app);
+            let pause = read.as_ref().map_or(interval, |cost| interval.max(*cost * SHARE));
+            due = Instant::now() + pause;
+            app.error = read.err().map(|error| format!("{error:#}"));
+            is_drawn = false;
+        }
+        if !is_drawn {
+            terminal.draw(|frame| view::draw(frame, app)).context("cannot draw")?;
+            is_drawn = true;
+        }
+        let wait = if app.paused { LOOK } else { due.saturating_duration_since(Instant::now()).min(LOOK) };
+        if event::poll(wait).context("cannot read keys")? {
+            // Events that are no keys change the size of the terminal.
+            is_drawn = false;
+            let Event::Key(key) = event::read().context("cannot read keys")? else { continue };
+            match app.key(key) {
+                Next::Quit => return Ok(()),
+                Next::Look => app.error = source.look(app).err().map(|error| format!("{error:#}")),
+                Next::Draw => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print(app: &App, output: Output) {
+    match output {
+        Output::Json => {
+            let endpoints = app.open.as_ref().map(|watched| &watched.endpoints);
+            let seconds = app.window.time().as_secs_f64();
+            say!("{:#}", json!({"seconds": seconds, "services": app.shown(), "endpoints": endpoints}));
+        }
+        Output::Text => view::lines(app).for_each(|line| say!("{line}")),
+    }
+}
+
+/// Where the numbers come from.
+struct Source {
+    kernel: Linux,
+    settings: Settings,
+    started: Instant,
+}
+
+impl Source {
+    /// Reads all services, and the endpoints that are shown. Returns the time for the services.
+    fn read(&mut self, app: &mut App) -> anyhow::Result<Duration> {
+        let begin = self.started.elapsed();
+        let traffic = self.kernel.traffic().context("IPVS counters (root may read them)")?;
+        app.take(traffic.context("this kernel has no IPVS: `modprobe ip_vs`")?, begin);
+        let cost = self.started.elapsed() - begin;
+        self.look(app)?;
+        Ok(cost)
+    }
+
+    /// Reads the endpoints that are shown, if any.
+    fn look(&mut self, app: &mut App) -> anyhow::Result<()> {
+        let Some(watched) = &mut app.open else { return Ok(()) };
+        let server = watched.server;
+        let readings = self.kernel.sample(server);
+        let readings = readings.with_context(|| format!("the counters of {server} cannot be read"))?;
+        let drains = readings.values().any(|reading| reading.weight == 0);
+        let leaving = if drains { self.leaving(server) } else { Leaving::new() };
+        watched.take(readings, self.started.elapsed(), &leaving);
+        app.arrange();
+        Ok(())
+    }
+
+    /// The real servers that the daemon wants to remove; without a daemon that answers, none are known.
+    fn leaving(&self, server: VirtualServer) -> Leaving {
+        let Ok(status) = status::ask(&self.settings) else { return Leaving::new() };
+        let server = server.to_string();
+        let leaving = status.daemon.unwrap_or_default().leaving;
+        let of_server = leaving.into_iter().filter(|of| of.virtual_server == server);
+        let left = |deadline: u64| deadline.saturating_sub(status.now);
+        of_server.filter_map(|of| Some((of.real_server.parse().ok()?, of.deadline.map(left)))).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! The state of the screen of `weir top`, and the keys that change it.
+
+use std::time::Duration;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use weir_core::state::VirtualServer;
+use weir_kernel::linux::AllTraffic;
+
+use super::{Endpoint, Service, Sort, Watched, Window, services};
+
+/// How many rows a page key moves.
+const PAGE: usize = 20;
+
+/// Everything that is on the screen.
+#[derive(Debug, Default)]
+pub(crate) struct App {
+    /// In the order of `sort`.
+    pub(crate) services: Vec<Service>,
+    /// What the rates of services are made of.
+    pub(crate) window: Window<VirtualServer>,
+    pub(crate) sort: Sort,
+    /// Only services that contain this are shown.
+    pub(crate) filter: String,
+    /// Whether keys go to the filter.
+    pub(crate) typing: bool,
+    pub(crate) paused: bool,
+    /// The selected row of those that are shown.
+    pub(crate) selected: usize,
+    /// The service whose endpoints are shown, in the order of `sort`.
+    pub(crate) open: Option<Watched>,
+    /// Why the last reading failed.
+    pub(crate) error: Option<String>,
+}
+
+/// What follows from a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Draw the screen.
+    Draw,
+    /// Read the endpoints of the service that was opened.
+    Look,
+    /// End the program.
+    Quit,
+}
+
+impl App {
+    /// The services that pass the filter.
+    pub(crate) fn shown(&self) -> Vec<&Service> {
+        let filter = self.filter.to_lowercase();
+        let passes = |of: &&Service| {
+            filter.is_empty()
+                || of.virtual_server.to_string().contains(&filter)
+                || of.scheduler.contains(&filter)
+        };
+        self.services.iter().filter(passes).collect()
+    }
+
+    /// Whether the kernel has this virtual server.
+    pub(crate) fn has(&self, server: VirtualServer) -> bool {
+        self.services.iter().any(|service| service.virtual_server == server)
+    }
+
+    /// Takes in a reading of all services made at `now`, a time since any moment.
+    pub(crate) fn take(&mut self, traffic: AllTraffic, now: Duration) {
+        self.services = services(&mut self.window, now, traffic);
+        self.arrange();
+    }
+
+    /// Sorts, and keeps the selected row inside.
+    pub(crate) fn arrange(&mut self) {
+        let sort = self.sort;
+        let services = |a: &Service, b: &Service| {
+            sort.compare(&a.flow, &b.flow).then_with(|| a.virtual_server.cmp(&b.virtual_server))
+        };
+        let endpoints = |a: &Endpoint, b: &Endpoint| {
+            sort.compare(&a.flow, &b.flow).then_with(|| a.real_server.cmp(&b.real_server))
+        };
+        self.services.sort_by(services);
+        let rows = match &mut self.open {
+            Some(watched) => {
+                watched.endpoints.sort_by(endpoints);
+                watched.endpoints.len()
+            }
+            None => self.shown().len(),
+        };
+        self.selected = self.selected.min(rows.saturating_sub(1));
+    }
+
+    /// Does what a key says.
+    pub(crate) fn key(&mut self, key: KeyEvent) -> Next {
+        if key.kind == KeyEventKind::Release {
+            return Next::Draw;
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+            return Next::Quit;
+        }
+        let next = if self.typing { self.type_filter(key.code) } else { self.command(key.code) };
+        self.arrange();
+        next
+    }
+
+    fn command(&mut self, code: KeyCode) -> Next {
+        match code {
+            KeyCode::Char('q') => return Next::Quit,
+            KeyCode::Esc | KeyCode::Left if self.open.is_some() => {
+                let watched = self.open.take().map(|watched| watched.server);
+                let row = self.shown().iter().position(|of| Some(of.virtual_server) == watched);
+                self.selected = row.unwrap_or_default();
+            }
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Enter | KeyCode::Right if self.open.is_none() => {
+                let server = self.shown().get(self.selected).map(|service| service.virtual_server);
+                let Some(server) = server else { return Next::Draw };
+                self.open = Some(Watched::new(server));
+                self.selected = 0;
+                // There is nothing to see of endpoints that are not read.
+                self.paused = false;
+                return Next::Look;
+            }
+            KeyCode::Char('p' | ' ') => self.paused = !self.paused,
+            KeyCode::Char('s') => self.sort = self.sort.next(),
+            KeyCode::Char('/') if self.open.is_none() => self.typing = true,
+            KeyCode::Up | KeyCode::Char('k') => self.selected = self.selected.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.selected += 1,
+            KeyCode::PageUp => self.selected = self.selected.saturating_sub(PAGE),
+            KeyCode::PageDown => self.selected += PAGE,
+            KeyCode::Home => self.selected = 0,
+            KeyCode::End => self.selected = usize::MAX,
+            _ => {}
+        }
+        Next::Draw
+    }
+
+    fn type_filter(&mut self, code: KeyCode) -> Next {
+        match code {
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.filter.clear();
+            }
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Char(c) => self.filter.push(c),
+            _ => {}
+        }
+        Next::Draw
+    }
+}
