@@ -59,16 +59,16 @@ done
 sed -i "s/POD_NETWORK/10.244.$NODE.0\/24/" /etc/cni/net.d/pods.conflist
 # How the host asks a node for its state.
 socat -t 120 "TCP-LISTEN:7777,bind=$(address "$NODE"),fork,reuseaddr" EXEC:/bin/bash,stderr &
-if [ "$PROXY" = kube-proxy ]; then
-    # As a pod it would be started again until the network plugin has loaded it.
-    modprobe nf_conntrack
-    kube-proxy --config=/etc/kubernetes/kube-proxy.yaml --hostname-override="node$NODE" \
-        > /var/log/kube-proxy.log 2>&1 &
-fi
+# kube-proxy sets its limits at start, and would fail until something else has loaded it.
+[ "$PROXY" = kube-proxy ] && modprobe nf_conntrack
 echo "starting the kubelet"
-kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
-    --hostname-override="node$NODE" --node-ip="$(address "$NODE")" &
-echo $! > /run/kubelet.pid
+until [ -e /run/stop ]; do
+    kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
+        --hostname-override="node$NODE" --node-ip="$(address "$NODE")" &
+    echo $! > /run/kubelet.pid
+    wait $! || echo "the kubelet has ended: $?"
+    sleep 1
+done &
 # Whichever ends first is the end of the node.
 wait -n || true
 tail -n 20 /var/log/*.log

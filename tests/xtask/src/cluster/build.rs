@@ -86,6 +86,13 @@ const NODE_MODULES: &[Module] = &[
             ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
         ],
     },
+    // Apart from the others: what they require stays as it is.
+    Module {
+        name: "kubeadm",
+        folder: "kubeadm",
+        versioned: KUBERNETES,
+        programs: &[("kubeadm", "k8s.io/kubernetes/cmd/kubeadm")],
+    },
     Module {
         name: "tests",
         folder: "kubernetes",
@@ -116,6 +123,13 @@ pub(crate) fn build() -> Result<()> {
 pub(crate) fn build_for_nodes() -> Result<()> {
     build()?;
     build_all(NODE_MODULES)
+}
+
+/// The version of Kubernetes that clusters have, as `v1.37.2`.
+pub(crate) fn kubernetes_version() -> Result<String> {
+    let module = MODULES.iter().find(|module| module.versioned == KUBERNETES);
+    let module = module.context("no module of Kubernetes")?;
+    module.version(&module.source())
 }
 
 fn build_all(modules: &[Module]) -> Result<()> {

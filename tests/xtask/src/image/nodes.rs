@@ -23,23 +23,36 @@ const IMAGES: &[(&str, &[&str], bool)] = &[
 /// The image that holds the namespaces of a pod, as `tests/e2e/containerd.toml` names it.
 const PAUSE: &str = "registry.k8s.io/pause:3.10.2";
 
+/// As kubeadm names it, with Kubernetes' version as its tag.
+const KUBE_PROXY: &str = "registry.k8s.io/kube-proxy";
+
 /// As `tests/e2e/coredns.yaml` names it.
 const DNS: &str = "localhost/coredns:e2e";
 
 /// Writes one archive with all images but weir's. `userland` is a node's root as a directory, `programs` where Go's
-/// programs are.
-pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, archive: &Path) -> Result<()> {
+/// programs are, `version` that of Kubernetes.
+pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, version: &str, archive: &Path) -> Result<()> {
     let mut tree = Tree::default();
     tree.copy_all("", userland, &|path| !["images", "usr/lib/modules"].contains(&path))?;
     let userland = Rc::new(Layer::new("userland", "a node's programs", &tree, Effort::None)?);
-    let program = |name: &str, links: &[&str]| {
+    let program = |name: &str, place: &str, links: &[&str]| {
         let mut tree = Tree::default();
-        tree.copy(name, &programs.join(name), 0o755)?;
+        tree.copy(place, &programs.join(name), 0o755)?;
         links.iter().for_each(|link| tree.link(link, name));
         Layer::new(name, name, &tree, Effort::None).map(Rc::new)
     };
-    let agnhost = program("agnhost", &["agnhost-2"])?;
-    let mut images = vec![Image::new(DNS, &["/coredns"], &json!({}), vec![program("coredns", &[])?])];
+    let agnhost = program("agnhost", "agnhost", &["agnhost-2"])?;
+    let coredns = program("coredns", "coredns", &[])?;
+    let kube_proxy = program("kube-proxy", layout::ALIAS, &[])?;
+    let mut images = vec![
+        Image::new(DNS, &["/coredns"], &json!({}), vec![coredns]),
+        Image::new(
+            &format!("{KUBE_PROXY}:{version}"),
+            &[&format!("/{}", layout::ALIAS)],
+            &json!({}),
+            vec![Rc::clone(&userland), kube_proxy],
+        ),
+    ];
     for &(name, entrypoint, has_agnhost) in IMAGES {
         let layers = [Some(&userland), has_agnhost.then_some(&agnhost)].into_iter().flatten();
         images.push(Image::new(name, entrypoint, &json!({}), layers.cloned().collect()));
