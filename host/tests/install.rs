@@ -261,7 +261,7 @@ fn each_alert_has_its_section_in_the_runbook() {
     for part in page.split("\n## ").skip(1) {
         let name = part.lines().next().unwrap();
         sections.insert(name.to_owned());
-        for said in ["**Means.**", "**Look at.**", "**Do.**"] {
+        for said in ["**Meaning.**", "**Check.**", "**Fix.**"] {
             assert!(part.contains(said), "{name}: {said}");
         }
     }
