@@ -1,4 +1,4 @@
-//! New endpoints get their share little by little.
+//! New endpoints get their share gradually.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -53,7 +53,7 @@ fn little_by_little(lab: &mut Lab) -> Result<()> {
         seen.extend((seen.last() != Some(&now)).then_some(now));
     }
     let grows = seen.windows(2).all(|pair| share(pair[0]) < share(pair[1]));
-    ensure!(grows && seen.len() >= 4, "the share does not grow little by little: {seen:?}");
+    ensure!(grows && seen.len() >= 4, "the share does not grow gradually: {seen:?}");
     for load in loads {
         let tally = load.stop();
         ensure!(tally.failures.is_empty() && tally.answers.len() == 2, "{tally:?}");

@@ -83,7 +83,7 @@ fn little_traffic_moves_little_and_less_than_that_nothing() {
     assert_eq!((of(1), of(3), of(10), of(1000)), (57, 40, 30, 25));
     let answer = ask(json!(null), &service(&[(20, 9, 0), (400, 10, 0)]), &Schedule::keep());
     assert_eq!(weights(&answer), [100, 100]);
-    assert_eq!(answer.reason, "19 connections lately, weights begin at 20");
+    assert_eq!(answer.reason, "19 recent connections, weights start at 20");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn chance_moves_no_weight_and_what_is_known_is_not_forgotten_at_once() {
         ask(json!(null), &service(&counts), &Schedule::keep())
     };
     assert_eq!(weights(&answer(50, 100)), [100; 10]);
-    assert_eq!(answer(50, 100).reason, "connections take 220 ms, everywhere the same but for chance");
+    assert_eq!(answer(50, 100).reason, "connections take 220 ms, endpoints differ only by chance");
     assert_ne!(weights(&answer(500, 100)), [100; 10], "among many it is not");
     assert_ne!(weights(&answer(50, 110)), [100; 10], "weights that differ go on while there is a difference");
     assert_eq!(weights(&answer(5, 110)), [100; 10], "and end when there is none");

@@ -36,7 +36,11 @@ fn what_is_allowed_stays_and_what_is_not_goes_back() {
     let answer = guard(rule)
         .schedule(&service(json!([])), &said(Scheduling::scheduler("sh")), &context("mh"))
         .unwrap();
-    assert_eq!(answer.ports[0].scheduler_flags, Some(vec!["port".to_owned()]), "as the default has them");
+    assert_eq!(
+        answer.ports[0].scheduler_flags,
+        Some(vec!["port".to_owned()]),
+        "the default scheduler's flags"
+    );
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn drains_have_limits() {
     assert_eq!(drained(modes, Drain::Other("by-moon".to_owned())), Some(Drain::UntilIdle));
     let longest = json!({"longest-drain": "1m"});
     assert_eq!(drained(longest.clone(), Drain::UntilDeadline(61)), Some(Drain::UntilDeadline(60)));
-    assert_eq!(drained(longest.clone(), Drain::UntilIdle), None, "the default has no end");
+    assert_eq!(drained(longest.clone(), Drain::UntilIdle), None, "the default has no deadline");
     assert_eq!(drained(longest, Drain::AtOnce), None);
 }
 
@@ -121,7 +125,7 @@ fn vips_outside_the_networks_of_a_namespace_are_refused_once() {
         ("load-balancer", "2001:db8::1"),
     ]);
     let expected = [
-        "203.0.113.1: namespace tenant-a may have none",
+        "203.0.113.1: not allowed in namespace tenant-a",
         "198.51.100.1: it is outside the networks of namespace tenant-a",
     ];
     assert_eq!(refused(&plugin, &service, &Context::default()), expected);
