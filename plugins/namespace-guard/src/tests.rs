@@ -132,7 +132,7 @@ fn vips_outside_the_networks_of_a_namespace_are_refused_once() {
 }
 
 #[test]
-fn the_address_of_a_node_is_nobodys_vip_but_one_that_was_bound_is_somebodys() {
+fn a_nodes_address_is_refused_but_an_address_bound_on_this_node_is_not() {
     let context: Context = serde_json::from_value(json!({
         "node": "n1", "host-addresses": ["192.0.2.1", "192.0.2.9"],
         "nodes": [{"name": "n1", "addresses": ["192.0.2.1"]}, {"name": "n2", "addresses": ["192.0.2.2", "fd00::2"]}]
@@ -147,7 +147,7 @@ fn the_address_of_a_node_is_nobodys_vip_but_one_that_was_bound_is_somebodys() {
 }
 
 #[test]
-fn the_first_rule_that_fits_counts_and_none_is_no_limit() {
+fn the_first_matching_rule_applies_and_without_one_there_is_no_limit() {
     let plugin: NamespaceGuard = testing::plugin(&json!({"rules": [
         {"namespaces": ["tenant-b"], "schedulers": []},
         {"namespace-labels": {"tier": "gold"}},
