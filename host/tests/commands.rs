@@ -95,7 +95,11 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     let said = bad(&folder.weir(&["replay", "records", "--component", identity.to_str().unwrap()]), 1);
     assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
-    assert_eq!(said.matches("records of plugin wishes are of the component sha256:").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("records of plugin wishes were made with component sha256:").count(),
+        1,
+        "{said}"
+    );
     let all = ["replay", "records", "--component", identity.to_str().unwrap(), "--output", "json"];
     let said = folder.weir(&all);
     assert_eq!(said.status.code(), Some(1));
@@ -183,7 +187,8 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     assert!(
-        good(&folder.weir(&["plugin", "check", file])).contains("taken, for filter, scheduler, masquerade")
+        good(&folder.weir(&["plugin", "check", file]))
+            .contains("accepted, for filter, scheduler, masquerade")
     );
     let facts = good(&folder.weir(&["plugin", "inspect", file, "-o", "json"]));
     let facts: Value = serde_json::from_str(&facts).unwrap();
@@ -191,7 +196,7 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     assert!(facts["digest"].as_str().unwrap().starts_with("sha256:"));
     let asked = good(&folder.about(&["plugin", "run", file]));
     assert!(asked.contains("shop/web\n  scheduler: port 80/tcp: scheduler wlc"), "{asked}");
-    assert!(asked.contains("shop/plain\n  keeps everything\n"), "{asked}");
+    assert!(asked.contains("shop/plain\n  no change\n"), "{asked}");
     // A plugin that wants to know the time, and one that does not.
     for package in ["weir-plugin-slow-start", ANNOTATIONS] {
         let file = component(package);
@@ -242,7 +247,7 @@ fn a_file_may_be_called_anything_and_a_pipe_is_not_waited_for() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(["plugin", "check"]).arg(path).output().unwrap()
     };
-    assert!(good(&check(&odd)).contains("taken"));
+    assert!(good(&check(&odd)).contains("accepted"));
     fs::write(&odd, "text").unwrap();
     assert!(bad(&check(&odd), 1).contains("is not a component"));
     let pipe = folder.0.path().join("pipe");
@@ -263,7 +268,7 @@ fn a_folder_without_services_is_told() {
     let file = component(ANNOTATIONS);
     let input = ["--manifests", "empty", "--node", "node1", "--interfaces", "interfaces.json"];
     let run = [&["plugin", "run", file.to_str().unwrap()][..], &input].concat();
-    assert!(bad(&folder.weir(&run), 1).contains("there are no services"));
+    assert!(bad(&folder.weir(&run), 1).contains("no services that this node handles"));
 }
 
 #[test]
@@ -273,7 +278,7 @@ fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
         folder.write("records", text);
         folder.weir(&["replay", "records", "--policy", "policy.yaml"])
     };
-    assert!(bad(&replay("\n \n"), 2).contains("there are no records"));
+    assert!(bad(&replay("\n \n"), 2).contains("contains no records"));
     let said = bad(&replay("\n{}\n"), 2);
     assert!(said.contains("records, line 2: column 2: ") && said.contains("not a record of"), "{said}");
 }
@@ -289,9 +294,9 @@ fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
     let planned = folder.weir(&["plan", "--manifests", manifests.to_str().unwrap(), "--node", "node1"]);
     assert!(good(&planned).contains("10.96.0.10:80"));
     assert!(folder.0.path().join("mine/src/lib.rs").exists());
-    assert!(bad(&new("mine"), 2).contains("there already"));
+    assert!(bad(&new("mine"), 2).contains("already exists"));
     for name in ["Mine", "../mine", "1st", "", "serde", "mine-"] {
-        assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
+        assert!(bad(&new(name), 2).contains("not a valid plugin name"), "{name}");
     }
     assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
     let host = env!("CARGO_MANIFEST_DIR");
@@ -308,7 +313,10 @@ fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
     let said = text(&plan.stderr);
     assert!(said.contains("plugin wishes is not used: cannot read") && said.contains("gone.wasm"), "{said}");
     let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
-    assert!(said.contains("  wishes is not used: ") && said.contains("no other had anything"), "{said}");
+    assert!(
+        said.contains("  wishes is not used: ") && said.contains("no other plugin decided anything"),
+        "{said}"
+    );
     bad(&folder.about(&["record", "--policy", "policy.yaml"]), 1);
     let trace = ["trace", "--policy", "policy.yaml", "--from", "host", "--to", "10.96.0.10:80"];
     bad(&folder.about(&trace), 1);

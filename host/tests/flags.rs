@@ -213,7 +213,7 @@ fn a_file_beats_flags_but_for_some() {
         ("b", "3", "json")
     );
     assert!(
-        said.contains("these flags are ignored, as kube-proxy does: --conntrack-min, --ipvs-scheduler"),
+        said.contains("these flags are ignored, as in kube-proxy: --conntrack-min, --ipvs-scheduler"),
         "{said}"
     );
     assert!(said.lines().all(|line| line.starts_with('{')), "one JSON object a line: {said}");

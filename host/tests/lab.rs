@@ -204,21 +204,21 @@ fn what_is_wrong_is_named_with_what_to_do() {
     folder.complaint(
         "shop/wep",
         &[],
-        "service shop/wep is not in the manifests, or not handled by this node; the services are: shop/dns, ",
+        "service shop/wep not found in the manifests, or not handled by this node; available services: shop/dns, ",
     );
-    folder.complaint("web", &[], "service `web` must be written as namespace/name");
+    folder.complaint("web", &[], "service `web`: write it as namespace/name");
     folder.complaint("shop/two", &[], "service shop/two has several TCP ports; set `port` to one of 80, 81");
-    folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 at a cluster IP");
-    folder.complaint("shop/dns", &[], "service shop/dns has no TCP port at a cluster IP");
-    folder.complaint("shop/empty", &[], "service shop/empty has no endpoints that take connections");
+    folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 on a cluster IP");
+    folder.complaint("shop/dns", &[], "service shop/dns has no TCP port on a cluster IP");
+    folder.complaint("shop/empty", &[], "service shop/empty has no endpoints that accept connections");
     folder.complaint(
         "shop/web",
         &["--policy", "gone.yaml"],
-        "--policy gone.yaml: there is no such file, and it is not one of builtin, known, rr",
+        "--policy gone.yaml: no such file, and not one of builtin, known, rr",
     );
-    folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: there is no such file");
+    folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: no such file");
     let named = ["--against", "rr,load-aware"];
-    folder.complaint("shop/web", &named, "plugins are named in a PolicyConfiguration file");
+    folder.complaint("shop/web", &named, "to use plugins, name them in a PolicyConfiguration file");
     folder.complaint("shop/web", &["--policy", "objects.yaml"], "policy objects.yaml: ");
     folder.complaint(
         "shop/web",
@@ -237,7 +237,7 @@ fn session_affinity_is_said_not_to_be_played() {
     assert!(output.status.success(), "{said}");
     assert_eq!(
         said,
-        "warning: tcp 10.96.0.15:80: session affinity is not played; each connection is scheduled anew\n"
+        "warning: tcp 10.96.0.15:80: session affinity is not simulated; each connection is scheduled anew\n"
     );
 }
 

@@ -182,7 +182,9 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     let mut running = cluster.run()?;
     cluster.stage.settle(&running, &first.recorded()?)?;
     cluster.server.stop();
-    running.await_line("that nobody is heard", |line| line.text().contains("is not heard any more"))?;
+    running.await_line("that nobody is heard", |line| {
+        line.text().contains("lost contact with the API server")
+    })?;
     let of = |status: &Value, standing: &str| {
         let resources = status["daemon"]["objects"]["resources"].as_array().cloned().unwrap_or_default();
         resources.iter().filter(|resource| resource["standing"] == standing).count()

@@ -107,7 +107,7 @@ pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(
-        said.contains("IPv4 rules of the table nat are unknown")
+        said.contains("cannot read IPv4 rules of table nat")
             && said.contains("install the package `iptables`"),
         "{said}"
     );

@@ -129,7 +129,7 @@ pub(crate) fn cleanup_deletes_tables() -> Result<()> {
     let answer = stage.weir().ask("cleanup", &[])?;
     ensure!(answer.status == Some(0), "{answer:?}");
     ensure!(lines.iter().all(|line| answer.stdout.contains(line)), "{answer:?}");
-    ensure!(answer.stdout.contains("nothing of a service proxy is left"), "{answer:?}");
+    ensure!(answer.stdout.contains("nothing is left of any service proxy"), "{answer:?}");
     expect(&stage, &OF_OTHERS)?;
     let answer = stage.weir().ask("cleanup", &["--dry-run"])?;
     ensure!(answer.stdout.contains("nothing to remove"), "{answer:?}");

@@ -59,7 +59,7 @@ pub(crate) fn run_cleanup_is_cleanup() -> Result<()> {
     ensure!(full.section("ipvs").len() > 5, "there is something to remove");
     let answer = stage.weir().ask("run", &["--cleanup"])?;
     ensure!(
-        answer.status == Some(0) && answer.stdout.contains("nothing of a service proxy is left"),
+        answer.status == Some(0) && answer.stdout.contains("nothing is left of any service proxy"),
         "{answer:?}"
     );
     let left = Dump::of(&stage.netns)?;

@@ -122,7 +122,7 @@ pub(crate) fn networks_on_the_device_go_and_their_vips_stay() -> Result<()> {
         bare(&v4),
         bare(&v6)
     ))?;
-    running.await_line("about the network", |line| says(line, &["10.99.99.9/24", "taken away"]))?;
+    running.await_line("about the network", |line| says(line, &["10.99.99.9/24", "removed"]))?;
     patience::until(GENEROUS, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(now.section("addresses") == recorded.section("addresses"), "{}", now.differences(&recorded));
