@@ -135,7 +135,7 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     let mut running = cluster.run_with(&["--policy", &policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
-        line.text().contains("did not list: they are decided without")
+        line.text().contains("did not list them: plugins decide without them")
     })?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
     let status = cluster.stage.await_status(1, |status| status["daemon"]["inStepSince"].is_u64())?;

@@ -115,7 +115,7 @@ pub(crate) fn rules_do_without_comments_and_refusals_and_get_them_back() -> Resu
         )?;
     }
     stage.settle(&running, &stage.recorded()?)?;
-    running.await_line("that all is well", |line| says(line, &["all matches and targets"])).map(drop)
+    running.await_line("that all is well", |line| says(line, &["all iptables matches and targets"])).map(drop)
 }
 
 /// Without `conntrack` nothing can close the host's own ports on VIPs: no VIP comes up, and the node says that it is not well.
