@@ -243,7 +243,7 @@ fn lists_grow_and_single_values_are_replaced_when_a_flag_is_repeated() {
 #[test]
 fn what_cannot_be_is_refused_with_the_flag_and_status_1() {
     for (arguments, expected) in [
-        (vec!["--proxy-mode=iptables"], "--proxy-mode: `iptables`: weir does IPVS only"),
+        (vec!["--proxy-mode=iptables"], "--proxy-mode: `iptables`: weir supports only IPVS"),
         (vec!["--proxy-mode", "nftables"], "keep running kube-proxy on this node"),
         (vec!["--feature-gates=KubeProxyIPVS=false"], "forbids IPVS mode"),
         (vec!["--feature-gates=NFTablesProxyMode=false"], "is locked to true"),

@@ -8,7 +8,7 @@ use weir_core::cluster::Event;
 use weir_k8s::Problem;
 use weir_k8s::manifests::{self, Inventory};
 
-const REPEATED: &str = "is written more than once; the last one counts";
+const REPEATED: &str = "occurs more than once; the last one is used";
 /// Fields that hold any keys, each with a text.
 const TEXT_MAPS: [&str; 2] = ["labels", "annotations"];
 

@@ -356,7 +356,7 @@ mod tests {
             ("services:", "duration: 25h\nservices:", "duration: must be more than 0s"),
             ("services:", "seeds: []\nservices:", "seeds: must be a list of at least one number"),
             ("services:", "- a\nservices:", "not readable as YAML"),
-            ("services:", "seeds: [1]\nseeds: [1]\nservices:", "seeds is written more than once"),
+            ("services:", "seeds: [1]\nseeds: [1]\nservices:", "seeds occurs more than once"),
             ("services:", "- services:", "must be a mapping with at least `services`"),
         ] {
             let error = Traffic::parse(&LEAST.replace(from, to)).expect_err(to).to_string();
