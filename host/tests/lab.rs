@@ -223,7 +223,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     folder.complaint(
         "shop/web",
         &["--ipvs-scheduler", "dh"],
-        "scheduler `dh` cannot be played; weir lab knows rr, wrr",
+        "scheduler `dh` cannot be simulated; weir lab supports rr, wrr",
     );
     let output = weir(folder.0.path(), &["objects.yaml", "--traffic", "gone.yaml"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--traffic gone.yaml"));
