@@ -1,4 +1,4 @@
-//! The commands about plugins, as anybody calls them.
+//! The plugin commands, run as a user would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use weir_harness::components::component;
 
 const ANNOTATIONS: &str = "weir-plugin-annotations";
 
-/// A Service that wants `wlc` with persistence, and one that wants nothing.
+/// A Service that requests `wlc` with persistence, and one that requests nothing.
 const MANIFESTS: &str = r#"
 apiVersion: v1
 kind: Service
@@ -56,7 +56,7 @@ impl Folder {
         command.current_dir(self.0.path()).args(arguments).output().unwrap()
     }
 
-    /// What is printed by a command about the objects of the folder.
+    /// Runs a command on the objects of the folder.
     fn about(&self, arguments: &[&str]) -> Output {
         let input = ["--manifests", "objects.yaml", "--node", "node1", "--interfaces", "interfaces.json"];
         self.weir(&[arguments, &input].concat())
@@ -73,7 +73,7 @@ fn good(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// What a command complains about, with its exit status.
+/// The error output of a command with this exit status.
 #[track_caller]
 fn bad(output: &Output, status: i32) -> String {
     assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
@@ -197,7 +197,7 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     let asked = good(&folder.about(&["plugin", "run", file]));
     assert!(asked.contains("shop/web\n  scheduler: port 80/tcp: scheduler wlc"), "{asked}");
     assert!(asked.contains("shop/plain\n  no change\n"), "{asked}");
-    // A plugin that wants to know the time, and one that does not.
+    // A plugin that needs the time, and one that does not.
     for package in ["weir-plugin-slow-start", ANNOTATIONS] {
         let file = component(package);
         let measured = good(&folder.weir(&["plugin", "bench", file.to_str().unwrap(), "-o", "json"]));

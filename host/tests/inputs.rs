@@ -1,4 +1,4 @@
-//! Objects, configuration files and command lines as charts render them, tutorials spread them and clusters hand them out.
+//! Objects, configuration files and command lines as rendered by charts, shown in tutorials and printed by clusters.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ spec: {podCIDR: 10.244.0.0/24, podCIDRs: [10.244.0.0/24, "2001:db8:244::/64"]}
 status: {addresses: [{type: InternalIP, address: 192.0.2.10}, {type: InternalIP, address: "2001:db8::10"}]}
 "#;
 
-/// Files of a user, and what `weir plan` makes of them.
+/// A user's files, run through `weir plan`.
 struct Desk(tempfile::TempDir);
 
 impl Desk {
@@ -41,7 +41,7 @@ impl Desk {
         weir.args(arguments.split_whitespace()).output().unwrap()
     }
 
-    /// What is planned and what is said.
+    /// The plan and the messages.
     fn plan(&self, arguments: &str) -> (String, String) {
         let output = self.weir("plan", arguments);
         let said = text(&output.stderr);
@@ -60,7 +60,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A Service with a node port and one slice, with these labels, in flow style.
+/// A Service with a node port and one slice with these labels, in flow style.
 fn service(name: &str, number: u8, service_labels: &str, slice_labels: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, labels: {{app: {name}, {service_labels}}}}}\n\
