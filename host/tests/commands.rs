@@ -127,7 +127,7 @@ fn explain_tells_the_way_from_the_question_to_the_kernel() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["asked"][0]["service"]["name"], "web", "{json}");
     let said = bad(&folder.about(&["explain", "shop/wep", "--policy", "policy.yaml"]), 2);
-    assert!(said.contains("no service shop/wep"), "{said}");
+    assert!(said.contains("service shop/wep not found"), "{said}");
 }
 
 #[test]

@@ -122,8 +122,7 @@ pub(crate) fn single_round_deletes_tables() -> Result<()> {
 pub(crate) fn cleanup_deletes_tables() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     stage.netns.script(TABLES)?;
-    let lines =
-        ["delete table ip kube-proxy of nftables mode", "delete table ip6 kube-proxy of nftables mode"];
+    let lines = ["delete table ip kube-proxy (nftables mode)", "delete table ip6 kube-proxy (nftables mode)"];
     let answer = stage.weir().ask("cleanup", &["--dry-run"])?;
     ensure!(lines.iter().all(|line| answer.stdout.contains(&format!("would {line}"))), "{answer:?}");
     expect(&stage, &all())?;
