@@ -194,7 +194,6 @@ impl Client {
     /// Applies these objects, status included: YAML or JSON, any number of documents and lists. As with `kubectl
     /// apply`, fields that were applied before and are now missing are removed; in a status, lists are replaced as
     /// a whole, and missing fields stay.
-    /// a status, lists are replaced as a whole, and what is not said stays.
     ///
     /// # Errors
     /// The first object that is refused.

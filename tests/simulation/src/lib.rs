@@ -4,7 +4,7 @@
 //! seed ─▶ Scenario: a node, an API server, a policy, and a sequence of steps
 //!            │
 //!            ▼
-//! ApiServer ─events: delayed, repeated, listed again─▶ Daemon ─▶ Machine: weir-core's kernel, a clock, addresses
+//! ApiServer ─events: delayed, repeated, listed again───▶ Daemon ─▶ Machine: weir-core's kernel, a clock, addresses
 //!                                                          ▲        │ faults, lost answers, crashes, tampering
 //!                                                          └────────┘
 //! judge: checks every output, the kernel after every change, and everything after a quiet period
