@@ -45,7 +45,11 @@ impl Traffic {
                     let load = host.stream(PAUSE, protocol, target).with_context(|| name.clone())?;
                     streams.push(Client { name: format!("{name}, stream"), load, before: Tally::default() });
                     let load = host.load_with_pauses(PAUSE, protocol, target);
-                    anew.push(Client { name: format!("{name}, anew"), load, before: Tally::default() });
+                    anew.push(Client {
+                        name: format!("{name}, new connections"),
+                        load,
+                        before: Tally::default(),
+                    });
                 }
             }
         }
