@@ -1,4 +1,4 @@
-//! Errors as sentences: the one place where an error is printed with what caused it.
+//! Errors as sentences: the one place where an error is printed with its causes.
 
 use std::error::Error;
 
