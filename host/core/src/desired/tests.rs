@@ -155,7 +155,7 @@ fn an_excerpt_is_enough_to_follow_a_packet() {
     assert!(excerpt.virtual_servers.len() < whole.virtual_servers.len());
     let way = trace(&excerpt, &[], &packet);
     assert_eq!(way, trace(&whole, &[], &packet));
-    assert!(way.to_string().contains("goes by virtual tcp 10.96.0.2:80 to one of"), "{way}");
+    assert!(way.to_string().contains("goes through virtual tcp 10.96.0.2:80 to one of"), "{way}");
     assert_eq!(
         desired.excerpt(vip(9)),
         KernelState { ..desired.own().clone() },
