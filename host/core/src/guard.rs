@@ -231,7 +231,7 @@ impl Clamp<'_> {
                         *treatment = Treatment::Default;
                     }
                     self.clamped(format!(
-                        "{kind} VIPs ({}): sources outside the cluster cannot be told apart, so the policy is not applied; \
+                        "{kind} VIPs ({}): sources outside the cluster cannot be recognized, so the policy is not applied; \
                          set clusterCIDR or another detectLocalMode",
                         undetected.join(", ")
                     ));

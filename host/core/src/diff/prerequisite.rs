@@ -163,7 +163,7 @@ impl Failures {
         }
         let closing = wanted.closing(server);
         let open = self.rules.contains(&server.family()) || closing.iter().any(|key| self.misses(key));
-        (!closing.is_empty() && open).then_some("its source ranges could not be applied")
+        (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
     }
 
     /// Sources are admitted to a VIP that is already closed after everything else that closes it, and only if that

@@ -236,7 +236,7 @@ fn what_cannot_tell_the_cluster_from_others_is_named() {
     let (decision, said) = web(off_cluster);
     assert_eq!(decision.masquerade.treatments.cluster, Treatment::OffCluster, "it applies to IPv4");
     assert!(
-        said[0].contains("cluster VIPs (IPv6): sources outside the cluster cannot be told apart"),
+        said[0].contains("cluster VIPs (IPv6): sources outside the cluster cannot be recognized"),
         "{said:?}"
     );
     let mut only_v6 = service("default", "web", Protocol::Tcp);
