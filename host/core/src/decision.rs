@@ -131,7 +131,7 @@ impl<T> PerVipKind<T> {
         }
     }
 
-    /// The value of one kind, to change it.
+    /// The value of one kind, mutable.
     pub fn get_mut(&mut self, kind: VipKind) -> &mut T {
         match kind {
             VipKind::Cluster => &mut self.cluster,

@@ -77,7 +77,7 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// The value of one family, to change it.
+    /// The value of one family, mutable.
     pub fn get_mut(&mut self, family: Family) -> &mut T {
         match family {
             Family::V4 => &mut self.v4,

@@ -245,12 +245,12 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
         if family == Family::V6
             && let Some(reason) = why_no_ipv6()
         {
-            findings.push(Finding::warning(&topic, reason, "none needed on an IPv4-only node"));
+            findings.push(Finding::warning(&topic, reason, "nothing to do on an IPv4-only node"));
             continue;
         }
         if family == Family::V6 && iptables::lacks_nat(family) {
             // Treated as an IPv4-only node, as kube-proxy does: IPv6 could never be complete.
-            let fix = "none needed on an IPv4-only node; otherwise use a kernel with CONFIG_IP6_NF_NAT";
+            let fix = "nothing to do on an IPv4-only node; otherwise use a kernel with CONFIG_IP6_NF_NAT";
             findings.push(Finding::warning(&topic, "the kernel has no NAT for IPv6", fix));
             continue;
         }
@@ -292,7 +292,7 @@ fn programs(topic: &str, family: Family) -> Finding {
     }
 }
 
-/// Why this machine has no IPv6, if it has none.
+/// Why this machine has no IPv6; `None` if it has.
 fn why_no_ipv6() -> Option<&'static str> {
     if fs::metadata("/proc/net/if_inet6").is_err() {
         return Some("the kernel has no IPv6");
