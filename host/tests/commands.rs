@@ -224,7 +224,7 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
-    assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
+    assert!(said.contains("rejects its configuration") && said.contains("odd"), "{said}");
     let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
     assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
     let said = bad(&folder.weir(&["plugin", "check", file, "--memory", "9Gi"]), 2);

@@ -150,7 +150,7 @@ fn a_node_port_that_is_another_services_port_hides_no_pod() {
     let objects = Objects::new(&(web("", "{ip: 198.51.100.7}") + other));
     let pods = ["--cluster-cidr", "10.244.0.0/16"];
     let (_, said) = objects.weir(&[&["plan"], &pods[..]].concat());
-    said_once(&said, "shop/web: NodePortIsPort: its ports are node ports too: 10249/tcp (of default/other)");
+    said_once(&said, "shop/web: NodePortIsPort: its ports are also node ports: 10249/tcp (of default/other)");
     let trace = |from: &str| {
         let packet = ["trace", "--from", from, "--interface", "cni0", "--to", "10.96.0.10:10249"];
         objects.weir(&[&packet, &pods[..]].concat()).0
@@ -200,7 +200,7 @@ fn silence_has_a_cause_and_it_is_told() {
         ),
         (web.replace("port: 8080}", "port: 8080, protocol: UDP}"), "EndpointsUnmatched", "`http` (UDP)"),
         (web.replace("[{name: http, port: 8080}]", "[]"), "EndpointsUnmatched", "EndpointSlices have none"),
-        (only_v6, "EndpointsUnmatched", "its endpoints have IPv4 addresses and its cluster IP is IPv6"),
+        (only_v6, "EndpointsUnmatched", "its endpoints have IPv4 addresses but its cluster IP is IPv6"),
         (web.replace("[10.244.1.5]", "[10.244.1.5, 10.244.1.6]"), "FurtherAddresses", "10.244.1.5"),
         (endpoints(""), "EndpointsNotRead", "EndpointSlice"),
         (

@@ -88,7 +88,8 @@ pub(crate) fn unreadable_rules_hold_up_their_family_only() -> Result<()> {
     let running = Running::start(stage.weir().command_after(&fail, "run"))?;
     settle(&stage, &running, &["ipvs", "ipset", "iptables", "addresses", "link", "sysctl"], &recorded)?;
     running.await_line("with the cause", |line| {
-        line.level() == "ERROR" && says(line, &["ip6tables-save", "cannot be read", "table is incompatible"])
+        line.level() == "ERROR"
+            && says(line, &["ip6tables-save", "cannot read the table", "table is incompatible"])
     })?;
     ensure!(
         Dump::of(&stage.netns)?.section("ip6tables") != left.section("ip6tables"),

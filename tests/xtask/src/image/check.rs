@@ -120,7 +120,7 @@ const CHECKS: &[(&str, &str)] = &[
         "a_kubelet_with_nf_tables_is_followed",
         r#"
         iptables-nft -t mangle -N KUBE-IPTABLES-HINT
-        says '(nft), as the kubelet' weir doctor
+        says '(nft), same as the kubelet' weir doctor
         run_once
         says 'KUBE-SERVICES' iptables-nft-save -t nat
         absent grep . /proc/net/ip_tables_names
@@ -132,7 +132,7 @@ const CHECKS: &[(&str, &str)] = &[
         "a_kubelet_with_legacy_tables_is_followed",
         r#"
         ip6tables-legacy -t mangle -N KUBE-KUBELET-CANARY
-        says '(legacy), as the kubelet' weir doctor
+        says '(legacy), same as the kubelet' weir doctor
         run_once
         says 'KUBE-SERVICES' iptables-legacy-save -t nat
         says 'KUBE-SERVICES' ip6tables-legacy-save -t nat
