@@ -21,12 +21,12 @@ use super::{Options, load_balancer};
 use crate::process;
 use crate::tally::Counts;
 
-/// For what takes emulated nodes a while.
+/// For operations that are slow on emulated nodes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is done to the cluster.
+/// A series of changes to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Scenario {
     /// From kube-proxy to weir and back, by the commands of host/install/MIGRATE.md and ROLLBACK.md
@@ -38,7 +38,7 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
-    /// Plays it, and says what held.
+    /// Plays it and prints which claims hold.
     pub(super) fn play(
         self,
         options: &Options,
@@ -57,7 +57,7 @@ impl Scenario {
     }
 }
 
-/// A running cluster, and what has held so far.
+/// A running cluster, and the claims so far.
 struct Stage<'c> {
     options: &'c Options,
     cluster: &'c Cluster,
@@ -67,7 +67,7 @@ struct Stage<'c> {
 }
 
 impl<'c> Stage<'c> {
-    /// Says whether it holds; one that does not hold is no reason to stop.
+    /// Prints whether a claim holds. A failed claim does not stop the scenario.
     fn claim(&mut self, name: &str, result: Result<()>) {
         match result {
             Ok(()) => {
@@ -84,7 +84,7 @@ impl<'c> Stage<'c> {
         }
     }
 
-    /// Claims that no client lost anything since the last look.
+    /// Claims that no request failed since the last look.
     fn claim_nothing_lost(&mut self, traffic: &mut Traffic<'_>, during: &str) -> Result<()> {
         let look = traffic.look()?;
         let (streams, new) = (look.streams, look.new);
@@ -94,7 +94,7 @@ impl<'c> Stage<'c> {
         Ok(())
     }
 
-    /// `kubectl` with these words.
+    /// Runs `kubectl` with these arguments, separated by spaces.
     fn kubectl(&self, words: &str) -> Result<String> {
         process::output(self.cluster.kubectl().args(words.split(' ')))
     }
@@ -125,11 +125,11 @@ impl<'c> Stage<'c> {
         let everywhere =
             [format!("node port={}:{node_port}", node.address()), format!("load balancer={balancer}:80")];
         let program = self.options.load.as_deref().context("no program for traffic")?;
-        Traffic::start(self.cluster, node, &inside, &everywhere, program, self.report)
+        Traffic::start(self.cluster, &node.name(), &inside, &everywhere, program, self.report)
     }
 }
 
-/// Tries until it works, or the time is over.
+/// Retries until it works or the time is up.
 fn until<T>(patience: Duration, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {

@@ -1,4 +1,5 @@
-//! Clients in a pod, on a node and outside that use a Service all the time, through each of its addresses.
+//! Clients in a pod, on a node and outside the cluster that send requests to a Service all the time, through each of
+//! its addresses.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,18 +13,15 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_cluster::Cluster;
 
-use super::node::Node;
 use crate::{process, workspace};
 
-/// Where nodes have the clients' program.
+/// The clients' program on the nodes.
 pub(super) const PROGRAM: &str = "/usr/local/bin/weir-e2e-load";
 
-const NODE_LOG: &str = "/var/log/load.log";
+/// Pods with clients, and whether they have the node's network.
+const PODS: [(&str, bool); 2] = [("load-pod", false), ("load-node", true)];
 
-/// The pod with clients.
-const POD: &str = "load";
-
-/// A line of a client's program comes every second; an emulated kubelet may need longer to pass it on.
+/// The clients print a line every second, but an emulated kubelet may take longer to deliver it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Builds the clients' program.
@@ -35,9 +33,8 @@ pub(super) fn build() -> Result<PathBuf> {
 /// Running clients.
 pub(super) struct Traffic<'c> {
     cluster: &'c Cluster,
-    node: &'c Node,
     outside: Outside,
-    /// What each place said at the last look.
+    /// The totals of the last look.
     before: BTreeMap<&'static str, BTreeMap<String, Totals>>,
 }
 
@@ -54,16 +51,16 @@ struct Totals {
     failures: BTreeMap<String, u64>,
 }
 
-/// What became of requests in a while.
+/// The outcome of requests since the last look.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) answers: u64,
     pub(super) failures: u64,
-    /// Clients with failures or without answers, and what happened.
+    /// Clients with failures or without answers, with the causes.
     pub(super) complaints: Vec<String>,
 }
 
-/// Connections that stay, and one for each request.
+/// Requests on kept connections, and on new ones.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) streams: Tally,
@@ -85,7 +82,7 @@ impl Tally {
         }
     }
 
-    /// Every client was answered, and always.
+    /// Fails unless every client had answers and no failure.
     pub(super) fn expect_nothing_lost(&self) -> Result<()> {
         ensure!(self.complaints.is_empty(), "{}", self.complaints.join("\n"));
         Ok(())
@@ -93,40 +90,34 @@ impl Tally {
 }
 
 impl<'c> Traffic<'c> {
-    /// Starts clients for these addresses (name and `ADDRESS:PORT`), of which those in the list `inside` are for
-    /// pods and nodes only.
+    /// Starts clients for these addresses (`NAME=ADDRESS:PORT`) on this node and outside. Addresses in `inside` cannot
+    /// be reached from outside.
     pub(super) fn start(
         cluster: &'c Cluster,
-        node: &'c Node,
+        node: &str,
         inside: &[String],
         everywhere: &[String],
         program: &Path,
         report: &Path,
     ) -> Result<Traffic<'c>> {
         let all = [inside, everywhere].concat();
-        cluster.client().apply_value(&pod(&node.name(), &all))?;
-        process::run(cluster.kubectl().args([
-            "wait",
-            "--for=condition=Ready",
-            "--timeout=300s",
-            "pod",
-            POD,
-        ]))?;
-        let targets = all.iter().map(|target| format!("'{target}'")).collect::<Vec<_>>().join(" ");
-        node.shell(&format!("setsid {PROGRAM} {targets} < /dev/null > {NODE_LOG} 2>&1 &"))?;
+        for (name, on_node) in PODS {
+            cluster.client().apply_value(&pod(name, node, on_node, &all))?;
+            process::run(cluster.kubectl().args(["wait", "--for=condition=Ready", "--timeout=300s", "pod", name]))?;
+        }
         let outside = Outside::start(program, everywhere, &report.join("load.log"))?;
-        let mut traffic = Traffic { cluster, node, outside, before: BTreeMap::new() };
-        // What failed before everything ran does not count.
+        let mut traffic = Traffic { cluster, outside, before: BTreeMap::new() };
+        // Failures from before everything ran do not count.
         thread::sleep(Duration::from_secs(5));
         traffic.look()?;
         Ok(traffic)
     }
 
-    /// What happened since the last look.
+    /// Counts the requests since the last look.
     pub(super) fn look(&mut self) -> Result<Look> {
         let mut look = Look::default();
-        for place in ["pod", "node", "outside"] {
-            let now = self.totals(place).with_context(|| format!("clients of the {place}"))?;
+        for place in PODS.map(|(name, _)| name).into_iter().chain(["outside"]) {
+            let now = self.totals(place).with_context(|| format!("clients of {place}"))?;
             let before = self.before.insert(place, now.clone()).unwrap_or_default();
             for (client, totals) in now {
                 let tally = if client.ends_with("stream") { &mut look.streams } else { &mut look.new };
@@ -145,13 +136,13 @@ impl<'c> Traffic<'c> {
         let start = Instant::now();
         let mut first = None;
         loop {
-            let text = match place {
-                "pod" => process::output(self.cluster.kubectl().args(["logs", "--tail=1", POD]))?,
-                "node" => self.node.shell(&format!("tail -n 1 {NODE_LOG}"))?,
-                _ => self.outside.last_line()?,
+            let text = if place == "outside" {
+                self.outside.last_line()?
+            } else {
+                process::output(self.cluster.kubectl().args(["logs", "--tail=1", place]))?
             };
             if let Ok(line) = serde_json::from_str::<Line>(&text) {
-                // The first may have been written just before the call.
+                // The first line may be older than the call.
                 if line.second >= *first.get_or_insert(line.second) + 2 {
                     return Ok(line.clients);
                 }
@@ -163,10 +154,10 @@ impl<'c> Traffic<'c> {
         }
     }
 
-    /// Ends the clients.
+    /// Stops the clients.
     pub(super) fn stop(self) -> Result<()> {
-        self.node.shell("pkill weir-e2e-load")?;
-        process::run(self.cluster.kubectl().args(["delete", "pod", "--grace-period=1", POD]))
+        let names = PODS.map(|(name, _)| name);
+        process::run(self.cluster.kubectl().args(["delete", "pod", "--grace-period=1"]).args(names))
     }
 }
 
@@ -185,7 +176,7 @@ impl Outside {
 
     fn last_line(&self) -> Result<String> {
         let text = fs::read_to_string(&self.log).context("cannot read the log of the clients outside")?;
-        // What follows the last line's end is not complete yet.
+        // The text after the last newline is incomplete.
         let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
         Ok(complete.lines().next_back().unwrap_or_default().to_owned())
     }
@@ -199,13 +190,14 @@ impl Drop for Outside {
     }
 }
 
-fn pod(node: &str, targets: &[String]) -> serde_json::Value {
+fn pod(name: &str, node: &str, on_node: bool, targets: &[String]) -> serde_json::Value {
     json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": POD, "namespace": "default" },
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" },
         "spec": {
             "nodeName": node,
+            "hostNetwork": on_node,
             "containers": [{
-                "name": POD,
+                "name": "load",
                 "image": "registry.k8s.io/e2e-test-images/busybox:1.37.0-2",
                 "command": [PROGRAM],
                 "args": targets,

@@ -18,7 +18,7 @@ const FOLDER: &str = "host/install";
 const NODE: u8 = 1;
 
 /// What MIGRATE.md asks its reader to do by hand before `weir diff`.
-const COPY: &str = "on the node, below /tmp/weir: objects and config.conf; then";
+const COPY: &str = "copy objects and config.conf to /tmp/weir on the node";
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.deploy_web(4, None)?;
