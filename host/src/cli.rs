@@ -19,7 +19,7 @@ pub(crate) use invocation::Invocation;
 pub(crate) use lab::{LabArguments, LabOutput};
 pub(crate) use status::{StatusArguments, TopArguments};
 
-/// What `--version` says, also to those who ask for kube-proxy's.
+/// Printed by `--version`, also when called as kube-proxy.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
 
 /// A kube-proxy for IPVS nodes: programs IPVS, ipset and iptables for the Services of a cluster.
@@ -32,7 +32,7 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-prox
     args_override_self = true
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -40,38 +40,38 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Keep this node's kernel in step with the cluster, as kube-proxy does and with its flags. So does weir without a
-    /// subcommand.
+    /// Keep this node's kernel in sync with the cluster, like kube-proxy and with its flags. This is the default when
+    /// no subcommand is given.
     Run(Box<RunArguments>),
-    /// Print what the kernel of a node should hold. Needs no kernel and no privileges. Exit status 1 if a plugin was
-    /// refused or failed.
+    /// Print what the kernel of a node should contain. Needs neither a kernel nor privileges. Exit status 1 if a
+    /// plugin was refused or failed.
     Plan(PlanArguments),
-    /// Compare this node's kernel with the plan, and change nothing. Exit status 1 if they differ, or a plugin was
-    /// refused or failed.
+    /// Compare this node's kernel with the plan without changing anything. Exit status 1 if they differ, or if a
+    /// plugin was refused or failed.
     Diff(DiffArguments),
-    /// Tell where a packet would go. Exit status 1 if a plugin was refused or failed.
+    /// Show where a packet would go. Exit status 1 if a plugin was refused or failed.
     Trace(TraceArguments),
-    /// Show how this node is doing, on one screen: as the running daemon says, or without one what the kernel holds. Exit
-    /// status 0 if nothing has to be done, 1 if something has (no daemon answers, a change fails, a plugin is not used, the API
-    /// server is away, …), 2 if neither daemon nor kernel can be asked.
+    /// Show this node's status on one screen: from the running daemon or, without one, from the kernel. Exit status 0
+    /// if nothing needs attention, 1 if something does (no daemon answers, a change fails, a plugin is not used, the
+    /// API server is unreachable, …), 2 if neither the daemon nor the kernel can be read.
     Status(StatusArguments),
-    /// Show traffic through this node, live: services by new connections per second, active connections and bytes, and the
-    /// endpoints of each with weight, share and connection time. Needs root.
+    /// Show live traffic on this node: services by new connections per second, active connections and bytes, and the endpoints of
+    /// each with weight, share and connection time. Needs root.
     Top(TopArguments),
-    /// Check everything that IPVS mode depends on, with a fix for what is wrong. Exit status 1 if something is.
+    /// Check everything IPVS mode depends on, and suggest a fix for each problem. Exit status 1 if there is one.
     Doctor(DoctorArguments),
-    /// Tell how a service came to its part of the plan: what each plugin saw and answered, and what became of it. Exit
-    /// status 1 if a plugin was refused or failed.
+    /// Explain how a service was planned: what each plugin saw and answered, and what was applied. Exit status 1 if a
+    /// plugin was refused or failed.
     Explain(ExplainArguments),
-    /// Play a described load against policies, without a kernel and in virtual time, and compare latencies and shares.
-    /// Exit status 1 if a plugin was refused or failed.
+    /// Simulate a described load against policies, without a kernel and in virtual time, and compare latencies and
+    /// shares. Exit status 1 if a plugin was refused or failed.
     Lab(LabArguments),
-    /// Print what the plugins of a policy file are asked about a folder and what they answer, one record a line.
-    /// Exit status 1 if a plugin was refused or failed.
+    /// Print what the plugins of a policy file are asked about the services in a folder and what they answer, one
+    /// record per line. Exit status 1 if a plugin was refused or failed.
     Record(RecordArguments),
-    /// Ask again what was recorded, and say which answers are others. Exit status 1 if any is.
+    /// Replay recorded questions and report answers that changed. Exit status 1 if any did.
     Replay(ReplayArguments),
-    /// Look at plugins, try them, and start new ones.
+    /// Inspect, test and create plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Compile a component from standard input to standard output, for a running weir.
@@ -81,14 +81,14 @@ pub(crate) enum Command {
     Cleanup(CleanupArguments),
 }
 
-/// The command line; in the help of `run` with all flags of kube-proxy.
+/// The command line; the help of `run` lists all of kube-proxy's flags.
 pub(crate) fn command() -> clap::Command {
     let command = Cli::command()
         .mut_subcommand("run", |run| {
             let shown = flags::of_the_daemon().chain(daemon::OF_LOGGING);
             shown.fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
         })
-        // Without plugins there is nothing to record.
+        // Without plugins, there is nothing to record.
         .mut_subcommand("record", |record| record.mut_arg("policy", |policy| policy.required(true)));
     let of_the_daemon: Vec<Arg> = command
         .find_subcommand("run")
@@ -99,7 +99,8 @@ pub(crate) fn command() -> clap::Command {
     command.mut_subcommands(|subcommand| taking(subcommand, &of_the_daemon))
 }
 
-/// A command that has a configuration takes all arguments of the daemon, so that those of a DaemonSet can be tried on it.
+/// A command with a configuration accepts all arguments of the daemon, so that a DaemonSet's arguments can be tried
+/// with it.
 fn taking(command: clap::Command, of_the_daemon: &[Arg]) -> clap::Command {
     let command = command.mut_subcommands(|inner| taking(inner, of_the_daemon));
     let known: Vec<clap::Id> = command.get_arguments().map(|argument| argument.get_id().clone()).collect();
@@ -110,10 +111,10 @@ fn taking(command: clap::Command, of_the_daemon: &[Arg]) -> clap::Command {
     command.args(missing)
 }
 
-/// Which objects, which configuration, which node.
+/// The objects, the configuration and the node.
 #[derive(Args, Debug)]
 pub(crate) struct InputArguments {
-    /// Folder with manifests (YAML or JSON, Lists included), or one file.
+    /// Folder of manifests (YAML or JSON, including Lists), or one file.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: PathBuf,
     #[command(flatten)]
@@ -122,15 +123,15 @@ pub(crate) struct InputArguments {
     pub(crate) policy: PolicyArguments,
 }
 
-/// Who decides.
+/// The policy.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArguments {
-    /// PolicyConfiguration file: the plugins, in order. Without it weir decides as kube-proxy does.
+    /// PolicyConfiguration file: the plugins, in order. Without it, weir decides as kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Plugins of the file that are only asked beside the others: what they would change is reported. A name that is not
-    /// in the file is an error.
+    /// Plugins in the file to run in shadow mode: what they would change is reported but not applied. A name that is
+    /// not in the file is an error.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
     pub(crate) shadow: Vec<String>,
 }
@@ -145,11 +146,12 @@ pub(crate) struct ExplainArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// Read what this machine's kernel counts for the service for so long, such as 30s, if a plugin asks for it. Needs root,
-    /// and changes nothing. Plugins decide by what was counted meanwhile, while those of a running weir have longer memories.
+    /// Read this machine's kernel counters for the service for this long, such as 30s, if a plugin needs them. Needs
+    /// root, and changes nothing. Plugins decide from what was counted in that time; in a running weir they have a
+    /// longer history.
     #[arg(long, value_name = "DURATION", value_parser = daemon::parse_time)]
     pub(crate) sample: Option<Duration>,
-    /// `text` or `json`; only the second tells all that plugins saw.
+    /// `text` or `json`; only `json` includes everything that plugins saw.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -171,22 +173,22 @@ pub(crate) struct ReplayArguments {
     pub(crate) records: PathBuf,
     #[command(flatten)]
     pub(crate) asked: AskedArguments,
-    /// Memory of an instance of the component, for instance 32Mi.
+    /// Memory limit of an instance of the component, for example 32Mi.
     #[arg(long, value_name = "QUANTITY", requires = "component")]
     pub(crate) memory: Option<String>,
-    /// `text` tells what differs, `json` every answer, one object a line.
+    /// `text` prints the differences, `json` every answer, one object per line.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
 
-/// Who is asked again.
+/// The plugins to replay against.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct AskedArguments {
-    /// The component to ask, with the configurations that were recorded.
+    /// Component to ask, with the recorded configurations.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
-    /// PolicyConfiguration file: its plugins are asked by their names, with what it configures now.
+    /// PolicyConfiguration file: its plugins are matched to the records by name and use the file's configuration.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 }
@@ -194,15 +196,16 @@ pub(crate) struct AskedArguments {
 /// `weir plugin`
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
-    /// Say whether weir takes a plugin: world, version, imports, limits, configuration. Exit status 1 if not.
+    /// Check whether weir accepts a plugin: world, version, imports, limits, configuration. Exit status 1 if not.
     Check(PluginFileArguments),
-    /// Tell what is in a plugin.
+    /// Print a plugin's digest, size, interfaces, needs, metrics, exports and imports.
     Inspect(PluginFileArguments),
-    /// Ask a plugin about all services of a folder. Exit status 1 if there are none, or it had no answer about some.
+    /// Ask a plugin about every service in a folder. Exit status 1 if there are none, or if it failed to answer for
+    /// one.
     Run(Box<PluginRunArguments>),
-    /// Measure what a plugin costs: instantiation, calls, memory.
+    /// Measure the cost of a plugin: instantiation, calls, memory.
     Bench(PluginFileArguments),
-    /// Start a new plugin in Rust in a folder of its own.
+    /// Create a Rust plugin in a new folder.
     New(PluginNewArguments),
 }
 
@@ -212,10 +215,10 @@ pub(crate) struct PluginFileArguments {
     /// The component.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Its configuration as YAML or JSON, or @FILE.
+    /// Plugin configuration as YAML or JSON, or @FILE.
     #[arg(long, value_name = "TEXT|@FILE")]
     pub(crate) configuration: Option<String>,
-    /// Memory of an instance, for instance 32Mi.
+    /// Memory limit of an instance, for example 32Mi.
     #[arg(long, value_name = "QUANTITY")]
     pub(crate) memory: Option<String>,
     /// `text` or `json`.
@@ -228,10 +231,10 @@ pub(crate) struct PluginFileArguments {
 pub(crate) struct PluginRunArguments {
     #[command(flatten)]
     pub(crate) plugin: PluginFileArguments,
-    /// Folder with manifests, or one file.
+    /// Folder of manifests, or one file.
     #[arg(long, value_name = "PATH", required_unless_present = "records")]
     pub(crate) manifests: Option<PathBuf>,
-    /// What was asked once, from `weir record` or `weir run --record`, instead of manifests.
+    /// Recorded questions from `weir record` or `weir run --record`, to use instead of manifests.
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub(crate) records: Option<PathBuf>,
     #[command(flatten)]
@@ -243,10 +246,10 @@ pub(crate) struct PluginRunArguments {
 /// `weir plugin new`
 #[derive(Args, Debug)]
 pub(crate) struct PluginNewArguments {
-    /// Its name: small letters, digits and dashes. The folder is called the same.
+    /// Name of the plugin: lowercase letters, digits and dashes. Its folder gets the same name.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// The folder of weir's plugin-sdk.
+    /// Folder that contains weir's plugin-sdk.
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: PathBuf,
 }
@@ -254,15 +257,14 @@ pub(crate) struct PluginNewArguments {
 /// The configuration and the node's name.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArguments {
-    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With it, kube-proxy's flags for its fields are ignored, as
-    /// kube-proxy does.
+    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). As in kube-proxy, flags for its fields are then ignored.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Name of the Node to plan for; default: the configuration's hostnameOverride, else this machine's name.
     #[arg(long, visible_alias = "hostname-override", value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Give internalTrafficPolicy Local the API's meaning also where kube-proxy does not: with no endpoint on
-    /// this node a cluster IP then answers nobody. Works beside --config.
+    /// Apply internalTrafficPolicy Local as the API defines it, also where kube-proxy does not: a cluster IP without
+    /// an endpoint on this node then has no endpoints at all. Can be combined with --config.
     #[arg(long)]
     pub(crate) enforce_internal_traffic_policy: bool,
     #[command(flatten)]
@@ -274,8 +276,8 @@ pub(crate) struct NodeArguments {
 /// Where the node's addresses come from.
 #[derive(Args, Debug)]
 pub(crate) struct InterfaceArguments {
-    /// Interfaces and addresses of the node, as JSON: [{"name": "eth0", "addresses": ["10.0.2.15/24"]}, …];
-    /// default: this machine's.
+    /// Interfaces and addresses of the node, as JSON: [{"name": "eth0", "addresses": ["10.0.2.15/24"]}, …]; default:
+    /// this machine's.
     #[arg(long, value_name = "FILE")]
     pub(crate) interfaces: Option<PathBuf>,
 }
@@ -287,16 +289,16 @@ pub(crate) struct PlanArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// `text`: one line per thing; `json`: the same, structured; `kernel`: as ipvsadm, ipset, iptables-save and ip
-    /// would print it, in a form that can be compared line by line.
+    /// `text`: one line per item; `json`: the same, structured; `kernel`: as ipvsadm, ipset, iptables-save and ip
+    /// would print it, for comparing line by line.
     #[arg(long, short, value_enum, default_value_t = PlanOutput::Text)]
     pub(crate) output: PlanOutput,
 }
 
-/// The forms of a plan.
+/// Output formats of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanOutput {
-    /// One line per thing.
+    /// One line per item.
     Text,
     /// Structured.
     Json,
@@ -304,7 +306,7 @@ pub(crate) enum PlanOutput {
     Kernel,
 }
 
-/// The forms of every other answer.
+/// Output formats of all other commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
@@ -326,10 +328,10 @@ pub(crate) struct DiffArguments {
 /// `weir trace`
 #[derive(Args, Debug)]
 pub(crate) struct TraceArguments {
-    /// Folder with manifests (YAML or JSON, Lists included), or one file: ask the plan for them.
+    /// Folder of manifests (YAML or JSON, including Lists), or one file: trace through the plan for them.
     #[arg(long, value_name = "PATH", required_unless_present = "live", conflicts_with = "live")]
     pub(crate) manifests: Option<PathBuf>,
-    /// Ask this machine's kernel instead of a plan.
+    /// Trace through this machine's kernel instead of a plan.
     #[arg(long, conflicts_with = "interfaces")]
     pub(crate) live: bool,
     #[command(flatten)]
@@ -338,16 +340,16 @@ pub(crate) struct TraceArguments {
     pub(crate) policy: PolicyArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// Where the packet comes from: an address, or `host` for this node itself.
+    /// Source of the packet: an address, or `host` for this node itself.
     #[arg(long, value_name = "IP|host", value_parser = parse_sender)]
     pub(crate) from: Sender,
-    /// Where it is sent: ADDRESS:PORT, IPv6 addresses in brackets.
+    /// Destination: ADDRESS:PORT, with IPv6 addresses in brackets.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) to: std::net::SocketAddr,
     /// tcp, udp or sctp.
     #[arg(long, default_value = "tcp")]
     pub(crate) protocol: Protocol,
-    /// The interface it arrives on.
+    /// Interface on which the packet arrives.
     #[arg(long, value_name = "NAME", default_value = "eth0")]
     pub(crate) interface: String,
     /// The interface is a bridge, and the packet comes from one of its ports.
@@ -358,19 +360,19 @@ pub(crate) struct TraceArguments {
     pub(crate) output: Output,
 }
 
-/// Who sends a packet.
+/// The sender of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// The node itself.
     Host,
-    /// Somebody else.
+    /// Another pod or machine.
     Address(IpAddr),
 }
 
 fn parse_sender(text: &str) -> Result<Sender, String> {
     match text {
         "host" => Ok(Sender::Host),
-        text => text.parse().map(Sender::Address).map_err(|_| "neither an address nor `host`".to_owned()),
+        text => text.parse().map(Sender::Address).map_err(|_| "expected an IP address or `host`".to_owned()),
     }
 }
 
@@ -389,7 +391,7 @@ pub(crate) struct DoctorArguments {
 pub(crate) struct CleanupArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Only say what would be removed.
+    /// Only print what would be removed.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// `text` or `json`.
@@ -401,7 +403,7 @@ pub(crate) struct CleanupArguments {
 mod tests {
     use super::*;
 
-    /// Each command that has a configuration, with what it needs beside the daemon's arguments.
+    /// Each command with a configuration, with the arguments it needs in addition to the daemon's.
     const COMMANDS: [&str; 12] = [
         "run",
         "plan --manifests a",

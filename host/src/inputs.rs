@@ -1,4 +1,4 @@
-//! From arguments to a planner that has seen the objects.
+//! From arguments to a planner that knows all objects.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,25 +20,25 @@ use crate::cli::{self, ConfigurationFlags, InterfaceArguments, NodeArguments, Po
 use crate::output::complain;
 use crate::{logging, style};
 
-/// What the node is to do, and which one it is.
+/// The configuration and the name of the node.
 #[derive(Clone)]
 pub(crate) struct Settings {
     /// The node's name.
     pub(crate) node_name: String,
-    /// The effective configuration, of the file or of flags.
+    /// The effective configuration, from the file or from flags.
     pub(crate) configuration: Configuration,
     /// The file, if there is one.
     pub(crate) file: Option<ConfigurationFile>,
-    /// The part of the configuration that shapes plans.
+    /// The part of the configuration that affects plans.
     pub(crate) proxy: ProxyConfig,
 }
 
-/// A configuration file, and what flags say that hold beside it.
+/// A configuration file, and the flags that override it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigurationFile {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// The fields that hold whatever it says.
+    /// Fields that override the file.
     pub(crate) over: Map<String, Value>,
 }
 
@@ -49,14 +49,14 @@ impl ConfigurationFile {
     }
 }
 
-/// Reads the configuration, or makes one of the flags, and prints what is odd about it.
+/// Reads the configuration from the file, or from flags, and prints warnings about it.
 pub(crate) fn settings(arguments: &NodeArguments) -> anyhow::Result<Settings> {
     let (settings, remarks) = read_settings(arguments)?;
     remarks.iter().for_each(|remark| warn(remark));
     Ok(settings)
 }
 
-/// Reads the configuration, or makes one of the flags. Also returns what is odd about it.
+/// Reads the configuration from the file, or from flags. Also returns warnings about it.
 pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settings, Vec<String>)> {
     let mut remarks = Vec::new();
     let mut over = arguments.logging.fields();
@@ -64,13 +64,13 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
         // As the kubelet registers it.
         let name = name.trim().to_lowercase();
         if name.is_empty() {
-            bail!("--node, or --hostname-override: the name is blank");
+            bail!("--node or --hostname-override: the name is blank");
         }
         over.insert("hostnameOverride".to_owned(), json!(name));
     }
     for (old, new) in [("healthz-port", "healthz-bind-address"), ("metrics-port", "metrics-bind-address")] {
         if arguments.flags.names().any(|name| name == old) {
-            remarks.push(format!("--{old} is deprecated: give --{new}"));
+            remarks.push(format!("--{old} is deprecated; use --{new}"));
         }
     }
     let file = arguments.config.clone().map(|path| ConfigurationFile { path, over: over.clone() });
@@ -79,7 +79,7 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
             let names: Vec<String> = arguments.flags.names().map(|name| format!("--{name}")).collect();
             if !names.is_empty() {
                 let names = names.join(", ");
-                remarks.push(format!("with --config these flags are ignored, as kube-proxy does: {names}"));
+                remarks.push(format!("with --config these flags are ignored, as in kube-proxy: {names}"));
             }
             file.load().with_context(|| format!("--config {}", file.path.display()))?
         }
@@ -94,7 +94,7 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
     Ok((Settings { node_name, configuration, file, proxy }, remarks))
 }
 
-/// Mistakes are told by the flag, not by the field that it stands for.
+/// Errors name the flag, not the field that it sets.
 fn from_flags(flags: &ConfigurationFlags, over: Map<String, Value>) -> Result<config::Read, ConfigError> {
     let mut fields = flags.fields();
     fields.extend(over);
@@ -112,7 +112,7 @@ fn from_flags(flags: &ConfigurationFlags, over: Map<String, Value>) -> Result<co
     })
 }
 
-/// The name is trimmed and in lower case, as the kubelet registers it.
+/// The node's name, trimmed and in lower case, as the kubelet registers it.
 fn node_name(configuration: &Configuration) -> anyhow::Result<String> {
     let name = match configuration.hostname_override() {
         Some(name) => name.to_owned(),
@@ -122,7 +122,7 @@ fn node_name(configuration: &Configuration) -> anyhow::Result<String> {
     };
     let name = name.trim().to_lowercase();
     if name.is_empty() {
-        bail!("the node's name is blank: give --node NAME, or hostnameOverride in the configuration");
+        bail!("the node's name is blank: give --node NAME, or set hostnameOverride in the configuration");
     }
     Ok(name)
 }
@@ -148,23 +148,23 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
     }
 }
 
-/// The plugins of a policy file, and those of it that are not used.
+/// The plugins of a policy file, and those that are not used.
 #[derive(Default)]
 pub(crate) struct Plugins {
-    /// Those that decide.
+    /// The plugins in use.
     pub(crate) chain: Chain,
-    /// Those that were refused.
+    /// The refused ones.
     pub(crate) refused: Vec<Refused>,
 }
 
-/// Exit status 1 if a plugin was refused, or had no answer about some service.
+/// Exit status 1 if a plugin was refused or failed to answer for a service.
 pub(crate) fn policy_status(refused: &[Refused], reports: &[Report]) -> ExitCode {
     let failed = reports.iter().any(|report| report.reason == Reason::PolicyFailed);
     if failed || !refused.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The plugins of the file, compiled in this process. What is wrong with single ones is printed, and so is what they
-/// complain about.
+/// Loads the plugins of the file, compiled in this process. Prints what is wrong with any of them, and their
+/// warnings.
 pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<Plugins> {
     let Some(file) = &arguments.policy else { return Ok(Plugins::default()) };
     let place = || format!("--policy {}", file.display());
@@ -172,7 +172,7 @@ pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<
     plugins(&configuration, &arguments.shadow, node).with_context(place)
 }
 
-/// The same for a file that was read.
+/// The same for a file that has been read.
 pub(crate) fn plugins(
     configuration: &PolicyConfiguration,
     shadow: &[String],
@@ -193,7 +193,7 @@ pub(crate) fn now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
 }
 
-/// A planner that has seen all objects below the path.
+/// A planner that knows all objects below the path.
 pub(crate) fn planner(
     manifests: &Path,
     settings: &Settings,
@@ -204,7 +204,7 @@ pub(crate) fn planner(
     Ok(planner_of(objects(manifests, settings)?, settings, chain, addresses, capabilities))
 }
 
-/// A planner that has seen these objects.
+/// A planner that knows these objects.
 pub(crate) fn planner_of(
     objects: Vec<Event>,
     settings: &Settings,
@@ -224,13 +224,13 @@ pub(crate) fn planner_of(
     planner
 }
 
-/// All objects below the path, as the node sees them.
+/// Reads all objects below the path, as the node sees them.
 pub(crate) fn objects(manifests: &Path, settings: &Settings) -> anyhow::Result<Vec<Event>> {
     let events = read_manifests(manifests, &settings.node_name)?;
     if !events.iter().any(|event| matches!(event, Event::Node(_))) {
         warn(&format!(
-            "no Node object `{}` among the manifests: its addresses, zone and pod networks are unknown \
-             (another name? give --node)",
+            "no Node object `{}` in the manifests: its addresses, zone and pod networks are unknown \
+             (if it has another name, give --node)",
             settings.node_name
         ));
     }
@@ -241,14 +241,14 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
     path.metadata().with_context(|| format!("--manifests {}", path.display()))?;
     let (events, problems) = manifests::read(path, node_name);
     print_problems(&problems);
-    // A folder may be empty, but a plan for nothing must not pass for the plan of what could not be read.
+    // A folder may be empty, but if nothing in it could be read, an empty plan would be misleading.
     if events.is_empty() && !problems.is_empty() {
-        bail!("--manifests {}: nothing in it could be used", path.display());
+        bail!("--manifests {}: contains nothing usable", path.display());
     }
     Ok(events)
 }
 
-/// Tells a person about something odd.
+/// Prints a warning.
 pub(crate) fn warn(message: &str) {
     complain!("{} {}", style::warning("warning:"), weir_core::text::printable(message));
 }

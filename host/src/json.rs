@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_core::report::Report;
 use weir_core::state::KernelState;
 
-/// A kernel state: one list per kind of thing.
+/// A kernel state: one list per kind of item.
 pub(crate) fn state(state: &KernelState) -> Value {
     let sysctls: serde_json::Map<String, Value> =
         state.sysctls.iter().map(|(key, value)| (key.0.clone(), json!(value))).collect();

@@ -20,10 +20,10 @@ use crate::output::complain;
 /// Whether the daemon's log is on.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Different lines of plugins that a command shows.
+/// The most distinct plugin lines that a command shows.
 const PLUGIN_LINES: usize = 1000;
 
-/// Whether there is a log, so that an error belongs there too.
+/// Whether there is a log, so that errors belong in it too.
 pub(crate) fn is_started() -> bool {
     STARTED.load(Ordering::Relaxed)
 }
@@ -31,9 +31,9 @@ pub(crate) fn is_started() -> bool {
 /// Sends log lines of this level and above to standard error.
 pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     let Ok(level) = level.parse::<LevelFilter>() else {
-        bail!("--log `{level}`: allowed are error, warn, info, debug and trace");
+        bail!("--log `{level}`: must be error, warn, info, debug or trace");
     };
-    // The daemon outlives whoever reads its log: a line that cannot be written must not end it.
+    // The daemon must not exit because its log cannot be written.
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .log_internal_errors(false)
@@ -49,9 +49,10 @@ pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows what plugins write, for commands that have no log: each line once, since a plugin may be asked many times.
+/// Shows what plugins write, for commands that have no log. Each line is shown once, as a plugin may be asked many
+/// times.
 pub(crate) fn show_plugins(level: LevelFilter) {
-    // Only the first call of a process counts.
+    // Only the first call in a process has an effect.
     let _ = tracing_subscriber::registry().with(PluginLines { level, seen: Mutex::default() }).try_init();
 }
 

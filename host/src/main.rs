@@ -1,12 +1,12 @@
-//! weir: a kube-proxy for IPVS nodes, with policy that can be plugged in.
+//! weir: a kube-proxy for IPVS nodes, with pluggable policy.
 //!
 //! ```text
 //! cli ─▶ commands::{run, plan, …} ─▶ weir-k8s (objects) ─▶ weir-policy (plugins) ─▶ weir-core (plan) ─▶ weir-kernel
 //! ```
 //!
-//! This crate only puts the others together: arguments, configuration, the loop with its clocks, and output.
+//! This crate only connects the other crates: arguments, configuration, the main loop with its clocks, and output.
 //!
-//! Never: a rule about Services (weir-core), a kernel interface (weir-kernel), a Kubernetes field (weir-k8s).
+//! Out of scope: rules about Services (weir-core), kernel interfaces (weir-kernel), Kubernetes fields (weir-k8s).
 
 mod cli;
 mod commands;
@@ -29,7 +29,7 @@ use crate::output::{complain, say};
 
 fn main() -> ExitCode {
     let invocation = Invocation::of(std::env::args_os());
-    // kube-proxy knows no other status for errors; the other commands have answers that are 1.
+    // kube-proxy exits with 1 on every error; other commands use 1 as an answer.
     let failed = ExitCode::from(if invocation.is_daemon() { 1 } else { 2 });
     let matches = cli::command().try_get_matches_from(invocation.0);
     let cli = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             cli
         }
         Err(error) => {
-            // There is no other place to say that it could not be said.
+            // If this fails, there is nowhere left to report it.
             let _ = error.print();
             return if error.use_stderr() { failed } else { ExitCode::SUCCESS };
         }
@@ -70,11 +70,11 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            // Whoever reads a log reads all lines in one form.
+            // Keep the log in one format.
             if logging::is_started() {
                 tracing::error!("{}", with_causes(error.as_ref()));
             } else {
-                // What somebody typed may be part of it.
+                // The error may quote user input.
                 let text = with_causes(error.as_ref());
                 let lines: Vec<_> = text.lines().map(weir_core::text::printable).collect();
                 complain!("{} {}", style::error("error:"), lines.join("\n"));

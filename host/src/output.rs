@@ -1,10 +1,10 @@
-//! Lines on standard output and standard error. Whoever reads them may leave early (`| head -1`), and a disk may be
-//! full; neither is a reason to panic.
+//! Lines on standard output and standard error. The reader may close early (`| head -1`), and a disk may be full;
+//! neither is a reason to panic.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 
-/// What a shell reports for a program that SIGPIPE ended. Rust's start-up code ignores that signal.
+/// The status that a shell reports for a program killed by SIGPIPE. Rust's start-up code ignores that signal.
 const NOBODY_READS: i32 = 141;
 
 /// The status of every error that is not an answer.
@@ -22,7 +22,7 @@ macro_rules! complain {
 
 pub(crate) use {complain, say};
 
-/// Writes to standard output. Ends the program where that is impossible: commands print when their work is done.
+/// Writes to standard output. Exits if that fails: commands print when their work is done.
 pub(crate) fn out(text: Arguments<'_>) {
     if let Err(error) = stdout().lock().write_fmt(text) {
         if error.kind() == ErrorKind::BrokenPipe {
@@ -33,8 +33,8 @@ pub(crate) fn out(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error, if anybody reads it.
+/// Writes to standard error, if it can be written.
 pub(crate) fn err(text: Arguments<'_>) {
-    // There is no third place to complain about it.
+    // There is nowhere else to report it.
     let _ = stderr().lock().write_fmt(text);
 }

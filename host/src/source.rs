@@ -1,4 +1,4 @@
-//! Where the daemon takes its objects from.
+//! The source of the daemon's objects.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use weir_watch::Access;
 use crate::cli::RunArguments;
 use crate::inputs::Settings;
 
-/// Where objects are.
+/// Where the objects are.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// In a folder or a file.
@@ -22,9 +22,9 @@ pub(crate) enum Source {
 /// How to reach the API server.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiServer {
-    /// Address that holds whatever the kubeconfig says (`--master`).
+    /// Address that overrides the kubeconfig (`--master`).
     pub(crate) master: Option<String>,
-    /// `clientConnection`. Without a kubeconfig and a master: as a pod does.
+    /// `clientConnection`. Without a kubeconfig and a master: in-cluster, as a pod.
     pub(crate) connection: ClientConnection,
 }
 
@@ -40,12 +40,12 @@ impl Source {
         })
     }
 
-    /// Fails if what is named cannot even be asked. A folder may be made later.
+    /// Fails if the source is unusable as given. A folder may be created later.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         match self {
             Source::Manifests(_) => Ok(()),
             Source::ApiServer(server) => weir_watch::check(&server.access())
-                .with_context(|| format!("{server}, or give --manifests DIR")),
+                .with_context(|| format!("{server}; or give --manifests DIR")),
         }
     }
 }

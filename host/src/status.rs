@@ -1,7 +1,7 @@
-//! How a node is doing: the one value that `weir status` prints, the daemon serves, and the page shows.
+//! The status of a node: the one value that `weir status` prints, the daemon serves, and the page shows.
 //!
-//! The daemon fills in [`Status::daemon`]; without one, a command fills in [`Status::kernel`]. Times are seconds since 1970.
-//! Nothing secret is in it: names, versions, digests, counts, and the texts of errors.
+//! The daemon fills in [`Status::daemon`]; without one, a command fills in [`Status::kernel`]. Times are seconds
+//! since 1970. It contains no secrets: only names, versions, digests, counts, and error messages.
 
 use serde::{Deserialize, Serialize};
 use weir_core::net::Family;
@@ -16,47 +16,47 @@ pub(crate) mod way;
 
 pub(crate) use advice::Advice;
 
-/// Where the daemon serves it as JSON and as a page, beside `/metrics`.
+/// Where the daemon serves it as JSON and as a page, next to `/metrics`.
 pub(crate) const JSON_PATH: &str = "/status.json";
 pub(crate) const PAGE_PATH: &str = "/status";
 
-/// How a node is doing.
+/// The status of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
-    /// The version of weir that tells it.
+    /// The version of weir that made it.
     pub(crate) version: String,
     /// The node's name.
     pub(crate) node: String,
-    /// When it was told.
+    /// When it was made.
     pub(crate) now: u64,
-    /// What carries the services.
+    /// How services are implemented.
     pub(crate) backend: Backend,
-    /// What the running daemon says.
+    /// The state of the running daemon.
     pub(crate) daemon: Option<Running>,
-    /// What the kernel holds, where no daemon answers.
+    /// The contents of the kernel, if no daemon answers.
     pub(crate) kernel: Option<Held>,
-    /// How one packet went through the node.
+    /// The path of one packet through the node.
     pub(crate) journey: Option<way::Journey>,
-    /// What is worth doing, the most urgent first.
+    /// Recommended actions, the most urgent first.
     pub(crate) todo: Vec<Advice>,
 }
 
-/// What carries the services.
+/// How services are implemented.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Backend {
     /// `ipvs`.
     pub(crate) mode: String,
-    /// The scheduler of services for which no policy chooses another one.
+    /// The scheduler of services for which no policy chooses one.
     pub(crate) scheduler: String,
-    /// The families that the node serves.
+    /// The address families that the node serves.
     pub(crate) families: Vec<String>,
     /// The variant of iptables: `nf_tables` or `legacy`.
     pub(crate) rules: Option<String>,
 }
 
-/// What a running daemon says.
+/// The state of a running daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Running {
@@ -64,15 +64,15 @@ pub(crate) struct Running {
     pub(crate) started: u64,
     /// Where objects come from, and how current they are.
     pub(crate) objects: Objects,
-    /// What is missing before anything is written.
+    /// What must arrive before anything is written.
     pub(crate) awaits: Option<String>,
-    /// Since when each round made all its changes.
+    /// Since when every round has made all its changes.
     pub(crate) in_step_since: Option<u64>,
-    /// Since when something that changed is not in the kernel.
+    /// Since when a change has been waiting to reach the kernel.
     pub(crate) late_since: Option<u64>,
     /// The last round that changed something.
     pub(crate) last_change: Option<LastChange>,
-    /// What fails and is tried again, by cause.
+    /// Failing changes that are being retried, by cause.
     pub(crate) pending: Vec<Pending>,
     /// How many changes fail.
     pub(crate) failing: usize,
@@ -84,11 +84,11 @@ pub(crate) struct Running {
     pub(crate) services: Services,
     /// Endpoints by state.
     pub(crate) endpoints: Endpoints,
-    /// Real servers that keep connections and are to go; the first of them.
+    /// Real servers being drained; the first few.
     pub(crate) leaving: Vec<Leaving>,
-    /// What is reported of services, by reason.
+    /// Reports about services, by reason.
     pub(crate) reports: Vec<Reported>,
-    /// The plugins that decide or are watched, in order.
+    /// The plugins in use, including those in shadow mode, in order.
     pub(crate) plugins: Vec<Plugin>,
     /// Plugins and policy files that are not used.
     pub(crate) refused: Vec<String>,
@@ -100,9 +100,9 @@ pub(crate) struct Running {
 pub(crate) struct Objects {
     /// The API server or a folder.
     pub(crate) source: String,
-    /// What the API server was last heard to say, by resource: `listed`, `current` or `stale`.
+    /// How current the API server's data is, by resource: `listed`, `current` or `stale`.
     pub(crate) resources: Vec<Resource>,
-    /// When the API server was heard last; `None` without one.
+    /// When the API server was last heard from; `None` without one.
     pub(crate) heard: Option<u64>,
 }
 
@@ -112,19 +112,19 @@ pub(crate) struct Objects {
 pub(crate) struct Resource {
     /// Its name.
     pub(crate) name: String,
-    /// How far it can be relied on.
+    /// How far its data can be relied on.
     pub(crate) standing: Standing,
 }
 
-/// How far what the API server said can be relied on.
+/// How far data from the API server can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Standing {
-    /// It was never listed as a whole.
+    /// Not yet listed completely.
     Incomplete,
-    /// It was listed and is watched.
+    /// Listed and watched.
     Current,
-    /// The API server has not been heard since.
+    /// Listed, but not heard from since.
     Stale,
 }
 
@@ -132,7 +132,7 @@ pub(crate) enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LastChange {
-    /// When it ended.
+    /// When it finished.
     pub(crate) at: u64,
     /// How long it took, in microseconds.
     pub(crate) took_micros: u64,
@@ -140,19 +140,19 @@ pub(crate) struct LastChange {
     pub(crate) made: usize,
 }
 
-/// Changes that fail for one cause.
+/// Changes that fail for the same cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Pending {
     /// The first of them.
     pub(crate) change: String,
-    /// Why, and how to mend it.
+    /// Why, and how to fix it.
     pub(crate) why: String,
     /// Whether another program holds a lock.
     pub(crate) busy: bool,
-    /// When it failed first.
+    /// When it first failed.
     pub(crate) since: u64,
-    /// How many others share the cause.
+    /// How many other changes share the cause.
     pub(crate) others: usize,
 }
 
@@ -174,43 +174,43 @@ pub(crate) struct Services {
     pub(crate) total: u32,
     /// Those that a plugin tells this node to ignore.
     pub(crate) ignored: u32,
-    /// Others without an endpoint that is ready or still serves.
+    /// Of the rest, those without an endpoint that is ready or still serving.
     pub(crate) without_endpoints: u32,
 }
 
-/// Endpoints by state, once for each port and family of their service.
+/// Endpoints by state, counted once per port and family of their service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Endpoints {
     /// Ready.
     pub(crate) ready: u32,
-    /// Terminating, and still serving.
+    /// Terminating but still serving.
     pub(crate) terminating: u32,
     /// All others.
     pub(crate) unready: u32,
-    /// Real servers, not counted above, that keep connections in the kernel and are to go.
+    /// Real servers, not counted above, that are kept in the kernel for their connections until they can be removed.
     pub(crate) draining: usize,
 }
 
-/// A real server that keeps connections and is to go.
+/// A real server that is kept for its connections until it can be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Leaving {
-    /// Behind which virtual server, as `tcp 10.96.0.10:80`.
+    /// Its virtual server, such as `tcp 10.96.0.10:80`.
     pub(crate) virtual_server: String,
-    /// The real server, as `10.244.0.1:8080`.
+    /// The real server, such as `10.244.0.1:8080`.
     pub(crate) real_server: String,
-    /// Since when it is to go.
+    /// Since when it has been draining.
     pub(crate) since: u64,
-    /// When it goes although it has connections.
+    /// When it is removed even if it has connections.
     pub(crate) deadline: Option<u64>,
 }
 
-/// Reports of one reason.
+/// Reports with the same reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Reported {
-    /// The reason of its Kubernetes Events.
+    /// The reason in Kubernetes Events.
     pub(crate) reason: String,
     /// How many services they are about.
     pub(crate) services: usize,
@@ -225,45 +225,45 @@ pub(crate) struct Reported {
 pub(crate) struct Plugin {
     /// Its name in the policy file.
     pub(crate) name: String,
-    /// The name and version it gives itself.
+    /// The name and version that it reports.
     pub(crate) component: String,
     pub(crate) version: String,
     /// The digest of its file.
     pub(crate) digest: String,
-    /// Whether it is only watched.
+    /// Whether it runs in shadow mode.
     pub(crate) shadow: bool,
-    /// Why it is not asked at present.
+    /// Why it is currently not asked.
     pub(crate) suspended: Option<String>,
-    /// Calls, services asked about in them, and answers from memory.
+    /// Calls, services asked about in them, and answers from the cache.
     pub(crate) calls: u64,
     pub(crate) asked: u64,
     pub(crate) remembered: u64,
     /// Calls that failed.
     pub(crate) failures: u64,
-    /// Answers for which something else stood in.
+    /// Answers that were replaced by a fallback.
     pub(crate) fallbacks: u64,
-    /// Time in calls, in microseconds.
+    /// Time spent in calls, in microseconds.
     pub(crate) micros: u64,
 }
 
-/// What a kernel holds.
+/// The contents of a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Held {
-    /// Why there is no more to say.
+    /// Why the daemon's state is missing.
     pub(crate) no_daemon: String,
     /// Whether it has IPVS.
     pub(crate) has_ipvs: bool,
-    /// Virtual servers, and those without a real server that takes connections.
+    /// Virtual servers, and those without a real server that accepts connections.
     pub(crate) virtual_servers: usize,
     pub(crate) without_real_servers: usize,
-    /// Real servers that take connections, and those that do not.
+    /// Real servers that accept connections, and those that do not.
     pub(crate) real_servers: usize,
     pub(crate) quiesced: usize,
 }
 
 impl Objects {
-    /// The names of the resources that stand so; `None` if there are none.
+    /// The names of the resources in this state; `None` if there are none.
     fn names(&self, standing: Standing) -> Option<String> {
         let of = self.resources.iter().filter(|resource| resource.standing == standing);
         let names: Vec<&str> = of.map(|resource| resource.name.as_str()).collect();
@@ -272,10 +272,10 @@ impl Objects {
 }
 
 impl Pending {
-    /// For how long, what, and why, in one line.
+    /// The duration, the change and the cause, in one line.
     fn line(&self, now: u64) -> String {
         let Pending { change, why, since, others, .. } = self;
-        // The reason usually begins with the change.
+        // The reason usually starts with the change.
         let colon = if why.starts_with(change.as_str()) { String::new() } else { format!("{change}: ") };
         let more = if *others > 0 { format!(" (and {others} more)") } else { String::new() };
         format!("{}: {colon}{why}{more}", text::age(now, *since))
@@ -283,7 +283,7 @@ impl Pending {
 }
 
 impl Unread {
-    /// For how long and why, in one line.
+    /// The duration and the cause, in one line.
     fn line(&self, now: u64) -> String {
         format!("the kernel could not be read for {}: {}", text::age(now, self.since), self.why)
     }
@@ -305,19 +305,19 @@ impl Backend {
     }
 }
 
-/// A status as it is served.
+/// A status as served.
 pub(crate) fn to_json(status: &Status) -> String {
-    // Nothing in it fails: there are no maps with keys that are not texts.
+    // This cannot fail: there are no maps with keys other than strings.
     serde_json::to_string_pretty(status).unwrap_or_default() + "\n"
 }
 
 impl Status {
-    /// Whether something has to be done, so that scripts are told by the exit status.
+    /// Whether something needs attention; decides the exit status.
     pub(crate) fn needs_attention(&self) -> bool {
         self.todo.iter().any(|advice| advice.urgent)
     }
 
-    /// With what is worth doing about it.
+    /// Adds the recommended actions.
     pub(crate) fn with_advice(mut self) -> Status {
         self.todo = advice::of(&self);
         self

@@ -1,4 +1,4 @@
-//! Colours, where a person is looking.
+//! Colours, on a terminal.
 
 use std::io::IsTerminal;
 

@@ -1,4 +1,4 @@
-//! The commands about plugins, as anybody calls them.
+//! The plugin commands, run as a user would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use weir_harness::components::component;
 
 const ANNOTATIONS: &str = "weir-plugin-annotations";
 
-/// A Service that wants `wlc` with persistence, and one that wants nothing.
+/// A Service that requests `wlc` with persistence, and one that requests nothing.
 const MANIFESTS: &str = r#"
 apiVersion: v1
 kind: Service
@@ -56,7 +56,7 @@ impl Folder {
         command.current_dir(self.0.path()).args(arguments).output().unwrap()
     }
 
-    /// What is printed by a command about the objects of the folder.
+    /// Runs a command on the objects of the folder.
     fn about(&self, arguments: &[&str]) -> Output {
         let input = ["--manifests", "objects.yaml", "--node", "node1", "--interfaces", "interfaces.json"];
         self.weir(&[arguments, &input].concat())
@@ -73,7 +73,7 @@ fn good(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// What a command complains about, with its exit status.
+/// The error output of a command with this exit status.
 #[track_caller]
 fn bad(output: &Output, status: i32) -> String {
     assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
@@ -95,7 +95,11 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
     let said = bad(&folder.weir(&["replay", "records", "--component", identity.to_str().unwrap()]), 1);
     assert!(said.contains("differs shop/web wishes scheduler") && said.contains("\"wlc\""), "{said}");
     assert!(!said.contains("shop/plain wishes scheduler"), "{said}");
-    assert_eq!(said.matches("records of plugin wishes are of the component sha256:").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("records of plugin wishes were made with component sha256:").count(),
+        1,
+        "{said}"
+    );
     let all = ["replay", "records", "--component", identity.to_str().unwrap(), "--output", "json"];
     let said = folder.weir(&all);
     assert_eq!(said.status.code(), Some(1));
@@ -123,7 +127,7 @@ fn explain_tells_the_way_from_the_question_to_the_kernel() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["asked"][0]["service"]["name"], "web", "{json}");
     let said = bad(&folder.about(&["explain", "shop/wep", "--policy", "policy.yaml"]), 2);
-    assert!(said.contains("no service shop/wep"), "{said}");
+    assert!(said.contains("service shop/wep not found"), "{said}");
 }
 
 #[test]
@@ -183,7 +187,8 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     assert!(
-        good(&folder.weir(&["plugin", "check", file])).contains("taken, for filter, scheduler, masquerade")
+        good(&folder.weir(&["plugin", "check", file]))
+            .contains("accepted, for filter, scheduler, masquerade")
     );
     let facts = good(&folder.weir(&["plugin", "inspect", file, "-o", "json"]));
     let facts: Value = serde_json::from_str(&facts).unwrap();
@@ -191,8 +196,8 @@ fn a_plugin_can_be_checked_looked_at_asked_and_measured() {
     assert!(facts["digest"].as_str().unwrap().starts_with("sha256:"));
     let asked = good(&folder.about(&["plugin", "run", file]));
     assert!(asked.contains("shop/web\n  scheduler: port 80/tcp: scheduler wlc"), "{asked}");
-    assert!(asked.contains("shop/plain\n  keeps everything\n"), "{asked}");
-    // A plugin that wants to know the time, and one that does not.
+    assert!(asked.contains("shop/plain\n  no change\n"), "{asked}");
+    // A plugin that needs the time, and one that does not.
     for package in ["weir-plugin-slow-start", ANNOTATIONS] {
         let file = component(package);
         let measured = good(&folder.weir(&["plugin", "bench", file.to_str().unwrap(), "-o", "json"]));
@@ -219,7 +224,7 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     let file = component(ANNOTATIONS);
     let file = file.to_str().unwrap();
     let said = bad(&folder.weir(&["plugin", "check", file, "--configuration", "{odd: 1}"]), 1);
-    assert!(said.contains("refuses its configuration") && said.contains("odd"), "{said}");
+    assert!(said.contains("rejects its configuration") && said.contains("odd"), "{said}");
     let said = bad(&folder.weir(&["plugin", "check", "missing.wasm"]), 1);
     assert!(said.contains("cannot read") && said.contains("missing.wasm"), "{said}");
     let said = bad(&folder.weir(&["plugin", "check", file, "--memory", "9Gi"]), 2);
@@ -242,7 +247,7 @@ fn a_file_may_be_called_anything_and_a_pipe_is_not_waited_for() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(["plugin", "check"]).arg(path).output().unwrap()
     };
-    assert!(good(&check(&odd)).contains("taken"));
+    assert!(good(&check(&odd)).contains("accepted"));
     fs::write(&odd, "text").unwrap();
     assert!(bad(&check(&odd), 1).contains("is not a component"));
     let pipe = folder.0.path().join("pipe");
@@ -263,7 +268,7 @@ fn a_folder_without_services_is_told() {
     let file = component(ANNOTATIONS);
     let input = ["--manifests", "empty", "--node", "node1", "--interfaces", "interfaces.json"];
     let run = [&["plugin", "run", file.to_str().unwrap()][..], &input].concat();
-    assert!(bad(&folder.weir(&run), 1).contains("there are no services"));
+    assert!(bad(&folder.weir(&run), 1).contains("no services that this node handles"));
 }
 
 #[test]
@@ -273,7 +278,7 @@ fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
         folder.write("records", text);
         folder.weir(&["replay", "records", "--policy", "policy.yaml"])
     };
-    assert!(bad(&replay("\n \n"), 2).contains("there are no records"));
+    assert!(bad(&replay("\n \n"), 2).contains("contains no records"));
     let said = bad(&replay("\n{}\n"), 2);
     assert!(said.contains("records, line 2: column 2: ") && said.contains("not a record of"), "{said}");
 }
@@ -289,9 +294,9 @@ fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
     let planned = folder.weir(&["plan", "--manifests", manifests.to_str().unwrap(), "--node", "node1"]);
     assert!(good(&planned).contains("10.96.0.10:80"));
     assert!(folder.0.path().join("mine/src/lib.rs").exists());
-    assert!(bad(&new("mine"), 2).contains("there already"));
+    assert!(bad(&new("mine"), 2).contains("already exists"));
     for name in ["Mine", "../mine", "1st", "", "serde", "mine-"] {
-        assert!(bad(&new(name), 2).contains("no name for a plugin"), "{name}");
+        assert!(bad(&new(name), 2).contains("not a valid plugin name"), "{name}");
     }
     assert!(bad(&folder.weir(&["plugin", "new", "other", "--sdk", "."]), 2).contains("no Cargo.toml"));
     let host = env!("CARGO_MANIFEST_DIR");
@@ -308,7 +313,10 @@ fn one_bad_plugin_is_named_and_the_plan_is_made_without_it() {
     let said = text(&plan.stderr);
     assert!(said.contains("plugin wishes is not used: cannot read") && said.contains("gone.wasm"), "{said}");
     let said = bad(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]), 1);
-    assert!(said.contains("  wishes is not used: ") && said.contains("no other had anything"), "{said}");
+    assert!(
+        said.contains("  wishes is not used: ") && said.contains("no other plugin decided anything"),
+        "{said}"
+    );
     bad(&folder.about(&["record", "--policy", "policy.yaml"]), 1);
     let trace = ["trace", "--policy", "policy.yaml", "--from", "host", "--to", "10.96.0.10:80"];
     bad(&folder.about(&trace), 1);

@@ -1,4 +1,4 @@
-//! Every flag of kube-proxy 1.37.2, as its own `--help` lists them (parity list §9.1): taken, and what becomes of it.
+//! Every flag of kube-proxy 1.37.2 that its `--help` lists (parity list §9.1): accepted, and with which effect.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,18 +7,18 @@ use std::process::{Command, Output};
 
 use What::{Field, Special, WithoutEffect};
 
-/// What becomes of a flag.
+/// The effect of a flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// It sets a field, to this as `--write-config-to` writes it.
+    /// It sets a field to this value, as written by `--write-config-to`.
     Field(&'static str, &'static str),
-    /// The same, and one line says that the field has no effect.
+    /// The same, with one line saying that the field has no effect.
     WithoutEffect(&'static str, &'static str),
-    /// It is no field; a test of its own is named.
+    /// It sets no field; the test for it is named.
     Special(&'static str),
 }
 
-/// Each flag with a value that is not its default; no value for booleans that stand alone.
+/// Each flag with a value other than its default; no value for booleans given without one.
 #[rustfmt::skip]
 const FLAGS: &[(&str, &str, What)] = &[
     ("--config", "FILE", Special("a_file_beats_flags_but_for_some")),
@@ -88,7 +88,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The effective configuration by the paths of its fields, and what was said.
+/// The effective configuration by field path, and the messages.
 fn effective(arguments: &[&str]) -> (BTreeMap<String, String>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out.yaml");
@@ -119,7 +119,7 @@ fn flatten(path: &str, value: &serde_json::Value, fields: &mut BTreeMap<String, 
     }
 }
 
-/// A flag with its value in a spelling.
+/// A flag and its value as typed.
 fn typed(flag: &str, value: &str, apart: bool) -> Vec<String> {
     match value.strip_prefix('=').unwrap_or(value) {
         "" => vec![flag.to_owned()],
@@ -136,7 +136,7 @@ fn every_flag_is_taken_in_every_spelling_and_sets_its_field() {
     assert_eq!(
         said.lines().count(),
         1,
-        "without flags there is nothing to say but that it is written: {said}"
+        "without flags, the only message is that the file was written: {said}"
     );
     for (flag, value, what) in FLAGS {
         let (field, expected) = match what {
@@ -213,10 +213,10 @@ fn a_file_beats_flags_but_for_some() {
         ("b", "3", "json")
     );
     assert!(
-        said.contains("these flags are ignored, as kube-proxy does: --conntrack-min, --ipvs-scheduler"),
+        said.contains("these flags are ignored, as in kube-proxy: --conntrack-min, --ipvs-scheduler"),
         "{said}"
     );
-    assert!(said.lines().all(|line| line.starts_with('{')), "one JSON object a line: {said}");
+    assert!(said.lines().all(|line| line.starts_with('{')), "one JSON object per line: {said}");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn lists_grow_and_single_values_are_replaced_when_a_flag_is_repeated() {
 #[test]
 fn what_cannot_be_is_refused_with_the_flag_and_status_1() {
     for (arguments, expected) in [
-        (vec!["--proxy-mode=iptables"], "--proxy-mode: `iptables`: weir does IPVS only"),
+        (vec!["--proxy-mode=iptables"], "--proxy-mode: `iptables`: weir supports only IPVS"),
         (vec!["--proxy-mode", "nftables"], "keep running kube-proxy on this node"),
         (vec!["--feature-gates=KubeProxyIPVS=false"], "forbids IPVS mode"),
         (vec!["--feature-gates=NFTablesProxyMode=false"], "is locked to true"),
@@ -251,11 +251,11 @@ fn what_cannot_be_is_refused_with_the_flag_and_status_1() {
         (vec!["--ipvs-sync-period=0"], "--ipvs-sync-period: `0s`: must be greater than 0"),
         (vec!["--ipvs-sync-period=5"], "a duration such as 30s"),
         (vec!["--conntrack-min=-1"], "--conntrack-min: `-1`: must be a whole number from 0"),
-        (vec!["--conntrack-min=1.5"], "a whole number is expected"),
+        (vec!["--conntrack-min=1.5"], "expected a whole number"),
         (vec!["--ipvs-exclude-cidrs=10.0.0.0"], "--ipvs-exclude-cidrs: `10.0.0.0`: must be a network"),
         (vec!["--hostname-override= "], "the name is blank"),
         (vec!["--masquerade-all", "true"], "unexpected argument 'true'"),
-        (vec!["--masquerade-all=yes"], "true or false is expected"),
+        (vec!["--masquerade-all=yes"], "expected true or false"),
         (vec!["-proxy-mode=ipvs"], "unexpected argument"),
         (vec!["--no-such-flag"], "unexpected argument"),
         (vec!["run", "positional"], "unexpected argument 'positional'"),
@@ -303,7 +303,7 @@ fn without_manifests_the_api_server_is_named() {
     let said = errors(&weir(&["--logging-format=json"]));
     assert!(
         said.lines().all(|line| line.starts_with('{')),
-        "one JSON object a line, the last one too: {said}"
+        "one JSON object per line, including the last one: {said}"
     );
 }
 
@@ -315,7 +315,7 @@ fn a_command_line_of_kube_proxy_can_be_tried_on_a_plan() {
     all.push("--master=https://192.0.2.1:6443".to_owned());
     let fields = FLAGS.iter().filter(|(_, _, what)| !matches!(what, Special(_)));
     all.extend(fields.flat_map(|(flag, value, _)| typed(flag, value, false)));
-    // `--vmodule` is for this format only.
+    // `--vmodule` is only valid with this format.
     all.push("--logging-format=text".to_owned());
     let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(&all).output().unwrap();
     assert!(output.status.success(), "{}", errors(&output));
@@ -350,7 +350,7 @@ fn a_plan_tells_the_mistakes_of_the_daemon_and_passes_over_its_special_runs() {
     assert!(String::from_utf8_lossy(&version.stdout).contains("kube-proxy v1.37.2 compatible"));
 }
 
-/// The page that users read has a row for each flag and each field.
+/// The user documentation has a row for each flag and each field.
 #[test]
 fn the_page_names_every_flag_and_field() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/FLAGS.md")).unwrap();

@@ -1,6 +1,7 @@
-//! What plugins cost on a real kernel: a cold start of 10,000 services with 10 endpoints each, decided by the built-in
-//! policy, by a plugin that has nothing to say, asked through one interface and through all three, and by two of them. Each runs in a process and a network namespace of
-//! its own. The messages are exact expectations; times and memory are shown, as ratios within this run.
+//! The cost of plugins on a real kernel: a cold start of 10,000 services with 10 endpoints each, decided by the
+//! built-in policy, by a plugin that changes nothing, asked through one interface and through all three, and by two
+//! such plugins. Each runs in a separate process and network namespace. The number of messages is checked exactly;
+//! times and memory are printed as ratios within this run.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -23,10 +24,10 @@ use weir_policy::{Chain, Compiler, Loader, Runtime, status};
 const SERVICES: u16 = 10_000;
 const ENDPOINTS: u8 = 10;
 
-/// Which of the cases a child measures.
+/// The case that a child process measures.
 const CASE: &str = "WEIR_COSTS_CASE";
 
-/// How many plugins, and the interfaces through which each is asked.
+/// The number of plugins, and the interfaces through which each is asked.
 const CASES: [(usize, &[&str]); 4] = [
     (0, &[]),
     (1, &["scheduler"]),
@@ -34,7 +35,7 @@ const CASES: [(usize, &[&str]); 4] = [
     (2, &["filter", "scheduler", "masquerade"]),
 ];
 
-/// What the start with one plugin that chooses schedulers may take, in percent of the start without.
+/// The time limit for a start with one plugin that chooses schedulers, in percent of a start without.
 const GOAL: f64 = 110.0;
 
 fn events(n: u16) -> [Event; 2] {
@@ -82,7 +83,7 @@ fn events(n: u16) -> [Event; 2] {
     [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
 }
 
-/// A chain of so many plugins that keep everything as it is.
+/// A chain of this many plugins that change nothing.
 fn chain(plugins: usize, interfaces: &[&str]) -> Chain {
     if plugins == 0 {
         return Chain::default();
@@ -90,30 +91,30 @@ fn chain(plugins: usize, interfaces: &[&str]) -> Chain {
     let file = component("weir-guest-identity");
     let entry = |i: usize| {
         serde_json::json!({"name": format!("identity-{i}"), "source": file, "interfaces": interfaces,
-            // An emulated processor is ten times slower than the ones that limits are made for.
+            // An emulated CPU is ten times slower than the ones that the limits are meant for.
             "limits": {"callTimeout": "5s", "syncBudget": "10s"}})
     };
     let file = serde_json::json!({"apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
         "plugins": (0..plugins).map(entry).collect::<Vec<_>>()});
     let file = configuration::parse(&file.to_string(), std::path::Path::new("")).expect("a policy file");
     let mut loader = Loader::new(Runtime::new().expect("an engine"), Compiler::InProcess, "node1");
-    let loaded = loader.load(&file).expect("nothing is watched");
+    let loaded = loader.load(&file).expect("no plugin is in shadow mode");
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     loaded.chain
 }
 
-/// The largest part of memory that was ever in use, in KiB.
+/// Peak memory in KiB.
 fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// How often each is measured. The first start of all loads kernel modules, and others of this machine's work disturb one
-/// run more than another: the quickest counts.
+/// Repetitions of each measurement. The very first start loads kernel modules, and other work on this machine
+/// disturbs some runs more than others, so the quickest counts.
 const RUNS: usize = 2;
 
-/// A cold start; prints messages, milliseconds for planning and in all, and KiB of memory.
+/// A cold start; prints messages, milliseconds for planning and in total, and KiB of memory.
 fn child(plugins: usize, interfaces: &[&str]) {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("`ip` runs");
     assert!(up.success());

@@ -1,6 +1,6 @@
-//! How soon the API server's service works in a cold start, and what the daemon costs when the wanted state is reached:
-//! processor time in the minute after, and from a changed endpoint to the kernel; and what a reading of `weir top` costs then.
-//! It runs in a network namespace of its own, from a folder of manifests. Times are shown, not judged.
+//! How soon the API server's service works in a cold start, and the daemon's cost in the steady state: CPU time in
+//! the following minute, and the time from a changed endpoint to the kernel; and the cost of a refresh of `weir top`.
+//! Runs in a separate network namespace, from a folder of manifests. Times are printed but not checked.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-/// How many services, with ten endpoints each.
+/// The numbers of services, with ten endpoints each.
 const SIZES: [u32; 3] = [1_000, 5_000, 10_000];
 const ENDPOINTS: u32 = 10;
 
-/// How long the daemon is watched.
+/// How long the daemon is measured.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long a cold start may take under emulation.
+/// The longest cold start under emulation.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Changes that are measured.
+/// The number of measured changes.
 const CHANGES: u32 = 5;
 
 fn name(n: u32) -> String {
@@ -38,7 +38,7 @@ fn service(n: u32) -> Value {
 
 fn slice(n: u32, endpoints: u32) -> Value {
     let [_, _, high, low] = n.to_be_bytes();
-    // Two networks of 256 services each would meet otherwise.
+    // Otherwise two networks of 256 services each would collide.
     let address = |i: u32| format!("10.{}.{high}.{low}", 100 + i);
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -70,7 +70,7 @@ fn kubernetes() -> [Value; 2] {
     ]
 }
 
-/// The processor time of a process so far: its own, and the kernel's for it. Then the same of its children that have ended.
+/// The CPU time of a process so far in user and kernel mode, then the same for its exited children.
 fn processor_time(process: u32) -> Result<[Duration; 4]> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
@@ -95,27 +95,27 @@ fn real_servers() -> Result<usize> {
     Ok(fs::read_to_string("/proc/net/ip_vs").unwrap_or_default().lines().filter(|l| l.contains("->")).count())
 }
 
-/// Waits until the number of real servers is right, and returns how long that took; fails when the daemon ends, or after
-/// a generous time.
+/// Waits until the number of real servers is right, and returns how long that took; fails if the daemon exits, or
+/// after a generous time.
 fn until(is_right: impl Fn(u32) -> bool, weir: &mut Weir, what: &str) -> Result<Duration> {
     let start = Instant::now();
     loop {
         let look = Instant::now();
-        // The heading has an arrow, too.
+        // The header contains an arrow too.
         let found = u32::try_from(real_servers()?.saturating_sub(1))?;
         if is_right(found) {
             return Ok(look - start);
         }
         if let Some(status) = weir.process.try_wait()? {
-            bail!("{what}: weir has ended: {status}\n{}", fs::read_to_string(weir.log.path())?);
+            bail!("{what}: weir has exited: {status}\n{}", fs::read_to_string(weir.log.path())?);
         }
         ensure!(start.elapsed() < PATIENCE, "{what}: {found} real servers");
-        // A look at many real servers takes long; most of the time is for the daemon.
+        // Reading many real servers takes long; leave most of the time to the daemon.
         std::thread::sleep(look.elapsed().max(Duration::from_millis(20)));
     }
 }
 
-/// The daemon, and what it says.
+/// The daemon and its output.
 struct Weir {
     process: Child,
     log: NamedTempFile,
@@ -133,12 +133,12 @@ fn measure(services: u32) -> Result<()> {
     let all: Vec<Value> = (0..services).flat_map(|n| [service(n), slice(n, ENDPOINTS)]).skip(2).collect();
     write(folder.path(), "all.yaml", &all)?;
     write(folder.path(), "one.yaml", &[service(0), slice(0, ENDPOINTS)])?;
-    // The last that it reads.
+    // The last one that it reads.
     write(folder.path(), "zz.yaml", &kubernetes())?;
     let log = NamedTempFile::new()?;
     let process = Command::new(env!("CARGO_BIN_EXE_weir"))
         .args(["run", "--node", "node1", "--healthz-bind-address=", "--metrics-bind-address="])
-        // The kernel's limit cannot be written from a network namespace of one's own.
+        // The kernel's limit cannot be set from a separate network namespace.
         .args(["--conntrack-max-per-core=0", "--manifests"])
         .arg(folder.path())
         .stdout(Stdio::null())
@@ -179,7 +179,7 @@ fn measure(services: u32) -> Result<()> {
     Ok(())
 }
 
-/// The size that a child measures.
+/// The size that a child process measures.
 const SIZE: &str = "WEIR_IDLE_SERVICES";
 
 fn main() -> Result<()> {
@@ -188,7 +188,7 @@ fn main() -> Result<()> {
     }
     println!("the daemon when the wanted state is reached, {ENDPOINTS} endpoints a service");
     for size in SIZES {
-        // A namespace of its own, so that nothing has to be removed between two sizes.
+        // A separate namespace, so that nothing has to be removed between two sizes.
         let this = std::env::current_exe()?;
         let status = Command::new("unshare")
             .args(["-n", "sh", "-c", "ip link set lo up && exec \"$0\""])

@@ -1,4 +1,4 @@
-//! Objects, configuration files and command lines as charts render them, tutorials spread them and clusters hand them out.
+//! Objects, configuration files and command lines as rendered by charts, shown in tutorials and printed by clusters.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ spec: {podCIDR: 10.244.0.0/24, podCIDRs: [10.244.0.0/24, "2001:db8:244::/64"]}
 status: {addresses: [{type: InternalIP, address: 192.0.2.10}, {type: InternalIP, address: "2001:db8::10"}]}
 "#;
 
-/// Files of a user, and what `weir plan` makes of them.
+/// A user's files, run through `weir plan`.
 struct Desk(tempfile::TempDir);
 
 impl Desk {
@@ -41,7 +41,7 @@ impl Desk {
         weir.args(arguments.split_whitespace()).output().unwrap()
     }
 
-    /// What is planned and what is said.
+    /// The plan and the messages.
     fn plan(&self, arguments: &str) -> (String, String) {
         let output = self.weir("plan", arguments);
         let said = text(&output.stderr);
@@ -60,7 +60,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A Service with a node port and one slice, with these labels, in flow style.
+/// A Service with a node port and one slice with these labels, in flow style.
 fn service(name: &str, number: u8, service_labels: &str, slice_labels: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, labels: {{app: {name}, {service_labels}}}}}\n\
@@ -123,7 +123,7 @@ fn a_chart_that_renders_labels_twice_costs_warnings_only() {
         "Service default/last: spec.clusterIP",
         "Service default/last: spec.ports[0].port",
     ] {
-        let warning = format!("{place}: is written more than once; the last one counts");
+        let warning = format!("{place}: occurs more than once; the last one is used");
         assert!(said.contains(&warning), "{warning}: {said}");
     }
 }
@@ -144,7 +144,10 @@ fn a_template_that_is_not_filled_in_costs_its_key_only() {
     let (plan, said) =
         Desk::with(&(template.to_owned() + &service("web", 12, "a: b", "a: b"))).plan("--node node1");
     assert!(plan.contains("virtual tcp 10.96.0.12:80 rr"), "{plan}");
-    assert!(said.contains("metadata: a key must be text") && said.contains("a template"), "{said}");
+    assert!(
+        said.contains("metadata: a key must be text") && said.contains("an unrendered template"),
+        "{said}"
+    );
 }
 
 const CONFIG: &str =
@@ -163,11 +166,11 @@ fn a_file_from_study_notes_works_and_its_mistakes_lead_to_the_right_fields() {
     let (plan, said) = desk.plan("--config config.yaml");
     assert!(plan.contains("virtual tcp 192.0.2.10:30012 rr"), "{plan}");
     for warning in [
-        "ipvs.masqueradeAll: unknown key, ignored; is `iptables.masqueradeAll` meant?",
-        "iptables.strictARP: unknown key, ignored; is `ipvs.strictARP` meant?",
-        "scheduler: unknown key, ignored; is `ipvs.scheduler` meant?",
+        "ipvs.masqueradeAll: unknown key, ignored; did you mean `iptables.masqueradeAll`?",
+        "iptables.strictARP: unknown key, ignored; did you mean `ipvs.strictARP`?",
+        "scheduler: unknown key, ignored; did you mean `ipvs.scheduler`?",
         "udpIdleTimeout: unknown key, ignored; it belonged to the userspace mode",
-        "conntrack.max: unknown key, ignored; kube-proxy has `conntrack.maxPerCore`",
+        "conntrack.max: unknown key, ignored; kube-proxy replaced it by `conntrack.maxPerCore`",
     ] {
         assert!(said.contains(warning), "{warning}: {said}");
     }
@@ -198,7 +201,10 @@ fn a_config_map_as_the_cluster_prints_it_is_a_configuration() {
     let iptables = indented("").replace("mode: ipvs", "mode: iptables");
     desk.put("eks.yaml", &map("kube-proxy-config", "config", &iptables));
     let said = desk.refusal("--node node1 --config eks.yaml");
-    assert!(said.contains("key config: mode: `iptables`: weir does IPVS only: set `mode: ipvs`"), "{said}");
+    assert!(
+        said.contains("key config: mode: `iptables`: weir supports only IPVS: set `mode: ipvs`"),
+        "{said}"
+    );
     desk.put("values.json", r#"{"ipvs": {"scheduler": "lc"}, "mode": "ipvs"}"#);
     let said = desk.refusal("--node node1 --config values.json");
     assert!(said.contains("add `apiVersion: kubeproxy.config.k8s.io/v1alpha1`"), "{said}");

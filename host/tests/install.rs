@@ -1,4 +1,4 @@
-//! The manifests in `install`: what they name is there, and weir takes what they say.
+//! The manifests in `install`: everything they refer to exists, and weir accepts what they contain.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,7 +37,7 @@ fn texts<'a>(values: &'a Value, field: &str) -> BTreeSet<&'a str> {
     list(values).iter().map(|value| value[field].as_str().unwrap()).collect()
 }
 
-/// kubeadm's own (`cmd/kubeadm/app/phases/addons/proxy/manifests.go` of 1.37), as far as patches touch it.
+/// kubeadm's own manifest (`cmd/kubeadm/app/phases/addons/proxy/manifests.go` of 1.37), as far as it is patched.
 fn kubeadms() -> Value {
     json!({
         "containers": [{
@@ -60,7 +60,7 @@ fn kubeadms() -> Value {
     })
 }
 
-/// A strategic merge, for what is used of it here: maps by key, null removes, lists of named things by name.
+/// A strategic merge, limited to what is used here: maps by key, null removes, lists of named items by name.
 fn merge(base: &mut Value, patch: &Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
@@ -95,7 +95,7 @@ fn base() -> Value {
     document("base/daemonset.yaml")["spec"]["template"]["spec"].clone()
 }
 
-/// Every pod that the manifests can make.
+/// Every pod that the manifests can create.
 fn pods() -> Vec<Value> {
     const IMAGE: &str = "kubeadm/kubeproxydaemonset+strategic.yaml";
     vec![
@@ -110,7 +110,7 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     list(&pod["initContainers"]).iter().chain(list(&pod["containers"]))
 }
 
-/// With `--version` at the end a command line is read, and nothing of it done.
+/// With `--version` at the end, a command line is parsed but not executed.
 #[test]
 fn every_command_line_is_one_of_weirs() {
     for container in pods().iter().flat_map(containers) {
@@ -182,7 +182,7 @@ fn kubeadms_patch_changes_the_image_and_nothing_else() {
     assert_eq!(pod, kubeadms());
 }
 
-/// `cargo xtask image` gives it this name unless told otherwise.
+/// The default name that `cargo xtask image` uses.
 #[test]
 fn all_manifests_use_the_image_of_this_version() {
     let name = "localhost/weir";
@@ -226,7 +226,7 @@ fn service_accounts_and_selectors_fit() {
     assert_eq!(rbac[1]["roleRef"]["name"], "system:node-proxier");
 }
 
-/// A misspelt key would be a remark, and a wrong value an error.
+/// A misspelt key would be a warning, and a wrong value an error.
 #[test]
 fn weir_takes_configuration_and_policy_without_a_remark() {
     let place = |path: &str| install().join(path).to_str().unwrap().to_owned();
@@ -254,14 +254,14 @@ fn each_alert_has_its_section_in_the_runbook() {
         let link = format!("RUNBOOK.md#{}", name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook"], link.as_str(), "{name}");
         assert!(rule["labels"]["severity"].is_string(), "{name}");
-        assert!(alerts.insert(name.to_owned()), "{name} is there twice");
+        assert!(alerts.insert(name.to_owned()), "{name} occurs twice");
     }
     let page = fs::read_to_string(install().join("monitoring/RUNBOOK.md")).unwrap();
     let mut sections = BTreeSet::new();
     for part in page.split("\n## ").skip(1) {
         let name = part.lines().next().unwrap();
         sections.insert(name.to_owned());
-        for said in ["**Means.**", "**Look at.**", "**Do.**"] {
+        for said in ["**Meaning.**", "**Check.**", "**Fix.**"] {
             assert!(part.contains(said), "{name}: {said}");
         }
     }

@@ -1,4 +1,4 @@
-//! `weir lab`, as anybody calls it: with the examples, and with input that is wrong.
+//! `weir lab`, run as a user would: with the examples and with invalid input.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use weir_harness::components::component;
 
-/// A Service with two ports, one that has no endpoints, one over UDP, and one that wants a scheduler.
+/// A Service with two ports, one without endpoints, one over UDP, and one that requests a scheduler.
 const OTHERS: &str = r#"
 apiVersion: v1
 kind: Service
@@ -59,7 +59,7 @@ fn weir(folder: &Path, arguments: &[&str]) -> Output {
     command.current_dir(folder).args(common).args(arguments).output().unwrap()
 }
 
-/// Lines of JSON that an example gives.
+/// The JSON lines of an example.
 #[track_caller]
 fn example(name: &str, arguments: &[&str]) -> Vec<Value> {
     let arguments = [&["manifests.yaml", "--traffic", name, "-o", "json"], arguments].concat();
@@ -77,7 +77,7 @@ fn p99(lines: &[Value], policy: &str, load: &str) -> f64 {
     line.and_then(|line| line["p99_ms"].as_f64()).unwrap_or_else(|| panic!("{policy} {load}: {lines:?}"))
 }
 
-/// A folder of its own for input that is wrong.
+/// A separate folder for invalid input.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -92,7 +92,7 @@ impl Folder {
         fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    /// Writes the policy file of the examples, with the component where tests build it. Returns its path.
+    /// Writes the example's policy file, with the component where tests build it. Returns its path.
     fn load_aware(&self) -> String {
         let text = fs::read_to_string(examples().join("policy.yaml")).unwrap();
         let (before, source) = text.rsplit_once("source: ").unwrap();
@@ -102,7 +102,7 @@ impl Folder {
         self.0.path().join("load-aware.yaml").to_str().unwrap().to_owned()
     }
 
-    /// Plays one service with a single group of endpoints.
+    /// Simulates one service with a single group of endpoints.
     fn play(&self, service: &str, arguments: &[&str]) -> Output {
         let endpoints = "loads: [50%], endpoints: [{time: 10ms}]";
         self.write("traffic.yaml", &format!("services: [{{service: {service}, {endpoints}}}]"));
@@ -132,7 +132,7 @@ fn half_old_is_what_its_page_says() {
     assert!(of(&load_aware, "75%") < 1.6 * of("known", "75%"));
     let known = lines.iter().find(|line| line["policy"] == "known").unwrap();
     assert!((known["share"]["10.244.0.1:8080"].as_f64().unwrap() - 8.33).abs() < 0.1, "{known}");
-    // A node that sees a twentieth of the traffic knows enough.
+    // Even a node with a twentieth of the traffic has enough data.
     let many = fs::read_to_string(examples().join("half-old.yaml")).unwrap();
     let many = many.replace("client-nodes: 5", "client-nodes: 20").replace("[50%, 65%, 75%, 85%]", "[75%]");
     folder.write("many.yaml", &many);
@@ -163,7 +163,7 @@ fn a_slowed_pod_loses_traffic_and_gets_it_back_and_a_refusing_one_draws_little()
     let load_aware = folder.load_aware();
     let lines = example("slowed.yaml", &["--seeds", "1", "--policy", &load_aware, "--against", "rr"]);
     assert!(p99(&lines, &load_aware, "60%") < p99(&lines, "rr", "60%") / 5.0);
-    // Its part of a fair share in a span of seconds. It is slow from 120 to 180.
+    // Its share relative to a fair one, in a range of seconds. It is slow from 120 to 180.
     let share = |from: f64, to: f64| {
         let points = lines[0]["timeline"].as_array().unwrap().iter();
         let within = points.filter(|point| point["until_s"].as_f64().is_some_and(|at| at > from && at <= to));
@@ -172,12 +172,12 @@ fn a_slowed_pod_loses_traffic_and_gets_it_back_and_a_refusing_one_draws_little()
         shares.iter().sum::<f64>() / shares.len() as f64
     };
     assert!(share(60.0, 120.0) > 0.9, "before: {}", share(60.0, 120.0));
-    assert!(share(135.0, 180.0) < 0.5, "from fifteen seconds on: {}", share(135.0, 180.0));
-    assert!(share(240.0, 300.0) > 0.8, "from a minute after: {}", share(240.0, 300.0));
+    assert!(share(135.0, 180.0) < 0.5, "after fifteen seconds: {}", share(135.0, 180.0));
+    assert!(share(240.0, 300.0) > 0.8, "a minute later: {}", share(240.0, 300.0));
     let lines = example("refusing.yaml", &["--seeds", "1", "--policy", &load_aware, "--against", "lc"]);
     let share = |line: &Value| line["share"]["10.244.0.1:8080"].as_f64().unwrap();
     assert!(share(&lines[0]) < 1.6 * 12.5, "{}", lines[0]);
-    assert!(share(&lines[1]) > 40.0, "lc sends most to the one that refuses: {}", lines[1]);
+    assert!(share(&lines[1]) > 40.0, "lc sends most to the endpoint that refuses: {}", lines[1]);
 }
 
 #[test]
@@ -204,26 +204,26 @@ fn what_is_wrong_is_named_with_what_to_do() {
     folder.complaint(
         "shop/wep",
         &[],
-        "service shop/wep is not in the manifests, or not handled by this node; the services are: shop/dns, ",
+        "service shop/wep not found in the manifests, or not handled by this node; available services: shop/dns, ",
     );
-    folder.complaint("web", &[], "service `web` must be written as namespace/name");
+    folder.complaint("web", &[], "service `web`: write it as namespace/name");
     folder.complaint("shop/two", &[], "service shop/two has several TCP ports; set `port` to one of 80, 81");
-    folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 at a cluster IP");
-    folder.complaint("shop/dns", &[], "service shop/dns has no TCP port at a cluster IP");
-    folder.complaint("shop/empty", &[], "service shop/empty has no endpoints that take connections");
+    folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 on a cluster IP");
+    folder.complaint("shop/dns", &[], "service shop/dns has no TCP port on a cluster IP");
+    folder.complaint("shop/empty", &[], "service shop/empty has no endpoints that accept connections");
     folder.complaint(
         "shop/web",
         &["--policy", "gone.yaml"],
-        "--policy gone.yaml: there is no such file, and it is not one of builtin, known, rr",
+        "--policy gone.yaml: no such file, and not one of builtin, known, rr",
     );
-    folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: there is no such file");
+    folder.complaint("shop/web", &["--against", "rr,dh"], "--against dh: no such file");
     let named = ["--against", "rr,load-aware"];
-    folder.complaint("shop/web", &named, "plugins are named in a PolicyConfiguration file");
+    folder.complaint("shop/web", &named, "to use plugins, name them in a PolicyConfiguration file");
     folder.complaint("shop/web", &["--policy", "objects.yaml"], "policy objects.yaml: ");
     folder.complaint(
         "shop/web",
         &["--ipvs-scheduler", "dh"],
-        "scheduler `dh` cannot be played; weir lab knows rr, wrr",
+        "scheduler `dh` cannot be simulated; weir lab supports rr, wrr",
     );
     let output = weir(folder.0.path(), &["objects.yaml", "--traffic", "gone.yaml"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--traffic gone.yaml"));
@@ -237,7 +237,7 @@ fn session_affinity_is_said_not_to_be_played() {
     assert!(output.status.success(), "{said}");
     assert_eq!(
         said,
-        "warning: tcp 10.96.0.15:80: session affinity is not played; each connection is scheduled anew\n"
+        "warning: tcp 10.96.0.15:80: session affinity is not simulated; each connection is scheduled anew\n"
     );
 }
 
@@ -259,7 +259,7 @@ fn plugins_of_a_policy_file_take_part() {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         lines.iter().map(|line| line["p99_ms"].clone()).collect::<Vec<_>>()
     };
-    // The plugin makes it lc, which the built-in policy does not; another one after it makes that wrr.
+    // The plugin changes it to lc; the second plugin after it to wrr.
     let against = format!("lc,builtin,both.yaml,{}", folder.load_aware());
     let arguments = ["--policy", "annotations.yaml", "--against", &against, "-o", "json"];
     let [plugin, lc, builtin, both, load_aware] =
@@ -267,7 +267,7 @@ fn plugins_of_a_policy_file_take_part() {
     assert_eq!((&plugin, &both), (&lc, &load_aware));
     assert_ne!(plugin, builtin);
     assert_ne!(plugin, both);
-    // A plugin that is refused is told, and is exit status 1.
+    // A refused plugin is reported and gives exit status 1.
     folder.write("none.yaml", &file("- {name: a, source: none.wasm}\n"));
     let output = folder.play("shop/wish", &["--policy", "none.yaml", "--against", "lc,builtin"]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,5 +1,5 @@
-//! Objects that the API server takes, or a folder holds, and that do not mean what their author thinks: what is planned
-//! all the same, and what is said.
+//! Objects that the API server or a folder accepts, but that do not mean what their author thinks: what is still
+//! planned, and what is reported.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -52,7 +52,7 @@ impl Objects {
     }
 }
 
-/// A Service `shop/web` of all kinds of VIPs, with its slice.
+/// A Service `shop/web` with all kinds of VIPs, and its slice.
 fn web(spec: &str, status: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: shop}}, spec: {{type: LoadBalancer, \
@@ -90,7 +90,7 @@ fn a_load_balancer_at_localhost_catches_no_port_of_the_node() {
             ("spec", format!("externalIPs: ['{ip}', 198.51.100.7]"), String::new()),
         ] {
             let (planned, said) = Objects::new(&web(&spec, &status)).plan();
-            // How it is written in states: IPv4-mapped ones are IPv4.
+            // As written in states: IPv4-mapped addresses are IPv4.
             let (ip, text) = (ip.trim_start_matches("::ffff:"), format!("{field} {ip}:\n{planned}{said}"));
             for line in [format!(" {ip} "), format!(" {ip}:"), format!(" [{ip}]:"), format!(" {ip},")] {
                 assert!(!format!("{planned}\n").replace('\n', " \n").contains(&line), "{line:?}: {text}");
@@ -150,7 +150,7 @@ fn a_node_port_that_is_another_services_port_hides_no_pod() {
     let objects = Objects::new(&(web("", "{ip: 198.51.100.7}") + other));
     let pods = ["--cluster-cidr", "10.244.0.0/16"];
     let (_, said) = objects.weir(&[&["plan"], &pods[..]].concat());
-    said_once(&said, "shop/web: NodePortIsPort: its ports are node ports too: 10249/tcp (of default/other)");
+    said_once(&said, "shop/web: NodePortIsPort: its ports are also node ports: 10249/tcp (of default/other)");
     let trace = |from: &str| {
         let packet = ["trace", "--from", from, "--interface", "cni0", "--to", "10.96.0.10:10249"];
         objects.weir(&[&packet, &pods[..]].concat()).0
@@ -170,11 +170,11 @@ fn a_service_network_among_the_pods_is_named_once() {
     assert!(!said.contains("ServiceNetwork"), "{said}");
 }
 
-/// Each cause of a Service without a word about why nothing answers.
+/// Each mistake in a Service that would otherwise fail silently.
 #[test]
 fn silence_has_a_cause_and_it_is_told() {
     let web = web("", "");
-    assert_eq!(Objects::new(&web).plan().1, "", "nothing is said about a good one");
+    assert_eq!(Objects::new(&web).plan().1, "", "no reports about a correct one");
     let endpoints = |labels: &str| {
         let service = web.split("\n---").next().unwrap();
         format!(
@@ -200,7 +200,7 @@ fn silence_has_a_cause_and_it_is_told() {
         ),
         (web.replace("port: 8080}", "port: 8080, protocol: UDP}"), "EndpointsUnmatched", "`http` (UDP)"),
         (web.replace("[{name: http, port: 8080}]", "[]"), "EndpointsUnmatched", "EndpointSlices have none"),
-        (only_v6, "EndpointsUnmatched", "its endpoints have IPv4 addresses and its cluster IP is IPv6"),
+        (only_v6, "EndpointsUnmatched", "its endpoints have IPv4 addresses but its cluster IP is IPv6"),
         (web.replace("[10.244.1.5]", "[10.244.1.5, 10.244.1.6]"), "FurtherAddresses", "10.244.1.5"),
         (endpoints(""), "EndpointsNotRead", "EndpointSlice"),
         (

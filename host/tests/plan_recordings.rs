@@ -1,4 +1,4 @@
-//! `weir plan --output kernel` against every step of every recording, through the program as anybody calls it.
+//! `weir plan --output kernel` against every step of every recording, run as a user would.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use weir_harness::scenario::{self, Scenario};
 use weir_harness::witness::Dump;
 
 fn main() -> ExitCode {
-    let scenarios = scenario::all().expect("the recorded scenarios are there");
+    let scenarios = scenario::all().expect("the recorded scenarios exist");
     assert!(!scenarios.is_empty(), "no recorded scenarios in {}", scenario::folder().display());
     let trial = |scenario: Scenario| {
         Trial::test(scenario.name.clone(), move || {
@@ -57,7 +57,7 @@ fn plan(scenario: &Scenario, manifests: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The sections that a plan has, without virtual servers that the configuration leaves to others.
+/// The sections of a plan, without virtual servers that the configuration excludes.
 fn without_foreign_servers(recorded: &str, scenario: &Scenario) -> Result<String> {
     let config: Value = serde_json::from_str(&fs::read_to_string(scenario.config())?)?;
     let excluded: Vec<_> = config["ipvs"]["excludeCIDRs"]

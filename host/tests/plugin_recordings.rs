@@ -1,4 +1,4 @@
-//! Plugins that have nothing to say leave every step of every recording as the built-in policy plans it, which
+//! Plugins that decide nothing leave every step of every recording as the built-in policy plans it, which
 //! `plan_recordings` compares with kube-proxy. One process goes through the steps of a recording, as `weir run` does.
 
 use std::path::Path;
@@ -29,16 +29,16 @@ fn an_identity_plugin_plans_every_recording_as_no_plugin() -> Result<()> {
     plans_as_no_plugin(&[("weir-guest-identity", json!(null))])
 }
 
-/// All but slow-start, which is right to slow the endpoints that steps add.
+/// All except slow-start, which correctly slows the endpoints that steps add.
 #[test]
 fn stock_plugins_without_a_wish_plan_every_recording_as_no_plugin() -> Result<()> {
     plans_as_no_plugin(&[
         ("weir-plugin-annotations", json!(null)),
         ("weir-plugin-node-weights", json!(null)),
-        // For services that ask for it; there are none.
+        // Only for services that request it; there are none.
         ("weir-plugin-load-aware", json!({"default": false})),
         ("weir-plugin-masquerade-by-vip", json!(null)),
-        // Without this it refuses VIPs that are addresses of nodes.
+        // Without this, it refuses VIPs that are addresses of nodes.
         ("weir-plugin-namespace-guard", json!({"node-addresses": "allow"})),
     ])
 }
@@ -54,14 +54,14 @@ fn plans_as_no_plugin(plugins: &[(&str, Value)]) -> Result<()> {
     Ok(())
 }
 
-/// Loaded once: what is compiled does not depend on the recording.
+/// Loaded once: the compiled code does not depend on the recording.
 fn load(plugins: &[(&str, Value)]) -> Result<Vec<Arc<Artifact>>> {
     let entry = |(package, configuration): &(&str, Value)| {
         json!({
             "name": package,
             "source": component(package),
             "configuration": configuration,
-            // Time enough for a machine that is busy with other tests.
+            // Enough time on a machine that is busy with other tests.
             "limits": {"callTimeout": "5s", "syncBudget": "10s"},
         })
     };
@@ -120,7 +120,7 @@ fn follow(scenario: &Scenario, artifacts: &[Arc<Artifact>]) -> Result<()> {
     Ok(())
 }
 
-/// Tells a planner something, and makes its view of the node anew if it is about that.
+/// Passes an event to a planner, and updates its view of the node if necessary.
 fn hear(planner: &mut Planner, event: Event, view: impl Fn(Option<&Node>) -> Result<NodeView>) -> Result<()> {
     let is_node = matches!(event, Event::Node(_) | Event::NodeGone);
     planner.apply(event);

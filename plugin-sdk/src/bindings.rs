@@ -1,13 +1,12 @@
 //! The contract's types and exports, generated from `wit/policy.wit`.
 //!
-//! What the macro writes lifts from and lowers into the component's memory, which needs `unsafe`; it stays in these
-//! modules, and nothing that is written by hand needs any.
+//! The generated code lifts from and lowers into the component's memory, which needs `unsafe`. It stays in these modules;
+//! hand-written code needs none.
 //!
-//! A component must export the interfaces that its world names, all of them. So there is a world for each interface,
-//! and the linker makes the union of those that a plugin uses; [`export!`](crate::export) says which. The types are
-//! generated once, with the first world.
+//! A component must export all interfaces of its world. So there is a world for each interface, and the linker merges
+//! those that a plugin lists in [`export!`](crate::export). The types are generated once, with the first world.
 
-/// Every plugin's own: who it is, what it reads, and its voice.
+/// The interfaces of every plugin: `lifecycle` and `log`.
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../wit",
@@ -25,7 +24,7 @@ pub mod lifecycle {
     });
 }
 
-/// The filter.
+/// The filter interface.
 pub mod filter {
     wit_bindgen::generate!({
         path: "../wit",
@@ -40,7 +39,7 @@ pub mod filter {
     });
 }
 
-/// The scheduler.
+/// The scheduler interface.
 pub mod scheduler {
     wit_bindgen::generate!({
         path: "../wit",
@@ -55,7 +54,7 @@ pub mod scheduler {
     });
 }
 
-/// Masquerading.
+/// The masquerade interface.
 pub mod masquerade {
     wit_bindgen::generate!({
         path: "../wit",

@@ -1,7 +1,7 @@
-//! Between the contract's calls and a plugin's decisions: the loop over the batch, and the errors.
+//! Connects the contract's calls to a plugin's decisions: the loop over the batch, and the errors.
 //!
-//! Called by what [`export!`](crate::export) generates and by the test kit, so that a native test runs what a component
-//! runs.
+//! Called by the code that [`export!`](crate::export) generates and by the test kit, so that a native test and a component
+//! run the same code.
 
 use weir_plugin_views::Service;
 
@@ -12,14 +12,14 @@ use crate::bindings::masquerade::exports::weir::policy::masquerade;
 use crate::bindings::scheduler::exports::weir::policy::scheduler;
 use crate::{Error, Filter, Masquerade, Metric, Plugin, Scheduler, convert};
 
-/// Compiles if the plugin is a filter; likewise the next two.
+/// Compiles only if the plugin is a filter.
 pub fn is_filter<P: Filter>() {}
-/// See [`is_filter`].
+/// Compiles only if the plugin is a scheduler.
 pub fn is_scheduler<P: Scheduler>() {}
-/// See [`is_filter`].
+/// Compiles only if the plugin is a masquerade policy.
 pub fn is_masquerade<P: Masquerade>() {}
 
-/// Who a plugin is, and what it reads if it was configured; weir configures it first.
+/// Returns a plugin's description, with its needs if it was configured; weir configures it first.
 pub fn describe<P: Plugin>(plugin: Option<&P>) -> lifecycle::Description {
     lifecycle::Description {
         name: P::NAME.to_owned(),
@@ -35,15 +35,15 @@ fn metric(metric: &Metric) -> lifecycle::Metric {
     lifecycle::Metric { name: name.to_owned(), kind: kind.to_owned(), help: help.to_owned() }
 }
 
-/// The answer of a plugin that was never configured.
+/// Returns the answer of a plugin that was never configured.
 pub fn unconfigured() -> types::Error {
-    types::Error::Permanent("it was asked before it was configured".to_owned())
+    types::Error::Permanent("called before it was configured".to_owned())
 }
 
-/// Asks the filter about each service.
+/// Calls the filter for each service.
 ///
 /// # Errors
-/// With the gravest of the plugin's errors; likewise the next two.
+/// Returns the gravest of the plugin's errors.
 pub fn select<P: Filter>(
     plugin: &P,
     context: types::Context,
@@ -56,7 +56,7 @@ pub fn select<P: Filter>(
     })
 }
 
-/// Asks the scheduler about each service.
+/// Calls the scheduler for each service.
 ///
 /// # Errors
 /// See [`select`].
@@ -73,7 +73,7 @@ pub fn schedule<P: Scheduler>(
     })
 }
 
-/// Asks the masquerade policy about each service.
+/// Calls the masquerade policy for each service.
 ///
 /// # Errors
 /// See [`select`].
@@ -99,8 +99,8 @@ fn named(service: &Service, error: Error) -> Error {
     }
 }
 
-/// All answers, or the gravest error. One invalid input does not end the loop: a graver error must not depend on where
-/// in the batch it is.
+/// Returns all answers, or the gravest error. An invalid input does not end the loop, so that the result does not depend on
+/// the order of the batch.
 fn each<Q, A>(questions: Vec<Q>, mut ask: impl FnMut(Q) -> Result<A, Error>) -> Result<Vec<A>, types::Error> {
     let mut answers = Vec::with_capacity(questions.len());
     let mut gravest: Option<Error> = None;

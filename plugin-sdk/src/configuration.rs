@@ -1,31 +1,31 @@
-//! Configurations read strictly: every mistake is named, all of them at once, and a misspelt key is one.
+//! Strict parsing of configurations: all mistakes are reported at once, and a misspelt key is a mistake.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::value::{FromText, Malformed};
 
-/// Reads a configuration into a type; none at all is an empty one.
+/// Parses a configuration into a type; a missing configuration counts as an empty one.
 ///
-/// The short way. Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is not silently ignored. serde stops at the
-/// first mistake; [`Fields`] finds all.
+/// Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is not silently ignored. serde stops at the first mistake;
+/// [`Fields`] finds all of them.
 ///
 /// # Errors
-/// With what is wrong.
+/// Returns the mistake.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<String>> {
     let text = if text.trim() == "null" { "{}" } else { text };
     serde_json::from_str(text).map_err(|error| vec![error.to_string()])
 }
 
-/// For plugins without a configuration.
+/// Accepts no configuration, for plugins without one.
 ///
 /// # Errors
-/// If there is one.
+/// Fails if there is a configuration.
 pub fn none(text: &str) -> Result<(), Vec<String>> {
     Fields::read(text, |_| ())
 }
 
-/// The fields of an object, to be taken one by one.
+/// The fields of an object, to be read one by one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,7 @@ pub fn none(text: &str) -> Result<(), Vec<String>> {
 /// ```
 #[derive(Debug)]
 pub struct Fields {
-    /// `rules[2].`, for those of an object in a list.
+    /// A prefix such as `rules[2].`, for an object in a list.
     place: String,
     values: Map<String, Value>,
     known: Vec<String>,
@@ -53,16 +53,16 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Reads a configuration; none at all is an empty one.
+    /// Reads a configuration; a missing configuration counts as an empty one.
     ///
     /// # Errors
-    /// With everything that is wrong, fields that were not taken included.
+    /// Returns all mistakes, including fields that `take` did not read.
     pub fn read<T>(text: &str, take: impl FnOnce(&mut Fields) -> T) -> Result<T, Vec<String>> {
-        let value = serde_json::from_str(text).map_err(|error| vec![format!("it is no JSON: {error}")])?;
+        let value = serde_json::from_str(text).map_err(|error| vec![format!("invalid JSON: {error}")])?;
         let values = match value {
             Value::Null => Map::new(),
             Value::Object(values) => values,
-            other => return Err(vec![format!("it is {}, and must be an object", kind(&other))]),
+            other => return Err(vec![format!("must be an object, not {}", kind(&other))]),
         };
         let mut fields = Fields::new(String::new(), values);
         let taken = take(&mut fields);
@@ -79,7 +79,7 @@ impl Fields {
         for key in self.values.keys() {
             self.problems.push(match known.as_str() {
                 "" => format!("{}{key} is unknown: there is nothing to configure", self.place),
-                known => format!("{}{key} is unknown: there are {known}", self.place),
+                known => format!("{}{key} is unknown: known fields are {known}", self.place),
             });
         }
         self.problems
@@ -90,12 +90,12 @@ impl Fields {
         self.values.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Takes note of a mistake in a field.
+    /// Records a mistake in a field.
     pub fn problem(&mut self, key: &str, what: impl std::fmt::Display) {
         self.problems.push(format!("{}{key} {what}", self.place));
     }
 
-    /// Takes a field that serde can read; `None` if it is absent, or wrong, which is noted.
+    /// Reads a field with serde; `None` if it is absent, or invalid, which is recorded as a mistake.
     pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         let value = self.take(key)?;
         match serde_json::from_value(value) {
@@ -107,19 +107,19 @@ impl Fields {
         }
     }
 
-    /// Takes a field that people write as text: a duration, a network, a number; `None` if it is absent, or wrong, which
-    /// is noted.
+    /// Reads a field that people write as text: a duration, a network, a number; `None` if it is absent, or invalid, which
+    /// is recorded as a mistake.
     pub fn text<T: FromText>(&mut self, key: &str) -> Option<T> {
         let value = self.take(key)?;
         let read = self.read_text(key, &value);
         read.map_err(|problem| self.problems.push(problem)).ok()
     }
 
-    /// Takes a list of such fields; wrong ones are noted and left out.
+    /// Reads a list of such values; invalid ones are recorded as mistakes and left out.
     pub fn texts<T: FromText>(&mut self, key: &str) -> Option<Vec<T>> {
         let value = self.take(key)?;
         let Value::Array(items) = value else {
-            self.problem(key, format!("is {}, and must be a list", kind(&value)));
+            self.problem(key, format!("must be a list, not {}", kind(&value)));
             return None;
         };
         let mut read = Vec::new();
@@ -137,29 +137,29 @@ impl Fields {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            other => return Err(format!("{place} is {}, and must be a text", kind(other))),
+            other => return Err(format!("{place} must be text, not {}", kind(other))),
         };
         T::from_text(&text).map_err(|expected| Malformed { place, value: text, expected }.to_string())
     }
 
-    /// Takes an object; `None` if it is absent. Its mistakes are noted with its place.
+    /// Reads an object; `None` if it is absent. Its mistakes are recorded with its place.
     pub fn object<T>(&mut self, key: &str, take: impl FnOnce(&mut Fields) -> T) -> Option<T> {
         match self.take(key)? {
             Value::Object(values) => Some(self.inner(key, values, take)),
             other => {
-                self.problem(key, format!("is {}, and must be an object", kind(&other)));
+                self.problem(key, format!("must be an object, not {}", kind(&other)));
                 None
             }
         }
     }
 
-    /// Takes a list of objects; an absent one is empty. Their mistakes are noted with their places.
+    /// Reads a list of objects; an absent list is empty. Mistakes are recorded with their places.
     pub fn objects<T>(&mut self, key: &str, mut take: impl FnMut(&mut Fields) -> T) -> Vec<T> {
         let items = match self.take(key) {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.problem(key, format!("is {}, and must be a list", kind(&other)));
+                self.problem(key, format!("must be a list, not {}", kind(&other)));
                 return Vec::new();
             }
         };
@@ -168,7 +168,7 @@ impl Fields {
             let place = format!("{key}[{index}]");
             match item {
                 Value::Object(values) => taken.push(self.inner(&place, values, &mut take)),
-                other => self.problem(&place, format!("is {}, and must be an object", kind(&other))),
+                other => self.problem(&place, format!("must be an object, not {}", kind(&other))),
             }
         }
         taken
@@ -189,10 +189,10 @@ impl Fields {
 
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
@@ -223,18 +223,20 @@ mod tests {
         let expected = [
             "a cannot be read: invalid type: string \"x\", expected u8",
             "rules[1].net is `10.0/8`: write a network like `10.0.0.0/8` or `fd00::/64`",
-            "rules[1].nett is unknown: there are net",
-            "rules[2] is a number, and must be an object",
+            "rules[1].nett is unknown: known fields are net",
+            "rules[2] must be an object, not a number",
             "nets[0] is `lan`: write an address like `192.0.2.1` or `fd00::1`",
             "limits.most is `true`: write a number from 0 to 255",
-            "b is an object, and must be a text",
+            "b must be text, not an object",
         ];
         assert_eq!(mistakes.unwrap_err(), expected);
     }
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for (text, complaint) in [("[]", "a list"), ("\"x\"", "a text"), ("{", "no JSON"), ("", "no JSON")] {
+        for (text, complaint) in
+            [("[]", "a list"), ("\"x\"", "a string"), ("{", "invalid JSON"), ("", "invalid JSON")]
+        {
             let mistakes = none(text).unwrap_err();
             assert!(mistakes[0].contains(complaint), "{text}: {mistakes:?}");
         }

@@ -1,4 +1,4 @@
-//! Between the contract's records and the views.
+//! Converts between the contract's records and the views.
 
 use crate::bindings::filter::exports::weir::policy::filter;
 use crate::bindings::lifecycle::weir::policy::types;

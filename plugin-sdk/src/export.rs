@@ -1,4 +1,4 @@
-/// Makes a component of a plugin: it exports `lifecycle` and exactly the interfaces that are named.
+/// Makes a component from a plugin. It exports `lifecycle` and exactly the listed interfaces.
 ///
 /// ```
 /// use weir_plugin_sdk::{Context, Error, Plugin, Schedule, Scheduler, Service, configuration};
@@ -28,8 +28,8 @@
 /// weir_plugin_sdk::export!(Keeper: scheduler);
 /// ```
 ///
-/// Several interfaces are separated by commas: `export!(MyPlugin: filter, scheduler, masquerade)`. A crate has one
-/// `export!`. Built for anything but WebAssembly it checks that the traits are there and exports nothing.
+/// Separate several interfaces with commas: `export!(MyPlugin: filter, scheduler, masquerade)`. A crate has one `export!`.
+/// For targets other than WebAssembly it only checks that the plugin implements the traits, and exports nothing.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($interface:ident),+ $(,)?) => {
@@ -54,7 +54,7 @@ macro_rules! export {
                     -> ::std::result::Result<(), ::std::vec::Vec<::std::string::String>>
                 {
                     let plugin = <$plugin as $crate::Plugin>::configure(&configuration)?;
-                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| ::std::vec!["it was configured twice".to_owned()])
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| ::std::vec!["configured twice".to_owned()])
                 }
 
                 fn describe() -> wire_lifecycle::Description {
@@ -73,7 +73,7 @@ macro_rules! export {
     };
 }
 
-/// Checks that a plugin decides what it says it decides.
+/// Checks that a plugin implements the interfaces that it exports.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __assert {
@@ -90,7 +90,7 @@ macro_rules! __assert {
         ::std::compile_error!(::std::concat!(
             "`",
             ::std::stringify!($other),
-            "` is none of the interfaces filter, scheduler, masquerade"
+            "` is not an interface: write filter, scheduler or masquerade"
         ));
     };
 }

@@ -1,10 +1,11 @@
 //! A hash that is the same in every version of the SDK, on every machine.
 //!
-//! The standard library's may change between compilers, and then every node would choose anew after an update.
+//! The standard library's hash may change between compiler versions, and every node would then choose differently after an
+//! update.
 
-/// A hash of a text, evenly spread over all values (FNV-1a, then SplitMix64's finaliser).
+/// Returns a hash of a text, evenly spread over all values (FNV-1a, then SplitMix64's finaliser).
 ///
-/// With [`Context::seed`](crate::Context) nodes choose differently, with a constant all choose alike.
+/// With [`Context::seed`](crate::Context) nodes choose differently; with a constant they all choose the same.
 pub fn stable(seed: u64, text: &str) -> u64 {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -15,7 +16,7 @@ pub fn stable(seed: u64, text: &str) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A number below `limit`, chosen by the text; 0 if there is none below.
+/// Returns a number below `limit`, chosen by the text; 0 if `limit` is 0.
 pub fn below(seed: u64, text: &str, limit: u32) -> u32 {
     // The upper half of a product is as even as a remainder and needs no division.
     ((u128::from(stable(seed, text)) * u128::from(limit)) >> 64) as u32

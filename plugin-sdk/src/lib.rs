@@ -1,15 +1,15 @@
-//! Write a policy plugin for weir in Rust: see README.md for one in fifteen minutes.
+//! Write a policy plugin for weir in Rust. README.md shows how in fifteen minutes.
 //!
 //! ```text
 //! your type: Plugin + any of Filter, Scheduler, Masquerade ─export!─▶ component
 //!                     │
-//!                     └─ testing: the same type over recorded views, as plain Rust
+//!                     └─ testing: the same type with recorded views, as plain Rust
 //! ```
 //!
-//! A plugin looks at one service at a time, and its answer must depend on nothing but its configuration and what it is
-//! handed: weir remembers answers and asks again only when something changed that the plugin said it needs.
+//! A plugin decides one service at a time, and its answer must depend only on its configuration and its arguments: weir
+//! caches answers and calls again only when one of the plugin's declared needs changed.
 //!
-//! Never: state between calls, a clock, a file, a network.
+//! A plugin has no state between calls, no clock, no files and no network.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -35,33 +35,33 @@ pub use weir_plugin_views::{
     Vip, VipKind, Weights, glob,
 };
 
-/// A plugin. Its value is its configuration, read once; it decides through [`Filter`], [`Scheduler`] and
-/// [`Masquerade`], as many of them as [`export!`] names.
+/// A plugin. Its value is its parsed configuration; it decides through those of [`Filter`], [`Scheduler`] and
+/// [`Masquerade`] that [`export!`] lists.
 ///
-/// Decisions are pure: weir throws an instance away after each call and remembers answers, so that anything a plugin
-/// keeps between calls is lost or, worse, makes it answer the same question in two ways.
+/// Decisions are pure: weir discards an instance after each call and caches answers. Anything that a plugin keeps between
+/// calls is lost or, worse, makes it answer the same question in two ways.
 pub trait Plugin: Sized + 'static {
-    /// The name it gives itself.
+    /// The plugin's own name.
     const NAME: &'static str;
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
-    /// Makes a plugin of its configuration, JSON that is `null` if there is none. [`configuration`] has what it takes.
+    /// Makes a plugin from its configuration, JSON that is `null` if there is none. [`configuration`] has helpers for this.
     ///
     /// # Errors
-    /// With everything that is wrong, each as a sentence that names the key, the value and what is allowed.
+    /// Returns all mistakes, each as a sentence that names the key, the value and what is allowed.
     fn configure(configuration: &str) -> Result<Self, Vec<String>>;
 
-    /// What it reads beyond names, ports and policies, in the words of `wit/README.md`: `annotation:KEY`, `endpoints`,
-    /// `nodes` and so on. What is not named here is empty, and no reason to be asked again.
+    /// Returns the data it reads beyond names, ports and policies, as listed in `wit/README.md`: `annotation:KEY`,
+    /// `endpoints`, `nodes` and so on. Data that is not listed here is empty, and its changes cause no calls.
     fn needs(&self) -> Vec<String>;
 
-    /// Numbers that its answers carry and weir exports, at most 8: see [`Metric`].
+    /// The metrics that its answers carry and weir exports, at most 8: see [`Metric`].
     const METRICS: &'static [Metric] = &[];
 }
 
-/// A number that a plugin tells of each service, which weir exports for all of them together, as `weir_policy_NAME` with
-/// the plugin's name as label. Answers give the numbers in the order of [`Plugin::METRICS`], by `with_metrics`.
+/// A metric that a plugin reports per service and weir exports aggregated over all services, as `weir_policy_NAME` with the
+/// plugin's name as label. Answers give the values in the order of [`Plugin::METRICS`], through `with_metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     name: &'static str,
@@ -70,27 +70,27 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// A gauge: the numbers of all services are added. The name is of lower-case letters, digits and `_`, at most 48, and
-    /// tells the unit; the help says what it is in one sentence.
+    /// Defines a gauge: the sum over all services. The name consists of at most 48 lower-case letters, digits and `_`, and
+    /// includes the unit; the help explains the metric in one sentence.
     pub const fn sum(name: &'static str, help: &'static str) -> Metric {
         Metric { name, kind: "sum", help }
     }
 
-    /// A gauge: the largest number of all services.
+    /// Defines a gauge: the maximum over all services.
     pub const fn max(name: &'static str, help: &'static str) -> Metric {
         Metric { name, kind: "max", help }
     }
 
-    /// A counter: the number of each new answer is added. weir appends `_total` to the name. Answers from memory add nothing,
-    /// so it can only tell of what a plugin decides when something changed.
+    /// Defines a counter: the value of each new answer is added. weir appends `_total` to the name. Cached answers add
+    /// nothing, so it can only count decisions that a plugin makes when something changes.
     pub const fn counter(name: &'static str, help: &'static str) -> Metric {
         Metric { name, kind: "counter", help }
     }
 }
 
-/// Decides which services, VIPs and endpoints this node handles, and who may reach them.
+/// Decides which services, VIPs and endpoints this node handles, and which sources may reach them.
 pub trait Filter: Plugin {
-    /// What to leave out of one service. Nothing here can lift what another plugin restricts.
+    /// Returns the restrictions for one service. It cannot lift a restriction of another plugin.
     ///
     /// # Errors
     /// See [`Error`].
@@ -99,16 +99,16 @@ pub trait Filter: Plugin {
 
 /// Decides how connections are spread over endpoints.
 pub trait Scheduler: Plugin {
-    /// The schedule of one service, of which earlier plugins said `prior`. What the answer keeps stays so.
+    /// Returns the schedule of one service. `prior` is the answer of earlier plugins; parts that the answer keeps stay.
     ///
     /// # Errors
     /// See [`Error`].
     fn schedule(&self, service: &Service, prior: &Schedule, context: &Context) -> Result<Schedule, Error>;
 }
 
-/// Decides whose source address is replaced.
+/// Decides which source addresses are replaced.
 pub trait Masquerade: Plugin {
-    /// The treatment of one service, of which earlier plugins said `prior`. What the answer keeps stays so.
+    /// Returns the treatment of one service. `prior` is the answer of earlier plugins; parts that the answer keeps stay.
     ///
     /// # Errors
     /// See [`Error`].
@@ -117,24 +117,24 @@ pub trait Masquerade: Plugin {
 
 /// Why there is no answer.
 ///
-/// The contract has one result for a whole call, and a call is about up to 256 services; the SDK makes that result of the
-/// answers about single services:
+/// The contract has one result for a whole call of up to 256 services; the SDK combines the answers for single services into
+/// that result:
 ///
-/// - [`InvalidInput`](Error::InvalidInput) is about one service. The call fails, weir asks again with parts of the batch
-///   until it knows which services it is about, and goes by the plugin's `failurePolicy` for these alone. That is up to 16
-///   more calls for each, so an annotation that users get wrong every day deserves an answer that keeps the default and
-///   says why in its `reason`, and not an error.
-/// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) are about the plugin. The call fails whatever the
-///   other services were; weir does not search, and the `failurePolicy` counts for all of them.
+/// - [`InvalidInput`](Error::InvalidInput) concerns one service. The call fails, weir calls again with parts of the batch
+///   until it has found the services concerned, and applies the plugin's `failurePolicy` only to them. That takes up to 16
+///   more calls for each, so for annotations that users often get wrong, return an answer that keeps the default and gives
+///   the mistake as `reason`, not an error.
+/// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) concern the plugin. The whole call fails; weir does
+///   not search, and the `failurePolicy` applies to all its services.
 ///
-/// Of several errors the gravest counts, permanent before transient before invalid input, so that the order of services
-/// does not matter.
+/// Of several errors the gravest is returned: permanent before transient before invalid input. The order of services does
+/// not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Something is wrong with this service.
     InvalidInput(String),
-    /// Asking again later may help.
+    /// A later call may succeed.
     Transient(String),
-    /// Asking again will not help before plugin or configuration change.
+    /// No call will succeed until the plugin or its configuration changes.
     Permanent(String),
 }

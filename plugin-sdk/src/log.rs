@@ -1,4 +1,4 @@
-//! Lines for weir's own log: text, and keys with values.
+//! Lines for weir's log: text, and keys with values.
 //!
 //! ```
 //! use weir_plugin_sdk::log;
@@ -6,31 +6,31 @@
 //! log::debug!("{} endpoints in this zone", 3; service = "shop/web", zone = "a");
 //! ```
 //!
-//! The host is asked first whether anybody reads lines of the level; only then are text and values composed. It cuts and
-//! drops what is too much: 100 lines and 8 KiB per call, 1 KiB per line. In a native build lines go to standard error,
-//! or to whoever [captures](crate::testing::logged) them.
+//! Text and values are composed only if the host has the level enabled. The host limits output to 100 lines and 8 KiB per
+//! call and 1 KiB per line; it cuts long lines and drops excess ones. In a native build lines go to standard error, or to a
+//! test that [captures](crate::testing::logged) them.
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something is broken.
+    /// A failure.
     Error,
-    /// Something should be looked at.
+    /// A condition that needs attention.
     Warn,
-    /// Something that happened.
+    /// An event.
     Info,
-    /// For whoever looks into a problem.
+    /// Details for troubleshooting.
     Debug,
-    /// For whoever wrote the plugin.
+    /// Details for the plugin's author.
     Trace,
 }
 
-/// Whether anybody reads lines of this level.
+/// Whether this level is enabled.
 pub fn enabled(level: Level) -> bool {
     imp::enabled(level)
 }
 
-/// Writes a line, whether anybody reads it or not. The macros ask first.
+/// Writes a line without checking the level. The macros check it first.
 pub fn write(level: Level, message: &str, fields: &[(&str, String)]) {
     imp::write(level, message, fields);
 }
@@ -95,7 +95,7 @@ mod imp {
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use imp::capture;
 
-/// Writes a line of a level if anybody reads it: `log!(Level::Info, "text {}", x; key = value)`.
+/// Writes a line if its level is enabled: `log!(Level::Info, "text {}", x; key = value)`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log {
@@ -124,21 +124,21 @@ macro_rules! __warn {
     ($($line:tt)+) => { $crate::__log!($crate::log::Level::Warn, $($line)+) };
 }
 
-/// Writes what happened.
+/// Writes an event.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __info {
     ($($line:tt)+) => { $crate::__log!($crate::log::Level::Info, $($line)+) };
 }
 
-/// Writes for whoever looks into a problem.
+/// Writes details for troubleshooting.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __debug {
     ($($line:tt)+) => { $crate::__log!($crate::log::Level::Debug, $($line)+) };
 }
 
-/// Writes for whoever wrote the plugin.
+/// Writes details for the plugin's author.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __trace {

@@ -1,4 +1,4 @@
-//! Which services a rule of a plugin is about.
+//! Selects the services of a plugin's rule.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use weir_plugin_views::Service;
 use crate::configuration::Fields;
 use crate::glob;
 
-/// Services by namespace and name. A scope that says nothing is all services.
+/// Selects services by namespace and name. An empty scope selects all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     namespaces: Vec<String>,
@@ -16,14 +16,14 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Takes the scope of a rule: `namespaces` and `services`, lists of names in which `*` stands for any text, and
-    /// `namespace-labels`, values that labels of the namespace must have. All that are given must fit.
+    /// Reads the scope of a rule: `namespaces` and `services`, lists of names in which `*` stands for any text, and
+    /// `namespace-labels`, values that labels of the namespace must have. A service must match all given fields.
     pub fn take(fields: &mut Fields) -> Scope {
         let mut names = |key: &str| {
             let names: Option<Vec<String>> = fields.texts(key);
             // A list from which everything was deleted would otherwise become "all".
             if names.as_ref().is_some_and(Vec::is_empty) {
-                fields.problem(key, "is empty, so the rule is about nothing: leave it out, or write `*`");
+                fields.problem(key, "is empty, so the rule never applies: leave it out, or write `*`");
             }
             names.unwrap_or_default()
         };
@@ -32,7 +32,7 @@ impl Scope {
         Scope { namespaces, namespace_labels, services }
     }
 
-    /// Whether a service is in it.
+    /// Whether a service is in the scope.
     pub fn contains(&self, service: &Service) -> bool {
         let fits = |patterns: &[String], name| patterns.is_empty() || glob::matches_any(patterns, name);
         fits(&self.namespaces, &service.namespace)
@@ -43,7 +43,7 @@ impl Scope {
                 .all(|(key, value)| service.namespace_labels.get(key) == Some(value))
     }
 
-    /// What it reads.
+    /// Returns the needs of the scope.
     pub fn needs(&self) -> impl Iterator<Item = String> {
         self.namespace_labels.keys().map(|key| format!("namespace-label:{key}"))
     }

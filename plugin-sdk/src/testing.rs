@@ -1,6 +1,6 @@
-//! A plugin as plain Rust, over views that were recorded or made up.
+//! Tests a plugin as plain Rust, with recorded or invented views.
 //!
-//! A golden file holds a configuration, a context, services, and what the plugin answers about them:
+//! A golden file contains a configuration, a context, services, and the expected answers:
 //!
 //! ```json
 //! {"configuration": {}, "context": {"node": "n1", "default-scheduler": "rr"},
@@ -8,14 +8,14 @@
 //!  "schedules": [{"ports": [{"scheduler": "mh"}]}]}
 //! ```
 //!
-//! With the variable `UPDATE_EXPECTED` set, answers that are not as expected are written into their files instead, of
-//! which all else stays as it is. weir's own tests run the same files against the component.
+//! If the variable `UPDATE_EXPECTED` is set, unexpected answers are written into their files instead, and the rest of each
+//! file stays as it is. weir's own tests run the same files against the component.
 //!
-//! What is odd about a file is remarked on standard error (`cargo test -- --nocapture`), and beside a failure.
+//! Oddities in a file are reported as remarks on standard error (`cargo test -- --nocapture`), and next to a failure.
 //!
-//! The plugin is asked as weir asks it: it sees only what it declared as needs, whatever else the file holds, all services
-//! come in one batch, and then each alone. Answers that differ between the two are a failure, since they depend on
-//! something else than the service.
+//! The plugin is called as weir calls it: it sees only its declared needs, whatever else the file contains; all services
+//! come in one batch, and then each alone. If the two give different answers, the test fails, because the answers depend
+//! on something other than the service.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,14 +41,14 @@ pub struct Golden {
     /// The plugin's configuration.
     #[serde(default)]
     pub configuration: Value,
-    /// What is the same for all services.
+    /// Values common to all services.
     pub context: Context,
     /// The services.
     pub services: Vec<Service>,
-    /// What an earlier plugin said of scheduling, per service; absent = nothing.
+    /// An earlier plugin's schedule for each service; absent = none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prior_schedules: Vec<Schedule>,
-    /// What an earlier plugin said of masquerading, per service; absent = nothing.
+    /// An earlier plugin's masquerading for each service; absent = none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prior_treatments: Vec<Treatments>,
     /// The filter's answers.
@@ -62,7 +62,7 @@ pub struct Golden {
     pub treatments: Option<Vec<Treatments>>,
 }
 
-/// A configured plugin.
+/// Returns a configured plugin.
 ///
 /// # Panics
 /// If it refuses the configuration, with its reasons.
@@ -73,12 +73,12 @@ pub fn plugin<P: Plugin>(configuration: &Value) -> P {
     }
 }
 
-/// What a plugin finds wrong with a configuration; nothing if it takes it.
+/// Returns the mistakes that a plugin finds in a configuration; empty if it accepts it.
 pub fn refusals<P: Plugin>(configuration: &Value) -> Vec<String> {
     P::configure(&configuration.to_string()).err().unwrap_or_default()
 }
 
-/// What a plugin wrote into the log while something ran, as level and line, and what came out of it.
+/// Runs a function and returns its result and the log lines that the plugin wrote, as level and line.
 pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
     crate::log::capture(run)
 }
@@ -86,10 +86,10 @@ pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
 type Called<A> = Result<Vec<A>, types::Error>;
 
 impl Golden {
-    /// The file as a plugin with these needs sees it.
+    /// Returns the file as a plugin with these needs sees it.
     ///
     /// # Panics
-    /// At a need that weir would refuse.
+    /// On a need that weir would refuse.
     #[must_use]
     pub fn reduced(&self, needs: &[String]) -> Golden {
         let needs = needs::Needs::parse(needs);
@@ -100,10 +100,10 @@ impl Golden {
         }
     }
 
-    /// Asks a filter.
+    /// Calls a filter.
     ///
     /// # Panics
-    /// If there is no answer, or the answers depend on the batch; likewise the next two.
+    /// If there is no answer, or the answers depend on the batch.
     pub fn select<P: Filter>(&self) -> Vec<Verdict> {
         let answers = self.ask::<P, _>(|plugin, context, services| {
             component::select(plugin, context, services.into_iter().map(|(_, service)| service).collect())
@@ -111,7 +111,7 @@ impl Golden {
         answers.into_iter().map(convert::answered_verdict).collect()
     }
 
-    /// Asks a scheduler.
+    /// Calls a scheduler.
     ///
     /// # Panics
     /// See [`select`](Golden::select).
@@ -126,7 +126,7 @@ impl Golden {
         answers.into_iter().map(convert::prior_schedule).collect()
     }
 
-    /// Asks a masquerade policy.
+    /// Calls a masquerade policy.
     ///
     /// # Panics
     /// See [`select`](Golden::select).
@@ -141,7 +141,7 @@ impl Golden {
         answers.into_iter().map(convert::prior_treatments).collect()
     }
 
-    /// Asks about all services at once, and about each alone.
+    /// Calls the plugin for all services at once, and for each alone.
     fn ask<P: Plugin, A: std::fmt::Debug>(
         &self,
         call: impl Fn(&P, types::Context, Vec<(usize, types::Service)>) -> Called<A>,
@@ -156,8 +156,8 @@ impl Golden {
             let names: Vec<String> = names.collect();
             match call(&plugin, context.clone(), services) {
                 Ok(answers) if answers.len() == names.len() => answers,
-                Ok(answers) => panic!("{} answers about {}", answers.len(), names.join(", ")),
-                Err(error) => panic!("no answer about {}: {error}", names.join(", ")),
+                Ok(answers) => panic!("{} answers for {}", answers.len(), names.join(", ")),
+                Err(error) => panic!("no answer for {}: {error}", names.join(", ")),
             }
         };
         let together = answers(services.iter().cloned().enumerate().collect());
@@ -167,17 +167,17 @@ impl Golden {
             assert_eq!(
                 format!("{:?}", alone[0]),
                 format!("{:?}", together[index]),
-                "the answer about {name} alone and in a batch"
+                "the answer for {name} differs alone and in a batch"
             );
         }
         together
     }
 }
 
-/// The golden files of a folder, sorted by name.
+/// Returns the golden files of a folder, sorted by name.
 ///
 /// # Panics
-/// If the folder or a file cannot be read, or there is none.
+/// If the folder or a file cannot be read, or the folder has no golden files.
 pub fn goldens(folder: &Path) -> Vec<(PathBuf, Golden)> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -198,12 +198,12 @@ fn golden(path: &Path, text: &str) -> Golden {
 /// Runs the golden files of a folder; `ask` fills in the answers.
 ///
 /// # Panics
-/// If an answer is not as expected, with all that are not.
+/// If answers are not as expected, listing all of them.
 pub fn check(folder: &Path, ask: impl Fn(&Golden) -> Golden) {
     check_files(folder, |_| Vec::new(), ask);
 }
 
-/// Runs the golden files of a folder; `remarks` says what is odd about one.
+/// Runs the golden files of a folder; `remarks` returns the oddities of one.
 #[doc(hidden)]
 pub fn check_files(folder: &Path, remarks: impl Fn(&Golden) -> Vec<String>, ask: impl Fn(&Golden) -> Golden) {
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
@@ -228,20 +228,19 @@ pub fn check_files(folder: &Path, remarks: impl Fn(&Golden) -> Vec<String>, ask:
     }
     assert!(
         failures.is_empty(),
-        "answers are not as written down.\n{}\nIf the new ones are right: UPDATE_EXPECTED=1 cargo test, and read what \
-         it wrote.",
+        "answers differ from the golden files.\n{}\nIf the new answers are right, run UPDATE_EXPECTED=1 cargo test and \
+         review the changes.",
         failures.join("\n")
     );
 }
 
-/// What is odd about a golden file for this plugin.
+/// Returns the oddities of a golden file for this plugin.
 #[doc(hidden)]
 pub fn remarks<P: Plugin>(golden: &Golden) -> Vec<String> {
     golden.remarks(&plugin::<P>(&golden.configuration).needs())
 }
 
-/// Runs the golden files of a folder against the interfaces that are named, which are those of
-/// [`export!`](crate::export):
+/// Runs the golden files of a folder against the listed interfaces, which are those of [`export!`](crate::export):
 ///
 /// ```
 /// # use weir_plugin_sdk::{Context, Error, Plugin, Schedule, Scheduler, Service};
@@ -279,7 +278,7 @@ macro_rules! check_goldens {
     };
 }
 
-/// Asks through one interface.
+/// Calls the plugin through one interface.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ask {

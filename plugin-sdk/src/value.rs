@@ -1,5 +1,5 @@
-//! Text that people write into annotations and configurations, read strictly: what cannot be read is an error that
-//! names the place, the value and the fix, and never a default.
+//! Strict parsing of text in annotations and configurations: an unreadable value never becomes a default, but an error that
+//! names the place, the value and the fix.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_plugin_views::Attributes;
 
-/// The value of a label or annotation as a `bool`, a number, a duration, an address, a list …, see [`FromText`];
+/// Parses a label or annotation as a `bool`, a number, a duration, an address, a list …, see [`FromText`]. Returns
 /// `Ok(None)` if the key is absent.
 ///
 /// ```
@@ -20,7 +20,7 @@ use weir_plugin_views::Attributes;
 /// ```
 ///
 /// # Errors
-/// With the key, the value and the fix.
+/// Names the key, the value and the fix.
 pub fn parsed<T: FromText>(attributes: &Attributes, key: &str) -> Result<Option<T>, Malformed> {
     let Some(value) = attributes.get(key) else { return Ok(None) };
     T::from_text(value).map(Some).map_err(|expected| Malformed {
@@ -30,7 +30,7 @@ pub fn parsed<T: FromText>(attributes: &Attributes, key: &str) -> Result<Option<
     })
 }
 
-/// Something that can be read from an annotation.
+/// A type that can be parsed from an annotation.
 ///
 /// | Type | Text |
 /// |---|---|
@@ -38,29 +38,29 @@ pub fn parsed<T: FromText>(attributes: &Attributes, key: &str) -> Result<Option<
 /// | `u8`, `u16`, `u32`, `u64` | `0`, `100` |
 /// | [`Duration`] | `90`, `90s`, `5m`, `2h`, `1m30s` |
 /// | [`IpAddr`] | `192.0.2.1`, `fd00::1` |
-/// | [`IpNet`] | `10.0.0.0/8`; an address alone is a network of its own |
-/// | `String` | anything but nothing |
-/// | `Vec<T>` | items separated by commas, with spaces around them if you like; nothing is an empty list |
+/// | [`IpNet`] | `10.0.0.0/8`; a single address is a network with only that address |
+/// | `String` | any text that is not empty |
+/// | `Vec<T>` | items separated by commas, with optional spaces; an empty text is an empty list |
 pub trait FromText: Sized {
-    /// Reads the text.
+    /// Parses the text.
     ///
     /// # Errors
-    /// With what it should be, so that it fits after "write".
+    /// Says what the text should be, worded to follow "write".
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
-/// A value that is not what it should be.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where it is: the key, or in words.
+    /// The key, or a description of the place.
     pub place: String,
     /// The value.
     pub value: String,
-    /// What it should be, so that it fits after "write".
+    /// What the value should be, worded to follow "write".
     pub expected: String,
 }
 
-/// The most characters of a value that an error repeats.
+/// The maximum number of characters of a value that an error shows.
 const SHOWN: usize = 40;
 
 impl fmt::Display for Malformed {
@@ -88,7 +88,7 @@ macro_rules! unsigned {
     ($($type:ty),*) => {$(
         impl FromText for $type {
             fn from_text(text: &str) -> Result<$type, String> {
-                // The standard parser takes a plus sign, which no other tool here does.
+                // The standard parser accepts a plus sign, which no other tool here does.
                 let text = text.trim();
                 let digits = text.bytes().all(|b| b.is_ascii_digit());
                 text.parse().ok().filter(|_| digits).ok_or_else(|| format!("a number from 0 to {}", <$type>::MAX))
@@ -142,7 +142,7 @@ impl FromText for IpNet {
 impl FromText for String {
     fn from_text(text: &str) -> Result<String, String> {
         let text = text.trim();
-        if text.is_empty() { Err("something, or leave it out".to_owned()) } else { Ok(text.to_owned()) }
+        if text.is_empty() { Err("a text, or leave it out".to_owned()) } else { Ok(text.to_owned()) }
     }
 }
 

@@ -1,21 +1,21 @@
-//! Weights that do what they should: in the right ratio, as small as that allows, and never all 0.
+//! Computes weights in the right ratio, as small as that allows, and never all 0.
 //!
-//! Small, because schedulers count with them. `wrr` gives an endpoint of a high weight that many connections in a row,
-//! `sh` fills a table of 256 places with them and has none left for the others if one weight is more than that.
+//! They are small because schedulers count with them: `wrr` gives an endpoint with a high weight that many connections in a
+//! row, and `sh` fills a table of 256 entries, of which a weight above 256 leaves none for the others.
 
 use weir_plugin_views::{Context, Endpoint, Scheduling, Weights};
 
-/// The largest weight, unless an endpoint's share is so small that it needs a larger one beside it.
+/// The largest weight, unless an endpoint's share is so small that the others need larger ones.
 const LARGEST: u128 = 100;
 
-/// How much larger than the smallest weight a rounding error may be thought of: the smallest is at least this, if the
-/// kernel's range allows, so that rounding changes no share by more than a twentieth.
+/// The least value of the smallest weight, if the kernel's range allows, so that rounding changes no share by more than a
+/// twentieth.
 const RESOLUTION: u128 = 10;
 
-/// Binary places of a share that is no whole number.
+/// Binary places of a fractional share.
 const PLACES: u32 = 40;
 
-/// Weights in the ratio of these numbers. What is more than 0 stays more than 0.
+/// Returns weights in the ratio of these numbers. Numbers above 0 give weights above 0.
 ///
 /// ```
 /// use weir_plugin_sdk::weights;
@@ -27,11 +27,11 @@ pub fn proportional(numbers: &[u64]) -> Vec<u16> {
     small(&numbers)
 }
 
-/// Weights of endpoints in groups, so that each group gets its share of the traffic however many endpoints it has.
+/// Returns weights of endpoints in groups, so that each group gets its share of the traffic whatever its number of endpoints.
 ///
-/// `groups` says for each endpoint in which group it is and how much it counts in it (1 for all, or its capacity);
-/// `shares` are those of the groups, in whatever unit. The share of a group without endpoints goes to the others, as does
-/// that of one whose endpoints all count 0. An endpoint of a group that is not in `shares` gets nothing.
+/// `groups` gives each endpoint's group and how much it counts in it (1 for all, or its capacity); `shares` are the shares of
+/// the groups, in any unit. The share of a group without endpoints, or whose endpoints all count 0, goes to the others. An
+/// endpoint in a group that is not in `shares` gets nothing.
 ///
 /// ```
 /// use weir_plugin_sdk::weights::{Member, shared};
@@ -41,7 +41,7 @@ pub fn proportional(numbers: &[u64]) -> Vec<u16> {
 /// assert_eq!(shared(&groups, &[90, 10]), [27, 27, 2, 2, 2]);
 /// ```
 pub fn shared(groups: &[Member], shares: &[u32]) -> Vec<u16> {
-    // 32 bits of it are more than a weight can tell, and leave room for the products below.
+    // 32 bits are more precise than a weight, and leave room for the products below.
     let most = groups.iter().map(|member| member.counts).max().unwrap_or(0);
     let shift = (64 - most.leading_zeros()).saturating_sub(32);
     let counts = |member: &Member| u128::from(member.counts >> shift).max(u128::from(member.counts > 0));
@@ -51,7 +51,7 @@ pub fn shared(groups: &[Member], shares: &[u32]) -> Vec<u16> {
             *sum += counts(member);
         }
     }
-    // A multiple of all sums makes every part a whole number; if there is no handy one, binary places have to do.
+    // A common multiple of all sums makes every part a whole number; if it is too large, use binary places.
     let scale = sums.iter().filter(|sum| **sum > 0).try_fold(1u128, |multiple, sum| {
         Some(multiple / gcd(multiple, *sum) * sum).filter(|multiple| *multiple < 1 << PLACES)
     });
@@ -64,12 +64,12 @@ pub fn shared(groups: &[Member], shares: &[u32]) -> Vec<u16> {
     small(&groups.iter().map(part).collect::<Vec<u128>>())
 }
 
-/// An endpoint's place in a group.
+/// An endpoint's membership of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The number of the group.
+    /// The index of the group.
     pub group: usize,
-    /// How much it counts in it.
+    /// How much the endpoint counts in it.
     pub counts: u64,
 }
 
@@ -77,7 +77,7 @@ fn gcd(a: u128, b: u128) -> u128 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Small weights in the same ratio, as nearly as can be told.
+/// Returns small weights in nearly the same ratio.
 fn small(numbers: &[u128]) -> Vec<u16> {
     let divisor = numbers.iter().fold(0, |divisor, number| gcd(divisor, *number)).max(1);
     let numbers: Vec<u128> = numbers.iter().map(|number| number / divisor).collect();
@@ -94,7 +94,7 @@ fn small(numbers: &[u128]) -> Vec<u16> {
     weights.iter().map(|weight| u16::try_from(u128::from(*weight) / divisor).unwrap_or(u16::MAX)).collect()
 }
 
-/// What earlier plugins gave the endpoints of a port, in whichever way they said it: 1 for all if they said nothing.
+/// Returns the weights of a port's endpoints from earlier plugins; 1 for all if there are none.
 pub fn said(prior: Option<&Scheduling>, endpoints: &[Endpoint]) -> Vec<u16> {
     match prior.map(|scheduling| &scheduling.weights) {
         Some(Weights::Each(weights)) if weights.len() == endpoints.len() => weights.clone(),
@@ -105,15 +105,15 @@ pub fn said(prior: Option<&Scheduling>, endpoints: &[Endpoint]) -> Vec<u16> {
 /// Whether the failsafe of [`quiesce`] or [`spare`] kept endpoints in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failsafe {
-    /// It had nothing to do.
+    /// It was not needed.
     Idle,
-    /// It kept some that should take no connections.
+    /// It kept some endpoints that should get no connections.
     Held,
 }
 
-/// Gives some endpoints weight 0, so that they take no new connections, but never leaves a VIP without any: if that would
-/// be all that are used for cluster IPs, or all for the other VIPs, these stay as they are. `which` gets the place of an
-/// endpoint, too; there are as many weights as endpoints.
+/// Gives some endpoints weight 0, so that they get no new connections, but never leaves a VIP without endpoints: if these
+/// are all endpoints used for cluster IPs, or all used for the other VIPs, they stay as they are. `which` also gets the index
+/// of the endpoint. `weights` must have one entry per endpoint.
 pub fn quiesce(
     weights: &mut [u16],
     endpoints: &[Endpoint],
@@ -140,8 +140,8 @@ pub fn quiesce(
     failsafe
 }
 
-/// Gives weight 1 to the endpoints of a kind of VIP if all of them have 0, so that it keeps answering. For weights that were
-/// computed; [`quiesce`] is for those that are to be taken away. There are as many weights as endpoints.
+/// Gives weight 1 to the endpoints of a kind of VIP if all of them have 0, so that it keeps answering. Use it for computed
+/// weights, and [`quiesce`] to take endpoints out. `weights` must have one entry per endpoint.
 pub fn spare(weights: &mut [u16], endpoints: &[Endpoint]) -> Failsafe {
     let mut failsafe = Failsafe::Idle;
     let uses: [fn(&Endpoint) -> bool; 2] = [|endpoint| endpoint.internal, |endpoint| endpoint.external];
@@ -155,17 +155,17 @@ pub fn spare(weights: &mut [u16], endpoints: &[Endpoint]) -> Failsafe {
     failsafe
 }
 
-/// The scheduler that a port has after what earlier plugins said.
+/// Returns a port's scheduler after the answers of earlier plugins.
 pub fn scheduler<'a>(prior: Option<&'a Scheduling>, context: &'a Context) -> &'a str {
     let said = prior.and_then(|scheduling| scheduling.scheduler.as_deref());
     said.filter(|name| *name != "default").unwrap_or(&context.default_scheduler)
 }
 
-/// The scheduler that heeds weights in place of the one that a port has, if that is another and the kernel has it: `wrr`
-/// for `rr` and `wlc` for `lc`.
+/// Returns the scheduler that uses weights in place of a port's scheduler, if it is a different one and the kernel has it:
+/// `wrr` for `rr` and `wlc` for `lc`.
 ///
-/// A plugin that will give a port weights some time should name it also while it has none to give. With equal weights both
-/// do the same, but between two schedulers the kernel has none, and refuses new connections for a moment.
+/// A plugin that may set weights for a port later should choose this scheduler from the start. With equal weights both behave
+/// the same, but while a scheduler changes, the kernel has none and refuses new connections for a moment.
 pub fn heeding(prior: Option<&Scheduling>, context: &Context) -> Option<String> {
     let heeding = match scheduler(prior, context) {
         "rr" => "wrr",
@@ -176,11 +176,11 @@ pub fn heeding(prior: Option<&Scheduling>, context: &Context) -> Option<String> 
     has.then(|| heeding.to_owned())
 }
 
-/// A schedule that heeds these weights, whatever scheduler the port has:
+/// Returns a schedule that uses these weights, whatever scheduler the port has:
 ///
-/// - `rr` and `lc` only ask whether a weight is 0; they become what [`heeding`] says.
-/// - `sh` and `mh` can send a client to an endpoint that takes no new connections, and then drop what it sends; if a
-///   weight is 0, they get the flag that makes them choose again.
+/// - `rr` and `lc` only check whether a weight is 0; they are replaced as in [`heeding`].
+/// - `sh` and `mh` can send a client to an endpoint that accepts no new connections, and then drop its packets; if a weight
+///   is 0, they get the flag that makes them choose again.
 pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u16>) -> Scheduling {
     let present = scheduler(prior, context);
     let quiesced = weights.contains(&0) && matches!(present, "sh" | "mh");
@@ -193,7 +193,7 @@ pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u1
 
 fn with_fallback(prior: Option<&Scheduling>, scheduler: &str) -> Vec<String> {
     let said = prior.and_then(|scheduling| scheduling.scheduler_flags.clone());
-    // Without a word from anybody weir gives `mh` this flag, as kube-proxy does.
+    // If no plugin sets flags, weir gives `mh` this one, as kube-proxy does.
     let by_default = || if scheduler == "mh" { vec!["port".to_owned()] } else { Vec::new() };
     let mut flags = said.unwrap_or_else(by_default);
     if !flags.iter().any(|flag| flag == "fallback") {

@@ -1,4 +1,4 @@
-//! The plugin of the README compiles and answers as the README says.
+//! The README's plugin compiles and gives the README's answers.
 
 use weir_plugin_sdk::serde_json::{self, json};
 use weir_plugin_sdk::testing::{Golden, refusals};

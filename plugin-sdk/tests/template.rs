@@ -1,10 +1,10 @@
-//! What `weir plugin new` copies is a plugin: it passes its own tests and becomes a component.
+//! The template of `weir plugin new` passes its own tests and builds into a component.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The files of a new plugin, and what they are called there.
+/// The files of the template, and their names in a new plugin.
 const FILES: [(&str, &str); 6] = [
     ("Cargo.toml.in", "Cargo.toml"),
     ("README.md.in", "README.md"),
@@ -38,7 +38,7 @@ fn the_template_is_a_plugin() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    // The same versions as here, which are at hand without a network.
+    // The same versions as here, which are available offline.
     fs::copy(sdk.join("../Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     cargo(folder.path(), &["test", "--offline"]);
     cargo(folder.path(), &["build", "--offline", "--release", "--target", "wasm32-wasip2"]);

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A node of `cargo xtask e2e`: from the guest's memory onto its disk, then containerd and the kubelet.
-# NODE is its number, NODES how many there are, PROXY what serves Services, TASK what to do.
+# Starts a node of `cargo xtask e2e`: copies the root from the guest's memory to its disk, then starts containerd and the kubelet.
+# NODE is the node's number, NODES the number of nodes, PROXY the program that serves Services, TASK the task.
 set -eu
 
 if [ "${1-}" != on-disk ]; then
@@ -10,7 +10,7 @@ if [ "${1-}" != on-disk ]; then
     mount -t ext4 /dev/vda /node
     cp -a /lab/node/. /node/
     for each in dev proc sys; do mount -o rbind /$each /node/$each; done
-    # Over the root, as programs that enter a container's namespaces start from the root of those.
+    # Move it over the root, because programs that enter a container's namespaces start from the root of those.
     cd /node
     mount -o move . /
     exec chroot . /bin/bash /node.sh on-disk
@@ -20,7 +20,7 @@ address() { echo "10.0.2.$((14 + $1))"; }
 mount --make-rshared /
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
-# The kubelet decides about memory from here on.
+# From here on the kubelet handles memory shortage.
 echo 0 > /proc/sys/vm/panic_on_oom
 modprobe -a overlay br_netfilter
 sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
@@ -44,7 +44,7 @@ if [ "$TASK" = prepare ]; then
     wait $containerd || true
     umount /run /tmp
     sync
-    # What is written must be on the disk before the machine is switched off.
+    # Flush everything to the disk before the machine is switched off.
     mount -o remount,ro /
     exit
 fi
@@ -57,19 +57,19 @@ for other in $(seq "$NODES"); do
     [ "$other" = "$NODE" ] || ip route add "10.244.$other.0/24" via "$(address "$other")"
 done
 sed -i "s/POD_NETWORK/10.244.$NODE.0\/24/" /etc/cni/net.d/pods.conflist
-# How the host asks a node for its state.
+# The host uses this to query the node's state.
 socat -t 120 "TCP-LISTEN:7777,bind=$(address "$NODE"),fork,reuseaddr" EXEC:/bin/bash,stderr &
-if [ "$PROXY" = kube-proxy ]; then
-    # As a pod it would be started again until the network plugin has loaded it.
-    modprobe nf_conntrack
-    kube-proxy --config=/etc/kubernetes/kube-proxy.yaml --hostname-override="node$NODE" \
-        > /var/log/kube-proxy.log 2>&1 &
-fi
+# kube-proxy would be restarted until the network plugin has loaded this module.
+[ "$PROXY" = kube-proxy ] && modprobe nf_conntrack
 echo "starting the kubelet"
-kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
-    --hostname-override="node$NODE" --node-ip="$(address "$NODE")" &
-echo $! > /run/kubelet.pid
-# Whichever ends first is the end of the node.
+until [ -e /run/stop ]; do
+    kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
+        --hostname-override="node$NODE" --node-ip="$(address "$NODE")" &
+    echo $! > /run/kubelet.pid
+    wait $! || echo "the kubelet exited: $?"
+    sleep 1
+done &
+# The node stops when any of these programs exits.
 wait -n || true
 tail -n 20 /var/log/*.log
 exit 1

@@ -1,5 +1,5 @@
-//! One function per decoder: it takes any bytes and must not panic. The fuzz targets run them, and so does weir-netlink's
-//! own test `decoders`, over the corpus and some mutations of it, with the stable compiler.
+//! One function per decoder: it accepts any bytes and must not panic. The fuzz targets run them, and so does
+//! weir-netlink's own test `decoders`, on the corpus and some mutations of it, with the stable compiler.
 #![allow(dead_code, reason = "each fuzz target runs one of them")]
 
 use std::io;
@@ -14,7 +14,7 @@ use weir_netlink::rules::legacy::{Layout, Table};
 use weir_netlink::rules::{Chain, Generation};
 use weir_netlink::socket::{PortId, Received, Request, Socket, Transport, Wait};
 
-/// Answers whatever is asked with one datagram.
+/// Answers every request with one datagram.
 struct OneAnswer<'a>(Option<&'a [u8]>);
 
 impl Transport for OneAnswer<'_> {
@@ -30,7 +30,7 @@ impl Transport for OneAnswer<'_> {
     }
 }
 
-/// A whole datagram, with netlink headers, as the answer to changes and to a dump.
+/// A whole datagram with netlink headers, as the answer to changes and to a dump.
 pub(crate) fn socket(bytes: &[u8]) {
     let socket = || Socket::over(OneAnswer(Some(bytes))).with_deadline(Duration::ZERO);
     let change = Request::new("fuzz", 0x20, Vec::new());
@@ -38,13 +38,13 @@ pub(crate) fn socket(bytes: &[u8]) {
     let _ = socket().dump(&Request::dump("fuzz", 0x20, Vec::new()), &mut |_, _| Ok(()));
 }
 
-/// The body of a generic netlink message. What is understood as a service or a destination is written and read again.
+/// The body of a generic netlink message. Decoded services and destinations are encoded and decoded again.
 pub(crate) fn ipvs(bytes: &[u8]) {
     let Ok(message) = Message::decode(bytes) else { return };
     let _ = message.timeouts();
     let _ = message.information();
     if let Ok(mut service) = message.service() {
-        // Statistics are not written.
+        // Statistics are not encoded.
         service.statistics = Statistics::default();
         assert_eq!(again(Message::new_service(&service)).service().as_ref(), Ok(&service));
         if let Ok(mut destination) = message.destination(service.key.family()) {
@@ -61,7 +61,7 @@ pub(crate) fn ipvs(bytes: &[u8]) {
 }
 
 fn again(message: Message) -> Message {
-    Message::decode(&message.encode()).expect("what was written is read")
+    Message::decode(&message.encode()).expect("encoded messages can be decoded")
 }
 
 /// The body of an ipset message.

@@ -1,23 +1,24 @@
-//! What reads texts of users: any bytes are taken, and what is wrong is told in lines that are fit for a terminal. The
-//! fuzz target runs this, and so does weir-k8s' own test `corpus`, over the corpus and mutations of it.
+//! Readers of user-provided text: they accept any bytes, and report problems in lines that are safe for a
+//! terminal. The fuzz target runs this, and so does weir-k8s' own test `corpus`, on the corpus and mutations of
+//! it.
 
 use weir_core::cluster::Event;
 use weir_k8s::Problem;
 use weir_k8s::config::{self, ConfigError};
 use weir_k8s::manifests::Inventory;
 
-/// A text, as manifests and as a configuration file.
+/// Reads text both as manifests and as a configuration file.
 pub(crate) fn manifests(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (events, problems) = read(text);
     problems.iter().for_each(is_a_line);
-    // Two of these end what a text left open, and the third is broken: it takes none of the objects with it.
+    // Two of these close what the text left open; the third is broken, but must not affect any object.
     let (with_broken, told) = read(&format!("{text}\n---\n---\n[\n"));
     assert!(
         told.len() > problems.len() || told.iter().any(|problem| problem.message.contains("not readable"))
     );
     if !has_directives(text) {
-        assert_eq!(with_broken, events, "a broken document changes what others say");
+        assert_eq!(with_broken, events, "a broken document changes the result of other documents");
     }
     match config::parse(text, serde_json::Map::new()) {
         Ok((configuration, warnings)) => {
@@ -39,7 +40,8 @@ fn is_a_line(problem: &Problem) {
     assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?}");
 }
 
-/// A document with directives cannot be told from the end of the one before, if one of the two cannot be read.
+/// A document with directives cannot be distinguished from the end of the previous one if one of the two cannot be
+/// read.
 fn has_directives(text: &str) -> bool {
     text.lines().any(|line| line.starts_with('%'))
 }

@@ -1,4 +1,4 @@
-//! What the kernel holds, told by how it differs from what is wanted: nothing where it does not.
+//! What the kernel holds, stored as its differences from what is wanted.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,8 +14,8 @@ use crate::rule::{ChainKey, Chains, Ownership, Rule};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer, is_excluded};
 
-/// The keys at which the kernel holds something else than is wanted, with what it holds; `None` = nothing. Of [touched
-/// keys](Desired::take_touched), what was wanted before.
+/// The keys whose value in the kernel differs from what is wanted, with the kernel's value; `None` = absent. For
+/// [touched keys](Desired::take_touched), the value that was wanted before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub(crate) sysctls: BTreeMap<Sysctl, Option<i64>>,
@@ -29,12 +29,12 @@ pub struct Actual {
 }
 
 impl Actual {
-    /// Whether the kernel holds just what is wanted.
+    /// Whether the kernel holds exactly what is wanted.
     pub fn is_as_wanted(&self) -> bool {
         *self == Actual::default()
     }
 
-    /// Takes note that what is wanted of the node itself changed.
+    /// Records that what is wanted of the node itself has changed.
     pub(crate) fn note_changed(&mut self, before: &KernelState, now: &KernelState) {
         note(&mut self.sysctls, &before.sysctls, &now.sysctls);
         note(&mut self.timeouts, &before.timeouts, &now.timeouts);
@@ -43,14 +43,14 @@ impl Actual {
         note_chains(&mut self.chains, &before.rules, &now.rules);
     }
 
-    /// Takes in keys whose wanted value changed: what was wanted before is what the kernel holds, unless that is known
-    /// to be something else.
+    /// Adds keys whose wanted value changed. The kernel is assumed to hold the previously wanted value, unless it
+    /// is known to hold another one.
     pub(crate) fn absorb(&mut self, touched: Actual, desired: &Desired) {
         let Actual { sysctls, timeouts, devices, sets, entries, chains, addresses, servers } = touched;
         let own = desired.own();
         absorb(&mut self.sysctls, sysctls, |key| own.sysctls.get(key).copied());
         absorb(&mut self.timeouts, timeouts, |key| own.timeouts.get(key).copied());
-        // What is not wanted any more stays as it is: weir has no opinion on it.
+        // A sysctl that is no longer wanted keeps its value: weir has no opinion on it.
         self.sysctls.retain(|key, _| own.sysctls.contains_key(key));
         self.timeouts.retain(|key, _| own.timeouts.contains_key(key));
         absorb(&mut self.devices, devices, |key| own.devices.get(key).copied());
@@ -61,14 +61,14 @@ impl Actual {
         for (server, before) in servers {
             let wanted = desired.server(server).map(|want| &want.server);
             let actual = self.servers.entry(server).or_insert(before);
-            // Other programs own what is excluded and not wanted.
+            // Excluded virtual servers that are not wanted belong to other programs.
             if actual.as_ref() == wanted || (wanted.is_none() && is_excluded(desired.excluded(), server)) {
                 self.servers.remove(&server);
             }
         }
     }
 
-    /// Whether any of these keys is what a subject is about.
+    /// Whether any of these keys concerns a subject.
     pub(crate) fn concerns(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Sysctl(key) => self.sysctls.contains_key(key),
@@ -86,7 +86,7 @@ impl Actual {
         }
     }
 
-    /// Whether the kernel holds a virtual server at an address.
+    /// Whether the kernel has a virtual server at an address.
     pub(crate) fn serves(&self, ip: IpAddr, desired: &Desired) -> bool {
         let wanted = desired.servers_at(ip);
         let there = |server: &VirtualServer| self.server(*server, desired).is_some();
@@ -94,7 +94,7 @@ impl Actual {
             || self.servers.iter().any(|(server, actual)| server.address.ip() == ip && actual.is_some())
     }
 
-    /// The differences, without the virtual servers for which `asleep` holds.
+    /// The differences, without the virtual servers for which `asleep` returns true.
     pub(crate) fn differences<'a>(
         &'a self,
         desired: &'a Desired,
@@ -134,7 +134,7 @@ impl Actual {
         }
     }
 
-    /// All chains that the kernel holds.
+    /// All chains in the kernel.
     fn rules(&self, desired: &Desired) -> Chains {
         let mut chains = desired.own().rules.clone();
         for (key, rules) in &self.chains {
@@ -146,7 +146,7 @@ impl Actual {
         chains
     }
 
-    /// What the kernel holds of a virtual server.
+    /// A virtual server as the kernel holds it.
     pub(crate) fn server<'a>(&'a self, server: VirtualServer, desired: &'a Desired) -> Option<&'a Server> {
         match self.servers.get(&server) {
             Some(actual) => actual.as_ref(),
@@ -154,7 +154,7 @@ impl Actual {
         }
     }
 
-    /// Takes a change that was made into account.
+    /// Records a change that was made.
     pub(crate) fn record(&mut self, change: &Change, desired: &Desired) {
         let own = desired.own();
         match change {
@@ -199,7 +199,7 @@ impl Actual {
                 set(&mut self.addresses, *ip, None, desired.has_address(*ip).then_some(()));
             }
             Change::CreateVirtualServer(server, scheduling) => {
-                // Compared with what is wanted when all changes are recorded.
+                // Compared with the wanted state once all changes are recorded.
                 self.servers.insert(*server, Some(Server::new(scheduling.clone())));
             }
             Change::UpdateVirtualServer(server, _)
@@ -214,7 +214,7 @@ impl Actual {
                     *place = None;
                 }
             }
-            // Flows are not part of what is compared.
+            // Flows are not compared.
             Change::ForgetFlows(..) => {}
         }
     }
@@ -223,7 +223,7 @@ impl Actual {
         set(&mut self.entries, key, actual, desired.member(key.0, key.1));
     }
 
-    /// A set has no members any more.
+    /// Records that a set has no more members.
     fn empty(&mut self, name: SetName, desired: &Desired) {
         self.entries.retain(|(of, _), _| *of != name);
         self.entries.extend(desired.entries_of(name).into_iter().map(|entry| ((name, entry), None)));
@@ -237,7 +237,7 @@ impl Actual {
         self.chains.extend(now.into_iter().filter(|(key, _)| of_family(key)));
     }
 
-    /// Drops virtual servers that are as wanted by now.
+    /// Drops virtual servers that are now as wanted.
     pub(crate) fn prune(&mut self, desired: &Desired) {
         self.servers
             .retain(|server, actual| actual.as_ref() != desired.server(*server).map(|want| &want.server));
@@ -259,7 +259,8 @@ fn note<K: Ord + Clone, V: PartialEq + Clone>(
     }
 }
 
-/// As [`note`], but of a built-in chain only which jumps are there counts: their place among other rules is not ours.
+/// Like [`note`], but for built-in chains only the presence of jumps counts: their position among other rules is
+/// not ours.
 fn note_chains(into: &mut BTreeMap<ChainKey, Option<Vec<Rule>>>, before: &Chains, now: &Chains) {
     let mut changed = BTreeMap::new();
     note(&mut changed, before, now);
@@ -302,17 +303,17 @@ fn set<K: Ord, V: PartialEq>(
     }
 }
 
-/// Compares what a kernel is read to hold with what is wanted, as it is read: no copy of it is made.
+/// Compares what is read from a kernel with what is wanted while reading: no copy is made.
 pub(crate) struct Comparison<'a> {
     desired: &'a mut Desired,
     number: u32,
     found: Actual,
-    /// Of the node's own keys there are few.
+    /// The node's own keys are few.
     own: KernelState,
 }
 
 impl<'a> Comparison<'a> {
-    /// A comparison that saw nothing yet.
+    /// A comparison that has seen nothing yet.
     pub(crate) fn new(desired: &'a mut Desired) -> Comparison<'a> {
         let (found, own) = (Actual::default(), KernelState::default());
         let number = desired.begin_comparison();
@@ -346,7 +347,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What the kernel holds, once all of it was seen.
+    /// The result, once everything was seen.
     pub(crate) fn end(self) -> Actual {
         let Comparison { desired, number, mut found, own } = self;
         found.entries.extend(desired.unseen_entries(number).map(|key| (key, None)));

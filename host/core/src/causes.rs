@@ -1,9 +1,9 @@
-//! Errors as sentences: the one place where an error is printed with what caused it.
+//! Errors as sentences: the only place where an error is printed with its causes.
 
 use std::error::Error;
 
-/// An error and its causes, from the outermost to the innermost, as one sentence. A cause that an error already names in
-/// its own text is not repeated.
+/// An error and its causes, from the outermost to the innermost, as one sentence. A cause already contained in
+/// an error's own text is not repeated.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {

@@ -1,7 +1,7 @@
-//! What must be true of every state: of plans, whatever the objects and the policy, and of a kernel at rest.
+//! Invariants of every state: of plans, whatever the objects and the policy, and of a kernel at rest.
 //!
-//! That not all real servers of a virtual server are quiesced is no such truth: a service without endpoints may
-//! have several that drain. The guard sees to it for plans.
+//! That at least one real server of a virtual server is not quiesced is no invariant: a service without endpoints
+//! may have several that drain. For plans, the guard ensures it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,25 +16,25 @@ use crate::state::{
 mod rules;
 mod sets;
 
-/// Something that must not be.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Virtual and real server of two families.
+    /// A virtual server and a real server of different families.
     #[error("real {0} -> {1} mixes families")]
     MixedServers(VirtualServer, RealServer),
-    /// A scheduler name that the kernel's field cannot hold.
+    /// A scheduler name that does not fit into the kernel's field.
     #[error("virtual {0} has the scheduler `{1}`, which is not 1 to {SCHEDULER_BYTES} bytes long")]
     BadScheduler(VirtualServer, String),
     /// Flags that are not scheduler flags.
-    #[error("virtual {0} has the flags {flags:#x}, not all of which are scheduler flags", flags = .1.0)]
+    #[error("virtual {0} has the flags {flags:#x}, some of which are not scheduler flags", flags = .1.0)]
     BadFlags(VirtualServer, SchedulerFlags),
     /// A persistence timeout of 0, or a prefix longer than an address.
     #[error("virtual {0} has the persistence {timeout}/{prefix}", timeout = .1.timeout, prefix = .1.prefix)]
     BadPersistence(VirtualServer, Persistence),
-    /// A set of another type or family than its name says.
+    /// A set whose type or family does not match its name.
     #[error("set {0} is {1}")]
     OddSet(SetName, SetKind),
-    /// More entries than the set can hold.
+    /// More entries than the set has room for.
     #[error("set {0} has {1} entries and room for {2}")]
     FullSet(SetName, usize, u32),
     /// An entry without its set.
@@ -43,46 +43,47 @@ pub enum Violation {
     /// An entry of another type or family than its set.
     #[error("entry {0} {1} is not of its set's type and family")]
     OddEntry(SetName, SetEntry),
-    /// A VIP or node port that no virtual server has.
+    /// A VIP or node port without a virtual server.
     #[error("entry {0} {1} has no virtual server")]
     Unserved(SetName, SetEntry),
-    /// An entry that only means something beside an entry of another set.
-    #[error("entry {0} {1} has no entry in {2}")]
+    /// An entry that only makes sense together with an entry in another set.
+    #[error("entry {0} {1} has no counterpart in {2}")]
     Alone(SetName, SetEntry, SetName),
-    /// A chain in a table it does not belong to.
-    #[error("chain {0}")]
+    /// A chain in the wrong table.
+    #[error("chain {0} is in the wrong table")]
     OddChain(Place),
     /// A rule with an address or a set of another family.
     #[error("rule {0} {1} mixes families")]
     MixedRule(Place, Rule),
-    /// A rule in a chain that kube-proxy does not know, which names something that it would want to remove.
-    #[error("rule {0} {1} names what is kube-proxy's")]
+    /// A rule in one of weir's own chains that refers to a chain or set of kube-proxy, which kube-proxy may want
+    /// to remove.
+    #[error("rule {0} {1} refers to a chain or set of kube-proxy")]
     Entangled(Place, Rule),
-    /// A rule that asks a set that is not there.
-    #[error("rule {0} asks the set {1}, which is not there")]
+    /// A rule that refers to a missing set.
+    #[error("rule {0} refers to the set {1}, which does not exist")]
     UnknownSet(Place, String),
-    /// A jump to a chain that is not there.
-    #[error("rule {0} jumps to {1}, which is not there")]
+    /// A jump to a missing chain.
+    #[error("rule {0} jumps to {1}, which does not exist")]
     UnknownChain(Place, Chain),
-    /// Addresses without the device that holds them.
-    #[error("there are addresses without the device {DUMMY_DEVICE}")]
+    /// Addresses without the device to hold them.
+    #[error("addresses exist without the device {DUMMY_DEVICE}")]
     NoDevice,
-    /// An address that no virtual server has.
+    /// An address without a virtual server.
     #[error("address {0} has no virtual server")]
     UnusedAddress(IpAddr),
     /// An address on which the host's own ports answer.
     #[error("address {0} is not in {1}, so the host's ports are open on it")]
     OpenAddress(IpAddr, SetName),
-    /// An address that is said to be on the device and is not.
-    #[error("address {0} is in {1} and not on {DUMMY_DEVICE}")]
+    /// An address that is listed as bound but is not on the device.
+    #[error("address {0} is in {1} but not on {DUMMY_DEVICE}")]
     UnboundAddress(IpAddr, SetName),
 }
 
-/// The longest scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the closing zero,
+/// The maximum length of a scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the terminating zero,
 /// `include/uapi/linux/ip_vs.h`).
 const SCHEDULER_BYTES: usize = 15;
 
-/// Everything in a state that must not be.
+/// All violations in a state.
 pub fn check(state: &KernelState) -> Vec<Violation> {
     let ports = state.virtual_servers.keys().map(|s| (s.family(), s.protocol, s.address.port())).collect();
     let mut check = Check { state, ports, found: Vec::new() };
@@ -96,7 +97,7 @@ pub fn check(state: &KernelState) -> Vec<Violation> {
 
 struct Check<'a> {
     state: &'a KernelState,
-    /// What virtual servers there are on any address.
+    /// The virtual servers at any address.
     ports: BTreeSet<(Family, Protocol, u16)>,
     found: Vec<Violation>,
 }

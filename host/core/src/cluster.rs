@@ -1,4 +1,4 @@
-//! The objects as last seen, and which services an event touches.
+//! The objects as last seen, and which services an event affects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,75 +11,77 @@ pub(crate) mod claims;
 
 pub use claims::{Claims, NodePort};
 
-/// Something the API server, or a folder of manifests, said.
+/// Something reported by the API server or by a folder of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A Service is there, new or changed.
+    /// A Service was added or changed.
     Service(Box<Service>),
-    /// A Service is gone, or no longer ours.
+    /// A Service was deleted, or is no longer handled by this proxy.
     ServiceGone(ObjectName),
-    /// An EndpointSlice is there, new or changed.
+    /// An EndpointSlice was added or changed.
     Slice(Box<EndpointSlice>),
-    /// An EndpointSlice is gone, or no longer of any service.
+    /// An EndpointSlice was deleted, or no longer belongs to a service.
     SliceGone(ObjectName),
-    /// An Endpoints object with addresses is there. Proxies do not read it: it explains why a service has no endpoints.
+    /// An Endpoints object with addresses exists. Proxies do not read it; it explains why a service has no
+    /// endpoints.
     Endpoints(ObjectName),
-    /// An Endpoints object is gone, or has no address any more.
+    /// An Endpoints object was deleted, or has no addresses any more.
     EndpointsGone(ObjectName),
-    /// This node's object is there, new or changed.
+    /// This node's object was added or changed.
     Node(Box<Node>),
-    /// This node's object is gone.
+    /// This node's object was deleted.
     NodeGone,
-    /// The object of any node, this one included: VIPs that other nodes have are not bound, and policies may look at it.
+    /// The object of any node, including this one, was added or changed: VIPs that are other nodes' addresses are
+    /// not bound, and policies may read it.
     AnyNode(Box<Node>),
-    /// A node's object is gone, by its name.
+    /// A node's object was deleted, by its name.
     AnyNodeGone(String),
-    /// A Namespace is there, new or changed.
+    /// A Namespace was added or changed.
     Namespace(Box<Namespace>),
-    /// A Namespace is gone, by its name.
+    /// A Namespace was deleted, by its name.
     NamespaceGone(String),
 }
 
-/// What an event asks to be planned again.
+/// What must be planned again after an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dirty {
-    /// These services; none when the event changed nothing.
+    /// These services; empty if the event changed nothing.
     Services(BTreeSet<ObjectName>),
     /// Every service: the node changed.
     Node,
-    /// Every service that is decided by looking at all nodes, and these, which have an address of the node as a VIP.
+    /// Every service whose decision depends on all nodes, and these, which have an address of the node as a VIP.
     AllNodes(BTreeSet<ObjectName>),
-    /// The services of this namespace, where they are decided by looking at it.
+    /// The services of this namespace, if their decision depends on it.
     Namespace(String),
 }
 
-/// The objects as last seen. Applying events in any order, repeatedly, ends in the same value.
+/// The objects as last seen. Applying the same events in any order, any number of times, gives the same value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     services: BTreeMap<ObjectName, Arc<Service>>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    /// The slices of a service, sorted by name.
+    /// Each service's slices, sorted by name.
     slices_of: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     /// Endpoints objects with addresses.
     endpoints: BTreeSet<ObjectName>,
     claims: Claims,
     node: Option<Arc<Node>>,
     nodes: BTreeMap<String, Arc<Node>>,
-    /// Which nodes have an address.
+    /// The nodes with each address.
     nodes_at: BTreeMap<IpAddr, BTreeSet<String>>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
     names: Names,
 }
 
-/// The names of nodes and zones that endpoints have, each held once for all of them.
+/// The names of nodes and zones in endpoints, each stored once.
 #[derive(Clone, Debug, Default)]
 struct Names {
     known: BTreeSet<Arc<str>>,
-    /// How many there were when those that no endpoint has any more were dropped last.
+    /// The number of names left when unused names were last dropped.
     tidied: usize,
 }
 
-/// What it holds is in the endpoints already.
+/// Its content is also in the endpoints.
 impl PartialEq for Names {
     fn eq(&self, _: &Names) -> bool {
         true
@@ -104,7 +106,7 @@ impl Names {
 }
 
 impl Cluster {
-    /// Takes note of an event.
+    /// Applies an event.
     pub fn apply(&mut self, event: Event) -> Dirty {
         match event {
             Event::Service(service) => self.apply_service(*service),
@@ -200,7 +202,7 @@ impl Cluster {
             return Dirty::Services(BTreeSet::new());
         }
         slice.endpoints.iter_mut().for_each(|endpoint| self.names.share(endpoint));
-        // Decoded in place of something larger.
+        // The list was decoded into a larger allocation.
         slice.endpoints.shrink_to_fit();
         let mut dirty: BTreeSet<ObjectName> = self.forget_slice(&slice.name).into_iter().collect();
         let service = service_of(&slice);
@@ -213,7 +215,7 @@ impl Cluster {
         Dirty::Services(dirty)
     }
 
-    /// Drops a slice and returns the service it belonged to.
+    /// Removes a slice and returns the service it belonged to.
     fn forget_slice(&mut self, name: &ObjectName) -> Option<ObjectName> {
         let old = self.slices.remove(name)?;
         let service = service_of(&old);
@@ -241,22 +243,22 @@ impl Cluster {
         self.slices_of.get(service).into_iter().flatten()
     }
 
-    /// All nodes that were heard of as such, by name.
+    /// All nodes seen in watches of nodes, by name.
     pub fn nodes(&self) -> &BTreeMap<String, Arc<Node>> {
         &self.nodes
     }
 
-    /// A node other than this one that has an address.
+    /// A node other than this one that has the address.
     pub fn other_node_at(&self, ip: IpAddr, this_node: &str) -> Option<&str> {
         self.nodes_at.get(&ip)?.iter().map(String::as_str).find(|name| *name != this_node)
     }
 
-    /// Which services claim which addresses and numbers.
+    /// The addresses and port numbers claimed by services.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// Whether there is an Endpoints object of this name that has addresses.
+    /// Whether an Endpoints object of this name with addresses exists.
     pub fn has_endpoints_object(&self, name: &ObjectName) -> bool {
         self.endpoints.contains(name)
     }
@@ -272,7 +274,7 @@ impl Cluster {
     }
 }
 
-/// Whether an event said anything new.
+/// Whether an event changed anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Some,

@@ -1,10 +1,10 @@
-//! When something is due for which service, with the earliest at hand: asking does not walk all of them.
+//! Due times of services, with the earliest at hand: no query walks all services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::objects::ObjectName;
 
-/// A time for each of some services.
+/// A due time for each of some services.
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines<T> {
     by_name: BTreeMap<ObjectName, T>,
@@ -18,7 +18,7 @@ impl<T> Default for Deadlines<T> {
 }
 
 impl<T: Copy + Ord> Deadlines<T> {
-    /// Sets the time of a service, or takes it away.
+    /// Sets or removes the due time of a service.
     pub(crate) fn set(&mut self, name: &ObjectName, at: Option<T>) {
         let old = match at {
             Some(at) => self.by_name.insert(name.clone(), at),
@@ -30,7 +30,7 @@ impl<T: Copy + Ord> Deadlines<T> {
         }
     }
 
-    /// The time of a service.
+    /// The due time of a service.
     pub(crate) fn get(&self, name: &ObjectName) -> Option<T> {
         self.by_name.get(name).copied()
     }
@@ -40,7 +40,7 @@ impl<T: Copy + Ord> Deadlines<T> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The services whose time has come, the longest overdue first.
+    /// The services that are due, the longest overdue first.
     pub(crate) fn due(&self, now: T) -> impl Iterator<Item = &ObjectName> {
         self.by_time.iter().take_while(move |(at, _)| *at <= now).map(|(_, name)| name)
     }

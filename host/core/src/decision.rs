@@ -1,7 +1,7 @@
-//! What policies decide for a service. They fill in decisions, nothing else; `guard` clamps them before the planner
-//! sees them.
+//! What policies decide about a service. They fill in decisions, nothing else; `guard` clamps these before the
+//! planner sees them.
 //!
-//! [`Decision::upstream`] is kube-proxy's answer, and the value of each field that no policy changed.
+//! [`Decision::upstream`] is kube-proxy's behaviour, and the value of each field that no policy changed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,11 +21,11 @@ pub struct Decision {
     pub handling: Handling,
     /// Which of its VIPs this node serves.
     pub vips: VipFilter,
-    /// Who may reach it, beyond `spec.loadBalancerSourceRanges`, which always count.
+    /// Who may reach it, in addition to `spec.loadBalancerSourceRanges`, which always apply.
     pub sources: Vec<SourceFilter>,
-    /// Whose source address is replaced.
+    /// Which source addresses are replaced.
     pub masquerade: Masquerade,
-    /// What becomes of TCP connections when their endpoint goes.
+    /// How TCP connections end when their endpoint goes.
     pub drain: Drain,
     /// One decision per port, in the order of [`ServiceView::ports`].
     pub ports: Vec<PortDecision>,
@@ -34,9 +34,9 @@ pub struct Decision {
 /// Whether this node handles a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// It does.
+    /// The node handles it.
     Handle,
-    /// It leaves it alone, for this reason.
+    /// The node ignores it, for this reason.
     Ignore(String),
 }
 
@@ -70,20 +70,20 @@ impl fmt::Display for VipKind {
     }
 }
 
-/// Kinds of VIPs; none by default.
+/// A set of VIP kinds; empty by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VipKinds(u8);
 
 impl VipKinds {
-    /// All of them.
+    /// All kinds.
     pub const ALL: VipKinds = VipKinds(0b1111);
 
-    /// Whether a kind is among them.
+    /// Whether it contains a kind.
     pub fn contains(self, kind: VipKind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
 
-    /// Those that are among others too.
+    /// The kinds contained in both.
     pub fn common(self, others: VipKinds) -> VipKinds {
         VipKinds(self.0 & others.0)
     }
@@ -131,7 +131,7 @@ impl<T> PerVipKind<T> {
         }
     }
 
-    /// The value of one kind, to change it.
+    /// The value of one kind, mutable.
     pub fn get_mut(&mut self, kind: VipKind) -> &mut T {
         match kind {
             VipKind::Cluster => &mut self.cluster,
@@ -142,15 +142,15 @@ impl<T> PerVipKind<T> {
     }
 }
 
-/// Which VIPs of a service this node serves. A VIP that is not served has no virtual server, no address on the dummy
-/// device and no set entries, as if the object did not name it.
+/// The VIPs of a service that this node serves. A VIP that is not served has no virtual server, no address on the
+/// dummy device and no set entries, as if the object did not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VipFilter {
     /// The kinds that are served.
     pub kinds: VipKinds,
-    /// VIPs that are not served, of whatever kind is named, each with the reason.
+    /// VIPs that are not served although their kind is, each with the reason.
     pub refused: Vec<RefusedVip>,
-    /// Node ports are served on the node's addresses inside these networks only; `None` = wherever
+    /// Node ports are served only on the node's addresses inside these networks; `None` = where
     /// `nodePortAddresses` says.
     pub node_port_networks: Option<Vec<IpNet>>,
 }
@@ -173,31 +173,31 @@ pub struct RefusedVip {
     pub reason: String,
 }
 
-/// A limit on who may connect. It holds for what arrives at the node, pods on it included, but not for the node's own
-/// processes: IPVS takes their packets before any filter sees them. Filters only ever close: where a VIP is of several
-/// kinds, or several filters are for its kind, a source must pass all of them.
+/// A limit on who may connect. It applies to everything that arrives at the node, including from pods on it, but
+/// not to the node's own processes: IPVS takes their packets before any filter sees them. Filters only ever close:
+/// if a VIP has several kinds, or several filters apply to its kind, a source must pass all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFilter {
-    /// The kinds of VIPs it holds for.
+    /// The kinds of VIPs to which it applies.
     pub kinds: VipKinds,
     /// What the ranges mean.
     pub action: SourceAction,
-    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed ones that names no network
-    /// of a family closes that family.
+    /// Networks of both families. Unlike with `spec.loadBalancerSourceRanges`, a list of allowed networks without
+    /// any network of a family closes that family.
     pub ranges: Vec<IpNet>,
 }
 
 /// What the ranges of a [`SourceFilter`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceAction {
-    /// Nobody else may connect. Lists without a common network admit nobody, which is reported.
+    /// Only these may connect. Lists without a common network admit no source, which is reported.
     Allow,
-    /// These may not connect. A network of everything admits nobody, which is reported too.
+    /// These may not connect. A network that covers everything admits no source, which is reported too.
     Deny,
 }
 
-/// Whose source address is replaced by the node's on the way to an endpoint. An endpoint that reaches itself through
-/// a VIP is always masqueraded, because it cannot work otherwise.
+/// Which sources' addresses are replaced by the node's on the way to an endpoint. An endpoint that reaches itself
+/// through a VIP is always masqueraded, because that cannot work otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Masquerade {
     /// Per kind of VIP.
@@ -212,12 +212,12 @@ pub enum Treatment {
     /// What kube-proxy does.
     #[default]
     Default,
-    /// It stays.
+    /// It is kept.
     Never,
     /// It is replaced by an address that the kernel picks.
     Always,
-    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`). VIPs of a family in which nothing
-    /// tells these are treated by default.
+    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`). In a family where these are
+    /// unknown, VIPs are treated by default.
     OffCluster,
     /// It is replaced if the chosen endpoint runs on another node.
     RemoteEndpoints,
@@ -225,15 +225,16 @@ pub enum Treatment {
     Address(IpAddr),
 }
 
-/// What becomes of TCP connections when their endpoint goes. UDP and SCTP ones end at once, as in kube-proxy.
+/// How TCP connections end when their endpoint goes. UDP and SCTP connections end at once, as in kube-proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Drain {
-    /// The endpoint takes no new connections and goes when it has none left.
+    /// The endpoint takes no new connections and is removed once it has none left.
     #[default]
     UntilIdle,
-    /// The same, but it goes after this time at the latest, counted from when this process first saw it leave.
+    /// The same, but it is removed after this time at the latest, counted from when this process first saw it
+    /// leave.
     UntilDeadline(Duration),
-    /// It goes at once, with its connections.
+    /// It is removed at once, with its connections.
     AtOnce,
 }
 
@@ -267,7 +268,7 @@ impl PortDecision {
     /// See [`Decision::upstream`].
     pub fn upstream(view: &ServiceView, port: &PortView, node: &NodeView) -> PortDecision {
         let scheduler = node.config.scheduler.clone();
-        // kube-proxy sets the port flag for this one scheduler only; `sh` has the same flag and does not get it.
+        // kube-proxy sets the port flag only for this scheduler; `sh` has the same flag but does not get it.
         let flags = if scheduler == "mh" { SchedulerFlags::PORT } else { SchedulerFlags::default() };
         let persistence = view
             .service

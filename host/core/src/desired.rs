@@ -1,7 +1,7 @@
-//! What all services and the node want together, and who wins where two services want the same virtual server.
+//! What all services and the node want together, and who wins if two services want the same virtual server.
 //!
-//! A service is replaced by touching only the keys that differ; [`Desired::take_touched`] tells which those were and what
-//! was wanted before. The order in which services came does not matter.
+//! Replacing a service touches only the keys that differ; [`Desired::take_touched`] returns them with their
+//! previously wanted values. The order in which services arrive does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ mod questions;
 
 use members::{Counted, Members};
 
-/// How old a service is. The older one keeps a virtual server that two services want; without timestamps
+/// The age of a service. If two services want a virtual server, the older one keeps it; without timestamps
 /// (manifests that were never in a cluster) the name decides.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seniority {
@@ -37,25 +37,25 @@ impl Seniority {
     }
 }
 
-/// What a service wants, and how old it is.
+/// What a service wants, and its age.
 #[derive(Debug)]
 struct Planned {
     seniority: Arc<Seniority>,
     wants: Wants,
 }
 
-/// Who wants a virtual server.
+/// The services that want a virtual server.
 #[derive(Debug)]
 struct Claims {
-    /// The oldest, who gets it.
+    /// The oldest, which gets it.
     first: Arc<Seniority>,
-    /// The others, oldest first; seldom any.
+    /// The other services, oldest first; rarely any.
     others: Vec<Arc<Seniority>>,
-    /// The comparison in which the kernel was last seen to have it.
+    /// The last comparison that found it in the kernel.
     seen: u32,
 }
 
-/// What is wanted, service by service, and what that makes together.
+/// What is wanted, by service and in total.
 #[derive(Debug, Default)]
 pub struct Desired {
     services: BTreeMap<ObjectName, Planned>,
@@ -64,20 +64,21 @@ pub struct Desired {
     contested: BTreeSet<VirtualServer>,
     members: Members,
     addresses: Counted<IpAddr>,
-    /// Virtual servers whose clients' source becomes an address of the node. There is room for few of these.
+    /// Virtual servers whose clients' source is replaced by an address of the node. Only a few different addresses
+    /// fit.
     translated: BTreeMap<(Arc<Seniority>, VirtualServer), IpAddr>,
     slots: PerFamily<Vec<IpAddr>>,
     totals: Totals,
-    /// What the totals are made of changed since.
+    /// The parts of the totals that have changed since.
     stale: Stale,
     node: Option<NodeView>,
     /// The node's own part.
     own: KernelState,
-    /// How often a kernel was compared with it.
+    /// The number of comparisons with a kernel.
     comparisons: u32,
     /// Addresses that are turned on before all others.
     first: BTreeSet<IpAddr>,
-    /// What was wanted before, of keys that changed; `None` while nothing follows them.
+    /// The previously wanted values of changed keys; `None` while changes are not recorded.
     touched: Option<Actual>,
 }
 
@@ -88,7 +89,7 @@ struct Stale {
 }
 
 impl Desired {
-    /// Puts what a service wants in the place of what it wanted last.
+    /// Replaces what a service wants.
     pub fn replace(&mut self, service: &Service, wants: Wants) {
         let seniority = Seniority::of(service);
         let old = self.services.remove(&service.name);
@@ -111,7 +112,7 @@ impl Desired {
             self.withdraw(*server, &seniority, before);
         }
         if old_drain != wants.drain {
-            // Real servers that drain are looked at again at once.
+            // Draining real servers are checked again at once.
             for (server, want) in &wants.servers {
                 if self.claims.get(server).is_some_and(|claims| claims.first == seniority) {
                     self.touch_server(*server, Some(want));
@@ -122,7 +123,7 @@ impl Desired {
         self.services.insert(service.name.clone(), Planned { seniority, wants });
     }
 
-    /// Takes out what a service wants.
+    /// Removes what a service wants.
     pub fn remove(&mut self, name: &ObjectName) {
         if let Some(old) = self.services.remove(name) {
             self.withdraw_all(&old);
@@ -136,7 +137,7 @@ impl Desired {
         self.exchange(&old.wants, &Wants::default());
     }
 
-    /// Exchanges the entries that belong to no virtual server.
+    /// Replaces the entries that belong to no virtual server.
     fn exchange(&mut self, old: &Wants, new: &Wants) {
         if (&old.hairpins, &old.health_ports) != (&new.hairpins, &new.health_ports) {
             new.other_entries().for_each(|key| self.add(key));
@@ -189,7 +190,7 @@ impl Desired {
         }
     }
 
-    /// The same service wants the same virtual server otherwise.
+    /// Updates a virtual server for the service that already has it.
     fn amend(&mut self, server: VirtualServer, by: &Arc<Seniority>, before: &Want, want: &Want) {
         if self.claims.get(&server).is_none_or(|claims| claims.first != *by) {
             return;
@@ -206,7 +207,7 @@ impl Desired {
         self.services.get(&owner.name)?.wants.servers.get(&server)
     }
 
-    /// Adds what a virtual server wants, for the service that got it.
+    /// Adds what a virtual server wants, for the service that gets it.
     fn contribute(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
         self.touch_server(server, None);
         if let Treatment::Address(address) = want.treatment {
@@ -223,7 +224,7 @@ impl Desired {
         }
     }
 
-    /// Takes it back.
+    /// Removes what a virtual server wanted.
     fn retract(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
         self.touch_server(server, Some(want));
         self.entries(server, want).into_iter().for_each(|key| self.drop(key));
@@ -240,7 +241,7 @@ impl Desired {
         }
     }
 
-    /// The entries that sets have for a virtual server.
+    /// The set entries of a virtual server.
     fn entries(&self, server: VirtualServer, want: &Want) -> Vec<(SetName, SetEntry)> {
         let mut entries = Vec::with_capacity(4);
         let family = server.family();
@@ -280,7 +281,7 @@ impl Desired {
         }
     }
 
-    /// Plans the node's own part again if the node is another one, or the services' totals are.
+    /// Plans the node's own part again if the node or the services' totals have changed.
     pub fn settle(&mut self, node: &NodeView) {
         let slots_moved = self.stale.slots && self.assign_addresses();
         let moved = self.node.as_ref() != Some(node);
@@ -303,8 +304,8 @@ impl Desired {
         }
     }
 
-    /// Gives the chosen addresses their places. The oldest services choose first; what they chose is sorted, so that the
-    /// order of events does not matter. Says whether any place is another one now.
+    /// Assigns slots to the chosen addresses. The oldest services choose first. The chosen addresses are sorted,
+    /// so that the order of events does not matter. Returns whether any slot changed.
     fn assign_addresses(&mut self) -> bool {
         let mut slots: PerFamily<Vec<IpAddr>> = PerFamily::default();
         for address in self.translated.values() {
@@ -332,18 +333,18 @@ impl Desired {
         true
     }
 
-    /// These addresses are to be turned on before all others.
+    /// Sets the addresses that are turned on before all others.
     pub fn set_first(&mut self, first: BTreeSet<IpAddr>) {
         self.first = first;
     }
 
-    /// From now on [`Desired::take_touched`] tells what changed.
+    /// Starts recording changes for [`Desired::take_touched`].
     pub fn follow(&mut self) {
         self.touched = Some(Actual::default());
     }
 
-    /// Returns each key that changed since the last call, with what was wanted before. `None` means that changes were not
-    /// recorded, so anything may have changed.
+    /// Returns each key that changed since the last call, with its previously wanted value. `None` means that
+    /// changes were not recorded, so anything may have changed.
     pub fn take_touched(&mut self) -> Option<Actual> {
         self.touched.as_mut().map(std::mem::take)
     }

@@ -32,7 +32,7 @@ pub use rules::{Direction, RulesChange, TableChange};
 pub enum Change {
     /// Write a value below `/proc/sys`.
     SetSysctl(Sysctl, i64),
-    /// Set IPVS timeouts, in seconds; those not named stay.
+    /// Set IPVS timeouts, in seconds; timeouts not named are kept.
     SetTimeouts(BTreeMap<Timeout, u32>),
     /// Create a device.
     CreateDevice(Device),
@@ -40,9 +40,9 @@ pub enum Change {
     DeleteDevice(Device),
     /// Create a set.
     CreateSet(SetName, SetKind),
-    /// Put a set of another kind and content in the place of a set, without a moment in between.
+    /// Replace a set with one of another kind and content, atomically.
     ReplaceSet(SetName, SetKind, Vec<SetEntry>),
-    /// Destroy a set; no rule may name it.
+    /// Destroy a set; no rule may refer to it.
     DestroySet(SetName),
     /// Add a member to a set.
     AddEntry(SetName, SetEntry),
@@ -67,12 +67,13 @@ pub enum Change {
     /// Delete a real server.
     DeleteRealServer(VirtualServer, RealServer),
     /// Make the connection tracker forget UDP flows to a virtual server that were not answered by one of these
-    /// real servers: nobody will answer them, and a client that keeps its port would never be asked again.
+    /// real servers: they will get no more replies, and a client that keeps its port would never be balanced
+    /// again.
     ForgetFlows(VirtualServer, BTreeSet<RealServer>),
 }
 
 impl Change {
-    /// What is done to what, as one word: a label.
+    /// The action and its object as one word, used as a label.
     pub fn kind(&self) -> &'static str {
         match self {
             Change::SetSysctl(..) => "set-sysctl",
@@ -98,7 +99,7 @@ impl Change {
     }
 }
 
-/// Changes in the order in which they are to be made.
+/// Changes in the order in which they must be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(pub Vec<Change>);
 
@@ -109,12 +110,12 @@ impl Changes {
     }
 }
 
-/// The changes that lead from `actual` to `desired`. Sysctls and timeouts that `desired` does not name stay.
+/// The changes that lead from `actual` to `desired`. Sysctls and timeouts not named in `desired` are kept.
 pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
     diff_first(desired, actual, &BTreeSet::new())
 }
 
-/// The same, but what turns these addresses on comes before all other virtual servers.
+/// Like [`diff`], but what turns on these addresses comes before all other virtual servers.
 pub fn diff_first(desired: &KernelState, actual: &KernelState, first: &BTreeSet<IpAddr>) -> Changes {
     order::order(&Differences::between(desired, actual), desired, first, |_| false)
 }
@@ -152,7 +153,7 @@ impl fmt::Display for Change {
             }
             Change::DeleteRealServer(server, real) => write!(f, "delete real {server} -> {real}"),
             Change::ForgetFlows(server, kept) => {
-                write!(f, "forget flows to {server} but to {} real servers", kept.len())
+                write!(f, "forget flows to {server} except to {} real servers", kept.len())
             }
         }
     }
@@ -186,7 +187,8 @@ real tcp 10.96.0.2:53 -> 10.244.0.2:53 weight {b}
         );
     }
 
-    /// A source that the object's ranges begin to admit, while a policy begins to keep it out, gets in at no moment.
+    /// A source that the object's ranges start to admit while a policy starts to deny it is never let in in
+    /// between.
     #[test]
     fn what_closes_comes_before_what_admits_to_a_closed_vip() {
         let closed = "\
@@ -213,7 +215,7 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
         );
     }
 
-    /// A source that was denied, and is not admitted any more, gets in at no moment.
+    /// A source that was denied, and is no longer admitted, is never let in in between.
     #[test]
     fn permissions_go_before_what_denied_the_same_source() {
         let closed = "\

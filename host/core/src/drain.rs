@@ -1,11 +1,12 @@
-//! What becomes of connections when real servers go.
+//! What happens to connections when real servers are removed.
 //!
-//! A TCP real server with connections is quiesced (weight 0) until it is idle; UDP and SCTP ones go at once, and
-//! the connection tracker forgets UDP flows that would get no answer. For that nothing is remembered between runs: a
-//! quiesced real server is in the actual state and not in the desired one, so the next comparison asks again.
+//! A TCP real server with connections is quiesced (weight 0) until it is idle. UDP and SCTP real servers are
+//! removed at once, and the connection tracker forgets UDP flows that would get no reply. None of this is
+//! remembered between runs: a quiesced real server is in the actual state and not in the desired one, so the next
+//! comparison finds it again.
 //!
-//! A policy may want it otherwise for a service: at once, or with a deadline. Deadlines are counted from when this
-//! process first saw the real server leave, so that a restart starts them anew.
+//! A policy may choose otherwise for a service: removal at once, or a deadline. Deadlines count from when this
+//! process first saw the real server leave, so a restart starts them again.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -22,19 +23,19 @@ use crate::state::{RealServer, Server, VirtualServer, Weight};
 /// A real server behind a virtual server.
 pub type Leaving = (VirtualServer, RealServer);
 
-/// The first pause between two looks at a real server; it doubles while its connections stay as they are.
+/// The first pause between two checks of a real server; it doubles while its connections do not change.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Looks at real servers that began to go at different moments fall on the same beats: many that drain take one round a
-/// second at most, not one each.
+/// Aligns checks of real servers that started to drain at different moments to the same beats, so that many
+/// draining real servers take at most one round per second, not one each.
 fn next_beat(time: Duration) -> Duration {
     let whole = Duration::from_secs(time.as_secs());
     if whole == time { time } else { whole + FIRST_PAUSE }
 }
 
-/// A real server that is to go, and what is known of it.
+/// A real server to be removed, and what is known about it.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     since: Duration,
@@ -44,7 +45,7 @@ struct Look {
 }
 
 impl Look {
-    /// When the real server goes although it has connections; `None` = never.
+    /// When the real server is removed even if it has connections; `None` = never.
     fn deadline(&self, how: Drain) -> Option<Duration> {
         match how {
             Drain::UntilIdle => None,
@@ -53,7 +54,7 @@ impl Look {
         }
     }
 
-    /// Looks again later, and later still while nothing changes.
+    /// Schedules the next check, after a longer pause while nothing changes.
     fn postpone(&mut self, connections: Option<u32>, now: Duration) {
         let same = self.connections == connections && self.pause > Duration::ZERO;
         self.pause = if same { (self.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
@@ -62,21 +63,21 @@ impl Look {
     }
 }
 
-/// The real servers that are to go and still have connections. Times are counted from any moment that stays the same.
+/// The real servers to be removed that still have connections. Times are counted from any fixed moment.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     looks: BTreeMap<Leaving, Look>,
-    /// Virtual servers that differ only in draining real servers, and when to look at them again.
+    /// Virtual servers that differ only in draining real servers, and when to check them again.
     asleep: BTreeMap<VirtualServer, Duration>,
 }
 
 impl Drains {
-    /// Whether there is nothing to do at a virtual server before some later time.
+    /// Whether a virtual server needs nothing until some later time.
     pub(crate) fn is_asleep(&self, server: VirtualServer, now: Duration) -> bool {
         self.asleep.get(&server).is_some_and(|until| *until > now)
     }
 
-    /// Something else is wanted of these virtual servers.
+    /// Wakes virtual servers of which something else is now wanted.
     pub(crate) fn wake<'a>(&mut self, servers: impl Iterator<Item = &'a VirtualServer>) {
         if !self.asleep.is_empty() {
             servers.for_each(|server| {
@@ -85,17 +86,18 @@ impl Drains {
         }
     }
 
-    /// The kernel was read: what is asleep is found out anew.
+    /// Wakes all virtual servers, after the kernel was read again.
     pub(crate) fn wake_all(&mut self) {
         self.asleep.clear();
     }
 
-    /// The real servers that have connections, as far as is known.
+    /// The real servers known to have connections.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Leaving> {
         self.looks.keys().copied()
     }
 
-    /// The same, with when each began to go and when it goes at the latest, if `how` says so.
+    /// Like [`Drains::waiting`], with when each started to leave, and when it is removed at the latest, if `how`
+    /// sets a limit.
     pub(crate) fn leaving(
         &self,
         how: impl Fn(VirtualServer) -> Drain,
@@ -103,12 +105,12 @@ impl Drains {
         self.looks.iter().map(move |(key, look)| (*key, look.since, look.deadline(how(key.0))))
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.looks.values().map(|look| look.next).min()
     }
 
-    /// Whose connections must be known for [`Drains::apply`].
+    /// The real servers whose connections must be known for [`Drains::apply`].
     pub(crate) fn to_ask(
         &self,
         changes: &Changes,
@@ -120,8 +122,8 @@ impl Drains {
         leaving.filter(|key| how(key.0) != Drain::AtOnce && due(key)).collect()
     }
 
-    /// Quiesces instead of deleting where there are connections. A real server that could not be asked counts as busy.
-    /// `weight` tells the weight of a real server now.
+    /// Quiesces instead of deleting if there are connections. A real server that could not be queried counts as
+    /// busy. `weight` returns the current weight of a real server.
     pub(crate) fn apply(
         &mut self,
         changes: Changes,
@@ -141,7 +143,7 @@ impl Drains {
             *change = Change::SetWeight(key.0, key.1, Weight::QUIESCED);
             weight(&key) != Some(Weight::QUIESCED)
         });
-        // What was looked at and is wanted again, or gone, starts anew.
+        // A checked real server that is wanted again, or gone, starts over.
         self.looks.retain(|key, _| all.contains(key) || self.asleep.contains_key(&key.0));
         changes
     }
@@ -156,7 +158,7 @@ impl Drains {
             look.postpone(connections, now);
         }
         if deadline.is_some_and(|deadline| deadline <= now) || (due && connections == Some(0)) {
-            // One that cannot be deleted is looked at again.
+            // If it cannot be deleted, it is checked again.
             return true;
         }
         if let Some(deadline) = deadline {
@@ -165,7 +167,7 @@ impl Drains {
         false
     }
 
-    /// Real servers are gone.
+    /// Forgets real servers that are gone.
     pub(crate) fn note_gone<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
         if !self.looks.is_empty() {
             changes.filter_map(leaving).for_each(|key| {
@@ -174,8 +176,8 @@ impl Drains {
         }
     }
 
-    /// Skips virtual servers until the next look if only draining real servers are left to do there. `differing` returns
-    /// the actual and the wanted state of a virtual server, if they differ.
+    /// Skips virtual servers until the next check if only draining real servers are left to do there. `differing`
+    /// returns the actual and the wanted state of a virtual server, if they differ.
     pub(crate) fn put_to_sleep<'a>(
         &mut self,
         differing: impl Fn(VirtualServer) -> Option<(&'a Server, &'a Server)>,
@@ -192,7 +194,7 @@ impl Drains {
         }
     }
 
-    /// Whether a virtual server is as wanted but for quiesced real servers that drain.
+    /// Whether a virtual server is as wanted, apart from quiesced real servers that drain.
     fn covers(&self, server: VirtualServer, actual: &Server, wanted: &Server) -> bool {
         let mut there = wanted.real_servers();
         let mut extra = actual.real_servers().filter(|(real, _)| !wanted.real_servers.contains_key(real));
@@ -213,17 +215,17 @@ fn leaving(change: &Change) -> Option<Leaving> {
     None
 }
 
-/// The UDP virtual servers that have no real servers yet: their first ones come.
+/// The UDP virtual servers that have no real servers yet and now get their first ones.
 pub(crate) fn empty_udp_servers(differences: &Differences<'_>) -> BTreeSet<VirtualServer> {
     let udp = differences.servers.iter().filter(|(server, _)| server.protocol == Protocol::Udp);
     let empty = udp.filter(|(_, pair)| pair.actual.is_none_or(|actual| actual.real_servers.is_empty()));
     empty.map(|(server, _)| *server).collect()
 }
 
-/// The UDP virtual servers that lost real servers, or got their first ones: flows to them that are not answered by the
-/// real servers that stay would never be answered. And those whose address came up: while that was missing, their packets
-/// went elsewhere, and flows that the connection tracker learnt then go on going there. `empty` had no real servers before,
-/// and `served` tells the virtual servers at an address.
+/// Adds changes that forget stale UDP flows. UDP virtual servers that lost real servers, or got their first ones,
+/// have flows that the remaining real servers would never answer. Virtual servers whose address came up have flows
+/// that were established while it was missing, and that keep going elsewhere. `empty` had no real servers before,
+/// and `served` returns the virtual servers at an address.
 pub(crate) fn with_stale_flows<'c>(
     made: impl Iterator<Item = &'c Change>,
     empty: &BTreeSet<VirtualServer>,
@@ -268,12 +270,12 @@ mod tests {
     struct Node {
         drains: Drains,
         quiesced: bool,
-        /// How often it was asked for connections.
+        /// How often it was queried for connections.
         asked: u32,
     }
 
     impl Node {
-        /// The change that is left of deleting it, and when to come back, in seconds.
+        /// What remains of the change that deletes it, and the time of the next check, in seconds.
         fn at(&mut self, seconds: u64, connections: u32, how: Drain) -> (Vec<Change>, Option<u64>) {
             let now = Duration::from_secs(seconds);
             let changes = Changes(vec![delete()]);
@@ -302,13 +304,14 @@ mod tests {
             now = next.unwrap();
         }
         assert_eq!(pauses, [2, 4, 8, 15, 15, 15]);
-        assert_eq!(node.at(now - 1, 0, how), (vec![], Some(now)), "it is not looked at before");
+        assert_eq!(node.at(now - 1, 0, how), (vec![], Some(now)), "it is not checked before");
         assert_eq!(node.asked, 7);
         assert_eq!(node.at(now, BUSY - 1, how), (vec![], Some(now + 1)));
         assert_eq!(node.at(now + 1, 0, how), (vec![delete()], None));
     }
 
-    /// Fifty real servers whose services changed one after the other within a second would take fifty rounds each time.
+    /// Fifty real servers whose services changed one after the other within a second would otherwise take fifty
+    /// rounds per check.
     #[test]
     fn looks_at_many_real_servers_fall_together() {
         let mut drains = Drains::default();
@@ -364,7 +367,7 @@ mod tests {
         assert_eq!(node.at(70, BUSY, how).0, [delete()]);
     }
 
-    /// A network daemon took the address away; a client that kept its port was sent elsewhere meanwhile.
+    /// A network daemon removed the address; meanwhile, a client that kept its port was sent elsewhere.
     #[test]
     fn flows_that_were_learnt_while_the_address_was_missing_are_forgotten() {
         let server = VirtualServer::new(Protocol::Udp, "10.96.0.10".parse().unwrap(), 53);
@@ -383,7 +386,7 @@ mod tests {
         assert_eq!(node.asked, 0);
     }
 
-    /// A round that is due at once, again and again, would keep a processor busy.
+    /// A round that is always due at once would keep a processor busy.
     #[test]
     fn one_that_cannot_be_deleted_is_looked_at_ever_more_seldom() {
         for how in [Drain::UntilIdle, Drain::AtOnce, Drain::UntilDeadline(Duration::ZERO)] {

@@ -1,5 +1,5 @@
-//! Clamps decisions, so that nothing a policy answers can break a plan: whatever comes in, what goes out fits
-//! the service, the kernel's abilities and the ranges of the kernel's fields. Clamping twice is clamping once.
+//! Clamps decisions, so that no policy answer can break a plan: the result always fits the service, the kernel's
+//! capabilities and the ranges of the kernel's fields. Clamping is idempotent.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,30 +20,30 @@ use crate::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use crate::text::abridged;
 use crate::view::{PortView, ServiceView};
 
-/// The longest scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the closing zero,
+/// The maximum length of a scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the terminating zero,
 /// `include/uapi/linux/ip_vs.h`).
 const SCHEDULER_BYTES: usize = 15;
 
-/// The longest persistence timeout, one day: the API's limit for `timeoutSeconds`, which also keeps the kernel's
+/// The maximum persistence timeout, one day: the API's limit for `timeoutSeconds`, which also keeps the kernel's
 /// multiplication by its tick rate in range.
 const PERSISTENCE_SECONDS: u32 = 86_400;
 
-/// The most networks in one list: each becomes an entry per VIP and port.
+/// The maximum number of networks in a list: each becomes one entry per VIP and port.
 const NETWORKS: usize = 256;
 
-/// The most source filters of one service.
+/// The maximum number of source filters per service.
 const SOURCE_FILTERS: usize = 16;
 
-/// The longest drain deadline.
+/// The maximum drain deadline.
 const LONGEST_DRAIN: Duration = Duration::from_secs(86_400);
 
-/// The longest text of a policy that is shown, in bytes.
+/// The maximum length of a policy's text that is shown, in bytes.
 const REASON: usize = 256;
 
-/// The longest text that was to be a name and is shown, in bytes.
+/// The maximum length of an invalid name that is shown, in bytes.
 const NAME: usize = 40;
 
-/// Clamps the decision for a service and reports each thing that was changed.
+/// Clamps the decision for a service, and reports each change.
 pub fn clamp(view: &ServiceView, decision: Decision, node: &NodeView) -> (Decision, Vec<Report>) {
     let mut clamp = Clamp { view, node, reports: Vec::new() };
     let decision = clamp.decision(decision);
@@ -82,7 +82,7 @@ impl Clamp<'_> {
             && *time > LONGEST_DRAIN
         {
             self.clamped(format!(
-                "a drain deadline of {} s is too long; {} s are used",
+                "a drain deadline of {} s is too long; using {} s",
                 time.as_secs(),
                 LONGEST_DRAIN.as_secs()
             ));
@@ -90,7 +90,7 @@ impl Clamp<'_> {
         }
         if decision.ports.len() != self.view.ports.len() {
             self.clamped(format!(
-                "a policy decided {} ports where there are {}; the built-in decision is used",
+                "a policy decided {} ports, but the service has {}; using the built-in decision",
                 decision.ports.len(),
                 self.view.ports.len()
             ));
@@ -102,8 +102,8 @@ impl Clamp<'_> {
         decision
     }
 
-    /// Leaves nothing but the scheduling of the API server's own service to policies: without it the node's agents lose
-    /// the API server, and nobody could repair the policy.
+    /// Lets policies decide only the scheduling of the API server's own service: without it, the node's agents
+    /// lose the API server, and the policy could not be repaired.
     fn protect(&mut self, decision: Decision) -> Decision {
         let mut kept = Decision::upstream(self.view, self.node);
         let mut ports = decision.ports.clone();
@@ -111,11 +111,11 @@ impl Clamp<'_> {
         kept.ports = ports;
         if kept != decision {
             let said = match &decision.handling {
-                Handling::Ignore(why) => format!("leave it alone: {}", abridged(why, REASON)),
-                Handling::Handle => "change who is served and how".to_owned(),
+                Handling::Ignore(why) => format!("ignore it: {}", abridged(why, REASON)),
+                Handling::Handle => "change which clients are served and how".to_owned(),
             };
             self.clamped(format!(
-                "the API server's own service is always handled, although a policy said: {said}"
+                "the API server's own service is always handled, although a policy decided to {said}"
             ));
         }
         kept
@@ -148,28 +148,27 @@ impl Clamp<'_> {
             });
         }
         if let Some(networks) = &mut vips.node_port_networks {
-            self.networks("networks for node ports", "node ports are not served on the others", networks);
+            self.networks("networks for node ports", "node ports are not served on the rest", networks);
         }
     }
 
     fn sources(&mut self, filters: &mut Vec<SourceFilter>) {
         if filters.len() > SOURCE_FILTERS {
             let (count, most) = (filters.len(), SOURCE_FILTERS);
-            self.clamped(format!(
-                "a policy gave {count} source filters; the first {most} are used, the others do not hold"
-            ));
+            self.clamped(format!("a policy gave {count} source filters; only the first {most} are used"));
             filters.truncate(SOURCE_FILTERS);
         }
         for filter in filters {
             let (what, without) = match filter.action {
-                SourceAction::Allow => ("allowed networks", "the others may not connect"),
-                SourceAction::Deny => ("denied networks", "the others may connect"),
+                SourceAction::Allow => ("allowed networks", "the rest may not connect"),
+                SourceAction::Deny => ("denied networks", "the rest may connect"),
             };
             self.networks(what, without, &mut filter.ranges);
         }
     }
 
-    /// Clears host bits and bounds the length of a list. A list that is too long is summed up before any of it is lost.
+    /// Clears host bits and limits the length of a list. A list that is too long is aggregated before any of it is
+    /// dropped.
     fn networks(&mut self, what: &str, without: &str, networks: &mut Vec<IpNet>) {
         networks.iter_mut().for_each(|net| *net = net.trunc());
         networks.sort();
@@ -179,7 +178,9 @@ impl Clamp<'_> {
         }
         if networks.len() > NETWORKS {
             let count = networks.len();
-            self.clamped(format!("a policy gave {count} {what}; the first {NETWORKS} are used, {without}"));
+            self.clamped(format!(
+                "a policy gave {count} {what}; only the first {NETWORKS} are used, {without}"
+            ));
             networks.truncate(NETWORKS);
         }
     }
@@ -187,7 +188,7 @@ impl Clamp<'_> {
     fn masquerade(&mut self, masquerade: &mut Masquerade) {
         self.networks(
             "networks that are never masqueraded",
-            "the others are treated like all",
+            "the rest are treated like any source",
             &mut masquerade.except,
         );
         for kind in VipKind::ALL {
@@ -197,7 +198,7 @@ impl Clamp<'_> {
             }
             let families = self.families(kind);
             if families.is_empty() {
-                // A policy may say one thing for all services; of what there is none, nothing needs to be said.
+                // A policy may decide the same for all services; VIPs that a service does not have need no report.
                 *treatment = Treatment::Default;
                 continue;
             }
@@ -210,27 +211,28 @@ impl Clamp<'_> {
                 Treatment::Address(address) if !self.is_own(address) => {
                     *treatment = Treatment::Default;
                     self.clamped(format!(
-                        "{kind} VIPs: the source cannot become {address}, which is no address under which others \
-                         reach this node; they are treated as without a policy"
+                        "{kind} VIPs: the source address cannot be {address}, because other machines do not reach this node \
+                         at it; the policy is not applied"
                     ));
                 }
                 Treatment::Address(address) => {
                     let others = families.iter().filter(|family| **family != Family::of(address));
                     for family in others {
                         self.clamped(format!(
-                            "{kind} VIPs ({family}): the source cannot become {address}, which is of the other family; \
-                             they are treated as without a policy"
+                            "{kind} VIPs ({family}): the source address cannot be {address}, which belongs to the other family; \
+                             the policy is not applied"
                         ));
                     }
                 }
                 Treatment::OffCluster if !undetected.is_empty() => {
-                    // In a family that can tell them it holds; the planner leaves the other one as it is.
+                    // It applies in a family with known pod networks; the planner leaves the other family as it
+                    // is.
                     if undetected.len() == families.len() {
                         *treatment = Treatment::Default;
                     }
                     self.clamped(format!(
-                        "{kind} VIPs ({}): nothing tells sources outside the cluster from others; they are treated as \
-                         without a policy (set clusterCIDR, or another detectLocalMode)",
+                        "{kind} VIPs ({}): sources outside the cluster cannot be recognized, so the policy is not applied; \
+                         set clusterCIDR or another detectLocalMode",
                         undetected.join(", ")
                     ));
                 }
@@ -250,7 +252,7 @@ impl Clamp<'_> {
         self.view.ports.iter().filter(has).map(|port| port.family).collect()
     }
 
-    /// Whether replies to an address come back to this node from elsewhere.
+    /// Whether replies to an address from elsewhere return to this node.
     fn is_own(&self, address: IpAddr) -> bool {
         let link_local = match address {
             IpAddr::V4(v4) => v4.is_link_local(),
@@ -274,7 +276,7 @@ impl Clamp<'_> {
         let none_left = |chosen: &[usize]| !chosen.is_empty() && chosen.iter().all(|i| dropped.contains(i));
         if none_left(&port.selection.internal) || none_left(&port.selection.external) {
             self.clamped(format!(
-                "{}: every endpoint would be left out; all stay (to serve nothing, ignore the service)",
+                "{}: every endpoint would be dropped, so all are kept; to serve nothing, ignore the service",
                 Place(port)
             ));
             dropped.clear();
@@ -282,8 +284,8 @@ impl Clamp<'_> {
         dropped
     }
 
-    /// Weights that differ need a scheduler that looks at them (`net/netfilter/ipvs/ip_vs_rr.c`, `_lc.c`, `_dh.c` and
-    /// `_nq.c` and others: the first three only ask whether a weight is 0).
+    /// Different weights need a scheduler that uses them (`net/netfilter/ipvs/ip_vs_rr.c`, `_lc.c`, `_dh.c` and
+    /// `_nq.c` and others: the first three only check whether a weight is 0).
     fn heed_weights(
         &mut self,
         port: &PortView,
@@ -308,16 +310,13 @@ impl Clamp<'_> {
         let place = Place(port);
         match heeding.filter(|name| self.knows(name)) {
             Some(name) => {
-                self.clamped(format!(
-                    "{place}: `{}` takes no notice of weights; `{name}` is used",
-                    scheduling.scheduler
-                ));
+                self.clamped(format!("{place}: `{}` ignores weights; using `{name}`", scheduling.scheduler));
                 scheduling.scheduler = name.to_owned();
                 (scheduling, weights)
             }
             None => {
                 self.clamped(format!(
-                    "{place}: `{}` takes no notice of weights; all but 0 count as {}",
+                    "{place}: `{}` ignores weights; every weight except 0 counts as {}",
                     scheduling.scheduler,
                     Weight::DEFAULT.0
                 ));
@@ -335,12 +334,12 @@ impl Clamp<'_> {
             self.clamped(if is_scheduler_name(&scheduler) {
                 format!(
                     "{place}: the kernel has no scheduler `{scheduler}` (try `modprobe ip_vs_{scheduler}`); \
-                     `{instead}` is used"
+                     using `{instead}`"
                 )
             } else {
-                // Nobody shall paste this into a shell.
+                // No command to paste into a shell here: the name could be harmful.
                 format!(
-                    "{place}: \"{}\" cannot be the name of a scheduler; `{instead}` is used",
+                    "{place}: \"{}\" is not a valid scheduler name; using `{instead}`",
                     abridged(&scheduler, NAME)
                 )
             });
@@ -351,7 +350,7 @@ impl Clamp<'_> {
             let allowed = SchedulerFlags(flags.0 & SchedulerFlags::ALL.0);
             self.report(
                 Reason::DecisionClamped,
-                format!("{place}: flags {:#x} are not scheduler flags; {:#x} is used", flags.0, allowed.0),
+                format!("{place}: flags {:#x} are not scheduler flags; using {:#x}", flags.0, allowed.0),
             );
             flags = allowed;
         }
@@ -361,12 +360,12 @@ impl Clamp<'_> {
                 timeout: wanted.timeout.clamp(1, PERSISTENCE_SECONDS),
                 prefix: wanted.prefix.clamp(1, port.family.full_prefix()),
             };
-            // The object itself may hold any timeout that the API accepted, so only a policy's is reported.
+            // The object itself may have any timeout that the API accepted, so only a policy's is reported.
             if clamped != wanted && built_in.persistence != Some(wanted) {
                 self.report(
                     Reason::DecisionClamped,
                     format!(
-                        "{place}: persistence {}/{} is out of range; {}/{} is used",
+                        "{place}: persistence {}/{} is out of range; using {}/{}",
                         wanted.timeout, wanted.prefix, clamped.timeout, clamped.prefix
                     ),
                 );
@@ -376,14 +375,14 @@ impl Clamp<'_> {
         Scheduling { scheduler, flags, persistence }
     }
 
-    /// Flags that mean something for this scheduler and protocol; the kernel keeps others without a word.
+    /// The flags that have a meaning for this scheduler and protocol; the kernel silently accepts others.
     fn fitting_flags(&mut self, port: &PortView, scheduler: &str, flags: SchedulerFlags) -> SchedulerFlags {
         let place = Place(port);
         let mut fitting = flags;
         let hashing = SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0);
         if fitting.0 & hashing.0 != 0 && !matches!(scheduler, "sh" | "mh") {
             self.clamped(format!(
-                "{place}: the flags fallback and port are for sh and mh, not for `{scheduler}`"
+                "{place}: the flags fallback and port only apply to sh and mh, not to `{scheduler}`"
             ));
             fitting = SchedulerFlags(fitting.0 & !hashing.0);
         }
@@ -392,12 +391,12 @@ impl Clamp<'_> {
                 self.report(
                     Reason::OnePacket,
                     format!(
-                        "{place}: with one-packet scheduling answers keep the endpoint's address; it is for traffic \
-                         that is not answered"
+                        "{place}: with one-packet scheduling, replies keep the endpoint's address; use it only for traffic \
+                         without replies"
                     ),
                 );
             } else {
-                self.clamped(format!("{place}: one-packet scheduling is for UDP"));
+                self.clamped(format!("{place}: one-packet scheduling only applies to UDP"));
                 fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::ONE_PACKET.0);
             }
         }
@@ -424,7 +423,7 @@ impl Clamp<'_> {
             self.report(
                 Reason::DecisionClamped,
                 format!(
-                    "{place}: a policy gave {} weights for {} endpoints; all are {}",
+                    "{place}: a policy gave {} weights for {} endpoints; using {} for all",
                     decided.len(),
                     built_in.len(),
                     Weight::DEFAULT.0
@@ -439,7 +438,10 @@ impl Clamp<'_> {
         if silent(&port.selection.internal) || silent(&port.selection.external) {
             self.report(
                 Reason::DecisionClamped,
-                format!("{place}: every weight is 0, so nothing would answer; all are {}", Weight::DEFAULT.0),
+                format!(
+                    "{place}: every weight is 0, so no endpoint would answer; using {} for all",
+                    Weight::DEFAULT.0
+                ),
             );
             return built_in;
         }

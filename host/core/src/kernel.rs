@@ -1,5 +1,5 @@
-//! What weir asks of a kernel: what is there, make these changes, and who is connected. A kernel executes; what must
-//! wait for what, what is tried again and what an answer leaves in doubt is decided here, once for all kernels.
+//! What weir requires of a kernel: to read its state, make changes, and count connections. A kernel only executes;
+//! ordering, retries, and which answers leave the state in doubt are decided here, once for all kernels.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,22 +14,22 @@ use crate::state::{Device, KernelState, RealServer, Server, Sysctl, Timeout, Vir
 
 /// A kernel that can be read and changed.
 pub trait Kernel {
-    /// Calls `see` with each thing of ours that the kernel holds, and says what could not be read. What it says is
-    /// complete, but for what is named as unread.
+    /// Calls `see` with every fact of ours that the kernel holds, and returns what could not be read. Everything
+    /// else is complete.
     ///
     /// # Errors
-    /// When too little could be read to go on; what was seen until then means nothing.
+    /// When too little could be read to continue; the facts seen until then must be discarded.
     fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError>;
 
-    /// Makes changes of one [part](Part) in their order and returns one outcome for each. One that fails does not stop
+    /// Makes changes of one [part](Part) in order and returns one outcome for each. A failed change does not stop
     /// the others.
     fn execute(&mut self, batch: &[Change]) -> Vec<Outcome>;
 
-    /// How many connections each of these real servers has. A real server that could not be asked is absent.
+    /// The number of connections of each of these real servers. A real server that could not be queried is absent.
     fn connections(&mut self, servers: &[(VirtualServer, RealServer)]) -> Connections;
 }
 
-/// One thing that a kernel holds.
+/// One fact about a kernel.
 #[derive(Clone, Copy, Debug)]
 pub enum Fact<'a> {
     /// A value below `/proc/sys`.
@@ -42,7 +42,7 @@ pub enum Fact<'a> {
     Set(SetName, &'a SetKind),
     /// A member of a set.
     Entry(SetName, SetEntry),
-    /// A chain; of a built-in one only the jumps to ours.
+    /// A chain; for a built-in chain, only the jumps to ours.
     Chain(ChainKey, &'a Vec<Rule>),
     /// An address on the dummy device.
     Address(IpAddr),
@@ -50,7 +50,7 @@ pub enum Fact<'a> {
     Server(VirtualServer, &'a Server),
 }
 
-/// What could not be read, and why. It is not changed either until it can be.
+/// What could not be read, and why. It is not changed until it can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
     /// Tables whose rules could not be read.
@@ -63,7 +63,7 @@ impl Unread {
         rules.tables.keys().find_map(|table| self.rules.get(&(rules.family, *table)))
     }
 
-    /// Splits changes of rules, so that tables that could be read do not wait for others.
+    /// Splits changes of rules, so that readable tables do not wait for others.
     pub(crate) fn split(&self, changes: &mut Changes) {
         if self.rules.is_empty() {
             return;
@@ -84,48 +84,48 @@ impl Unread {
     }
 }
 
-/// Connections, active and inactive together, per real server.
+/// The number of connections, active and inactive together, of each real server.
 pub type Connections = BTreeMap<(VirtualServer, RealServer), u32>;
 
-/// What became of a change.
+/// The outcome of a change.
 pub type Outcome = Result<(), Failure>;
 
 /// Why a change did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What to do about it.
+    /// What it means for the next attempt.
     pub kind: FailureKind,
-    /// What failed, why, and how to mend it.
+    /// What failed, why, and the fix.
     pub message: String,
 }
 
 /// What a failure means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The kernel held something else than was thought: read before trying again.
+    /// The kernel's state was not what was assumed: read it before trying again.
     Stale,
-    /// Not tried, because a change this one depends on failed.
+    /// Not tried, because a change that this one depends on failed.
     Prerequisite,
-    /// Not tried, because it failed a moment ago and is tried again later.
+    /// Not tried, because it failed a moment ago and will be retried later.
     Postponed,
     /// Another program holds a lock, or memory was short: try again soon.
     Busy,
-    /// The kernel or a program cannot do it; trying again helps only after that was mended.
+    /// The kernel or a program cannot do it; retrying only helps after that was fixed.
     Refused,
 }
 
-/// A read that did not complete.
+/// A failed read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read {what}: {message}")]
 pub struct ReadError {
-    /// What was read.
+    /// What was being read.
     pub what: String,
-    /// Why it failed and how to mend it.
+    /// Why it failed, and the fix.
     pub message: String,
 }
 
-/// Which part of the kernel a change concerns; neighbours of one part travel in one batch.
+/// The part of the kernel that a change concerns; consecutive changes of one part form a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Virtual servers and real servers.
@@ -136,12 +136,12 @@ pub enum Part {
     Addresses,
     /// The connection tracker's flows.
     Flows,
-    /// Everything else; such changes travel alone.
+    /// Everything else; such changes are made one at a time.
     Single,
 }
 
 impl Change {
-    /// The part of the kernel that it concerns.
+    /// The part of the kernel that the change concerns.
     pub fn part(&self) -> Part {
         match self {
             Change::CreateVirtualServer(..)
@@ -165,20 +165,20 @@ impl Change {
     }
 }
 
-/// The whole of what a kernel holds, and what could not be read.
+/// The kernel's complete state, and what could not be read.
 ///
 /// # Errors
-/// As [`Kernel::read`].
+/// Same as [`Kernel::read`].
 pub fn snapshot(kernel: &mut impl Kernel) -> Result<(KernelState, Unread), ReadError> {
     let mut state = KernelState::default();
     let unread = kernel.read(&mut |fact| state.note(fact))?;
     Ok((state, unread))
 }
 
-/// The whole of what a kernel holds.
+/// The kernel's complete state.
 ///
 /// # Errors
-/// As [`Kernel::read`], and when rules could not be read.
+/// Same as [`Kernel::read`], and when rules could not be read.
 pub fn whole(kernel: &mut impl Kernel) -> Result<KernelState, ReadError> {
     let (state, unread) = snapshot(kernel)?;
     match unread.rules.into_iter().next() {
@@ -189,14 +189,13 @@ pub fn whole(kernel: &mut impl Kernel) -> Result<KernelState, ReadError> {
     }
 }
 
-/// Makes changes in their order and returns one outcome for each. A change that would be wrong without one that failed
-/// is not tried.
+/// Makes changes in order and returns one outcome for each. A change that depends on a failed one is not tried.
 pub fn apply(kernel: &mut impl Kernel, changes: &Changes, wanted: &impl Wanted) -> Vec<Outcome> {
     let mut failures = Failures::default();
     apply_unless(kernel, &changes.0, wanted, &mut failures, |_| None)
 }
 
-/// As [`apply`], but changes for which `refuse` has a failure are not tried and failed with that.
+/// Like [`apply`], but a change for which `refuse` returns a failure is not tried and fails with it.
 pub(crate) fn apply_unless(
     kernel: &mut impl Kernel,
     changes: &[Change],
@@ -206,7 +205,7 @@ pub(crate) fn apply_unless(
 ) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(changes.len());
     for run in changes.chunk_by(|a, b| a.part() == b.part() && a.part() != Part::Single) {
-        // Copied only where a change has to be left out.
+        // Copied only if a change has to be left out.
         let mut rest: Option<Vec<Change>> = None;
         let mut held = Vec::new();
         for (index, change) in run.iter().enumerate() {
@@ -215,7 +214,7 @@ pub(crate) fn apply_unless(
                 rest.iter_mut().for_each(|rest| rest.push(change.clone()));
                 continue;
             };
-            // At once: what depends on it may follow in this very run.
+            // At once: changes that depend on it may follow in the same batch.
             failures.note_failed(change);
             rest.get_or_insert_with(|| run[..index].to_vec());
             held.push((index, failure));
@@ -238,20 +237,21 @@ fn not_tried(change: &Change, why: &str) -> Failure {
     Failure { kind: FailureKind::Prerequisite, message: format!("{change}: not tried, because {why}") }
 }
 
-/// A kernel that returns too few outcomes has a defect; what it did is unknown.
+/// A kernel that returns too few outcomes has a bug; what it did is unknown.
 fn unanswered(change: &Change) -> Failure {
     Failure { kind: FailureKind::Stale, message: format!("{change}: no outcome was returned") }
 }
 
-/// Failures by cause, in order: the first of each cause, and how many others share it, because one missing module can fail a
-/// thousand changes. Each failure comes with a value of the caller's, and with its change: the kind, and in words.
+/// Groups failures by cause, in order: the first of each cause, and how many others share it, because one missing
+/// module can make a thousand changes fail. Each failure comes with a value of the caller's, and with its change:
+/// its kind and its text.
 pub fn by_cause<'a, T>(
     failures: impl IntoIterator<Item = (T, &'static str, impl AsRef<str>, &'a Failure)>,
 ) -> Vec<(T, &'a Failure, usize)> {
     let mut places = BTreeMap::new();
     let mut causes: Vec<(T, &Failure, usize)> = Vec::new();
     for (value, kind, change, failure) in failures {
-        // The change stands at the beginning of its message.
+        // The message starts with the change.
         let text = failure.message.strip_prefix(change.as_ref()).unwrap_or(&failure.message);
         let place = *places.entry((kind, text)).or_insert(causes.len());
         match causes.get_mut(place) {
@@ -263,7 +263,7 @@ pub fn by_cause<'a, T>(
 }
 
 impl KernelState {
-    /// Takes a fact in.
+    /// Adds a fact.
     pub fn note(&mut self, fact: Fact<'_>) {
         match fact {
             Fact::Sysctl(key, value) => drop(self.sysctls.insert(key.clone(), value)),

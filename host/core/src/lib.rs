@@ -1,4 +1,4 @@
-//! weir-core: what the kernel should hold, and how it gets there, as plain values.
+//! weir-core: what the kernel should hold and how to get there, as plain values.
 //!
 //! ```text
 //! Event ─▶ Cluster ─dirty─▶ ServiceView ─Policy─▶ Decision ─guard─▶ Wants (by virtual server) ─▶ Desired
@@ -7,11 +7,11 @@
 //!                  └─▶ Differences ─order─▶ Changes ─drain─▶ Kernel::execute ─▶ Outcomes ─▶ Actual, Retries
 //! ```
 //!
-//! Every step is a function from values to values, so that any of them can be printed, compared, checked and
-//! simulated. Planning one service and planning all are the same function, and a round costs what changed.
+//! Every step is a function from values to values, so each can be printed, compared, checked and simulated.
+//! Planning one service and planning all use the same function, and the cost of a round depends on what changed.
 //!
-//! Never: a clock, the environment, a thread, a log line, an input or output, a `Result` for bad user input
-//! (that is a value plus a list of problems), knowledge of netlink or of the Kubernetes API's wire format.
+//! This crate has no clock, environment, thread, log line, input or output, no `Result` for bad user input (that
+//! is a value plus a list of problems), and no knowledge of netlink or of the Kubernetes API's wire format.
 
 pub mod actual;
 pub mod causes;

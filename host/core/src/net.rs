@@ -1,4 +1,4 @@
-//! Families, protocols and addresses: the few words every other module uses.
+//! Families, protocols and addresses: the basic types used by every other module.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -39,7 +39,7 @@ impl Family {
     }
 }
 
-/// The networks that are inside one of each list, sorted, none twice.
+/// The networks that are inside a network of each list, sorted, without duplicates.
 pub fn overlap(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
     let smaller = |a: &IpNet, b: &IpNet| match (a.contains(b), b.contains(a)) {
         (true, _) => Some(*b),
@@ -77,7 +77,7 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// The value of one family, to change it.
+    /// The value of one family, mutable.
     pub fn get_mut(&mut self, family: Family) -> &mut T {
         match family {
             Family::V4 => &mut self.v4,
@@ -86,7 +86,7 @@ impl<T> PerFamily<T> {
     }
 }
 
-/// A transport protocol that Kubernetes Services know.
+/// A transport protocol supported by Kubernetes Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP, protocol number 6.
@@ -107,7 +107,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol with this IP protocol number, if Services know it.
+    /// The protocol with this IP protocol number, if Services support it.
     pub fn from_number(number: u8) -> Option<Protocol> {
         [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
     }
@@ -123,15 +123,15 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A protocol name that is none of `tcp`, `udp`, `sctp`.
+/// A protocol name other than `tcp`, `udp` and `sctp`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol `{0}`: tcp, udp and sctp are known")]
+#[error("unknown protocol `{0}`: use tcp, udp or sctp")]
 pub struct UnknownProtocol(pub String);
 
 impl FromStr for Protocol {
     type Err = UnknownProtocol;
 
-    /// Reads a protocol name in any case (`TCP` in objects, `tcp` in sets).
+    /// Parses a protocol name in any case (`TCP` in objects, `tcp` in sets).
     fn from_str(text: &str) -> Result<Protocol, UnknownProtocol> {
         match text.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Protocol::Tcp),
@@ -142,8 +142,8 @@ impl FromStr for Protocol {
     }
 }
 
-/// Parses an address as kube-proxy does: IPv4 octets may have leading zeros and are decimal all the same
-/// (Go's `netutils.ParseIPSloppy`), and an IPv4-mapped IPv6 address is the IPv4 address.
+/// Parses an address like kube-proxy: IPv4 octets may have leading zeros and are still decimal (Go's
+/// `netutils.ParseIPSloppy`), and an IPv4-mapped IPv6 address is the IPv4 address.
 pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let address = text.parse::<IpAddr>().ok()?;
@@ -162,9 +162,9 @@ pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
     parts.next().is_none().then_some(IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
-/// Parses `address/length` with [`parse_ip_sloppy`]'s reading of an IPv4 address. Host bits are masked off. The
-/// length of an IPv4-mapped IPv6 network counts all 128 bits, and it is an IPv4 network if it has the mapping's 96 in
-/// full: `::ffff:10.0.0.0/104` is `10.0.0.0/8`, as it is for kube-proxy.
+/// Parses `address/length`, with the address parsed like [`parse_ip_sloppy`]. Host bits are masked off. The length
+/// of an IPv4-mapped IPv6 network counts all 128 bits, and the result is an IPv4 network if it includes the
+/// mapping's full 96 bits: `::ffff:10.0.0.0/104` is `10.0.0.0/8`, as it is for kube-proxy.
 pub fn parse_cidr_sloppy(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
@@ -181,11 +181,11 @@ pub fn parse_cidr_sloppy(text: &str) -> Option<IpNet> {
     }
 }
 
-/// Length of `::ffff:0:0/96`, where IPv6 holds the IPv4 addresses (RFC 4291, 2.5.5.2).
+/// Length of `::ffff:0:0/96`, the range of IPv6 that contains the IPv4 addresses (RFC 4291, 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// True for the addresses that no node port is served on and that are never taken for an address of the node:
-/// loopback of both families and IPv6 link-local.
+/// Whether an address is loopback (either family) or IPv6 link-local: no node port is served on these, and they
+/// never count as an address of the node.
 pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback(),
@@ -193,8 +193,9 @@ pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Why no Service and no endpoint may have an address: traffic to it never leaves the machine or the link, or goes to
-/// many. The API server refuses most of them as external IPs and endpoints, but not in the status of a load balancer.
+/// Why no Service or endpoint may have an address: traffic to it never leaves the machine or the link, or goes to
+/// many machines. The API server refuses most of them as external IPs and endpoints, but not in a load balancer's
+/// status.
 pub fn unusable(address: IpAddr) -> Option<&'static str> {
     let canonical = address.to_canonical();
     let why = match canonical {
@@ -204,7 +205,7 @@ pub fn unusable(address: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) if v4.is_link_local() => "link-local",
         IpAddr::V6(v6) if v6.is_unicast_link_local() => "link-local",
         IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
-        // The kernel takes all of 0.0.0.0/8 for broadcast addresses (`inet_addr_type`).
+        // The kernel treats all of 0.0.0.0/8 as broadcast addresses (`inet_addr_type`).
         IpAddr::V4(v4) if v4.octets()[0] == 0 => "unspecified (0.0.0.0/8)",
         _ if canonical != address => "IPv4-mapped",
         _ => return None,

@@ -1,4 +1,4 @@
-//! What a plan needs to know of the node: its addresses, what its kernel can do, and the configuration.
+//! The facts about the node that a plan needs: its addresses, its kernel's capabilities, and the configuration.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,33 +18,33 @@ pub struct NodeView {
     pub name: String,
     /// The node's zone.
     pub zone: Option<String>,
-    /// The address the node is known by in each family; decides whether the node is inside source ranges, and
-    /// what `primary` means in `nodePortAddresses`.
+    /// The node's main address in each family. It decides whether the node is inside source ranges, and what
+    /// `primary` means in `nodePortAddresses`.
     pub node_ips: PerFamily<IpAddr>,
     /// The networks of pods on this node.
     pub pod_cidrs: Vec<IpNet>,
-    /// Addresses of all interfaces but the dummy device.
+    /// Addresses of all interfaces except the dummy device.
     pub host_addresses: Vec<HostAddress>,
-    /// The addresses of its object.
+    /// The addresses in its object.
     pub own_addresses: Vec<IpAddr>,
-    /// Addresses of the host that are VIPs of services, put there by whichever program; no node ports are served there.
-    /// The planner keeps it.
+    /// Addresses of the host that are VIPs of services, whichever program bound them; no node ports are served
+    /// there. Maintained by the planner.
     pub vips_here: BTreeSet<IpAddr>,
-    /// What is known of the addresses of other nodes. The planner keeps it.
+    /// What is known about the addresses of other nodes. Maintained by the planner.
     pub others: OtherNodes,
     /// The configuration.
     pub config: ProxyConfig,
-    /// What the kernel can do.
+    /// The kernel's capabilities.
     pub capabilities: Capabilities,
 }
 
-/// What is known of the addresses of other nodes.
+/// What is known about the addresses of other nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherNodes {
-    /// All there is to know; a VIP that is an address of another node is not bound.
+    /// Everything available is known; a VIP that is an address of another node is not bound.
     #[default]
     Known,
-    /// They are about to be told; until then VIPs that may be addresses of other nodes are not bound.
+    /// They are about to arrive; until then, VIPs that may be addresses of other nodes are not bound.
     Awaited,
 }
 
@@ -60,7 +60,7 @@ pub struct HostAddress {
 }
 
 impl HostAddress {
-    /// The address that stands for all machines of its network. IPv6 and networks of two machines have no such address.
+    /// The network's broadcast address. IPv6 and networks of two machines have none.
     fn broadcast(&self) -> Option<IpAddr> {
         let net = IpNet::new(self.address, self.prefix).ok()?;
         (self.address.is_ipv4() && self.prefix < 31).then(|| net.broadcast())
@@ -72,7 +72,7 @@ impl HostAddress {
 pub struct ProxyConfig {
     /// `ipvs.scheduler`; never empty.
     pub scheduler: String,
-    /// `ipvs.excludeCIDRs`: virtual servers at these addresses are somebody else's.
+    /// `ipvs.excludeCIDRs`: virtual servers at these addresses belong to other programs.
     pub exclude_cidrs: Vec<IpNet>,
     /// `ipvs.strictARP`
     pub strict_arp: bool,
@@ -92,19 +92,19 @@ pub struct ProxyConfig {
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Feature gate `AllowServiceExternalIPs`.
     pub external_ips: Switch,
-    /// What internal traffic policy Local means for a service that is reachable from outside and has no
+    /// The meaning of internal traffic policy Local for a service that is reachable from outside and has no
     /// endpoint on this node.
     pub internal_local: InternalLocal,
-    /// How many entries a set has room for before it must grow. Only tests change it.
+    /// The usual capacity of a set, beyond which it must grow. Only tests change it.
     pub set_size: u32,
-    /// How often the whole state is compared with the kernel (`ipvs.syncPeriod`).
+    /// How often the complete state is compared with the kernel (`ipvs.syncPeriod`).
     pub sync_period: Duration,
-    /// How long to wait after a change before the next one (`ipvs.minSyncPeriod`).
+    /// The minimum time between a change and the next one (`ipvs.minSyncPeriod`).
     pub min_sync_period: Duration,
 }
 
 impl Default for ProxyConfig {
-    /// What an empty configuration file of mode ipvs means.
+    /// The defaults of an empty configuration file in mode ipvs.
     fn default() -> ProxyConfig {
         ProxyConfig {
             scheduler: "rr".to_owned(),
@@ -132,9 +132,10 @@ impl ProxyConfig {
         1 << (self.masquerade_bit & 31)
     }
 
-    /// The lower of the two bits of the packet mark that tell how to masquerade, where a policy decided it: the two
-    /// below the masquerade bit, or above it if it is one of the lowest two. They are used only while there is such a
-    /// decision. By default these are bits 12 and 13 (0x3000), which no widespread network plugin uses.
+    /// The lower of the two bits of the packet mark that encode how to masquerade, if a policy decided it. These
+    /// are the two bits below the masquerade bit, or above it if it is one of the lowest two. They are used only
+    /// while such a decision exists. By default these are bits 12 and 13 (0x3000), which no widespread network
+    /// plugin uses.
     pub fn treatment_shift(&self) -> u32 {
         let bit = u32::from(self.masquerade_bit & 31);
         if bit >= 2 { bit - 2 } else { bit + 1 }
@@ -159,16 +160,16 @@ pub enum InternalLocal {
     Enforced,
 }
 
-/// How traffic of pods on this node is told from other traffic.
+/// How traffic from pods on this node is recognized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetectLocal {
     /// By the cluster's pod networks, at most one per family.
     ClusterCidr(Vec<IpNet>),
     /// By the node's pod networks.
     NodeCidr,
-    /// By the bridge they come from.
+    /// By the bridge that it comes from.
     BridgeInterface(String),
-    /// By the beginning of their interface's name.
+    /// By the prefix of its interface's name.
     InterfaceNamePrefix(String),
 }
 
@@ -179,18 +180,18 @@ pub enum NodePortAddress {
     Net(IpNet),
     /// `primary`: the node IP of each family.
     Primary,
-    /// `localhost`: the loopback networks; no node port is served there in IPVS mode.
+    /// `localhost`: the loopback networks. IPVS mode serves no node ports there.
     Localhost,
     /// `all`: every address of the node.
     All,
 }
 
-/// What the kernel and the installed programs can do.
+/// The capabilities of the kernel and the installed programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// The families in which everything needed works.
     pub families: Vec<Family>,
-    /// Schedulers the kernel has or can load; `None` when unknown (planning without a kernel).
+    /// Schedulers the kernel has or can load; `None` if unknown (planning without a kernel).
     pub schedulers: Option<Vec<String>>,
     /// Matches and targets of iptables that cannot be used in a family.
     pub missing: PerFamily<BTreeSet<Extension>>,
@@ -199,7 +200,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What a recent kernel with all modules can do; used where no kernel was asked.
+    /// The capabilities of a recent kernel with all modules, used if no kernel was queried.
     pub fn assumed() -> Capabilities {
         Capabilities {
             families: Family::BOTH.to_vec(),
@@ -221,19 +222,19 @@ impl Capabilities {
     }
 }
 
-/// What to do with `net/ipv4/vs/conn_reuse_mode` (kube-proxy's `NewProxier`: kernels 4.1 up to 5.9 delay
-/// new connections from reused ports by a second unless it is 0; later kernels work with their default).
+/// What to do with `net/ipv4/vs/conn_reuse_mode` (kube-proxy's `NewProxier`: unless it is 0, kernels from 4.1 up
+/// to 5.9 delay new connections from reused ports by a second; later kernels work with their default).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionReuse {
-    /// The kernel's value is right.
+    /// Keep the kernel's value.
     Leave,
     /// Set it to 0.
     Disable,
 }
 
 impl NodeView {
-    /// A view of the node from its object, its addresses and its configuration. `node` is `None` while the
-    /// object has not been seen; `bind_address` is the configuration's, unless it is unspecified.
+    /// A view of the node from its object, its addresses and its configuration. `node` is `None` until the object
+    /// has been seen; `bind_address` is the configured one, or `None` if it is unspecified.
     pub fn new(
         name: &str,
         node: Option<&Node>,
@@ -263,7 +264,7 @@ impl NodeView {
         self.host_addresses.iter().any(|host| host.address == address)
     }
 
-    /// Why no service may have an address, on this node.
+    /// Why no service may have an address on this node.
     pub fn unusable(&self, address: IpAddr) -> Option<&'static str> {
         let broadcast = || {
             let mut networks = self.host_addresses.iter().filter_map(HostAddress::broadcast);
@@ -277,8 +278,8 @@ impl NodeView {
         self.own_addresses.contains(&address) || self.is_host_address(address)
     }
 
-    /// Whether a VIP that an interface has makes that address no node address. What the node's object says is the node's
-    /// own, whatever services say; without it every address may be.
+    /// Whether an address of an interface is there only as a VIP, and so does not count as an address of the node.
+    /// Addresses in the node's object are always the node's own; without the object, any address may be.
     pub fn is_only_a_vip(&self, vip: IpAddr) -> bool {
         let mut own = self.own_addresses.iter().filter(|own| Family::of(**own) == Family::of(vip)).peekable();
         own.peek().is_some() && own.all(|own| *own != vip) && self.is_host_address(vip)
@@ -286,8 +287,9 @@ impl NodeView {
 
     /// The addresses that node ports of a family are served on, sorted.
     ///
-    /// With no network of the family (or one that is the whole family) these are all addresses of the host but
-    /// loopback and IPv6 link-local ones; otherwise those inside a network, but loopback. VIPs of services are none.
+    /// If no network of the family is configured (or one that covers the family), these are all addresses of the
+    /// host except loopback and IPv6 link-local ones; otherwise those inside a configured network, except
+    /// loopback. VIPs of services are excluded.
     pub fn node_port_ips(&self, family: Family) -> Vec<IpAddr> {
         let nets = self.node_port_nets(family);
         let all = nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0);
@@ -309,8 +311,8 @@ impl NodeView {
         ips
     }
 
-    /// Where the health check ports of services are open: on the addresses that `nodePortAddresses` selects, loopback
-    /// included, or in a family in which it selects all, on all, which the unspecified address stands for.
+    /// The addresses on which health check ports of services listen: those selected by `nodePortAddresses`,
+    /// including loopback. If it selects all addresses of a family, the unspecified address stands for them.
     pub fn health_check_ips(&self) -> BTreeSet<IpAddr> {
         let mut ips = BTreeSet::new();
         for family in Family::BOTH {
@@ -355,8 +357,8 @@ impl NodeView {
     }
 }
 
-/// The node IPs of the object: the first InternalIP, else ExternalIP, and the first of the other family,
-/// InternalIPs before ExternalIPs (kube-proxy's `GetNodeHostIPs`).
+/// The node IPs of the object: the first InternalIP, otherwise the first ExternalIP, and the first address of the
+/// other family, with InternalIPs before ExternalIPs (kube-proxy's `GetNodeHostIPs`).
 fn known_ips(node: &Node) -> Vec<IpAddr> {
     let of_type =
         |wanted: NodeAddressType| node.addresses.iter().filter(move |(t, _)| *t == wanted).map(|(_, ip)| *ip);
@@ -366,8 +368,8 @@ fn known_ips(node: &Node) -> Vec<IpAddr> {
     std::iter::once(primary).chain(secondary).collect()
 }
 
-/// The node IP of each family: the bind address replaces the primary one, and loopback stands in for what is
-/// missing (kube-proxy's `detectNodeIPs`).
+/// The node IP of each family: the bind address replaces the primary one, and loopback fills in for a missing one
+/// (kube-proxy's `detectNodeIPs`).
 fn choose_node_ips(known: Vec<IpAddr>, bind_address: Option<IpAddr>) -> PerFamily<IpAddr> {
     let mut ips = PerFamily {
         v4: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
@@ -434,7 +436,7 @@ mod tests {
         ];
         let narrow = view(&all, ProxyConfig { node_port_addresses: nets, ..ProxyConfig::default() });
         assert_eq!(narrow.node_port_ips(Family::V4), ips(&["10.0.2.15"]));
-        // A network that covers link-local addresses is taken at its word.
+        // A network that explicitly covers link-local addresses is accepted.
         assert_eq!(narrow.node_port_ips(Family::V6), ips(&["fe80::1"]));
     }
 

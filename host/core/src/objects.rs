@@ -41,7 +41,7 @@ pub type Attributes = BTreeMap<String, String>;
 pub struct Service {
     /// Its name.
     pub name: ObjectName,
-    /// `metadata.creationTimestamp` in seconds since 1970; `None` in manifests that were never in a cluster.
+    /// `metadata.creationTimestamp` in seconds since 1970; `None` for manifests that were never in a cluster.
     pub created: Option<i64>,
     /// `metadata.labels`
     pub labels: Attributes,
@@ -51,9 +51,9 @@ pub struct Service {
     pub service_type: ServiceType,
     /// The cluster IP of each family; both are `None` for headless and ExternalName services.
     pub cluster_ips: PerFamily<Option<IpAddr>>,
-    /// `spec.externalIPs`, those that are addresses.
+    /// `spec.externalIPs`, without values that are not addresses.
     pub external_ips: Vec<IpAddr>,
-    /// `status.loadBalancer.ingress`, those with an address that this node serves (ipMode absent or `VIP`).
+    /// `status.loadBalancer.ingress`, only entries with an address that this node serves (ipMode absent or `VIP`).
     pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
@@ -63,13 +63,13 @@ pub struct Service {
     pub internal_policy: TrafficPolicy,
     /// `spec.externalTrafficPolicy`
     pub external_policy: TrafficPolicy,
-    /// `spec.loadBalancerSourceRanges`, those that are networks, host bits masked off.
+    /// `spec.loadBalancerSourceRanges`, without values that are not networks; host bits are masked off.
     pub source_ranges: Vec<IpNet>,
     /// `spec.healthCheckNodePort`
     pub health_check_node_port: Option<NonZeroU16>,
 }
 
-/// The label that hands a Service to another proxy (any value, even an empty one).
+/// The label that assigns a Service to another proxy (any value, even an empty one).
 pub const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 /// The label of EndpointSlices that belong to headless services.
 pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
@@ -79,13 +79,13 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 impl Service {
-    /// Whether this proxy is to handle the Service at all.
+    /// Whether this proxy handles the Service.
     pub fn is_ours(&self) -> bool {
         !self.labels.contains_key(PROXY_NAME_LABEL) && self.service_type != ServiceType::ExternalName
     }
 
-    /// Whether the external traffic policy counts, and is Local (`pkg/api/v1/service`, `ExternalPolicyLocal`). `may_have`
-    /// tells the addresses that a service may have.
+    /// Whether the external traffic policy applies and is Local (`pkg/api/v1/service`, `ExternalPolicyLocal`).
+    /// `may_have` says which addresses a service may have.
     pub fn external_policy_is_local(&self, may_have: impl Fn(IpAddr) -> bool) -> bool {
         let reachable = match self.service_type {
             ServiceType::LoadBalancer | ServiceType::NodePort => true,
@@ -95,7 +95,7 @@ impl Service {
         reachable && self.external_policy == TrafficPolicy::Local
     }
 
-    /// The VIPs of the families that the service has a cluster IP of, with their kinds; one may come twice.
+    /// The VIPs of the families in which the service has a cluster IP, with their kinds; a VIP may occur twice.
     pub fn vips(&self) -> impl Iterator<Item = (VipKind, IpAddr)> {
         let cluster = Family::BOTH.into_iter().filter_map(|family| *self.cluster_ips.get(family));
         let external = self.external_ips.iter().map(|ip| (VipKind::External, *ip));
@@ -104,7 +104,7 @@ impl Service {
         all.filter(|(_, ip)| self.cluster_ips.get(Family::of(*ip)).is_some())
     }
 
-    /// The source ranges that apply to one family: none when one of them is the whole family.
+    /// The source ranges that apply to one family: none if one of them covers the family.
     pub fn source_ranges_of(&self, family: Family) -> Vec<IpNet> {
         let ranges: Vec<IpNet> =
             self.source_ranges.iter().filter(|net| Family::of_net(net) == family).copied().collect();
@@ -119,7 +119,7 @@ pub enum ServiceType {
     ClusterIp,
     /// Reachable on a port of every node.
     NodePort,
-    /// Reachable through a load balancer too.
+    /// Also reachable through a load balancer.
     LoadBalancer,
     /// A DNS alias; nothing to proxy.
     ExternalName,
@@ -162,7 +162,7 @@ pub struct EndpointSlice {
     pub annotations: Attributes,
     /// `addressType`
     pub family: Family,
-    /// `ports`, those with a name and a number.
+    /// `ports`, without those that lack a name or a number.
     pub ports: Vec<EndpointPort>,
     /// `endpoints`
     pub endpoints: Vec<Endpoint>,
@@ -171,9 +171,9 @@ pub struct EndpointSlice {
 /// A port of an EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointPort {
-    /// The name that joins it with a Service's port.
+    /// The name that links it to a Service's port.
     pub name: String,
-    /// Its protocol, which must be equal to the Service port's too.
+    /// Its protocol, which must also equal the Service port's.
     pub protocol: Protocol,
     /// The port the endpoint listens on.
     pub port: u16,
@@ -184,15 +184,15 @@ pub struct EndpointPort {
 pub struct Endpoint {
     /// `addresses[0]`
     pub address: IpAddr,
-    /// How many addresses follow in `addresses`; proxies use the first alone.
+    /// The number of further entries in `addresses`; proxies only use the first.
     pub further_addresses: u16,
     /// `conditions`
     pub conditions: Conditions,
-    /// `nodeName`; the same few names stand in many endpoints.
+    /// `nodeName`; shared, because the same few names occur in many endpoints.
     pub node: Option<Arc<str>>,
     /// `zone`
     pub zone: Option<Arc<str>>,
-    /// `hints`, where there are any.
+    /// `hints`, if there are any.
     pub hints: Option<Arc<Hints>>,
 }
 
@@ -212,19 +212,19 @@ impl Hints {
     }
 }
 
-/// `conditions` of an endpoint, absent ones filled in as kube-proxy does.
+/// `conditions` of an endpoint, with absent ones filled in as kube-proxy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conditions {
     /// Takes new connections (absent = true).
     pub ready: bool,
     /// Still answers (absent = true).
     pub serving: bool,
-    /// Is on its way out (absent = false).
+    /// Is shutting down (absent = false).
     pub terminating: bool,
 }
 
 impl Conditions {
-    /// An endpoint in its normal state.
+    /// The conditions of a normal endpoint.
     pub const READY: Conditions = Conditions { ready: true, serving: true, terminating: false };
 }
 
@@ -235,7 +235,7 @@ pub struct Node {
     pub name: String,
     /// `metadata.labels`
     pub labels: Attributes,
-    /// `status.addresses` of the types InternalIP and ExternalIP, and of the type Hostname where that is an address.
+    /// `status.addresses` of the types InternalIP and ExternalIP, and of the type Hostname if it is an address.
     pub addresses: Vec<(NodeAddressType, IpAddr)>,
     /// `spec.podCIDRs`
     pub pod_cidrs: Vec<IpNet>,
@@ -243,15 +243,15 @@ pub struct Node {
     pub annotations: Attributes,
     /// `spec.unschedulable`
     pub unschedulable: bool,
-    /// Whether somebody deleted it and it is only being cleaned up (`metadata.deletionTimestamp`).
+    /// Whether it was deleted and is only being cleaned up (`metadata.deletionTimestamp`).
     pub deleting: bool,
     /// `spec.taints`, as `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
     pub taints: Vec<String>,
-    /// `status.allocatable`, else `status.capacity`.
+    /// `status.allocatable`, otherwise `status.capacity`.
     pub allocatable: Allocatable,
 }
 
-/// What pods may use of a node.
+/// The resources of a node that pods may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocatable {
     /// Thousandths of a processor; 0 if unknown.
@@ -278,7 +278,7 @@ impl Node {
         typed.map(|(_, ip)| *ip)
     }
 
-    /// The node's zone; an empty label names none, as in kube-proxy.
+    /// The node's zone; an empty label counts as none, as in kube-proxy.
     pub fn zone(&self) -> Option<&str> {
         self.labels.get(ZONE_LABEL).map(String::as_str).filter(|zone| !zone.is_empty())
     }

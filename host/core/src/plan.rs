@@ -1,4 +1,4 @@
-//! From decisions to what is wanted: by one service, and by the node.
+//! From decisions to what is wanted, for one service and for the node.
 
 mod node;
 mod service;

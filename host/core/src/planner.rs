@@ -30,7 +30,7 @@ pub mod samples;
 
 pub use outside::Outside;
 
-/// Keeps the wanted state up to date: events go in, plans come out. Only services that an event touched are
+/// Keeps the wanted state up to date: events go in, plans come out. Only services that an event affects are
 /// decided and planned again.
 pub struct Planner {
     cluster: Cluster,
@@ -43,51 +43,51 @@ pub struct Planner {
     sampler: Sampler,
     /// When a policy wants to be asked again about a service, in seconds since 1970.
     expiries: Deadlines<u64>,
-    /// Of services of which something can be seen from outside.
+    /// For services with externally visible status.
     standings: BTreeMap<ObjectName, Standing>,
-    /// What each service adds to the tally of all.
+    /// Each service's share of the total tally.
     tallies: BTreeMap<ObjectName, Tally>,
     tally: Tally,
     /// The previous external view of services whose view changed since the last [`Planner::take_outside`].
     before: BTreeMap<ObjectName, Outside>,
-    /// Whether a VIP may be another node's address, once that was looked at.
+    /// Whether a VIP may be another node's address, once determined.
     asks_for_nodes: Cell<Option<bool>>,
 }
 
-/// How one service came to its part of the plan, step by step.
+/// How a service's part of the plan came about, step by step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was known of it.
+    /// What was known about it.
     pub view: ServiceView,
     /// What the policy answered.
     pub decided: Decided,
-    /// What the guard made of that.
+    /// The decision after the guard.
     pub clamped: Decision,
-    /// What the guard and the planner had to say.
+    /// The reports of the guard and the planner.
     pub reports: Vec<Report>,
     /// What it wants of the kernel.
     pub wants: Wants,
 }
 
-/// What is wanted as a whole, with what a person should know about it.
+/// The complete wanted state, with the reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What the kernel should hold.
     pub state: KernelState,
     /// What was refused, clamped or overruled, sorted by service.
     pub reports: Vec<Report>,
-    /// What can be seen of services from outside, beside their VIPs; only services that show something are in it.
+    /// Externally visible status by service, apart from VIPs; services without any are left out.
     pub standings: BTreeMap<ObjectName, Standing>,
 }
 
-/// A policy that was asked about all services and does not decide yet.
+/// A policy that was asked about all services but does not decide yet.
 pub struct Candidate<'p, P> {
     planner: &'p mut Planner,
     /// The policy.
     pub policy: P,
-    /// For how many services it would decide otherwise.
+    /// The number of services whose decision would change.
     pub changed: usize,
-    /// How many services there are.
+    /// The number of services.
     pub services: usize,
 }
 
@@ -112,23 +112,23 @@ impl Planner {
         }
     }
 
-    /// Goes on with what an earlier process knew of the readiness of endpoints.
+    /// Restores what an earlier process knew about the readiness of endpoints.
     pub fn set_readiness(&mut self, readiness: Readiness) {
         self.readiness = readiness;
     }
 
-    /// What a later process should know of the readiness of endpoints.
+    /// The readiness of endpoints, to be saved for a later process.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// Puts another policy in the place of the one before; everything is decided again.
+    /// Replaces the policy; everything is decided again.
     pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
         self.policy = policy;
         self.redecide_all();
     }
 
-    /// Has everything decided again by the next plan.
+    /// Makes the next plan decide everything again.
     pub fn redecide_all(&mut self) {
         self.dirty.extend(self.cluster.service_names().cloned());
     }
@@ -139,13 +139,13 @@ impl Planner {
         policy.downcast_ref()
     }
 
-    /// The policy, to look after it, if it is one of this type.
+    /// The policy for maintenance, if it is one of this type.
     pub fn policy_mut<P: Policy>(&mut self) -> Option<&mut P> {
         let policy: &mut dyn Any = &mut *self.policy;
         policy.downcast_mut()
     }
 
-    /// What the policy reads that a node does not look at otherwise.
+    /// What the policy reads beyond what a node reads anyway.
     pub fn reads(&self) -> Reads {
         self.policy.reads()
     }
@@ -160,7 +160,7 @@ impl Planner {
         self.cluster.service_names()
     }
 
-    /// Takes note of an event and says whether anything must be planned again.
+    /// Applies an event and returns whether anything must be planned again.
     pub fn apply(&mut self, event: Event) -> bool {
         let service = match &event {
             Event::Service(service) => Some(service.name.clone()),
@@ -174,7 +174,7 @@ impl Planner {
         }
         match dirty {
             Dirty::Services(names) => self.dirty.extend(names),
-            // The node's view is made by the caller, who knows addresses and configuration.
+            // The node's view is built by the caller, who knows the addresses and the configuration.
             Dirty::Node => return true,
             Dirty::AllNodes(_) if self.policy.reads().nodes => self.redecide_all(),
             Dirty::AllNodes(services) => self.dirty.extend(services),
@@ -192,12 +192,12 @@ impl Planner {
         self.cluster.node().map(|node| &**node)
     }
 
-    /// The view of the node that plans are made with.
+    /// The view of the node used for plans.
     pub fn node(&self) -> &NodeView {
         &self.node
     }
 
-    /// Replaces the view of the node; everything is planned again if it differs.
+    /// Replaces the view of the node; if it differs, everything is planned again.
     pub fn set_node(&mut self, mut node: NodeView) {
         node.vips_here = self.vips_here(&node);
         node.others = self.node.others;
@@ -208,18 +208,18 @@ impl Planner {
         }
     }
 
-    /// What is wanted as a whole, for a policy without a sense of time.
+    /// The complete wanted state, for a policy that does not depend on time.
     pub fn plan(&mut self) -> Plan {
         self.plan_at(0)
     }
 
-    /// What is wanted as a whole at a time, in seconds since 1970.
+    /// The complete wanted state at a time in seconds since 1970.
     pub fn plan_at(&mut self, now: u64) -> Plan {
         self.update(now);
         Plan { state: self.desired.state(), reports: self.reports(), standings: self.standings.clone() }
     }
 
-    /// Plans again what events, the node, the policy or the time, in seconds since 1970, ask for.
+    /// Plans again what events, the node, the policy or the time (in seconds since 1970) require.
     pub fn update(&mut self, now: u64) {
         self.dirty.extend(self.expiries.due(now).cloned());
         self.plan_dirty(now);
@@ -230,9 +230,9 @@ impl Planner {
         }
     }
 
-    /// Plans the API server's service and the node before all others, and says whether that could be done: it must be there
-    /// and share no address, because whose a shared one is only shows when all are planned. Only for a kernel that
-    /// holds nothing: everything else there would not be wanted.
+    /// Plans the API server's service and the node before everything else, and returns whether that was possible:
+    /// the service must exist and share no address, because the owner of a shared one is only known once all
+    /// services are planned. Only for a kernel that is empty: anything else there would count as unwanted.
     pub fn update_first(&mut self, now: u64) -> bool {
         let name = ObjectName::new("default", "kubernetes");
         if !self.stands_alone(&name) || !self.dirty.remove(&name) {
@@ -254,7 +254,7 @@ impl Planner {
         self.desired.settle(&self.node);
     }
 
-    /// What is wanted, for those who bring a kernel to it.
+    /// What is wanted, for applying it to a kernel.
     pub fn desired(&mut self) -> &mut Desired {
         &mut self.desired
     }
@@ -267,13 +267,13 @@ impl Planner {
         reports
     }
 
-    /// What can be seen of services from outside, beside their VIPs; only services that show something are in it.
+    /// Externally visible status by service, apart from VIPs; services without any are left out.
     pub fn standings(&self) -> &BTreeMap<ObjectName, Standing> {
         &self.standings
     }
 
-    /// How a service came to its part of the plan, or `None` if there is no such service. Changes nothing but what the
-    /// policy remembers.
+    /// How a service's part of the plan came about, or `None` if there is no such service. Changes nothing except
+    /// the policy's memory.
     pub fn explain(&mut self, name: &ObjectName, now: u64) -> Option<Explanation> {
         let mut view = ServiceView::new(&self.cluster, name, &self.node)?;
         view.note_readiness(&self.readiness);
@@ -284,7 +284,7 @@ impl Planner {
         Some(Explanation { view, decided, clamped, reports, wants })
     }
 
-    /// The views of all services, as a policy would be asked about them.
+    /// The views of all services, as a policy would get them.
     pub fn views(&self) -> Vec<ServiceView> {
         let view = |name| ServiceView::new(&self.cluster, name, &self.node);
         let mut views: Vec<ServiceView> = self.cluster.service_names().filter_map(view).collect();
@@ -292,7 +292,7 @@ impl Planner {
         views
     }
 
-    /// Asks another policy about all services beside the one that decides, which goes on unless the other is accepted.
+    /// Asks another policy about all services alongside the current one, which stays unless the other is accepted.
     pub fn consider<P: Policy>(&mut self, mut policy: P, now: u64) -> Candidate<'_, P> {
         let views = self.views();
         let before = self.decide(&views, now);
@@ -307,12 +307,12 @@ impl Planner {
         Candidate { planner: self, policy, changed, services: views.len() }
     }
 
-    /// What a policy may look at beside views.
+    /// What a policy may read in addition to views.
     pub fn surroundings(&self, now: u64) -> Surroundings<'_> {
         Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now }
     }
 
-    /// The views of the services that are to be planned again; those that are gone are taken out at once.
+    /// The views of the services to be planned again; deleted services are removed at once.
     fn take_dirty_views(&mut self, now: u64) -> Vec<ServiceView> {
         let names = std::mem::take(&mut self.dirty);
         let watched = self.policy.reads().ready_since;
@@ -357,7 +357,7 @@ impl Planner {
         self.policy.forget(name);
     }
 
-    /// Has the policy check some of the answers that it remembers, and returns what it found.
+    /// Makes the policy check some of its remembered answers, and returns what it found.
     pub fn audit_policy(&mut self, count: usize, now: u64) -> Vec<Report> {
         let names = self.policy.sample(count);
         let view = |name| ServiceView::new(&self.cluster, name, &self.node);
@@ -368,7 +368,7 @@ impl Planner {
         self.policy.audit(&views, &around)
     }
 
-    /// One answer per view, the built-in one where the policy gave none.
+    /// Returns one answer per view, the built-in one if the policy gave none.
     pub fn decide(&mut self, views: &[ServiceView], now: u64) -> Vec<Decided> {
         let around =
             Surroundings { node: &self.node, nodes: self.cluster.nodes(), counts: &self.sampler, now };
@@ -379,7 +379,7 @@ impl Planner {
         views.iter().map(|view| Decision::upstream(view, &self.node).into()).collect()
     }
 
-    /// Puts a service's part of the plan in the place of its last one.
+    /// Replaces a service's part of the plan.
     fn replace(&mut self, view: &ServiceView, decided: Decided) {
         let name = &view.service.name;
         let (decision, clamps) = clamp(view, decided.decision, &self.node);
@@ -403,7 +403,7 @@ impl Planner {
 }
 
 impl<P: Policy> Candidate<'_, P> {
-    /// Lets it decide from now on, about everything.
+    /// Makes this policy decide everything from now on.
     pub fn accept(self) {
         self.planner.set_policy(Box::new(self.policy));
     }

@@ -1,4 +1,4 @@
-//! The seam between objects and plans: who decides.
+//! The interface between objects and plans: who decides.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::view::ServiceView;
 
 /// Decides how services are handled.
 pub trait Policy: Any {
-    /// One answer per view, in order. Answers of another number are treated as no answers.
+    /// Returns one answer per view, in order. If the number of answers is wrong, all are ignored.
     fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided>;
 
     /// What it reads beyond Services, EndpointSlices and this node.
@@ -21,34 +21,34 @@ pub trait Policy: Any {
         Reads::default()
     }
 
-    /// What it wants counted of a service's real servers, and how often.
+    /// The statistics it needs about a service's real servers, and how often.
     fn wishes(&self, _service: &Service) -> BTreeSet<Wish> {
         BTreeSet::new()
     }
 
-    /// A service is gone; what is remembered of it may go too.
+    /// Called when a service is deleted; anything remembered about it may be dropped.
     fn forget(&mut self, _service: &ObjectName) {}
 
-    /// Some services that it remembers answers for, others each time.
+    /// Some services that it remembers answers for, different ones each time.
     fn sample(&mut self, _count: usize) -> Vec<ObjectName> {
         Vec::new()
     }
 
-    /// Checks for some services whether the answers that it remembers are those it would give now, and reports those
-    /// that are not. Unlike all else it may ask what needs no answer.
+    /// Checks for some services whether its remembered answers are those it would give now, and reports those that
+    /// differ. Unlike all other methods, it may ask questions that need no answer.
     fn audit(&mut self, _views: &[ServiceView], _around: &Surroundings<'_>) -> Vec<Report> {
         Vec::new()
     }
 }
 
-/// What a policy may look at beside the services it is asked about.
+/// What a policy may read in addition to the services it is asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// This node.
     pub node: &'a NodeView,
-    /// All nodes of the cluster that were seen, this one included, by name.
+    /// All nodes of the cluster that were seen, including this one, by name.
     pub nodes: &'a BTreeMap<String, Arc<Node>>,
-    /// What was counted for real servers.
+    /// The counters of real servers.
     pub counts: &'a Sampler,
     /// Seconds since 1970.
     pub now: u64,
@@ -59,7 +59,7 @@ pub struct Surroundings<'a> {
 pub struct Decided {
     /// The decision; not clamped yet.
     pub decision: Decision,
-    /// Why, in the words of whoever had a part in it; for `explain` only.
+    /// Why, from each plugin that had a part in it; only for `explain`.
     pub notes: Vec<Note>,
     /// What went wrong.
     pub reports: Vec<Report>,
@@ -76,9 +76,9 @@ impl From<Decision> for Decided {
 /// Why a plugin answered what it answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
-    /// Who.
+    /// The plugin.
     pub plugin: String,
-    /// What it was asked: `filter`, `scheduler` or `masquerade`.
+    /// The interface it was asked through: `filter`, `scheduler` or `masquerade`.
     pub hook: &'static str,
     /// What it answered, in one line.
     pub answer: String,
@@ -86,19 +86,19 @@ pub struct Note {
     pub reason: String,
 }
 
-/// What a policy reads that a node does not look at otherwise.
+/// What a policy reads beyond what a node reads anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Nodes other than this one: each change of one is a reason to decide again.
+    /// Nodes other than this one: each change of one causes new decisions.
     pub nodes: bool,
     /// Namespaces.
     pub namespaces: bool,
-    /// Since when endpoints are ready, which is only kept if somebody reads it.
+    /// Since when endpoints have been ready, which is only tracked if a policy reads it.
     pub ready_since: bool,
 }
 
 impl Reads {
-    /// What is read by one or the other.
+    /// The union of what both read.
     pub fn and(self, other: Reads) -> Reads {
         Reads {
             nodes: self.nodes || other.nodes,

@@ -1,5 +1,5 @@
-//! Since when endpoints are ready: the one thing about a cluster that no object says and a policy may want to know
-//! (slow start counts from readiness, not from creation).
+//! Since when endpoints have been ready: the only fact about a cluster that no object states and that a policy may
+//! need (slow start counts from readiness, not from creation).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,26 +11,26 @@ use crate::view::ServiceView;
 /// An endpoint of a service.
 pub type EndpointKey = (Protocol, SocketAddr);
 
-/// When each ready endpoint was first seen ready, in seconds since 1970. `None` stands for those that were ready before
-/// anybody looked: they are no newcomers.
+/// When each ready endpoint was first seen ready, in seconds since 1970. `None` means that it was ready before
+/// observation started: it is no newcomer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     since: BTreeMap<ObjectName, BTreeMap<EndpointKey, Option<u64>>>,
     phase: Phase,
 }
 
-/// Whether all objects were looked at once, and were watched since.
+/// Whether all objects have been seen once and watched since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// Not yet: what is ready now was ready before.
+    /// Not yet: endpoints that are ready now were ready before.
     #[default]
     First,
-    /// Yes: what is ready now and was not before became ready just now.
+    /// Yes: endpoints that are ready now and were not before just became ready.
     Running,
 }
 
 impl Readiness {
-    /// What an earlier process knew.
+    /// Restores what an earlier process knew.
     pub fn restored(known: impl IntoIterator<Item = (ObjectName, EndpointKey, Option<u64>)>) -> Readiness {
         let mut readiness = Readiness::default();
         for (service, endpoint, since) in known {
@@ -39,22 +39,22 @@ impl Readiness {
         readiness
     }
 
-    /// What a later process should know.
+    /// What is known, to be saved for a later process.
     pub fn known(&self) -> impl Iterator<Item = (&ObjectName, EndpointKey, Option<u64>)> {
         self.since.iter().flat_map(|(service, endpoints)| {
             endpoints.iter().map(move |(key, since)| (service, *key, *since))
         })
     }
 
-    /// Since when an endpoint is ready, if that is known.
+    /// Since when an endpoint has been ready, if known.
     pub fn since(&self, service: &ObjectName, endpoint: EndpointKey) -> Option<u64> {
         *self.since.get(service)?.get(&endpoint)?
     }
 
-    /// Takes note of the endpoints of a service.
+    /// Records the endpoints of a service.
     pub fn observe(&mut self, view: &ServiceView, now: u64) {
         let old = self.since.remove(&view.service.name);
-        // A service that an earlier process knew got its newcomers while nobody looked.
+        // A service known to an earlier process may have got newcomers while no process ran.
         let newcomer = (self.phase == Phase::Running || old.is_some()).then_some(now);
         let old = old.unwrap_or_default();
         let mut new = BTreeMap::new();
@@ -69,17 +69,17 @@ impl Readiness {
         }
     }
 
-    /// Forgets a service that is gone.
+    /// Forgets a deleted service.
     pub fn forget(&mut self, service: &ObjectName) {
         self.since.remove(service);
     }
 
-    /// All objects were seen once; whatever becomes ready from now on is new.
+    /// Marks that all objects were seen once; endpoints that become ready from now on are newcomers.
     pub fn settle(&mut self) {
         self.phase = Phase::Running;
     }
 
-    /// Nobody looks for now; what is ready when somebody does again was ready before.
+    /// Stops observing; endpoints that are ready when it resumes count as ready before.
     pub fn pause(&mut self) {
         self.phase = Phase::First;
     }

@@ -4,67 +4,67 @@ use std::fmt;
 
 use crate::objects::ObjectName;
 
-/// Something a person should know about one service.
+/// A notice for people about one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Report {
     /// The service.
     pub service: ObjectName,
     /// What happened.
     pub reason: Reason,
-    /// The sentence that tells it, with the values concerned and what to do.
+    /// A sentence with the values concerned and what to do.
     pub message: String,
 }
 
 /// The kind of a report; the reason of a Kubernetes Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// A policy's decision was changed by the guard.
+    /// The guard changed a policy's decision.
     DecisionClamped,
-    /// A policy said that this node does not handle the service.
+    /// A policy decided that this node ignores the service.
     ServiceIgnored,
-    /// A policy said that this node does not serve a VIP.
+    /// A policy decided that this node does not serve a VIP.
     VipRefused,
-    /// A plugin failed; the last good decision or the built-in one stands in.
+    /// A plugin failed; the last good decision or the built-in one is used instead.
     PolicyFailed,
-    /// Answers keep the endpoint's address because a policy asked for one-packet scheduling.
+    /// Replies keep the endpoint's address because a policy requested one-packet scheduling.
     OnePacket,
-    /// A plugin answered the same question in two ways.
+    /// A plugin gave two different answers to the same question.
     PolicyImpure,
-    /// A plugin that only runs in shadow would decide otherwise.
+    /// A plugin that runs in shadow would decide differently.
     ShadowDifference,
-    /// A policy's source filters let nobody connect.
+    /// A policy's source filters let no source connect.
     ClosedToAll,
     /// An older service has the same virtual server.
     VirtualServerConflict,
     /// A rule was left out because the kernel cannot run it.
     RuleLeftOut,
-    /// Source ranges name one family only, so the other family's VIPs are open.
+    /// Source ranges name only one family, so the other family's VIPs are open.
     SourceRangesOneFamily,
-    /// The object names an address that no Service may have.
+    /// The object has an address that no Service may have.
     AddressUnusable,
     /// A load-balancer or external IP is the address of another node.
     NodeAddress,
-    /// A node port is the number of a cluster IP's port too.
+    /// A node port has the same number as a cluster IP's port.
     NodePortIsPort,
-    /// Cluster IPs are inside the network by which pods are told from others.
+    /// Cluster IPs are inside the network by which pods are recognized.
     ServiceNetworkInPodNetwork,
     /// EndpointSlices have endpoints, but none for a port or family of the Service.
     EndpointsUnmatched,
-    /// There is an Endpoints object and no EndpointSlice.
+    /// An Endpoints object exists, but no EndpointSlice.
     EndpointsNotRead,
-    /// Endpoints do not say on which node they run, and a traffic policy is Local.
+    /// Endpoints do not say which node they run on, and a traffic policy is Local.
     EndpointsWithoutNode,
-    /// Endpoints have more than one address, and only the first is used.
+    /// Endpoints have more than one address, and only the first one is used.
     FurtherAddresses,
 }
 
 impl Reason {
-    /// The first in their order.
+    /// The first in order.
     pub const FIRST: Reason = Reason::DecisionClamped;
-    /// The last in their order.
+    /// The last in order.
     pub const LAST: Reason = Reason::FurtherAddresses;
 
-    /// Whether it is about what the objects say, and stands for as long as they say it.
+    /// Whether it is about the content of the objects, and remains valid until they change.
     pub fn is_hint(self) -> bool {
         let about_service = matches!(
             self,
@@ -76,7 +76,7 @@ impl Reason {
         about_service || self.is_about_endpoints()
     }
 
-    /// Whether a Service and its endpoints do not agree, as they may for a moment.
+    /// Whether a Service and its endpoints disagree, as they briefly may.
     pub fn is_about_endpoints(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! When what failed is tried again: each thing for itself, after pauses that grow.
+//! When failed changes are tried again: each on its own, after growing pauses.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,10 +14,10 @@ use crate::rule::Table;
 use crate::set::{SetEntry, SetName};
 use crate::state::{Device, RealServer, Sysctl, VirtualServer};
 
-/// The first pause after a failure; it doubles with each further one.
+/// The first pause after a failure; it doubles with each further failure.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// What a change is about: what failed at one of these is not tried again at once under another name.
+/// What a change concerns: after a failure, no other change of the same subject is tried at once either.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// A value below `/proc/sys`.
@@ -30,7 +30,7 @@ pub enum Subject {
     Set(SetName),
     /// A member of a set.
     Entry(SetName, SetEntry),
-    /// Rules of some tables of a family, that come or only go.
+    /// Rules of some tables of a family, added or only removed.
     Rules(Family, Direction, Vec<Table>),
     /// An address of the dummy device.
     Address(IpAddr),
@@ -43,7 +43,7 @@ pub enum Subject {
 }
 
 impl Change {
-    /// What it is about.
+    /// What the change concerns.
     pub fn subject(&self) -> Subject {
         match self {
             Change::SetSysctl(key, _) => Subject::Sysctl(key.clone()),
@@ -68,16 +68,16 @@ impl Change {
     }
 }
 
-/// A change that failed and is tried again. Times are counted from any moment that stays the same.
+/// A failed change that will be tried again. Times are counted from any fixed moment.
 #[derive(Clone, Debug)]
 pub struct Retry {
     /// The kind of the change.
     pub kind: &'static str,
-    /// The change, in words: as a value it may have thousands of entries.
+    /// The change as text: as a value it may have thousands of entries.
     pub change: String,
-    /// Why it failed last.
+    /// The latest failure.
     pub failure: Failure,
-    /// When it failed first.
+    /// When it first failed.
     pub since: Duration,
     /// When it is tried next.
     pub next: Duration,
@@ -92,7 +92,7 @@ impl Retry {
     }
 }
 
-/// What failed, and when it is tried again. Times are counted from any moment that stays the same.
+/// The failed changes, and when they are tried again. Times are counted from any fixed moment.
 #[derive(Debug)]
 pub(crate) struct Retries {
     waiting: BTreeMap<Subject, Retry>,
@@ -100,7 +100,7 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// Nothing failed yet; no pause will be longer than `longest`.
+    /// No failures yet; no pause will be longer than `longest`.
     pub(crate) fn new(longest: Duration) -> Retries {
         Retries { waiting: BTreeMap::new(), longest }
     }
@@ -110,7 +110,7 @@ impl Retries {
         self.waiting.is_empty() || self.waiting.get(&change.subject()).is_none_or(|retry| retry.next <= now)
     }
 
-    /// Takes note of a round: what was made, or needs no change any more, is forgotten.
+    /// Records a round: changes that were made, or are no longer needed, are forgotten.
     pub(crate) fn note(&mut self, changes: &[(Change, Outcome)], now: Duration) {
         if self.waiting.is_empty() && changes.iter().all(|(_, outcome)| outcome.is_ok()) {
             return;
@@ -123,11 +123,11 @@ impl Retries {
                 let entry = self.waiting.entry(subject.clone());
                 let retry = entry.or_insert_with(|| Retry::new(change, failure, now));
                 retry.failure.clone_from(failure);
-                // Locks are held briefly; `iptables-restore` also waits for its lock.
+                // Locks are held briefly, and `iptables-restore` also waits for its lock.
                 let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(..));
                 let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
                 retry.pause = pause.min(self.longest.max(FIRST));
-                // On whole seconds, so that what fails at different times is tried again in the same round.
+                // On whole seconds, so that changes that fail at different times are retried in the same round.
                 retry.next = whole_seconds(now + retry.pause);
             }
             failed.insert(subject);
@@ -135,25 +135,25 @@ impl Retries {
         self.waiting.retain(|subject, _| failed.contains(subject));
     }
 
-    /// Forgets what failed where something else is wanted now: that need not wait.
+    /// Forgets failures where something else is wanted now: that need not wait.
     pub(crate) fn lift(&mut self, touched: &Actual) {
         if !self.waiting.is_empty() {
             self.waiting.retain(|subject, _| !touched.concerns(subject));
         }
     }
 
-    /// Whether a set waits for its next try.
+    /// Whether a set is waiting for its next attempt.
     pub(crate) fn holds_set(&self, name: SetName, now: Duration) -> bool {
         self.waiting.get(&Subject::Set(name)).is_some_and(|retry| retry.next > now)
     }
 
-    /// What failed and is tried again, in the order of [`Subject`]s.
+    /// The failed changes that will be tried again, in the order of [`Subject`]s.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Retry> {
         self.waiting.values()
     }
 
-    /// When the first of them is tried again after a round at `now`. Those that were due then and not tried wait for
-    /// something else that failed.
+    /// When the first of them is tried again after a round at `now`. Changes that were due then but not tried are
+    /// waiting for another failed change.
     pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         self.waiting.values().map(|retry| retry.next).filter(|next| *next > now).min()
     }
@@ -177,7 +177,7 @@ mod tests {
         (change.clone(), Err(Failure { kind, message: String::new() }))
     }
 
-    /// The seconds until the next try, when it is tried each time it is due.
+    /// The seconds until the next attempt, if each attempt is made when it is due.
     fn pauses(change: &Change, kind: FailureKind, count: usize) -> Vec<u64> {
         let mut retries = Retries::new(Duration::from_secs(5));
         let mut now = Duration::ZERO;
@@ -218,11 +218,15 @@ mod tests {
             !retries.is_due(&old, Duration::from_secs(6)) && retries.is_due(&old, Duration::from_secs(7))
         );
         retries.note(&[(new.clone(), Ok(()))], now);
-        assert_eq!(retries.next(now), None, "one was made, the other needs no change any more");
+        assert_eq!(retries.next(now), None, "one was made, the other is no longer needed");
         retries.note(&[failed(&new, FailureKind::Refused)], now);
         let later = Duration::from_secs(60);
         retries.note(&[failed(&new, FailureKind::Prerequisite)], later);
-        assert_eq!(retries.next(later), None, "it waits for what failed before it, and not in a hot loop");
+        assert_eq!(
+            retries.next(later),
+            None,
+            "it waits for the change that failed before it, without a hot loop"
+        );
         assert!(retries.is_due(&new, later));
     }
 }

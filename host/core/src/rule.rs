@@ -1,7 +1,7 @@
 //! iptables rules as values: the closed vocabulary that IPVS mode uses, printed as `iptables-save` prints it.
 //!
-//! The printed form is also valid input of `iptables-restore`, so one text serves for writing, reading and
-//! comparing. A rule outside the vocabulary (somebody edited one of our chains) is [`Rule::Foreign`].
+//! The printed form is also valid input for `iptables-restore`, so one text form serves for writing, reading and
+//! comparing. A rule outside the vocabulary (someone edited one of our chains) is a [`Rule::Foreign`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -71,7 +71,8 @@ impl Table {
         }
     }
 
-    /// Those of them that kube-proxy has too. They are always there; the others only while a decision needs them.
+    /// The chains among them that kube-proxy has, too. They always exist; the others exist only while a decision
+    /// needs them.
     pub fn upstream_chains(self) -> impl Iterator<Item = Chain> {
         self.own_chains().iter().copied().filter(|chain| !chain.is_of_policy())
     }
@@ -85,12 +86,12 @@ impl fmt::Display for Table {
 
 macro_rules! chains {
     ($($variant:ident $name:literal $ownership:ident $doc:literal,)*) => {
-        /// A chain: built in, or one of those of IPVS mode.
+        /// A chain, either built-in or one of IPVS mode.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Chain { $(#[doc = $doc] $variant,)* }
 
         impl Chain {
-            /// Every chain weir knows.
+            /// Every chain known to weir.
             pub const ALL: &'static [Chain] = &[$(Chain::$variant,)*];
 
             /// The chain's name.
@@ -107,20 +108,21 @@ macro_rules! chains {
 }
 
 impl Chain {
-    /// Whether the chain does what only a policy can decide. Such a chain is there only while a decision needs it; what
-    /// leads to it stands in kube-proxy's chains, and it names neither their chains nor their sets. So it is dead once a
-    /// kube-proxy has written its own rules again, and holds up nothing that `kube-proxy --cleanup` removes.
+    /// Whether the chain implements decisions that only a policy makes. Such a chain exists only while a decision
+    /// needs it. All jumps to it are in kube-proxy's chains, and it refers to none of kube-proxy's chains or sets.
+    /// So it becomes unreachable once kube-proxy rewrites its own rules, and blocks nothing that `kube-proxy
+    /// --cleanup` removes.
     pub fn is_of_policy(self) -> bool {
         matches!(self, Chain::WeirMasquerade | Chain::WeirPostrouting | Chain::WeirSnat1 | Chain::WeirSnat2)
     }
 }
 
-/// Who a chain belongs to.
+/// The owner of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// The kernel; others put rules there too, ours are only jumps.
+    /// The kernel; other programs add rules too, and ours are only jumps.
     BuiltIn,
-    /// IPVS mode; the whole content is ours.
+    /// IPVS mode; the entire content is ours.
     Own,
 }
 
@@ -130,20 +132,20 @@ chains! {
     Output "OUTPUT" BuiltIn "Packets from this node.",
     Prerouting "PREROUTING" BuiltIn "Packets before the routing decision.",
     Postrouting "POSTROUTING" BuiltIn "Packets about to leave.",
-    KubeServices "KUBE-SERVICES" Own "nat: which VIP is it, and is it masqueraded.",
+    KubeServices "KUBE-SERVICES" Own "nat: identifies the VIP, and decides on masquerading.",
     KubePostrouting "KUBE-POSTROUTING" Own "nat: masquerades hairpin and marked packets.",
     KubeNodePort "KUBE-NODE-PORT" Own "nat: marks node port traffic. filter: admits health checks.",
     KubeLoadBalancer "KUBE-LOAD-BALANCER" Own "nat: marks load-balancer traffic.",
     KubeMarkMasq "KUBE-MARK-MASQ" Own "nat: sets the masquerade mark.",
     KubeForward "KUBE-FORWARD" Own "filter: admits marked and established packets.",
-    KubeProxyFirewall "KUBE-PROXY-FIREWALL" Own "filter: which VIPs have source ranges.",
+    KubeProxyFirewall "KUBE-PROXY-FIREWALL" Own "filter: identifies VIPs with source ranges.",
     KubeSourceRangesFirewall "KUBE-SOURCE-RANGES-FIREWALL" Own "filter: admits by source range, drops the rest.",
     KubeIpvsFilter "KUBE-IPVS-FILTER" Own "filter: refuses host ports on VIPs.",
     KubeIpvsOutFilter "KUBE-IPVS-OUT-FILTER" Own "filter: keeps the node itself off VIPs it may not use.",
     WeirMasquerade "WEIR-MASQUERADE" Own "nat: marks as policies decided.",
     WeirPostrouting "WEIR-POSTROUTING" Own "nat: masquerades as policies decided.",
-    WeirSnat1 "WEIR-SNAT-1" Own "nat: replaces the source by the first chosen address.",
-    WeirSnat2 "WEIR-SNAT-2" Own "nat: replaces the source by the second chosen address.",
+    WeirSnat1 "WEIR-SNAT-1" Own "nat: replaces the source with the first chosen address.",
+    WeirSnat2 "WEIR-SNAT-2" Own "nat: replaces the source with the second chosen address.",
 }
 
 impl fmt::Display for Chain {
@@ -152,13 +154,13 @@ impl fmt::Display for Chain {
     }
 }
 
-/// Where rules stand: family, table and chain.
+/// The location of rules: family, table and chain.
 pub type ChainKey = (Family, Table, Chain);
 
 /// Chains with their rules.
 pub type Chains = BTreeMap<ChainKey, Vec<Rule>>;
 
-/// Where a rule stands.
+/// The location of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The family.
@@ -178,13 +180,13 @@ impl fmt::Display for Place {
 /// Whether a match is inverted (`!`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
-    /// The packet must have it.
+    /// The packet must match.
     Is,
-    /// The packet must not have it.
+    /// The packet must not match.
     Not,
 }
 
-/// Which side of a packet a set field is compared with.
+/// Which side of a packet is compared with a set's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// `src`
@@ -198,13 +200,13 @@ pub enum Side {
 pub enum Match {
     /// `-s NET`
     Source(Sense, IpNet),
-    /// `-i NAME`; a `+` at the end matches any rest.
+    /// `-i NAME`; a `+` at the end matches any suffix.
     InInterface(Sense, String),
     /// `-p PROTOCOL`
     Protocol(Protocol),
     /// `-m comment`; matches everything.
     Comment(Cow<'static, str>),
-    /// `-m set --match-set NAME SIDES`. The name is text: a rule may name a set that is not ours.
+    /// `-m set --match-set NAME SIDES`. The name is text, because a rule may refer to a set that is not ours.
     Set(Sense, String, Vec<Side>),
     /// `-m mark --mark VALUE/MASK`
     Mark(Sense, u32, u32),
@@ -238,7 +240,7 @@ pub enum Target {
     Drop,
     /// `RETURN`: back to the calling chain.
     Return,
-    /// `REJECT --reject-with …-port-unreachable`, in the wording of the family.
+    /// `REJECT --reject-with …-port-unreachable`, in the family's spelling.
     Reject(Family),
     /// `MASQUERADE`
     Masquerade(Ports),
@@ -248,7 +250,7 @@ pub enum Target {
     Snat(IpAddr, Ports),
     /// Jump to another chain.
     Jump(Chain),
-    /// `-g CHAIN`: go to another chain, at whose end the chain before this one goes on.
+    /// `-g CHAIN`: go to another chain, after whose end processing continues in the chain that called this one.
     Goto(Chain),
 }
 
@@ -264,7 +266,7 @@ pub enum Ports {
 /// A rule of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// A rule of the vocabulary: tests in the order in which they print, and a target.
+    /// A rule of the vocabulary: tests in the order in which they are printed, and a target.
     Known(Vec<Match>, Target),
     /// Any other rule, as `iptables-save` printed it after `-A CHAIN `.
     Foreign(String),
@@ -281,12 +283,12 @@ impl Rule {
         Rule::Known(matches.into(), target)
     }
 
-    /// Reads a rule as `iptables-save` prints it after `-A CHAIN `.
+    /// Parses a rule as `iptables-save` prints it after `-A CHAIN `.
     pub fn parse(text: &str) -> Rule {
         parse::parse(text).unwrap_or_else(|| Rule::Foreign(text.to_owned()))
     }
 
-    /// The chain the rule jumps or goes to, if it does.
+    /// The chain that the rule jumps or goes to, if any.
     pub fn jump(&self) -> Option<Chain> {
         match self {
             Rule::Known(_, Target::Jump(chain) | Target::Goto(chain)) => Some(*chain),
@@ -294,12 +296,12 @@ impl Rule {
         }
     }
 
-    /// Whether the rule does nothing but drop packets.
+    /// Whether the rule only drops packets.
     pub fn drops(&self) -> bool {
         matches!(self, Rule::Known(_, Target::Drop))
     }
 
-    /// The names of the sets the rule refers to, in whatever way.
+    /// The names of the sets that the rule refers to in any way.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
         let (matches, text): (&[Match], &str) = match self {
             Rule::Known(matches, _) => (matches, ""),

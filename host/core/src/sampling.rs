@@ -1,11 +1,11 @@
-//! What the kernel counts for real servers, sampled for the policies that ask for it.
+//! Samples the kernel's counters of real servers for policies that request them.
 //!
 //! ```text
 //! policy ─wishes─▶ Sampler ─due─▶ (caller reads the kernel) ─readings─▶ Sampler ─counts─▶ policy
 //! ```
 //!
-//! The sampler keeps what pure policies cannot: what the counters were when they were last read, and sums that forget. A
-//! policy sees the same counts until the next reading, so that asking twice gives the same answer.
+//! The sampler keeps what pure policies cannot: the previous counters, and decaying sums. A policy sees the same
+//! statistics until the next reading, so asking twice gives the same answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,38 +15,38 @@ use crate::deadlines::Deadlines;
 use crate::objects::ObjectName;
 use crate::state::VirtualServer;
 
-/// Readings are due at multiples of this, so that services share the work around a reading.
+/// Readings are due at multiples of this, so that services share the fixed work of a reading.
 const SLOT: Duration = Duration::from_millis(125);
 
-/// What a policy wants sampled of a service.
+/// What a policy wants sampled for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wish {
-    /// Seconds between two readings, 1 to 60.
+    /// Seconds between readings, 1 to 60.
     pub period: u32,
-    /// The age in seconds at which something counts 1/e in the sums that forget; at least 1.
+    /// The age in seconds at which an event counts 1/e in decaying sums; at least 1.
     pub memory: u32,
 }
 
-/// A port of a service: its number, and the family by the addresses of its endpoints.
+/// A port of a service: its number. The family is that of its endpoints' addresses.
 pub type Port = u16;
 
-/// What the kernel says of one real server of one virtual server.
+/// The kernel's counters of one real server of one virtual server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Connections between their first SYN and their first FIN.
     pub active: u32,
-    /// Other connections that it knows.
+    /// Its other connections.
     pub inactive: u32,
     /// The weight.
     pub weight: u32,
-    /// Connections begun, and bytes from and to clients, since a moment that only the kernel knows.
+    /// Total connections, and bytes from and to clients, since a moment known only to the kernel.
     pub totals: Totals,
 }
 
 /// Counters that only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Connections begun.
+    /// Total connections.
     pub connections: u64,
     /// Bytes from clients.
     pub bytes_in: u64,
@@ -55,7 +55,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// What was added since an earlier reading. A counter that is smaller than before began again at 0.
+    /// What was added since an earlier reading. A counter that is smaller than before restarted at 0.
     pub fn since(self, earlier: Totals) -> Totals {
         let grown = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
         Totals {
@@ -72,34 +72,34 @@ impl Totals {
     }
 }
 
-/// What was counted for an endpoint of a port, summed over the port's virtual servers.
+/// The statistics of an endpoint of a port, summed over the port's virtual servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Active connections at the last reading.
     pub active: u32,
-    /// Inactive ones.
+    /// Inactive connections at the last reading.
     pub inactive: u32,
     /// The largest weight on any virtual server.
     pub weight: u32,
-    /// Seconds since 1970 at which counting began.
+    /// Seconds since 1970 at which counting started.
     pub since: u64,
-    /// What was counted since then.
+    /// The totals since then.
     pub totals: Totals,
-    /// What counts less the older it is.
+    /// The decaying sums.
     pub recent: Recent,
 }
 
-/// Sums that forget.
+/// Decaying sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
-    /// Connections begun, in thousandths.
+    /// New connections, in thousandths.
     pub connections: u64,
     /// Active connections × milliseconds.
     pub active_time: u64,
 }
 
 impl Recent {
-    /// The mean time that a connection takes, in milliseconds, by Little's law; `None` without connections.
+    /// The mean duration of a connection in milliseconds, by Little's law; `None` without connections.
     pub fn mean_time(self) -> Option<f64> {
         (self.connections > 0).then(|| self.active_time as f64 * 1000.0 / self.connections as f64)
     }
@@ -108,11 +108,11 @@ impl Recent {
 /// The readings of a virtual server, by endpoint; `None` if it could not be read.
 pub type Readings = Option<BTreeMap<SocketAddr, Reading>>;
 
-/// Knows what is to be read when, and what the readings add up to.
+/// Schedules readings and accumulates their results.
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
     services: BTreeMap<ObjectName, Sampled>,
-    /// When each is read next, as time since 1970.
+    /// When each service is read next, as time since 1970.
     due: Deadlines<Duration>,
 }
 
@@ -120,14 +120,14 @@ pub struct Sampler {
 #[derive(Clone, Debug, Default)]
 struct Sampled {
     wishes: BTreeSet<Wish>,
-    /// When it was read last, as time since 1970.
+    /// When it was last read, as time since 1970.
     last: Option<Duration>,
     /// The counters at the last reading.
     seen: BTreeMap<(VirtualServer, SocketAddr), Totals>,
     counts: BTreeMap<(Port, SocketAddr), Counted>,
 }
 
-/// What adds up for an endpoint of a port.
+/// The accumulated values of an endpoint of a port.
 #[derive(Clone, Debug)]
 struct Counted {
     count: Count,
@@ -136,7 +136,7 @@ struct Counted {
 }
 
 impl Sampler {
-    /// Takes note of what policies want sampled of a service; an empty set ends it. `now` is the time since 1970.
+    /// Sets what policies want sampled for a service; an empty set stops sampling. `now` is the time since 1970.
     pub fn want(&mut self, service: &ObjectName, wishes: BTreeSet<Wish>, now: Duration) {
         let Some(period) = period(&wishes) else {
             self.forget(service);
@@ -145,9 +145,10 @@ impl Sampler {
         let known = self.services.entry(service.clone()).or_default();
         if known.wishes != wishes {
             known.wishes = wishes;
-            // Spread over the period by name, so that services that come together are not read together for ever.
+            // Spread over the period by name, so that services that are added together are not always read
+            // together.
             self.due.set(service, Some(slot(now + period.mul_f64(fraction(service)))));
-            // Sums of memories that were not wanted before begin now.
+            // Sums of memories that were not wanted before start now.
             known.counts.clear();
         }
     }
@@ -158,12 +159,12 @@ impl Sampler {
         self.due.set(service, None);
     }
 
-    /// What policies want sampled of a service.
+    /// What policies want sampled for a service.
     pub fn wishes(&self, service: &ObjectName) -> impl Iterator<Item = Wish> + '_ {
         self.services.get(service).into_iter().flat_map(|sampled| sampled.wishes.iter().copied())
     }
 
-    /// How many services are sampled.
+    /// The number of sampled services.
     pub fn services(&self) -> usize {
         self.services.len()
     }
@@ -173,13 +174,13 @@ impl Sampler {
         self.due.next()
     }
 
-    /// The services that are to be read now, the longest overdue first, at most so many.
+    /// The services that are due to be read now, the longest overdue first, at most `most`.
     pub fn due(&self, now: Duration, most: usize) -> Vec<ObjectName> {
         self.due.due(now).take(most).cloned().collect()
     }
 
-    /// Takes in what was read of a service: the readings of each of its virtual servers, with the port it belongs to.
-    /// Returns whether a policy may see something else now.
+    /// Records a reading of a service: the readings of each of its virtual servers, with the port it belongs to.
+    /// Returns whether policies may now see different statistics.
     pub fn take(
         &mut self,
         service: &ObjectName,
@@ -190,7 +191,7 @@ impl Sampler {
         let period = period(&sampled.wishes).unwrap_or(SLOT);
         let mut due = self.due.get(service).unwrap_or(now);
         while due <= now {
-            // What was missed is not made up for.
+            // Missed readings are not made up for.
             due = slot(due + period).max(slot(now.saturating_sub(period)));
         }
         self.due.set(service, Some(due));
@@ -206,7 +207,7 @@ impl Sampler {
                 let counted = sampled.counts.entry((*port, *endpoint)).or_insert_with(|| {
                     Counted::go_on(before.get(&(*port, *endpoint)), &sampled.wishes, passed, now)
                 });
-                // The first reading of a real server tells where its counters stand.
+                // The first reading of a real server only sets the baseline of its counters.
                 let more = seen.get(&(*server, *endpoint)).map(|earlier| reading.totals.since(*earlier));
                 counted.add(reading, more.zip(passed));
             }
@@ -219,7 +220,7 @@ impl Sampler {
                 .all(|(key, now)| before.get(key).is_some_and(|old| old.count == now.count)))
     }
 
-    /// What was counted for an endpoint, with the sums of a memory in seconds; `None` before its first reading.
+    /// The statistics of an endpoint, with the sums for a memory in seconds; `None` before its first reading.
     pub fn count(
         &self,
         service: &ObjectName,
@@ -235,7 +236,7 @@ impl Sampler {
 }
 
 impl Counted {
-    /// Continues an earlier count: its decaying sums shrink by the time that passed.
+    /// Continues an earlier count: its sums decay by the elapsed time.
     fn go_on(
         before: Option<&Counted>,
         wishes: &BTreeSet<Wish>,
@@ -258,7 +259,8 @@ impl Counted {
         }
     }
 
-    /// Adds a reading of one virtual server; `more` is what happened since the one before, and how long that took.
+    /// Adds a reading of one virtual server; `more` is what was added since the previous one, and the time in
+    /// between.
     fn add(&mut self, reading: &Reading, more: Option<(Totals, Duration)>) {
         self.count.active = self.count.active.saturating_add(reading.active);
         self.count.inactive = self.count.inactive.saturating_add(reading.inactive);
@@ -271,25 +273,25 @@ impl Counted {
         }
     }
 
-    /// Ends what has nearly been forgotten, so that an idle endpoint becomes one about which nothing changes.
+    /// Drops sums that have almost decayed, so that an idle endpoint stops changing.
     fn round(&mut self) {
         for (connections, time) in self.recent.values_mut() {
             if *connections < 0.001 && *time < 1.0 {
                 (*connections, *time) = (0.0, 0.0);
             }
         }
-        // To tell whether anything changed it is enough to compare one sum of each kind.
+        // To detect changes it is enough to compare one sum of each kind.
         let sums = self.recent.values().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
         self.count.recent = Recent { connections: whole(sums.0 * 1000.0), active_time: whole(sums.1) };
     }
 }
 
 fn whole(number: f64) -> u64 {
-    // Saturates, as casts of floating-point numbers do.
+    // Saturates, like all casts from floating-point numbers.
     number.round() as u64
 }
 
-/// The shortest period that is wanted.
+/// The shortest wanted period.
 fn period(wishes: &BTreeSet<Wish>) -> Option<Duration> {
     wishes.iter().map(|wish| Duration::from_secs(u64::from(wish.period.max(1)))).min()
 }
@@ -300,10 +302,10 @@ fn slot(at: Duration) -> Duration {
     Duration::from_millis(u64::try_from(slots * SLOT.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A number from 0 to 1 that depends on a name alone.
+/// A number from 0 to 1 that depends only on a name.
 fn fraction(service: &ObjectName) -> f64 {
     let bytes = service.namespace.bytes().chain([b'/']).chain(service.name.bytes());
-    // FNV-1a, and a step that lets the last letters reach the upper half.
+    // FNV-1a, with a step that spreads the last letters to the upper half.
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

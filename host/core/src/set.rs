@@ -1,7 +1,7 @@
-//! The ipsets: their names, types, parameters, comments and entries. What each is for stands in [one table](SETS).
+//! The ipsets: names, types, parameters, comments and entries. [One table](SETS) says what each is for.
 //!
-//! Names, types and comments are what kube-proxy 1.37 creates (`pkg/proxy/ipvs/ipset.go`); a set with other
-//! parameters would stop a later kube-proxy from syncing at all, so they are kept to the letter.
+//! Names, types and comments are exactly what kube-proxy 1.37 creates (`pkg/proxy/ipvs/ipset.go`): with a set with
+//! other parameters, a later kube-proxy could not sync at all.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -35,7 +35,7 @@ pub enum Set {
     LoadBalancerLocal,
     /// Load-balancer VIPs with source ranges.
     LoadBalancerFw,
-    /// Load-balancer VIPs the node itself may use although there are source ranges.
+    /// Load-balancer VIPs that the node itself may use although they have source ranges.
     LoadBalancerSourceIp,
     /// The source ranges of load-balancer VIPs.
     LoadBalancerSourceCidr,
@@ -55,7 +55,7 @@ pub enum Set {
     HealthCheckNodePort,
     /// The addresses on the dummy device.
     IpvsIps,
-    /// VIPs and node ports with the sources that are never masqueraded.
+    /// VIPs and node ports with sources that are never masqueraded.
     MasqueradeExcept,
     /// VIPs and node ports that are not treated by default. Those in no other set are never masqueraded.
     Masquerade,
@@ -65,15 +65,15 @@ pub enum Set {
     MasqueradeOffCluster,
     /// VIPs and node ports whose sources are masqueraded if the endpoint is on another node.
     MasqueradeRemote,
-    /// VIPs and node ports whose sources are replaced by the first chosen address.
+    /// VIPs and node ports whose sources are replaced with the first chosen address.
     Snat1,
-    /// VIPs and node ports whose sources are replaced by the second chosen address.
+    /// VIPs and node ports whose sources are replaced with the second chosen address.
     Snat2,
-    /// VIPs and node ports with the sources that may not connect.
+    /// VIPs and node ports with sources that may not connect.
     SourceDeny,
     /// VIPs and node ports to which only some sources may connect.
     SourceLimited,
-    /// VIPs and node ports with the sources that may connect.
+    /// VIPs and node ports with sources that may connect.
     SourceAllow,
 }
 
@@ -83,8 +83,8 @@ impl Set {
         &SETS[self as usize]
     }
 
-    /// Whether the set carries out decisions that kube-proxy cannot make. Such a set is there only while a rule asks
-    /// for it, so that a node without such decisions looks like kube-proxy's.
+    /// Whether the set implements decisions that kube-proxy does not have. Such a set exists only while a rule
+    /// uses it, so that a node without such decisions looks like kube-proxy's.
     pub fn is_of_policy(self) -> bool {
         self.row().owner == Owner::Weir
     }
@@ -100,7 +100,7 @@ impl Set {
     }
 }
 
-/// The longest name of a set, in bytes (`IPSET_MAXNAMELEN` is 32 with the closing zero,
+/// The maximum length of a set's name, in bytes (`IPSET_MAXNAMELEN` is 32 with the terminating zero,
 /// `include/uapi/linux/netfilter/ipset/ip_set.h`).
 const NAME_BYTES: usize = 31;
 
@@ -109,7 +109,7 @@ const NAME_BYTES: usize = 31;
 pub struct SetName {
     /// The family the set serves.
     pub family: Family,
-    /// Which set.
+    /// The set.
     pub set: Set,
 }
 
@@ -129,7 +129,7 @@ impl SetName {
         SetName::all(family).filter(|name| !name.set.is_of_policy())
     }
 
-    /// What the set is created with when it holds no more than the usual number of entries.
+    /// The kind with which the set is created if it has at most the usual number of entries.
     pub fn kind(self) -> SetKind {
         let set_type = self.set.set_type();
         if set_type == SetType::BitmapPort {
@@ -138,12 +138,12 @@ impl SetName {
         SetKind::Hash { set_type, family: self.family, max_elements: MAX_ELEMENTS }
     }
 
-    /// Whether an entry is of the set's type, and all its addresses are of the set's family.
+    /// Whether an entry has the set's type, and all its addresses have the set's family.
     pub fn fits(self, entry: SetEntry) -> bool {
         entry.set_type() == self.set.set_type() && entry.families().all(|family| family == self.family)
     }
 
-    /// The entry of another set without which an entry of this one means nothing: see [`Row::beside`].
+    /// The entry of another set without which an entry of this one has no meaning; see [`Row::beside`].
     pub fn companion(self, entry: SetEntry) -> Option<(SetName, SetEntry)> {
         let set = self.set.row().beside?;
         Some((SetName::new(self.family, set), entry.without_source()))
@@ -157,7 +157,7 @@ impl SetName {
             (true, Family::V4) => "WEIR-",
             (true, Family::V6) => "WEIR-6-",
         };
-        // Two IPv6 names are too long for the kernel and are cut, as kube-proxy cuts them.
+        // Two IPv6 names are too long for the kernel and are truncated, as kube-proxy truncates them.
         let suffix = self.set.row().suffix;
         let room = NAME_BYTES - prefix.len();
         (prefix, &suffix[..suffix.len().min(room)])
@@ -171,7 +171,7 @@ impl fmt::Display for SetName {
     }
 }
 
-/// A name that is none of weir's sets.
+/// A name that is not one of weir's sets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not one of the sets of IPVS mode")]
 pub struct ForeignSet(pub String);

@@ -1,7 +1,7 @@
-//! A kernel in memory that refuses what the real one refuses, for tests and for trying plans out.
+//! A kernel in memory that refuses what the real one refuses, for tests and for trying out plans.
 //!
-//! Beside our own state it holds what belongs to others, which a correct program never changes, and a script of
-//! faults that strike at given operations.
+//! In addition to our own state, it holds objects of other programs, which weir must never change, and a script of
+//! faults for given operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,33 +15,33 @@ use crate::state::{KernelState, RealServer, VirtualServer};
 mod refusal;
 mod tables;
 
-/// What belongs to others on the same node.
+/// Objects of other programs on the same node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
-    /// Virtual servers, those inside excluded networks for instance.
+    /// Virtual servers, for example those in excluded networks.
     pub virtual_servers: BTreeSet<VirtualServer>,
     /// Names of sets.
     pub sets: BTreeSet<String>,
-    /// Rules in built-in chains, or in chains of others.
+    /// Rules in built-in chains, or in chains of other programs.
     pub rules: BTreeSet<(Family, Table, String, Rule)>,
     /// Addresses of other devices.
     pub addresses: BTreeSet<IpAddr>,
 }
 
-/// Something that goes wrong at one operation.
+/// A fault in one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operation fails and nothing changes. A read fails whatever the kind.
     Fail(FailureKind),
-    /// The change is made, but its answer is lost and it is reported as failed. A read fails.
+    /// The change is made, but its result is lost and reported as a failure. A read fails.
     Lose(FailureKind),
-    /// Of rules, only the first table is written; everything else fails and nothing changes.
+    /// For rules, only the first table is written; everything else fails and nothing changes.
     WriteHalf,
-    /// The program ends: this operation and all later ones fail, until [`Simulated::restart`].
+    /// The program crashes: this operation and all later ones fail, until [`Simulated::restart`].
     Crash,
 }
 
-/// What is called with each change that was made and the state after it.
+/// Called with each change that was made and the state after it.
 type Observer = Box<dyn FnMut(&Change, &KernelState) + Send>;
 
 /// A kernel in memory.
@@ -51,10 +51,10 @@ pub struct Simulated {
     foreign: Foreign,
     /// Schedulers it knows; `None` for all.
     schedulers: Option<BTreeSet<String>>,
-    /// Kept when a real server is deleted: the kernel keeps a deleted one with connections for a while and takes
-    /// it up again when it is added (`ip_vs_trash_get_dest`, `net/netfilter/ipvs/ip_vs_ctl.c`).
+    /// Kept when a real server is deleted: the kernel keeps a deleted one with connections for a while and reuses
+    /// it when it is added again (`ip_vs_trash_get_dest`, `net/netfilter/ipvs/ip_vs_ctl.c`).
     connections: Connections,
-    /// Families whose rules cannot be read now.
+    /// Families whose rules cannot be read at the moment.
     hidden: BTreeSet<Family>,
     script: BTreeMap<u64, Fault>,
     operations: u64,
@@ -70,35 +70,35 @@ enum Running {
 }
 
 impl Simulated {
-    /// A kernel that holds `state` of ours.
+    /// A kernel with this state of ours.
     pub fn new(state: KernelState) -> Simulated {
         Simulated { state, ..Simulated::default() }
     }
 
-    /// The same with things of others.
+    /// Adds objects of other programs.
     pub fn with_foreign(mut self, foreign: Foreign) -> Simulated {
         self.foreign = foreign;
         self
     }
 
-    /// The same with these schedulers only.
+    /// Limits the kernel to these schedulers.
     pub fn with_schedulers(mut self, names: impl IntoIterator<Item = String>) -> Simulated {
         self.schedulers = Some(names.into_iter().collect());
         self
     }
 
-    /// Faults to come, by the number of the operation from now on, the next one being 0. Each change, read and
-    /// question for connections is one operation; changes that are not tried are none.
+    /// Plans faults by the number of the operation, counted from 0 for the next one. Each change, read and query
+    /// for connections is one operation; changes that are not tried do not count.
     pub fn plan_faults(&mut self, script: impl IntoIterator<Item = (u64, Fault)>) {
         self.script = script.into_iter().map(|(n, fault)| (self.operations + n, fault)).collect();
     }
 
-    /// The rules of these families cannot be read until this is called again.
+    /// Makes the rules of these families unreadable until this is called again.
     pub fn hide_rules(&mut self, families: impl IntoIterator<Item = Family>) {
         self.hidden = families.into_iter().collect();
     }
 
-    /// Sets how many connections a real server has, or will have when it is there.
+    /// Sets how many connections a real server has, or will have once it exists.
     pub fn set_connections(&mut self, server: VirtualServer, real: RealServer, count: u32) {
         self.connections.insert((server, real), count);
     }
@@ -108,7 +108,7 @@ impl Simulated {
         self.connections.clear();
     }
 
-    /// Calls `observer` with each change that is made from now on and the state after it.
+    /// Calls `observer` with each change made from now on and the state after it.
     pub fn observe(&mut self, observer: impl FnMut(&Change, &KernelState) + Send + 'static) {
         self.observer = Some(Box::new(observer));
     }
@@ -118,27 +118,27 @@ impl Simulated {
         deed(&mut self.state);
     }
 
-    /// Works again after a crash.
+    /// Recovers from a crash.
     pub fn restart(&mut self) {
         self.running = Running::Yes;
     }
 
-    /// Whether a crash struck.
+    /// Whether a crash occurred.
     pub fn has_crashed(&self) -> bool {
         self.running == Running::Crashed
     }
 
-    /// What it holds of ours, whatever the faults.
+    /// Our state, regardless of faults.
     pub fn state(&self) -> &KernelState {
         &self.state
     }
 
-    /// What it holds of others.
+    /// The objects of other programs.
     pub fn foreign(&self) -> &Foreign {
         &self.foreign
     }
 
-    /// Counts an operation and tells whether a fault strikes it.
+    /// Counts an operation and returns the fault planned for it, if any.
     fn next_fault(&mut self) -> Option<Fault> {
         let fault = self.script.remove(&self.operations);
         self.operations += 1;
@@ -196,7 +196,7 @@ impl Kernel for Simulated {
         let mut left = fault.map(|_| self.state.entries.len());
         self.state.tell(&mut |fact| {
             let hidden = matches!(fact, Fact::Chain((family, ..), _) if self.hidden.contains(&family));
-            // A read that fails has told some of it by then.
+            // A failing read may already have reported some facts.
             let lost = left.as_mut().is_some_and(|left| {
                 *left = left.saturating_sub(1);
                 *left == 0

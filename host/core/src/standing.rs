@@ -1,5 +1,5 @@
-//! What a service is to those who watch this node from outside: load balancers that ask for its health, and operators
-//! who want to know of traffic that must stay on the node and has nowhere to go there.
+//! The externally visible status of a service: its health for load balancers, and for operators, traffic that must
+//! stay on the node but has no endpoint there.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,13 +9,13 @@ use crate::net::{Family, PerFamily};
 use crate::objects::{ServiceType, TrafficPolicy};
 use crate::view::{EndpointView, Location, ServiceView};
 
-/// What can be seen of a service from outside, beside its VIPs.
+/// The externally visible status of a service, apart from its VIPs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// What load balancers are told, if they may ask.
+    /// The answer to load balancers, if they may ask.
     pub health_check: Option<HealthCheck>,
-    /// By which policy and in which family traffic must stay on this node, which has no endpoint for it while others
-    /// have (kube-proxy's `sync_proxy_rules_no_local_endpoints_total`).
+    /// By traffic policy and family, traffic that must stay on this node although only other nodes have endpoints
+    /// (kube-proxy's `sync_proxy_rules_no_local_endpoints_total`).
     pub stranded: BTreeSet<(Scope, Family)>,
 }
 
@@ -24,12 +24,12 @@ pub struct Standing {
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`; with 0 the kernel chooses a port, for tests.
     pub port: u16,
-    /// How many distinct addresses the ready endpoints on this node have, over all ports of the service; `None` for a
-    /// family that the service has no cluster IP of. Terminating endpoints do not count.
+    /// The number of distinct addresses of ready endpoints on this node, over all ports of the service; `None` for
+    /// a family in which the service has no cluster IP. Terminating endpoints do not count.
     pub local_endpoints: PerFamily<Option<usize>>,
 }
 
-/// Which traffic a policy of Local is about.
+/// The traffic governed by a Local policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Traffic to cluster IPs: `spec.internalTrafficPolicy`.
@@ -39,7 +39,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// As metrics name it.
+    /// The label value in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Scope::Internal => "internal",
@@ -49,7 +49,7 @@ impl Scope {
 }
 
 impl Standing {
-    /// What can be seen of a service that is handled as decided.
+    /// The status of a service that is handled according to this decision.
     pub fn of(view: &ServiceView, decision: &Decision) -> Standing {
         if matches!(decision.handling, Handling::Ignore(_)) {
             return Standing::default();
@@ -84,13 +84,13 @@ impl Standing {
         Standing { health_check, stranded }
     }
 
-    /// Whether nobody outside has anything to see.
+    /// Whether nothing is visible from outside.
     pub fn is_plain(&self) -> bool {
         *self == Standing::default()
     }
 }
 
-/// Whether traffic may reach it at all, be it only because no other is left.
+/// Whether traffic may reach it at all, even if only as a last resort.
 fn is_usable(endpoint: &EndpointView) -> bool {
     let conditions = endpoint.conditions;
     conditions.ready || (conditions.serving && conditions.terminating)
@@ -110,7 +110,7 @@ mod tests {
     const UNREADY: Conditions = Conditions { ready: false, serving: false, terminating: false };
     const DRAINING: Conditions = Conditions { ready: false, serving: true, terminating: true };
 
-    /// A load balancer's service of two ports whose traffic from outside stays local.
+    /// A LoadBalancer service with two ports and external traffic policy Local.
     fn service() -> Service {
         let port = |name: &str, port| ServicePort {
             name: name.to_owned(),
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Its standing with endpoints that both ports have, each on a node.
+    /// Its status with endpoints that both ports share, each on a node.
     fn standing(change: impl FnOnce(&mut Service), endpoints: &[(&str, Conditions)]) -> Standing {
         let mut service = service();
         change(&mut service);
@@ -199,8 +199,8 @@ mod tests {
         let all = BTreeSet::from([(Scope::Internal, Family::V4), (Scope::External, Family::V4)]);
         assert_eq!(standing(both, &[("there", Conditions::READY)]).stranded, all);
         assert_eq!(standing(|_| {}, &[("there", DRAINING)]).stranded, [(Scope::External, Family::V4)].into());
-        assert_eq!(standing(both, &[("there", UNREADY)]).stranded, BTreeSet::new(), "nobody has one");
+        assert_eq!(standing(both, &[("there", UNREADY)]).stranded, BTreeSet::new(), "no node has one");
         let here_too = [("there", Conditions::READY), ("here", DRAINING)];
-        assert_eq!(standing(both, &here_too).stranded, BTreeSet::new(), "it is the last one here");
+        assert_eq!(standing(both, &here_too).stranded, BTreeSet::new(), "it is the last one on this node");
     }
 }

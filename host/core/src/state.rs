@@ -15,7 +15,7 @@ mod text;
 
 pub use text::{ParseError, Sign};
 
-/// The state of the kernel as far as weir owns it.
+/// The kernel's state, limited to what weir owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelState {
     /// Values below `/proc/sys`.
@@ -28,7 +28,7 @@ pub struct KernelState {
     pub sets: BTreeMap<SetName, SetKind>,
     /// Members of ipsets.
     pub entries: BTreeMap<(SetName, SetEntry), ()>,
-    /// Chains with their rules. Of built-in chains only the jumps to our chains are listed.
+    /// Chains with their rules. For built-in chains, only the jumps to our chains are listed.
     pub rules: BTreeMap<(Family, Table, Chain), Vec<Rule>>,
     /// Addresses on the dummy device.
     pub addresses: BTreeMap<IpAddr, ()>,
@@ -51,12 +51,12 @@ impl KernelState {
         self.virtual_servers.iter().flat_map(of)
     }
 
-    /// The weight of a real server, if it is there.
+    /// The weight of a real server, if it exists.
     pub fn weight(&self, server: VirtualServer, real: RealServer) -> Option<Weight> {
         self.virtual_servers.get(&server)?.real_servers.get(&real).copied()
     }
 
-    /// Takes out virtual servers at excluded addresses, but for those that `wanted` has: other programs own them.
+    /// Removes virtual servers at excluded addresses, except those in `wanted`: other programs own them.
     pub fn forget_excluded(&mut self, excluded: &[IpNet], wanted: &KernelState) {
         self.virtual_servers.retain(|server, _| {
             wanted.virtual_servers.contains_key(server) || !is_excluded(excluded, *server)
@@ -78,12 +78,12 @@ pub fn is_excluded(excluded: &[IpNet], server: VirtualServer) -> bool {
     excluded.iter().any(|net| net.contains(&server.address.ip()))
 }
 
-/// A value below `/proc/sys`, by its path there.
+/// A value below `/proc/sys`, identified by its path there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sysctl(pub String);
 
 impl Sysctl {
-    /// The sysctl at this path, `net/ipv4/ip_forward` for instance.
+    /// The sysctl at this path, for example `net/ipv4/ip_forward`.
     pub fn new(path: &str) -> Sysctl {
         Sysctl(path.to_owned())
     }
@@ -131,7 +131,7 @@ impl VirtualServer {
     }
 }
 
-/// What a virtual server is: how it schedules, and what is behind it.
+/// The properties of a virtual server: how it schedules, and its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// How it spreads connections.
@@ -163,14 +163,14 @@ pub struct Weight(pub u16);
 impl Weight {
     /// No new connections.
     pub const QUIESCED: Weight = Weight(0);
-    /// The weight of every real server unless a policy says otherwise.
+    /// The weight of every real server unless a policy decides otherwise.
     pub const DEFAULT: Weight = Weight(1);
 }
 
 /// How a virtual server spreads connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scheduling {
-    /// The scheduler's name, `rr` for instance.
+    /// The scheduler's name, for example `rr`.
     pub scheduler: String,
     /// Scheduler flags.
     pub flags: SchedulerFlags,
@@ -201,9 +201,9 @@ impl SchedulerFlags {
 /// Session persistence of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Persistence {
-    /// Seconds without a connection after which a client may go elsewhere.
+    /// Seconds without a connection after which a client may be sent to another real server.
     pub timeout: u32,
-    /// Clients that share this many leading address bits go to the same real server: 32 or 128 = one client.
+    /// Clients that share this many leading address bits go to the same real server: 32 or 128 = a single client.
     pub prefix: u8,
 }
 

@@ -1,4 +1,4 @@
-//! One round: compare, drain, apply, remember. The loop around it, with its clocks, is the daemon's.
+//! One round: compare, drain, apply, remember. The loop around it and its clocks belong to the daemon.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -15,14 +15,14 @@ use crate::retry::{Retries, Retry};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{RealServer, VirtualServer};
 
-/// Brings a kernel to what is desired, round by round. Between rounds it remembers where the kernel differs from that, so
-/// that a round costs what changed, and one with nothing to do sends nothing.
+/// Brings a kernel to the desired state, round by round. Between rounds it remembers where the kernel differs, so
+/// that the cost of a round depends on what changed, and a round with nothing to do sends nothing.
 pub struct Syncer<K> {
     kernel: K,
-    /// Where the kernel differs; `None` when that is not known for certain.
+    /// Where the kernel differs; `None` if not known for certain.
     actual: Option<Actual>,
     unread: Unread,
-    /// Flows that could not be forgotten yet; they are not part of any state that could be compared.
+    /// Flows that could not be forgotten yet; they are not part of any comparable state.
     flows: BTreeSet<VirtualServer>,
     retries: Retries,
     drains: Drains,
@@ -31,11 +31,12 @@ pub struct Syncer<K> {
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// The changes that were tried, or would have been if another one had not failed, with their outcomes, in order.
+    /// The changes that were tried, or would have been if another one had not failed, with their outcomes, in
+    /// order.
     pub changes: Vec<(Change, Outcome)>,
-    /// Real servers that keep connections and go when these have ended.
+    /// Real servers that still have connections and are removed when these have ended.
     pub waiting: Vec<(VirtualServer, RealServer)>,
-    /// When the next round has something to do although nothing changes until then, in the caller's time.
+    /// When the next round has something to do even if nothing changes until then, in the caller's time.
     pub next: Option<Duration>,
 }
 
@@ -45,7 +46,7 @@ impl Round {
         self.failures().next().is_none()
     }
 
-    /// How many changes were made.
+    /// The number of changes made.
     pub fn made(&self) -> usize {
         self.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count()
     }
@@ -57,7 +58,7 @@ impl Round {
 }
 
 impl<K: Kernel> Syncer<K> {
-    /// A syncer that knows nothing of the kernel yet. What fails is tried again after 1 s, 2 s, 4 s …, at most
+    /// A syncer that knows nothing about the kernel yet. Failed changes are retried after 1 s, 2 s, 4 s …, at most
     /// `longest_pause`.
     pub fn new(kernel: K, longest_pause: Duration) -> Syncer<K> {
         Syncer {
@@ -75,7 +76,7 @@ impl<K: Kernel> Syncer<K> {
         &mut self.kernel
     }
 
-    /// Makes the next round read the whole kernel again: what other programs changed is found and repaired then.
+    /// Makes the next round read the whole kernel again, to find and repair what other programs changed.
     pub fn audit(&mut self) {
         self.actual = None;
     }
@@ -85,29 +86,29 @@ impl<K: Kernel> Syncer<K> {
         self.actual.is_some()
     }
 
-    /// Whether the kernel holds just what is desired, as far as is known.
+    /// Whether the kernel is known to hold exactly what is desired.
     pub fn is_as_desired(&self) -> bool {
         self.actual.as_ref().is_some_and(Actual::is_as_wanted)
     }
 
-    /// What failed and is tried again.
+    /// The failed changes that will be tried again.
     pub fn failing(&self) -> impl Iterator<Item = &Retry> {
         self.retries.waiting()
     }
 
-    /// How many real servers keep connections and are to go.
+    /// The number of real servers that still have connections and will be removed.
     pub fn draining(&self) -> usize {
         self.drains.waiting().count()
     }
 
-    /// Real servers that keep connections and are to go, with when each began to go and when it goes at the latest, if there
-    /// is a limit. Times are those of [`Syncer::round`].
+    /// Real servers that still have connections and will be removed, with when each started to leave and when it
+    /// is removed at the latest, if there is a limit. Times are those of [`Syncer::round`].
     pub fn leaving(&self, desired: &Desired) -> impl Iterator<Item = (Leaving, Duration, Option<Duration>)> {
         self.drains.leaving(|server| desired.drain(server))
     }
 
-    /// Brings the kernel as close to what is desired as it goes. `now` is the time since any moment that stays the same
-    /// for this syncer.
+    /// Brings the kernel as close to the desired state as possible. `now` is the time since any moment that is
+    /// fixed for this syncer.
     ///
     /// # Errors
     /// When the kernel had to be read and could not be; nothing was changed then.
@@ -138,7 +139,7 @@ impl<K: Kernel> Syncer<K> {
         Ok(Round { changes: made, waiting: self.drains.waiting().collect(), next })
     }
 
-    /// Reads the kernel and finds where it differs.
+    /// Reads the kernel and finds the differences.
     fn compare(&mut self, desired: &mut Desired) -> Result<Actual, ReadError> {
         desired.follow();
         let mut comparison = Comparison::new(desired);
@@ -147,7 +148,7 @@ impl<K: Kernel> Syncer<K> {
         Ok(comparison.end())
     }
 
-    /// What is to be changed now, in order, and the UDP virtual servers that have no real servers yet.
+    /// The changes to make now, in order, and the UDP virtual servers that have no real servers yet.
     fn changes(
         &mut self,
         actual: &Actual,
@@ -179,7 +180,7 @@ impl<K: Kernel> Syncer<K> {
     ) -> Vec<(Change, Outcome)> {
         let refuse = |change: &Change| {
             if !self.retries.is_due(change, now) {
-                let message = format!("{change}: it failed before and is tried again later");
+                let message = format!("{change}: failed before and will be retried later");
                 return Some(Failure { kind: FailureKind::Postponed, message });
             }
             // Tables that could not be read are not written either.
@@ -191,7 +192,7 @@ impl<K: Kernel> Syncer<K> {
         changes.0.into_iter().zip(outcomes).collect()
     }
 
-    /// Takes what became of the changes into account.
+    /// Records the outcomes of the changes.
     fn remember(
         &mut self,
         mut actual: Actual,
@@ -219,7 +220,7 @@ impl<K: Kernel> Syncer<K> {
     }
 }
 
-/// What is wanted, with what is known of the kernel beside it.
+/// What is wanted, combined with what is known about the kernel.
 struct Known<'a> {
     desired: &'a Desired,
     actual: &'a Actual,
@@ -251,8 +252,8 @@ impl Wanted for Known<'_> {
     }
 }
 
-/// Whether it is unknown what the kernel holds now. Rules are written table by table, so that a refused or interrupted
-/// change may have been made in part.
+/// Whether an outcome leaves the kernel's state unknown. Rules are written table by table, so a refused or
+/// interrupted change may have been made in part.
 fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
     let Err(failure) = outcome else { return false };
     match failure.kind {
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
     use crate::net::Family;
 
-    /// Another program that holds the lock may take it between two tables of one write.
+    /// Another program may take the lock between two tables of one write.
     #[test]
     fn rules_are_read_again_after_a_write_that_met_a_lock() {
         let (direction, tables) = (crate::diff::Direction::Adds, Default::default());

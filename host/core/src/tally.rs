@@ -1,4 +1,4 @@
-//! How many services and endpoints there are, by state.
+//! Counts of services and endpoints by state.
 
 use std::ops::{AddAssign, SubAssign};
 
@@ -8,22 +8,22 @@ use crate::view::ServiceView;
 /// Services and endpoints by state, for one service or for a sum of services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// All services that this node knows.
+    /// All services known to this node.
     pub services: u32,
-    /// Services that a policy tells this node to ignore.
+    /// Services that a policy makes this node ignore.
     pub ignored: u32,
-    /// Other services that have ports, and no endpoint that is ready or still serves.
+    /// Other services that have ports, but no endpoint that is ready or still serves.
     pub without_endpoints: u32,
-    /// Endpoints that are ready, counted once for each port and family of their service.
+    /// Ready endpoints, counted once for each port and family of their service.
     pub ready: u32,
-    /// Endpoints that terminate and still serve.
+    /// Terminating endpoints that still serve.
     pub terminating: u32,
     /// All other endpoints.
     pub unready: u32,
 }
 
 impl Tally {
-    /// The tally of one service that is handled as decided.
+    /// The tally of one service that is handled according to this decision.
     pub fn of(view: &ServiceView, decision: &Decision) -> Tally {
         let mut tally = Tally { services: 1, ..Tally::default() };
         if matches!(decision.handling, Handling::Ignore(_)) {

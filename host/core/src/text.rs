@@ -1,9 +1,9 @@
-//! Texts of others, fit to be shown to a person.
+//! Makes text from other sources safe to show to a person.
 
 use std::borrow::Cow;
 
-/// A text of somebody else, fit for a line of a terminal or a log: what moves a cursor, ends a line or turns the
-/// direction of writing is shown as an escape.
+/// Text from another source, safe for a line of a terminal or a log: characters that move the cursor, end the line
+/// or change the writing direction are shown as escapes.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
@@ -13,7 +13,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same, but of at most so many bytes; `…` stands for the rest.
+/// Like [`printable`], but limited to this many bytes; `…` stands for the rest.
 pub fn abridged(text: &str, most: usize) -> String {
     const REST: char = '…';
     let mut shown = String::new();
@@ -36,7 +36,7 @@ fn push(shown: &mut String, c: char) {
     if is_active(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
 }
 
-/// Control characters, and those that direct how others are laid out (Unicode, section 23.2).
+/// Control characters, and those that control the layout of other characters (Unicode, section 23.2).
 fn is_active(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -60,7 +60,7 @@ mod tests {
             ("123456", 5, "12…"),
             ("äöü", 6, "äöü"),
             ("äöüß", 6, "ä…"),
-            // No escape is cut in two.
+            // No escape is split.
             ("1\u{1b}2345", 7, "1…"),
             ("1\u{1b}2", 8, r"1\u{1b}2"),
             ("", 0, ""),

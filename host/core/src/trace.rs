@@ -1,4 +1,4 @@
-//! Where a packet would go: the chains, sets and virtual servers of a state, asked in the kernel's order.
+//! Where a packet would go: evaluates the chains, sets and virtual servers of a state in the kernel's order.
 //!
 //! ```text
 //! from an interface:  nat PREROUTING ─▶ local? ─yes─▶ filter INPUT ─▶ IPVS ─▶ filter OUTPUT ─▶ nat POSTROUTING
@@ -7,11 +7,11 @@
 //! ```
 //!
 //! IPVS takes packets at the hook LOCAL_IN after the filter and at LOCAL_OUT after nat (`ip_vs_ops4` in
-//! `net/netfilter/ipvs/ip_vs_core.c`), and sends them on through LOCAL_OUT, so that they meet the filter's OUTPUT
-//! chain with their new destination; nat's OUTPUT chain is not asked again for the same connection.
+//! `net/netfilter/ipvs/ip_vs_core.c`), and sends them on through LOCAL_OUT. So they pass the filter's OUTPUT chain
+//! with their new destination, while nat's OUTPUT chain is not evaluated again for the same connection.
 //!
-//! A packet here is the first of its connection. Rules of others are not in a state, and are taken to let
-//! everything pass.
+//! A packet here is the first of its connection. Rules of other programs are not part of a state, and are assumed
+//! to let everything pass.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,20 +36,20 @@ pub struct Packet {
     origin: Origin,
 }
 
-/// Where a packet comes from.
+/// The origin of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From outside, or from a pod, by this interface of the node.
+    /// From outside, or from a pod, through this interface of the node.
     Interface(String),
-    /// The same, but by a port of this bridge, whose packets iptables sees (`br_netfilter`).
+    /// The same, but through a port of this bridge, whose packets iptables sees (`br_netfilter`).
     Bridge(String),
-    /// From a process of the node itself, or a pod in its network.
+    /// From a process on the node itself, or a pod in its network.
     Host,
 }
 
-/// A packet's source and destination are of different families.
+/// A packet's source and destination have different families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a packet from {source_address} cannot go to {destination}: these are two families")]
+#[error("a packet from {source_address} cannot go to {destination}: the addresses have different families")]
 pub struct MixedFamilies {
     source_address: SocketAddr,
     destination: SocketAddr,
@@ -73,41 +73,41 @@ impl Packet {
 /// What happens to a packet, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// What happens on the way, in order. Rules that do not apply are left out.
+    /// What happens on the way, in order. Rules that do not match are left out.
     pub steps: Vec<Step>,
-    /// What becomes of the packet.
+    /// The outcome for the packet.
     pub verdict: Verdict,
 }
 
-/// Something that happens to a packet.
+/// One step of a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A rule applies.
+    /// A rule matches.
     Rule(Place, Rule),
-    /// A rule of nobody's vocabulary; it is taken not to apply.
+    /// A rule outside the vocabulary; it is assumed not to match.
     Unknown(Place, Rule),
-    /// Something else, in words.
+    /// Any other event, as text.
     Event(String),
 }
 
-/// What becomes of a packet.
+/// The outcome for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A real server of this virtual server gets it: one of these, by scheduler and weight.
+    /// One of these real servers of the virtual server gets it, depending on scheduler and weight.
     Delivered(VirtualServer, Vec<Delivery>),
-    /// The virtual server has nobody to send it to: the client is told at once that nobody listens.
+    /// The virtual server has no usable real server: the client's connection is refused at once.
     NoRealServer(VirtualServer),
-    /// A rule refuses it: the client is told at once that nobody listens.
+    /// A rule rejects it: the client's connection is refused at once.
     Refused(Place, Rule),
-    /// It is dropped: the client waits in vain.
+    /// It is dropped: the client's connection times out.
     Dropped(Cause),
     /// It belongs to no virtual server and is for the host itself: a port of the host may answer.
     ToHost,
-    /// It belongs to no virtual server and goes on to another machine.
+    /// It belongs to no virtual server and continues to another machine.
     Onward(Source),
 }
 
-/// Who drops a packet.
+/// What drops a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A rule.
@@ -116,27 +116,27 @@ pub enum Cause {
     LoopbackSource,
 }
 
-/// One of the ways a packet may go.
+/// A possible way of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Who gets it.
+    /// The real server that gets it.
     pub real: RealServer,
-    /// With which weight.
+    /// The real server's weight.
     pub weight: Weight,
-    /// Whom it seems to come from.
+    /// The source address that the real server sees.
     pub source: Source,
 }
 
 /// The source address under which a packet arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Its own.
+    /// The original one.
     Kept,
     /// The node's, because of this rule.
     Masqueraded(Place, Rule),
 }
 
-/// Follows a packet through a state on a host that has these addresses beside the dummy device's.
+/// Follows a packet through a state on a host that has these addresses in addition to the dummy device's.
 pub fn trace(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Trace {
     walk::Walk::new(state, host, packet).run()
 }
@@ -152,7 +152,7 @@ impl fmt::Display for Step {
         match self {
             Step::Rule(place, rule) => write!(f, "{} {}: {rule}", place.table, place.chain),
             Step::Unknown(place, rule) => {
-                write!(f, "{} {}: not understood, taken not to apply: {rule}", place.table, place.chain)
+                write!(f, "{} {}: unknown rule, assumed not to match: {rule}", place.table, place.chain)
             }
             Step::Event(text) => f.write_str(text),
         }
@@ -163,7 +163,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Delivered(server, ways) => {
-                write!(f, "goes by virtual {server} to ")?;
+                write!(f, "goes through virtual {server} to ")?;
                 match ways.as_slice() {
                     [way] => write!(f, "{way}"),
                     _ => {
@@ -186,7 +186,7 @@ impl fmt::Display for Verdict {
             }
             Verdict::ToHost => f.write_str("is for the host itself: no virtual server has its destination"),
             Verdict::Onward(source) => {
-                write!(f, "goes on to its destination, {source}: no virtual server has it")
+                write!(f, "continues to its destination, {source}: it belongs to no virtual server")
             }
         }
     }

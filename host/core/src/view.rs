@@ -1,4 +1,4 @@
-//! A service as this node sees it: its ports joined with their endpoints, and which of them are used.
+//! A service as seen by this node: its ports joined with their endpoints, and which of these are used.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,31 +17,32 @@ mod select;
 
 pub use select::Selection;
 
-/// A service with everything that planning it needs.
+/// A service with everything needed to plan it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceView {
     /// The service.
     pub service: Arc<Service>,
-    /// Its namespace, if that was seen.
+    /// Its namespace, if it was seen.
     pub namespace: Option<Arc<Namespace>>,
     /// Its EndpointSlices, sorted by name.
     pub slices: Vec<Arc<EndpointSlice>>,
-    /// Its ports, once per family that the service has a cluster IP of.
+    /// Its ports, once per family in which the service has a cluster IP.
     pub ports: Vec<PortView>,
-    /// Whether traffic from outside stays on this node: `externalTrafficPolicy: Local`, where that counts.
+    /// Whether traffic from outside stays on this node: `externalTrafficPolicy: Local`, if that applies.
     pub external_local: bool,
-    /// Where it meets what is not its own.
+    /// Its conflicts with other objects.
     pub encounters: Encounters,
 }
 
-/// Where a service meets what is not its own.
+/// A service's conflicts with other objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encounters {
     /// Its VIPs that are addresses of other nodes, with the name of one.
     pub nodes: BTreeMap<IpAddr, String>,
-    /// Its ports whose number is also a node port that is served here and masqueraded, with the service whose node port it is.
+    /// Its ports whose number is also a node port that is served here and masqueraded, with the service that owns
+    /// the node port.
     pub node_ports: BTreeMap<NodePort, ObjectName>,
-    /// Whether there is an Endpoints object of its name.
+    /// Whether an Endpoints object with its name exists.
     pub endpoints_object: bool,
 }
 
@@ -75,34 +76,34 @@ pub struct PortView {
     pub port: ServicePort,
     /// The cluster IP of the family.
     pub cluster_ip: IpAddr,
-    /// The external IPs of the family that a service may have; none where the feature gate is off.
+    /// The external IPs of the family that a service may have; empty if the feature gate is off.
     pub external_ips: Vec<IpAddr>,
     /// The load-balancer VIPs of the family that a service may have.
     pub load_balancer_ips: Vec<IpAddr>,
     /// All endpoints of the port, sorted by address.
     pub endpoints: Vec<EndpointView>,
-    /// Which of them are used.
+    /// The endpoints in use.
     pub selection: Selection,
 }
 
 /// An endpoint of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointView {
-    /// Where it listens.
+    /// The address and port on which it listens.
     pub address: SocketAddr,
     /// Its conditions.
     pub conditions: Conditions,
-    /// Where it runs.
+    /// Whether it runs on this node.
     pub location: Location,
     /// Its node's name.
     pub node: Option<Arc<str>>,
     /// Its zone.
     pub zone: Option<Arc<str>>,
-    /// Where it should be used, if something is said about that.
+    /// Where it should be used, if hints say so.
     pub hints: Option<Arc<Hints>>,
     /// The EndpointSlice that names it, as an index into [`ServiceView::slices`].
     pub slice: usize,
-    /// Seconds since 1970 at which this node saw it become ready, if it did and somebody wants to know.
+    /// Seconds since 1970 at which this node saw it become ready, if known and tracked.
     pub ready_since: Option<u64>,
 }
 
@@ -116,7 +117,7 @@ pub enum Location {
 }
 
 impl ServiceView {
-    /// The view of a service, or `None` when there is none of that name.
+    /// The view of a service, or `None` if there is no service of that name.
     pub fn new(cluster: &Cluster, name: &ObjectName, node: &NodeView) -> Option<ServiceView> {
         let service = cluster.service(name)?.clone();
         let slices: Vec<Arc<EndpointSlice>> = cluster.slices_of(name).cloned().collect();
@@ -136,7 +137,7 @@ impl ServiceView {
         Some(ServiceView { service, namespace, slices, ports, external_local, encounters })
     }
 
-    /// Fills in since when endpoints are ready.
+    /// Fills in since when endpoints have been ready.
     pub fn note_readiness(&mut self, readiness: &Readiness) {
         for port in &mut self.ports {
             for endpoint in &mut port.endpoints {
@@ -211,9 +212,9 @@ fn unique_ports(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
     })
 }
 
-/// The endpoints of a service in one family by port, each list sorted by address. Where two slices (or one
-/// slice twice) name the same address and port, the last that is not terminating counts, else the first; slices go
-/// by name.
+/// The endpoints of a service in one family by port, each list sorted by address. If two slices (or one slice
+/// twice) name the same address and port, the last one that is not terminating counts, otherwise the first; slices
+/// are ordered by name.
 fn join_endpoints<'a>(
     slices: &'a [Arc<EndpointSlice>],
     family: Family,
@@ -241,7 +242,7 @@ fn join_endpoints<'a>(
         }
     }
     for endpoints in joined.values_mut() {
-        // Stable, so that of one address the order of slices stays.
+        // Stable, so that entries with the same address keep the order of slices.
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by(|later, kept| {
             let same = later.address == kept.address;
@@ -259,7 +260,7 @@ mod tests {
     use super::*;
     use crate::objects::{Endpoint, EndpointPort, EndpointSlice};
 
-    /// Which of two endpoints with one address and port counts, told by its node.
+    /// Which of two endpoints with the same address and port counts, identified by its node.
     fn winner(first: Conditions, second: Conditions) -> Option<Arc<str>> {
         let endpoint = |conditions, node: &str| Endpoint {
             address: [10, 244, 0, 1].into(),

@@ -1,7 +1,7 @@
 //! What one service wants of the kernel, by virtual server.
 //!
-//! Everything that belongs to a VIP stands with its virtual server, so that a conflict takes one value out of one map.
-//! How sets and rules say it is not decided here: see [the table of sets](crate::set::SETS).
+//! Everything that belongs to a VIP is stored with its virtual server, so that a conflict removes one value from
+//! one map. How sets and rules express it is decided elsewhere: see [the table of sets](crate::set::SETS).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -22,22 +22,22 @@ pub struct Wants {
     pub servers: LiteMap<VirtualServer, Want>,
     /// Its endpoints on this node, ready or not: they can reach themselves through a VIP.
     pub hairpins: BTreeSet<(Protocol, SocketAddr)>,
-    /// The ports on which load balancers ask for its health.
+    /// Its health check ports.
     pub health_ports: BTreeSet<(Family, u16)>,
-    /// How connections to its virtual servers end.
+    /// How connections to its virtual servers are drained.
     pub drain: Drain,
 }
 
 impl Wants {
-    /// Gives memory back that was kept for more virtual servers.
+    /// Frees memory reserved for more virtual servers.
     pub(crate) fn shrink(&mut self) {
         let mut servers = std::mem::take(&mut self.servers).into_tuple_vec();
         servers.shrink_to_fit();
         self.servers = LiteMap::from_sorted_store_unchecked(servers);
     }
 
-    /// What the service alone puts into the kernel, without the node's part. Which address gets a place to replace
-    /// sources is decided among all services; here each does.
+    /// What this service alone puts into the kernel, without the node's part. Which addresses get a slot to
+    /// replace sources is decided among all services; here each gets one.
     pub fn state(&self) -> KernelState {
         let mut state = KernelState::default();
         for (server, want) in &self.servers {
@@ -81,9 +81,9 @@ pub struct Want {
     pub server: Server,
     /// Whether its address is bound to the dummy device.
     pub bound: bool,
-    /// What becomes of clients' source addresses.
+    /// The treatment of clients' source addresses.
     pub treatment: Treatment,
-    /// Who may connect and who is never masqueraded, where that is limited at all.
+    /// Which sources may connect and which are never masqueraded, if there is any limit.
     pub limits: Option<Box<Limits>>,
 }
 
@@ -100,35 +100,36 @@ impl Want {
         }
     }
 
-    /// Its limits, to add some.
+    /// Its limits, for modification.
     pub fn limits_mut(&mut self) -> &mut Limits {
         self.limits.get_or_insert_default()
     }
 
-    /// Whether the object's source ranges keep this node off it.
+    /// Whether the object's source ranges exclude this node.
     pub fn is_closed_to_node(&self) -> bool {
         let ranges = self.limits.as_ref().and_then(|limits| limits.ranges.as_ref());
         ranges.is_some_and(|ranges| !ranges.admits_node)
     }
 }
 
-/// Who may connect to a virtual server, and whose source is kept.
+/// Which sources may connect to a virtual server, and which keep their address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Sources that are never masqueraded.
     pub except: Vec<IpNet>,
-    /// Who may connect, where a policy limits it.
+    /// Which sources may connect, if a policy limits them.
     pub sources: Sources,
-    /// The object's `spec.loadBalancerSourceRanges`, if they hold for it.
+    /// The object's `spec.loadBalancerSourceRanges`, if they apply to it.
     pub ranges: Option<Ranges>,
 }
 
 /// The source ranges of a load-balancer VIP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// Who may connect.
+    /// Which sources may connect.
     pub networks: Vec<IpNet>,
-    /// Whether this node is inside them. Its packets to a VIP have the VIP as their source, because that is local.
+    /// Whether this node is inside them. Its packets to a VIP have the VIP as their source, because the VIP is a
+    /// local address.
     pub admits_node: bool,
 }
 
@@ -137,6 +138,6 @@ pub struct Ranges {
 pub struct Sources {
     /// Only these may connect; `None` = all may.
     pub allowed: Option<Vec<IpNet>>,
-    /// These may not.
+    /// These may not connect.
     pub denied: Vec<IpNet>,
 }

@@ -1,7 +1,7 @@
-//! The state in the words of the programs that administrators trust: `ipvsadm -Sn`, `ipset save`,
-//! `iptables-save` and `ip -o addr show`, in one normal form that can be compared line by line.
+//! The state in the formats of the tools that administrators trust: `ipvsadm -Sn`, `ipset save`, `iptables-save`
+//! and `ip -o addr show`, normalized so that it can be compared line by line.
 //!
-//! Left out, because it differs without meaning anything: counters, hash seeds, bucket sizes and comments.
+//! Meaningless differences are left out: counters, hash seeds, bucket sizes and comments.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::rule::{Ownership, Table};
 use crate::set::{SetEntry, SetKind};
 use crate::state::{DUMMY_DEVICE, KernelState, SchedulerFlags, Scheduling, VirtualServer};
 
-/// Renders the state in normal form: the sections `ipvs`, `ipset`, `iptables`, `ip6tables` and `addresses`.
+/// Renders the normalized state: the sections `ipvs`, `ipset`, `iptables`, `ip6tables` and `addresses`.
 pub fn render(state: &KernelState) -> String {
     let mut text = String::new();
     section(&mut text, "ipvs", ipvs_lines(state));
@@ -123,7 +123,7 @@ fn ipset_lines(state: &KernelState) -> Vec<String> {
     lines
 }
 
-/// As [`SetEntry`] prints, but `ipset` leaves the length of a network of one address away.
+/// Like [`SetEntry`]'s output, except that `ipset` omits the prefix length of a single address.
 fn entry_words(entry: &SetEntry) -> String {
     match entry {
         SetEntry::IpPortNet(ip, protocol, port, net) if net.prefix_len() == net.max_prefix_len() => {

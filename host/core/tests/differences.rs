@@ -1,5 +1,5 @@
-//! One test per deliberate difference from kube-proxy (the table in `host/README.md`), where the pure part
-//! decides it. The numbers are those of the table.
+//! One test per deliberate difference from kube-proxy (the table in `host/README.md`) that weir-core decides. The
+//! numbers are those of the table.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -106,7 +106,7 @@ fn server(address: &str) -> VirtualServer {
     VirtualServer { protocol: Protocol::Tcp, address: address.parse().unwrap() }
 }
 
-/// The changes of a first round in a kernel that holds this.
+/// The changes of a first round in a kernel with this state.
 fn changes(mut planner: Planner, actual: &KernelState) -> Vec<Change> {
     planner.update(0);
     let mut syncer = Syncer::new(Simulated::new(actual.clone()), Duration::from_secs(30));
@@ -131,7 +131,7 @@ fn q5_a_source_range_of_one_address_is_not_written_again() {
     service.load_balancer_ips = vec![ip("198.51.100.1")];
     service.source_ranges = vec!["10.1.2.3/32".parse().unwrap()];
     let plan = plan([added(service)]);
-    // The kernel reports the network without its length; what is compared are values.
+    // The kernel reports the network without its prefix length; values are compared, not text.
     let name = SetName::new(Family::V4, Set::LoadBalancerSourceCidr);
     let entries: Vec<SetEntry> = plan.state.entries_of(name).collect();
     assert_eq!(entries.len(), 1);
@@ -242,7 +242,7 @@ fn node(name: &str, addresses: &[&str]) -> Box<Node> {
     })
 }
 
-/// A load balancer's service with these VIPs, and with a node port.
+/// A LoadBalancer service with these VIPs and a node port.
 fn balanced(vips: &[&str]) -> Service {
     let mut service = service("web", "10.96.0.10");
     service.service_type = ServiceType::LoadBalancer;
@@ -267,7 +267,7 @@ fn an_address_that_no_service_may_have_is_left_out_and_taken_off_the_kernel() {
     service.external_ips.clear();
     service.load_balancer_ips = vec![ip("198.51.100.1")];
     assert_eq!(plan.state, self::plan([added(service)]).state, "the rest stays");
-    // What kube-proxy made of it.
+    // What kube-proxy created from it.
     let mut found = plan.state.clone();
     found.addresses.insert(ip("127.0.0.5"), ());
     let caught = server("127.0.0.5:80");
@@ -276,8 +276,8 @@ fn an_address_that_no_service_may_have_is_left_out_and_taken_off_the_kernel() {
     assert_eq!(diff(&plan.state, &found).0, expected);
 }
 
-/// The external traffic policy of a ClusterIP service counts if it has an external IP. The node's broadcast address is not a
-/// usable one.
+/// The external traffic policy of a ClusterIP service applies if it has an external IP. The node's broadcast
+/// address is not a usable one.
 #[test]
 fn a_broadcast_address_does_not_make_the_external_policy_count() {
     let local = |external: &[&str]| {
@@ -297,7 +297,7 @@ fn q14_the_address_of_another_node_is_not_bound() {
     assert!(!planner.asks_for_nodes());
     planner.apply(added(balanced(&["10.0.2.15", "10.0.2.16", "10.0.2.99"])));
     assert!(planner.asks_for_nodes(), "10.0.2.16 may be the address of a node");
-    // Until that is known, nothing that may be a node's is bound.
+    // Until that is known, nothing that may be a node's address is bound.
     planner.set_other_nodes(OtherNodes::Awaited);
     assert_eq!(planner.plan().state.addresses.keys().collect::<Vec<_>>(), [&ip("10.96.0.10")]);
     planner.apply(Event::AnyNode(node("node1", &["10.0.2.15"])));
@@ -314,7 +314,7 @@ fn q14_the_address_of_another_node_is_not_bound() {
     assert!(served(&plan));
     assert_eq!(reasons(&plan), [Reason::NodeAddress]);
     assert!(plan.reports[0].message.contains("10.0.2.16 (node node2)"), "{}", plan.reports[0].message);
-    // A node that takes an address over later, and one that leaves.
+    // One node takes over an address later, and another one leaves.
     planner.apply(Event::AnyNodeGone("node2".to_owned()));
     planner.apply(Event::AnyNode(node("node3", &["10.0.2.99"])));
     let plan = planner.plan();
@@ -356,17 +356,17 @@ fn q19_a_node_port_with_the_number_of_another_services_port_hides_no_client_of_t
     let report = &plan.reports[0];
     assert!(report.service.name == "internal" && report.message.contains("30080/tcp (of default/web)"));
     assert!(source(&mut planner, "10.244.0.9", "10.96.0.11:30080"), "a pod keeps its address");
-    assert!(!source(&mut planner, "192.0.2.9", "10.96.0.11:30080"), "others do not, as ever");
+    assert!(!source(&mut planner, "192.0.2.9", "10.96.0.11:30080"), "other clients do not, as before");
     assert!(!source(&mut planner, "192.0.2.9", "10.0.2.15:30080"), "nor at the node port");
     planner.apply(Event::ServiceGone(ObjectName::new("default", "web")));
-    assert_eq!(planner.plan(), alone, "and no rule is left of it");
+    assert_eq!(planner.plan(), alone, "and none of its rules remain");
 }
 
 #[test]
 fn q20_an_address_that_is_only_a_vip_has_no_node_ports_whatever_device_it_is_on() {
     let mut addresses =
         vec![HostAddress { interface: "eth0".to_owned(), address: ip("10.0.2.15"), prefix: 24 }];
-    // As kube-router, the DNS cache of nodes and keepalived have them.
+    // As kube-router, the node-local DNS cache and keepalived do.
     for (interface, address) in
         [("kube-dummy-if", "10.96.0.10"), ("nodelocaldns", "10.96.0.53"), ("eth0", "198.51.100.1")]
     {
@@ -384,13 +384,13 @@ fn q20_an_address_that_is_only_a_vip_has_no_node_ports_whatever_device_it_is_on(
         at.map(|server| server.address.ip().to_string()).collect()
     };
     planner.apply(added(balanced(&["198.51.100.1", "10.0.2.15"])));
-    // What no Service claims is a node address, and so is what the node's object says.
+    // An address that no Service claims is a node address, and so is one in the node's object.
     assert_eq!(node_ports(&mut planner), ["10.0.2.15", "10.96.0.53"]);
     planner.apply(added(service("dns", "10.96.0.53")));
     assert_eq!(node_ports(&mut planner), ["10.0.2.15"]);
     planner.apply(Event::ServiceGone(ObjectName::new("default", "dns")));
     assert_eq!(node_ports(&mut planner), ["10.0.2.15", "10.96.0.53"]);
-    // Without the object every address may be the node's own.
+    // Without the object, any address may be the node's own.
     planner.set_node(view(None));
     assert_eq!(node_ports(&mut planner).len(), 4);
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// How long to gather further news after each: a program that writes ten files causes one round.
+/// How long to wait for more changes after each one, so that a program that writes ten files causes one round.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// How long to gather at most: a program that never stops writing must not hold up what it wrote.
+/// The longest such wait: a program that never stops writing must not delay its changes for ever.
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
-/// The first pause after a round that could not be carried out; it doubles with each further one.
+/// The first pause after a round that failed; it doubles with each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// The shortest pause before a round that nothing new asks for: whatever goes wrong, no processor is kept busy.
+/// The shortest pause before a round without new input, so that no failure can keep a CPU busy.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// When the next round is due, and whether it reads the whole kernel. Times are those of [`Host::time`](crate::Host::time).
@@ -19,7 +19,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Agenda {
     sync_period: Duration,
     min_sync_period: Duration,
-    /// How often in succession the kernel could not be read.
+    /// How often in a row the kernel could not be read.
     failures: u32,
     last_end: Option<Duration>,
     next_audit: Duration,
@@ -27,7 +27,7 @@ pub(crate) struct Agenda {
     follow_up: Option<Duration>,
 }
 
-/// News that no round has seen yet.
+/// Changes that no round has seen yet.
 #[derive(Clone, Copy, Debug)]
 struct Requested {
     first: Duration,
@@ -47,8 +47,8 @@ impl Agenda {
         }
     }
 
-    /// Something changed: a round is due when no more news come for a moment, but not before the pause that the
-    /// configuration asks for.
+    /// Something changed: a round is due when no more changes arrive for a moment, but not before the configured
+    /// pause has passed.
     pub(crate) fn request(&mut self, now: Duration) {
         let first = self.requested.map_or(now, |requested| requested.first);
         let gathered = (now + GATHER).min(first + GATHER_AT_MOST);
@@ -56,7 +56,7 @@ impl Agenda {
         self.requested = Some(Requested { first, due: gathered.max(earliest) });
     }
 
-    /// Something will be due at this time although nothing changes until then.
+    /// Something will be due at this time even if nothing changes.
     pub(crate) fn expect(&mut self, at: Duration) {
         self.follow_up = Some(self.follow_up.map_or(at, |earlier| earlier.min(at)));
     }
@@ -70,20 +70,20 @@ impl Agenda {
         self.next_audit <= now
     }
 
-    /// A round that began at `started` ends now. The next one is due after `pause` if nothing asks for one before.
+    /// A round that started at `started` ends now. The next one is due after `pause` unless requested earlier.
     pub(crate) fn done(&mut self, started: Duration, now: Duration, pause: Option<Duration>) {
         self.end(started, now);
         self.failures = 0;
         self.follow_up = pause.map(|pause| now + pause.max(SHORTEST_PAUSE));
     }
 
-    /// A round could not be carried out yet.
+    /// A round has to wait.
     pub(crate) fn postponed(&mut self, started: Duration, now: Duration) {
         self.end(started, now);
         self.follow_up = Some(now + FIRST_RETRY);
     }
 
-    /// A round could not be carried out.
+    /// A round failed.
     pub(crate) fn failed(&mut self, started: Duration, now: Duration) {
         self.end(started, now);
         let pause = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(self.sync_period);
@@ -91,7 +91,7 @@ impl Agenda {
         self.follow_up = Some(now + pause);
     }
 
-    /// Pauses count from the end: a round that takes long must not be followed by the next one at once.
+    /// Pauses count from the end, so that a long round is not followed immediately by the next one.
     fn end(&mut self, started: Duration, now: Duration) {
         if self.next_audit <= started {
             self.next_audit = now + self.sync_period;
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(agenda.next(), NOW + GATHER_AT_MOST);
         agenda.done(NOW + SECOND, NOW + SECOND, None);
         agenda.request(NOW + 2 * SECOND);
-        assert_eq!(agenda.next(), NOW + 2 * SECOND + GATHER, "each time anew");
+        assert_eq!(agenda.next(), NOW + 2 * SECOND + GATHER, "each time again");
     }
 
     #[test]

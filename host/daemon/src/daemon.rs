@@ -1,4 +1,4 @@
-//! The state machine: takes note of what happened, and brings the kernel in step when that is due.
+//! The state machine: records what happened, and brings the kernel in sync when that is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,39 +29,39 @@ mod sampling;
 mod telling;
 mod upkeep;
 
-/// How often remembered answers of plugins are checked, and how many.
+/// How often cached answers of plugins are checked, and how many.
 const POLICY_AUDIT: Duration = Duration::from_secs(60);
 const POLICY_SAMPLE: usize = 8;
 
 /// How long a start waits for this node's object, as kube-proxy does.
 pub(crate) const NODE_WAIT: Duration = Duration::from_secs(30);
 
-/// How long it waits for the node's pod networks, where masquerading depends on them. kube-proxy exits afterwards; here
-/// services come up, and the networks are taken when they come.
+/// How long it waits for the node's pod networks if masquerading depends on them. kube-proxy exits afterwards; weir
+/// starts serving, and uses the networks once they are known.
 const NETWORKS_WAIT: Duration = Duration::from_secs(300);
 
-/// When addresses that could not be read are read again.
+/// The pause before addresses are read again after a failure.
 const ADDRESSES_RETRY: Duration = Duration::from_secs(1);
 
-/// What a daemon starts from.
+/// The initial state of a daemon.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The name of this node.
     pub node_name: String,
-    /// `bindAddress`, which stands for the node's address where its object names none.
+    /// `bindAddress`: the node's address if its Node object names none.
     pub bind_address: Option<IpAddr>,
     /// The configuration.
     pub proxy: ProxyConfig,
     /// What the kernel can do.
     pub capabilities: Capabilities,
-    /// Whether the objects come from an API server, so that this node's is certain to come.
+    /// Whether the objects come from an API server, so that this node's is certain to arrive.
     pub from_api_server: bool,
-    /// The time in seconds since 1970 when [`Host::time`] was zero. Policies are told the time from there on, so that a clock
-    /// that is set does not make answers old, or young for ever.
+    /// The time in seconds since 1970 when [`Host::time`] was zero. The time given to policies is derived from it, so
+    /// that setting the clock does not make answers expire at once or never.
     pub epoch: u64,
-    /// Whether the policy that decides at the start was configured, so that another one changes something.
+    /// Whether the initial policy was configured, so that replacing it is a change.
     pub configured: bool,
-    /// What an earlier process knew of the readiness of endpoints.
+    /// The readiness of endpoints as known to an earlier process.
     pub readiness: Readiness,
 }
 
@@ -76,35 +76,35 @@ pub struct Daemon<H> {
     listed: Listed,
     followed: Option<Reads>,
     next_policy: Option<Box<dyn Successor>>,
-    /// Services that were deleted and are not planned without yet.
+    /// Deleted services that are still in the plan.
     deleted: BTreeSet<ObjectName>,
-    /// What was reported last because of other services or the node.
+    /// The last reports that depend on other services or on the node.
     shared: Vec<Report>,
     stranded: BTreeMap<(Scope, Family), u64>,
-    /// When the daemon started, and when answers of plugins are checked next.
+    /// When the daemon started, and when plugin answers are checked next.
     started: Duration,
     next_policy_audit: Duration,
-    /// Whether services of all families worked once.
+    /// Whether services of all families have worked at least once.
     serving: bool,
     /// Whether there was a round.
     begun: bool,
-    /// Whether all objects were seen once; before that nothing is written.
+    /// Whether all objects have been seen; nothing is written before.
     complete: bool,
-    /// Whether the node's addresses were read once; before that nothing is written either.
+    /// Whether the node's addresses have been read; nothing is written before.
     addresses_known: bool,
-    /// Whether addresses may have changed since they were read: the next round looks, however often that was said.
+    /// Whether addresses may have changed since they were read; the next round reads them once.
     addresses_changed: bool,
-    /// Whether the last round could not write rules: a match may have gone missing.
+    /// Whether the last round could not write rules; a match may be missing.
     rules_failed: bool,
     /// When the last part of the counters was read.
     sampled: Option<Duration>,
-    /// What an overview tells of earlier rounds.
+    /// Data from earlier rounds for the overview.
     notes: overview::Notes,
     outputs: Vec<Output>,
 }
 
 impl<H: Host> Daemon<H> {
-    /// A daemon that knows nothing but how it was set up. Its first step begins a round.
+    /// A daemon that knows only its setup. Its first step starts a round.
     pub fn new(setup: Setup, mut host: H, policy: Box<dyn Policy>) -> Daemon<H> {
         let now = host.time();
         let (period, pause) = (setup.proxy.sync_period, setup.proxy.min_sync_period);
@@ -137,13 +137,12 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Takes note of what happened at `now`, by [`Host::time`], does what is due, and returns what others should know or do,
-    /// in order.
+    /// Processes an input at `now`, by [`Host::time`], does what is due, and returns the outputs in order.
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Output> {
         if !matches!(input, Input::Time) {
             self.agenda.request(now);
-            // For kube-proxy, what comes before all objects are known is no request that could be late, but for the zone of
-            // its node (Q37).
+            // kube-proxy does not count what arrives before all objects are known as a request that could be late,
+            // except for its node's zone (Q37).
             let in_zone = self.planner.node_object().is_some_and(|node| node.zone().is_some());
             if self.complete || in_zone || !self.addresses_known {
                 self.tell(Output::Requested);
@@ -160,13 +159,13 @@ impl<H: Host> Daemon<H> {
             let overview = self.overview();
             self.tell(Output::Overview(Box::new(overview)));
         } else {
-            // Never in the way of a change.
+            // Sampling must not delay a change.
             self.sample(now);
         }
         std::mem::take(&mut self.outputs)
     }
 
-    /// When the next step has something to do although nothing happens until then.
+    /// When the next step has something to do if nothing happens before.
     pub fn next(&self) -> Duration {
         self.next_sampling().into_iter().fold(self.agenda.next(), Duration::min)
     }
@@ -181,7 +180,7 @@ impl<H: Host> Daemon<H> {
         self.complete
     }
 
-    /// Whether the kernel holds just what is desired, as far as is known.
+    /// Whether the kernel is as desired, as far as is known.
     pub fn is_as_desired(&self) -> bool {
         self.syncer.is_as_desired()
     }
@@ -191,17 +190,17 @@ impl<H: Host> Daemon<H> {
         self.syncer.kernel()
     }
 
-    /// What is planned, and why.
+    /// The planner, with the plan and its reasons.
     pub fn planner(&self) -> &Planner {
         &self.planner
     }
 
-    /// The same, to take records from its policy.
+    /// The planner, to take records from its policy.
     pub fn planner_mut(&mut self) -> &mut Planner {
         &mut self.planner
     }
 
-    /// The time that policies are told at `now`, in seconds since 1970.
+    /// The time given to policies at `now`, in seconds since 1970.
     pub fn policy_time(&self, now: Duration) -> u64 {
         self.setup.epoch + now.as_secs()
     }
@@ -214,15 +213,15 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(remark.map(Output::Remark));
     }
 
-    /// Takes note of what changed in the cluster.
+    /// Records changes in the cluster.
     fn hear(&mut self, events: Vec<Event>, listed: Listed) {
         self.listed = listed;
         let mut node_changed = false;
         for event in events {
             match &event {
                 Event::NodeGone => {
-                    // kube-proxy exits here and leaves the node as it is. A plan for a node without addresses and networks
-                    // would open node ports everywhere.
+                    // kube-proxy exits here and leaves the node unchanged. A plan for a node without addresses and
+                    // networks would open node ports everywhere.
                     self.tell(Output::Remark(Remark::NodeGone));
                     continue;
                 }
@@ -242,7 +241,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// An address list that cannot be read leaves the last one in force.
+    /// If addresses cannot be read, the last known ones stay in use.
     fn refresh_addresses(&mut self) {
         match self.host().addresses() {
             Ok(addresses) => {
@@ -258,13 +257,13 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// What is read by those who decide, and by those who are to.
+    /// What the current policies and the next ones read.
     fn policy_reads(&self) -> Reads {
         let next = self.next_policy.as_ref().map(|next| next.reads());
         self.planner.reads().and(next.unwrap_or_default())
     }
 
-    /// What is followed: what policies read, and the nodes while a VIP may be the address of one.
+    /// The objects to follow: those that policies read, and Nodes while a VIP may be a node's address.
     fn reads(&self) -> Reads {
         let reads = self.policy_reads();
         let asked = self.planner.asks_for_nodes() && self.others.are_followed();
@@ -277,9 +276,10 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Whether enough is known for a plan. Once it was, it stays so.
+    /// Whether enough is known for a plan. Once true, it stays true.
     fn completes(&mut self, now: Duration) -> bool {
-        // Without addresses node ports would be deleted, and those of the node bound to the dummy device.
+        // Without addresses, node ports would be deleted, and VIPs that are addresses of the node bound to the dummy
+        // device.
         if self.complete || !self.addresses_known {
             return self.complete;
         }
@@ -299,7 +299,7 @@ impl<H: Host> Daemon<H> {
         }
         let reads = self.reads();
         self.follow(reads);
-        // These may never come, for want of permissions. Traffic does not wait for that.
+        // These may never arrive if permissions are missing. Traffic does not wait for that.
         if !self.listed.covers(reads) && waited < NODE_WAIT {
             return false;
         }
@@ -320,7 +320,7 @@ impl<H: Host> Daemon<H> {
         true
     }
 
-    /// Follows what is to be known, and has VIPs wait for it.
+    /// Follows the objects that are needed, and lets VIPs wait for them.
     fn await_others(&mut self, now: Duration) {
         if self.setup.from_api_server && !self.policy_reads().nodes {
             let remark = self.others.count(self.planner.surroundings(0).nodes.len());
@@ -334,7 +334,7 @@ impl<H: Host> Daemon<H> {
         self.planner.set_other_nodes(others);
     }
 
-    /// Asks plugins some questions again that they answered before.
+    /// Asks plugins some questions again that have cached answers.
     fn audit_policy(&mut self, now: Duration) {
         if now < self.next_policy_audit {
             return;
@@ -344,8 +344,7 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(reports.into_iter().map(Output::Report));
     }
 
-    /// Lets new plugins decide from now on, if there are any, once all objects are known: what would change for them is what
-    /// is limited.
+    /// Activates new plugins, if there are any, once all objects are known: the limit applies to what would change.
     fn exchange_policy(&mut self, time: u64) {
         if !self.listed.covers(self.policy_reads()) {
             return;
@@ -373,7 +372,7 @@ impl<H: Host> Daemon<H> {
         self.await_others(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
-        // That has read all there is, and its time is told already.
+        // That step has read everything, and its time has already been reported.
         let (read_all, begun) = match self.serve_api_server(time, started) {
             true => (false, self.host().time()),
             false => (audit, started),
@@ -403,8 +402,8 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Everything on a node that boots waits for the API server's VIP, which need not wait for thousands of others. Whether it
-    /// was served now.
+    /// On a booting node everything waits for the API server's VIP, so it is served before thousands of others.
+    /// Returns whether that was done now.
     fn serve_api_server(&mut self, time: u64, started: Duration) -> bool {
         if std::mem::replace(&mut self.begun, true) || !self.host().is_untouched() {
             return false;
@@ -413,24 +412,24 @@ impl<H: Host> Daemon<H> {
             return false;
         }
         let planning = self.host().time() - started;
-        // Whatever is wrong is told by the round that follows.
+        // Failures are reported by the round that follows.
         let done = self.change(planning);
         self.outputs.extend(done.ok().map(Output::Round));
         true
     }
 
-    /// Brings the kernel to the plan, and returns when the next round has something to do.
+    /// Brings the kernel in sync with the plan, and returns when the next round has something to do.
     fn synchronise(&mut self, audit: bool, mut planning: Duration) -> Result<Option<Duration>, ReadError> {
         let was_certain = self.syncer.is_certain();
         let mut done = self.change(planning)?;
-        // What was not certain was read and compared just now.
+        // Uncertain state has just been read and compared.
         if audit && was_certain {
             if !done.round.changes.is_empty() {
                 self.tell_of_round(done);
                 planning = Duration::ZERO;
             }
-            // Now that nothing is left of its own, whatever an audit has to change others changed, unless it is not known
-            // what the kernel held.
+            // The round's own changes are done, so anything that the audit has to change was changed by other
+            // programs, unless the contents of the kernel were unknown.
             let drift = self.syncer.is_certain();
             self.syncer.audit();
             done = Done { drift, ..self.change(planning)? };

@@ -1,4 +1,4 @@
-//! Which reports about objects are told, and when: each once for a service and a cause.
+//! Which reports about objects are published, and when: once per service and cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
 
-/// How long a Service and its EndpointSlices may disagree before it is told: a controller follows a Service that changes
+/// How long a Service and its EndpointSlices may disagree before it is reported: controllers follow a changed Service
 /// a moment later.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Cause = (ObjectName, Reason);
 
-/// What was told, and what is not told yet.
+/// Published and pending reports.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     told: BTreeSet<Cause>,
-    /// With the time from which it is told if it stands until then.
+    /// Each with the time from which it is published if it still applies.
     waiting: BTreeMap<Cause, (Duration, Report)>,
-    /// Whether there was a plan: what the first one says is nothing that just changed.
+    /// Whether there has been a plan: reports of the first one are not about recent changes.
     settled: bool,
 }
 
 impl Hints {
-    /// Takes note of what is reported of one source now, and what was before. All that are no hints are left to others.
+    /// Records the current and previous reports of one source. Reports that are not hints are ignored.
     pub(crate) fn note(&mut self, before: &[Report], after: &[Report], now: Duration) {
         let cause = |report: &Report| (report.service.clone(), report.reason);
         let causes: BTreeSet<Cause> = after.iter().map(cause).collect();
@@ -40,7 +40,7 @@ impl Hints {
         }
     }
 
-    /// Those that are to be told now, after everything of a plan was noted.
+    /// The reports to publish now, after all of a plan's reports were recorded.
     pub(crate) fn due(&mut self, now: Duration) -> Vec<Report> {
         self.settled = true;
         let due: Vec<Report> =
@@ -49,7 +49,7 @@ impl Hints {
         due
     }
 
-    /// A service is gone: one of the same name is another.
+    /// Forgets a deleted service: a new one of the same name is a different service.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
         let all = || (service.clone(), Reason::FIRST)..=(service.clone(), Reason::LAST);
         self.told.extract_if(all(), |_| true).for_each(drop);
@@ -67,7 +67,7 @@ mod tests {
         Report { service: ObjectName::new("default", service), reason, message: message.to_owned() }
     }
 
-    /// One source whose reports change.
+    /// One source of changing reports.
     #[derive(Default)]
     struct Source {
         hints: Hints,
@@ -89,7 +89,7 @@ mod tests {
             report("a", Reason::EndpointsUnmatched, "1"),
             report("a", Reason::AddressUnusable, "2"),
             report("b", Reason::EndpointsUnmatched, "3"),
-            report("b", Reason::VirtualServerConflict, "no hint"),
+            report("b", Reason::VirtualServerConflict, "not a hint"),
         ];
         assert_eq!(source.told(&first, NOW), ["2", "1", "3"]);
         assert_eq!(source.told(&[], NOW), [""; 0]);
@@ -107,7 +107,7 @@ mod tests {
         let renamed = [report("a", Reason::EndpointsUnmatched, "1"), report("a", Reason::NodeAddress, "2")];
         assert_eq!(source.told(&renamed, NOW), ["2"], "addresses do not wait");
         assert_eq!(source.told(&[], NOW + PATIENCE / 2), [""; 0]);
-        assert_eq!(source.told(&renamed, NOW + PATIENCE), [""; 0], "it begins anew");
+        assert_eq!(source.told(&renamed, NOW + PATIENCE), [""; 0], "it starts again");
         assert_eq!(source.told(&renamed, NOW + PATIENCE * 2), ["1"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the daemon asks of the machine that it runs on.
+//! What the daemon needs from its machine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use weir_core::rule::Extension;
 use weir_core::sampling::Readings;
 use weir_core::state::VirtualServer;
 
-/// The machine: its kernel, and what is asked of it beside that.
+/// The machine: its kernel, and everything else that the daemon needs from it.
 pub trait Host: Kernel {
-    /// The time since a fixed moment, from a monotonic clock. Never less than an earlier answer.
+    /// The time since a fixed moment, from a monotonic clock. Never decreases.
     fn time(&mut self) -> Duration;
 
-    /// The addresses of all interfaces but the dummy device.
+    /// The addresses of all interfaces except the dummy device.
     ///
     /// # Errors
-    /// When they cannot be read, or not as a whole.
+    /// If they cannot be read completely.
     fn addresses(&mut self) -> Result<Vec<HostAddress>, ReadError>;
 
-    /// Whether the kernel surely holds nothing of ours or of another proxy of services yet, as after a boot.
+    /// Whether the kernel certainly contains nothing of weir or another service proxy yet, as after a boot.
     fn is_untouched(&mut self) -> bool;
 
-    /// What the kernel counts for the real servers of a virtual server; `None` if it cannot be read.
+    /// The counters of a virtual server's real servers; `None` if they cannot be read.
     fn sample(&mut self, server: VirtualServer) -> Readings;
 
-    /// Takes networks off the dummy device that other programs put there: they attract all packets for them. What fails is
-    /// tried again by the next audit.
+    /// Removes networks that other programs put on the dummy device, where they attract all packets for them. The
+    /// next audit retries failures.
     fn clear_device(&mut self);
 
-    /// The matches and targets of iptables that do not work now.
+    /// The iptables matches and targets that currently do not work.
     fn missing_extensions(&mut self, families: &[Family]) -> PerFamily<BTreeSet<Extension>>;
 }

@@ -7,11 +7,11 @@
 //!                                            Host: Kernel, addresses, a clock
 //! ```
 //!
-//! `weir run` feeds it from channels and a clock; the simulation feeds it from a seed. A round talks to the [`Host`] directly
-//! and not by outputs, because it goes on with each answer; every such call is a place where a simulation can let
-//! something go wrong.
+//! `weir run` feeds it from channels and a clock; the simulation feeds it from a seed. A round calls the [`Host`]
+//! directly instead of using outputs, because each answer determines the next step; a simulation can inject a failure
+//! at every such call.
 //!
-//! Never: a clock, a thread, a file, a socket, a log. Everything it has to say is an output.
+//! Out of scope: clocks, threads, files, sockets, logs. Everything it reports is an output.
 
 mod agenda;
 mod daemon;

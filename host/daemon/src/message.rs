@@ -1,4 +1,4 @@
-//! What goes into the daemon, and what comes out.
+//! The daemon's inputs and outputs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,30 +17,30 @@ use weir_policy::Replacement;
 use crate::daemon::overview::Overview;
 use crate::remark::Remark;
 
-/// Something that happened.
+/// An input.
 pub enum Input {
-    /// What was said of objects, in order, and what of them has been listed once by now.
+    /// Events about objects, in order, and what has been listed by now.
     Objects {
-        /// In the order in which they were told.
+        /// In order of arrival.
         events: Vec<Event>,
-        /// By now.
+        /// What has been listed by now.
         listed: Listed,
     },
     /// Addresses of the node may have changed.
     AddressesChanged,
-    /// Plugins were loaded that are to decide. The last ones count.
+    /// New plugins were loaded. Only the latest count.
     Policy(Box<dyn Successor>),
-    /// Nothing but time.
+    /// Only time has passed.
     Time,
 }
 
-/// Which objects were listed as a whole at least once. What was is never undone: an API server that is not heard any more
-/// leaves in force what it said.
+/// Which objects have been listed completely at least once. This is never reset: if contact with the API server is
+/// lost, its last known state stays in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// Services and EndpointSlices, without which nothing is written: what is missing looks like something removed.
+    /// Services and EndpointSlices. Nothing is written before, because a missing object looks like a removed one.
     pub services: bool,
-    /// This node's object, be it that there is none.
+    /// This node's object, or that there is none.
     pub own_node: bool,
     /// The objects of all nodes.
     pub nodes: bool,
@@ -52,7 +52,7 @@ impl Listed {
     /// Everything.
     pub const ALL: Listed = Listed { services: true, own_node: true, nodes: true, namespaces: true };
 
-    /// Whether all is there that a plan is made from, with what policies read.
+    /// Whether everything needed for a plan is listed, including what policies read.
     pub fn covers(self, reads: Reads) -> bool {
         self.services
             && self.own_node
@@ -61,54 +61,55 @@ impl Listed {
     }
 }
 
-/// Policies that are to take the place of those that decide.
+/// Policies that are to replace the current ones.
 pub trait Successor {
     /// What they read.
     fn reads(&self) -> Reads;
 
-    /// Lets them decide from now on, unless that is refused. `now` is in seconds since 1970; `first` says that nothing was
-    /// configured before, so that what they change is no change.
+    /// Activates them, unless they are refused. `now` is in seconds since 1970; `first` means that no policy was
+    /// configured before, so that their effects are not a change.
     fn replace(self: Box<Self>, planner: &mut Planner, now: u64, first: bool) -> Replacement;
 }
 
-/// Something that others should know or do.
+/// An output.
 #[derive(Debug)]
 pub enum Output {
-    /// Something came in that the kernel does not hold yet.
+    /// A change arrived that is not in the kernel yet.
     Requested,
-    /// Which objects are to be followed from now on, beside those that always are.
+    /// The objects to follow from now on, in addition to those that are always followed.
     Follow(Reads),
-    /// For whoever reads the log.
+    /// For the log.
     Remark(Remark),
     /// For the owner of a Service.
     Report(Report),
-    /// Everything heard so far is in the plan.
+    /// All changes so far are in the plan.
     Planned {
-        /// How many services have traffic that must stay on this node and has nowhere to go, by policy and family.
+        /// How many services have traffic that must stay on this node but has no endpoint, by policy and family.
         stranded: BTreeMap<(Scope, Family), u64>,
-        /// The health checks that are answered otherwise than before; `None` for those that are not answered any more.
+        /// Changed health checks; `None` for those no longer served.
         health_checks: BTreeMap<ObjectName, Option<HealthCheck>>,
     },
-    /// What became of plugins that were to decide.
+    /// The outcome of replacing plugins.
     Replaced(Replacement),
     /// Counters were read for plugins.
     Sampled {
-        /// Of so many services.
+        /// The number of services.
         read: u64,
-        /// Of so many services without success.
+        /// The number of services for which reading failed.
         failed: u64,
         /// How long it took.
         took: Duration,
     },
     /// A round ended.
     Round(Done),
-    /// Services of these families work now, so that what kube-proxy's nftables mode left of them can go. Told once.
+    /// Services of these families work now, so what kube-proxy's nftables mode left for them can be removed. Sent
+    /// once.
     Serving(Vec<Family>),
-    /// The kernel holds everything of a family that came in, but for single services that it refuses.
+    /// All changes of a family are in the kernel, except for single services that the kernel refuses.
     UpToDate(Family),
     /// The kernel could not be read; nothing was changed.
     Unread(ReadError),
-    /// How the daemon is doing after what was due was done; once for each step that had something due.
+    /// The daemon's state after a step; sent once for each step that had something due.
     Overview(Box<Overview>),
 }
 
@@ -117,7 +118,7 @@ pub enum Output {
 pub struct Done {
     /// What it did.
     pub round: Round,
-    /// Whether what it changed others had changed before.
+    /// Whether its changes undid changes by other programs.
     pub drift: bool,
     /// How long planning took.
     pub planning: Duration,

@@ -1,4 +1,4 @@
-//! Other nodes' addresses: known before a VIP that may be one of them is bound.
+//! Other nodes' addresses, which must be known before a VIP that may be one of them is bound.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use crate::remark::Remark;
 /// How long VIPs are held back while the nodes are listed.
 const WAIT: Duration = crate::daemon::NODE_WAIT;
 
-/// The largest cluster whose nodes are followed for this. What each node hears grows with their number, so that the
-/// API server's work grows with the square of it.
+/// The largest cluster whose nodes are followed for this. What each node receives grows with their number, so the
+/// load on the API server grows with its square.
 const MOST: usize = 1000;
 
-/// How far other nodes are known, as long as it matters.
+/// What is known of other nodes, while it matters.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Since when VIPs are held back.
     asked: Option<Duration>,
-    /// Whether that was long enough.
+    /// Whether the wait is over.
     given_up: bool,
-    /// Whether there are more than are followed.
+    /// Whether there are more nodes than are followed.
     too_many: bool,
 }
 
 impl Others {
-    /// Whether nodes are followed for the sake of VIPs that may be their addresses.
+    /// Whether nodes are followed because VIPs may be their addresses.
     pub(crate) fn are_followed(&self) -> bool {
         !self.too_many
     }
 
-    /// There are so many nodes, which only this asks for.
+    /// Sets the number of nodes, if nodes are followed only for this.
     pub(crate) fn count(&mut self, nodes: usize) -> Option<Remark> {
         let news = nodes > MOST && !std::mem::replace(&mut self.too_many, true);
         news.then_some(Remark::ManyNodes { nodes, most: MOST })
     }
 
-    /// What a plan may rely on. `needed` says whether a VIP may be a node's address, `listed` whether all nodes are known.
+    /// What a plan may rely on. `needed`: a VIP may be a node's address; `listed`: all nodes are known.
     pub(crate) fn judge(
         &mut self,
         needed: bool,
@@ -54,12 +54,12 @@ impl Others {
         (OtherNodes::Known, self.give_up())
     }
 
-    /// The nodes were waited for long enough.
+    /// Stops waiting for the nodes.
     pub(crate) fn give_up(&mut self) -> Option<Remark> {
         (!std::mem::replace(&mut self.given_up, true)).then_some(Remark::NodesUnlisted)
     }
 
-    /// When VIPs are not held back any more.
+    /// When VIPs stop waiting.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.asked.filter(|_| !self.given_up).map(|since| since + WAIT)
     }
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(others.judge(true, false, START), AWAITED);
         assert_eq!(others.deadline(), Some(START + WAIT));
         assert_eq!(others.judge(true, true, START + WAIT / 2), KNOWN);
-        assert_eq!(others.judge(true, false, START + WAIT), AWAITED, "asked anew");
+        assert_eq!(others.judge(true, false, START + WAIT), AWAITED, "asked again");
         let told = (OtherNodes::Known, Some(Remark::NodesUnlisted));
         assert_eq!(others.judge(true, false, START + WAIT * 2), told, "it takes too long");
         assert_eq!(others.judge(true, false, START + WAIT * 2), KNOWN, "told once");

@@ -1,17 +1,17 @@
-//! What the daemon has to say to whoever reads its log.
+//! Messages for the log.
 
 use std::fmt;
 
 use weir_core::kernel::ReadError;
 
-/// Something worth a line in the log.
+/// A message for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
     /// This node's object was deleted.
     NodeGone,
-    /// There is no object of this name for this node.
+    /// No Node object with this name exists.
     NoNode(String),
-    /// This node's object has no networks of pods, which masquerading needs.
+    /// This node's object has no pod networks, which masquerading needs.
     NoNetworks,
     /// Plugins read objects that were not listed in time.
     Unlisted,
@@ -31,12 +31,12 @@ pub enum Remark {
         /// Whether they could be read before.
         known: bool,
     },
-    /// Matches and targets of iptables that were missing work now.
+    /// iptables matches and targets that were missing work now.
     ExtensionsBack,
 }
 
 impl Remark {
-    /// Whether something should be done about it.
+    /// Whether it calls for action.
     pub fn is_warning(&self) -> bool {
         *self != Remark::ExtensionsBack
     }
@@ -46,35 +46,35 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remark::NodeGone => f.write_str(
-                "the Node object is gone: its last addresses, zone and networks stay in force",
+                "the Node object is gone: its last known addresses, zone and networks stay in use",
             ),
             Remark::NoNode(name) => write!(
                 f,
-                "there is no Node object `{name}`: its addresses, zone and pod networks are unknown (another name? give \
+                "no Node object `{name}`: its addresses, zone and pod networks are unknown (if it has another name, give \
                  --hostname-override)"
             ),
             Remark::NoNetworks => f.write_str(
-                "the Node object has no podCIDRs: nothing is masqueraded by them (detectLocalMode NodeCIDR) until it has",
+                "the Node object has no podCIDRs: until it does, traffic is not masqueraded by them (detectLocalMode NodeCIDR)",
             ),
             Remark::Unlisted => f.write_str(
-                "plugins read nodes or namespaces, which the API server did not list: they are decided without",
+                "plugins read nodes or namespaces, but the API server did not list them: plugins decide without them",
             ),
             Remark::NodesUnlisted => f.write_str(
                 "the API server did not list the nodes (may this account list and watch them?): load-balancer and \
-                 external IPs are bound without knowing whether they are addresses of other nodes",
+                 external IPs are bound without checking whether they are addresses of other nodes",
             ),
             Remark::ManyNodes { nodes, most } => write!(
                 f,
-                "the cluster has {nodes} nodes, and more than {most} are not followed: load-balancer and external IPs are \
-                 bound without knowing whether they are addresses of other nodes"
+                "the cluster has {nodes} nodes, and weir follows at most {most}: load-balancer and external IPs are \
+                 bound without checking whether they are addresses of other nodes"
             ),
             Remark::Addresses { error, known: true } => {
-                write!(f, "{error}: the last known addresses stay in force, tried again soon")
+                write!(f, "{error}: the last known addresses stay in use, will retry soon")
             }
             Remark::Addresses { error, known: false } => {
                 write!(f, "{error}: nothing is written until addresses can be read")
             }
-            Remark::ExtensionsBack => f.write_str("all matches and targets of iptables work now"),
+            Remark::ExtensionsBack => f.write_str("all iptables matches and targets work now"),
         }
     }
 }

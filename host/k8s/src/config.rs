@@ -1,8 +1,8 @@
-//! The configuration file of kube-proxy: `KubeProxyConfiguration`, `kubeproxy.config.k8s.io/v1alpha1`.
+//! kube-proxy's configuration file: `KubeProxyConfiguration`, `kubeproxy.config.k8s.io/v1alpha1`.
 //!
-//! Every field of the file is known here, with its type and the values it may have (kube-proxy 1.37,
-//! `pkg/proxy/apis/config`), also those that mean nothing in IPVS mode: a file that kube-proxy accepts is accepted.
-//! All mistakes of a file are told at once.
+//! It has every field of the file, with its type and allowed values (kube-proxy 1.37, `pkg/proxy/apis/config`),
+//! including those without effect in IPVS mode: a file that kube-proxy accepts is accepted. All mistakes in a file
+//! are reported at once.
 //!
 //! A [`Configuration`] is what kube-proxy calls the effective one: every field has its value, in the form in which
 //! `--write-config-to` writes it.
@@ -35,12 +35,12 @@ pub use defaults::with_port;
 pub use duration::{format_duration, parse_duration};
 pub use fields::set as set_field;
 
-/// The version of the file that is understood.
+/// The supported version of the file.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 /// Its kind.
 const KIND: &str = "KubeProxyConfiguration";
 
-/// A configuration that was understood and is valid: all fields, with defaults where nothing was set.
+/// A valid configuration: all fields, with defaults where nothing was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     values: Map<String, Value>,
@@ -58,13 +58,13 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// It is no YAML or JSON.
+    /// It is neither YAML nor JSON.
     #[error("not readable as YAML or JSON: {0}")]
     Syntax(String),
-    /// It holds no document.
-    #[error("it is empty, where one {KIND} is expected")]
+    /// It contains no document.
+    #[error("it is empty; expected one {KIND}")]
     Empty,
-    /// Fields with values that cannot be used.
+    /// Fields with invalid values.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
 }
@@ -77,24 +77,24 @@ fn list(problems: &[Problem]) -> String {
     }
 }
 
-/// What was read, and the problems that do no harm: unknown and repeated keys, fields without effect or that should be
-/// set.
+/// A configuration, and harmless problems: unknown and repeated keys, fields without effect, and fields that should
+/// be set.
 pub type Read = (Configuration, Vec<Problem>);
 
-/// Reads a file. Some fields can be laid over it: what flags say that hold beside a file.
+/// Reads a file. `over` overrides some of its fields: those from flags that take precedence over a file.
 ///
 /// # Errors
-/// With everything that is wrong with it.
+/// Everything that is wrong with it.
 pub fn load(path: &Path, over: Map<String, Value>) -> Result<Read, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, over)
 }
 
-/// Reads the text of a file; see [`load`].
+/// Parses the text of a file; see [`load`].
 ///
 /// # Errors
-/// With everything that is wrong with it.
+/// Everything that is wrong with it.
 pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
     let mut documents =
@@ -110,10 +110,10 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
         warnings.note(
             "",
             "",
-            "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own",
+            "is used as the configuration; kube-proxy itself accepts only this text, in a separate file",
         );
     }
-    // As kube-proxy does, which reads no further.
+    // As in kube-proxy, which reads no further.
     if at > 0 {
         let message =
             format!("only document {} is read; kube-proxy reads the first: keep only this one", at + 1);
@@ -142,10 +142,10 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     Ok((configuration, told))
 }
 
-/// The configuration that flags alone make, given as fields. Other than in a file, a zero among them is meant as one.
+/// The configuration from flags alone, given as fields. Unlike in a file, an explicit zero is kept.
 ///
 /// # Errors
-/// With everything that is wrong with them.
+/// Everything that is wrong with them.
 pub fn from_flags(given: Map<String, Value>) -> Result<Read, ConfigError> {
     let (mut warnings, mut errors) = (Problems::default(), Problems::default());
     let given = Configuration { values: schema::read(Value::Object(given), &mut warnings, &mut errors) };
@@ -198,7 +198,7 @@ impl Configuration {
         self.get(path).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// A duration; `None` when it is absent or zero, which mean the same in every field.
+    /// A duration; `None` if it is absent or zero, which mean the same in every field.
     fn duration(&self, path: &str) -> Option<Duration> {
         parse_duration(self.text(path)).filter(|duration| !duration.is_zero())
     }
@@ -208,7 +208,7 @@ impl Configuration {
         Some(self.text("hostnameOverride")).filter(|name| !name.is_empty())
     }
 
-    /// `bindAddress`; it may be unspecified.
+    /// `bindAddress`; may be unspecified.
     pub fn bind_address(&self) -> Option<IpAddr> {
         parse_ip_sloppy(self.text("bindAddress"))
     }
@@ -218,15 +218,15 @@ impl Configuration {
         Value::Object(self.values.clone())
     }
 
-    /// The effective configuration as a file that kube-proxy and weir read.
+    /// The effective configuration as a file that kube-proxy and weir can read.
     ///
     /// # Errors
-    /// When a value has no form in YAML, which none has.
+    /// If a value cannot be written as YAML, which does not occur.
     pub fn to_yaml(&self) -> Result<String, serde_saphyr::ser::Error> {
         serde_saphyr::to_string(&self.values)
     }
 
-    /// The part of the configuration that shapes plans.
+    /// The part of the configuration that affects plans.
     pub fn proxy_config(&self) -> ProxyConfig {
         let defaults = ProxyConfig::default();
         let seconds = |path| {
@@ -286,7 +286,7 @@ fn node_port_address(text: &str) -> Option<NodePortAddress> {
     }
 }
 
-/// Whether two networks are of one family.
+/// Whether two networks are of the same family.
 fn same_family(a: &IpNet, b: &IpNet) -> bool {
     a.addr().is_ipv4() == b.addr().is_ipv4()
 }

@@ -1,4 +1,4 @@
-//! YAML and JSON texts as plain values, with the keys that were written twice.
+//! YAML and JSON texts as plain values, with their repeated keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,28 +6,28 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// How a text is written.
+/// The syntax of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// YAML, any number of documents.
     Yaml,
-    /// JSON, any number of documents one after the other.
+    /// JSON, any number of concatenated documents.
     Json,
 }
 
-/// A document: its value, and what is wrong with its keys.
+/// A document: its value and its invalid keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// The value.
     pub value: Value,
-    /// What is wrong.
+    /// Its invalid keys.
     pub faults: Vec<KeyFault>,
 }
 
-/// A key that is not taken as it stands.
+/// An invalid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFault {
-    /// The path of the key, or of the mapping that has a key without a name. A key that holds a dot or more stands in
+    /// The path of the key, or of the mapping if the key has no name. A key that contains a dot or more stands in
     /// brackets: `metadata.labels[example.com/name]`.
     pub path: String,
     /// What is wrong.
@@ -39,17 +39,17 @@ pub struct KeyFault {
 pub enum FaultKind {
     /// It occurs more than once.
     Repeated,
-    /// It is null, a list or a mapping, which JSON cannot express.
+    /// It is null, a list or a mapping, which JSON does not allow.
     NotText,
 }
 
 impl FaultKind {
-    /// What is said of it, and of what is done instead.
+    /// The message, including how the key is handled.
     pub(crate) fn message(self) -> &'static str {
         match self {
-            FaultKind::Repeated => "is written more than once; the last one counts",
+            FaultKind::Repeated => "occurs more than once; the last one is used",
             FaultKind::NotText => {
-                "a key must be text, not null, a list or a mapping (is it a template that is not filled in?); the key \
+                "a key must be text, not null, a list or a mapping (is this an unrendered template?); the key \
                  is left out"
             }
         }
@@ -62,32 +62,32 @@ impl KeyFault {
     }
 }
 
-/// Why a text is not readable as a whole.
+/// Why a text cannot be parsed completely.
 #[derive(Debug, thiserror::Error)]
 pub enum SyntaxError {
-    /// It is no YAML, or asks for more memory than a manifest has a right to.
+    /// It is not YAML, or would need too much memory for a manifest.
     #[error("{0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
-    /// It is no JSON.
+    /// It is not JSON.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// More of it is broken than is told.
-    #[error("more than {MAX_BROKEN} documents are broken; what comes after them is not read")]
+    /// There are more broken documents than are reported.
+    #[error("more than {MAX_BROKEN} documents are broken; the rest of the file is not read")]
     TooMany,
 }
 
-/// How many nodes a file may have after its aliases are replaced: the Services and EndpointSlices of the
-/// largest clusters have a few million. What aliases add is limited far below this by the parser's defaults.
+/// The most nodes of a file after its aliases are expanded: the Services and EndpointSlices of the largest clusters
+/// have a few million. The parser's defaults limit expansion by aliases to far less.
 const MAX_NODES: usize = 16_000_000;
-/// How many documents a file may have.
+/// The most documents of a file.
 const MAX_DOCUMENTS: usize = 1_000_000;
-/// How many bytes of text the scalars of a file may have.
+/// The most bytes of text in a file's scalars.
 const MAX_TEXT: usize = 1 << 30;
 
-/// How many broken documents of a text are told before the rest is given up: each may cost as much as a bomb of aliases.
+/// How many broken documents are reported before the rest is skipped: each may cost as much as an alias bomb.
 const MAX_BROKEN: usize = 20;
 
-/// Reads all documents of a text that can be read, and says why others cannot. Empty ones are skipped.
+/// Parses all documents that can be parsed, and returns errors for the others. Empty ones are skipped.
 pub(crate) fn parse_each(text: &str, format: Format) -> (Vec<Document>, Vec<SyntaxError>) {
     match format {
         Format::Json => {
@@ -95,7 +95,7 @@ pub(crate) fn parse_each(text: &str, format: Format) -> (Vec<Document>, Vec<Synt
             for document in serde_json::Deserializer::from_str(text).into_iter::<Document>() {
                 match document {
                     Ok(document) => documents.push(document),
-                    // Where the next one would begin cannot be known.
+                    // The start of the next one is unknown.
                     Err(error) => return (documents, vec![error.into()]),
                 }
             }
@@ -109,7 +109,7 @@ pub(crate) fn parse_each(text: &str, format: Format) -> (Vec<Document>, Vec<Synt
     }
 }
 
-/// Reads each YAML document as a text of its own.
+/// Parses each YAML document separately.
 fn parse_apart(text: &str) -> (Vec<Document>, Vec<SyntaxError>) {
     let mut documents = Vec::new();
     let mut broken = Vec::new();
@@ -117,7 +117,7 @@ fn parse_apart(text: &str) -> (Vec<Document>, Vec<SyntaxError>) {
         if parse(part, Format::Yaml).map(|mut read| documents.append(&mut read)).is_ok() {
             continue;
         }
-        // Empty lines in front make the error name its line in the file.
+        // Leading empty lines make errors show the line in the file.
         let in_place = "\n".repeat(first_line) + part;
         broken.extend(parse(&in_place, Format::Yaml).err());
         if broken.len() == MAX_BROKEN {
@@ -128,8 +128,8 @@ fn parse_apart(text: &str) -> (Vec<Document>, Vec<SyntaxError>) {
     (documents, broken)
 }
 
-/// The documents of a YAML text, with the number of lines before each. A line that begins with `---` always begins one,
-/// also where a text in quotes or a block has not ended (YAML 1.2, `c-forbidden`).
+/// The documents of a YAML text, with the number of lines before each. A line that starts with `---` always starts
+/// one, even inside an unfinished quoted or block scalar (YAML 1.2, `c-forbidden`).
 fn parts(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut first_line, mut at) = (0, 0, 0);
@@ -146,7 +146,7 @@ fn parts(text: &str) -> Vec<(usize, &str)> {
     parts
 }
 
-/// Reads all documents of a text; empty ones are skipped.
+/// Parses all documents of a text; empty ones are skipped.
 pub fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxError> {
     match format {
         Format::Json => {
@@ -155,7 +155,7 @@ pub fn parse(text: &str, format: Format) -> Result<Vec<Document>, SyntaxError> {
         }
         Format::Yaml => {
             let options = serde_saphyr::options! {
-                // The visitor sees all of them all the same; `<<` merges the last one.
+                // The visitor still sees all of them; `<<` merges the last one.
                 duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
                 // Only `true` and `false`: a zone called `no` is a name.
                 strict_booleans: true,
@@ -245,7 +245,7 @@ impl<'de> Visitor<'de> for AnyVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
         let mut values = Map::new();
         let mut not_text = None;
-        // By key, so that what is wrong with an earlier value is gone with it.
+        // By key, so that faults inside an overridden value are dropped with it.
         let mut faults: BTreeMap<String, Vec<KeyFault>> = BTreeMap::new();
         while let Some(key) = entries.next_key::<Document>()? {
             let key = match key.value {
@@ -272,7 +272,7 @@ impl<'de> Visitor<'de> for AnyVisitor {
     }
 }
 
-/// A key as a part of a path.
+/// A key as a path segment.
 fn segment(key: &str) -> String {
     let is_plain =
         !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'));
@@ -333,7 +333,7 @@ mod tests {
     fn repeated_keys_are_named_by_their_path() {
         let yaml = "a: {b: 1, c: [{d: 1, d: 2}], b: 3}\na: {b: 4}\n";
         let document = parse(yaml, Format::Yaml).unwrap().remove(0);
-        // What the first `a` repeats does not count any more.
+        // Repetitions inside the first `a` do not matter.
         assert_eq!(repeated(&document), ["a"]);
         assert_eq!(document.value, json!({"a": {"b": 4}}));
         let yaml = "a: 1\na: {x.y/z: 1, c: [0, {d: 1, d: 2, d: 3}], x.y/z: 3}\nab: {b: 1, b: 2}\nab.c: 1\n";

@@ -1,4 +1,4 @@
-//! Files that somebody names.
+//! Files given by the user.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -7,26 +7,26 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Why there is nothing to read.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be opened or read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is a folder, a pipe, a device: something that may never end, or never begin.
+    /// It is a directory, a pipe or a device, which may block or never end.
     #[error("it is not a regular file")]
     Kind,
-    /// It is larger than it may be.
+    /// It is too large.
     #[error("it is larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
 }
 
-/// Reads a regular file of at most so many bytes. Anything else is refused without waiting for it.
+/// Reads a regular file of at most `most` bytes. Anything else is refused without blocking.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    // Opening a pipe that nobody writes to would wait for a writer.
+    // Opening a pipe without a writer would block.
     let file: File =
         OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     if !file.metadata()?.is_file() {

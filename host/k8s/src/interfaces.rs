@@ -15,7 +15,7 @@ struct Interface {
     addresses: Vec<String>,
 }
 
-/// Why the interfaces are not known.
+/// Why the interfaces are unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfacesError {
     /// The file cannot be read.
@@ -28,27 +28,27 @@ pub enum InterfacesError {
         source: std::io::Error,
     },
     /// The text is not a list of interfaces.
-    #[error("no list of interfaces (`[{{\"name\": \"eth0\", \"addresses\": [\"10.0.2.15/24\"]}}]`)")]
+    #[error("not a list of interfaces (`[{{\"name\": \"eth0\", \"addresses\": [\"10.0.2.15/24\"]}}]`)")]
     Format(#[source] serde_json::Error),
-    /// An address is none.
+    /// An address is invalid.
     #[error("`{address}` of interface {interface} is not an address with its prefix, as in `10.0.2.15/24`")]
     Address {
         /// The interface.
         interface: String,
-        /// What is written.
+        /// The text.
         address: String,
     },
 }
 
-/// Reads the interfaces of a file, see [`parse`].
+/// Reads the interfaces from a file, see [`parse`].
 pub fn load(path: &Path) -> Result<Vec<HostAddress>, InterfacesError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| InterfacesError::Read { path: path.to_owned(), source })?;
     parse(&text)
 }
 
-/// Reads interfaces: a list of objects with `name` and `addresses` (each with its prefix length, or without).
-/// The dummy device is left out, for its addresses are those that plans are about.
+/// Parses interfaces: a list of objects with `name` and `addresses` (each with or without its prefix length). The
+/// dummy device is left out, because its addresses are the subject of plans.
 pub fn parse(text: &str) -> Result<Vec<HostAddress>, InterfacesError> {
     let interfaces: Vec<Interface> = serde_json::from_str(text).map_err(InterfacesError::Format)?;
     let mut host_addresses = Vec::new();

@@ -1,4 +1,4 @@
-//! weir-k8s: from text to the values of weir-core, with a sentence for everything that is wrong with it.
+//! weir-k8s: from text to the values of weir-core, with a message for everything that is wrong with it.
 //!
 //! ```text
 //! manifests, API server ─▶ wire (serde) ─▶ objects ─▶ weir_core::objects ─┐
@@ -6,11 +6,11 @@
 //! KubeProxyConfiguration ─▶ config ─▶ weir_core::node::ProxyConfig        Problem: file, object, field, value
 //! ```
 //!
-//! Bad input never stops anything: what cannot be used is left out and named in a [`Problem`], and a folder
-//! keeps the last good version of what became unreadable.
+//! Bad input never stops anything: unusable parts are left out and reported in a [`Problem`], and a folder keeps the
+//! last good version of anything that became unreadable.
 //!
-//! Never: a connection to the API server, a runtime, a clock, a thread, a log line, a decision about what a
-//! service should do.
+//! Out of scope: connecting to the API server, a runtime, clocks, threads, logs, and decisions about what a service
+//! should do.
 
 pub mod config;
 mod document;
@@ -26,15 +26,15 @@ pub use file::{FileError, read_regular};
 pub use objects::quantity::bytes as parse_bytes;
 pub use problem::{Problem, Problems, abridged, nearest};
 
-/// A time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is none.
+/// Parses a time as the API writes it (RFC 3339), with its fraction of a second; `None` if it is invalid.
 pub fn parse_time(text: &str) -> Option<std::time::SystemTime> {
     objects::timestamp::parse_precisely(text)
 }
 
-/// A single value written as YAML or JSON.
+/// Parses a single value written as YAML or JSON.
 ///
 /// # Errors
-/// With what is wrong with the text.
+/// What is wrong with the text.
 pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
     let mut documents = document::parse(text, document::Format::Yaml).map_err(|error| error.to_string())?;
     match (documents.pop(), documents.len()) {
@@ -42,12 +42,12 @@ pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
         (Some(document), 0) if document.faults.is_empty() => Ok(document.value),
         (Some(document), 0) => {
             let faults = document.faults.iter().map(|KeyFault { path, kind }| match kind {
-                FaultKind::Repeated => format!("{path} is written more than once"),
+                FaultKind::Repeated => format!("{path} occurs more than once"),
                 FaultKind::NotText if path.is_empty() => "a key must be text".to_owned(),
                 FaultKind::NotText => format!("{path}: a key must be text"),
             });
             Err(faults.collect::<Vec<_>>().join("; "))
         }
-        (Some(_), more) => Err(format!("{} documents, where one is expected", more + 1)),
+        (Some(_), more) => Err(format!("{} documents; expected one", more + 1)),
     }
 }

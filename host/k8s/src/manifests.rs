@@ -1,4 +1,4 @@
-//! Manifests: the objects of a folder or a file, instead of an API server.
+//! Manifests: objects from a folder or a file instead of an API server.
 
 use std::path::Path;
 
@@ -14,9 +14,8 @@ mod text;
 pub use folder::Folder;
 pub use inventory::Inventory;
 
-/// Reads a folder (its `*.yaml`, `*.yml` and `*.json` files, sorted by name, hidden ones and subfolders left
-/// out) or a single file, as events of everything in it. `node` is the name of
-/// this node.
+/// Reads a folder (its `*.yaml`, `*.yml` and `*.json` files, sorted by name, without hidden files and subfolders) or
+/// a single file, as events for everything in it. `node` is the name of this node.
 pub fn read(path: &Path, node: &str) -> (Vec<Event>, Vec<Problem>) {
     Folder::new(path, node).scan()
 }

@@ -1,7 +1,7 @@
-//! The API's objects, reduced to the fields that a service proxy uses, and what they mean.
+//! The API's objects, reduced to the fields that a service proxy uses, and their meaning.
 //!
-//! Absent fields mean what the API server would fill in, so that a manifest that was never in a cluster means
-//! the same as the object the cluster would make of it.
+//! Absent fields get the API server's defaults, so that a manifest that was never in a cluster means the same as the
+//! object the cluster would make of it.
 
 use serde_json::Value;
 use weir_core::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
@@ -20,19 +20,19 @@ pub(crate) mod timestamp;
 
 pub(crate) use metadata::name_of;
 
-/// What became of an object.
+/// The result of decoding an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<T> {
-    /// It is usable; parts of it that are not were left out.
+    /// It is usable; invalid parts were left out.
     Here(T),
-    /// It is valid, and says that there is nothing to do for it.
+    /// It is valid, and there is nothing to do for it.
     Gone,
-    /// What it says cannot be known; the last good version, if there was one, is a better guess.
+    /// Its meaning is unknown; the last good version, if any, is a better guess.
     Invalid,
 }
 
 impl<T> Decoded<T> {
-    /// The same with another value.
+    /// Applies a function to the value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Decoded<U> {
         match self {
             Decoded::Here(value) => Decoded::Here(change(value)),
@@ -47,17 +47,17 @@ pub fn service(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
     service::decode(value)
 }
 
-/// What is missing from a Service that is written by hand.
+/// What is missing from a manually written Service.
 pub(crate) fn service_hint(value: &Value, service: &Service) -> Option<Problem> {
     service::hint(value, service)
 }
 
-/// Decodes a `discovery.k8s.io/v1` EndpointSlice. Those of headless services and of no service are gone.
+/// Decodes a `discovery.k8s.io/v1` EndpointSlice. Slices of headless services and of no service are gone.
 pub fn endpoint_slice(value: &Value) -> (Decoded<EndpointSlice>, Vec<Problem>) {
     slice::decode(value)
 }
 
-/// The name of a `v1` Endpoints object. It is of no concern without addresses; nothing else of it is read.
+/// The name of a `v1` Endpoints object, if it has addresses; nothing else in it is read.
 pub(crate) fn endpoints(value: &Value, name: Option<&ObjectName>) -> Decoded<ObjectName> {
     let subsets = value.get("subsets").and_then(Value::as_array).into_iter().flatten();
     let mut addresses = subsets.filter_map(|subset| subset.get("addresses").and_then(Value::as_array));

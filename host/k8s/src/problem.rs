@@ -1,4 +1,4 @@
-//! What is wrong with an input, in words for the person who wrote it.
+//! Problems of an input, in words for its author.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use weir_core::text::printable;
 
-/// One thing that is wrong, where it is, and what is allowed there.
+/// One problem: where it is, and what is allowed there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The file it is in; `None` for objects of the API server.
+    /// The file; `None` for objects of the API server.
     pub file: Option<PathBuf>,
-    /// The object it is in, as `Service default/web`; empty when it concerns the whole file.
+    /// The object, such as `Service default/web`; empty if it concerns the whole file.
     pub object: String,
-    /// The path of the field, as `spec.ports[0].port`; empty when it concerns the whole object.
+    /// The path of the field, such as `spec.ports[0].port`; empty if it concerns the whole object.
     pub field: String,
-    /// The value found there, as it was written; empty when there is none.
+    /// The value found there, as written; empty if there is none.
     pub value: String,
     /// What is allowed, and what was done instead.
     pub message: String,
@@ -57,7 +57,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A value as text that fits a line.
+/// A value as text that fits on a line.
 pub fn abridged(value: &Value) -> String {
     const ROOM: usize = 60;
     let text = match value {
@@ -70,7 +70,7 @@ pub fn abridged(value: &Value) -> String {
     }
 }
 
-/// The known key that an unknown one is so close to that it may be meant.
+/// The known key that an unknown one most resembles, if it is close enough.
 pub fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const SIMILAR: f64 = 0.75;
     let scored = known.map(|name| (strsim::jaro_winkler(name, key), name));
@@ -91,7 +91,7 @@ impl Problems {
         Problems { object: object.into(), list: Vec::new() }
     }
 
-    /// Notes that the value of a field is not what it should be.
+    /// Notes an invalid field.
     pub fn note(&mut self, field: impl Into<String>, value: impl fmt::Display, message: impl Into<String>) {
         self.list.push(Problem {
             file: None,
@@ -102,7 +102,7 @@ impl Problems {
         });
     }
 
-    /// What was noted, in order.
+    /// The noted problems, in order.
     pub fn into_vec(self) -> Vec<Problem> {
         self.list
     }

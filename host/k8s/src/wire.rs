@@ -1,4 +1,4 @@
-//! Plain values into typed ones: every field of a wrong type is named, not only the first.
+//! Converts plain values into typed ones. Every field of a wrong type is reported, not only the first.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
@@ -10,16 +10,15 @@ use crate::problem::{Problems, abridged};
 /// Whether every known field had the right type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// Every one had.
+    /// All had.
     Whole,
-    /// Some had not; they are as if absent, and there is a problem for each.
+    /// Some had not; they are treated as absent, with a problem for each.
     Partial,
 }
 
-/// Decodes a value; unknown fields are ignored, and a null is what the API server stores for it.
+/// Decodes a value. Unknown fields are ignored; a null is treated as in the API server.
 ///
-/// Serde stops at the first wrong type, so that field is taken out and decoding starts again until nothing is
-/// wrong any more.
+/// Serde stops at the first wrong type, so that field is removed and decoding repeated until nothing is wrong.
 pub(crate) fn decode<T: DeserializeOwned + Default>(value: &Value, problems: &mut Problems) -> (T, Fit) {
     let mut value = without_nulls(value);
     let mut fit = Fit::Whole;
@@ -38,11 +37,11 @@ pub(crate) fn decode<T: DeserializeOwned + Default>(value: &Value, problems: &mu
     }
 }
 
-/// The fields of objects that hold any keys, each with a text (`map[string]string`).
+/// The fields with arbitrary keys and text values (`map[string]string`).
 const TEXT_MAPS: [&str; 2] = ["labels", "annotations"];
 
-/// A copy as the API server stores it: a field that is null is absent, a key of a [`TEXT_MAPS`] has the empty text. List
-/// items stay, so that indices stay true.
+/// A copy as the API server stores it: null fields are absent, and null values in a [`TEXT_MAPS`] are empty. List
+/// items stay, so that indices remain valid.
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -66,7 +65,7 @@ fn empty_for_null(texts: &Map<String, Value>) -> Value {
     texts.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
-/// Takes the value at `path` out, leaving a null in lists; `None` when there is nothing more to take.
+/// Removes the value at `path`, leaving a null in lists; `None` if there is nothing left to remove.
 fn take(value: &mut Value, path: &Path) -> Option<Value> {
     let mut place = value;
     let mut segments = path.iter().peekable();
@@ -86,7 +85,7 @@ fn take(value: &mut Value, path: &Path) -> Option<Value> {
     None
 }
 
-/// For `deserialize_with`: a list in which a null item is an empty one, as in the API server's decoder.
+/// For `deserialize_with`: a list in which null items are empty ones, as in the API server's decoder.
 pub(crate) fn items<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! What is fuzzed, over the fuzzer's corpus and mutations of it, with the stable compiler.
+//! The fuzz targets, run over the fuzzer's corpus and mutations of it, with the stable compiler.
 
 #[path = "../../../tests/fuzz/readers.rs"]
 mod readers;
@@ -11,25 +11,25 @@ use proptest::sample::{Index, select};
 
 fn seeds() -> Vec<String> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/manifests");
-    let entries = fs::read_dir(corpus).expect("there is a corpus");
+    let entries = fs::read_dir(corpus).expect("the corpus exists");
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 7);
     paths.iter().map(|path| fs::read_to_string(path).expect("a seed is text")).collect()
 }
 
-/// One change of the lines of a text.
+/// One change of a text's lines.
 #[derive(Debug, Clone)]
 enum Mutation {
-    /// A line is there twice.
+    /// Duplicate a line.
     Repeat(Index),
     Remove(Index),
-    /// What is behind the first colon of a line.
+    /// Replace what follows the first colon of a line.
     Value(Index, &'static str),
     Insert(Index, &'static str),
-    /// A character at any place.
+    /// Insert a character anywhere.
     Character(Index, Index, char),
-    /// The text ends here.
+    /// Truncate the text.
     Cut(Index),
 }
 

@@ -1,5 +1,4 @@
-//! Laws of reading: of keys that are written more than once the last one counts, and a null is what the API server
-//! stores for it.
+//! Laws of parsing: of repeated keys the last one is used, and a null is what the API server stores for it.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -8,8 +7,8 @@ use weir_core::cluster::Event;
 use weir_k8s::Problem;
 use weir_k8s::manifests::{self, Inventory};
 
-const REPEATED: &str = "is written more than once; the last one counts";
-/// Fields that hold any keys, each with a text.
+const REPEATED: &str = "occurs more than once; the last one is used";
+/// Fields with arbitrary keys and text values.
 const TEXT_MAPS: [&str; 2] = ["labels", "annotations"];
 
 /// Objects with every field that is read.
@@ -90,12 +89,12 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What to do at each key and item of a tree, in the order of a walk; nothing where it ends.
+/// What to do at each key and item of a tree, in traversal order; nothing after its end.
 fn at_some<T: std::fmt::Debug>(what: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<Option<T>>> {
     prop::collection::vec(prop::option::weighted(0.15, what), 0..120)
 }
 
-/// Writes a value; a key with an earlier value beside it is written twice. Counts those.
+/// Writes a value; a key that also has an earlier value is written twice. Counts those.
 fn write(value: &Value, earlier: &mut impl Iterator<Item = Option<Value>>, twice: &mut usize) -> String {
     match value {
         Value::Object(fields) => {
@@ -118,7 +117,7 @@ fn write(value: &Value, earlier: &mut impl Iterator<Item = Option<Value>>, twice
     }
 }
 
-/// A value with nulls in it, and as the API server stores it.
+/// A value with nulls, and as the API server stores it.
 fn with_nulls(value: &Value, in_texts: bool, is_null: &mut impl FnMut() -> bool) -> (Value, Value) {
     match value {
         Value::Object(fields) => {
@@ -153,7 +152,7 @@ fn read(documents: &[String]) -> (Vec<Event>, Vec<Problem>) {
     (Inventory::default().changes_to(&inventory), problems)
 }
 
-/// The same through a file of JSON.
+/// The same, through a JSON file.
 fn read_json(documents: &[String]) -> (Vec<Event>, Vec<Problem>) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("objects.json");

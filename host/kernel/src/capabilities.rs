@@ -1,4 +1,4 @@
-//! What this kernel and the installed programs can do, found without changing anything.
+//! What this kernel and the installed programs support, found without changing anything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,51 +27,51 @@ pub use extensions::{find_missing, try_extensions};
 use modules::{Modules, Presence};
 use packages::Package;
 
-/// Schedulers that Linux has (`net/netfilter/ipvs/Kconfig`); each is the module `ip_vs_NAME`.
+/// Schedulers that Linux has (`net/netfilter/ipvs/Kconfig`). The module of each is `ip_vs_NAME`.
 pub const SCHEDULERS: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
 
-/// Where kube-proxy too tries whether a scheduler works; an address for documentation (RFC 5737).
+/// The address on which kube-proxy, too, tests schedulers. It is reserved for documentation (RFC 5737).
 const PROBE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0));
 const PROBE_PORTS: RangeInclusive<u16> = 20000..=20009;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about, in a word or two.
+    /// The subject, in a word or two.
     pub topic: String,
-    /// How it is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was seen.
+    /// What was found.
     pub text: String,
     /// What to do, if anything.
     pub fix: Option<String>,
 }
 
-/// How something is.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// As needed.
+    /// As required.
     Good,
-    /// Works, but not for everything.
+    /// Works with limitations.
     Warning,
-    /// Keeps weir from working.
+    /// Prevents weir from working.
     Bad,
 }
 
 impl Finding {
-    /// Something that is as needed.
+    /// A check that passed.
     pub fn good(topic: &str, text: impl Into<String>) -> Finding {
         Finding { topic: topic.to_owned(), verdict: Verdict::Good, text: text.into(), fix: None }
     }
 
-    /// Something that does not work for everything, and what to do.
+    /// A limitation, with its fix.
     pub fn warning(topic: &str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
         let fix = Some(fix.into());
         Finding { topic: topic.to_owned(), verdict: Verdict::Warning, text: text.into(), fix }
     }
 
-    /// Something that keeps weir from working, and what to do.
+    /// A problem that prevents weir from working, with its fix.
     pub fn bad(topic: &str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
         let fix = Some(fix.into());
         Finding { topic: topic.to_owned(), verdict: Verdict::Bad, text: text.into(), fix }
@@ -88,16 +88,16 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What was found out about this machine.
+/// What is known about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// What plans may use.
     pub capabilities: Capabilities,
-    /// Each thing that was looked at.
+    /// The result of each check.
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the running kernel and the installed programs.
+/// Inspects the running kernel and the installed programs.
 pub fn probe() -> Probe {
     let modules = Modules::read();
     let package = Package::of(&modules.release);
@@ -112,19 +112,19 @@ pub fn probe() -> Probe {
     Probe { capabilities: Capabilities { families, schedulers, missing, connection_reuse }, findings }
 }
 
-/// Loads IPVS if it is missing, with the one program that can.
+/// Loads IPVS if it is missing, with `modprobe`.
 pub fn load_ipvs() {
     if ipvs::Client::open().is_err() {
-        // Whatever it says, the probe that follows tells what is missing in its own words.
+        // The result is ignored: the probe that follows reports what is missing.
         let _ = process::run("modprobe", &["-a", "ip_vs"], "");
     }
 }
 
-/// Tries a scheduler on a virtual server that nobody uses, unless one of `servers`, which are those of the kernel, shows that
-/// it works. This is the only certain answer where modules cannot be listed.
+/// Tests a scheduler on an unused virtual server, unless one of `servers`, the kernel's virtual servers, already
+/// uses it. This is the only certain answer where modules cannot be listed.
 ///
 /// # Errors
-/// When the kernel refuses it.
+/// When the kernel refuses the scheduler.
 pub fn try_scheduler(
     kernel: &mut Linux,
     name: &str,
@@ -134,7 +134,7 @@ pub fn try_scheduler(
         return Ok(());
     }
     let at = |port| VirtualServer { protocol: Protocol::Tcp, address: SocketAddr::new(PROBE_ADDRESS, port) };
-    // Somebody else's is not touched, whoever it is.
+    // A virtual server of another program is never touched.
     let Some(server) = PROBE_PORTS.map(at).find(|server| !servers.contains_key(server)) else {
         return Ok(());
     };
@@ -143,7 +143,7 @@ pub fn try_scheduler(
     let mut make = |change| kernel.execute(&[change]).into_iter().next().unwrap_or(Ok(()));
     match make(Change::CreateVirtualServer(server, scheduling)) {
         Ok(()) => make(Change::DeleteVirtualServer(server)),
-        // Another program tries the same at this moment.
+        // Another program is testing the same scheduler at this moment.
         Err(failure) if failure.kind == FailureKind::Stale => Ok(()),
         Err(failure) => Err(failure),
     }
@@ -181,23 +181,23 @@ fn probe_schedulers(
         };
         findings.push(Finding::warning(
             "schedulers",
-            format!("{loaded}; others unknown, because the modules of this kernel cannot be listed"),
+            format!("{loaded}; the others are unknown, because this kernel's modules cannot be listed"),
             format!(
-                "mount /lib/modules/{} here, or load what is needed: `modprobe ip_vs_wrr`",
+                "mount /lib/modules/{} here, or load the ones you need, e.g. `modprobe ip_vs_wrr`",
                 modules.release
             ),
         ));
         return None;
     }
     findings.push(if usable.is_empty() {
-        Finding::bad("schedulers", "the kernel has no scheduler", package.fix("ip_vs_rr"))
+        Finding::bad("schedulers", "the kernel has no IPVS scheduler", package.fix("ip_vs_rr"))
     } else {
         Finding::good("schedulers", usable.join(" "))
     });
     Some(usable)
 }
 
-/// Whether the kernel offers each set type in a revision that is understood. To answer, it loads their modules.
+/// Whether the kernel offers each set type in a supported revision. The check loads their modules.
 fn probe_sets() -> Finding {
     const TOPIC: &str = "ipset";
     const FIX: &str = "modprobe -a ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip \
@@ -232,12 +232,12 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
             let fix = "install the package `iptables`";
             let text = format!("missing: {}", missing.join(" "));
             match family {
-                // Virtual servers without rules serve most traffic, so the rest of the family is kept.
+                // Virtual servers without rules serve most traffic, so the family is kept.
                 Family::V4 => {
                     findings.push(Finding::bad(&topic, text, fix));
                     families.push(family);
                 }
-                // As kube-proxy does, such a node is taken for one with IPv4 only.
+                // Treated as an IPv4-only node, as kube-proxy does.
                 Family::V6 => findings.push(Finding::warning(&topic, text, fix)),
             }
             continue;
@@ -245,12 +245,12 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
         if family == Family::V6
             && let Some(reason) = why_no_ipv6()
         {
-            findings.push(Finding::warning(&topic, reason, "nothing, if the node is to be IPv4 only"));
+            findings.push(Finding::warning(&topic, reason, "nothing to do on an IPv4-only node"));
             continue;
         }
         if family == Family::V6 && iptables::lacks_nat(family) {
-            // As kube-proxy does, such a node is taken for one with IPv4 only: nothing of IPv6 could be completed.
-            let fix = "nothing, if the node is to be IPv4 only; else a kernel with CONFIG_IP6_NF_NAT";
+            // Treated as an IPv4-only node, as kube-proxy does: IPv6 could never be complete.
+            let fix = "nothing to do on an IPv4-only node; otherwise use a kernel with CONFIG_IP6_NF_NAT";
             findings.push(Finding::warning(&topic, "the kernel has no NAT for IPv6", fix));
             continue;
         }
@@ -260,10 +260,10 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
     families
 }
 
-/// The families whose rules can be looked at, whether or not they can be served.
+/// The families whose rules can be read, whether or not they can be served.
 pub fn families_with_rules() -> Vec<Family> {
     let has_rules = |family: &Family| match family {
-        // What is not installed is told, then.
+        // If the programs are missing, the error says so later.
         Family::V4 => true,
         Family::V6 => {
             why_no_ipv6().is_none() && process::find(&iptables::program(Family::V6, "save")).is_some()
@@ -272,35 +272,37 @@ pub fn families_with_rules() -> Vec<Family> {
     Family::BOTH.into_iter().filter(has_rules).collect()
 }
 
-/// Which programs of iptables are used, and whether the kubelet uses the same variant.
+/// Which iptables programs are used, and whether the kubelet uses the same variant.
 fn programs(topic: &str, family: Family) -> Finding {
     let hint = iptables::variant::choice().hint;
     let Some((file, variant)) = iptables::variant(family) else {
-        return Finding::good(topic, "programs of an unknown variant");
+        return Finding::good(topic, "iptables variant unknown");
     };
     let text = format!("{} ({variant:?})", file.display()).to_lowercase();
     match hint {
-        Some(hint) if hint == variant => Finding::good(topic, format!("{text}, as the kubelet")),
+        Some(hint) if hint == variant => Finding::good(topic, format!("{text}, same as the kubelet")),
         Some(hint) => {
             let hint = format!("{hint:?}").to_lowercase();
-            let text = format!("{text}, but the kubelet uses {hint}: rules are in both, in no certain order");
+            let text = format!(
+                "{text}, but the kubelet uses {hint}: rules are split between the two, in no defined order"
+            );
             Finding::warning(topic, text, format!("install the programs `iptables-{hint}-…`"))
         }
         None => Finding::good(topic, text),
     }
 }
 
-/// Why this machine has no IPv6, if it has none.
+/// Why this machine has no IPv6; `None` if it has.
 fn why_no_ipv6() -> Option<&'static str> {
     if fs::metadata("/proc/net/if_inet6").is_err() {
         return Some("the kernel has no IPv6");
     }
     let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
-    (disabled.trim() == "1").then_some("IPv6 is switched off (net/ipv6/conf/all/disable_ipv6)")
+    (disabled.trim() == "1").then_some("IPv6 is disabled (net/ipv6/conf/all/disable_ipv6)")
 }
 
-/// From Linux 5.9 on the kernel reuses connections without the delay that mode 1 had before; before 4.1 the
-/// switch does not exist.
+/// From Linux 5.9, the kernel reuses connections without the delay that mode 1 caused before. Before 4.1 the
+/// setting does not exist.
 fn connection_reuse(version: (u32, u32)) -> ConnectionReuse {
     if ((4, 1)..(5, 9)).contains(&version) { ConnectionReuse::Disable } else { ConnectionReuse::Leave }
 }

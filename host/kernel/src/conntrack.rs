@@ -1,4 +1,4 @@
-//! The limits of connection tracking that kube-proxy sets once, when it starts.
+//! The connection-tracking limits that kube-proxy sets once, at start.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,35 +8,35 @@ use weir_core::state::Sysctl;
 
 use crate::sysctl::{self, SysctlError};
 
-/// What connection tracking is to be; zero leaves the kernel's value.
+/// The wanted connection-tracking limits; zero leaves the kernel's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections per processor; 0 also ignores the least number.
+    /// Maximum connections per processor; 0 also ignores the minimum.
     pub max_per_core: u64,
-    /// How many connections at least.
+    /// The minimum for the maximum number of connections.
     pub min: u64,
     /// How long an established TCP connection is remembered without packets.
     pub tcp_established_timeout: Duration,
     /// The same in CLOSE_WAIT.
     pub tcp_close_wait_timeout: Duration,
-    /// Whether TCP packets outside the window are tracked all the same.
+    /// Whether TCP packets outside the window are tracked anyway.
     pub tcp_be_liberal: bool,
-    /// How long a UDP flow without answers is remembered.
+    /// How long a UDP flow without replies is remembered.
     pub udp_timeout: Duration,
-    /// How long one with answers is.
+    /// How long a UDP flow with replies is remembered.
     pub udp_stream_timeout: Duration,
 }
 
-/// More connections than this are never asked for by counting processors (kube-proxy's `getConntrackMax`).
+/// Counting processors never requests more connections than this (kube-proxy's `getConntrackMax`).
 const MOST: u64 = 1 << 20;
 
-/// The table of connections has room for a quarter as many chains.
+/// The hash table has one bucket for every four connections.
 const CONNECTIONS_PER_BUCKET: u64 = 4;
 
-/// The parameter of the module; it belongs to the whole machine, whatever network namespace asks.
+/// The module's parameter. It applies to the whole machine, whatever network namespace sets it.
 const HASHSIZE: &str = "sys/module/nf_conntrack/parameters/hashsize";
 
-/// How many connections are to fit; `None` leaves the kernel's value.
+/// The maximum number of connections; `None` leaves the kernel's value.
 pub fn max(limits: &Limits, processors: u64) -> Option<u64> {
     if limits.max_per_core == 0 {
         return None;
@@ -65,11 +65,11 @@ fn key(name: &str) -> Sysctl {
     Sysctl::new(&format!("net/netfilter/{name}"))
 }
 
-/// Sets what is not as it should be, and returns what was changed. Values that are right are not written, so that a
-/// read-only `/proc` does no harm to them.
+/// Sets the values that differ, and returns what was changed. Correct values are not written, so a read-only
+/// `/proc` does no harm.
 ///
 /// # Errors
-/// At the first value that cannot be read or written.
+/// When a value cannot be read or written; stops at the first one.
 pub fn set(limits: &Limits) -> Result<Vec<(PathBuf, i64)>, SysctlError> {
     set_below(Path::new("/"), limits)
 }
@@ -105,14 +105,15 @@ fn missing(path: &Path) -> SysctlError {
     }
 }
 
-/// How many processors are on, whatever this process may use of them: the limits are the machine's.
+/// The number of online processors, including those this process may not use: the limits apply to the whole
+/// machine.
 fn processors(root: &Path) -> u64 {
     let listed = fs::read_to_string(root.join("sys/devices/system/cpu/online"));
     let counted = listed.ok().and_then(|text| count(text.trim())).filter(|count| *count > 0);
     counted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64))
 }
 
-/// How many numbers are in a list such as `0-3,8`.
+/// Counts the numbers in a list such as `0-3,8`.
 fn count(list: &str) -> Option<u64> {
     list.split(',').try_fold(0, |sum, part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -140,12 +141,12 @@ mod tests {
     #[test]
     fn the_number_of_connections_follows_the_processors_within_bounds() {
         let limits = defaults();
-        assert_eq!(max(&limits, 1), Some(128 * 1024), "the least");
+        assert_eq!(max(&limits, 1), Some(128 * 1024), "the minimum");
         assert_eq!(max(&limits, 8), Some(8 * 32 * 1024));
         assert_eq!(max(&limits, 32), Some(MOST));
         assert_eq!(max(&limits, 1024), Some(MOST), "never more");
-        assert_eq!(max(&Limits { min: 2 * MOST, ..limits }, 8), Some(2 * MOST), "the least may be more");
-        assert_eq!(max(&Limits { max_per_core: 0, ..limits }, 8), None, "and means nothing alone");
+        assert_eq!(max(&Limits { min: 2 * MOST, ..limits }, 8), Some(2 * MOST), "the minimum may exceed it");
+        assert_eq!(max(&Limits { max_per_core: 0, ..limits }, 8), None, "the minimum alone has no effect");
     }
 
     #[test]
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(count(""), None);
     }
 
-    /// A machine with two processors, its files, and what they hold.
+    /// A machine with two processors: its files and their values.
     struct Machine(tempfile::TempDir);
 
     const FILES: [(&str, i64); 7] = [
@@ -210,7 +211,7 @@ mod tests {
         };
         assert_eq!(machine.set(&all).unwrap(), 3);
         assert_eq!(machine.values(), [262_144, 65_536, 86_400, 3600, 1, 10, 20], "no limit is lowered");
-        assert_eq!(machine.set(&Limits::default()).unwrap(), 0, "zero leaves what is there");
+        assert_eq!(machine.set(&Limits::default()).unwrap(), 0, "zero leaves the kernel's values");
     }
 
     #[test]

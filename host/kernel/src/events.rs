@@ -1,4 +1,4 @@
-//! Addresses and links that come and go.
+//! Changes of addresses and links.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use weir_core::state::DUMMY_DEVICE;
 use weir_netlink::NetlinkError;
 use weir_netlink::route::{Client, Event, Events, LinkIndex};
 
-/// How long the reader waits at a time; it only bounds how long a broken socket can go unnoticed.
+/// How long the reader waits at a time. This only bounds how long a broken socket can go unnoticed.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Calls `changed` when addresses or links other than the dummy device's change, until it says to stop. Runs on a
-/// thread of its own; it can miss nothing, because an overflow counts as a change.
+/// Calls `changed` when addresses or links other than the dummy device's change, until it returns
+/// [`Watching::Stop`]. Runs on its own thread. No change is missed: an overflow counts as a change.
 ///
 /// # Errors
-/// When the kernel cannot be listened to any more.
+/// When the kernel can no longer be listened to.
 pub fn watch_addresses(mut changed: impl FnMut() -> Watching) -> Result<(), NetlinkError> {
     let mut events = Events::open()?;
-    // Looked up after subscribing: a device that is made or deleted from here on is an event.
+    // Looked up after subscribing, so that later creation or deletion of the device arrives as an event.
     let dummy = Client::open()?.link(DUMMY_DEVICE)?.map(|link| link.index);
     let mut filter = Filter { dummy };
     loop {
         let news = events.next(WAIT)?;
-        // Not `any`, which would stop before it has seen all of them.
+        // Not `any`, which would stop before the filter has seen every event.
         let relevant = news.iter().filter(|event| filter.is_news(event)).count();
         if relevant > 0 && changed() == Watching::Stop {
             return Ok(());
@@ -29,18 +29,18 @@ pub fn watch_addresses(mut changed: impl FnMut() -> Watching) -> Result<(), Netl
     }
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watching {
-    /// Go on.
+    /// Continue.
     GoOn,
     /// The receiver is gone.
     Stop,
 }
 
-/// Tells changes of the host's addresses from weir's own work: each VIP that weir binds comes back as an event.
+/// Separates changes of the host's addresses from weir's own: each VIP that weir binds causes an event.
 struct Filter {
-    /// The number of the dummy device, while it exists.
+    /// The index of the dummy device, while it exists.
     dummy: Option<LinkIndex>,
 }
 
@@ -51,7 +51,7 @@ impl Filter {
                 self.dummy = Some(*index);
                 false
             }
-            // A device of another name with this number: the dummy device is gone, and its number was used again.
+            // Another device has this index: the dummy device is gone and its index was reused.
             Event::Link(index, _) if self.dummy == Some(*index) => {
                 self.dummy = None;
                 true
@@ -71,15 +71,15 @@ mod tests {
         let mut filter = Filter { dummy: None };
         let link = |index, name: &str| Event::Link(LinkIndex(index), name.to_owned());
         let address = |index| Event::Address(LinkIndex(index));
-        assert!(filter.is_news(&address(7)), "it is not known as the dummy device yet");
+        assert!(filter.is_news(&address(7)), "not known as the dummy device yet");
         assert!(!filter.is_news(&link(7, DUMMY_DEVICE)));
         let own = (0..5_000).filter(|_| filter.is_news(&address(7))).count();
-        assert_eq!(own, 0, "5,000 VIPs of weir's own");
+        assert_eq!(own, 0, "5,000 VIPs bound by weir");
         assert!(filter.is_news(&address(2)) && filter.is_news(&link(2, "eth0")));
         assert!(filter.is_news(&Event::Overflow));
-        assert!(!filter.is_news(&link(9, DUMMY_DEVICE)), "made anew");
+        assert!(!filter.is_news(&link(9, DUMMY_DEVICE)), "recreated");
         assert!(filter.is_news(&address(7)) && !filter.is_news(&address(9)));
-        assert!(filter.is_news(&link(9, "veth0")), "the number was used again");
+        assert!(filter.is_news(&link(9, "veth0")), "the index was reused");
         assert!(filter.is_news(&address(9)));
     }
 }

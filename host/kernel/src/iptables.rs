@@ -1,4 +1,4 @@
-//! iptables through its own programs: `iptables-save` to read, `iptables-restore` to write.
+//! Access to iptables through its programs: `iptables-save` to read, `iptables-restore` to write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,20 +20,20 @@ pub mod variant;
 
 pub use variant::{Naming, Variant};
 
-/// How long `iptables-restore` waits for the lock that the legacy variant's programs share, in seconds. Short,
-/// because everything after it waits too; a failed try is repeated.
+/// How long `iptables-restore` waits for the lock shared by the legacy programs, in seconds. Short, because
+/// everything after it waits too; a failed attempt is retried.
 const LOCK_WAIT: &str = "1";
 
-/// `iptables-restore` ends with this status when somebody else holds the lock (`RESOURCE_PROBLEM` in
+/// The exit status of `iptables-restore` when another program holds the lock (`RESOURCE_PROBLEM` in
 /// `include/xtables.h` of iptables).
 const RESOURCE_PROBLEM: i32 = 4;
 
-/// Name of a program of one family in the variant that was chosen at start; the action is `save` or `restore`.
+/// The name of a family's program in the variant chosen at start; the action is `save` or `restore`.
 pub fn program(family: Family, action: &str) -> String {
     variant::choice().naming.program(family, action)
 }
 
-/// The variant of the programs that are used, by what their name leads to; no program is started.
+/// The variant of the programs in use, judged by where their names lead; starts no program.
 pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
     let file = process::find(&program(family, "restore"))?;
     let target = file.canonicalize().ok()?;
@@ -43,13 +43,13 @@ pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
     } else if name.contains("legacy") || name.starts_with("xtables-multi") {
         Some((target, Variant::Legacy))
     } else {
-        // A wrapper script chooses by itself (the official image has one).
+        // A wrapper script chooses at run time (the official image has one).
         None
     }
 }
 
-/// What the variant that is not used holds: the program that shows it, and what it prints.
-/// `None` where that variant is unknown, not installed, or has no tables; asking for tables would make them.
+/// The rules of the unused variant: the program that prints them, and its output. `None` if that variant is
+/// unknown, not installed, or has no tables; querying tables would create them.
 pub fn other_variant(family: Family) -> Option<(String, String)> {
     let other = variant(family)?.1.other();
     let tables = match (other, family) {
@@ -65,13 +65,14 @@ pub fn other_variant(family: Family) -> Option<(String, String)> {
     done.status.success().then_some((name, done.stdout))
 }
 
-/// Whether the kernel lacks the table `nat` of a family, as Linux built for old distributions does for IPv6. Asking makes the
-/// table where there is none yet; nf_tables makes any table when it is written, so that it is not asked.
+/// Whether the kernel lacks a family's `nat` table, as Linux built for old distributions does for IPv6. The query
+/// creates the table if it does not exist yet. nf_tables creates any table when it is written, so it is not
+/// queried.
 pub fn lacks_nat(family: Family) -> bool {
     if variant(family).is_none_or(|(_, variant)| variant != Variant::Legacy) {
         return false;
     }
-    // A lock or a missing permission is no answer.
+    // A held lock or a missing permission is no answer.
     process::run(&program(family, "save"), &["-t", "nat"], "")
         .is_ok_and(|done| !done.status.success() && done.stderr.contains("Table does not exist"))
 }
@@ -81,11 +82,11 @@ pub fn lacks_nat(family: Family) -> bool {
 pub struct Saved {
     /// The tables that could be read, as `iptables-save` prints them.
     pub text: String,
-    /// The tables that could not, of those that weir writes.
+    /// The tables written by weir that could not be read.
     pub unread: BTreeMap<Table, Failure>,
 }
 
-/// All tables of a family. One that cannot be read takes no other with it.
+/// Reads all tables of a family. A table that cannot be read does not affect the others.
 pub fn save(family: Family) -> Saved {
     let name = program(family, "save");
     if let Ok(text) = save_with(&name, &[]) {
@@ -111,7 +112,7 @@ fn save_with(name: &str, arguments: &[&str]) -> Result<String, Failure> {
     if done.status.success() { Ok(done.stdout) } else { Err(refused(name, &done, "")) }
 }
 
-/// The tables of which the program shows nothing but this remark, and succeeds.
+/// The tables for which the program prints only this remark, and still succeeds.
 fn incompatible(name: &str, text: &str) -> BTreeMap<Table, Failure> {
     let remark = |table: Table| {
         let about = format!("# Table `{table}' is incompatible");
@@ -123,7 +124,7 @@ fn incompatible(name: &str, text: &str) -> BTreeMap<Table, Failure> {
     Table::BOTH.into_iter().filter_map(remark).collect()
 }
 
-/// Writes a change of rules, each table all of it or nothing. A table that is refused holds up no other.
+/// Writes a change of rules, each table as one transaction. A refused table does not block the others.
 pub fn restore(change: &RulesChange) -> Result<(), Failure> {
     let name = program(change.family, "restore");
     let done = restore_with(&name, &change.restore_input());
@@ -133,14 +134,14 @@ pub fn restore(change: &RulesChange) -> Result<(), Failure> {
                 let tables = BTreeMap::from([(*table, content.clone())]);
                 restore_with(&name, &RulesChange { tables, ..change.clone() }.restore_input())
             });
-            // Each is tried before the first failure is told.
+            // Every table is tried before the first failure is returned.
             single.collect::<Vec<_>>().into_iter().collect()
         }
         done => done,
     }
 }
 
-/// Feeds text to this program, which is one of the variants of `iptables-restore`.
+/// Feeds text to one of the variants of `iptables-restore`.
 pub fn restore_with(name: &str, input: &str) -> Result<(), Failure> {
     let arguments = ["-w", LOCK_WAIT, "--noflush", "--counters"];
     let done = process::run(name, &arguments, input).map_err(|error| failure(&error))?;
@@ -161,7 +162,7 @@ fn failure(error: &ProcessError) -> Failure {
 fn refused(program: &str, done: &Finished, input: &str) -> Failure {
     let said = done.stderr.trim();
     if done.status.code() == Some(RESOURCE_PROBLEM) && said.contains("lock") {
-        let message = format!("`{program}`: another program holds the xtables lock; tried again soon");
+        let message = format!("`{program}`: another program holds the xtables lock; will be retried soon");
         return Failure { kind: FailureKind::Busy, message };
     }
     let line = offending_line(said, input).map(|line| format!(" (line: `{line}`)")).unwrap_or_default();
@@ -172,7 +173,7 @@ fn refused(program: &str, done: &Finished, input: &str) -> Failure {
     }
 }
 
-/// The line of the input that the program complained about.
+/// The input line that the program complained about.
 fn offending_line<'a>(said: &str, input: &'a str) -> Option<&'a str> {
     let (_, after) = said.split_once("line ").or_else(|| said.split_once("Error occurred at line: "))?;
     let digits: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
@@ -184,7 +185,7 @@ fn offending_line<'a>(said: &str, input: &'a str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Read as a table without rules, it would be written anew by every audit.
+    /// If it were read as a table without rules, every audit would rewrite it.
     #[test]
     fn a_table_that_only_nft_can_read_is_unread() {
         let text = "# Table `nat' is incompatible, use 'nft' tool.\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n\

@@ -5,11 +5,11 @@
 //! Changes ──apply──▶ ipvs, ipset, rtnetlink, conntrack (batches), iptables-restore (one per family), /proc/sys
 //! ```
 //!
-//! Thin on purpose: what to change was decided by weir-core, how a message looks is weir-netlink's. Left for this
-//! crate are grouping, the meaning of errors, and the two programs without which iptables cannot be reached.
+//! Thin by design: weir-core decides what to change, and weir-netlink encodes the messages. This crate groups
+//! changes, interprets errors, and runs the two programs without which iptables cannot be reached.
 //!
-//! Never: a decision about services, a shell, a process other than `iptables-restore` to change and
-//! `iptables-save` (of both variants) to read, `modprobe` once at start where IPVS is missing.
+//! It never makes a decision about services, starts a shell, or runs a process other than `iptables-restore` to
+//! change rules, `iptables-save` (of both variants) to read them, and `modprobe` once at start if IPVS is missing.
 
 pub mod capabilities;
 pub mod conntrack;

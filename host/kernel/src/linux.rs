@@ -29,7 +29,7 @@ pub use flows::Forgotten;
 pub use traffic::{AllTraffic, Traffic};
 pub(crate) use weir_core::causes::with_causes as chain;
 
-/// The kernel of this network namespace, as far as weir owns it.
+/// The kernel of this network namespace, limited to what weir owns.
 pub struct Linux {
     families: Vec<Family>,
     ipvs: ipvs::Ipvs,
@@ -39,14 +39,14 @@ pub struct Linux {
     rules: rules::Rules,
 }
 
-/// What this crate did, to be compared between runs.
+/// What this crate did, for comparison between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
     /// Netlink messages sent.
     pub messages: u64,
-    /// Calls that sent them.
+    /// Send calls.
     pub sends: u64,
-    /// Calls that received answers.
+    /// Receive calls.
     pub receives: u64,
     /// Processes started.
     pub processes: u64,
@@ -55,7 +55,7 @@ pub struct Effort {
 impl std::ops::Sub for Effort {
     type Output = Effort;
 
-    /// What was done since an earlier moment.
+    /// What was done since an earlier snapshot.
     fn sub(self, earlier: Effort) -> Effort {
         Effort {
             messages: self.messages - earlier.messages,
@@ -66,7 +66,7 @@ impl std::ops::Sub for Effort {
     }
 }
 
-/// The sysctls that plans may name; what [`Kernel::read`] reads.
+/// The sysctls that plans may name, read by [`Kernel::read`].
 const SYSCTLS: [&str; 7] = [
     "net/ipv4/vs/conntrack",
     "net/ipv4/vs/conn_reuse_mode",
@@ -77,11 +77,11 @@ const SYSCTLS: [&str; 7] = [
     "net/ipv4/conf/all/arp_announce",
 ];
 
-/// How often a read that a concurrent change disturbed is repeated.
+/// How often a read disturbed by a concurrent change is repeated.
 const READ_TRIES: u32 = 5;
 
 impl Linux {
-    /// The kernel, limited to these families. Sockets are opened when they are needed.
+    /// The kernel, limited to these families. Sockets are opened on first use.
     pub fn new(families: &[Family]) -> Linux {
         Linux {
             families: families.to_vec(),
@@ -93,20 +93,21 @@ impl Linux {
         }
     }
 
-    /// Addresses of all interfaces but the dummy device, and why if they cannot be read.
+    /// Addresses of all interfaces except the dummy device.
     pub fn host_addresses(&mut self) -> Result<Vec<HostAddress>, ReadError> {
         retry("addresses", || self.device.host_addresses())
     }
 
-    /// Whether there is the dummy device.
+    /// Whether the dummy device exists.
     ///
     /// # Errors
-    /// When that cannot be found out.
+    /// When that cannot be determined.
     pub fn has_device(&mut self) -> Result<bool, ReadError> {
         retry("devices", || self.device.is_there())
     }
 
-    /// Addresses that other programs put on the dummy device with a network, which attracts all packets for it.
+    /// Addresses that other programs put on the dummy device with a prefix, which attracts all packets for that
+    /// network.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -114,10 +115,10 @@ impl Linux {
         retry("addresses", || self.device.networks())
     }
 
-    /// Takes networks from the dummy device and leaves their addresses.
+    /// Removes networks from the dummy device and keeps their addresses.
     ///
     /// # Errors
-    /// When the kernel refuses it.
+    /// When the kernel refuses.
     pub fn remove_networks(&mut self, networks: &[IpNet]) -> Outcome {
         self.device
             .remove_networks(networks)
@@ -142,26 +143,27 @@ impl Linux {
         effort
     }
 
-    /// What the kernel counts for the real servers of a virtual server; `None` if it cannot be read. One dump.
+    /// Reads the kernel's counters for the real servers of a virtual server in one dump; `None` if they cannot be
+    /// read.
     pub fn sample(&mut self, server: VirtualServer) -> Readings {
         self.ipvs.sample(server)
     }
 
-    /// Traffic through all virtual servers, or `None` where the kernel has no IPVS. One dump, and one read of a file.
+    /// Traffic through all virtual servers, or `None` if the kernel has no IPVS. One dump, and one read of a file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub fn traffic(&mut self) -> Result<Option<AllTraffic>, ReadError> {
         self.of_ipvs(ipvs::Ipvs::traffic)
     }
 
-    /// The searches for UDP flows that had to be forgotten, since somebody asked last.
+    /// The searches for stale UDP flows since the last call.
     pub fn take_forgotten(&mut self) -> Vec<Forgotten> {
         self.flows.take_forgotten()
     }
 
-    /// What a cleanup removes, but rules: virtual servers, sets, the dummy device. A kernel without IPVS or ipset
-    /// has nothing of theirs.
+    /// Reads what a cleanup removes, except rules: virtual servers, sets, the dummy device. A kernel without IPVS
+    /// or ipset contributes nothing for those.
     pub fn read_removable(&mut self) -> Result<KernelState, ReadError> {
         let mut state = KernelState::default();
         if self.ipvs.is_there() {
@@ -174,7 +176,7 @@ impl Linux {
         Ok(state)
     }
 
-    /// The virtual servers, or `None` where the kernel has no IPVS.
+    /// The virtual servers, or `None` if the kernel has no IPVS.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -192,7 +194,7 @@ impl Linux {
         retry("virtual servers", || read(&mut self.ipvs)).map(Some)
     }
 
-    /// Each set is told once it was read as a whole: what an interrupted read saw of it may be gone.
+    /// Each set is reported once it was read completely, because what an interrupted read saw may be outdated.
     fn read_sets(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<(), ReadError> {
         let families = self.families.clone();
         for name in retry("sets", || self.sets.names(&families))? {
@@ -201,13 +203,13 @@ impl Linux {
         Ok(())
     }
 
-    /// Removes the set that a killed run may have left half filled; no rule names it.
+    /// Removes the set that a killed run may have left half filled. No rule refers to it.
     pub fn remove_scratch(&mut self) -> Outcome {
         if self.sets.is_there() { self.sets.destroy_scratch() } else { Ok(()) }
     }
 }
 
-/// Repeats a read while it is disturbed by changes of others.
+/// Repeats a read while concurrent changes disturb it.
 fn retry<V, E: std::error::Error>(
     what: &str,
     mut read: impl FnMut() -> Result<V, E>,
@@ -286,9 +288,9 @@ impl Kernel for Linux {
 }
 
 fn unreadable(table: Table, failure: Failure) -> Failure {
-    // Nothing is known of a lock that would soon be free.
+    // Unlike a write, a read does not wait for a lock that will soon be free.
     let kind = FailureKind::Refused;
-    Failure { kind, message: format!("the table {table} cannot be read: {}", failure.message) }
+    Failure { kind, message: format!("cannot read the table {table}: {}", failure.message) }
 }
 
 impl Linux {
@@ -314,7 +316,7 @@ impl Linux {
             | Change::SetWeight(..)
             | Change::DeleteRealServer(..)
             | Change::ForgetFlows(..) => {
-                let message = format!("{change}: it cannot travel alone, which is a defect of weir");
+                let message = format!("{change}: not supported outside a batch; this is a bug in weir");
                 Err(Failure { kind: FailureKind::Refused, message })
             }
         }

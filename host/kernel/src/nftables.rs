@@ -1,7 +1,8 @@
-//! What kube-proxy's nftables mode leaves: a table in each family. Its rules translate addresses in PREROUTING and OUTPUT,
-//! before IPVS sees a packet: while it is there, VIPs lead to the endpoints of the moment when that mode ended.
+//! The leftovers of kube-proxy's nftables mode: one table per family. Its rules translate addresses in PREROUTING
+//! and OUTPUT, before IPVS sees a packet. While the table exists, VIPs lead to the endpoints known when that mode
+//! stopped.
 //!
-//! kube-proxy deletes it by the program `nft`, which not every image has; here no process is started.
+//! kube-proxy deletes it with the program `nft`, which not every image has; weir starts no process for it.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use crate::linux::{chain, netlink_family};
 /// `kubeProxyTable` of `pkg/proxy/nftables/proxier.go`.
 const NAME: &str = "kube-proxy";
 
-/// The table of one family; shown as `nft` names it.
+/// One family's table, displayed as `nft` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its family.
@@ -23,13 +24,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// Both, whether or not they are there: a node keeps the table of a family that it has left since.
+    /// Both tables, whether or not they exist: a node keeps the table of a family that it no longer serves.
     pub const BOTH: [Table; 2] = [Table { family: Family::V4 }, Table { family: Family::V6 }];
 
-    /// Deletes it, with all that is in it.
+    /// Deletes the table with all its content.
     ///
     /// # Errors
-    /// When the kernel refuses. That it is gone already is none.
+    /// When the kernel refuses. A table that does not exist is no error.
     pub fn delete(self) -> Result<(), Failure> {
         let deleted = Client::open().and_then(|mut c| c.delete_table(netlink_family(self.family), NAME));
         match deleted {
@@ -38,7 +39,7 @@ impl Table {
         }
     }
 
-    /// What to type to delete it.
+    /// The command that deletes it.
     pub fn command(self) -> String {
         format!("nft delete {self}")
     }
@@ -54,7 +55,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// The tables that are there: one question per family. A kernel without nf_tables has none.
+/// The tables that exist, with one query per family. A kernel without nf_tables has none.
 ///
 /// # Errors
 /// When the kernel does not answer.

@@ -1,13 +1,13 @@
-//! How ready the kernel is to end this process when memory is short.
+//! The kernel's readiness to kill this process when memory is short.
 
 use std::path::{Path, PathBuf};
 
 use crate::sysctl::{self, SysctlError};
 
-/// Sets the value for this process, unless it has it. To lower it takes CAP_SYS_RESOURCE.
+/// Sets the value for this process, unless it already has it. Lowering it requires CAP_SYS_RESOURCE.
 ///
 /// # Errors
-/// When it can be neither read nor written.
+/// When it cannot be read or written.
 pub fn set_score_adjustment(value: i64) -> Result<(), SysctlError> {
     set_at(Path::new("/proc/self/oom_score_adj"), value)
 }
@@ -28,7 +28,7 @@ mod tests {
     fn a_process_can_become_easier_to_end() {
         let path = Path::new("/proc/self/oom_score_adj");
         let found = sysctl::read_file(path).unwrap().unwrap();
-        // Lowering takes a capability, raising does not, and no test depends on it.
+        // Lowering requires a capability, raising does not, and no test depends on the value.
         let raised = (found + 1).min(1000);
         set_score_adjustment(raised).unwrap();
         assert_eq!(sysctl::read_file(path).unwrap(), Some(raised));

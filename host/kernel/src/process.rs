@@ -1,4 +1,4 @@
-//! Runs the few programs that cannot be replaced, with a deadline.
+//! Runs the few external programs that cannot be avoided, with a deadline.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 /// How long a program may take before it is killed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often a running program is looked at.
+/// How often a running program is polled.
 const POLL: Duration = Duration::from_millis(2);
 
-/// What a program that ended left.
+/// The result of a program that exited.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// What it printed to standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// What it printed to standard error.
     pub stderr: String,
 }
 
-/// A program that could not be run to its end.
+/// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It is not installed.
     #[error("the program `{0}` is not installed")]
     Missing(String),
-    /// It could not be started or fed.
+    /// It could not be started, or its input could not be written.
     #[error("cannot run `{program}`")]
     Run {
         /// The program.
@@ -37,12 +37,12 @@ pub enum ProcessError {
         #[source]
         source: std::io::Error,
     },
-    /// It did not end in time and was killed.
-    #[error("`{0}` did not end within {DEADLINE:?} and was killed")]
+    /// It did not exit in time and was killed.
+    #[error("`{0}` did not exit within {DEADLINE:?} and was killed")]
     Deadline(String),
 }
 
-/// Where a program is, searched in `PATH` and then where administrators' programs are.
+/// Where a program is, searched in `PATH` and then in the usual sbin directories.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
@@ -54,7 +54,7 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a program with this input and waits for its end.
+/// Runs a program with this input and waits until it exits.
 pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Finished, ProcessError> {
     let file = find(program).ok_or_else(|| ProcessError::Missing(program.to_owned()))?;
     let failed = |source| ProcessError::Run { program: program.to_owned(), source };
@@ -65,11 +65,11 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Finished, P
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    // Both pipes are drained while the program runs, so that it can never block on a full one.
+    // Both pipes are drained while the program runs, so that it never blocks on a full one.
     let stdout = child.stdout.take().map(drain);
     let stderr = child.stderr.take().map(drain);
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that fails early closes its input; its message says more than our error would.
+        // A program that fails early closes its input; its own message says more than our error would.
         let _ = stdin.write_all(input.as_bytes());
     }
     let status = wait(&mut child, program)?;
@@ -83,7 +83,7 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Finished, P
 fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What was read before an error is still worth showing.
+        // Output read before an error is still worth showing.
         let _ = pipe.read_to_end(&mut bytes);
         bytes
     })
@@ -98,7 +98,7 @@ fn wait(child: &mut Child, program: &str) -> Result<ExitStatus, ProcessError> {
             return Ok(status);
         }
         if Instant::now() >= end {
-            // Both only fail when the program is gone already.
+            // Both only fail if the program is already gone.
             let _ = child.kill();
             let _ = child.wait();
             return Err(ProcessError::Deadline(program.to_owned()));

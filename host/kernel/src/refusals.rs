@@ -1,4 +1,5 @@
-//! What the kernel refuses, why, and what to do: one row per operation and error number. `host/ERRORS.md` shows the same.
+//! What the kernel refuses, with cause and fix: one row per operation and error number. `host/ERRORS.md` shows the
+//! same tables.
 
 use weir_core::kernel::{Failure, FailureKind};
 use weir_netlink::ipset::{Code, SetError};
@@ -6,18 +7,18 @@ use weir_netlink::{Errno, NetlinkError};
 
 use crate::linux::chain;
 
-/// A refusal that has a meaning of its own.
+/// A refusal with a known cause.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<E: 'static> {
-    /// Words of the operation's name; empty for any.
+    /// Part of the operation's name; empty for any operation.
     pub operation: &'static str,
-    /// What the kernel says.
+    /// The error number that the kernel returns.
     pub errors: &'static [E],
     /// What it means for the next attempt.
     pub kind: FailureKind,
-    /// Why.
+    /// The cause.
     pub cause: &'static str,
-    /// What to do.
+    /// The fix.
     pub fix: &'static str,
 }
 
@@ -33,21 +34,21 @@ const fn row<E>(
 
 use FailureKind::{Busy, Refused, Stale};
 
-/// Refusals by error number; the first row that fits is told.
+/// Refusals by error number; the first matching row counts.
 pub const REFUSALS: &[Refusal<Errno>] = &[
     row(
         "",
         &[Errno::EPERM],
         Refused,
-        "the process may not change the network",
-        "run as root, or with the capability CAP_NET_ADMIN",
+        "the process is not allowed to change the network",
+        "run as root or with the capability CAP_NET_ADMIN",
     ),
     row(
         "",
         &[Errno::ENOMEM, Errno::ENOBUFS],
         Busy,
         "the kernel is short of memory",
-        "free some; it is tried again",
+        "free some; the change is retried",
     ),
     row(
         "create dummy link",
@@ -60,43 +61,43 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
         "add address",
         &[Errno::EACCES],
         Refused,
-        "IPv6 is switched off for the device",
-        "`sysctl -w net.ipv6.conf.kube-ipvs0.disable_ipv6=0`",
+        "IPv6 is disabled for the device",
+        "run `sysctl -w net.ipv6.conf.kube-ipvs0.disable_ipv6=0`",
     ),
     row(
         "add address",
         &[Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT],
         Refused,
         "the kernel runs without IPv6",
-        "boot without ipv6.disable=1, or take IPv6 from the Services",
+        "boot without ipv6.disable=1, or remove IPv6 from the Services",
     ),
     row(
         "add address",
         &[Errno::EINVAL, Errno::EADDRNOTAVAIL],
         Refused,
         "no device can have this address",
-        "take it from the Service: it is in spec.externalIPs or in the load balancer's status",
+        "remove it from the Service, where it is in spec.externalIPs or in the load balancer's status",
     ),
     row(
         "virtual server",
         &[Errno::EAFNOSUPPORT],
         Refused,
-        "IPVS of this kernel knows no IPv6",
-        "use a kernel with CONFIG_IP_VS_IPV6, or take IPv6 from the Services",
+        "IPVS in this kernel has no IPv6 support",
+        "use a kernel with CONFIG_IP_VS_IPV6, or remove IPv6 from the Services",
     ),
     row(
         "real server",
         &[Errno::EAFNOSUPPORT],
         Refused,
-        "IPVS of this kernel knows no IPv6",
-        "use a kernel with CONFIG_IP_VS_IPV6, or take IPv6 from the Services",
+        "IPVS in this kernel has no IPv6 support",
+        "use a kernel with CONFIG_IP_VS_IPV6, or remove IPv6 from the Services",
     ),
     row(
         "create real server",
         &[Errno::EINVAL],
         Refused,
-        "IPVS sends nothing to this address",
-        "endpoints need unicast addresses that are not link-local: correct the EndpointSlice",
+        "IPVS does not accept this address as a real server",
+        "correct the EndpointSlice: endpoints need unicast addresses that are not link-local",
     ),
     row(
         "flow",
@@ -112,17 +113,17 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
         "the kernel has no ipset",
         "load it: `modprobe ip_set`",
     ),
-    row("", &[Errno::ENODEV], Stale, "the device is gone", "it is made anew"),
+    row("", &[Errno::ENODEV], Stale, "the device is gone", "weir recreates it"),
     row(
         "",
         &[Errno::EEXIST, Errno::ENOENT, Errno::ESRCH],
         Stale,
-        "another program changed it meanwhile",
-        "it is read again",
+        "another program changed it in the meantime",
+        "weir reads it again",
     ),
 ];
 
-/// Refusals of ipset by its own codes.
+/// Refusals of ipset by its own error codes.
 pub const SET_REFUSALS: &[Refusal<Code>] = &[
     row(
         "",
@@ -135,50 +136,50 @@ pub const SET_REFUSALS: &[Refusal<Code>] = &[
         "",
         &[Code::MaxSets],
         Refused,
-        "the kernel has as many sets as it may",
-        "load ip_set with a larger `max_sets`, or remove sets of other programs: `ipset list -n`",
+        "the kernel's maximum number of sets is reached",
+        "load ip_set with a larger `max_sets`, or remove other programs' sets, listed by `ipset list -n`",
     ),
     row(
         "",
         &[Code::Busy, Code::Referenced],
         Refused,
-        "a rule still names the set",
-        "another program's rule has to go: `iptables-save | grep match-set`",
+        "a rule still refers to the set",
+        "remove the other program's rule, shown by `iptables-save | grep match-set`",
     ),
     row(
         "",
         &[Code::HashFull],
         Stale,
         "the set is full",
-        "it is read again, and entries of other programs go",
+        "weir reads it again and removes other programs' entries",
     ),
     row(
         "",
         &[Code::NullElement],
         Refused,
-        "a set cannot hold an address of zeros",
-        "take it from the Service",
+        "a set cannot contain an all-zero address",
+        "remove it from the Service",
     ),
     row(
         "",
         &[Code::Protocol],
         Refused,
-        "the kernel speaks another version of ipset's protocol",
-        "use a kernel from Linux 3.10 on",
+        "the kernel uses another version of ipset's protocol",
+        "use Linux 3.10 or later",
     ),
     row(
         "",
         &[Code::Exist, Code::TypeMismatch, Code::InvalidFamily],
         Stale,
-        "another program made or changed the set",
-        "it is read again, and made anew",
+        "another program created or changed the set",
+        "weir reads it again and recreates it",
     ),
 ];
 
-/// The failure of a change that the kernel refused, or whose answer was lost.
+/// The failure of a change that the kernel refused, or whose acknowledgement was lost.
 pub(crate) fn failure(error: &NetlinkError, what: &str) -> Failure {
     let Some(errno) = error.refused_with() else {
-        // Answers were lost, so that the kernel has to be read again.
+        // Acknowledgements were lost, so the kernel has to be read again.
         return Failure { kind: Stale, message: format!("{what}: {}", chain(error)) };
     };
     let operation = match error {
@@ -224,7 +225,7 @@ mod tests {
         let disabled = refused("add address", Errno::EACCES);
         assert_eq!(disabled.kind, Refused);
         assert!(disabled.message.ends_with(
-            "; IPv6 is switched off for the device: `sysctl -w net.ipv6.conf.kube-ipvs0.disable_ipv6=0`"
+            "; IPv6 is disabled for the device: run `sysctl -w net.ipv6.conf.kube-ipvs0.disable_ipv6=0`"
         ));
         assert!(refused("delete flow", Errno::EINVAL).message.contains("modprobe nf_conntrack_netlink"));
         assert!(refused("add set elements", Errno::EINVAL).message.contains("modprobe ip_set"));
@@ -255,7 +256,7 @@ mod tests {
         table.iter().map(line).collect()
     }
 
-    /// An error number as the C library words it, without the number.
+    /// An error number as the C library describes it, without the number.
     fn plain(text: &str) -> String {
         text.split(" (os error").next().unwrap_or(text).to_owned()
     }

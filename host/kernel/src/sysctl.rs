@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use weir_core::state::Sysctl;
 
-/// A value that could not be read or written.
+/// Why a value could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SysctlError {
-    /// The file is not there: the module that makes it is not loaded, or the kernel is too old.
+    /// The file does not exist: the module that creates it is not loaded, or the kernel is too old.
     #[error("{path} does not exist{hint}")]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What to do, beginning with a semicolon; empty when nothing is known.
+        /// What to do, starting with a semicolon; empty if unknown.
         hint: &'static str,
     },
     /// Reading failed.
@@ -36,8 +36,8 @@ pub enum SysctlError {
         #[source]
         source: std::io::Error,
     },
-    /// The file holds no number.
-    #[error("{path} holds `{text}`, which is not a number")]
+    /// The file does not contain a number.
+    #[error("{path} contains `{text}`, which is not a number")]
     NotANumber {
         /// The file.
         path: PathBuf,
@@ -49,20 +49,20 @@ pub enum SysctlError {
 fn read_only_hint(source: &std::io::Error) -> &'static str {
     match source.raw_os_error() {
         // EROFS and EACCES: containers mount /proc/sys read-only.
-        Some(30 | 13) => "; set it on the host, or run privileged once",
+        Some(30 | 13) => "; set it on the host, or run once as a privileged container",
         _ => "",
     }
 }
 
-/// The file of a value, below the root of a file system.
+/// The file of a value, below a file system root.
 pub(crate) fn file(root: &Path, sysctl: &Sysctl) -> PathBuf {
     root.join("proc/sys").join(&sysctl.0)
 }
 
-/// Reads a value; `None` where the file does not exist.
+/// Reads a value; `None` if the file does not exist.
 ///
 /// # Errors
-/// When the file is there and holds no number, or cannot be read.
+/// When the file cannot be read or does not contain a number.
 pub fn read(sysctl: &Sysctl) -> Result<Option<i64>, SysctlError> {
     read_file(&file(Path::new("/"), sysctl))
 }
@@ -85,7 +85,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<i64>, SysctlError> {
 /// When the file does not exist or cannot be written.
 pub fn write(sysctl: &Sysctl, value: i64) -> Result<(), SysctlError> {
     let path = file(Path::new("/"), sysctl);
-    // A file that is made where none is would be no sysctl.
+    // If the file does not exist, creating it would not create a sysctl.
     if !path.exists() {
         let hint = if sysctl.0.starts_with("net/ipv4/vs/") { "; load IPVS: `modprobe ip_vs`" } else { "" };
         return Err(SysctlError::Missing { path, hint });

@@ -1,8 +1,8 @@
-//! Counts on a real kernel, as exact expectations: messages, system calls on netlink sockets, and processes for a
-//! cold start of 1,000 services with 10 endpoints each, for one endpoint more, and for a round with nothing to do.
+//! Exact counts on a real kernel: messages, system calls on netlink sockets, and processes for a cold start of
+//! 1,000 services with 10 endpoints each, for one additional endpoint, and for a round with nothing to do.
 //!
-//! Prints the table that `cargo xtask bench` shows. Times are printed for orientation and expected of nothing:
-//! the guest's processor is emulated.
+//! Prints the table shown by `cargo xtask bench`. Times are printed for orientation only: the guest's processor is
+//! emulated.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -24,8 +24,8 @@ use weir_kernel::linux::Effort;
 const SERVICES: u16 = 1000;
 const ENDPOINTS: u16 = 10;
 
-/// kube-proxy 1.37.2 for the same work: counted in its source, per family and synchronisation. Times were measured
-/// in a guest like this one.
+/// kube-proxy 1.37.2 doing the same work: counted in its source, per family and synchronisation. Times were
+/// measured in a guest like this one.
 const REFERENCE: [(&str, &str); 3] = [
     ("cold start", "2,064 processes, 14,000 IPVS requests, about 65,000 own system calls; 75 s"),
     ("one endpoint more", "55 processes, 3,001 IPVS requests, about 12,000 own system calls; 4 to 7 s"),
@@ -95,7 +95,7 @@ impl Bench {
         }
     }
 
-    /// One round: what it cost, how long it took, how many changes it made.
+    /// Runs one round. Returns its effort, its duration and the number of changes.
     fn round(&mut self) -> (Effort, Duration, usize) {
         let before = self.syncer.kernel().effort();
         let start = Instant::now();
@@ -144,9 +144,9 @@ fn main() {
     bench.syncer.audit();
     let audit = show("audit", bench.round());
 
-    // One restore, for the one family that runs.
+    // One restore, for the only family in use.
     assert_eq!(cold.processes, 1, "processes of a cold start");
-    // One message per virtual server, real server and address; the rest makes and fills 17 sets and reads first.
+    // One message per virtual server, real server and address; the rest creates and fills 17 sets and reads first.
     let floor = u64::from(SERVICES) * u64::from(ENDPOINTS + 2);
     assert_eq!(cold.messages, floor + 36, "messages of a cold start");
     assert!(cold.sends + cold.receives < 65_000 / 20, "system calls of a cold start");
@@ -158,7 +158,7 @@ fn main() {
     );
 }
 
-/// Starts this program again in a network namespace of its own, and ends with its status.
+/// Restarts this program in its own network namespace, and exits with its status.
 fn run_in_own_namespace() -> ! {
     let this = std::env::current_exe().expect("this program has a path");
     let status = Command::new("unshare")

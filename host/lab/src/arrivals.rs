@@ -1,4 +1,4 @@
-//! The connections of a load. Every policy gets the same ones for the same seed, in the lab and on a real kernel.
+//! The connections of a load. With the same seed, every policy gets the same ones, in the lab and on a real kernel.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,20 +8,20 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use crate::load::Load;
 use crate::scheduler::Client;
 
-/// A connection that a client wants.
+/// A connection attempt of a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arrival {
     /// When, in nanoseconds since the start of the warm-up.
     pub at: u64,
     /// The client node.
     pub node: usize,
-    /// Where it comes from.
+    /// Its source.
     pub client: Client,
-    /// How much it asks for, exponential around 1.
+    /// Its amount of work, exponential around 1.
     pub work: f64,
 }
 
-/// All of them, without an end, at times that do not depend on each other (Poisson).
+/// An endless sequence of connections at independent times (Poisson).
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     random: Random,
@@ -61,7 +61,7 @@ impl Iterator for Arrivals {
         let client = self.random.below(self.clients_per_node);
         let port = 32_768 + self.random.below(28_232) as u16;
         let work = self.random.exponential();
-        // Each node has a network of its own for its clients.
+        // Each node has a separate network for its clients.
         let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a80_0000 + (node << 16) + client + 1));
         Some(Arrival { at, node: node as usize, client: Client { address, port }, work })
     }
@@ -72,12 +72,12 @@ impl Iterator for Arrivals {
 struct Random(Xoshiro256PlusPlus);
 
 impl Random {
-    /// From 0 to below 1.
+    /// A number from 0 to below 1.
     fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Exponential with a mean of 1.
+    /// An exponentially distributed number with a mean of 1.
     fn exponential(&mut self) -> f64 {
         -(1.0 - self.unit()).ln()
     }

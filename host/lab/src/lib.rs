@@ -1,4 +1,4 @@
-//! weir-lab: a described load, played against policies without a kernel.
+//! weir-lab: simulates a described load against policies, without a kernel.
 //!
 //! ```text
 //! traffic file ─▶ Traffic ─┐
@@ -8,9 +8,9 @@
 //!                                   Outcome ─▶ report: text, JSON lines, SVG
 //! ```
 //!
-//! Time is virtual and chance is seeded: the same input gives the same output.
+//! Time is virtual and randomness is seeded: the same input gives the same output.
 //!
-//! Never: a kernel, a clock, a plan of its own (the command brings one).
+//! Out of scope: kernels, clocks, and planning (the command provides plans).
 
 pub mod arrivals;
 pub mod load;

@@ -1,34 +1,34 @@
-//! A load that is ready to be played: the traffic of one service, with the endpoints that the plans have.
+//! A load ready for simulation: the traffic of one service, with the endpoints of the plans.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::traffic::{Group, Rate, ServiceTraffic, Traffic};
 
-/// What one service is put under.
+/// The load on one service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// The Service, as `namespace/name`.
     pub service: String,
-    /// The load as it was written, for reports.
+    /// The load as written in the file, for reports.
     pub rate: Rate,
     /// Connections per second, over all client nodes.
     pub per_second: f64,
-    /// How many client nodes there are.
+    /// The number of client nodes.
     pub nodes: usize,
-    /// Source addresses on each node.
+    /// Source addresses per node.
     pub clients_per_node: u32,
-    /// The time before anything is measured.
+    /// The time before measuring starts.
     pub warm_up: Duration,
-    /// The time that is measured after it.
+    /// The measured time after that.
     pub duration: Duration,
     /// The addresses of the endpoints.
     pub addresses: Vec<SocketAddr>,
-    /// What each does.
+    /// The behaviour of each endpoint.
     pub behaviours: Vec<Group>,
 }
 
-/// The most connections of one load: more take more memory than a laptop likes.
+/// The most connections of one load: more would need too much memory for a laptop.
 const MOST_CONNECTIONS: f64 = 20e6;
 
 /// A service whose traffic does not fit its endpoints.
@@ -41,11 +41,11 @@ pub enum LoadError {
         service: String,
         /// The address.
         address: std::net::IpAddr,
-        /// Those that exist.
+        /// The existing ones.
         endpoints: String,
     },
-    /// Two groups name one address.
-    #[error("{service}: {address} is in two groups of endpoints; leave it in one")]
+    /// Two groups name the same address.
+    #[error("{service}: {address} is in two groups of endpoints; keep it in only one")]
     Twice {
         /// The Service.
         service: String,
@@ -54,7 +54,7 @@ pub enum LoadError {
     },
     /// An endpoint is in no group.
     #[error(
-        "{service}: nothing says how fast endpoint {address} is; name it in `addresses` of a group, or add a group \
+        "{service}: the speed of endpoint {address} is not given; name it in `addresses` of a group, or add a group \
          without `addresses` for all others"
     )]
     Undescribed {
@@ -65,14 +65,14 @@ pub enum LoadError {
     },
     /// It would take too long.
     #[error(
-        "{service}: a load of {rate} is {connections} connections, more than 20 million; shorten `duration`"
+        "{service}: a load of {rate} has {connections} connections, more than 20 million; shorten `duration`"
     )]
     TooMany {
         /// The Service.
         service: String,
         /// The load.
         rate: String,
-        /// How many that would be.
+        /// The number of connections.
         connections: u64,
     },
 }
@@ -143,13 +143,13 @@ fn behaviours(service: &ServiceTraffic, addresses: &[SocketAddr]) -> Result<Vec<
 }
 
 impl Load {
-    /// What each endpoint can do per second, as described for the start.
+    /// The capacity of each endpoint per second, as described for the start.
     pub fn capacities(&self) -> Vec<f64> {
         let capacity = |group: &Group| f64::from(group.workers) / group.time.as_secs_f64();
         self.behaviours.iter().map(capacity).collect()
     }
 
-    /// How long a slice of the timeline is: a sixtieth of the whole, at least a second.
+    /// The length of a slice of the timeline: a sixtieth of the whole, at least a second.
     pub fn slice_length(&self) -> Duration {
         ((self.warm_up + self.duration) / 60).max(Duration::from_secs(1))
     }
@@ -181,7 +181,7 @@ mod tests {
                 .contains("10.0.0.9 is not an endpoint; the endpoints are 10")
         );
         assert!(said("{addresses: [10.0.0.1, 10.0.0.1], time: 1s}").contains("10.0.0.1 is in two groups"));
-        assert!(said("{addresses: [10.0.0.1], time: 1s}").contains("how fast endpoint 10.0.0.2:80 is"));
+        assert!(said("{addresses: [10.0.0.1], time: 1s}").contains("the speed of endpoint 10.0.0.2:80"));
         assert!(said("{time: 1us}").contains("more than 20 million"));
     }
 }

@@ -1,22 +1,22 @@
-//! What came of a load.
+//! The results of a load.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What came of one load, one policy and one seed.
+/// The results of one load, one policy and one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// From the moment at which a client wanted to connect to the end of the answer, in nanoseconds, sorted. What was
-    /// still unanswered at the end is in it with its age; what failed is not.
+    /// From the client's attempt to connect to the end of the answer, in nanoseconds, sorted. Connections still
+    /// unanswered at the end are included with their age; failed ones are not.
     pub latencies: Vec<u64>,
     /// Connections that were refused, or for which no endpoint was found.
     pub failed: u64,
     /// Connections by endpoint, refused ones included.
     pub connections: Vec<u64>,
-    /// What happened over time, the warm-up included.
+    /// The course over time, including the warm-up.
     pub timeline: Vec<Slice>,
 }
 
@@ -27,14 +27,14 @@ pub struct Slice {
     pub until: Duration,
     /// The weight of each endpoint at its end, as the mean over the client nodes that have the endpoint.
     pub weights: Vec<Option<f64>>,
-    /// Connections that began in it, by endpoint.
+    /// Connections that started in it, by endpoint.
     pub connections: Vec<u64>,
     /// The 99th percentile of the latencies that ended in it, in milliseconds.
     pub p99: Option<f64>,
 }
 
 impl Outcome {
-    /// Nothing happened yet.
+    /// Results before anything happened.
     pub fn new(endpoints: usize, seed: u64) -> Outcome {
         Outcome {
             seed,
@@ -50,7 +50,7 @@ impl Outcome {
         percentile(&self.latencies, part)
     }
 
-    /// The part of the connections that each endpoint got, in percent.
+    /// The share of the connections that each endpoint got, in percent.
     pub fn shares(&self) -> Vec<f64> {
         shares(&self.connections)
     }
@@ -62,14 +62,14 @@ impl Outcome {
         most - shares.iter().copied().fold(most, f64::min)
     }
 
-    /// Whether the weights of an endpoint were not the same all the time.
+    /// Whether the weights of an endpoint changed.
     pub fn weights_move(&self) -> bool {
         self.timeline.windows(2).any(|pair| pair[0].weights != pair[1].weights)
     }
 }
 
 impl Slice {
-    /// The part of the slice's connections that each endpoint got, in percent.
+    /// The share of the slice's connections that each endpoint got, in percent.
     pub fn shares(&self) -> Vec<f64> {
         shares(&self.connections)
     }
@@ -80,13 +80,13 @@ fn shares(connections: &[u64]) -> Vec<f64> {
     connections.iter().map(|count| 100.0 * *count as f64 / all.max(1) as f64).collect()
 }
 
-/// The middle one of some values; of two in the middle, the larger. `None` if there are none.
+/// The median; of two middle values, the larger. `None` if there are no values.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
-/// The value below which a part of sorted nanoseconds lies, in milliseconds.
+/// The value below which this part of sorted nanoseconds lies, in milliseconds.
 pub fn percentile(sorted: &[u64], part: f64) -> Option<f64> {
     let index = (sorted.len() as f64 * part) as usize;
     let value = sorted.get(index.min(sorted.len().checked_sub(1)?))?;

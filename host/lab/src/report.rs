@@ -11,30 +11,30 @@ mod text;
 pub use svg::{PlotError, svg};
 pub use text::text;
 
-/// One load, played against one policy with each seed.
+/// One load, run against one policy with each seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Played {
     /// The policy's name.
     pub policy: String,
     /// The load.
     pub load: Load,
-    /// One for each seed, at least one.
+    /// One result per seed, at least one.
     pub outcomes: Vec<Outcome>,
 }
 
 impl Played {
-    /// The middle value over all seeds; `None` if one of them has none.
+    /// The median over all seeds; `None` if one of them has no value.
     pub fn median(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
         median(self.outcomes.iter().map(figure).collect::<Option<_>>()?)
     }
 
-    /// Whether anything in it changes over time, so that a timeline says something.
+    /// Whether anything changes over time, so that a timeline is useful.
     fn has_a_course(&self) -> bool {
         let changes = self.load.behaviours.iter().any(|behaviour| !behaviour.changes.is_empty());
         changes || self.outcomes.iter().any(Outcome::weights_move)
     }
 
-    /// Values by address of the endpoint.
+    /// Values by the endpoint's address.
     fn by_endpoint<T: Into<Value>>(&self, values: impl IntoIterator<Item = T>) -> Value {
         let addresses = self.load.addresses.iter().map(ToString::to_string);
         Value::Object(addresses.zip(values.into_iter().map(Into::into)).collect::<Map<_, _>>())
@@ -45,10 +45,10 @@ fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// One JSON object a line for each policy, load and seed: `policy`, `service`, `load`, `seed`, `p50_ms`, `p99_ms`,
-/// `p999_ms` (null if nothing was answered), `failed` connections, `spread` between the largest and the smallest share
-/// in percentage points, and `share` by endpoint in percent. If something changes over time, `timeline` has about sixty
-/// points with `until_s` since the start of the warm-up, `p99_ms`, and `weight` and `share` by endpoint.
+/// One JSON object per line for each policy, load and seed: `policy`, `service`, `load`, `seed`, `p50_ms`, `p99_ms`,
+/// `p999_ms` (null if nothing was answered), `failed` connections, `spread` between the largest and the smallest
+/// share in percentage points, and `share` by endpoint in percent. If something changes over time, `timeline` has
+/// about sixty points with `until_s` since the start of the warm-up, `p99_ms`, and `weight` and `share` by endpoint.
 pub fn json_lines(all: &[Played]) -> String {
     let mut lines = String::new();
     for played in all {

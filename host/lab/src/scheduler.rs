@@ -1,7 +1,7 @@
-//! IPVS's schedulers, as the kernel has them.
+//! IPVS's schedulers, as in the kernel.
 //!
-//! Each file names the kernel file that it follows and the behaviour that matters. The kernel's code is not in here:
-//! the rules were read there and written anew.
+//! Each file names the kernel file that it follows and the important behaviour. It contains no kernel code: the rules
+//! were read there and implemented independently.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,7 @@ mod round_robin;
 #[cfg(test)]
 mod tests;
 
-/// The schedulers that can be played.
+/// The schedulers that can be simulated.
 pub const SCHEDULERS: [&str; 8] = ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "mh"];
 
 /// A real server as a scheduler sees it.
@@ -24,13 +24,13 @@ pub struct Server {
     pub endpoint: usize,
     /// Its address; `mh` hashes it.
     pub address: SocketAddr,
-    /// Its weight now; 0 takes no new connections.
+    /// Its current weight; at 0 it accepts no new connections.
     pub weight: u16,
-    /// Its latest weight that was not 0; `mh` fills its table by it.
+    /// Its last weight other than 0, by which `mh` fills its table.
     pub last_weight: u16,
     /// Connections between SYN and the first FIN or RST.
     pub active: u32,
-    /// Connections after that, until IPVS forgets them.
+    /// Closed connections that IPVS has not forgotten yet.
     pub inactive: u32,
 }
 
@@ -41,34 +41,34 @@ impl Server {
     }
 }
 
-/// Where a connection comes from.
+/// The source of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The source address.
     pub address: IpAddr,
-    /// The source port; the flags `sh-port` and `mh-port` make it count.
+    /// The source port; only used with the flags `sh-port` and `mh-port`.
     pub port: u16,
 }
 
-/// How one virtual server chooses real servers. The order of the slice is that of the kernel's list: the real server
-/// that was added last comes first (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
+/// How one virtual server chooses real servers. The slice has the order of the kernel's list: the real server added
+/// last comes first (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
 pub trait Scheduler {
-    /// The index of the real server that takes a new connection; `None` if none can.
+    /// The index of the real server that gets a new connection; `None` if there is none.
     fn pick(&mut self, servers: &[Server], client: Client) -> Option<usize>;
 
-    /// A real server was added or removed, or got another weight.
+    /// A real server was added or removed, or its weight changed.
     fn changed(&mut self, _servers: &[Server]) {}
 
     /// The real server at this index is about to be removed.
     fn removing(&mut self, _servers: &[Server], _index: usize) {}
 }
 
-/// A scheduler that cannot be played.
+/// A scheduler that cannot be simulated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("scheduler `{0}` cannot be played; weir lab knows {names}", names = SCHEDULERS.join(", "))]
+#[error("scheduler `{0}` cannot be simulated; weir lab supports {names}", names = SCHEDULERS.join(", "))]
 pub struct UnknownScheduler(pub String);
 
-/// The scheduler that a virtual server names, without memory of any connection.
+/// A virtual server's scheduler, without memory of any connection.
 ///
 /// # Errors
 /// If it is not one of [`SCHEDULERS`].
@@ -90,7 +90,7 @@ pub fn scheduler(scheduling: &Scheduling) -> Result<Box<dyn Scheduler>, UnknownS
     })
 }
 
-/// The greatest common divisor of all weights that are not 0; 0 if there are none.
+/// The greatest common divisor of all weights other than 0; 0 if there are none.
 fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     weights.fold(0, |a, b| {
         let (mut a, mut b) = (a, b);

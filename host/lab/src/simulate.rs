@@ -1,4 +1,4 @@
-//! Virtual time: connections arrive at client nodes, are scheduled, wait, are worked on, and end.
+//! Virtual time: connections arrive at client nodes, are scheduled, wait, are processed, and end.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,13 +16,13 @@ mod endpoint;
 
 use endpoint::{Endpoint, Request};
 
-/// How long a refused connection is active: from the SYN to the RST that answers it.
+/// How long a refused connection is active: from the SYN to the RST.
 const REFUSAL: Duration = Duration::from_micros(200);
 
-/// Why a load could not be played to its end.
+/// Why a simulation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlayError {
-    /// A plan has a scheduler that cannot be played.
+    /// A plan uses a scheduler that cannot be simulated.
     #[error(transparent)]
     Scheduler(#[from] UnknownScheduler),
     /// The policy failed.
@@ -30,12 +30,12 @@ pub enum PlayError {
     Policy(String),
 }
 
-/// What happens at a time.
+/// A simulated event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A connection arrives.
     Arrive,
-    /// An endpoint ends what it works on.
+    /// An endpoint finishes a connection.
     Finish { endpoint: usize, node: usize, arrived: u64 },
     /// A refusal arrives at its node.
     Refused { endpoint: usize, node: usize },
@@ -55,18 +55,18 @@ struct Play<'a> {
     load: &'a Load,
     policy: &'a mut dyn Weights,
     arrivals: Arrivals,
-    /// The one that is planned.
+    /// The scheduled one.
     arrival: Option<Arrival>,
     now: u64,
-    /// Earliest first; among equals the one that was planned first.
+    /// Earliest first; at the same time, in the order of scheduling.
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     planned: u64,
     nodes: Vec<VirtualServer>,
     endpoints: Vec<Endpoint>,
     outcome: Outcome,
-    /// Connections by endpoint in the present slice.
+    /// Connections by endpoint in the current slice.
     slice: Vec<u64>,
-    /// Latencies that ended in the present slice.
+    /// Latencies that ended in the current slice.
     slice_latencies: Vec<u64>,
 }
 
@@ -74,7 +74,7 @@ fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
-/// Plays a load against a policy. The same seed gives the same connections, whatever the policy does with them.
+/// Simulates a load against a policy. The same seed gives the same connections, whatever the policy does with them.
 ///
 /// # Errors
 /// See [`PlayError`].
@@ -118,11 +118,11 @@ impl Play<'_> {
             }
         }
         if let Some(period) = self.policy.period() {
-            // As nodes do not start together, they do not ask together.
+            // Nodes do not start together, so they do not ask together.
             for node in 0..self.nodes.len() {
                 let share = (node + 1) as f64 / self.nodes.len() as f64;
                 self.plan(nanos(period.mul_f64(share)), Event::Ask { node });
-                // Another moment on each node than that at which it asks.
+                // At a different moment on each node than its policy's.
                 self.plan(nanos(ADDED_UP.mul_f64(1.0 - share / 2.0)), Event::AddUp { node });
             }
         }
@@ -231,7 +231,7 @@ impl Play<'_> {
         arrived >= nanos(self.load.warm_up)
     }
 
-    /// From the moment at which the client wanted to connect to the end of the answer.
+    /// Notes a latency, from the client's attempt to connect to the end of the answer.
     fn note_latency(&mut self, arrived: u64) {
         let latency = self.now - arrived;
         self.slice_latencies.push(latency);
@@ -240,7 +240,7 @@ impl Play<'_> {
         }
     }
 
-    /// What still waits at the end counts with its age; leaving it out would make an overload look fast.
+    /// Connections still waiting at the end count with their age; otherwise an overload would look fast.
     fn count_waiting(&mut self) {
         let mut waiting: Vec<u64> =
             self.endpoints.iter().flat_map(Endpoint::waiting).map(|request| request.arrived).collect();

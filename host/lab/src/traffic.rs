@@ -1,4 +1,4 @@
-//! The traffic file: what is to be played.
+//! The traffic file: what to simulate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,32 +17,32 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Traffic {
-    /// Each load is played once with each seed.
+    /// Each load is run once with each seed.
     #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
-    /// The time before anything is measured.
+    /// The time before measuring starts.
     #[serde(default = "a_minute", deserialize_with = "duration")]
     pub warm_up: Duration,
-    /// The time that is measured, after the warm-up.
+    /// The measured time after the warm-up.
     #[serde(default = "a_minute", deserialize_with = "duration")]
     pub duration: Duration,
-    /// The nodes from which connections come, each with its own IPVS.
+    /// The nodes that connections come from, each with its own IPVS.
     #[serde(default)]
     pub client_nodes: ClientNodes,
-    /// Source addresses on each node, 1 to 65,534; `sh` and `mh` choose by them.
+    /// Source addresses per node, 1 to 65,534; `sh` and `mh` hash them.
     #[serde(default = "one_client")]
     pub clients_per_node: u32,
-    /// Each is played alone, as if it had its pods for itself.
+    /// Each is simulated alone, as if it had its pods to itself.
     pub services: Vec<ServiceTraffic>,
 }
 
-/// The nodes from which connections come.
+/// The nodes that connections come from.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "must be a number of nodes, or a list of names of Node objects")]
 pub enum ClientNodes {
-    /// So many, all planned as the node that `--node` names.
+    /// This many, all planned as the node given by `--node`.
     Count(u32),
-    /// Node objects by name, each planned for itself.
+    /// Node objects by name, each planned separately.
     Named(Vec<String>),
 }
 
@@ -53,7 +53,7 @@ impl Default for ClientNodes {
 }
 
 impl ClientNodes {
-    /// How many there are.
+    /// The number of nodes.
     pub fn count(&self) -> usize {
         match self {
             ClientNodes::Count(count) => *count as usize,
@@ -68,53 +68,53 @@ impl ClientNodes {
 pub struct ServiceTraffic {
     /// The Service, as `namespace/name`.
     pub service: String,
-    /// The port's number; not needed if the Service has a single TCP port.
+    /// The port's number; optional if the Service has a single TCP port.
     #[serde(default)]
     pub port: Option<u16>,
-    /// How many connections arrive, over all client nodes; each is played.
+    /// How many connections arrive, over all client nodes; each load is run.
     pub loads: Vec<Rate>,
     /// The endpoints. Each must be in one group.
     pub endpoints: Vec<Group>,
 }
 
-/// How many connections arrive, at times that do not depend on each other (Poisson).
+/// How many connections arrive, at independent times (Poisson).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// So many percent of what all endpoints can do at the start, refusing ones included.
+    /// This percentage of what all endpoints can process at the start, including refusing ones.
     Percent(f64),
-    /// So many per second.
+    /// This many per second.
     PerSecond(f64),
 }
 
-/// Endpoints that behave the same.
+/// Endpoints with the same behaviour.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
-    /// Their addresses; without it, all endpoints that no other group names.
+    /// Their addresses; if absent, all endpoints that no other group names.
     #[serde(default)]
     pub addresses: Option<Vec<IpAddr>>,
-    /// The mean time for one connection, waiting not included.
+    /// The mean time to process one connection, without waiting.
     #[serde(deserialize_with = "duration")]
     pub time: Duration,
     /// How the time varies.
     #[serde(default)]
     pub distribution: Distribution,
-    /// How many connections it works on at the same time.
+    /// How many connections it processes at the same time.
     #[serde(default = "one_worker")]
     pub workers: u32,
-    /// How many more may wait, first come, first served; without it, any number. What comes then is refused.
+    /// How many more may wait, first come, first served; if absent, any number. Further connections are refused.
     #[serde(default)]
     pub queue: Option<u32>,
     /// Refuses every connection at once.
     #[serde(default)]
     pub refuses: bool,
-    /// What becomes of it on the way.
+    /// Changes over time.
     #[serde(default)]
     pub changes: Vec<Change>,
 }
 
 impl Group {
-    /// How long a connection takes one of them at a speed, in nanoseconds. `work` is exponential around 1.
+    /// How long a connection takes at a speed, in nanoseconds. `work` is exponential around 1.
     pub fn time_of(&self, work: f64, speed: f64) -> u64 {
         let work = match self.distribution {
             Distribution::Exponential => work,
@@ -124,7 +124,7 @@ impl Group {
     }
 }
 
-/// How the time for one connection varies.
+/// How the processing time varies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Distribution {
@@ -135,23 +135,23 @@ pub enum Distribution {
     Constant,
 }
 
-/// A change of endpoints at a time.
+/// A change of endpoints at a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Change {
     /// When, since the start of the warm-up.
     #[serde(deserialize_with = "duration")]
     pub at: Duration,
-    /// How fast it is from then on; 1 = as described, 0.5 = each connection takes twice as long. What it works on
-    /// already is not affected.
+    /// The speed from then on; 1 = as described, 0.5 = each connection takes twice as long. Connections in progress
+    /// are not affected.
     #[serde(default)]
     pub speed: Option<f64>,
-    /// Whether it refuses from then on.
+    /// Whether it refuses connections from then on.
     #[serde(default)]
     pub refuses: Option<bool>,
 }
 
-/// Why a traffic file cannot be played.
+/// Why a traffic file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrafficError {
     /// It cannot be read.
@@ -160,10 +160,10 @@ pub enum TrafficError {
     /// It is not YAML in UTF-8.
     #[error("not readable as YAML: {0}")]
     Syntax(String),
-    /// A field is missing, unknown, or has a value of the wrong kind.
+    /// A field is missing, unknown, or of the wrong type.
     #[error("{place}{message}", place = place(.path))]
     Field {
-        /// Where.
+        /// Its path.
         path: String,
         /// What is wrong.
         message: String,
@@ -203,7 +203,7 @@ impl Traffic {
         }
     }
 
-    /// A value outside of its range, with its path.
+    /// The first value outside its range, with its path.
     fn first_mistake(&self) -> Option<(String, String)> {
         let at = |path: &str, range: &str| Some((path.to_owned(), format!("must be {range}")));
         if self.seeds.is_empty() {
@@ -231,10 +231,10 @@ impl Traffic {
 impl ServiceTraffic {
     fn first_mistake(&self) -> Option<(String, &'static str)> {
         if self.loads.is_empty() {
-            return Some(("loads".to_owned(), "a list of at least one load, as `75%` or `40/s`"));
+            return Some(("loads".to_owned(), "a list of at least one load such as `75%` or `40/s`"));
         }
         if self.endpoints.iter().filter(|group| group.addresses.is_none()).count() > 1 {
-            return Some(("endpoints".to_owned(), "groups of which at most one has no addresses"));
+            return Some(("endpoints".to_owned(), "groups, at most one of them without addresses"));
         }
         self.endpoints.iter().enumerate().find_map(|(i, group)| {
             let (field, range) = group.first_mistake()?;
@@ -282,14 +282,15 @@ impl<'de> Deserialize<'de> for Rate {
         let percent = text.strip_suffix('%').and_then(number).map(Rate::Percent);
         percent
             .or_else(|| text.strip_suffix("/s").and_then(number).map(Rate::PerSecond))
-            .ok_or_else(|| D::Error::custom(format!("`{text}` must be a load as `75%` or `40/s`")))
+            .ok_or_else(|| D::Error::custom(format!("`{text}` must be a load such as `75%` or `40/s`")))
     }
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_duration(&text)
-        .ok_or_else(|| D::Error::custom(format!("`{text}` must be a duration as `100ms`, `30s` or `2m`")))
+    parse_duration(&text).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` must be a duration such as `100ms`, `30s` or `2m`"))
+    })
 }
 
 fn one_seed() -> Vec<u64> {
@@ -337,10 +338,10 @@ mod tests {
                 "services[0].endpoints[0].tiem: unknown field `tiem`, expected one of `addresses`, `time`",
             ),
             ("100ms", "100", "services[0].endpoints[0].time: "),
-            ("100ms", "fast", "`fast` must be a duration as `100ms`"),
+            ("100ms", "fast", "`fast` must be a duration such as `100ms`"),
             ("100ms", "0s", "services[0].endpoints[0].time: must be more than 0s"),
             ("[75%]", "[75]", "services[0].loads[0]: "),
-            ("[75%]", "[fast]", "`fast` must be a load as `75%` or `40/s`"),
+            ("[75%]", "[fast]", "`fast` must be a load such as `75%` or `40/s`"),
             ("[75%]", "[]", "services[0].loads: must be a list of at least one load"),
             ("service: a/b, ", "", "missing field `service`"),
             ("100ms", "100ms, workers: 0", "services[0].endpoints[0].workers: must be 1 to 100,000"),
@@ -356,7 +357,7 @@ mod tests {
             ("services:", "duration: 25h\nservices:", "duration: must be more than 0s"),
             ("services:", "seeds: []\nservices:", "seeds: must be a list of at least one number"),
             ("services:", "- a\nservices:", "not readable as YAML"),
-            ("services:", "seeds: [1]\nseeds: [1]\nservices:", "seeds is written more than once"),
+            ("services:", "seeds: [1]\nseeds: [1]\nservices:", "seeds occurs more than once"),
             ("services:", "- services:", "must be a mapping with at least `services`"),
         ] {
             let error = Traffic::parse(&LEAST.replace(from, to)).expect_err(to).to_string();

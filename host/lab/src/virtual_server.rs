@@ -14,21 +14,21 @@ pub const CLOSED: Duration = Duration::from_secs(120);
 /// The same after a RST: CLOSE of that table.
 pub const RESET: Duration = Duration::from_secs(10);
 
-/// How often IPVS updates its counters of new connections and bytes: every two seconds, the period of the
-/// estimators in `net/netfilter/ipvs/ip_vs_est.c`. Connections that are active now are always known.
+/// How often IPVS updates its counters of new connections and bytes: every two seconds, the period of the estimators
+/// in `net/netfilter/ipvs/ip_vs_est.c`. The number of active connections is always up to date.
 pub const ADDED_UP: Duration = Duration::from_secs(2);
 
 /// A virtual server of one client node.
 pub struct VirtualServer {
     scheduling: Scheduling,
     scheduler: Box<dyn Scheduler>,
-    /// As in the kernel's list: the last one added is the first.
+    /// In the order of the kernel's list: the last one added comes first.
     servers: Vec<Server>,
-    /// Removed ones keep their connections and come back with them.
+    /// Removed real servers keep their connections, also when they are added again.
     removed: Vec<Server>,
-    /// Connections begun, by endpoint.
+    /// Connections started, by endpoint.
     begun: Vec<u64>,
-    /// The same, as it can be read.
+    /// The same as of the last update, as it can be read.
     added_up: Vec<u64>,
 }
 
@@ -36,7 +36,7 @@ impl VirtualServer {
     /// A virtual server arranged for these endpoints. Real servers are added in the order of the endpoints.
     ///
     /// # Errors
-    /// If the scheduler cannot be played.
+    /// If the scheduler cannot be simulated.
     pub fn new(
         arrangement: &Arrangement,
         addresses: &[SocketAddr],
@@ -53,10 +53,11 @@ impl VirtualServer {
         Ok(server)
     }
 
-    /// Brings it to an arrangement, one change after the other as over netlink. Another scheduler starts without memory.
+    /// Changes it to a new arrangement, one change after the other as over netlink. A new scheduler starts without
+    /// memory.
     ///
     /// # Errors
-    /// If the scheduler cannot be played.
+    /// If the scheduler cannot be simulated.
     pub fn arrange(
         &mut self,
         arrangement: &Arrangement,
@@ -98,7 +99,7 @@ impl VirtualServer {
         self.scheduler.changed(&self.servers);
     }
 
-    /// A new connection. Returns the endpoint that gets it, `None` if no real server can.
+    /// A new connection. Returns its endpoint; `None` if there is no real server for it.
     pub fn connect(&mut self, client: Client) -> Option<usize> {
         let index = self.scheduler.pick(&self.servers, client)?;
         let server = &mut self.servers[index];
@@ -131,12 +132,12 @@ impl VirtualServer {
         self.servers.iter().find(|server| server.endpoint == endpoint).map(|server| server.weight)
     }
 
-    /// The kernel adds up its counters.
+    /// The kernel updates its counters.
     pub fn add_up(&mut self) {
         self.added_up.clone_from(&self.begun);
     }
 
-    /// What can be read of the kernel, by endpoint; `None` for endpoints that are not behind it.
+    /// What can be read from the kernel, by endpoint; `None` for endpoints that are not behind it.
     pub fn seen(&self) -> Vec<Option<Seen>> {
         let mut seen = vec![None; self.begun.len()];
         for server in &self.servers {
@@ -151,7 +152,7 @@ impl VirtualServer {
     }
 }
 
-/// `last_weight` keeps the latest weight that was not 0.
+/// `last_weight` keeps the last weight other than 0.
 fn set_weight(server: &mut Server, weight: u16) {
     server.weight = weight;
     if weight != 0 {
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(
             (seen.active, seen.inactive, seen.begun, seen.weight),
             (1, 1, 0, 1),
-            "nothing is added up yet"
+            "counters are not updated yet"
         );
         server.add_up();
         assert_eq!(server.seen()[0].unwrap().begun, 2);

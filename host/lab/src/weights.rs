@@ -1,10 +1,10 @@
-//! Who gives a virtual server its scheduler and its weights.
+//! The source of a virtual server's scheduler and weights.
 
 use std::time::Duration;
 
 use weir_core::state::Scheduling;
 
-/// How a virtual server is to be.
+/// The wanted state of a virtual server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrangement {
     /// Scheduler, flags and persistence.
@@ -13,26 +13,26 @@ pub struct Arrangement {
     pub weights: Vec<Option<u16>>,
 }
 
-/// What a node's kernel says of one real server.
+/// What a node's kernel reports about one real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Connections between SYN and the first FIN or RST.
     pub active: u32,
-    /// Connections that were closed and are not forgotten yet.
+    /// Connections that were closed but not forgotten yet.
     pub inactive: u32,
-    /// Connections begun since the start, as of when the kernel last added them up.
+    /// Connections started, as of the kernel's last update.
     pub begun: u64,
     /// The weight.
     pub weight: u16,
 }
 
-/// A policy as the simulation sees it.
+/// A policy as seen by the simulation.
 pub trait Weights {
-    /// How the virtual server of a client node is to be at a time. `seen` has one entry by endpoint of the load, `None`
-    /// for those that are not behind the virtual server; at the start nothing was counted yet.
+    /// The wanted virtual server of a client node at a point in time. `seen` has one entry per endpoint of the load,
+    /// `None` for those not behind the virtual server; at the start nothing has been counted.
     ///
     /// # Errors
-    /// In words for a person.
+    /// A message for people.
     fn arrange(&mut self, node: usize, now: Duration, seen: &[Option<Seen>]) -> Result<Arrangement, String>;
 
     /// How often it wants to be asked; `None` = only at the start.
@@ -51,7 +51,7 @@ impl<W: Weights + ?Sized> Weights for Box<W> {
     }
 }
 
-/// The same arrangement on each node, from the start to the end.
+/// The same arrangement on every node, from start to end.
 #[derive(Clone, Debug)]
 pub struct Fixed(pub Arrangement);
 

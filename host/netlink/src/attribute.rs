@@ -1,65 +1,65 @@
 //! Netlink attributes: one writer that appends, one reader that never panics.
 //!
-//! Both speak of *kinds* (the attribute's number without its two flag bits) and keep the flag bits apart, because
+//! Both use *kinds* (the attribute's number without its two flag bits) and treat the flag bits separately, because
 //! ipset refuses an integer without the byte-order flag and a container without the nested flag.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NlaBuffer, NlasIterator};
 
-/// Why bytes that came from the kernel were not understood.
+/// Why bytes from the kernel could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The fixed header in front of the attributes is incomplete.
-    #[error("{what}: {found} bytes where {needed} are needed")]
+    /// The fixed header before the attributes is incomplete.
+    #[error("{what}: got {found} bytes, need {needed}")]
     Short {
-        /// The structure that was being read.
+        /// The structure being read.
         what: &'static str,
-        /// Bytes the structure has.
+        /// The structure's size in bytes.
         needed: usize,
-        /// Bytes that were there.
+        /// The bytes available.
         found: usize,
     },
-    /// An attribute's length runs past its container.
-    #[error("{what}: an attribute does not fit its container")]
+    /// An attribute extends past its container.
+    #[error("{what}: an attribute extends past its container")]
     Overlong {
-        /// The container that was being read.
+        /// The container being read.
         what: &'static str,
     },
-    /// An attribute has another size than its type.
+    /// An attribute's size does not match its type.
     #[error("{what}: attribute {kind} has {found} bytes instead of {needed}")]
     Size {
-        /// The container that was being read.
+        /// The container being read.
         what: &'static str,
-        /// Number of the attribute.
+        /// The attribute's number.
         kind: u16,
-        /// Bytes the attribute must have.
+        /// The expected size in bytes.
         needed: usize,
-        /// Bytes it has.
+        /// The actual size in bytes.
         found: usize,
     },
     /// A text attribute is not UTF-8.
     #[error("{what}: attribute {kind} is not text")]
     Text {
-        /// The container that was being read.
+        /// The container being read.
         what: &'static str,
-        /// Number of the attribute.
+        /// The attribute's number.
         kind: u16,
     },
-    /// An attribute that must be there is absent.
-    #[error("{what}: attribute {kind} is absent")]
+    /// A required attribute is missing.
+    #[error("{what}: attribute {kind} is missing")]
     Absent {
-        /// The container that was being read.
+        /// The container being read.
         what: &'static str,
-        /// Number of the attribute.
+        /// The attribute's number.
         kind: u16,
     },
-    /// A field holds a value that has no meaning here.
-    #[error("{what}: value {value} has no meaning")]
+    /// A field has an invalid value.
+    #[error("{what}: invalid value {value}")]
     Value {
-        /// The field that was being read.
+        /// The field being read.
         what: &'static str,
-        /// What it held.
+        /// Its value.
         value: u64,
     },
 }
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     fn put(&mut self, kind: u16, value: &[u8]) {
-        // Values here are fixed-size fields and short names; only `nested` can grow, and it checks itself.
+        // Values here are fixed-size fields and short names; only `nested` can grow, and it checks its own size.
         let length = u16::try_from(HEADER + value.len()).unwrap_or(u16::MAX);
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -118,32 +118,32 @@ impl Writer {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    /// Big endian without the byte-order flag, as IPVS and conntrack want it.
+    /// Big endian without the byte-order flag, as required by IPVS and conntrack.
     pub(crate) fn be16(&mut self, kind: u16, value: u16) {
         self.put(kind, &value.to_be_bytes());
     }
 
-    /// Big endian without the byte-order flag, as conntrack wants it.
+    /// Big endian without the byte-order flag, as required by conntrack.
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_be_bytes());
     }
 
-    /// Big endian with the byte-order flag, as ipset wants it.
+    /// Big endian with the byte-order flag, as required by ipset.
     pub(crate) fn net16(&mut self, kind: u16, value: u16) {
         self.put(kind | NLA_F_NET_BYTEORDER, &value.to_be_bytes());
     }
 
-    /// Big endian with the byte-order flag, as ipset wants it.
+    /// Big endian with the byte-order flag, as required by ipset.
     pub(crate) fn net32(&mut self, kind: u16, value: u32) {
         self.put(kind | NLA_F_NET_BYTEORDER, &value.to_be_bytes());
     }
 
-    /// Bytes in network order with the byte-order flag, as ipset wants addresses.
+    /// Bytes in network order with the byte-order flag, as required by ipset for addresses.
     pub(crate) fn net_bytes(&mut self, kind: u16, value: &[u8]) {
         self.put(kind | NLA_F_NET_BYTEORDER, value);
     }
 
-    /// Text with the terminating zero that the kernel's `NLA_NUL_STRING` policies ask for.
+    /// Text with the terminating zero required by the kernel's `NLA_NUL_STRING` policies.
     pub(crate) fn text(&mut self, kind: u16, value: &str) {
         let mut bytes = Vec::with_capacity(value.len() + 1);
         bytes.extend_from_slice(value.as_bytes());
@@ -151,21 +151,21 @@ impl Writer {
         self.put(kind, &bytes);
     }
 
-    /// A container; the nested flag is set.
+    /// A container, with the nested flag set.
     pub(crate) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.put(kind | NLA_F_NESTED, &[]);
         fill(self);
         let length = self.bytes.len() - start;
-        // Callers bound what they put into one container (see `ipset::entries`); a longer one would be cut by the
-        // 16-bit length and refused by the kernel as malformed.
+        // Callers limit the content of a container (see `ipset::entries`); the 16-bit length would truncate a
+        // longer one, and the kernel would refuse it as malformed.
         debug_assert!(length <= usize::from(u16::MAX), "a container of {length} bytes");
         let length = u16::try_from(length).unwrap_or(u16::MAX);
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
     }
 }
 
-/// One attribute as read.
+/// An attribute that was read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attribute<'a> {
     pub(crate) kind: u16,
@@ -185,7 +185,7 @@ pub(crate) fn read<'a>(container: &'a [u8], what: &'static str) -> Attributes<'a
     Attributes { nlas: NlasIterator::new(container), what }
 }
 
-/// Reads the attributes behind a fixed header of `header` bytes.
+/// Reads the attributes after a fixed header of `header` bytes.
 pub(crate) fn read_after<'a>(
     body: &'a [u8],
     header: usize,
@@ -207,14 +207,14 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// The value with the lifetime of the container; `NlaBuffer::value` borrows from the temporary instead.
+/// The value, with the lifetime of the container; `NlaBuffer::value` would borrow from the temporary.
 fn value_of(nla: NlaBuffer<&[u8]>) -> &[u8] {
     let length = nla.value_length();
     &nla.into_inner()[HEADER..HEADER + length]
 }
 
 impl<'a> Attributes<'a> {
-    /// The first attribute of a kind; errors before it count.
+    /// Finds the first attribute of a kind; fails if an error precedes it.
     pub(crate) fn find(mut self, kind: u16) -> Result<Option<Attribute<'a>>, DecodeError> {
         self.find_map(|attribute| match attribute {
             Ok(attribute) if attribute.kind != kind => None,
@@ -223,7 +223,7 @@ impl<'a> Attributes<'a> {
         .transpose()
     }
 
-    /// As [`Attributes::find`] for an attribute that must be there.
+    /// Like [`Attributes::find`], for a required attribute.
     pub(crate) fn require(self, kind: u16) -> Result<Attribute<'a>, DecodeError> {
         let what = self.what;
         self.find(kind)?.ok_or(DecodeError::Absent { what, kind })
@@ -272,7 +272,7 @@ impl<'a> Attribute<'a> {
         self.array::<16>().map(Ipv6Addr::from)
     }
 
-    /// Text up to its terminating zero, or to the end where the kernel sends none.
+    /// Text up to its terminating zero, or to the end if the kernel sends none.
     pub(crate) fn text(self) -> Result<String, DecodeError> {
         let end = self.value.iter().position(|byte| *byte == 0).unwrap_or(self.value.len());
         std::str::from_utf8(&self.value[..end])

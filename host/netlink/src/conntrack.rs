@@ -1,6 +1,6 @@
 //! Connection tracking: reading flows and deleting them.
 //!
-//! Constants and attribute layouts are those of include/uapi/linux/netfilter/nfnetlink_conntrack.h.
+//! Constants and attribute layouts are from include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 
 mod flow;
 
@@ -14,7 +14,7 @@ const NFNL_SUBSYS_CTNETLINK: u8 = 1;
 const IPCTNL_MSG_CT_GET: u8 = 1;
 const IPCTNL_MSG_CT_DELETE: u8 = 2;
 
-/// A conversation with the kernel's connection tracking.
+/// A client for the kernel's connection tracking.
 #[derive(Debug)]
 pub struct Client<T = KernelTransport> {
     socket: Socket<T>,
@@ -33,12 +33,12 @@ impl<T: Transport> Client<T> {
         Self { socket }
     }
 
-    /// What went through this client's socket.
+    /// The traffic of this client's socket.
     pub fn counters(&self) -> Counters {
         self.socket.counters()
     }
 
-    /// The flows of one family, of one protocol if asked for. Since Linux 5.8 the kernel filters.
+    /// The flows of one family, optionally of one protocol. Since Linux 5.8 the kernel filters.
     pub fn flows(
         &mut self,
         family: Family,
@@ -58,8 +58,8 @@ impl<T: Transport> Client<T> {
         Ok(flows)
     }
 
-    /// Deletes flows, many per send; one result per flow. `ENOENT` says that it is gone already, or that another flow
-    /// has taken its addresses since it was read.
+    /// Deletes flows, many per send; returns one result per flow. `ENOENT` means that the flow is already gone, or
+    /// that another flow took its addresses after it was read.
     pub fn delete(&mut self, flows: &[Flow]) -> Vec<Result<(), NetlinkError>> {
         let kind = netfilter::kind(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE);
         let requests = flows.iter().map(|flow| Request::new("delete flow", kind, flow.encode()));

@@ -1,4 +1,4 @@
-//! The two address families and the transport protocols, as every part of the kernel numbers them.
+//! The two address families and the transport protocols, with the numbers used throughout the kernel.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// `AF_INET` or `AF_INET6` of include/linux/socket.h; `NFPROTO_IPV4` and `NFPROTO_IPV6` are the same numbers.
+    /// `AF_INET` or `AF_INET6` of include/linux/socket.h, which equal `NFPROTO_IPV4` and `NFPROTO_IPV6`.
     pub const fn number(self) -> u8 {
         match self {
             Family::V4 => 2,
@@ -31,7 +31,7 @@ impl Family {
         }
     }
 
-    /// The length of a prefix that holds one address: 32 or 128.
+    /// The prefix length of a single address: 32 or 128.
     pub const fn full_prefix(self) -> u8 {
         match self {
             Family::V4 => 32,
@@ -39,7 +39,7 @@ impl Family {
         }
     }
 
-    /// The family with a number, or `None` for one that is neither IPv4 nor IPv6.
+    /// The family with this number; `None` if it is neither IPv4 nor IPv6.
     pub const fn from_number(number: u16) -> Option<Self> {
         match number {
             2 => Some(Family::V4),

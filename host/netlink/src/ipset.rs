@@ -1,7 +1,7 @@
-//! ipset: named sets of addresses and ports that iptables rules look up.
+//! ipset: named sets of addresses and ports that iptables rules match against.
 //!
-//! Constants and attribute layouts are those of include/uapi/linux/netfilter/ipset/ip_set.h; what the kernel makes of
-//! them is net/netfilter/ipset/ip_set_core.c.
+//! Constants and attribute layouts are from include/uapi/linux/netfilter/ipset/ip_set.h; the kernel's handling of
+//! them is in net/netfilter/ipset/ip_set_core.c.
 
 mod attributes;
 mod element;
@@ -25,42 +25,42 @@ pub use header::{CreateFlags, Parameters, Set};
 pub use listing::{Listing, decode_part};
 pub use types::{Revisions, SetType, decode_revisions};
 
-/// The protocol versions this module speaks: 7 since Linux 4.20, 6 before.
+/// The supported protocol versions: 7 since Linux 4.20, 6 before.
 pub const PROTOCOLS: std::ops::RangeInclusive<u8> = 6..=7;
 
-/// Longest name of a set in bytes (`IPSET_MAXNAMELEN` without its terminating zero).
+/// The maximum length of a set's name in bytes (`IPSET_MAXNAMELEN` without its terminating zero).
 pub const MAX_NAME_BYTES: usize = 31;
 
-/// What to do when something is there already, or absent already.
+/// What to do if an object already exists, or is already absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Then there is nothing to do. For a set: the same type and parameters are needed.
+    /// Succeed without doing anything. A set must have the same type and parameters.
     Accept,
-    /// Then it is an error.
+    /// Fail.
     Refuse,
 }
 
-/// What a set to be made looks like.
+/// The definition of a new set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
-    /// Name, 1 to [`MAX_NAME_BYTES`] bytes.
+    /// The name, 1 to [`MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// What it holds.
+    /// The type of its elements.
     pub set_type: SetType,
     /// The family of its addresses; `None` for port bitmaps.
     pub family: Option<Family>,
-    /// Its sizes.
+    /// Its size.
     pub size: Size,
 }
 
-/// The sizes of a set to be made.
+/// The size of a new set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// A hash.
     Hash {
-        /// Buckets to begin with, rounded up to a power of two by the kernel.
+        /// The initial number of buckets, rounded up to a power of two by the kernel.
         buckets: u32,
-        /// Most elements it may hold.
+        /// The maximum number of elements.
         elements: u32,
     },
     /// A bitmap of ports.
@@ -87,7 +87,7 @@ impl Size {
     }
 }
 
-/// A conversation with the kernel's ipset.
+/// A client for the kernel's ipset.
 #[derive(Debug)]
 pub struct Client<T = KernelTransport> {
     socket: Socket<T>,
@@ -109,7 +109,7 @@ impl<T: Transport> Client<T> {
         Ok(Self { socket, protocol, revisions: Vec::new() })
     }
 
-    /// What went through this client's socket.
+    /// The traffic of this client's socket.
     pub fn counters(&self) -> Counters {
         self.socket.counters()
     }
@@ -119,7 +119,7 @@ impl<T: Transport> Client<T> {
         self.protocol
     }
 
-    /// The revisions of a set type that the kernel offers.
+    /// The revisions of a set type offered by the kernel.
     pub fn revisions(&mut self, set_type: &SetType, family: Option<Family>) -> Result<Revisions, SetError> {
         let mut writer = self.begin();
         writer.text(number::IPSET_ATTR_TYPENAME, set_type.name());
@@ -130,8 +130,8 @@ impl<T: Transport> Client<T> {
         decode_revisions(&body).map_err(|source| NetlinkError::Decode { operation, source }.into())
     }
 
-    /// Makes a set with the newest revision that both the kernel and this module know. A set of this name with another
-    /// type or other sizes is refused ([`SetError::is_existing`]).
+    /// Creates a set with the newest revision known to both the kernel and this module. If a set of this name has
+    /// another type or size, the request is refused ([`SetError::is_existing`]).
     pub fn create(&mut self, definition: &Definition, existing: Existing) -> Result<(), SetError> {
         let revision = self.revision(&definition.set_type, definition.family)?;
         let mut writer = self.begin();
@@ -148,27 +148,27 @@ impl<T: Transport> Client<T> {
         self.execute(request.with_flags(NLM_F_CREATE | exclusive))
     }
 
-    /// Removes a set; [`Code::Busy`] when a rule or another set refers to it.
+    /// Destroys a set; [`Code::Busy`] if a rule or another set refers to it.
     pub fn destroy(&mut self, name: &str) -> Result<(), SetError> {
         self.about("destroy set", number::IPSET_CMD_DESTROY, name)
     }
 
-    /// Removes every element of a set.
+    /// Removes all elements of a set.
     pub fn flush(&mut self, name: &str) -> Result<(), SetError> {
         self.about("flush set", number::IPSET_CMD_FLUSH, name)
     }
 
-    /// Gives a set another name that is free.
+    /// Renames a set; the new name must be free.
     pub fn rename(&mut self, name: &str, to: &str) -> Result<(), SetError> {
         self.about_two("rename set", number::IPSET_CMD_RENAME, name, to)
     }
 
-    /// Exchanges the contents of two sets of the same type at once; rules see one or the other.
+    /// Swaps the contents of two sets of the same type atomically.
     pub fn swap(&mut self, name: &str, with: &str) -> Result<(), SetError> {
         self.about_two("swap sets", number::IPSET_CMD_SWAP, name, with)
     }
 
-    /// Type, family and revision of one set, or `None` when it is absent.
+    /// Type, family and revision of one set; `None` if it does not exist.
     pub fn header(&mut self, name: &str) -> Result<Option<Set>, SetError> {
         let operation = "read set header";
         let mut writer = self.begin();
@@ -182,18 +182,18 @@ impl<T: Transport> Client<T> {
         Ok(set)
     }
 
-    /// Every set of this network namespace, without elements.
+    /// All sets of this network namespace, without elements.
     pub fn headers(&mut self) -> Result<Vec<Set>, SetError> {
         let listings = self.dump("list sets", None, number::IPSET_FLAG_LIST_HEADER)?;
         Ok(listings.into_iter().map(|listing| listing.set).collect())
     }
 
-    /// Every set of this network namespace with its elements.
+    /// All sets of this network namespace with their elements.
     pub fn list(&mut self) -> Result<Vec<Listing>, SetError> {
         self.dump("list sets", None, 0)
     }
 
-    /// One set with its elements, or `None` when it is absent.
+    /// One set with its elements; `None` if it does not exist.
     pub fn list_one(&mut self, name: &str) -> Result<Option<Listing>, SetError> {
         match self.dump("list set", Some(name), 0) {
             Ok(mut listings) => Ok(listings.pop()),
@@ -202,11 +202,11 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Adds and removes elements, many per message; one result per change, in order.
+    /// Adds and removes elements, many per message; returns one result per change, in order.
     ///
-    /// With [`Existing::Accept`] adding what is there and removing what is not there succeeds. A refused element does
-    /// not stop the others: those of the same message that came after it are sent again without it. They may then be
-    /// carried out after elements of later messages.
+    /// With [`Existing::Accept`], adding an existing element and removing a missing one succeed. A refused element
+    /// does not stop the others: those after it in the same message are sent again without it, and may then be
+    /// applied after elements of later messages.
     pub fn apply(&mut self, changes: &[ElementChange<'_>], existing: Existing) -> Vec<Result<(), SetError>> {
         elements::apply(&mut self.socket, self.protocol, changes, existing)
     }
@@ -229,7 +229,7 @@ impl<T: Transport> Client<T> {
     fn about(&mut self, operation: &'static str, command: u8, name: &str) -> Result<(), SetError> {
         let mut writer = self.begin();
         writer.text(number::IPSET_ATTR_SETNAME, name);
-        // Without the flag newer kernels do not say that the set is absent.
+        // Without the flag, newer kernels do not report that the set does not exist.
         let request = Request::new(operation, kind(command), writer.into_bytes()).with_flags(NLM_F_EXCL);
         self.execute(request)
     }
@@ -271,7 +271,7 @@ impl<T: Transport> Client<T> {
     }
 }
 
-/// Asks for the kernel's protocol versions and takes the newest that both sides speak.
+/// Queries the kernel's protocol versions and picks the newest one supported by both sides.
 fn negotiate<T: Transport>(socket: &mut Socket<T>) -> Result<u8, SetError> {
     let operation = "read ipset protocol";
     let writer = begin(*PROTOCOLS.end());
@@ -286,11 +286,11 @@ fn negotiate<T: Transport>(socket: &mut Socket<T>) -> Result<u8, SetError> {
     Ok(chosen)
 }
 
-/// Reads the answer to `IPSET_CMD_PROTOCOL`: the oldest and the newest protocol version of the kernel.
+/// Decodes the answer to `IPSET_CMD_PROTOCOL`: the oldest and the newest protocol version of the kernel.
 pub fn decode_protocols(body: &[u8]) -> Result<(u8, u8), DecodeError> {
     let attributes = crate::netfilter::attributes(body, "ipset protocol")?;
     let newest = attributes.require(number::IPSET_ATTR_PROTOCOL)?.u8()?;
-    // A kernel that speaks one version only does not name the oldest.
+    // A kernel that supports only one version does not report the oldest.
     let oldest = match attributes.find(number::IPSET_ATTR_PROTOCOL_MIN)? {
         Some(oldest) => oldest.u8()?,
         None => newest,
@@ -298,7 +298,7 @@ pub fn decode_protocols(body: &[u8]) -> Result<(u8, u8), DecodeError> {
     Ok((oldest, newest))
 }
 
-/// A body with its netfilter header and the protocol version, which every ipset message begins with.
+/// A body with its netfilter header and the protocol version, the start of every ipset message.
 fn begin(protocol: u8) -> Writer {
     let mut writer = crate::netfilter::begin(crate::netfilter::UNSPECIFIED);
     writer.u8(number::IPSET_ATTR_PROTOCOL, protocol);

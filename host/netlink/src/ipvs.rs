@@ -1,6 +1,6 @@
 //! The IP Virtual Server: services (virtual servers), their destinations (real servers), timeouts.
 //!
-//! Constants and attribute layouts are those of include/uapi/linux/ip_vs.h; what the kernel makes of them is
+//! Constants and attribute layouts are from include/uapi/linux/ip_vs.h; the kernel's handling of them is in
 //! net/netfilter/ipvs/ip_vs_ctl.c.
 
 mod attributes;
@@ -21,7 +21,7 @@ pub use message::Message;
 pub use service::{Flags, Netmask, Service, ServiceKey};
 pub use statistics::Statistics;
 
-/// What the kernel says about its IPVS as a whole.
+/// The kernel's general IPVS information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Information {
     /// Version as `0x00MMmmpp`, for example `0x010201` for 1.2.1.
@@ -30,7 +30,7 @@ pub struct Information {
     pub connection_table_size: u32,
 }
 
-/// How long idle connections are remembered. Seconds.
+/// How long idle connections are remembered, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// Established TCP connections.
@@ -41,21 +41,22 @@ pub struct Timeouts {
     pub udp: u32,
 }
 
-/// One change of a service or a destination.
+/// A change of a service or a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Makes a service; `EEXIST` when it exists, `ENOENT` when the scheduler is unknown.
+    /// Creates a service; `EEXIST` if it exists, `ENOENT` if the scheduler is unknown.
     NewService(Service),
-    /// Changes scheduler, flags, timeout and netmask; `ESRCH` when the service is absent.
+    /// Changes scheduler, flags, timeout and netmask; `ESRCH` if the service does not exist.
     SetService(Service),
-    /// Removes a service with its destinations; `ESRCH` when it is absent.
+    /// Deletes a service with its destinations; `ESRCH` if it does not exist.
     DeleteService(ServiceKey),
-    /// Makes a destination; `EEXIST` when it exists, `ESRCH` when the service is absent, `EINVAL` when its address is not
-    /// unicast, as which no address counts before the namespace's loopback is up.
+    /// Creates a destination; `EEXIST` if it exists, `ESRCH` if the service does not exist, `EINVAL` if its
+    /// address is not unicast. No address counts as unicast before the namespace's loopback is up.
     NewDestination(ServiceKey, Destination),
-    /// Changes weight, forwarding and thresholds; `ENOENT` when the destination, `ESRCH` when the service is absent.
+    /// Changes weight, forwarding and thresholds; `ENOENT` if the destination, `ESRCH` if the service does not
+    /// exist.
     SetDestination(ServiceKey, Destination),
-    /// Removes a destination; `ENOENT` when the destination, `ESRCH` when the service is absent.
+    /// Deletes a destination; `ENOENT` if the destination, `ESRCH` if the service does not exist.
     DeleteDestination(ServiceKey, DestinationKey),
 }
 
@@ -78,10 +79,10 @@ impl Change {
     }
 }
 
-/// A conversation with the kernel's IPVS.
+/// A client for the kernel's IPVS.
 ///
-/// The generic family's number is looked up when the conversation begins, and again when the kernel answers `ENOENT`,
-/// because it changes when the module is loaded anew.
+/// The number of the generic netlink family is looked up at the start, and again when the kernel answers `ENOENT`,
+/// because it changes when the module is reloaded.
 #[derive(Debug)]
 pub struct Client<T = KernelTransport> {
     socket: Socket<T>,
@@ -89,13 +90,13 @@ pub struct Client<T = KernelTransport> {
 }
 
 impl Client<KernelTransport> {
-    /// Opens a socket and looks the family up; `ENOENT` when this kernel has no IPVS (see [`is_absent`]).
+    /// Opens a socket and looks up the family; `ENOENT` if this kernel has no IPVS (see [`is_absent`]).
     pub fn open() -> Result<Self, NetlinkError> {
         Self::over(Socket::open(Protocol::Generic)?)
     }
 }
 
-/// Whether opening failed because this kernel has no IPVS, or its module could not be loaded.
+/// Whether opening failed because this kernel has no IPVS or could not load its module.
 pub fn is_absent(error: &NetlinkError) -> bool {
     matches!(error, NetlinkError::Refused { operation: family::RESOLVE, source: Errno::ENOENT, .. })
 }
@@ -107,7 +108,7 @@ impl<T: Transport> Client<T> {
         Ok(Self { socket, family })
     }
 
-    /// What went through this client's socket.
+    /// The traffic of this client's socket.
     pub fn counters(&self) -> Counters {
         self.socket.counters()
     }
@@ -126,17 +127,18 @@ impl<T: Transport> Client<T> {
         decode(operation, answer.timeouts())
     }
 
-    /// Sets the connection timeouts; 0 keeps the kernel's value.
+    /// Sets the connection timeouts; 0 keeps the current value.
     pub fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), NetlinkError> {
         self.execute_one("set IPVS timeouts", Message::set_timeouts(timeouts))
     }
 
     /// All services of this network namespace, of both families.
     ///
-    /// A dump of more than about a hundred services comes in parts, and the kernel begins each at a place in a table
-    /// that all namespaces share, without saying when that table changed in between. A service made meanwhile, in any
-    /// namespace, makes it repeat one (seen in Linux 6.1), which is reported as [`NetlinkError::Interrupted`]. A service
-    /// deleted meanwhile may make it leave one out, which nothing shows; making that one again is refused with `EEXIST`.
+    /// A dump of more than about a hundred services comes in parts, and the kernel starts each at a position in a
+    /// table shared by all namespaces, without reporting changes of the table in between. A service created
+    /// meanwhile, in any namespace, makes it repeat one (seen in Linux 6.1), which is reported as
+    /// [`NetlinkError::Interrupted`]. A service deleted meanwhile may make it omit one without any sign; creating
+    /// that one again is refused with `EEXIST`.
     pub fn services(&mut self) -> Result<Vec<Service>, NetlinkError> {
         let operation = "list virtual servers";
         let mut services = Vec::new();
@@ -147,7 +149,7 @@ impl<T: Transport> Client<T> {
         unrepeated(operation, services, |service| service.key)
     }
 
-    /// One service, or `None` when it is absent.
+    /// One service; `None` if it does not exist.
     pub fn service(&mut self, key: &ServiceKey) -> Result<Option<Service>, NetlinkError> {
         let operation = "read virtual server";
         match self.get(operation, &Message::get_service(key)) {
@@ -157,8 +159,8 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// The destinations of one service. The kernel answers with none when the service is absent. As for
-    /// [`Client::services`], one that is repeated is reported as [`NetlinkError::Interrupted`].
+    /// The destinations of one service. If the service does not exist, the kernel returns none. As in
+    /// [`Client::services`], a repeated destination is reported as [`NetlinkError::Interrupted`].
     pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<Destination>, NetlinkError> {
         let operation = "list real servers";
         let family = key.family();
@@ -170,12 +172,13 @@ impl<T: Transport> Client<T> {
         unrepeated(operation, destinations, |destination| destination.key)
     }
 
-    /// Removes every service of this network namespace.
+    /// Deletes all services of this network namespace.
     pub fn flush(&mut self) -> Result<(), NetlinkError> {
         self.execute_one("flush virtual servers", Message::flush())
     }
 
-    /// Applies changes in order, many per send; one result per change, and a refused change does not stop the others.
+    /// Makes changes in order, many per send; returns one result per change, and a refused change does not stop
+    /// the others.
     pub fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), NetlinkError>> {
         let messages = changes.iter().map(Change::message).collect::<Vec<_>>();
         self.execute(&messages)
@@ -233,20 +236,20 @@ impl<T: Transport> Client<T> {
         Request::new(operation, self.family, message.encode())
     }
 
-    /// Looks the family up again, and tells whether its number is another one now.
+    /// Looks up the family again, and returns whether its number changed.
     fn family_changed(&mut self) -> bool {
         match family::resolve(&mut self.socket) {
             Ok(family) if family != self.family => {
                 self.family = family;
                 true
             }
-            // Without a family the first answer, `ENOENT`, is the right one.
+            // Without a family, the first answer, `ENOENT`, is correct.
             Ok(_) | Err(_) => false,
         }
     }
 }
 
-/// A repeated entry shows that the table changed while it was dumped.
+/// A repeated entry shows that the table changed during the dump.
 fn unrepeated<V, K: Eq + Hash>(
     operation: &'static str,
     entries: Vec<V>,

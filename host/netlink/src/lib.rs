@@ -1,4 +1,4 @@
-//! Typed messages for the kernel interfaces a service proxy needs, over one blocking netlink socket.
+//! Typed messages for the kernel interfaces needed by a service proxy, over one blocking netlink socket.
 //!
 //! ```text
 //!  ipvs  ipset  route  conntrack  rules             typed requests and answers, one module per kernel subsystem
@@ -8,11 +8,11 @@
 //!             Transport                              sendto / recvfrom; tests put a fault script here
 //! ```
 //!
-//! A change is a request whose answer is a result of its own; many of them travel in one send. A reading is a dump:
-//! it is complete, or it is an error.
+//! A change is a request with its own result; many changes travel in one send. A reading is a dump, which is
+//! either complete or an error.
 //!
-//! Never: a smaller dump instead of an error; an answer from another sender than the kernel; waiting without a
-//! deadline; a started process; Kubernetes' words.
+//! This crate never returns a partial dump instead of an error, accepts an answer from a sender other than the
+//! kernel, waits without a deadline, starts a process, or uses Kubernetes terms.
 
 mod attribute;
 pub mod conntrack;

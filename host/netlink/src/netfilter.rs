@@ -1,4 +1,5 @@
-//! The header that every netfilter message has behind its netlink header (include/uapi/linux/netfilter/nfnetlink.h).
+//! The header that follows the netlink header in every netfilter message
+//! (include/uapi/linux/netfilter/nfnetlink.h).
 
 use crate::attribute::{self, Attributes, Writer};
 use crate::socket::{NetlinkError, Request};
@@ -31,7 +32,7 @@ pub(crate) fn kind(subsystem: u8, command: u8) -> u16 {
     u16::from_be_bytes([subsystem, command])
 }
 
-/// The messages before and after changes of a subsystem that takes them only as a transaction. Their resource is the
+/// The messages before and after changes of a subsystem that only accepts transactions. Their resource is the
 /// subsystem.
 pub(crate) fn transaction(operation: &'static str, subsystem: u8) -> [Request; 2] {
     let [high, low] = u16::from(subsystem).to_be_bytes();
@@ -39,8 +40,8 @@ pub(crate) fn transaction(operation: &'static str, subsystem: u8) -> [Request; 2
         .map(|kind| Request::new(operation, kind, vec![UNSPECIFIED, VERSION, high, low]))
 }
 
-/// Whether a request failed because its subsystem is not there. nfnetlink refuses that as an invalid argument, within a
-/// transaction as not supported; for requests that have no other argument which could be invalid.
+/// Whether a request failed because its subsystem does not exist. nfnetlink refuses that as an invalid argument,
+/// and within a transaction as not supported. Only for requests without any other argument that could be invalid.
 pub(crate) fn is_absent(error: &NetlinkError) -> bool {
     matches!(error.refused_with(), Some(Errno::EINVAL | Errno::EOPNOTSUPP))
 }
@@ -50,7 +51,7 @@ pub(crate) fn family(body: &[u8], what: &'static str) -> Result<u8, DecodeError>
     body.first().copied().ok_or(DecodeError::Short { what, needed: HEADER, found: 0 })
 }
 
-/// The attributes behind the header.
+/// The attributes after the header.
 pub(crate) fn attributes<'a>(body: &'a [u8], what: &'static str) -> Result<Attributes<'a>, DecodeError> {
     attribute::read_after(body, HEADER, what)
 }

@@ -1,6 +1,6 @@
 //! Links and addresses.
 //!
-//! Constants and structures are those of include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h and if.h.
+//! Constants and structures are from include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h and if.h.
 
 mod address;
 mod events;
@@ -15,7 +15,7 @@ pub use address::{Address, Scope};
 pub use events::{Event, Events, decode_event};
 pub use link::{Link, LinkFlags, OperationalState};
 
-/// Message types of include/uapi/linux/rtnetlink.h.
+/// Message types from include/uapi/linux/rtnetlink.h.
 pub(crate) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
@@ -23,23 +23,23 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 
-/// Number of a link in its network namespace; never 0.
+/// The index of a link in its network namespace; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkIndex(pub u32);
 
-/// One change of an address.
+/// A change of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Puts an address on a link, with a prefix of its full length, global scope and no broadcast address; `EEXIST`
-    /// when it is there.
+    /// Adds an address to a link, with its full prefix length, global scope and no broadcast address; `EEXIST` if
+    /// it exists.
     Add(LinkIndex, std::net::IpAddr),
-    /// Takes it away; `EADDRNOTAVAIL` when it is not there.
+    /// Deletes an address; `EADDRNOTAVAIL` if it does not exist.
     Delete(LinkIndex, std::net::IpAddr),
-    /// Takes an address with a prefix of this length away, and the route that came with it.
+    /// Deletes an address with a prefix of this length, and the route that came with it.
     DeleteNetwork(LinkIndex, std::net::IpAddr, u8),
 }
 
-/// A conversation with the kernel's rtnetlink.
+/// A client for the kernel's rtnetlink.
 #[derive(Debug)]
 pub struct Client<T = KernelTransport> {
     socket: Socket<T>,
@@ -58,7 +58,7 @@ impl<T: Transport> Client<T> {
         Self { socket }
     }
 
-    /// What went through this client's socket.
+    /// The traffic of this client's socket.
     pub fn counters(&self) -> Counters {
         self.socket.counters()
     }
@@ -76,7 +76,7 @@ impl<T: Transport> Client<T> {
         Ok(links)
     }
 
-    /// One link, or `None` when there is none of this name.
+    /// One link; `None` if no link has this name.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
         let operation = "read link";
         let body = match self.socket.get(&Request::new(operation, RTM_GETLINK, link::named(name))) {
@@ -86,22 +86,22 @@ impl<T: Transport> Client<T> {
         decode(operation, Link::decode(&body)).map(Some)
     }
 
-    /// Makes a dummy link and leaves it down; `EEXIST` when there is a link of this name, `EOPNOTSUPP` when the kernel
+    /// Creates a dummy link and leaves it down; `EEXIST` if a link of this name exists, `EOPNOTSUPP` if the kernel
     /// has no dummy links.
     pub fn create_dummy(&mut self, name: &str) -> Result<(), NetlinkError> {
         let request = Request::new("create dummy link", RTM_NEWLINK, link::dummy(name));
         self.socket.execute_one(&request.with_flags(NLM_F_CREATE | NLM_F_EXCL))
     }
 
-    /// Removes a link; `ENODEV` when there is none of this number.
+    /// Deletes a link; `ENODEV` if no link has this index.
     pub fn delete_link(&mut self, index: LinkIndex) -> Result<(), NetlinkError> {
         self.socket.execute_one(&Request::new("delete link", RTM_DELLINK, link::numbered(index)))
     }
 
     /// All addresses of both families, or those of one link.
     ///
-    /// The kernel is always asked for all: it could filter by link, but then (seen in Linux 6.18) it does not say when
-    /// the dump was interrupted, and an address may be missing silently.
+    /// The kernel is always asked for all of them: it could filter by link, but then (seen in Linux 6.18) it does
+    /// not report an interrupted dump, and an address may be silently missing.
     pub fn addresses(&mut self, link: Option<LinkIndex>) -> Result<Vec<Address>, NetlinkError> {
         let mut addresses = Vec::new();
         let request = Request::dump("list addresses", RTM_GETADDR, address::everything());
@@ -117,7 +117,8 @@ impl<T: Transport> Client<T> {
         Ok(addresses)
     }
 
-    /// Adds and deletes addresses, many per send; one result per change, and a refused one does not stop the others.
+    /// Adds and deletes addresses, many per send; returns one result per change, and a refused one does not stop
+    /// the others.
     pub fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), NetlinkError>> {
         let requests = changes.iter().map(|change| match *change {
             Change::Add(link, ip) => Request::new("add address", RTM_NEWADDR, address::single(link, ip))

@@ -1,9 +1,9 @@
-//! Whether packet filter rules may have changed, found out without starting a process.
+//! Detects whether packet filter rules may have changed, without starting a process.
 //!
-//! iptables comes in two kinds. With nf_tables every transaction has a number, and chains can be listed by netlink
-//! (include/uapi/linux/netfilter/nf_tables.h). The older x_tables kind ([`legacy`]) gives its tables out as a whole by
-//! `getsockopt`. Nothing here loads a module or makes a table: what is not there is `None`. Whole tables of nf_tables can be
-//! deleted.
+//! iptables comes in two kinds. With nf_tables, every transaction has a number, and chains can be listed by
+//! netlink (include/uapi/linux/netfilter/nf_tables.h). The older kind, x_tables ([`legacy`]), returns whole tables
+//! by `getsockopt`. Nothing here loads a module or creates a table: if something does not exist, it is `None`.
+//! Whole nf_tables tables can be deleted.
 
 pub mod legacy;
 mod tables;
@@ -19,7 +19,7 @@ const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_GEN_ID: u16 = 1;
 
-/// Number of the last nf_tables transaction of a network namespace: another number, possibly other rules.
+/// The number of a network namespace's last nf_tables transaction: if it changes, the rules may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(pub u32);
 
@@ -33,7 +33,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Reads the body of a chain message.
+    /// Decodes the body of a chain message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let attributes = netfilter::attributes(body, "chain")?;
         let text = |kind| attributes.require(kind).and_then(Attribute::text);
@@ -42,13 +42,13 @@ impl Chain {
 }
 
 impl Generation {
-    /// Reads the body of the answer to `NFT_MSG_GETGEN`.
+    /// Decodes the body of the answer to `NFT_MSG_GETGEN`.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         netfilter::attributes(body, "generation")?.require(NFTA_GEN_ID)?.be32().map(Self)
     }
 }
 
-/// A conversation with the kernel's nf_tables.
+/// A client for the kernel's nf_tables.
 #[derive(Debug)]
 pub struct Client<T = KernelTransport> {
     socket: Socket<T>,
@@ -67,12 +67,12 @@ impl<T: Transport> Client<T> {
         Self { socket }
     }
 
-    /// What went through this client's socket.
+    /// The traffic of this client's socket.
     pub fn counters(&self) -> Counters {
         self.socket.counters()
     }
 
-    /// The number of the last transaction, or `None` when this kernel has no nf_tables.
+    /// The number of the last transaction; `None` if this kernel has no nf_tables.
     pub fn generation(&mut self) -> Result<Option<Generation>, NetlinkError> {
         let operation = "read rules generation";
         let body = netfilter::begin(netfilter::UNSPECIFIED).into_bytes();
@@ -84,7 +84,7 @@ impl<T: Transport> Client<T> {
         Generation::decode(&body).map(Some).map_err(|source| NetlinkError::Decode { operation, source })
     }
 
-    /// The chains of a family, base chains included, or `None` when this kernel has no nf_tables.
+    /// The chains of a family, including base chains; `None` if this kernel has no nf_tables.
     pub fn chains(&mut self, family: Family) -> Result<Option<Vec<Chain>>, NetlinkError> {
         let mut chains = Vec::new();
         let body = netfilter::begin(family.number()).into_bytes();

@@ -1,8 +1,8 @@
 //! One blocking netlink socket for every protocol: many requests per send, one result per request.
 //!
-//! The kernel works through all messages of one send before the send returns, and it answers a refused request
-//! whether or not an acknowledgement was asked for. So only the last message of a batch asks for one: when it
-//! arrives, every earlier request without an error of its own has succeeded. A lost answer cannot hide, because the
+//! The kernel processes all messages of one send before the send returns, and it answers a refused request whether
+//! or not an acknowledgement was requested. So only the last message of a batch requests one: when it arrives,
+//! every earlier request without its own error has succeeded. A lost answer cannot go unnoticed, because the
 //! kernel then reports `ENOBUFS` on the next receive, before anything else.
 
 mod batch;
@@ -25,17 +25,17 @@ use crate::DecodeError;
 use batch::Batch;
 use message::Incoming;
 
-/// How long one batch or one dump may take before it is given up.
+/// How long one batch or one dump may take before it is abandoned.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Most requests in one send. 256 answers fit the default receive buffer of 212,992 bytes (measured); every request of
-/// a batch may be refused, so half of that leaves room for refusals that carry a text.
+/// The maximum number of requests in one send. 256 answers fit into the default receive buffer of 212,992 bytes
+/// (measured). Every request of a batch may be refused, so half of that leaves room for refusals with a text.
 pub const MAX_BATCH_REQUESTS: usize = 128;
 
-/// Bytes after which a batch is closed; a single larger request still travels, alone.
+/// Bytes after which a batch is closed; a single larger request is still sent, alone.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-/// Takes one part of a dump: its netlink message type and what follows the netlink header.
+/// Receives one part of a dump: its netlink message type and the bytes after the netlink header.
 pub type Visit<'a> = dyn FnMut(u16, &[u8]) -> Result<(), DecodeError> + 'a;
 
 /// A blocking netlink socket over a [`Transport`].
@@ -56,7 +56,7 @@ impl Socket<KernelTransport> {
 }
 
 impl<T: Transport> Socket<T> {
-    /// Puts a socket over a transport.
+    /// Creates a socket over a transport.
     pub fn over(transport: T) -> Self {
         Self {
             transport,
@@ -73,16 +73,16 @@ impl<T: Transport> Socket<T> {
         self
     }
 
-    /// What went through this socket since it was opened.
+    /// The traffic of this socket since it was opened.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
     /// Sends changes, as many per send as fit, and returns one result per request, in order.
     ///
-    /// A refused request does not stop the others. After [`NetlinkError::Timeout`] or a failed send or receive the
-    /// requests of later batches are not sent: they are [`NetlinkError::NotSent`], and the socket must be opened anew
-    /// (see [`NetlinkError::needs_new_socket`]).
+    /// A refused request does not stop the others. After [`NetlinkError::Timeout`] or a failed send or receive,
+    /// the requests of later batches are not sent: they fail with [`NetlinkError::NotSent`], and the socket must
+    /// be reopened (see [`NetlinkError::needs_new_socket`]).
     pub fn execute(&mut self, requests: &[Request]) -> Vec<Result<(), NetlinkError>> {
         self.exchange(requests, &mut |_, _| {})
             .into_iter()
@@ -107,7 +107,7 @@ impl<T: Transport> Socket<T> {
         only(self.run(&batch, std::slice::from_ref(change), &mut |_, _| {}), change.operation)
     }
 
-    /// Sends one question and returns what follows the netlink header of its answer.
+    /// Sends one query and returns the bytes after the netlink header of its answer.
     pub fn get(&mut self, request: &Request) -> Result<Vec<u8>, NetlinkError> {
         let operation = request.operation;
         let mut body = None;
@@ -118,15 +118,15 @@ impl<T: Transport> Socket<T> {
         body.ok_or(NetlinkError::NoAnswer { operation })
     }
 
-    /// Sends one dump request and hands every part to `visit`; complete, or an error.
+    /// Sends one dump request and passes every part to `visit`; the dump is either complete or an error.
     ///
-    /// [`NetlinkError::Interrupted`] says that something changed while the kernel was dumping: what `visit` saw must
-    /// be thrown away and the dump asked for again.
+    /// [`NetlinkError::Interrupted`] means that something changed during the dump: discard what `visit` saw and
+    /// request the dump again.
     pub fn dump(&mut self, request: &Request, visit: &mut Visit<'_>) -> Result<(), NetlinkError> {
         let operation = request.operation;
         let mut decoded = Ok(());
         let batch = Batch::dump(request, self.next_sequence());
-        // The rest of the dump is still received after a part that was not understood, so the socket stays usable.
+        // After a part that cannot be decoded, the rest of the dump is still received, so the socket stays usable.
         let answers = self.run(&batch, std::slice::from_ref(request), &mut |_, part| {
             if decoded.is_ok() {
                 decoded = visit(part.kind, part.body);
@@ -136,7 +136,7 @@ impl<T: Transport> Socket<T> {
         decoded.map_err(|source| NetlinkError::Decode { operation, source })
     }
 
-    /// The transport, for tests that look at what it did.
+    /// The transport, for tests that inspect it.
     #[cfg(test)]
     pub(crate) fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
@@ -147,7 +147,8 @@ impl<T: Transport> Socket<T> {
         self.sequence
     }
 
-    /// As [`Socket::execute`], with the answers' bodies and with refusals that keep the kernel's echo of the request.
+    /// Like [`Socket::execute`], but with the bodies of answers, and with refusals that keep the kernel's echo of
+    /// the request.
     pub(crate) fn exchange(
         &mut self,
         requests: &[Request],
@@ -234,7 +235,7 @@ impl<T: Transport> Socket<T> {
         }
     }
 
-    /// Receives one datagram; `None` when it was not the kernel's or a signal came first.
+    /// Receives one datagram; `None` if it was not from the kernel or a signal interrupted the call.
     fn receive(&mut self, wait: Wait) -> Result<Option<usize>, Errno> {
         self.counters.receives += 1;
         match self.transport.receive(&mut self.buffer, wait).map_err(Errno::from) {
@@ -292,7 +293,7 @@ impl<'a> Pending<'a> {
         for message in Messages::of(datagram) {
             let message = message?;
             let index = message.sequence.wrapping_sub(self.first) as usize;
-            // An answer to a request that was given up earlier.
+            // An answer to a request that was abandoned earlier.
             if index >= self.answers.len() || message.is_noise() {
                 counters.ignored += 1;
                 continue;
@@ -320,7 +321,7 @@ impl<'a> Pending<'a> {
         self.complete |= index + 1 == self.answers.len();
     }
 
-    /// Everything without an answer of its own succeeded, unless answers were lost.
+    /// Everything without its own answer succeeded, unless answers were lost.
     fn finish(self) -> Vec<Result<(), Refusal>> {
         let overrun = self.overrun;
         let settle = |(answer, request): (Option<_>, &Request)| match answer {
@@ -331,7 +332,7 @@ impl<'a> Pending<'a> {
         self.answers.into_iter().zip(self.requests).map(settle).collect()
     }
 
-    /// Gives up everything that has no answer yet.
+    /// Fails everything that has no answer yet.
     fn fail_all(self, error: impl Fn(&'static str) -> NetlinkError) -> Vec<Result<(), Refusal>> {
         self.answers
             .into_iter()

@@ -1,4 +1,4 @@
-//! The functions that are fuzzed, over the fuzzers' corpus and mutations of it, with the stable compiler.
+//! Runs the fuzzed functions over the fuzzers' corpus and mutations of it, with the stable compiler.
 
 #[path = "../../../tests/fuzz/decoders.rs"]
 mod decoders;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 
-/// A fuzz target's name and what it runs.
+/// A fuzz target's name and function.
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: [Target; 6] = [
@@ -31,15 +31,15 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(corpus(target)).expect("there is a corpus");
-    entries.map(|entry| fs::read(entry.unwrap().path()).expect("a seed is read")).collect()
+    let entries = fs::read_dir(corpus(target)).expect("the corpus exists");
+    entries.map(|entry| fs::read(entry.unwrap().path()).expect("a seed can be read")).collect()
 }
 
-/// Every datagram that was received in a recorded conversation.
+/// Every datagram received in a recorded conversation.
 fn recorded(name: &str) -> Vec<Vec<u8>> {
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name).with_extension("txt");
-    let text = fs::read_to_string(path).expect("there is a recording");
+    let text = fs::read_to_string(path).expect("the recording exists");
     let hex = text.lines().filter_map(|line| line.strip_prefix("< "));
     hex.map(|hex| {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
@@ -61,7 +61,7 @@ fn bodies(mut datagram: &[u8]) -> Vec<Vec<u8>> {
     bodies
 }
 
-/// What the corpus of a target is made of.
+/// The seeds that a target's corpus must contain.
 fn wanted_seeds(target: &str) -> BTreeSet<Vec<u8>> {
     match target {
         "socket" => TARGETS.iter().skip(1).flat_map(|(name, _)| recorded(name)).collect(),
@@ -69,7 +69,7 @@ fn wanted_seeds(target: &str) -> BTreeSet<Vec<u8>> {
     }
 }
 
-/// With `WEIR_RECORD` set, the corpus is written.
+/// Writes the corpus if `WEIR_RECORD` is set.
 #[test]
 fn the_corpus_holds_what_was_recorded() {
     for (target, _) in TARGETS {
@@ -82,7 +82,7 @@ fn the_corpus_holds_what_was_recorded() {
             }
         }
         let held = seeds(target).into_iter().collect::<BTreeSet<_>>();
-        assert!(held.is_superset(&wanted), "{target}: record the corpus anew");
+        assert!(held.is_superset(&wanted), "{target}: record the corpus again");
     }
 }
 
@@ -96,7 +96,7 @@ fn no_decoder_panics_on_the_corpus() {
     }
 }
 
-/// One change of some bytes; lengths and kinds of attributes are 16-bit numbers at even places.
+/// One change of some bytes; attribute lengths and kinds are 16-bit numbers at even offsets.
 #[derive(Debug, Clone)]
 enum Mutation {
     Byte(Index, u8),

@@ -1,4 +1,4 @@
-//! What a plugin did and cost, for metrics, `weir plugin` and people.
+//! What a plugin did and cost, for metrics, `weir plugin` and log lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,33 +6,33 @@ use std::time::Duration;
 /// The account of one plugin since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Calls of the guest, each of up to 256 services.
+    /// Calls of the guest, each for up to 256 services.
     pub calls: u64,
-    /// Services it was asked about in them.
+    /// Services that these calls asked about.
     pub asked: u64,
-    /// Questions that were answered from memory.
+    /// Questions answered from memory.
     pub remembered: u64,
-    /// Calls that failed, by the word for why.
+    /// Failed calls, by failure word.
     pub failures: BTreeMap<&'static str, u64>,
-    /// Questions for which something else stood in.
+    /// Questions for which a fallback was used.
     pub fallbacks: u64,
-    /// Time in calls, instantiation and configuration included.
+    /// Time in calls, including instantiation and configuration.
     pub time: Duration,
-    /// The most memory that an instance had, in bytes.
+    /// The peak memory of an instance, in bytes.
     pub peak_memory: u64,
-    /// Log lines that were dropped because there were too many.
+    /// Log lines dropped because there were too many.
     pub dropped_lines: u64,
-    /// Answers that were another when the same was asked again.
+    /// Repeated questions that got a different answer.
     pub impure: u64,
 }
 
-/// Whether a plugin is asked, through the interface for which that is worst.
+/// Whether a plugin is being asked, for its worst interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// It is.
+    /// It is asked.
     Ready,
-    /// It failed too often and is left alone until this time, in seconds since 1970.
+    /// It failed too often and is suspended until this time, in seconds since 1970.
     Suspended(u64),
-    /// It is not asked any more before plugin or configuration change.
+    /// It is not asked again until the plugin or its configuration changes.
     GivenUp,
 }

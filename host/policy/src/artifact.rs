@@ -1,5 +1,5 @@
-//! A plugin on its way from a file to something that can be asked: read, verified, compiled, linked, configured and
-//! described. Whatever is wrong is found here, with the plugin not yet in use.
+//! From a plugin's file to a plugin that can be asked: it is read, verified, compiled, linked, configured and
+//! described. Any problem is found here, before the plugin is in use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,21 +28,21 @@ mod names;
 
 use names::Names;
 
-/// The largest component that is read; SpiderMonkey in one is 12 MB, Python 18.
+/// The maximum component size. SpiderMonkey in a component takes 12 MB, Python 18 MB.
 const LARGEST: u64 = 64 << 20;
 
-/// The package of the contract, and the track of it that this version speaks.
+/// The package of the contract.
 const PACKAGE: &str = "weir:policy/";
 const TRACK: &str = "0.2.";
 
-/// A plugin that can be asked.
+/// A plugin that is ready to be asked.
 pub struct Artifact {
     pub(crate) linked: Linked,
     pub(crate) needs: Arc<Needs>,
     facts: Facts,
 }
 
-/// A component and its configuration, of which instances are made.
+/// A component and its configuration, from which instances are created.
 pub(crate) struct Linked {
     pub(crate) runtime: Runtime,
     pub(crate) pre: InstancePre<Guest>,
@@ -51,43 +51,43 @@ pub(crate) struct Linked {
     /// The digest of the file.
     pub(crate) digest: Digest,
     pub(crate) configuration: PluginConfiguration,
-    /// The plugin's own configuration in the form in which the guest gets it.
+    /// The plugin's own configuration, in the form passed to the guest.
     pub(crate) settings: String,
 }
 
-/// The interfaces through which a component can be asked.
+/// The interfaces that a component exports.
 pub(crate) struct Exports {
     pub(crate) filter: Option<filter::GuestIndices>,
     pub(crate) scheduler: Option<scheduler::GuestIndices>,
     pub(crate) masquerade: Option<masquerade::GuestIndices>,
 }
 
-/// What can be said of a component.
+/// Facts about a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The digest of the file.
     pub digest: Digest,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The name the plugin gives itself.
+    /// The name the plugin reports.
     pub name: String,
-    /// Its version, in its own words.
+    /// The version the plugin reports.
     pub version: String,
-    /// What it reads.
+    /// The data it requests.
     pub needs: Vec<String>,
-    /// The numbers that its answers carry.
+    /// The metrics that its answers carry.
     pub metrics: Vec<Metric>,
     /// Its exports.
     pub exports: Vec<String>,
     /// Its imports.
     pub imports: Vec<String>,
-    /// The interfaces of the contract that it is asked through.
+    /// The contract interfaces through which it is asked.
     pub interfaces: Vec<Interface>,
-    /// The memory of an instance that was only configured, in bytes.
+    /// Memory of an instance right after configuration, in bytes.
     pub memory: u64,
 }
 
-/// Why a plugin is not taken.
+/// Why a plugin is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -99,55 +99,57 @@ pub enum LoadError {
         #[source]
         source: FileError,
     },
-    /// The file is not the one that was meant.
+    /// The file's digest differs from the configured one.
     #[error(
-        "{path} is {actual}, and the configuration wants {wanted}: put the right file there, or correct `sha256`"
+        "{path} is {actual}, but the configuration requires {wanted}: replace the file or correct `sha256`"
     )]
     Digest {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Its digest.
         actual: Digest,
-        /// What it should be.
+        /// The configured digest.
         wanted: Digest,
     },
     /// Machine code.
-    #[error("{path} is compiled code, which cannot be checked and is never taken: give the component itself")]
+    #[error(
+        "{path} is compiled code, which cannot be verified and is never accepted: use the component itself"
+    )]
     Precompiled {
         /// The file.
         path: PathBuf,
     },
     /// A core module.
     #[error(
-        "{path} is a core WebAssembly module, not a component: build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "{path} is a core WebAssembly module, not a component: build for wasm32-wasip2 or wrap it with `wasm-tools component new`"
     )]
     Module {
         /// The file.
         path: PathBuf,
     },
-    /// No WebAssembly at all.
+    /// Not WebAssembly.
     #[error("{path} is not a component: {looks}")]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is instead, and what to do.
+        /// What it looks like, and the fix.
         looks: &'static str,
     },
     /// It does not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// It speaks another version of the contract.
+    /// It uses another version of the contract.
     #[error(
-        "it exports {found}, and this version of weir speaks {PACKAGE}*@{TRACK}x: {advice}",
+        "it exports {found}, but this version of weir supports {PACKAGE}*@{TRACK}x: {advice}",
         advice = names::advice(found)
     )]
     Version {
         /// What it exports.
         found: String,
     },
-    /// It exports nothing of the contract.
+    /// It exports no interface of the contract that decides anything.
     #[error(
-        "it exports none of {PACKAGE}filter, {PACKAGE}scheduler and {PACKAGE}masquerade (it has: {found})"
+        "it exports none of {PACKAGE}filter, {PACKAGE}scheduler and {PACKAGE}masquerade (its exports: {found})"
     )]
     NoInterface {
         /// What it exports.
@@ -158,41 +160,41 @@ pub enum LoadError {
     Missing {
         /// The interface.
         interface: String,
-        /// Who wants it.
+        /// Who requires it.
         why: &'static str,
     },
-    /// It wants something that plugins do not get.
-    #[error("it imports {import}, and plugins get no {what}; they decide by what they are handed")]
+    /// It imports something that plugins may not use.
+    #[error("it imports {import}, but plugins get no {what}; they decide only from their arguments")]
     Import {
         /// The import.
         import: String,
-        /// What it would reach.
+        /// What it would give access to.
         what: &'static str,
     },
-    /// Its functions have other types.
-    #[error("its functions do not fit the contract: {0}")]
+    /// Its functions have the wrong types.
+    #[error("its functions do not match the contract: {0}")]
     Link(String),
-    /// It refused its configuration.
-    #[error("it refuses its configuration: {}", .0.join("; "))]
+    /// It rejected its configuration.
+    #[error("it rejects its configuration: {}", .0.join("; "))]
     Configuration(Vec<String>),
-    /// It failed while it was configured.
+    /// It failed while being configured or described.
     #[error("it failed while it was being {step}: {failure}")]
     Start {
-        /// What it was doing.
+        /// The step that failed.
         step: &'static str,
-        /// What happened.
+        /// The failure.
         failure: CallFailure,
     },
-    /// It needs something that it cannot have.
+    /// It requests data that it cannot have.
     #[error("{}", list(.0))]
     Needs(Vec<NeedError>),
-    /// It declares numbers that cannot be exported.
+    /// It declares metrics that cannot be exported.
     #[error("{}", list(.0))]
     Metrics(Vec<MetricError>),
 }
 
 impl LoadError {
-    /// The error with its causes, as one sentence that is fit for a terminal.
+    /// The error with its causes, as one sentence safe to print on a terminal.
     pub fn with_causes(&self) -> String {
         printable(&with_causes(self)).into_owned()
     }
@@ -203,10 +205,10 @@ fn list(errors: &[impl ToString]) -> String {
 }
 
 impl Artifact {
-    /// Loads a plugin, unless `known` has it: the same component with the same configuration.
+    /// Loads a plugin, unless `known` already contains the same component with the same configuration.
     ///
     /// # Errors
-    /// With the first thing that is wrong, or all things that the plugin finds wrong with its configuration.
+    /// The first problem, or all problems that the plugin finds in its configuration.
     pub(crate) fn load(
         runtime: &Runtime,
         compiler: &Compiler,
@@ -253,7 +255,7 @@ impl Artifact {
         let needs = Needs::parse(&description.needs).map_err(LoadError::Needs)?;
         let declared = description.metrics.as_deref().unwrap_or_default();
         let metrics = metrics::parse(declared).map_err(LoadError::Metrics)?;
-        // A toolchain may have to export all of the contract's interfaces whatever the plugin decides.
+        // A toolchain may export all of the contract's interfaces, whatever the plugin decides.
         let decided = description.extra.iter().flatten().find(|(key, _)| key == "interfaces");
         let decides = |interface: Interface| {
             decided.is_none_or(|(_, words)| words.split(' ').any(|word| word == interface.name()))
@@ -273,13 +275,13 @@ impl Artifact {
         Ok(Arc::new(Artifact { linked, needs: Arc::new(needs), facts }))
     }
 
-    /// Whether it is this component with this configuration.
+    /// Whether this is that component with that configuration.
     pub(crate) fn is(&self, digest: Digest, configuration: &PluginConfiguration) -> bool {
         self.facts.digest == digest && self.linked.configuration == *configuration
     }
 
-    /// Makes the records of these services that a call would hand to the guest, and throws them away: what that costs
-    /// can be measured.
+    /// Creates the records of these services that a call would pass to the guest, and discards them, to measure
+    /// the cost.
     pub fn lower(&self, views: &[ServiceView], around: &Surroundings<'_>) {
         let mut lowering = Lowering::new(self.needs.clone(), Zones::default(), around);
         for view in views {
@@ -287,12 +289,12 @@ impl Artifact {
         }
     }
 
-    /// How it is used.
+    /// Its configuration.
     pub(crate) fn configuration(&self) -> &PluginConfiguration {
         &self.linked.configuration
     }
 
-    /// What can be said of the component.
+    /// Facts about the component.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -313,7 +315,7 @@ impl Exports {
         })
     }
 
-    /// Checks that each has the contract's functions.
+    /// Checks that each export has the contract's functions.
     pub(crate) fn check(
         &self,
         store: &mut Store<Guest>,
@@ -333,8 +335,8 @@ impl Exports {
 }
 
 impl Linked {
-    /// Starts the plugin once: it must take its configuration, say what it needs, and have the functions of the contract.
-    /// Also returns the memory that this took, in bytes.
+    /// Starts the plugin once: it must accept its configuration, report its needs, and export the contract's
+    /// functions. Also returns the memory used, in bytes.
     fn introduce(&self) -> Result<(lifecycle::Description, u64), LoadError> {
         let starting = |step| move |failure| LoadError::Start { step, failure };
         let mut instance = Instance::start(self).map_err(starting("instantiated"))?;
@@ -366,19 +368,19 @@ fn refuse_other_kinds(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// What a file that is no WebAssembly seems to be, with the way to a component.
+/// What a file that is not WebAssembly looks like, and how to get a component.
 fn looks(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
-        return "it is empty; build it again, or copy it again";
+        return "it is empty; build or copy it again";
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return "it is something else; give the .wasm file that a build for wasm32-wasip2 made";
+        return "unknown file type; use the .wasm file produced by a build for wasm32-wasip2";
     };
     let code = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with(";;"));
     if code.is_some_and(|line| line.starts_with("(component") || line.starts_with("(module")) {
-        return "it is WebAssembly as text; make a binary of it with `wasm-tools parse -o FILE.wasm`";
+        return "it is WebAssembly text format; convert it with `wasm-tools parse -o FILE.wasm`";
     }
-    "it is a text; give the .wasm file that a build for wasm32-wasip2 made"
+    "it is a text file; use the .wasm file produced by a build for wasm32-wasip2"
 }
 
 fn link(runtime: &Runtime, component: &Component) -> Result<InstancePre<Guest>, LoadError> {
@@ -397,10 +399,10 @@ mod tests {
     fn what_is_no_webassembly_is_told_by_what_it_looks_like() {
         for (bytes, wanted) in [
             (&b""[..], "it is empty"),
-            (b"hello\n", "it is a text"),
+            (b"hello\n", "it is a text file"),
             (b"\n ;; mine\n  (component\n)", "wasm-tools parse"),
             (b"(module)", "wasm-tools parse"),
-            (b"\x7fELF\xff", "something else"),
+            (b"\x7fELF\xff", "unknown file type"),
         ] {
             let error = refuse_other_kinds(Path::new("a\u{1b}.wasm"), bytes).unwrap_err().with_causes();
             assert!(

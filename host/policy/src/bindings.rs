@@ -1,7 +1,7 @@
 //! The contract's types and calls, generated from `wit/policy.wit`.
 //!
-//! One module per track of the contract. A later track gets a module of its own beside this one, and conversions into
-//! what the rest of the crate works with; plugins of all tracks run side by side.
+//! One module per track of the contract. A later track gets its own module next to this one, with conversions into
+//! the crate's own types; plugins of all tracks run side by side.
 
 /// Track 0.2.
 pub(crate) mod v0_2 {
@@ -13,7 +13,7 @@ pub(crate) mod v0_2 {
         additional_derives: [PartialEq, Hash],
     });
 
-    // The macro that makes flags leaves this out.
+    // The flags macro does not derive this.
     impl Hash for weir::policy::types::VipKinds {
         fn hash<H: Hasher>(&self, state: &mut H) {
             self.as_array().hash(state);

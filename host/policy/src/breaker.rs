@@ -1,10 +1,10 @@
-//! When not to ask a plugin that keeps failing.
+//! Stops asking a plugin that keeps failing.
 //!
-//! Times are seconds since 1970 as the daemon counts them: they only go forward.
+//! Times are seconds since 1970 as counted by the daemon: they never go backwards.
 
 use std::collections::VecDeque;
 
-/// So many failed calls in a row open the breaker, or
+/// This many consecutive failed calls open the breaker, or
 const IN_A_ROW: u32 = 3;
 /// so many within
 const IN_A_WINDOW: usize = 5;
@@ -12,17 +12,18 @@ const IN_A_WINDOW: usize = 5;
 const WINDOW: u64 = 60;
 /// The longest pause.
 const LONGEST: u64 = 60;
-/// After so many pauses in a row without a success in between it stays open until plugin or configuration change.
+/// After this many consecutive pauses without a success it stays open until the plugin or its configuration
+/// changes.
 const OPENINGS: u32 = 5;
 
-/// Whether a plugin may be asked, and how much at once.
+/// Whether a plugin may be asked, and for how many services at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// Go on.
+    /// Ask.
     Ask,
-    /// A pause has ended: try with a few.
+    /// A pause is over: ask about a few services.
     Try,
-    /// Not before this time; `None` = not before plugin or configuration change.
+    /// Not before this time; `None` = not until the plugin or its configuration changes.
     Wait(Option<u64>),
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct Breaker {
     recent: VecDeque<u64>,
     state: State,
     openings: u32,
-    /// Spreads pauses, so that nodes that failed together do not come back together.
+    /// Randomizes pauses, so that nodes that failed together do not retry together.
     noise: u64,
 }
 
@@ -46,7 +47,7 @@ enum State {
 }
 
 impl Breaker {
-    /// A breaker; `seed` differs between nodes.
+    /// A closed breaker; `seed` differs between nodes.
     pub(crate) fn new(seed: u64) -> Breaker {
         Breaker { noise: seed | 1, ..Breaker::default() }
     }
@@ -78,7 +79,7 @@ impl Breaker {
         }
     }
 
-    /// Gives up on the plugin as it is.
+    /// Gives up on this version of the plugin.
     pub(crate) fn stick(&mut self) {
         self.state = State::Stuck;
     }

@@ -1,8 +1,9 @@
-//! Compiled code on disk, so that a restart costs milliseconds.
+//! Compiled code on disk, so that a restart takes milliseconds.
 //!
-//! Machine code cannot be checked: whoever can write into this directory can run anything as weir. So it is used only
-//! if it belongs to this user and nobody else may write there, and each file is read through one descriptor that was
-//! checked, and compared with the digest that was written beside it. Whatever is odd is deleted and compiled again.
+//! Machine code cannot be verified: anyone who can write to this directory can run anything as weir. So the
+//! directory is used only if it belongs to this user and only this user can write to it. Each file is read through
+//! one checked descriptor and compared with the digest stored with it. Anything unexpected is deleted and
+//! recompiled.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -20,13 +21,13 @@ use crate::configuration::Digest;
 use crate::engine::Runtime;
 use crate::stable_hash::StableHasher;
 
-/// The first bytes of a file of ours, before the digest of the rest.
+/// The first bytes of our files, followed by the digest of the rest.
 const MAGIC: &[u8; 8] = b"weircwa1";
 
-/// The largest file that is read; SpiderMonkey's code is 33.5 MB.
+/// The maximum file size; SpiderMonkey's code is 33.5 MB.
 const LARGEST: u64 = 256 << 20;
 
-/// How many files are kept; the oldest go first.
+/// The maximum number of files; the oldest are deleted first.
 const FILES: usize = 64;
 
 /// A directory of compiled code.
@@ -35,21 +36,21 @@ pub struct Cache {
     directory: PathBuf,
 }
 
-/// A directory that cannot be trusted or made.
+/// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or looked at.
-    #[error("the directory {path} for compiled plugins cannot be used")]
+    /// It cannot be created or inspected.
+    #[error("cannot use the directory {path} for compiled plugins")]
     Io {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// Why.
         #[source]
         source: io::Error,
     },
-    /// Somebody else could put code there.
+    /// Another user could put code there.
     #[error(
-        "the directory {path} for compiled plugins belongs to user {owner} and has mode {mode:o}: it must be a directory of user {user} with mode 700"
+        "the directory {path} for compiled plugins belongs to user {owner} and has mode {mode:o}: it must belong to user {user} and have mode 700"
     )]
     Untrusted {
         /// The directory.
@@ -64,7 +65,7 @@ pub enum CacheError {
 }
 
 impl Cache {
-    /// The cache in a directory, which is made if it is not there.
+    /// Opens the cache in a directory, which is created if it does not exist.
     pub fn open(directory: &Path) -> Result<Cache, CacheError> {
         let failed = |source| CacheError::Io { path: directory.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
@@ -81,14 +82,14 @@ impl Cache {
         Ok(Cache { directory: directory.to_owned() })
     }
 
-    /// The compiled component of this digest, if it is there and sound.
+    /// The compiled component with this digest, if the cache has it and it is intact.
     pub(crate) fn get(&self, runtime: &Runtime, digest: Digest) -> Option<Component> {
         let path = self.path(runtime, digest);
         let code = match read(&path) {
             Ok(code) => code,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(file = %path.display(), "compiled plugin is not used but made again: {error}");
+                warn!(file = %path.display(), "compiled plugin not used, recompiling: {error}");
                 let _ = fs::remove_file(&path);
                 return None;
             }
@@ -96,23 +97,23 @@ impl Cache {
         match deserialize(runtime, &code) {
             Ok(component) => Some(component),
             Err(error) => {
-                debug!(file = %path.display(), "compiled plugin is made again: {error:#}");
+                debug!(file = %path.display(), "recompiling plugin: {error:#}");
                 let _ = fs::remove_file(&path);
                 None
             }
         }
     }
 
-    /// Keeps compiled code. A cache that cannot be written costs time, nothing else.
+    /// Stores compiled code. A cache that cannot be written only costs time.
     pub(crate) fn put(&self, runtime: &Runtime, digest: Digest, code: &[u8]) {
         let path = self.path(runtime, digest);
         if let Err(error) = write(&path, code).and_then(|()| self.tidy()) {
-            warn!(file = %path.display(), "compiled plugin is not kept: {error}");
+            warn!(file = %path.display(), "cannot cache compiled plugin: {error}");
         }
     }
 
     fn path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
-        // Another version or configuration of the engine has files of its own, so that two versions of weir do not
+        // Each version and configuration of the engine has its own files, so that two versions of weir do not
         // delete each other's.
         let mut hasher = StableHasher::default();
         runtime.engine().precompile_compatibility_hash().hash(&mut hasher);
@@ -146,7 +147,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     let user = rustix::process::geteuid().as_raw();
     if !metadata.is_file() || metadata.uid() != user || metadata.mode() & 0o022 != 0 {
-        return Err(odd("it is not a file that only this user can write"));
+        return Err(odd("it is not a file writable only by this user"));
     }
     if metadata.len() > LARGEST {
         return Err(odd("it is too large"));
@@ -154,15 +155,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let Some((head, code)) = bytes.split_at_checked(MAGIC.len() + 32) else {
-        return Err(odd("it is cut off"));
+        return Err(odd("it is truncated"));
     };
     if !head.starts_with(MAGIC) || head[MAGIC.len()..] != Sha256::digest(code)[..] {
-        return Err(odd("its content is not what was written"));
+        return Err(odd("its content has changed"));
     }
     Ok(code.to_vec())
 }
 
-/// Writes a whole file or none.
+/// Writes a file completely or not at all.
 fn write(path: &Path, code: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = (|| {
@@ -187,7 +188,7 @@ mod tests {
     const DIGEST: Digest = Digest([7; 32]);
 
     fn code(runtime: &Runtime) -> Vec<u8> {
-        // The smallest component there is.
+        // The smallest possible component.
         runtime.engine().precompile_component(b"\0asm\x0d\0\x01\0").unwrap()
     }
 
@@ -225,7 +226,7 @@ mod tests {
                 fs::write(path, bytes).unwrap();
             },
             |path| fs::write(path, &fs::read(path).unwrap()[..20]).unwrap(),
-            |path| fs::write(path, b"machine code of somebody else, long enough to have a head").unwrap(),
+            |path| fs::write(path, b"machine code of another program, long enough to have a head").unwrap(),
             |path| fs::set_permissions(path, fs::Permissions::from_mode(0o622)).unwrap(),
             |path| {
                 let elsewhere = path.with_extension("elsewhere");
@@ -237,7 +238,7 @@ mod tests {
             let Kept { runtime, cache, path, _folder } = kept();
             spoil(&path);
             assert!(cache.get(&runtime, DIGEST).is_none(), "case {i}");
-            assert!(fs::symlink_metadata(&path).is_err(), "case {i} is still there");
+            assert!(fs::symlink_metadata(&path).is_err(), "case {i} still exists");
         }
     }
 

@@ -1,6 +1,6 @@
-//! One instance of a plugin: made, configured, asked, and thrown away.
+//! One instance of a plugin: created, configured, asked, and discarded.
 //!
-//! An instance lives for one call. What it could remember would make its answers depend on what it was asked before,
+//! An instance lives for one call. If it could remember anything, its answers would depend on earlier questions;
 //! and after a trap nothing in it can be trusted.
 
 use std::fmt;
@@ -16,38 +16,38 @@ use crate::engine::Ticking;
 use crate::guest::Guest;
 use crate::hook::Hook;
 
-/// What may come out of a guest in one call, in bytes: its answers and its log lines.
+/// The maximum output of a guest in one call, in bytes: its answers and its log lines.
 const ANSWER_BYTES: usize = 2 << 20;
 
-/// Time to be instantiated, configured and described in, apart from calls: Python needs some.
+/// Time limit for each of instantiation, configuration and description, separate from calls: Python needs some.
 const START_TIME: Duration = Duration::from_secs(5);
 
-/// The longest text about a failure, in bytes.
+/// The maximum length of a failure text, in bytes.
 const SAID: usize = 256;
 
-/// What went wrong in a call.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
     /// It took too long.
     Deadline,
-    /// It took too long before it could be asked.
+    /// It was not ready in time.
     Start,
-    /// It wanted more memory or table elements than it may have, and then gave up.
+    /// It requested more memory or table elements than allowed, and then gave up.
     Memory,
-    /// It trapped, in the runtime's words.
+    /// It trapped, with the runtime's message.
     Trap(String),
-    /// It answered something that is no answer.
+    /// Its answer is malformed.
     Answer(String),
-    /// It says that something is wrong with what it was asked about.
+    /// It reports a problem with the service it was asked about.
     InvalidInput(String),
-    /// It says that asking again may help.
+    /// It reports that asking again may help.
     Transient(String),
-    /// It says that asking again will not help.
+    /// It reports that asking again will not help.
     Permanent(String),
 }
 
 impl CallFailure {
-    /// The failure in one word, for counting.
+    /// The failure as one word, for counting.
     pub fn word(&self) -> &'static str {
         match self {
             CallFailure::Deadline | CallFailure::Start => "deadline",
@@ -67,14 +67,14 @@ impl fmt::Display for CallFailure {
             CallFailure::Deadline => f.write_str("it did not answer in time (`limits.callTimeout`)"),
             CallFailure::Start => write!(
                 f,
-                "it was not ready in time: to be instantiated, configured and described it has {} s each",
+                "it was not ready in time: instantiation, configuration and description may take {} s each",
                 START_TIME.as_secs()
             ),
-            CallFailure::Memory => f.write_str("it needs more memory than it may have (`limits.memory`)"),
+            CallFailure::Memory => f.write_str("it needs more memory than `limits.memory` allows"),
             CallFailure::Trap(why) => write!(f, "it trapped: {why}"),
-            CallFailure::Answer(why) => write!(f, "its answer is none: {why}"),
+            CallFailure::Answer(why) => write!(f, "its answer is malformed: {why}"),
             CallFailure::InvalidInput(why) => write!(f, "it cannot decide about the service: {why}"),
-            CallFailure::Transient(why) => write!(f, "it cannot decide now: {why}"),
+            CallFailure::Transient(why) => write!(f, "it cannot decide at the moment: {why}"),
             CallFailure::Permanent(why) => write!(f, "it cannot decide at all: {why}"),
         }
     }
@@ -92,7 +92,7 @@ pub(crate) struct Instance<'a> {
 }
 
 impl<'a> Instance<'a> {
-    /// Makes an instance that is not configured yet.
+    /// Creates an instance that is not configured yet.
     pub(crate) fn start(linked: &'a Linked) -> Called<Instance<'a>> {
         let limits = &linked.configuration.limits;
         let digest = linked.digest.0;
@@ -114,17 +114,18 @@ impl<'a> Instance<'a> {
         }
     }
 
-    /// Makes an instance and hands it the configuration, which it took before.
+    /// Creates an instance and passes the configuration, which the plugin accepted at load.
     pub(crate) fn ready(linked: &'a Linked) -> Called<Instance<'a>> {
         let mut instance = Instance::start(linked)?;
         instance.configure()?.map_err(|refusals| {
-            let why = format!("it refuses the configuration that it took before: {}", refusals.join("; "));
+            let why =
+                format!("it rejects the configuration that it accepted before: {}", refusals.join("; "));
             CallFailure::Permanent(abridged(&why, SAID))
         })?;
         Ok(instance)
     }
 
-    /// Hands over the configuration.
+    /// Passes the configuration.
     pub(crate) fn configure(&mut self) -> Called<Result<(), Vec<String>>> {
         self.store.data_mut().allow(START_TIME);
         let linked = self.linked;
@@ -134,7 +135,7 @@ impl<'a> Instance<'a> {
         .map_err(starting)
     }
 
-    /// Asks who the plugin is.
+    /// Asks the plugin to describe itself.
     pub(crate) fn describe(&mut self) -> Called<lifecycle::Description> {
         self.store.data_mut().allow(START_TIME);
         let linked = self.linked;
@@ -147,7 +148,7 @@ impl<'a> Instance<'a> {
         self.linked.exports.check(&mut self.store, &self.component)
     }
 
-    /// The most memory the instance had so far, in bytes.
+    /// The peak memory of the instance, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.store.data().peak_memory()
     }
@@ -174,12 +175,12 @@ impl<'a> Instance<'a> {
         &mut self,
         call: impl FnOnce(&mut Store<Guest>, &Component) -> wasmtime::Result<T>,
     ) -> Called<T> {
-        // A call may end between two looks at the clock; its answer counts, late as it is.
+        // A call may return between two deadline checks; its late answer still counts.
         call(&mut self.store, &self.component).map_err(|error| failure(&mut self.store, &error))
     }
 }
 
-/// A failure before the first question: no limit of the configuration is about that.
+/// A failure before the first question, to which no configured limit applies.
 fn starting(failure: CallFailure) -> CallFailure {
     if failure == CallFailure::Deadline { CallFailure::Start } else { failure }
 }
@@ -195,7 +196,7 @@ fn answers<T>(answer: Result<Vec<T>, types::Error>, wanted: usize) -> Called<Vec
     }
 }
 
-/// Why a call failed, in the order of what is most telling.
+/// Why a call failed, the most informative cause first.
 fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
     let guest = store.data_mut();
     guest.finish_printing();

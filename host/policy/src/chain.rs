@@ -1,4 +1,4 @@
-//! All plugins of a node, as one policy.
+//! All plugins of a node, combined into one policy.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, SchedulerPatch
 use crate::plugin::{BATCH, Item, Plugin, Round};
 use crate::record::Record;
 
-/// Plugins in the order in which they are asked. With none it is the built-in policy.
+/// Plugins in the order in which they are asked. Without plugins it is the built-in policy.
 #[derive(Clone, Default)]
 pub struct Chain {
     plugins: Vec<Plugin>,
-    /// Where the next audit goes on.
+    /// Where the next audit continues.
     cursor: usize,
 }
 
-/// What becomes of one service on its way through the chain.
+/// A service on its way through the chain.
 struct Course<'a> {
     view: &'a ServiceView,
     opinion: Opinion,
@@ -37,27 +37,27 @@ struct Course<'a> {
     expires: Option<u64>,
 }
 
-/// What can be said of one plugin.
+/// The state of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Its name in the configuration.
     pub name: String,
-    /// Whether it decides or is only watched.
+    /// Whether it decides or runs in shadow.
     pub mode: Mode,
-    /// What is in its file.
+    /// Facts about its component.
     pub facts: Facts,
     /// What it did and cost.
     pub account: Account,
-    /// Whether it is asked.
+    /// Whether it is being asked.
     pub condition: Condition,
-    /// Questions that are known to fail it.
+    /// The number of questions known to make it fail.
     pub poisoned: usize,
-    /// What its numbers come to, in the order of `facts.metrics`.
+    /// The totals of its metrics, in the order of `facts.metrics`.
     pub totals: Vec<u128>,
 }
 
 impl Chain {
-    /// A chain that has asked nobody anything yet. `node` is this node's name.
+    /// A chain that has not asked anything yet. `node` is this node's name.
     pub fn new(artifacts: Vec<Arc<Artifact>>, node: &str) -> Chain {
         let plugins = artifacts.into_iter().map(|artifact| Plugin::new(artifact, node)).collect();
         Chain { plugins, cursor: 0 }
@@ -67,7 +67,7 @@ impl Chain {
         &self.plugins
     }
 
-    /// What can be said of each plugin, at a time in seconds since 1970.
+    /// The state of each plugin at a time in seconds since 1970.
     pub fn status(&self, now: u64) -> Vec<Status> {
         let status = |plugin: &Plugin| Status {
             name: plugin.name().to_owned(),
@@ -81,20 +81,20 @@ impl Chain {
         self.plugins.iter().map(status).collect()
     }
 
-    /// Starts to keep what is asked and answered from now on.
+    /// Starts recording questions and answers.
     pub fn start_recording(&mut self) {
         self.plugins.iter_mut().for_each(|plugin| plugin.records = Some(Vec::new()));
     }
 
-    /// What was asked and answered since the last time; answers from memory were asked before.
+    /// Takes the questions and answers recorded since the last call; answers from memory are not recorded.
     pub fn take_records(&mut self) -> Vec<Record> {
         let records = self.plugins.iter_mut().filter_map(|plugin| plugin.records.as_mut());
         records.flat_map(std::mem::take).collect()
     }
 
-    /// Takes over the plugins of an earlier chain: with what they remember where they are the same here, with their last
-    /// good answers where there is another of the same name, and as they are where that was refused. `order` has the
-    /// names of the configuration.
+    /// Takes over from an earlier chain: a plugin that is unchanged keeps its memory, one that changed keeps the
+    /// last good answers of its predecessor, and one whose new version was refused stays as it was. `order` lists
+    /// the names in the configuration.
     pub fn inherit(&mut self, earlier: Chain, refused: &[Refused], order: &[String]) {
         for mut old in earlier.plugins {
             let Some(new) = self.plugins.iter_mut().find(|new| new.name() == old.name()) else {
@@ -113,7 +113,7 @@ impl Chain {
         self.plugins.sort_by_key(|plugin| order.iter().position(|name| name == plugin.name()));
     }
 
-    /// Asks one plugin about every service that it is for.
+    /// Asks one plugin about every service that it selects.
     fn consult<'a, H: Hook>(
         plugin: &mut Plugin,
         round: &mut Option<Round<'a>>,
@@ -189,7 +189,7 @@ impl Course<'_> {
         self.notes.push(Note { plugin, hook: interface.name(), answer, reason });
     }
 
-    /// Notes what would be different if a watched plugin decided.
+    /// Reports what would change if a shadow plugin decided.
     fn compare<H: Hook>(&mut self, plugin: &str, answer: &Answer<H>, said: &str, around: &Surroundings<'_>) {
         let mut other = self.opinion.clone();
         answer.patch.add(&mut other);
@@ -221,7 +221,7 @@ impl Policy for Chain {
         let mut rounds: Vec<Option<Round<'_>>> = self.plugins.iter().map(|_| None).collect();
         self.plugins.iter_mut().for_each(|plugin| plugin.make_room(views.len()));
         let mut all = Vec::with_capacity(views.len());
-        // As many as fit into a call, so that a cold start does not hold all services twice.
+        // One call's worth at a time, so that a cold start does not keep all services in memory twice.
         for views in views.chunks(BATCH) {
             let mut courses: Vec<Course<'_>> = views.iter().map(course).collect();
             for mode in [Mode::Enforce, Mode::Shadow] {
@@ -269,8 +269,8 @@ impl Policy for Chain {
     fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
         let opinion = Opinion::default();
         let mut reports = Vec::new();
-        // Only the first enforced plugin of an interface is asked with the opinion that it was asked with before; for
-        // the others the question is another one, and the memory has no answer to compare.
+        // Only the first enforced plugin of an interface sees the same earlier opinion as before. For the others
+        // the question differs, and memory has no answer to compare.
         for plugin in &mut self.plugins {
             let item = |(place, view)| Item { place, view, opinion: &opinion };
             let items: Vec<Item<'_>> = views.iter().enumerate().map(item).collect();
@@ -283,8 +283,8 @@ impl Policy for Chain {
                 service,
                 reason: Reason::PolicyImpure,
                 message: format!(
-                    "plugin {}: asked the same again it answered otherwise; its answers are not remembered any more, \
-                     which costs a call per change. Its answers must depend on its arguments alone",
+                    "plugin {}: it gave a different answer to a repeated question, so its answers are no longer cached, \
+                     which costs a call per change. Its answers must depend only on its arguments",
                     plugin.name()
                 ),
             }));
@@ -293,13 +293,13 @@ impl Policy for Chain {
     }
 }
 
-/// What can be said of the plugins that a planner decides by, at a time in seconds since 1970; nothing where it decides
+/// The state of the plugins that a planner decides by, at a time in seconds since 1970; empty if it decides
 /// without plugins.
 pub fn status(planner: &Planner, now: u64) -> Vec<Status> {
     planner.policy::<Chain>().map(|chain| chain.status(now)).unwrap_or_default()
 }
 
-/// What the plugins that a planner decides by were asked and answered since the last time.
+/// Takes the records of the plugins that a planner decides by, since the last call.
 pub fn take_records(planner: &mut Planner) -> Vec<Record> {
     planner.policy_mut::<Chain>().map(Chain::take_records).unwrap_or_default()
 }

@@ -1,7 +1,8 @@
-//! From a component to machine code: in this process for short-lived commands, in a child for the daemon.
+//! Compiles a component to machine code: in this process for short-lived commands, in a child process for the
+//! daemon.
 //!
-//! The compiler needs up to 350 MB for a large component, and a hostile one can make it need more. A child has limits
-//! of its own, and what it used goes back to the system with it.
+//! The compiler needs up to 350 MB for a large component, and a hostile one can make it need more. A child has its
+//! own limits, and its memory returns to the system when it exits.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -16,44 +17,44 @@ use crate::cache::Cache;
 use crate::configuration::Digest;
 use crate::engine::Runtime;
 
-/// Address space of the compiling child, and its processor time in seconds. Machine code for Python needed 350 MB.
+/// Address space of the compiling child, and its CPU time in seconds. Machine code for Python needed 350 MB.
 const CHILD_MEMORY: u64 = 1536 << 20;
 const CHILD_SECONDS: u64 = 60;
 
-/// Who compiles.
+/// Where components are compiled.
 #[derive(Clone, Debug)]
 pub enum Compiler {
-    /// This process, with nothing kept.
+    /// In this process, without a cache.
     InProcess,
-    /// A child: this program and arguments, with the component on its standard input and the machine code on its
-    /// standard output; see [`child`]. What it made is kept in the cache, if there is one.
+    /// In a child process: this program and arguments, with the component on its standard input and the machine
+    /// code on its standard output; see [`child`]. The result is cached if there is a cache.
     Child {
         /// The program.
         program: PathBuf,
         /// Its arguments.
         arguments: Vec<String>,
-        /// Where compiled code is kept.
+        /// The cache.
         cache: Option<Cache>,
     },
 }
 
-/// A component that could not be compiled.
+/// Why a component could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// It is no valid component, or uses features of WebAssembly that are switched off.
+    /// It is not a valid component, or it uses disabled WebAssembly features.
     #[error("it is not a component that weir can run: {0}")]
     Invalid(String),
-    /// The compiler did not start or could not be talked to.
-    #[error("the compiler {program} cannot be run")]
+    /// The compiler did not start, or the pipes to it failed.
+    #[error("cannot run the compiler {program}")]
     Child {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// The compiler's machine code cannot be used.
-    #[error("the compiler's output cannot be loaded: {0}")]
+    /// The compiler's machine code is unusable.
+    #[error("cannot load the compiler's output: {0}")]
     Output(String),
 }
 
@@ -84,16 +85,16 @@ impl Compiler {
     }
 }
 
-/// Loads machine code that our own compiler made.
-#[expect(unsafe_code, reason = "wasmtime cannot check machine code; who calls this vouches for it")]
+/// Loads machine code made by our own compiler.
+#[expect(unsafe_code, reason = "wasmtime cannot verify machine code; the caller vouches for it")]
 pub(crate) fn deserialize(runtime: &Runtime, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` comes from our own child over a pipe, or from the cache, which only takes what this user wrote
-    // and nobody else could have changed. It is copied, so that no later change of a file changes running code.
-    // Code of another version or configuration is refused by wasmtime.
+    // SAFETY: `code` comes from our own child over a pipe, or from the cache, which only accepts what this user
+    // wrote and no other user could have changed. It is copied, so a later change of the file does not change
+    // running code. Wasmtime refuses code of another version or configuration.
     unsafe { Component::deserialize(runtime.engine(), code) }
 }
 
-/// The compiler's words, of which some are over several lines.
+/// The compiler's message, which may span several lines.
 fn one_line(error: &wasmtime::Error) -> String {
     let words = format!("{error:#}");
     abridged(&words.split_whitespace().collect::<Vec<_>>().join(" "), 512)
@@ -112,7 +113,7 @@ fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec
     let (input, errors) = (child.stdin.take(), child.stderr.take());
     let mut code = Vec::new();
     let complaint = thread::scope(|scope| {
-        // A child that ends early closes the pipe; why it did is in its exit status and its complaint.
+        // A child that exits early closes the pipe; its exit status and error output say why.
         scope.spawn(move || input.map(|mut input| input.write_all(bytes)));
         let complaint = scope.spawn(move || {
             let mut text = String::new();
@@ -133,7 +134,7 @@ fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec
     let complaint = complaint.trim();
     Err(CompileError::Invalid(match complaint {
         "" => format!(
-            "the compiler ended with {status}; its limits are {CHILD_SECONDS} s and {} MiB",
+            "the compiler exited with {status}; its limits are {CHILD_SECONDS} s and {} MiB",
             CHILD_MEMORY >> 20
         ),
         text => text.to_owned(),
@@ -143,11 +144,11 @@ fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec
 /// The child's part: reads a component from standard input and writes its machine code to standard output.
 ///
 /// # Errors
-/// With the sentence that the parent will show.
+/// The message that the parent will show.
 pub fn child() -> Result<(), String> {
     limit(Resource::As, CHILD_MEMORY)?;
     limit(Resource::Cpu, CHILD_SECONDS)?;
-    // The node's traffic comes first.
+    // Traffic on the node has priority.
     let _ = rustix::process::nice(10);
     let mut bytes = Vec::new();
     std::io::stdin()

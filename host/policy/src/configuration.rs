@@ -1,8 +1,8 @@
 //! The file that lists plugins: `PolicyConfiguration`, `policy.weir/v1alpha1`.
 //!
-//! A mistake in one plugin's entry refuses that entry and no other; a mistake outside the entries refuses the file.
-//! A key that is not known, or written twice, is a mistake: a misspelt `failurePolicy` must not silently be the default.
-//! A null is an absent field.
+//! A mistake in one plugin's entry rejects only that entry; a mistake outside the entries rejects the file. An
+//! unknown or duplicate key is a mistake: a misspelt `failurePolicy` must not silently become the default. A null
+//! counts as an absent field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,28 +21,28 @@ use weir_plugin_views::glob;
 
 mod entry;
 
-/// The version of the file that is understood.
+/// The supported version of the file.
 const API_VERSION: &str = "policy.weir/v1alpha1";
-/// The largest file that is read, in bytes.
+/// The maximum file size, in bytes.
 const LARGEST: u64 = 16 << 20;
 /// Its kind.
 const KIND: &str = "PolicyConfiguration";
 
-/// A file that was understood.
+/// A parsed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyConfiguration {
     /// The plugins in the order in which they are asked.
     pub plugins: Vec<PluginEntry>,
-    /// How much a new version of a plugin may change at once.
+    /// How many decisions a new version of a plugin may change at once.
     pub max_change: MaxChange,
-    /// Digests of components whose large change is wanted.
+    /// Digests of components whose large change is confirmed.
     pub confirmed: Vec<Digest>,
 }
 
 /// An entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginEntry {
-    /// Its name; `plugins[2]` if it has none that can be used.
+    /// Its name; `plugins[2]` if it has no usable one.
     pub name: String,
     /// The entry, or everything that is wrong with it.
     pub plugin: Result<PluginConfiguration, Vec<Problem>>,
@@ -53,21 +53,21 @@ pub struct PluginEntry {
 pub struct PluginConfiguration {
     /// Its name, unique in the file.
     pub name: String,
-    /// The file of the component; a relative path was joined with the configuration's folder.
+    /// The component's file; a relative path has been joined with the configuration's folder.
     pub source: PathBuf,
-    /// What the component must be, if that is fixed.
+    /// The required digest of the component, if any.
     pub sha256: Option<Digest>,
-    /// The interfaces it is asked through; `None` = all that it exports.
+    /// The interfaces through which it is asked; `None` = all that it exports.
     pub interfaces: Option<BTreeSet<Interface>>,
-    /// The services it is asked about.
+    /// The services about which it is asked.
     pub select: Selector,
-    /// Its own configuration, which only it understands.
+    /// Its own configuration, which only the plugin interprets.
     pub configuration: Value,
-    /// What stands in for an answer that it does not give.
+    /// What is used when it gives no answer.
     pub failure_policy: FailurePolicy,
     /// Whether it decides.
     pub mode: Mode,
-    /// What it may use.
+    /// Its resource limits.
     pub limits: Limits,
 }
 
@@ -78,12 +78,12 @@ pub enum Interface {
     Filter,
     /// How connections are spread.
     Scheduler,
-    /// Whose source address is replaced.
+    /// Which source addresses are replaced.
     Masquerade,
 }
 
 impl Interface {
-    /// All of them, in the order in which a service passes them.
+    /// All interfaces, in the order in which a service passes them.
     pub const ALL: [Interface; 3] = [Interface::Filter, Interface::Scheduler, Interface::Masquerade];
 
     /// Its name in the contract.
@@ -102,12 +102,12 @@ impl fmt::Display for Interface {
     }
 }
 
-/// Which services a plugin is asked about: all, or those that fit everything that is given.
+/// Which services a plugin is asked about: all, or those that match every given field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// Names of namespaces, in which `*` stands for any text; empty = all.
+    /// Names of namespaces, in which `*` matches any text; empty = all.
     pub namespaces: Vec<String>,
-    /// Labels of the service that must have these values; empty = all.
+    /// Labels that the service must have with these values; empty = all.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -120,32 +120,32 @@ impl Selector {
     }
 }
 
-/// What stands in for an answer that a plugin does not give.
+/// What is used when a plugin gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// Its last good answer about the service, else none.
+    /// Its last good answer about the service, if there is one.
     #[default]
     LastGood,
-    /// None: as if the plugin were not there.
+    /// Nothing, as if the plugin were not there.
     Default,
-    /// The service is left alone on this node.
+    /// The service is ignored on this node.
     SkipService,
 }
 
 /// Whether a plugin decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It does.
+    /// It decides.
     #[default]
     Enforce,
-    /// It is asked beside the others, and what it would change is reported.
+    /// It is asked, but only what it would change is reported.
     Shadow,
 }
 
-/// What a plugin may use.
+/// A plugin's resource limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory of an instance in bytes, all its memories together.
+    /// Memory of an instance in bytes, the sum of all its memories.
     pub memory_bytes: u64,
     /// Time for one call of up to 256 services.
     pub call_timeout: Duration,
@@ -163,7 +163,8 @@ impl Default for Limits {
     }
 }
 
-/// How much a new version of a plugin may change at once. A change is too large if it exceeds both.
+/// How many decisions a new version of a plugin may change at once. A change is too large if it exceeds both
+/// limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxChange {
     /// Percent of all services.
@@ -179,7 +180,7 @@ impl Default for MaxChange {
 }
 
 impl MaxChange {
-    /// Whether a change of so many of all services is too large.
+    /// Whether changing this many of all services is too large.
     pub fn is_exceeded(self, changed: usize, all: usize) -> bool {
         changed > self.services as usize && changed * 100 > all * self.percent as usize
     }
@@ -196,7 +197,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A malformed digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a SHA-256 digest: 64 hexadecimal digits, with or without `sha256:` before them")]
 pub struct BadDigest;
@@ -230,17 +231,19 @@ pub enum PolicyConfigError {
         #[source]
         source: FileError,
     },
-    /// It is a component, or a module.
-    #[error("is a WebAssembly file: name it as `source` of a plugin in a {KIND} file, and give that")]
+    /// It is a component or a core module.
+    #[error(
+        "is a WebAssembly file: create a {KIND} file that names it as `source` of a plugin, and use that file"
+    )]
     WebAssembly,
-    /// It is no text.
-    #[error("is no text, so it cannot be YAML or JSON")]
+    /// It is not text.
+    #[error("is not text, so it cannot be YAML or JSON")]
     Binary,
-    /// It is no YAML or JSON.
-    #[error("not readable as YAML or JSON: {0}")]
+    /// It is not YAML or JSON.
+    #[error("not valid YAML or JSON: {0}")]
     Syntax(String),
-    /// It holds none or several documents.
-    #[error("{0} documents, where one {KIND} is expected")]
+    /// It contains no document, or more than one.
+    #[error("contains {0} documents; expected one {KIND}")]
     Documents(usize),
     /// Something outside the plugins' entries is wrong.
     #[error("{}", list(.0))]
@@ -254,7 +257,7 @@ fn list(problems: &[Problem]) -> String {
 /// Reads a file.
 ///
 /// # Errors
-/// If the file as a whole cannot be used; what is wrong with single plugins is in their entries.
+/// If the file as a whole cannot be used. Problems of single plugins are in their entries.
 pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     let bytes = read_regular(path, LARGEST)
         .map_err(|source| PolicyConfigError::Read { path: path.to_owned(), source })?;
@@ -265,7 +268,7 @@ pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     parse(&text, path.parent().unwrap_or(Path::new("")))
 }
 
-/// Reads the text of a file that is in `folder`; see [`load`].
+/// Parses the text of a file located in `folder`; see [`load`].
 pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
     let mut documents = parse_documents(text, format)
@@ -279,7 +282,7 @@ pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyCon
     let mut of_entries = BTreeMap::new();
     for KeyFault { path: key, kind } in &document.faults {
         if *kind == FaultKind::NotText {
-            problems.note(key, "", "a key must be text");
+            problems.note(key, "", "a key must be a string");
             continue;
         }
         match entry::split(key) {
@@ -292,14 +295,14 @@ pub fn parse(text: &str, folder: &Path) -> Result<PolicyConfiguration, PolicyCon
     if problems.is_empty() { Ok(configuration) } else { Err(PolicyConfigError::Invalid(problems)) }
 }
 
-/// Keys that are written twice, by the index of the entry.
+/// Duplicate keys, by the index of the entry.
 type Repeated<'a> = BTreeMap<usize, Vec<&'a str>>;
 
 fn repeated(key: &str, problems: &mut Problems) {
-    problems.note(key, "", "is there more than once; which one is meant cannot be known");
+    problems.note(key, "", "appears more than once; remove the duplicates");
 }
 
-/// A field that is there and not null.
+/// A field that is present and not null.
 fn field<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
     fields.get(key).filter(|value| !value.is_null())
 }
@@ -364,27 +367,27 @@ fn max_change(value: &Value, problems: &mut Problems) -> MaxChange {
     max_change
 }
 
-/// Notes every key that is not known, with the one that may have been meant.
+/// Reports every unknown key, with the key that was probably meant.
 fn only(fields: &Map<String, Value>, path: &str, known: &[&str], problems: &mut Problems) {
     for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
         let hint = match nearest(key, known.iter().copied()) {
             Some(name) => format!("; did you mean `{name}`?"),
-            None => format!("; known are {}", known.join(", ")),
+            None => format!("; known keys: {}", known.join(", ")),
         };
-        problems.note(format!("{path}{key}"), "", format!("is not known{hint}"));
+        problems.note(format!("{path}{key}"), "", format!("is unknown{hint}"));
     }
 }
 
 fn texts(value: &Value, path: &str, problems: &mut Problems) -> Vec<String> {
     let Value::Array(items) = value else {
-        problems.note(path, abridged(value), "must be a list of texts");
+        problems.note(path, abridged(value), "must be a list of strings");
         return Vec::new();
     };
     let mut texts = Vec::new();
     for (i, item) in items.iter().enumerate() {
         match item {
             Value::String(text) => texts.push(text.clone()),
-            other => problems.note(format!("{path}[{i}]"), abridged(other), "must be a text"),
+            other => problems.note(format!("{path}[{i}]"), abridged(other), "must be a string"),
         }
     }
     texts

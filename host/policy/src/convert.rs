@@ -1,4 +1,4 @@
-//! Between the contract's records and the views that are printed, recorded and replayed.
+//! Conversions between the contract's records and the views that are printed, recorded and replayed.
 
 use crate::bindings::{filter, masquerade, scheduler, types};
 

@@ -1,4 +1,4 @@
-//! The engine that all plugins share: which WebAssembly it takes, and the clock that stops long calls.
+//! The engine shared by all plugins: the WebAssembly it accepts, and the clock that stops long calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use wasmtime::{Config, Engine, Strategy};
 
-/// The stack that a guest may use, in bytes. A thread that calls guests needs somewhat more than that.
+/// The stack size of a guest, in bytes. A thread that calls guests needs somewhat more than that.
 const GUEST_STACK: usize = 512 << 10;
 
-/// How far apart the moments are at which a running guest is looked at. A call is stopped at most this much, and the
-/// time until the guest next reaches a loop or a call, after its deadline.
+/// How often a running guest is checked. A call is stopped at most this long after its deadline, plus the time
+/// until the guest next reaches a loop or a call.
 const TICK: Duration = Duration::from_millis(5);
 
 /// An engine and its ticker.
@@ -25,7 +25,7 @@ impl Runtime {
     /// An engine for plugins.
     ///
     /// # Errors
-    /// If this machine cannot run compiled guests at all.
+    /// If this machine cannot run compiled guests.
     pub fn new() -> Result<Runtime, EngineError> {
         let engine = Engine::new(&config()).map_err(EngineError)?;
         let ticker = Arc::new(Ticker::start(engine.clone()));
@@ -37,7 +37,7 @@ impl Runtime {
         &self.engine
     }
 
-    /// Keeps the ticker going until the guard is dropped.
+    /// Keeps the ticker running until the guard is dropped.
     pub(crate) fn ticking(&self) -> Ticking<'_> {
         self.ticker.calls.fetch_add(1, Ordering::SeqCst);
         self.ticker.thread.thread().unpark();
@@ -45,12 +45,12 @@ impl Runtime {
     }
 }
 
-/// The engine cannot be made.
+/// The engine cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine does not start on this machine")]
 pub struct EngineError(#[source] wasmtime::Error);
 
-/// What the compiler and the daemon must agree on, to the letter: compiled code of another configuration is refused.
+/// The compiler and the daemon must use exactly the same configuration: code compiled with another one is refused.
 fn config() -> Config {
     let mut config = Config::new();
     config
@@ -58,13 +58,13 @@ fn config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK)
         .wasm_component_model(true)
-        // Only what the toolchains of plugins really emit. Everything here widens what a hostile component can reach.
+        // Only what plugin toolchains really emit. Each further feature gives a hostile component more to attack.
         .wasm_bulk_memory(true)
         .wasm_multi_value(true)
         .wasm_reference_types(true)
         .wasm_extended_const(true)
-        // A component may consist of several, as those of JavaScript do, and what wasmtime puts between them copies from
-        // memory to memory. Without this it panics on such a component instead of refusing it.
+        // A component may consist of several, as JavaScript's do, and wasmtime's adapters between them copy from
+        // memory to memory. Without this, wasmtime panics on such a component instead of refusing it.
         .wasm_multi_memory(true)
         .wasm_memory64(false)
         .wasm_tail_call(false)
@@ -76,7 +76,7 @@ fn config() -> Config {
         .wasm_threads(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
-        // The same answer on every processor.
+        // The same results on every processor.
         .cranelift_nan_canonicalization(true)
         .concurrency_support(false)
         // A guest's stack frames would only be printed; names and offsets are not worth their memory.
@@ -84,7 +84,7 @@ fn config() -> Config {
     config
 }
 
-/// Advances the engine's epoch while calls are under way, and sleeps otherwise: an idle node has no wake-ups of ours.
+/// Advances the engine's epoch while calls are in progress, and sleeps otherwise, so an idle node has no wake-ups.
 struct Ticker {
     calls: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -116,7 +116,7 @@ impl Drop for Ticker {
     }
 }
 
-/// A call is under way.
+/// A call in progress.
 pub(crate) struct Ticking<'a> {
     ticker: &'a Ticker,
 }

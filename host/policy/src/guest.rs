@@ -1,4 +1,4 @@
-//! What the host keeps for one running instance: its limits, its deadline, and its voice.
+//! The host's state for one running instance: its limits, its deadline, and its output.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use weir_core::text::abridged;
 use crate::LOG_TARGET;
 use crate::bindings::{log, types};
 
-/// Table elements of all tables together. The largest of the measured guests, Python, has 7,688.
+/// Table elements of all tables combined. Python, the largest guest measured, has 7,688.
 const TABLE_ELEMENTS: usize = 20_000;
 /// Instances of core modules in one component.
 const INSTANCES: usize = 100;
@@ -17,12 +17,12 @@ const INSTANCES: usize = 100;
 const MEMORIES: usize = 16;
 const TABLES: usize = 32;
 
-/// Log lines of one call, bytes of all of them, and bytes of one.
+/// Limits per call: log lines, their total bytes, and the bytes of one line.
 const LOG_LINES: u32 = 100;
 const LOG_BYTES: usize = 8 << 10;
 const LOG_LINE_BYTES: usize = 1 << 10;
 
-/// The host's side of an instance.
+/// The host's state of an instance.
 pub(crate) struct Guest {
     /// The plugin's name, for its log lines.
     plugin: String,
@@ -33,7 +33,7 @@ pub(crate) struct Guest {
     lines: Lines,
 }
 
-/// Linear memory of all memories of an instance together.
+/// The size of all linear memories of an instance combined.
 struct Memory {
     used: usize,
     peak: usize,
@@ -42,22 +42,22 @@ struct Memory {
     elements: usize,
 }
 
-/// What is left of the plugin's right to speak in this call.
+/// What is left of the plugin's log limits in this call.
 struct Lines {
     left: u32,
     bytes: usize,
     dropped: u64,
-    /// A line that has no end yet, and where it was written.
+    /// An incomplete line, and the stream it was written to.
     partial: String,
     stream: Stream,
 }
 
-/// Where a guest prints.
+/// Where a guest writes text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Standard output.
     Output,
-    /// Standard error, to which languages write why they give up.
+    /// Standard error, where language runtimes report why they abort.
     Error,
 }
 
@@ -80,12 +80,12 @@ impl Guest {
         }
     }
 
-    /// Allows the guest to run for this long from now.
+    /// Lets the guest run for this long, starting now.
     pub(crate) fn allow(&mut self, time: Duration) {
         self.deadline = Instant::now() + time;
     }
 
-    /// Called while the guest runs, a few milliseconds apart.
+    /// Called every few milliseconds while the guest runs.
     pub(crate) fn check_deadline(&mut self) -> Result<()> {
         if Instant::now() >= self.deadline {
             self.overdue = true;
@@ -94,17 +94,17 @@ impl Guest {
         Ok(())
     }
 
-    /// Whether the guest was stopped because its time was up.
+    /// Whether the guest was stopped because it ran out of time.
     pub(crate) fn overdue(&self) -> bool {
         self.overdue
     }
 
-    /// Whether the guest wanted more memory than it may have.
+    /// Whether the guest requested more memory than allowed.
     pub(crate) fn refused_memory(&self) -> bool {
         self.memory.refused
     }
 
-    /// The most memory the guest had, in bytes.
+    /// The guest's peak memory, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory.peak as u64
     }
@@ -114,7 +114,7 @@ impl Guest {
         self.lines.dropped
     }
 
-    /// The next number of a sequence that is the same for each instance of a plugin (SplitMix64).
+    /// The next number of a sequence that is the same for every instance of a plugin (SplitMix64).
     pub(crate) fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -123,7 +123,7 @@ impl Guest {
         z ^ (z >> 31)
     }
 
-    /// Takes what the guest wrote to standard output or standard error; each line becomes one of the log.
+    /// Logs what the guest wrote to standard output or standard error, line by line.
     pub(crate) fn print(&mut self, stream: Stream, bytes: &[u8]) {
         if stream != self.lines.stream {
             self.finish_printing();
@@ -138,7 +138,7 @@ impl Guest {
         }
     }
 
-    /// Writes what was printed without an end of line: the last words before a trap.
+    /// Logs text without a final newline, such as the last words before a trap.
     pub(crate) fn finish_printing(&mut self) {
         if !self.lines.partial.is_empty() {
             self.end_line();
@@ -151,7 +151,7 @@ impl Guest {
             Stream::Output => log::Level::Info,
             Stream::Error => log::Level::Warn,
         };
-        // Rust's message about a panic begins with an empty one.
+        // Rust's panic message starts with an empty line.
         if !line.is_empty() {
             self.emit(level, &line, &[]);
         }
@@ -265,7 +265,7 @@ mod tests {
         let mut limited = store();
         let instance = Instance::new(&mut limited, &growing, &[]).unwrap();
         let grow = instance.get_typed_func::<(), i32>(&mut limited, "g").unwrap();
-        assert_eq!(grow.call(&mut limited, ()).unwrap(), -1, "as if there were no memory left");
+        assert_eq!(grow.call(&mut limited, ()).unwrap(), -1, "as if memory were exhausted");
         assert!(limited.data().refused_memory());
     }
 }

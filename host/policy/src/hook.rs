@@ -1,5 +1,5 @@
-//! The three interfaces of the contract, so that asking, remembering, failing and recording are written once. Each is known
-//! by what it answers.
+//! The three interfaces of the contract behind one trait, so that asking, remembering, failing and recording are
+//! written once. Each is identified by its answer type.
 
 use std::hash::Hash;
 
@@ -19,31 +19,31 @@ use crate::memo::{Answers as Memory, Remembered};
 use crate::patch::{FilterPatch, MasqueradePatch, Opinion, Patch, SchedulerPatch};
 use crate::plugin::{InterfaceState, Interfaces};
 
-/// What a guest answers: one of each question, or why not.
+/// A guest's answers, one per question, or its error.
 type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
-/// An interface that plugins are asked through.
+/// An interface through which plugins are asked.
 pub(crate) trait Hook: Patch {
-    /// What is asked about one service: its record, and what earlier plugins said.
+    /// A question about one service: its record, and what earlier plugins said.
     type Request;
     /// What earlier plugins said.
     type Prior: Hash;
-    /// Which one it is.
+    /// The interface.
     const INTERFACE: Interface;
 
-    /// Its state among those of a plugin.
+    /// Its state, among those of a plugin.
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
-    /// What is remembered of its answers about a service.
+    /// Its remembered answer about a service.
     fn remembered(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
 
-    /// What earlier plugins said, in the contract's words.
+    /// What earlier plugins said, as the contract's type.
     fn prior(opinion: &Opinion) -> Self::Prior;
 
     /// The question about a service.
     fn request(service: types::Service, prior: Self::Prior) -> Self::Request;
 
-    /// The record back from a question that was asked.
+    /// Extracts the record from a question that was asked.
     fn service(request: Self::Request) -> types::Service;
 
     /// Asks an instance of a component with these exports.
@@ -55,13 +55,13 @@ pub(crate) trait Hook: Patch {
         requests: &[Self::Request],
     ) -> Answers<Self::Wire>;
 
-    /// The service that a question is about and what earlier plugins had said, for a record.
+    /// The service that a question is about, and what earlier plugins said, for a record.
     fn asked(request: &Self::Request) -> (&types::Service, Value);
 
     /// An answer, for a record.
     fn answer(answer: Self::Wire) -> Value;
 
-    /// What earlier plugins had said, from a record.
+    /// What earlier plugins said, from a record.
     fn recorded(prior: &Value) -> Result<Self::Prior, String>;
 }
 
@@ -163,7 +163,7 @@ impl Hook for SchedulerPatch {
     }
 }
 
-/// Whose source address is replaced.
+/// Which source addresses are replaced.
 impl Hook for MasqueradePatch {
     type Request = masquerade::Request;
     type Prior = masquerade::Treatments;
@@ -216,12 +216,12 @@ fn here<I>(exported: &Option<I>) -> wasmtime::Result<&I> {
     exported.as_ref().ok_or_else(|| wasmtime::Error::msg("it has no such interface"))
 }
 
-/// A view as JSON. That cannot fail: its keys are texts and its numbers whole.
+/// A view as JSON. This cannot fail: its keys are strings and its numbers are integers.
 fn json(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// What earlier plugins had said; null = nothing.
+/// What earlier plugins said; null = nothing.
 fn view<T: DeserializeOwned + Default>(prior: &Value) -> Result<T, String> {
     if prior.is_null() {
         return Ok(T::default());

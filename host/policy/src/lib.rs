@@ -1,4 +1,4 @@
-//! weir-policy: policy by WebAssembly components.
+//! weir-policy: policy from WebAssembly components.
 //!
 //! ```text
 //! file ─▶ Artifact (verified, compiled, linked, configured) ─▶ Plugin (memory, breaker, account) ─▶ Chain: Policy
@@ -6,11 +6,11 @@
 //! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─parse─▶ patch ─▶ Opinion ─▶ Decision ─▶ weir-core's guard
 //! ```
 //!
-//! Every failure has an outcome that is written down in `wit/README.md`, and none of them reaches another plugin,
-//! another service, or the daemon.
+//! Every failure has an outcome documented in `wit/README.md`, and no failure affects another plugin, another
+//! service, or the daemon.
 //!
-//! Never: a decision of its own (weir-core's built-in policy makes those), a file or socket for a guest, a guest that
-//! outlives a call, machine code that weir did not compile.
+//! This crate never decides by itself (the built-in policy is in weir-core), gives a guest a file or socket, lets
+//! a guest outlive a call, or runs machine code that weir did not compile.
 
 mod account;
 mod artifact;
@@ -37,7 +37,7 @@ mod replace;
 mod stable_hash;
 mod wasi;
 
-/// The target of log lines that plugins write; their field `plugin` is its name.
+/// The target of log lines written by plugins; their field `plugin` is the plugin's name.
 pub const LOG_TARGET: &str = "weir::plugin";
 
 pub use account::{Account, Condition};

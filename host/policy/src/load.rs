@@ -1,4 +1,4 @@
-//! From the configuration to a chain: what can be loaded is, and what cannot is named.
+//! From the configuration to a chain: loads every usable plugin and reports the others.
 
 use std::sync::Arc;
 
@@ -14,32 +14,32 @@ use crate::engine::Runtime;
 pub struct Loader {
     /// The engine.
     pub runtime: Runtime,
-    /// Who compiles.
+    /// Where components are compiled.
     pub compiler: Compiler,
     /// The name of this node.
     pub node: String,
-    /// Plugins that only run beside the others, whatever the configuration says.
+    /// Plugins that run in shadow, whatever the configuration says.
     pub shadow: Vec<String>,
-    /// What was loaded last, so that a change of one plugin does not compile the others.
+    /// The plugins loaded last, so that a change of one does not recompile the others.
     known: Vec<Arc<Artifact>>,
 }
 
-/// A plugin that is not taken.
+/// A plugin that was rejected.
 #[derive(Debug)]
 pub struct Refused {
     /// Its name.
     pub name: String,
-    /// Why not, in one sentence.
+    /// Why, in one sentence.
     pub why: String,
 }
 
-/// Names that are to be watched, of which the policy file has no plugin.
+/// Names given to `--shadow` that the policy file does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--shadow {}: the policy file has no such plugin; it has: {}", shown(unknown), shown(names))]
+#[error("--shadow {}: the policy file has no such plugin; its plugins: {}", shown(unknown), shown(names))]
 pub struct UnknownShadow {
-    /// The names.
+    /// The unknown names.
     pub unknown: Vec<String>,
-    /// Those that the file has.
+    /// The names in the file.
     pub names: Vec<String>,
 }
 
@@ -49,20 +49,20 @@ fn shown(names: &[String]) -> String {
 
 /// A chain, and what is missing from it.
 pub struct Loaded {
-    /// The plugins that were taken.
+    /// The plugins that were loaded.
     pub chain: Chain,
-    /// Those that were not.
+    /// The plugins that were rejected.
     pub refused: Vec<Refused>,
-    /// The names of all in the order of the configuration.
+    /// All names in the order of the configuration.
     pub order: Vec<String>,
-    /// How much the chain may change at once.
+    /// How many decisions the chain may change at once.
     pub max_change: MaxChange,
-    /// The digests of components whose large change is wanted.
+    /// The digests of components whose large change is confirmed.
     pub confirmed: Vec<Digest>,
 }
 
 impl Loader {
-    /// A loader for a node of this name.
+    /// A loader for the node with this name.
     pub fn new(runtime: Runtime, compiler: Compiler, node: &str) -> Loader {
         Loader { runtime, compiler, node: node.to_owned(), shadow: Vec::new(), known: Vec::new() }
     }
@@ -70,16 +70,16 @@ impl Loader {
     /// Loads one plugin.
     ///
     /// # Errors
-    /// With what is wrong with it.
+    /// Why it cannot be used.
     pub fn load_one(&self, configuration: &PluginConfiguration) -> Result<Arc<Artifact>, LoadError> {
         Artifact::load(&self.runtime, &self.compiler, configuration, &self.known)
     }
 
-    /// Loads all plugins. One that cannot be used does not keep the others away.
+    /// Loads all plugins. One that cannot be used does not block the others.
     ///
     /// # Errors
-    /// If a plugin that is only to be watched is none of the file: its name is misspelt, and the one that was meant must
-    /// not decide.
+    /// If a plugin meant to run in shadow is not in the file: its name is misspelt, and the one that was meant
+    /// must not decide.
     pub fn load(&mut self, configuration: &PolicyConfiguration) -> Result<Loaded, UnknownShadow> {
         let names: Vec<String> = configuration.plugins.iter().map(|entry| entry.name.clone()).collect();
         let unknown: Vec<String> = self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();

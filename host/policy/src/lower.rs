@@ -1,4 +1,4 @@
-//! From weir-core's views to the contract's records: what the plugin said it needs, and nothing else.
+//! Converts weir-core's views to the contract's records: the data the plugin requested, and nothing else.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -17,11 +17,11 @@ use crate::bindings::types;
 use crate::needs::Needs;
 use crate::stable_hash::StableHasher;
 
-/// How many zones a table may hold before it is made anew. Zones come from objects that tenants write.
+/// How many zones a table may have before it is rebuilt. Zones come from objects that tenants write.
 const ZONES: usize = 4096;
 
-/// The zones that were referred to so far. An index means the same zone for as long as the table lives, so that
-/// indexes can be part of what a remembered answer depends on.
+/// The zones referred to so far. An index means the same zone for the table's lifetime, so a remembered answer may
+/// depend on it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Zones {
     names: Vec<String>,
@@ -37,7 +37,7 @@ impl Zones {
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 
-    /// Starts anew if the table is full; whatever depended on its indexes must be forgotten then.
+    /// Starts over if the table is full; then everything that depends on its indexes must be forgotten.
     pub(crate) fn renew(&mut self) -> Renewal {
         if self.names.len() <= ZONES {
             return Renewal::None;
@@ -51,19 +51,19 @@ impl Zones {
     }
 }
 
-/// Whether a table was made anew.
+/// Whether a table was rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
     Done,
     None,
 }
 
-/// Lowers for one plugin.
+/// Lowers views for one plugin.
 pub(crate) struct Lowering<'a> {
     needs: Arc<Needs>,
     zones: Zones,
     around: Surroundings<'a>,
-    /// The place of each node in the context's list.
+    /// Each node's position in the context's list.
     nodes: HashMap<&'a str, u32>,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Lowering<'a> {
         Lowering { needs, zones, around: *around, nodes }
     }
 
-    /// The zones that were referred to so far.
+    /// The zones referred to so far.
     pub(crate) fn zones(&self) -> &[String] {
         self.zones.names()
     }
@@ -85,7 +85,7 @@ impl<'a> Lowering<'a> {
         self.zones
     }
 
-    /// The context, but for its zones, which are known only when the services are lowered.
+    /// The context without its zones, which are only known after the services are lowered.
     pub(crate) fn context(&mut self) -> types::Context {
         let (needs, around) = (self.needs.clone(), self.around);
         let node = around.node;
@@ -196,7 +196,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// What was counted for the endpoints of a port; zeros where nothing was counted yet.
+    /// The statistics for the endpoints of a port; zeros if nothing was counted yet.
     fn statistics(&self, service: &ObjectName, port: &PortView) -> Option<Vec<types::ServerStatistics>> {
         let wish = self.needs.statistics.filter(|_| port.port.protocol == Protocol::Tcp)?;
         let counts = self.around.counts;
@@ -250,7 +250,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// What is usually empty is absent in the contract: a list or a text that is handed over costs a call of the guest's
+/// Usually empty fields are optional in the contract: passing a list or a string costs a call of the guest's
 /// allocator.
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
@@ -287,14 +287,14 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// A number that differs between nodes and never changes on one: a guest may rely on it across restarts.
+/// A number that differs between nodes and never changes on one, so guests may rely on it across restarts.
 fn seed(node: &str) -> u64 {
     let mut hasher = StableHasher::default();
     hasher.write(node.as_bytes());
     hasher.finish()
 }
 
-/// An address in the contract's form.
+/// An address as the contract's type.
 pub(crate) fn address(ip: IpAddr) -> types::Address {
     let v6 = match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -304,17 +304,17 @@ pub(crate) fn address(ip: IpAddr) -> types::Address {
     types::Address { hi: (bits >> 64) as u64, lo: bits as u64 }
 }
 
-/// An address of the contract.
+/// An address from the contract's type.
 pub(crate) fn ip(address: types::Address) -> IpAddr {
     Ipv6Addr::from(u128::from(address.hi) << 64 | u128::from(address.lo)).to_canonical()
 }
 
-/// A network in the contract's form.
+/// A network as the contract's type.
 pub(crate) fn network(net: &IpNet) -> types::Network {
     types::Network { address: address(net.addr()), prefix_length: net.prefix_len() }
 }
 
-/// A network of the contract with its host bits cleared, or `None` if its prefix is too long.
+/// A network from the contract's type with its host bits cleared, or `None` if its prefix is too long.
 pub(crate) fn net(network: types::Network) -> Option<IpNet> {
     IpNet::new(ip(network.address), network.prefix_length).ok().map(|net| net.trunc())
 }
@@ -329,7 +329,7 @@ pub(crate) fn kind(kind: types::VipKind) -> VipKind {
     }
 }
 
-/// Several kinds of VIPs.
+/// A set of VIP kinds.
 pub(crate) fn kinds(kinds: types::VipKinds) -> VipKinds {
     let flags = [
         (types::VipKinds::CLUSTER, VipKind::Cluster),
@@ -376,7 +376,7 @@ mod tests {
         assert!(zones.names().is_empty());
     }
 
-    /// Each list and each text costs a call of the guest's allocator; a plain service takes four.
+    /// Each list and each string costs a call of the guest's allocator; a plain service needs four.
     #[test]
     fn what_nobody_asked_for_is_not_handed_over() {
         let service = json!({

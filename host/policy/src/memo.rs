@@ -1,4 +1,5 @@
-//! Answers that were given, so that nothing is asked twice and the last good one is at hand when a plugin fails.
+//! Remembered answers, so that no question is asked twice and the last good answer is available when a plugin
+//! fails.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub(crate) struct Memo {
     entries: HashMap<ObjectName, Answers>,
 }
 
-/// The remembered answers about one service; at most one through each interface.
+/// The remembered answers about one service, at most one per interface.
 #[derive(Clone, Default)]
 pub(crate) struct Answers {
     pub(crate) filter: Option<Remembered<FilterPatch>>,
@@ -23,21 +24,21 @@ pub(crate) struct Answers {
     pub(crate) masquerade: Option<Remembered<MasqueradePatch>>,
 }
 
-/// What became of a question.
+/// The outcome of a question.
 #[derive(Clone, Debug)]
 pub(crate) struct Remembered<P> {
-    /// What the answer depends on: a keyed hash of the context and the question. Two versions of one service with one
-    /// hash are all that could be confused, and the key is a secret of this process.
+    /// What the answer depends on: a keyed hash of the context and the question. Only two versions of one service
+    /// with the same hash could be confused, and the key is this process's secret.
     key: u64,
-    /// Why the question is not asked again although it has no answer.
+    /// Why an unanswered question is not asked again.
     poison: Option<CallFailure>,
-    /// The answer, or the last one that was one.
+    /// The answer, or the last good one.
     good: Option<Arc<Answer<P>>>,
-    /// When the outcome must not be used any more.
+    /// When the outcome expires.
     expires: Option<u64>,
 }
 
-/// What became of a question: it was answered, or it fails the plugin, and would again.
+/// The outcome of a question: an answer, or a failure that would happen again.
 pub(crate) type Outcome<H> = Result<Arc<Answer<H>>, CallFailure>;
 
 impl Memo {
@@ -45,7 +46,7 @@ impl Memo {
         H::remembered(self.entries.get_mut(service)?).as_ref()
     }
 
-    /// What is known of a question, and until when.
+    /// The remembered outcome of a question, and when it expires.
     pub(crate) fn recall<H: Hook>(
         &mut self,
         service: &ObjectName,
@@ -60,7 +61,7 @@ impl Memo {
         known.expires.is_none_or(|at| now < at).then_some((outcome, known.expires))
     }
 
-    /// Takes note of what became of a question.
+    /// Remembers the outcome of a question.
     pub(crate) fn remember<H: Hook>(
         &mut self,
         service: &ObjectName,
@@ -77,22 +78,23 @@ impl Memo {
         }
     }
 
-    /// Makes room for answers about so many services at once, so that a cold start does not grow again and again.
+    /// Reserves room for answers about this many services, so that a cold start does not reallocate again and
+    /// again.
     pub(crate) fn make_room(&mut self, services: usize) {
         self.entries.reserve(services.saturating_sub(self.entries.len()));
     }
 
-    /// The last answer about a service that was one.
+    /// The last good answer about a service.
     pub(crate) fn last_good<H: Hook>(&mut self, service: &ObjectName) -> Option<Arc<Answer<H>>> {
         self.entry::<H>(service)?.good.clone()
     }
 
-    /// Forgets a service that is gone.
+    /// Forgets a deleted service.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
         self.entries.remove(service);
     }
 
-    /// Makes every answer a thing of the past, but keeps the last good ones.
+    /// Expires every answer, but keeps the last good ones.
     pub(crate) fn expire_all(&mut self) {
         self.entries.values_mut().for_each(Answers::expire);
     }
@@ -102,7 +104,7 @@ impl Memo {
         self.entries.keys()
     }
 
-    /// How many questions are known to fail the plugin.
+    /// How many questions are known to make the plugin fail.
     pub(crate) fn poisoned(&self) -> usize {
         self.entries.values().map(Answers::poisoned).sum()
     }

@@ -1,4 +1,4 @@
-//! Numbers that plugins tell of services: what is declared, and what the numbers of all services come to.
+//! Metrics of plugins: their declarations, and the totals over all services.
 //!
 //! Whole numbers, so that sums stay exact while services come and go.
 
@@ -10,36 +10,36 @@ use weir_core::text::abridged;
 use crate::bindings::lifecycle;
 use crate::configuration::Interface;
 
-/// The most numbers that a plugin may declare.
+/// The maximum number of metrics per plugin.
 const MOST: usize = 8;
 
-/// The longest name, and the longest text for people, in bytes.
+/// The maximum lengths of a name and of a help text, in bytes.
 const LONGEST_NAME: usize = 48;
 const LONGEST_HELP: usize = 256;
 
-/// A number that a plugin declared.
+/// A metric declared by a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
     /// Its name: `[a-z][a-z0-9_]*`, at most 48 bytes.
     pub name: String,
-    /// What becomes of the numbers of the services.
+    /// How the numbers of services are combined.
     pub kind: MetricKind,
-    /// What it is, fit to be shown.
+    /// Its help text, safe to print.
     pub help: String,
 }
 
-/// What becomes of the numbers of the services.
+/// How the numbers of services are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Those of all answers in force are added.
+    /// The sum over all answers in force.
     Sum,
-    /// The largest of all answers in force counts.
+    /// The maximum over all answers in force.
     Max,
-    /// That of each new answer is added, and stays when the service goes.
+    /// The sum over all new answers; it stays when the service goes.
     Counter,
 }
 
-/// The kinds in the contract's words.
+/// The kinds, with their names in the contract.
 const KINDS: [(&str, MetricKind); 3] =
     [("sum", MetricKind::Sum), ("max", MetricKind::Max), ("counter", MetricKind::Counter)];
 
@@ -50,35 +50,35 @@ impl MetricKind {
     }
 }
 
-/// What is wrong with a declaration.
+/// Why a declaration is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetricError {
     /// There are too many.
-    #[error("it declares {0} metrics: at most {MOST} are exported for a plugin")]
+    #[error("it declares {0} metrics: at most {MOST} are exported per plugin")]
     Many(usize),
     /// A name that cannot be exported.
     #[error(
-        "it declares the metric `{0}`: a name is a lower-case letter followed by lower-case letters, digits and `_`, has at \
-         most {LONGEST_NAME} characters, and does not end in `_total`, which weir appends to counters"
+        "it declares the metric `{0}`: a name starts with a lower-case letter, continues with lower-case letters, digits \
+         and `_`, has at most {LONGEST_NAME} characters, and does not end in `_total`, which weir appends to counters"
     )]
     Name(String),
-    /// A kind that this version does not know.
-    #[error("its metric `{name}` has the kind `{kind}`: write `sum`, `max` or `counter`")]
+    /// A kind unknown to this version.
+    #[error("its metric `{name}` has the kind `{kind}`: use `sum`, `max` or `counter`")]
     Kind {
         /// The metric.
         name: String,
         /// The kind.
         kind: String,
     },
-    /// Nothing for people.
-    #[error("its metric `{0}` has no help: say in one sentence what it is")]
+    /// No help text.
+    #[error("its metric `{0}` has no help text: describe it in one sentence")]
     NoHelp(String),
-    /// A name that was given before.
+    /// A name declared before.
     #[error("it declares the metric `{0}` twice")]
     Twice(String),
 }
 
-/// Reads what a plugin declares.
+/// Parses a plugin's declarations.
 pub(crate) fn parse(declared: &[lifecycle::Metric]) -> Result<Vec<Metric>, Vec<MetricError>> {
     if declared.len() > MOST {
         return Err(vec![MetricError::Many(declared.len())]);
@@ -109,10 +109,10 @@ fn is_name(name: &str) -> bool {
         && !name.ends_with("_total")
 }
 
-/// What the numbers of one plugin come to.
+/// The totals of one plugin's metrics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// Those of the answers in force, by interface; services without any have no entry.
+    /// The numbers of the answers in force, by interface; services without any have no entry.
     services: HashMap<ObjectName, [Box<[u64]>; Interface::ALL.len()]>,
     totals: Vec<Total>,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Tally {
 #[derive(Clone, Debug)]
 enum Total {
     Sum(u128),
-    /// How often each number is there.
+    /// How often each number occurs.
     Max(BTreeMap<u64, usize>),
     Counter(u128),
 }
@@ -140,7 +140,7 @@ impl Tally {
         self.totals.is_empty()
     }
 
-    /// The numbers of the answer about a service that is in force now; none of all = 0.
+    /// Sets the numbers of the answer now in force for a service; an empty slice counts as zeros.
     pub(crate) fn set(&mut self, interface: Interface, service: &ObjectName, numbers: &[u64]) {
         let some = numbers.iter().any(|number| *number > 0);
         if self.is_idle() || (!some && !self.services.contains_key(service)) {
@@ -171,12 +171,12 @@ impl Tally {
         }
     }
 
-    /// Forgets a service that is gone.
+    /// Forgets a deleted service.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
         Interface::ALL.into_iter().for_each(|interface| self.set(interface, service, &[]));
     }
 
-    /// What they come to, in the order in which they were declared.
+    /// The totals, in the order of the declarations.
     pub(crate) fn totals(&self) -> Vec<u128> {
         let total = |total: &Total| match total {
             Total::Sum(sum) | Total::Counter(sum) => *sum,
@@ -187,7 +187,7 @@ impl Tally {
 }
 
 impl Total {
-    /// One number takes the place of another.
+    /// Replaces one number with another.
     fn replace(&mut self, before: u64, now: u64) {
         match self {
             Total::Sum(sum) => *sum = *sum - u128::from(before) + u128::from(now),

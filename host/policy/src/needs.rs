@@ -1,4 +1,4 @@
-//! What a plugin says it reads. Only that is sent to it, and only a change of that is a reason to ask it again.
+//! The data that a plugin requests. Only that is sent to it, and only a change of that causes a new question.
 
 use weir_core::objects::Attributes;
 use weir_core::policy::Reads;
@@ -23,9 +23,9 @@ pub(crate) struct Needs {
     pub(crate) node_labels: Keys,
     /// Annotations of nodes.
     pub(crate) node_annotations: Keys,
-    /// The endpoints one by one.
+    /// The list of endpoints.
     pub(crate) endpoints: bool,
-    /// Which EndpointSlice an endpoint is from.
+    /// The EndpointSlice that an endpoint comes from.
     pub(crate) slices: bool,
     /// All nodes of the cluster.
     pub(crate) nodes: bool,
@@ -33,15 +33,15 @@ pub(crate) struct Needs {
     pub(crate) host_addresses: bool,
     /// The time.
     pub(crate) time: bool,
-    /// Since when endpoints are ready.
+    /// Since when endpoints have been ready.
     pub(crate) ready_since: bool,
-    /// What is counted for real servers.
+    /// The counters of real servers.
     pub(crate) statistics: Option<Wish>,
-    /// The words of the plugin, for people.
+    /// The needs as the plugin wrote them.
     words: Vec<String>,
 }
 
-/// Which keys of an object's labels or annotations: exact ones, and beginnings.
+/// Selects keys of an object's labels or annotations: exact keys and prefixes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     exact: Vec<String>,
@@ -60,7 +60,7 @@ impl Keys {
         self.exact.is_empty() && self.prefixes.is_empty()
     }
 
-    /// The pairs whose keys are wanted, sorted by key.
+    /// The pairs with selected keys, sorted by key.
     pub(crate) fn of(&self, attributes: &Attributes) -> Vec<(String, String)> {
         if self.is_empty() {
             return Vec::new();
@@ -75,10 +75,10 @@ impl Keys {
 /// A need that this version of weir does not know or does not grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
-    /// Not a word of the vocabulary.
-    #[error("it needs `{0}`, which this version of weir does not know; {hint}", hint = hint(.0))]
+    /// An unknown word.
+    #[error("it needs `{0}`, which is unknown to this version of weir; {hint}", hint = hint(.0))]
     Unknown(String),
-    /// Not a period and a memory.
+    /// Not a valid period and memory.
     #[error(
         "it needs `{0}`: write `statistics:PERIOD/MEMORY` with a period from 1s to 60s and a memory from the period to \
          3600s, such as `statistics:1s/20s`"
@@ -89,7 +89,7 @@ pub enum NeedError {
     NoKey(String),
 }
 
-/// The words, and those before a key.
+/// The complete words, and those that precede a key.
 const WORDS: [&str; 6] = ["endpoints", "slices", "nodes", "host-addresses", "time", "ready-since"];
 const KEYED: [&str; 8] = [
     "label",
@@ -111,7 +111,7 @@ fn hint(word: &str) -> String {
     }
 }
 
-/// A period and a memory, such as `1s/20s`.
+/// Parses a period and a memory, such as `1s/20s`.
 fn wish(text: &str) -> Option<Wish> {
     let seconds = |text: &str| text.strip_suffix('s')?.parse::<u32>().ok();
     let (period, memory) = text.split_once('/')?;
@@ -121,7 +121,7 @@ fn wish(text: &str) -> Option<Wish> {
 }
 
 impl Needs {
-    /// Reads the words of a plugin.
+    /// Parses a plugin's needs.
     pub(crate) fn parse(words: &[String]) -> Result<Needs, Vec<NeedError>> {
         let mut needs = Needs { words: words.to_vec(), ..Needs::default() };
         let errors: Vec<NeedError> = words.iter().filter_map(|word| needs.add(word).err()).collect();
@@ -146,7 +146,7 @@ impl Needs {
         let Some((what, key)) = word.split_once(':') else { return Err(NeedError::Unknown(word.to_owned())) };
         if what == "statistics" {
             let wish = wish(key).ok_or_else(|| NeedError::Statistics(word.to_owned()))?;
-            // Said twice, the last one counts, as in a configuration.
+            // If given twice, the last one counts, as in a configuration.
             self.statistics = Some(wish);
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl Needs {
         Ok(())
     }
 
-    /// What the objects' source must deliver.
+    /// What the source of objects must deliver.
     pub(crate) fn reads(&self) -> Reads {
         Reads {
             nodes: self.nodes,
@@ -179,7 +179,7 @@ impl Needs {
         }
     }
 
-    /// The needs in the plugin's words.
+    /// The needs as the plugin wrote them.
     pub(crate) fn words(&self) -> &[String] {
         &self.words
     }

@@ -1,8 +1,8 @@
 //! Answers of plugins, parsed once: each is a patch of the decision about a service.
 //!
-//! A patch holds weir-core's values, so that nothing in it can fail or turn into a default later. What is remembered are
-//! patches, and what earlier plugins said is one, printed in the contract's words for the next plugin. Whether a decision
-//! is wise is for weir-core's guard; here it must only be one.
+//! A patch contains weir-core's values, so nothing in it can fail or turn into a default later. Memory stores
+//! patches, and what earlier plugins said is a patch too, printed as the contract's types for the next plugin.
+//! Whether a decision is wise is up to weir-core's guard; here it only has to be well-formed.
 
 use ipnet::IpNet;
 use weir_core::decision::{Decision, Handling};
@@ -23,12 +23,12 @@ pub(crate) use filter::FilterPatch;
 pub(crate) use masquerade::MasqueradePatch;
 pub(crate) use scheduler::SchedulerPatch;
 
-/// The longest text of a plugin that is shown, in bytes.
+/// The maximum length of a plugin's text that is shown, in bytes.
 const SHOWN: usize = 256;
 
-/// What a plugin answers through one interface.
+/// A plugin's answer through one interface.
 pub(crate) trait Patch: Clone + PartialEq {
-    /// The answer as the contract has it.
+    /// The answer as the contract's type.
     type Wire;
 
     /// The answer about a service, or what is wrong with it.
@@ -37,7 +37,7 @@ pub(crate) trait Patch: Clone + PartialEq {
     /// The patch in one line, for people; empty if it changes nothing.
     fn summary(&self, view: &ServiceView) -> String;
 
-    /// What is left of the patch when the service is no longer the one it was about.
+    /// The part of the patch that still applies after the service has changed.
     fn fitted(self, _view: &ServiceView) -> Option<Self> {
         Some(self)
     }
@@ -45,7 +45,7 @@ pub(crate) trait Patch: Clone + PartialEq {
     /// Adds the patch to what earlier plugins said.
     fn add(&self, opinion: &mut Opinion);
 
-    /// Changes a decision.
+    /// Applies the patch to a decision.
     fn apply(&self, decision: &mut Decision);
 }
 
@@ -54,26 +54,26 @@ pub(crate) trait Patch: Clone + PartialEq {
 pub(crate) struct Answer<P> {
     /// What it changes.
     pub(crate) patch: P,
-    /// The plugin's reason, fit to be shown; may be empty.
+    /// The plugin's reason, safe to print; may be empty.
     pub(crate) reason: String,
-    /// Seconds after which to ask again.
+    /// Seconds until the question is asked again.
     pub(crate) lifetime: Option<u32>,
-    /// Its numbers, in the order in which they were declared; may be none.
+    /// Its metrics, in the order of their declarations; may be empty.
     pub(crate) metrics: Box<[u64]>,
 }
 
-/// What the plugins asked so far say of a service.
+/// What the plugins asked so far say about a service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Opinion {
     filters: Vec<FilterPatch>,
     pub(crate) scheduler: SchedulerPatch,
     pub(crate) masquerade: MasqueradePatch,
-    /// Why the service is left alone although no plugin said so.
+    /// Why the service is ignored although no plugin said so.
     pub(crate) skipped: Option<String>,
 }
 
 impl Opinion {
-    /// Whether the service is left alone, so that there is no need to ask about the rest.
+    /// Whether the service is ignored, so that no further question is needed.
     pub(crate) fn ignores(&self) -> bool {
         self.skipped.is_some() || self.filters.iter().any(FilterPatch::ignores)
     }
@@ -91,12 +91,12 @@ impl Opinion {
     }
 }
 
-/// The numbers of an answer.
+/// The metrics of an answer.
 fn metrics(said: &Option<Vec<u64>>) -> Box<[u64]> {
     said.as_deref().unwrap_or_default().into()
 }
 
-/// A reason as it is shown; empty if there is none.
+/// A reason as it is shown; empty if none was given.
 fn reason(said: &Option<String>) -> String {
     said.as_deref().map(shown).unwrap_or_default()
 }
@@ -109,7 +109,7 @@ fn no_extra(extra: &Option<types::Attributes>) -> Result<(), String> {
     match extra.iter().flatten().next() {
         None => Ok(()),
         Some((key, _)) => Err(format!(
-            "it holds `{}`, which this version of weir does not know; use a newer weir or an older plugin",
+            "it contains `{}`, which is unknown to this version of weir; use a newer weir or an older plugin",
             shown(key)
         )),
     }
@@ -118,7 +118,7 @@ fn no_extra(extra: &Option<types::Attributes>) -> Result<(), String> {
 fn networks(list: &[types::Network]) -> Result<Vec<IpNet>, String> {
     let parse = |network: &types::Network| {
         net(*network)
-            .ok_or_else(|| format!("{}/{} is no network", ip(network.address), network.prefix_length))
+            .ok_or_else(|| format!("{}/{} is not a network", ip(network.address), network.prefix_length))
     };
     list.iter().map(parse).collect()
 }
@@ -133,18 +133,18 @@ fn names(nets: &[IpNet]) -> String {
     format!("{}{more}", names.join(","))
 }
 
-/// Puts a later answer in the place of an earlier one, if there is one.
+/// Replaces an earlier answer with a later one, if there is one.
 fn supersede<T: Clone>(earlier: &mut Option<T>, later: &Option<T>) {
     if later.is_some() {
         earlier.clone_from(later);
     }
 }
 
-/// The value of a word of the contract.
+/// The value for a word of the contract.
 fn value<T: Copy>(words: &[(&str, T)], word: &str, what: &str) -> Result<T, String> {
     let known = words.iter().find(|(known, _)| *known == word);
     known.map(|(_, value)| *value).ok_or_else(|| {
         let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
-        format!("`{}` is none of the {what} {}", shown(word), known.join(", "))
+        format!("`{}` is not one of the {what} {}", shown(word), known.join(", "))
     })
 }

@@ -1,4 +1,4 @@
-//! One plugin of the chain: asks it no more than it must, and has something to say when it fails.
+//! One plugin of the chain: asks it no more than necessary, and falls back when it fails.
 
 use std::hash::{DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -27,10 +27,10 @@ pub(crate) use batch::BATCH;
 pub(crate) use questions::Round;
 use questions::{Failure, Lack, Questions, Reply};
 
-/// After so many seconds a question that took too long is asked again: the machine may have been busy.
+/// A question that timed out is asked again after this many seconds: the machine may have been busy.
 const RETRY_SLOW: u64 = 60;
 
-/// The shortest and the longest time that an answer may ask for until it is asked again, in seconds.
+/// The minimum and maximum lifetime that an answer may request, in seconds.
 const LIFETIME: std::ops::RangeInclusive<u64> = 1..=86_400;
 
 /// A plugin with its memory.
@@ -44,11 +44,11 @@ pub(crate) struct Plugin {
     tally: Tally,
     purity: Purity,
     keys: RandomState,
-    /// What was asked and answered since somebody last took it; `None` = nobody wants to know.
+    /// Questions and answers since they were last taken; `None` = not recorded.
     pub(crate) records: Option<Vec<Record>>,
 }
 
-/// How a plugin does through each interface.
+/// A plugin's state for each interface.
 #[derive(Clone)]
 pub(crate) struct Interfaces {
     pub(crate) filter: InterfaceState<FilterPatch>,
@@ -80,17 +80,17 @@ impl Interfaces {
     }
 }
 
-/// Whether a plugin was caught answering the same question in two ways.
+/// Whether a plugin was caught giving two different answers to the same question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purity {
     Assumed,
-    /// Its answers are not remembered any more, so that it at least follows its own mood everywhere alike.
+    /// Its answers are no longer remembered, so that all services at least get its current answers alike.
     Refuted,
 }
 
-/// A service with what was said of it so far.
+/// A service with what was said about it so far.
 pub(crate) struct Item<'a> {
-    /// Its place among those that a round is about until it [turns](Round::turn).
+    /// Its position among the services of a round until the round [turns](Round::turn).
     pub(crate) place: usize,
     pub(crate) view: &'a ServiceView,
     pub(crate) opinion: &'a Opinion,
@@ -121,12 +121,12 @@ impl Plugin {
         self.artifact.has(interface)
     }
 
-    /// Is going to be asked about so many services.
+    /// Prepares for questions about this many services.
     pub(crate) fn make_room(&mut self, services: usize) {
         self.memo.make_room(services);
     }
 
-    /// Begins a round.
+    /// Starts a round.
     pub(crate) fn begin<'a>(&mut self, around: &Surroundings<'a>) -> Round<'a> {
         if self.zones.renew() == Renewal::Done {
             self.memo.expire_all();
@@ -136,12 +136,12 @@ impl Plugin {
         Round::new(lowering, self.keys.clone(), limits, around.now)
     }
 
-    /// Ends it.
+    /// Ends a round.
     pub(crate) fn end(&mut self, round: Round<'_>) {
         self.zones = round.into_zones();
     }
 
-    /// Asks about at most [`BATCH`] services, or remembers what was answered before. One reply per item, in order.
+    /// Asks about at most [`BATCH`] services, or uses remembered answers. Returns one reply per item, in order.
     pub(crate) fn ask<H: Hook>(&mut self, round: &mut Round<'_>, items: &[Item<'_>]) -> Vec<Reply<H>> {
         let mut questions = Questions::<H> { requests: Vec::new(), open: Vec::new() };
         let mut replies: Vec<Option<Reply<H>>> = Vec::with_capacity(items.len());
@@ -164,7 +164,7 @@ impl Plugin {
         while !questions.open.is_empty() {
             self.ask_open(round, &mut questions, items, &mut replies);
         }
-        // Every place was filled: by a memory or by an answer.
+        // Every position was filled from memory or by an answer.
         let replies: Vec<Reply<H>> = replies.into_iter().flatten().collect();
         for (item, reply) in items.iter().zip(&replies) {
             let numbers = reply.answer.as_ref().map_or(&[][..], |answer| &answer.metrics);
@@ -184,7 +184,7 @@ impl Plugin {
         })
     }
 
-    /// Remembers what became of a question, and makes a reply of it.
+    /// Remembers the outcome of a question, and turns it into a reply.
     fn conclude<H: Hook>(&mut self, view: &ServiceView, key: u64, asked: Asked<H>, now: u64) -> Reply<H> {
         let service = &view.service.name;
         match asked {
@@ -231,9 +231,9 @@ impl Plugin {
         let good = self.memo.last_good::<H>(&view.service.name).and_then(|answer| fitted(answer, view));
         let why = match lack {
             Lack::Failed(failure) => failure.to_string(),
-            Lack::Suspended(Some(_)) => "it failed too often and is not asked for a while".to_owned(),
+            Lack::Suspended(Some(_)) => "it failed too often and is suspended for a while".to_owned(),
             Lack::Suspended(None) => {
-                "it failed too often and is not asked before it or its configuration changes".to_owned()
+                "it failed too often and is not asked again until it or its configuration changes".to_owned()
             }
             Lack::Budget => "there was no time left to ask it (`limits.syncBudget`)".to_owned(),
         };
@@ -241,13 +241,15 @@ impl Plugin {
             (FailurePolicy::LastGood, Some(good)) => {
                 (Some(good), "its last good answer stays in force", false)
             }
-            (FailurePolicy::LastGood, None) => (None, "it has no last good answer, so none is used", false),
-            (FailurePolicy::Default, _) => (None, "none of it is used", false),
-            (FailurePolicy::SkipService, _) => (None, "the service is left alone", true),
+            (FailurePolicy::LastGood, None) => {
+                (None, "it has no last good answer, so it is not applied", false)
+            }
+            (FailurePolicy::Default, _) => (None, "it is not applied", false),
+            (FailurePolicy::SkipService, _) => (None, "the service is ignored", true),
         };
         let instead = match self.artifact.configuration().mode {
             Mode::Enforce => instead,
-            Mode::Shadow => "it is only watched, so that nothing changes",
+            Mode::Shadow => "it runs in shadow, so nothing changes",
         };
         let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::INTERFACE);
         Reply { answer, failure: Some(Failure { text, skip }), expires }
@@ -258,17 +260,17 @@ impl Plugin {
         &self.account
     }
 
-    /// What its numbers come to, in the order in which they were declared.
+    /// The totals of its metrics, in the order of the declarations.
     pub(crate) fn totals(&self) -> Vec<u128> {
         self.tally.totals()
     }
 
-    /// Takes note that it is not asked about a service any more, be it for a while.
+    /// Notes that it is not asked about a service, possibly only for a while.
     pub(crate) fn pass_over(&mut self, interface: Interface, service: &ObjectName) {
         self.tally.set(interface, service, &[]);
     }
 
-    /// Whether it is asked now.
+    /// Whether it is being asked now.
     pub(crate) fn condition(&self, now: u64) -> Condition {
         let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
         let breakers = [&filter.breaker, &scheduler.breaker, &masquerade.breaker];
@@ -280,30 +282,31 @@ impl Plugin {
         breakers.into_iter().map(condition).max().unwrap_or(Condition::Ready)
     }
 
-    /// How many questions are known to fail it.
+    /// How many questions are known to make it fail.
     pub(crate) fn poisoned(&self) -> usize {
         self.memo.poisoned()
     }
 
-    /// Forgets a service that is gone.
+    /// Forgets a deleted service.
     pub(crate) fn forget(&mut self, service: &ObjectName) {
         self.memo.forget(service);
         self.tally.forget(service);
     }
 
-    /// The services about which it was asked.
+    /// The services it was asked about.
     pub(crate) fn services(&self) -> impl Iterator<Item = &ObjectName> {
         self.memo.services()
     }
 
-    /// Goes on with the last good answers of an earlier version, should this one fail.
+    /// Keeps the last good answers of an earlier version, in case this one fails.
     pub(crate) fn inherit_good(&mut self, earlier: Plugin) {
         self.memo = earlier.memo;
         self.memo.expire_all();
     }
 
-    /// Asks again what is remembered, one service a call, and says for which services the answer was another: they
-    /// depend on something that is not in the question. Answers with a lifetime are left out, since time is in theirs.
+    /// Asks remembered questions again, one service per call, and returns the services whose answers differ: those
+    /// answers depend on something outside the question. Answers with a lifetime are skipped, since they depend on
+    /// time.
     pub(crate) fn audit<H: Hook>(&mut self, round: &mut Round<'_>, items: &[Item<'_>]) -> Vec<ObjectName> {
         if self.purity == Purity::Refuted
             || H::state(&mut self.interfaces).breaker.leave(round.now) != Leave::Ask
@@ -339,9 +342,9 @@ impl Plugin {
     }
 }
 
-/// What is left of an answer for a service that may have changed since.
+/// The part of an answer that still applies to a service that may have changed since.
 fn fitted<P: Patch>(answer: Arc<Answer<P>>, view: &ServiceView) -> Option<Arc<Answer<P>>> {
     let Answer { patch, reason, lifetime, .. } = Arc::unwrap_or_clone(answer);
-    // Its numbers were about what the service was then, and perhaps declared by an earlier version.
+    // Its metrics described the service as it was then, and perhaps an earlier version declared them.
     Some(Arc::new(Answer { patch: patch.fitted(view)?, reason, lifetime, metrics: Box::default() }))
 }

@@ -1,4 +1,4 @@
-//! What a plugin was asked and what it answered, so that it can be shown, kept, and asked again elsewhere.
+//! A plugin's questions and answers, to be shown, stored, and replayed elsewhere.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::convert;
 use crate::hook::Hook;
 use crate::patch::{FilterPatch, MasqueradePatch, SchedulerPatch};
 
-/// One question and its answer. A file of these has one a line.
+/// One question and its answer. A file contains one per line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
@@ -24,17 +24,17 @@ pub struct Record {
     pub interface: String,
     /// Its configuration.
     pub configuration: Value,
-    /// What it saw beside the service.
+    /// The context that it saw with the service.
     pub context: Context,
     /// The service.
     pub service: Service,
-    /// What earlier plugins had said; null for filters.
+    /// What earlier plugins said; null for filters.
     pub prior: Value,
     /// What it answered.
     pub answer: Value,
 }
 
-/// The record of a question that was answered.
+/// The record of an answered question.
 pub(crate) fn record<H: Hook>(
     artifact: &Artifact,
     context: &types::Context,
@@ -61,7 +61,7 @@ pub enum ReplayError {
     /// The plugin does not have the interface.
     #[error("the plugin has no interface {0}")]
     NoInterface(String),
-    /// The record cannot be read.
+    /// The record is malformed.
     #[error("the record cannot be used: {0}")]
     Record(String),
     /// The call failed.
@@ -70,11 +70,11 @@ pub enum ReplayError {
 }
 
 impl Artifact {
-    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are what earlier plugins
-    /// had said of each; fewer mean nothing of the others.
+    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are what earlier
+    /// plugins said about each; missing ones count as nothing.
     ///
     /// # Errors
-    /// If the plugin has no such interface, fails, or a prior opinion is none.
+    /// If the plugin does not have the interface, fails, or a prior opinion is malformed.
     pub fn replay(
         &self,
         interface: Interface,
@@ -115,7 +115,7 @@ impl Artifact {
         Ok(answers.into_iter().map(H::answer).collect())
     }
 
-    /// Makes an instance, hands it the configuration, and throws it away.
+    /// Creates an instance, passes it the configuration, and discards it.
     ///
     /// # Errors
     /// If that fails.
@@ -123,7 +123,7 @@ impl Artifact {
         Instance::ready(&self.linked).map(drop).map_err(ReplayError::Call)
     }
 
-    /// One call of a fresh instance.
+    /// Makes one call of a fresh instance.
     fn call_once<H: Hook>(&self, context: &types::Context, requests: &[H::Request]) -> Called<Vec<H::Wire>> {
         Instance::ready(&self.linked)?.ask::<H>(context, requests, self.configuration().limits.call_timeout)
     }

@@ -1,4 +1,5 @@
-//! From one chain to the next while traffic flows: decided in shadow first, and held back if it would change too much.
+//! Replaces a chain while traffic flows: the new one first decides in shadow, and is held back if it would change
+//! too much.
 
 use std::fmt;
 
@@ -9,26 +10,26 @@ use crate::configuration::{Digest, Mode};
 use crate::load::Loaded;
 use crate::plugin::Plugin;
 
-/// What became of a chain that was to take the place of another.
+/// The outcome of replacing a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replacement {
-    /// It decides from now on.
+    /// The new chain decides from now on.
     Taken {
-        /// For how many services it decides otherwise.
+        /// The number of services with a changed decision.
         changed: usize,
         /// How many services there are.
         services: usize,
     },
-    /// It would change more than `maxChange` allows; the earlier one goes on.
+    /// The new chain would change more than `maxChange` allows; the earlier one stays.
     Held {
-        /// For how many services it would decide otherwise.
+        /// The number of services whose decision would change.
         changed: usize,
         /// How many services there are.
         services: usize,
         /// The plugins that are new in it and not confirmed.
         unconfirmed: Vec<(String, Digest)>,
     },
-    /// These plugins are new and answered nothing at all; the earlier chain goes on.
+    /// These plugins are new and never answered; the earlier chain stays.
     Broken(Vec<String>),
 }
 
@@ -36,7 +37,7 @@ impl fmt::Display for Replacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Replacement::Taken { changed, services } => {
-                write!(f, "the new plugins decide; it changed {changed} of {services} services")
+                write!(f, "the new plugins are in force; {changed} of {services} services changed")
             }
             Replacement::Held { changed, services, unconfirmed } => {
                 let list = |each: fn(&(String, Digest)) -> String| {
@@ -45,14 +46,14 @@ impl fmt::Display for Replacement {
                 write!(
                     f,
                     "the new plugins would change {changed} of {services} services, which is more than maxChange allows, \
-                     so the old ones go on; if {} should do that, add {} to `confirmed` in the policy file",
+                     so the old ones stay; if the change by {} is intended, add {} to `confirmed` in the policy file",
                     list(|(name, _)| name.clone()),
                     list(|(_, digest)| digest.to_string()),
                 )
             }
             Replacement::Broken(names) => write!(
                 f,
-                "no call of {} succeeded, so the old plugins go on; see the failures above, and `weir plugin run`",
+                "no call of {} succeeded, so the old plugins stay; see the failures above, and try `weir plugin run`",
                 names.join(", ")
             ),
         }
@@ -60,8 +61,9 @@ impl fmt::Display for Replacement {
 }
 
 impl Loaded {
-    /// Lets the chain decide about all services beside the one that a planner decides by, and then in its place, unless that
-    /// is refused. What was refused while loading goes on in its earlier version. `now` is in seconds since 1970.
+    /// Lets this chain decide about all services alongside the planner's current one, and then replaces that one,
+    /// unless the change is refused. A plugin that failed to load stays in its earlier version. `now` is in
+    /// seconds since 1970.
     pub fn replace(mut self, planner: &mut Planner, now: u64) -> Replacement {
         let earlier = planner.policy::<Chain>().cloned().unwrap_or_default();
         let newcomers = self.chain.newcomers(&earlier);
@@ -83,7 +85,7 @@ impl Loaded {
 }
 
 impl Chain {
-    /// The deciding plugins that are not in an earlier chain, or not with this component and configuration.
+    /// The deciding plugins that an earlier chain does not have with this component and configuration.
     fn newcomers(&self, earlier: &Chain) -> Vec<(String, Digest)> {
         let known = |new: &Plugin| {
             let same =
@@ -95,7 +97,7 @@ impl Chain {
         newcomers.map(|plugin| (plugin.name().to_owned(), plugin.artifact.facts().digest)).collect()
     }
 
-    /// Those of the newcomers that were called and never answered.
+    /// The newcomers that were called and never answered.
     fn silent(&self, newcomers: &[(String, Digest)]) -> Vec<String> {
         let silent = |plugin: &&Plugin| {
             let account = plugin.account();

@@ -1,4 +1,4 @@
-//! A hash that is the same in every process and every version: the standard library's is neither.
+//! A hash that is the same in every process and every version; the standard library's is not.
 
 use std::hash::Hasher;
 

@@ -1,8 +1,8 @@
-//! What a plugin gets of WASI: enough for the start-up code of its language, and nothing of the machine.
+//! The parts of WASI that a plugin gets: enough for its language's start-up code, and no access to the machine.
 //!
-//! The environment is empty, clocks stand still, random numbers are always the same, no directory is open, standard
-//! output becomes log lines, and everything else traps. So a plugin in Go or Python starts, and still decides by
-//! nothing but its arguments.
+//! The environment is empty, clocks stand still, random numbers are always the same, no directory is open,
+//! standard output becomes log lines, and everything else traps. So a plugin in Go or Python starts, and still
+//! decides only from its arguments.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
@@ -12,8 +12,8 @@ use wasmtime::{Engine, Result, StoreContextMut, bail};
 
 use crate::guest::{Guest, Stream};
 
-/// The interfaces that a plugin may import, by the part of the name before `@`. Nothing behind them leads outside;
-/// toolchains import them whether a plugin uses them or not.
+/// The interfaces that a plugin may import, by the part of the name before `@`. They give no access to the
+/// outside; toolchains import them whether or not a plugin uses them.
 const TOLERATED: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -47,17 +47,17 @@ pub(crate) fn tolerates(import: &str) -> bool {
     TOLERATED.contains(&unversioned(import))
 }
 
-/// The numbers of the two streams of text.
+/// The numbers of the two text streams.
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
 
 /// Text on its way to the log.
 struct OutputStream;
-/// Ends at once.
+/// At its end immediately.
 struct InputStream;
-/// Never made.
+/// Never created.
 struct IoError;
-/// Ready at once: output has room always, and nothing else can be waited for.
+/// Ready immediately: output always has room, and nothing else can be waited for.
 struct Pollable;
 
 #[derive(ComponentType, Lift, Lower)]
@@ -76,12 +76,12 @@ struct DateTime {
     nanoseconds: u32,
 }
 
-/// The most bytes that one request for random ones gets.
+/// The maximum number of random bytes per request.
 const RANDOM_BYTES: u64 = 64 << 10;
 
 type Store<'a> = StoreContextMut<'a, Guest>;
 
-/// Defines every import of WASI that the component has.
+/// Defines every WASI import of the component.
 pub(crate) fn define(linker: &mut Linker<Guest>, component: &Component, engine: &Engine) -> Result<()> {
     let component_type = component.component_type();
     for (name, import) in component_type.imports(engine) {
@@ -119,7 +119,7 @@ fn functions(interface: &str, to: &mut LinkerInstance<'_, Guest>) -> Result<()> 
             to.func_wrap("initial-cwd", |_: Store<'_>, (): ()| Ok((None::<String>,)))
         }
         "wasi:cli/exit" => to.func_wrap("exit", |_: Store<'_>, (status,): (Result<(), ()>,)| -> Result<()> {
-            bail!("the plugin ended itself with exit({})", if status.is_ok() { 0 } else { 1 })
+            bail!("the plugin called exit({})", if status.is_ok() { 0 } else { 1 })
         }),
         "wasi:cli/stdin" => {
             to.func_wrap("get-stdin", |_: Store<'_>, (): ()| Ok((Resource::<InputStream>::new_own(0),)))
@@ -132,7 +132,7 @@ fn functions(interface: &str, to: &mut LinkerInstance<'_, Guest>) -> Result<()> 
         "wasi:cli/terminal-stdout" => no_terminal(to, "get-terminal-stdout"),
         "wasi:cli/terminal-stderr" => no_terminal(to, "get-terminal-stderr"),
         "wasi:clocks/monotonic-clock" => {
-            // Any moment but 0, at which Go refuses to start: it takes that for a clock that does not work.
+            // Any moment except 0: Go takes that for a broken clock and refuses to start.
             to.func_wrap("now", |_: Store<'_>, (): ()| Ok((1u64,)))?;
             to.func_wrap("resolution", |_: Store<'_>, (): ()| Ok((1u64,)))
         }
@@ -174,14 +174,14 @@ fn no_terminal(to: &mut LinkerInstance<'_, Guest>, name: &str) -> Result<()> {
 
 fn random_bytes(mut store: Store<'_>, (length,): (u64,)) -> Result<(Vec<u8>,)> {
     if length > RANDOM_BYTES {
-        bail!("the plugin asked for {length} random bytes; {RANDOM_BYTES} at once are allowed");
+        bail!("the plugin requested {length} random bytes; at most {RANDOM_BYTES} per request are allowed");
     }
     let guest = store.data_mut();
     let bytes = std::iter::repeat_with(|| guest.random().to_le_bytes()).flatten();
     Ok((bytes.take(usize::try_from(length)?).collect(),))
 }
 
-/// A write of a guest, and what it is told of it.
+/// The result of a guest's write, as returned to the guest.
 type Written = Result<(std::result::Result<(), StreamError>,)>;
 
 fn streams(to: &mut LinkerInstance<'_, Guest>) -> Result<()> {

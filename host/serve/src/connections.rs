@@ -1,4 +1,4 @@
-//! Connections within limits: how many, how long, how much is read.
+//! Connections within limits: number, duration, bytes read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,28 +16,28 @@ use tokio::time::{sleep, timeout};
 
 use crate::http::{Handler, Request};
 
-/// How long a connection that is to end may go on with an answer, at most.
+/// How long a connection at its limit may still take to finish an answer.
 const GRACE: Duration = Duration::from_secs(5);
-/// The pause after a connection could not be accepted, mostly for want of file descriptors.
+/// The pause after a connection could not be accepted, usually because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What clients can cost. A head is also refused if it has more than hyper's 100 headers.
+/// Limits on clients. A request with more than hyper's limit of 100 headers is also refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most connections at once, for each of: health answers, metrics, and all health check ports together. One more
-    /// ends the oldest, so that who holds all of them keeps no probe out.
+    /// The most connections at once, for each of: health answers, metrics, and all health check ports together.
+    /// Another connection closes the oldest, so that a client that holds all of them cannot keep probes out.
     pub connections: usize,
-    /// The most bytes of a request up to its body; at least 8192, hyper's least.
+    /// The most bytes of a request before its body; at least 8192, hyper's minimum.
     pub head_bytes: usize,
-    /// The longest time until a request's head is there, idle time before it included.
+    /// The longest time until a request's head has arrived, including idle time before it.
     pub head_time: Duration,
-    /// The longest life of a connection. Afterwards an answer that was begun may take 5 s more, or this time again if that
-    /// is less.
+    /// The longest life of a connection. After that, an answer in progress may take another 5 s, or the same time
+    /// again if that is less.
     pub lifetime: Duration,
 }
 
 impl Default for Limits {
-    /// 128 connections, 16 KiB, 10 s, 60 s: some megabytes at most, and a scrape of a slow network fits.
+    /// 128 connections, 16 KiB, 10 s, 60 s: a few megabytes at most, and enough for a scrape over a slow network.
     fn default() -> Limits {
         Limits {
             connections: 128,
@@ -48,11 +48,11 @@ impl Default for Limits {
     }
 }
 
-/// The connections that share a limit. Clones are handles to the same.
+/// Connections that share a limit. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Connections {
     limits: Limits,
-    /// The oldest first.
+    /// Oldest first.
     open: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
 
@@ -61,7 +61,7 @@ impl Connections {
         Connections { limits, open: Arc::default() }
     }
 
-    /// Accepts and answers for ever; when this is dropped, its connections end with it.
+    /// Accepts and serves for ever; dropping this closes its connections.
     pub(crate) async fn serve(self, listener: TcpListener, handler: Handler) {
         let mut conversations = JoinSet::new();
         loop {
@@ -91,7 +91,7 @@ impl Connections {
     }
 }
 
-/// One connection, from its first byte to its last. Errors are the client's business.
+/// One connection, from its first byte to its last. Errors are the client's concern.
 async fn converse(stream: TcpStream, handler: Handler, limits: Limits) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());

@@ -16,10 +16,10 @@ pub const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 /// (`cmd/kube-proxy/app/server.go`, `2*s.Config.SyncPeriod`).
 const PERIODS: u32 = 2;
 
-/// What is known of this node's Node object, as far as load balancers should send traffic to it.
+/// What is known of this node's Node object with respect to load balancer traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeState {
-    /// It was not seen yet, or is gone.
+    /// Not seen yet, or deleted.
     #[default]
     Unknown,
     /// It exists and is to stay.
@@ -29,7 +29,7 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    /// The state of a Node that was seen. `deletion` is its `metadata.deletionTimestamp`; `taints` are the keys of its
+    /// The state of a Node. `deletion` is its `metadata.deletionTimestamp`; `taints` are the keys of its
     /// `spec.taints`, whatever their effects.
     pub fn of<'a, T>(deletion: Option<T>, taints: impl IntoIterator<Item = &'a str>) -> NodeState {
         if deletion.is_some() || taints.into_iter().any(|key| key == TO_BE_DELETED_TAINT) {
@@ -40,10 +40,10 @@ impl NodeState {
     }
 }
 
-/// What the sync thread says about itself, and what is answered from it. Clones are handles to the same.
+/// The sync thread's progress, from which health is answered. Clones share their state.
 ///
-/// A family is looked at once it was [`updated`](Health::updated) a first time: the loop says so when it starts, although
-/// nothing was written yet, and what was queued before makes nobody unhealthy until then, as in kube-proxy.
+/// A family counts after its first [`updated`](Health::updated): the loop calls it at its start, before anything is
+/// written; until then, queued changes do not make the node unhealthy, as in kube-proxy.
 #[derive(Clone)]
 pub struct Health {
     state: Arc<Mutex<State>>,
@@ -75,36 +75,36 @@ impl Health {
         Health::with_clock(sync_period, Arc::new(Moment::now))
     }
 
-    /// Health by another clock, for tests. The moments given to [`queued`](Health::queued) and
-    /// [`updated`](Health::updated) must come from the same.
+    /// Health with another clock, for tests. The moments given to [`queued`](Health::queued) and
+    /// [`updated`](Health::updated) must come from the same clock.
     pub fn with_clock(sync_period: Duration, clock: Clock) -> Health {
         Health { state: Arc::default(), clock, timeout: sync_period * PERIODS }
     }
 
-    /// Something came in that the kernel does not hold yet. Only the first since the last
-    /// [`updated`](Health::updated) counts.
+    /// A change arrived that is not in the kernel yet. Only the first since the last [`updated`](Health::updated)
+    /// counts.
     pub fn queued(&self, family: Family, now: Moment) {
         self.state().families.get_mut(family).queued.get_or_insert(now);
     }
 
-    /// The kernel holds everything that came in; also to be called once when the loop starts.
+    /// All changes so far are in the kernel; also called once when the loop starts.
     pub fn updated(&self, family: Family, now: Moment) {
         *self.state().families.get_mut(family) = Progress { updated: Some(now), queued: None };
     }
 
-    /// Since when the first of what came in is not in the kernel; `None` if everything is.
+    /// Since when a change has been waiting to reach the kernel; `None` if none is.
     pub fn waits_since(&self) -> Option<Moment> {
         let families = self.state().families;
         let queued = [families.v4.queued, families.v6.queued];
         queued.into_iter().flatten().min_by_key(|moment| moment.monotonic)
     }
 
-    /// What is known of the Node object now.
+    /// Sets what is known of the Node object.
     pub fn node(&self, node: NodeState) {
         self.state().node = node;
     }
 
-    /// Whether no family is late: what health check ports of services say, too.
+    /// Whether no family is late; also reported on the health check ports of services.
     pub fn is_healthy(&self) -> bool {
         self.livez().is_success()
     }
@@ -115,7 +115,7 @@ impl Health {
         Answer { eligible: Some(state.node == NodeState::Present), ..self.answer(&state) }
     }
 
-    /// The answer of `/livez`, for which the node does not matter.
+    /// The answer of `/livez`, which does not depend on the Node object.
     pub(crate) fn livez(&self) -> Answer {
         self.answer(&self.state())
     }
@@ -131,7 +131,7 @@ impl Health {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between any two statements, whoever panicked.
+        // The state is consistent between any two statements, even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,7 +140,7 @@ impl Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     now: Moment,
-    /// Whether load balancers should use the node; `None` where that is not said.
+    /// Whether load balancers should use the node; `None` if not stated.
     eligible: Option<bool>,
     families: PerFamily<Option<FamilyAnswer>>,
 }

@@ -1,4 +1,4 @@
-//! Requests and answers, as far as this crate has any use for HTTP.
+//! Requests and answers, limited to the parts of HTTP that this crate uses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, StatusCode};
 
-/// What a browser may do with a page: show it, with the styles that are in it.
+/// Browsers may only display the page, with its own styles.
 const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// A page that is made anew for each request. Making it must not block.
+/// A page made anew for each request. Making it must not block.
 #[derive(Clone)]
 pub struct Page {
     /// Its path.
     pub path: &'static str,
-    /// What it is.
+    /// Its content type.
     pub content: ContentType,
     /// Makes it.
     pub make: Arc<dyn Fn() -> String + Send + Sync>,
@@ -31,17 +31,17 @@ impl fmt::Debug for Page {
     }
 }
 
-/// An answer, whole.
+/// A complete answer.
 pub(crate) type Response = hyper::Response<Full<Bytes>>;
 
-/// Answers requests, without waiting for anything.
+/// Answers requests without blocking.
 pub(crate) type Handler = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 
-/// What an answer may depend on. Headers and bodies are not looked at.
+/// The parts of a request that an answer may depend on. Headers and bodies are ignored.
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
-    /// What follows the question mark, still encoded; empty if nothing does.
+    /// What follows the question mark, still encoded; empty if there is none.
     pub(crate) query: &'a str,
 }
 
@@ -54,14 +54,14 @@ impl Request<'_> {
     }
 }
 
-/// The types of what is answered.
+/// The content types of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentType {
     /// A JSON document.
     Json,
     /// Plain text.
     Text,
-    /// A page for a browser, which may load and run nothing.
+    /// An HTML page that may load and run nothing.
     Html,
     /// The exposition format of Prometheus, version 0.0.4.
     Metrics,
@@ -86,7 +86,7 @@ pub(crate) fn answer(status: StatusCode, content: ContentType, body: impl Into<B
     response
 }
 
-/// An answer that browsers take for what it says it is.
+/// An answer whose content type browsers do not guess.
 pub(crate) fn plain_answer(status: StatusCode, content: ContentType, body: impl Into<Bytes>) -> Response {
     with(answer(status, content, body), X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }
@@ -106,7 +106,7 @@ pub(crate) fn with(mut response: Response, name: HeaderName, value: HeaderValue)
     response
 }
 
-/// What Go's `http.NotFound` answers.
+/// The answer of Go's `http.NotFound`.
 pub(crate) fn not_found() -> Response {
     plain_answer(StatusCode::NOT_FOUND, ContentType::Text, "404 page not found\n")
 }

@@ -1,4 +1,4 @@
-//! weir-serve: what a node tells over HTTP, from the answers for load balancers to the metrics.
+//! weir-serve: what a node serves over HTTP, from health answers for load balancers to metrics.
 //!
 //! ```text
 //!  sync thread                                        thread "weir-http" (one tokio runtime)
@@ -10,9 +10,9 @@
 //!
 //! Codes, headers and bodies are kube-proxy's, because load balancers and dashboards were written for them.
 //!
-//! Never: a request that waits for the sync thread, or the other way round; memory or connections without a bound; a
-//! client that may take as long as it likes; a body of a request that is read; profiling or debugging pages
-//! (`/debug/*`, `/flagz`, `/statusz`); TLS, credentials or anything that is not for everybody's eyes.
+//! Never: a request that waits for the sync thread, or the reverse; unbounded memory or connections; a client that
+//! may take unlimited time; reading a request's body; profiling or debugging pages (`/debug/*`, `/flagz`,
+//! `/statusz`); TLS, credentials or anything that is not public.
 
 mod connections;
 mod health;

@@ -1,14 +1,14 @@
-//! Sockets that listen.
+//! Listening sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Connections that wait to be accepted. The kernel takes at most `net.core.somaxconn`.
+/// The most connections that wait to be accepted. The kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// An address that could not be listened on.
+/// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct BindError {
@@ -19,17 +19,17 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Which clients reach a socket.
+/// Which clients can reach a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Those of the address's family.
     OneFamily,
-    /// Those of both, if the address is `0.0.0.0` or `[::]`. This is what Go makes of both (`net.Listen("tcp", …)`), so
-    /// that kube-proxy's default `0.0.0.0:10256` answers probes over IPv6, too.
+    /// Those of both families, if the address is `0.0.0.0` or `[::]`. Go treats both alike (`net.Listen("tcp", …)`),
+    /// so kube-proxy's default `0.0.0.0:10256` also answers probes over IPv6.
     BothIfUnspecified,
 }
 
-/// Listens, without blocking.
+/// Starts listening, in non-blocking mode.
 pub(crate) fn bind(address: SocketAddr, reach: Reach) -> Result<TcpListener, BindError> {
     let both = reach == Reach::BothIfUnspecified && address.ip().is_unspecified();
     let attempt = match both {
@@ -58,15 +58,15 @@ fn open(address: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
 
 /// Whether the kernel runs without IPv6 (`ipv6.disable=1`).
 fn lacks_family(error: &io::Error) -> bool {
-    // `EAFNOSUPPORT`, which std has no name for, in `include/uapi/asm-generic/errno.h`.
+    // `EAFNOSUPPORT`, for which std has no name, in `include/uapi/asm-generic/errno.h`.
     const EAFNOSUPPORT: i32 = 97;
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-/// Ends listening at once, also where another thread still waits for connections on the same socket. From then on
-/// another socket may listen there (`inet_shutdown` in `net/ipv4/af_inet.c` takes a listening socket down, and both have
+/// Stops listening at once, even while another thread waits for connections on the same socket. Another socket may
+/// listen there from then on (`inet_shutdown` in `net/ipv4/af_inet.c` takes a listening socket down, and both have
 /// `SO_REUSEADDR`).
 pub(crate) fn hang_up(listener: &TcpListener) {
-    // It fails only for a socket that is down already.
+    // Fails only if the socket is already down.
     let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
 }

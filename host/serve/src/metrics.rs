@@ -1,4 +1,4 @@
-//! The metrics: kube-proxy's to the letter, and weir's own.
+//! The metrics: exactly kube-proxy's, and weir's own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,27 +20,27 @@ pub(crate) mod proxy;
 pub(crate) mod rounds;
 mod slis;
 
-/// What was built, for `kubernetes_build_info`. Labels without a meaning for weir stay empty.
+/// Build information for `kubernetes_build_info`. Labels without a meaning for weir stay empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildInfo {
     /// The version, such as `v0.1.0`.
     pub version: String,
     /// The commit, in full.
     pub commit: String,
-    /// When, as RFC 3339.
+    /// The build date, as RFC 3339.
     pub date: String,
     /// The compiler and its version.
     pub compiler: String,
-    /// `linux/amd64` and the like.
+    /// Such as `linux/amd64`.
     pub platform: String,
 }
 
-/// All metrics. Clones are handles to the same. A series appears with the first value of its labels, as kube-proxy's do.
+/// All metrics. Clones share their state. As in kube-proxy, a series appears with the first value of its labels.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Those of kube-proxy.
+    /// kube-proxy's metrics.
     pub proxy: ProxyMetrics,
-    /// Rounds, changes and what they cost.
+    /// Rounds, changes and their cost.
     pub rounds: RoundMetrics,
     /// The client of the API server.
     pub client: ClientMetrics,
@@ -50,7 +50,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics on which nothing was counted yet.
+    /// Metrics without any counts.
     pub fn new(build: &BuildInfo) -> Metrics {
         let registry = Registry::new();
         declare::register(&registry, Process::new());
@@ -65,24 +65,24 @@ impl Metrics {
         }
     }
 
-    /// What the plugins did, all of them, after a round. Their numbers count from when each was loaded; one that falls
-    /// belongs to a plugin that was loaded anew, and what is shown goes on from where it was. The series of a plugin that
-    /// is not named any more go.
+    /// Sets what all plugins did, after a round. Their counts start when each plugin is loaded; a count that falls
+    /// belongs to a reloaded plugin, and the exported count continues from its previous value. The series of plugins
+    /// no longer named are removed.
     pub fn plugins(&self, plugins: &[PluginMetrics]) {
         self.series().update(plugins);
     }
 
-    /// Plugins were exchanged, or were not.
+    /// Counts an attempt to replace plugins.
     pub fn reloaded(&self, result: plugins::ReloadResult) {
         self.series().reloaded(result);
     }
 
-    /// Counters were read for plugins: of so many services, and of so many without success, in this time.
+    /// Counters were read for plugins: the number of services, the number of failures, and the time taken.
     pub fn sampled(&self, read: u64, failed: u64, time: std::time::Duration) {
         self.series().sampled(read, failed, time);
     }
 
-    /// The guard changed a decision, for this reason.
+    /// Counts a decision that the guard changed, by reason.
     pub fn clamped(&self, reason: &'static str) {
         self.series().clamped(reason);
     }
@@ -99,12 +99,13 @@ impl Metrics {
 
 fn text(registry: &Registry) -> String {
     let mut text = Vec::new();
-    // It fails for a family without metrics, which a registry leaves out, and for a writer, which a Vec is not.
+    // It fails for a family without metrics, which the registry leaves out, and on write errors, which a Vec does not
+    // have.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// A gauge of constant value, whose labels tell (`staging/src/k8s.io/component-base/metrics/version.go`).
+/// A gauge of constant value with informative labels (`staging/src/k8s.io/component-base/metrics/version.go`).
 fn build_info(registry: &Registry, build: &BuildInfo) {
     const HELP: &str = "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree \
                         state, build date, Go version, and compiler from which Kubernetes was built, and platform on which \

@@ -1,20 +1,20 @@
-//! Points in time as Go has them: one reading of the clock for people, one for differences.
+//! Points in time as in Go: one clock reading for display, one for differences.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A point in time. Differences come from the clock that only goes forward, so that a clock that is set does not make
-/// anything late; what is shown comes from the other.
+/// A point in time. Differences come from the monotonic clock, so that setting the clock does not make anything late;
+/// the other is for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// For differences.
     pub monotonic: Instant,
-    /// For people.
+    /// For display.
     pub wall: SystemTime,
 }
 
-/// Where an answer takes the time from.
+/// The clock used for answers.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 impl Moment {
@@ -23,12 +23,12 @@ impl Moment {
         Moment { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// The time since an earlier moment; zero if that is the later one.
+    /// The time since an earlier moment; zero if that moment is later.
     pub fn since(self, earlier: Moment) -> Duration {
         self.monotonic.saturating_duration_since(earlier.monotonic)
     }
 
-    /// This moment, and some time.
+    /// This moment plus some time.
     pub fn after(self, time: Duration) -> Moment {
         Moment { monotonic: self.monotonic + time, wall: self.wall + time }
     }
@@ -39,9 +39,9 @@ pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const DAY: u64 = 86_400;
 
-/// Go's RFC3339Nano in UTC: up to nine decimals of the second, without the zeros at their end.
+/// Go's RFC3339Nano in UTC: up to nine decimals of the second, without trailing zeros.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    // Before 1970 no clock of a running node is; it is shown as 1970.
+    // No running node's clock is before 1970; such a time is shown as 1970.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / DAY, since.as_secs() % DAY);
     let (year, month, day) = date(days);
@@ -49,15 +49,16 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
     if since.subsec_nanos() > 0 {
         let decimals = format!("{:09}", since.subsec_nanos());
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, ".{}", decimals.trim_end_matches('0'));
     }
     text.push('Z');
     text
 }
 
-/// Year, month and day of a day since 1970. Eras of 400 years have equally many days; within one, years are counted from
-/// March, so that the leap day is the last of its year (Howard Hinnant, "chrono-compatible low-level date algorithms").
+/// Year, month and day of a day since 1970. Eras of 400 years have the same number of days; within one, years are
+/// counted from March, so that the leap day is the last of its year (Howard Hinnant, "chrono-compatible low-level
+/// date algorithms").
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_OF_ERA: u64 = 146_097;
     const DAYS_TO_1970: u64 = 719_468;

@@ -1,4 +1,5 @@
-//! Health check ports: which services of type LoadBalancer with external traffic policy Local have endpoints on this node.
+//! Health check ports: which services of type LoadBalancer with external traffic policy Local have endpoints on this
+//! node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,16 +19,16 @@ use crate::health::Health;
 use crate::http::{ContentType, Handler, available, plain_answer, with};
 use crate::listen::{BindError, Reach, bind, hang_up};
 
-/// Says how much of the traffic a node is fit for (KEP-2086).
+/// The number of local endpoints, by which load balancers can weight nodes (KEP-2086).
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
-/// Where health check ports are open.
+/// The addresses on which health check ports are open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListenAddresses {
     /// On all addresses.
     #[default]
     All,
-    /// On these, which `nodePortAddresses` selects. They may change at any time.
+    /// On these, selected by `nodePortAddresses`. They may change at any time.
     Only(BTreeSet<IpAddr>),
 }
 
@@ -43,7 +44,7 @@ impl ListenAddresses {
     }
 }
 
-/// A health check that is not answered in one family, because an address could not be listened on.
+/// A health check that is not served in one family because an address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("the health check of {service} is not answered over {family}")]
 pub struct PortFailure {
@@ -56,7 +57,7 @@ pub struct PortFailure {
     pub source: BindError,
 }
 
-/// The open ports. It belongs to the sync thread; requests are answered by the server's.
+/// The open ports. Belongs to the sync thread; requests are answered by the server's thread.
 pub struct HealthCheckPorts {
     runtime: Handle,
     connections: Connections,
@@ -76,16 +77,16 @@ impl HealthCheckPorts {
         HealthCheckPorts { runtime, connections, health, open: BTreeMap::new() }
     }
 
-    /// Makes these the services that are answered for: closes ports, opens others, and updates the counts. What stays is
-    /// not interrupted. Where one address of a service and family cannot be listened on, none is, and it is returned;
-    /// the next call tries again.
+    /// Sets the services whose health checks are served: closes and opens ports, and updates the counts. Unchanged
+    /// ports are not interrupted. If one address of a service and family cannot be bound, none is used, and it is
+    /// returned; the next call retries.
     pub fn sync(
         &mut self,
         addresses: &ListenAddresses,
         wanted: &BTreeMap<ObjectName, HealthCheck>,
     ) -> Vec<PortFailure> {
         let addresses = PerFamily { v4: addresses.of(Family::V4), v6: addresses.of(Family::V6) };
-        // First what goes, because what comes may need its port.
+        // Close first, because new services may need the same port.
         self.open.retain(|(name, family), port| {
             let stays = wanted.get(name).is_some_and(|check| {
                 check.port == port.wanted && check.local_endpoints.get(*family).is_some()
@@ -109,7 +110,7 @@ impl HealthCheckPorts {
         failures
     }
 
-    /// The addresses on which a service's health check is answered, IPv4 first.
+    /// The addresses on which a service's health check is served, IPv4 first.
     pub fn addresses(&self, service: &ObjectName) -> Vec<SocketAddr> {
         let ports = Family::BOTH.into_iter().filter_map(|family| self.open.get(&(service.clone(), family)));
         ports.flat_map(|port| port.listeners.values().map(|listener| listener.address)).collect()
@@ -154,9 +155,9 @@ fn answers(service: ObjectName, endpoints: Arc<AtomicUsize>, health: Health) -> 
     })
 }
 
-/// kube-proxy's body, which is indented by tabs and has no line end after the last line.
+/// kube-proxy's body, indented by tabs and without a final newline.
 fn body(service: &ObjectName, endpoints: usize, healthy: bool) -> String {
-    // Names are DNS labels, in which there is nothing to escape.
+    // Names are DNS labels and need no escaping.
     let ObjectName { namespace, name } = service;
     format!(
         "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{namespace}\",\n\t\t\"name\": \"{name}\"\n\t}},\n\
@@ -166,7 +167,7 @@ fn body(service: &ObjectName, endpoints: usize, healthy: bool) -> String {
 
 /// A socket and the task that accepts its connections; both end when it is dropped.
 struct Listener {
-    /// The task's socket once more: the task ends a little later, and then the port may have to be free.
+    /// A second handle to the task's socket: the task ends a little later, but the port may be needed at once.
     socket: TcpListener,
     address: SocketAddr,
     task: AbortHandle,
@@ -181,7 +182,7 @@ impl Listener {
     ) -> Result<Listener, BindError> {
         let socket = bind(address, Reach::OneFamily)?;
         let start = || -> io::Result<Listener> {
-            // The runtime's reactor takes the socket; the caller's thread has none.
+            // The runtime's reactor needs to register the socket; the caller's thread has no runtime.
             let _inside = runtime.enter();
             let bound = socket.local_addr()?;
             let shared = tokio::net::TcpListener::from_std(socket.try_clone()?)?;

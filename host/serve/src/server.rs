@@ -1,4 +1,4 @@
-//! The thread that answers, and the sockets it listens on from its start.
+//! The HTTP thread, and the sockets on which it listens from the start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,62 +23,62 @@ mod pages;
 /// What to serve, and where.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where `/healthz` and `/livez` are (`healthzBindAddress`); nowhere if empty.
+    /// The addresses for `/healthz` and `/livez` (`healthzBindAddress`); not served if empty.
     pub health: Vec<SocketAddr>,
-    /// Where `/metrics` and the others are (`metricsBindAddress`); nowhere if empty.
+    /// The addresses for `/metrics` and the other pages (`metricsBindAddress`); not served if empty.
     pub metrics: Vec<SocketAddr>,
-    /// What happens if one of these addresses cannot be listened on.
+    /// What to do if one of these addresses cannot be bound.
     pub bind_failure: BindFailure,
     /// The body of `/proxyMode`: `ipvs`.
     pub proxy_mode: String,
     /// The effective KubeProxyConfiguration, in v1alpha1, for `/configz`.
     pub configuration: Value,
-    /// Pages of the caller's, where `/metrics` is.
+    /// Additional pages on the addresses of `/metrics`.
     pub pages: Vec<Page>,
-    /// What clients can cost.
+    /// Limits on clients.
     pub limits: Limits,
 }
 
-/// What happens if an address cannot be listened on.
+/// What to do if an address cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindFailure {
-    /// It is logged and tried again after this time. kube-proxy's is [`BindFailure::RETRY`].
+    /// Log it and retry after this time. kube-proxy's is [`BindFailure::RETRY`].
     Retry(Duration),
-    /// Starting fails (`bindAddressHardFail`).
+    /// Fail to start (`bindAddressHardFail`).
     Fail,
 }
 
 impl BindFailure {
-    /// Again every 5 s.
+    /// Retry every 5 s.
     pub const RETRY: BindFailure = BindFailure::Retry(Duration::from_secs(5));
 }
 
-/// A server that could not be started.
+/// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The thread or what it needs could not be made.
-    #[error("cannot start the thread that answers over HTTP")]
+    /// The thread or its runtime could not be created.
+    #[error("cannot start the HTTP thread")]
     Thread(#[source] io::Error),
-    /// An address for health answers could not be listened on; the Event's reason is `FailedToStartProxierHealthcheck`.
+    /// An address for health answers could not be bound; the Event's reason is `FailedToStartProxierHealthcheck`.
     #[error("cannot serve /healthz")]
     Health(#[source] BindError),
-    /// An address for metrics could not be listened on; the Event's reason is `FailedToStartMetricServer`.
+    /// An address for metrics could not be bound; the Event's reason is `FailedToStartMetricServer`.
     #[error("cannot serve /metrics")]
     Metrics(#[source] BindError),
 }
 
-/// The running server. It ends when this is dropped, and then nobody listens any more.
+/// The running server. Dropping it stops it and closes all its sockets.
 pub struct Server {
     runtime: Handle,
     thread: Option<JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     bound: Arc<Bound>,
-    /// Those of all health check ports.
+    /// The connections of all health check ports.
     connections: Connections,
     health: Health,
 }
 
-/// The addresses that are listened on.
+/// The bound addresses.
 #[derive(Default)]
 struct Bound {
     health: Mutex<Vec<SocketAddr>>,
@@ -103,8 +103,8 @@ impl Bound {
 }
 
 impl Server {
-    /// Starts the thread and listens. Addresses that cannot be listened on are an error only where
-    /// [`Options::bind_failure`] says so.
+    /// Starts the thread and listens. Addresses that cannot be bound are an error only if [`Options::bind_failure`]
+    /// says so.
     pub fn start(options: Options, health: Health, metrics: Metrics) -> Result<Server, StartError> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
@@ -123,7 +123,7 @@ impl Server {
         server
             .open(Pages::Metrics, &options.metrics, &options, metrics_pages)
             .map_err(StartError::Metrics)?;
-        // Nothing is answered before: until here, the runtime has tasks and no thread.
+        // Nothing is served before this: until here, the runtime has tasks but no thread.
         let answer = move || {
             let _ = runtime.block_on(stopped);
         };
@@ -133,17 +133,17 @@ impl Server {
         Ok(server)
     }
 
-    /// Where `/healthz` is answered at present, with the ports that the kernel chose.
+    /// The addresses of `/healthz` at present, with the ports that the kernel chose.
     pub fn health_addresses(&self) -> Vec<SocketAddr> {
         self.bound.of(Pages::Health).clone()
     }
 
-    /// Where `/metrics` is answered at present, with the ports that the kernel chose.
+    /// The addresses of `/metrics` at present, with the ports that the kernel chose.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
         self.bound.of(Pages::Metrics).clone()
     }
 
-    /// Health check ports of services, none of them open. They end with the server; meant to be asked for once.
+    /// The health check ports of services, all closed. They end with the server; call this only once.
     pub fn health_check_ports(&self) -> HealthCheckPorts {
         HealthCheckPorts::new(self.runtime.clone(), self.connections.clone(), self.health.clone())
     }
@@ -180,17 +180,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // Nobody waits for it if the thread was never started.
+            // There is no receiver if the thread was never started.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // A panic was printed where it happened.
+            // A panic has already been printed.
             let _ = thread.join();
         }
     }
 }
 
-/// An address and what is to be answered there.
+/// An address and what is served there.
 struct Place {
     pages: Pages,
     address: SocketAddr,
@@ -228,6 +228,6 @@ impl Place {
             Pages::Health => "/healthz",
             Pages::Metrics => "/metrics",
         };
-        tracing::warn!("{what} is not served: {error}: {}; trying again in {pause:?}", error.source);
+        tracing::warn!("{what} is not served: {error}: {}; retrying in {pause:?}", error.source);
     }
 }

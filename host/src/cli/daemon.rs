@@ -15,26 +15,27 @@ use super::{NodeArguments, PolicyArguments};
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) input: RunInputArguments,
-    /// Directory that outlives the process (mode 700): compiled plugins, and since when endpoints are ready.
+    /// Directory for state kept across restarts (mode 700): compiled plugins, and since when endpoints have been
+    /// ready.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Append what plugins are asked and answer to this file, for `weir replay`.
+    /// Append what plugins are asked and what they answer to this file, for `weir replay`.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
-    /// Stop after the first complete round; exit status 1 if anything failed.
+    /// Exit after the first complete round; exit status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) special: SpecialRuns,
 }
 
-/// Where the objects come from, which configuration, which node.
+/// The source of the objects, the configuration and the node.
 #[derive(Args, Debug)]
 pub(crate) struct RunInputArguments {
-    /// Take the objects from this folder (YAML or JSON, Lists included) or file, not from the API server.
+    /// Read the objects from this folder (YAML or JSON, including Lists) or file instead of the API server.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: Option<PathBuf>,
-    /// Address of the API server, whatever the kubeconfig says. Works beside --config.
+    /// Address of the API server; overrides the kubeconfig. Can be combined with --config.
     #[arg(long, value_name = "URL")]
     pub(crate) master: Option<String>,
     #[command(flatten)]
@@ -43,19 +44,19 @@ pub(crate) struct RunInputArguments {
     pub(crate) policy: PolicyArguments,
 }
 
-/// kube-proxy's flags that do one thing and end.
+/// kube-proxy's flags that do one task and exit.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Instead of running")]
 pub(crate) struct SpecialRuns {
     /// Write the effective configuration to this file and exit.
     #[arg(long, value_name = "FILE")]
     pub(crate) write_config_to: Option<PathBuf>,
-    /// Do what takes more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, limits of connection tracking, a scheduler that must load) and
-    /// exit.
+    /// Do only what needs more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, connection tracking limits, loading the
+    /// scheduler), and exit.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = parse_bool)]
     init_only: Option<bool>,
-    /// As `weir cleanup`.
+    /// Same as `weir cleanup`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = parse_bool)]
     cleanup: Option<bool>,
@@ -65,8 +66,8 @@ pub(crate) struct SpecialRuns {
 }
 
 impl SpecialRuns {
-    /// What was given of them to another command than the daemon, which takes the daemon's arguments; `None` if it does
-    /// not.
+    /// The flags given to a command other than the daemon; `None` if the command does not accept the daemon's
+    /// arguments.
     pub(crate) fn of_another(matches: &ArgMatches) -> Option<SpecialRuns> {
         let (name, mut matches) = matches.subcommand()?;
         while let Some((_, inner)) = matches.subcommand() {
@@ -76,7 +77,7 @@ impl SpecialRuns {
         takes_them.then(|| SpecialRuns::from_arg_matches(matches).ok()).flatten()
     }
 
-    /// The flags that say what the daemon is to do instead of running.
+    /// The flags given that make the daemon do something else and exit.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("write-config-to", self.write_config_to.is_some()),
@@ -96,29 +97,29 @@ impl SpecialRuns {
         self.cleanup == Some(true)
     }
 
-    /// `--version`; kube-proxy also takes `raw` and versions that it is to pretend.
+    /// `--version`; kube-proxy also accepts `raw` and a version to report instead.
     pub(crate) fn version(&self) -> bool {
         self.version.as_deref().is_some_and(|text| parse_bool(text) != Ok(false))
     }
 }
 
-/// The flags of [`LoggingFlags`] that the daemon's help mentions.
+/// The flags of [`LoggingFlags`] that the daemon's help lists.
 pub(super) const OF_LOGGING: [&str; 4] = ["log", "log_format", "logging_format", "verbosity"];
 
-/// How to log. All of it works beside --config, and nothing in other commands than the daemon's.
+/// Logging. All of these can be combined with --config and only affect the daemon.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LoggingFlags {
-    /// How much to log, whatever the verbosity: error, warn, info, debug or trace.
+    /// Log level, overriding the verbosity: error, warn, info, debug or trace.
     #[arg(long, hide = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
-    /// Log lines as text or as JSON; the same as --logging-format.
+    /// Log format, text or JSON; same as --logging-format.
     #[arg(long, hide = true, value_enum)]
     log_format: Option<LogFormat>,
     /// logging.format: text or json [default: text]
     #[arg(long, hide = true, value_name = "FORMAT")]
     logging_format: Option<String>,
-    /// logging.verbosity: to 3 = info, 4 and 5 = debug, from 6 on = trace [default: 0]
+    /// logging.verbosity: up to 3 = info, 4 and 5 = debug, 6 and above = trace [default: 0]
     #[arg(short = 'v', long = "v", hide = true, value_name = "LEVEL")]
     verbosity: Option<u32>,
     #[arg(long, hide = true, action = ArgAction::Append, value_delimiter = ',', value_parser = parse_module)]
@@ -137,7 +138,7 @@ pub(crate) struct LoggingFlags {
     log_json_info_buffer_size: Option<String>,
 }
 
-/// The form of log lines.
+/// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -157,7 +158,7 @@ fn parse_module(text: &str) -> Result<Module, String> {
     let parts = text.split_once('=').and_then(|(pattern, n)| Some((pattern, n.trim().parse().ok()?)));
     match parts {
         Some((pattern, verbosity)) => Ok(Module { pattern: pattern.to_owned(), verbosity }),
-        None => Err("PATTERN=LEVEL is expected".to_owned()),
+        None => Err("expected PATTERN=LEVEL".to_owned()),
     }
 }
 
@@ -166,11 +167,11 @@ fn parse_interval(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "a duration such as 5s is expected".to_owned())
+    parse_duration(text).ok_or_else(|| "expected a duration such as 5s".to_owned())
 }
 
 impl LoggingFlags {
-    /// The fields of the configuration that they stand for.
+    /// The configuration fields that these flags set.
     pub(crate) fn fields(&self) -> Map<String, Value> {
         let format = self.logging_format.clone();
         let format = format.or(self.log_format.map(|format| match format {
@@ -207,7 +208,7 @@ impl LoggingFlags {
         fields
     }
 
-    /// The level of log lines: what was asked for, or what kube-proxy's verbosity comes to.
+    /// The log level: the one given, or the equivalent of kube-proxy's verbosity.
     pub(crate) fn level(&self, logging: config::Logging) -> &str {
         match (&self.log, logging.verbosity) {
             (Some(level), _) => level,

@@ -1,4 +1,4 @@
-//! kube-proxy's flags, as one table: each stands for a field of the configuration file.
+//! kube-proxy's flags as one table: each sets a field of the configuration file.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use weir_k8s::config::{parse_duration, set_field, with_port};
 use Kind::{Bool, Duration, Gates, List, Number, Text};
 use Who::{Daemon, Hidden, Plans};
 
-/// A flag of kube-proxy that a configuration file can say, too.
+/// A kube-proxy flag that can also be set in the configuration file.
 struct Flag {
     name: &'static str,
-    /// The field it stands for; empty for the two that are only ports of other fields.
+    /// The field it sets; empty for the two flags that only give the port of another field.
     field: &'static str,
     kind: Kind,
     who: Who,
@@ -32,14 +32,14 @@ enum Kind {
     Gates,
 }
 
-/// Whom it concerns, and therefore whose help names it.
+/// Which commands use it; only their help lists it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
-    /// It shapes plans: every command.
+    /// It affects plans: every command.
     Plans,
-    /// The daemon alone. Other commands take it in silence, so that a command line of kube-proxy can be tried on them.
+    /// Only the daemon. Other commands accept it silently, so that a kube-proxy command line can be tried with them.
     Daemon,
-    /// Taken and not mentioned: deprecated, or without effect in IPVS mode.
+    /// Accepted but not listed: deprecated, or without effect in IPVS mode.
     Hidden,
 }
 
@@ -54,45 +54,45 @@ const fn flag(
     Flag { name, field, kind, who, value, help }
 }
 
-/// In the order of the help.
+/// In the order of the help text.
 #[rustfmt::skip]
 const FLAGS: &[Flag] = &[
     flag("proxy-mode", "mode", Text, Plans, "MODE", "mode: only ipvs"),
     flag("ipvs-scheduler", "ipvs.scheduler", Text, Plans, "NAME", "ipvs.scheduler: rr, wrr, lc, wlc, sh, dh, sed, nq, mh, … [default: rr]"),
-    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: virtual servers at these addresses are left alone"),
-    flag("ipvs-strict-arp", "ipvs.strictARP", Bool, Plans, "", "ipvs.strictARP: answer ARP only for addresses of the interface that was asked"),
-    flag("ipvs-tcp-timeout", "ipvs.tcpTimeout", Duration, Plans, "DURATION", "ipvs.tcpTimeout, for instance 900s; 0 leaves the kernel's [default: 0]"),
+    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: virtual servers at these addresses are not touched"),
+    flag("ipvs-strict-arp", "ipvs.strictARP", Bool, Plans, "", "ipvs.strictARP: answer ARP only for addresses of the receiving interface"),
+    flag("ipvs-tcp-timeout", "ipvs.tcpTimeout", Duration, Plans, "DURATION", "ipvs.tcpTimeout, for example 900s; 0 keeps the kernel's value [default: 0]"),
     flag("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", Duration, Plans, "DURATION", "ipvs.tcpFinTimeout [default: 0]"),
     flag("ipvs-udp-timeout", "ipvs.udpTimeout", Duration, Plans, "DURATION", "ipvs.udpTimeout [default: 0]"),
     flag("ipvs-sync-period", "ipvs.syncPeriod", Duration, Plans, "DURATION", "ipvs.syncPeriod: how often the whole kernel state is checked [default: 30s]"),
-    flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: how long to wait between two changes [default: 1s; 0 where a file does not say]"),
+    flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: minimum time between two changes [default: 1s; 0 if a file does not set it]"),
     flag("masquerade-all", "iptables.masqueradeAll", Bool, Plans, "", "iptables.masqueradeAll: masquerade all traffic to cluster IPs"),
-    flag("iptables-masquerade-bit", "iptables.masqueradeBit", Number, Plans, "BIT", "iptables.masqueradeBit: which bit of the packet mark says \"masquerade\", 0 to 31 [default: 14]"),
-    flag("cluster-cidr", "clusterCIDR", Text, Plans, "CIDR,…", "clusterCIDR: the networks of pods, at most one per family"),
+    flag("iptables-masquerade-bit", "iptables.masqueradeBit", Number, Plans, "BIT", "iptables.masqueradeBit: bit of the packet mark that requests masquerading, 0 to 31 [default: 14]"),
+    flag("cluster-cidr", "clusterCIDR", Text, Plans, "CIDR,…", "clusterCIDR: the pod networks, at most one per family"),
     flag("detect-local-mode", "detectLocalMode", Text, Plans, "MODE", "detectLocalMode: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix [default: ClusterCIDR]"),
     flag("pod-bridge-interface", "detectLocal.bridgeInterface", Text, Plans, "NAME", "detectLocal.bridgeInterface"),
     flag("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", Text, Plans, "PREFIX", "detectLocal.interfaceNamePrefix"),
     flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: networks, or primary, localhost, all [default: all addresses of the node]"),
-    flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: the node's address, if it is not the Node object's; nothing listens there [default: 0.0.0.0]"),
-    flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for instance AllowServiceExternalIPs=false"),
-    flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: as a pod does]"),
+    flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: the node's address, if not the Node object's; nothing listens on it [default: 0.0.0.0]"),
+    flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for example AllowServiceExternalIPs=false"),
+    flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: in-cluster]"),
     flag("kube-api-content-type", "clientConnection.contentType", Text, Daemon, "TYPE", "clientConnection.contentType [default: application/vnd.kubernetes.protobuf]"),
     flag("kube-api-qps", "clientConnection.qps", Number, Daemon, "NUMBER", "clientConnection.qps: requests per second [default: 5]"),
-    flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: requests at once [default: 10]"),
-    flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: how often everything is asked for again [default: 15m]"),
-    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress; empty for none [default: 0.0.0.0:10256]"),
-    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress; empty for none [default: 127.0.0.1:10249]"),
-    flag("bind-address-hard-fail", "bindAddressHardFail", Bool, Daemon, "", "bindAddressHardFail: end if one of these two cannot listen"),
-    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: profiles among the metrics"),
+    flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: maximum burst of requests [default: 10]"),
+    flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: how often all objects are listed again [default: 15m]"),
+    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress; empty disables it [default: 0.0.0.0:10256]"),
+    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress; empty disables it [default: 127.0.0.1:10249]"),
+    flag("bind-address-hard-fail", "bindAddressHardFail", Bool, Daemon, "", "bindAddressHardFail: exit if either of these two addresses cannot be bound"),
+    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: without effect, as these are profiles of Go programs"),
     flag("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", Text, Daemon, "VERSION", "showHiddenMetricsForVersion: only the previous minor version"),
     flag("oom-score-adj", "oomScoreAdj", Number, Daemon, "NUMBER", "oomScoreAdj of this process, -1000 to 1000 [default: -999]"),
-    flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: connections per processor; 0 leaves the kernel's [default: 32768]"),
-    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: connections at least [default: 131072]"),
-    flag("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", Duration, Daemon, "DURATION", "conntrack.tcpEstablishedTimeout; 0 leaves the kernel's [default: 24h]"),
-    flag("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", Duration, Daemon, "DURATION", "conntrack.tcpCloseWaitTimeout; 0 leaves the kernel's [default: 1h]"),
-    flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: track TCP packets outside the window all the same"),
-    flag("conntrack-udp-timeout", "conntrack.udpTimeout", Duration, Daemon, "DURATION", "conntrack.udpTimeout; 0 leaves the kernel's [default: 0]"),
-    flag("conntrack-udp-timeout-stream", "conntrack.udpStreamTimeout", Duration, Daemon, "DURATION", "conntrack.udpStreamTimeout; 0 leaves the kernel's [default: 0]"),
+    flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: connections per CPU; 0 keeps the kernel's value [default: 32768]"),
+    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: minimum number of connections [default: 131072]"),
+    flag("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", Duration, Daemon, "DURATION", "conntrack.tcpEstablishedTimeout; 0 keeps the kernel's value [default: 24h]"),
+    flag("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", Duration, Daemon, "DURATION", "conntrack.tcpCloseWaitTimeout; 0 keeps the kernel's value [default: 1h]"),
+    flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: also track TCP packets outside the window"),
+    flag("conntrack-udp-timeout", "conntrack.udpTimeout", Duration, Daemon, "DURATION", "conntrack.udpTimeout; 0 keeps the kernel's value [default: 0]"),
+    flag("conntrack-udp-timeout-stream", "conntrack.udpStreamTimeout", Duration, Daemon, "DURATION", "conntrack.udpStreamTimeout; 0 keeps the kernel's value [default: 0]"),
     flag("iptables-localhost-nodeports", "iptables.localhostNodePorts", Bool, Hidden, "", "without effect in IPVS mode"),
     flag("iptables-sync-period", "iptables.syncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
     flag("iptables-min-sync-period", "iptables.minSyncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
@@ -100,29 +100,29 @@ const FLAGS: &[Flag] = &[
     flag("metrics-port", "", Number, Hidden, "PORT", "deprecated: --metrics-bind-address"),
 ];
 
-/// The names of flags that only the daemon's help mentions.
+/// The names of the flags that only the daemon's help lists.
 pub(crate) fn of_the_daemon() -> impl Iterator<Item = &'static str> {
     FLAGS.iter().filter(|flag| flag.who == Daemon).map(|flag| flag.name)
 }
 
-/// The flag that stands for a field.
+/// The flag that sets a field.
 pub(crate) fn for_field(field: &str) -> Option<&'static str> {
     FLAGS.iter().find(|flag| !flag.field.is_empty() && flag.field == field).map(|flag| flag.name)
 }
 
-/// What was given of kube-proxy's flags.
+/// The kube-proxy flags that were given.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigurationFlags {
     given: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl ConfigurationFlags {
-    /// The names of what was given.
+    /// The names of the given flags.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.given.keys().copied()
     }
 
-    /// The fields that the flags stand for.
+    /// The fields that the flags set.
     pub(crate) fn fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
         for flag in FLAGS.iter().filter(|flag| !flag.field.is_empty()) {
@@ -138,7 +138,7 @@ impl ConfigurationFlags {
             let address = fields.get(field).and_then(Value::as_str).unwrap_or(usual);
             let usual_port = usual.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
             let address = match port {
-                // As of old, no port means no server.
+                // In the deprecated flags, port 0 means no server.
                 Some(0) => String::new(),
                 Some(port) => with_port(address, u16::try_from(port).unwrap_or_default()),
                 None => with_port(address, usual_port),
@@ -149,7 +149,7 @@ impl ConfigurationFlags {
     }
 }
 
-/// The values were checked when the command line was read.
+/// The values were checked when the command line was parsed.
 fn value(flag: &Flag, texts: &[String]) -> Value {
     let last = texts.last().map(String::as_str).unwrap_or_default();
     let parts =
@@ -176,12 +176,12 @@ fn value(flag: &Flag, texts: &[String]) -> Value {
     }
 }
 
-/// Whether a number need not be whole.
+/// Whether fractions are allowed.
 fn is_fraction(flag: &Flag) -> bool {
     flag.field.ends_with("qps")
 }
 
-/// What Go takes for a whole number: `0x`, `0o`, `0b` and a bare `0` in front say to which base.
+/// Parses whole numbers as Go does: a leading `0x`, `0o`, `0b` or bare `0` gives the base.
 fn parse_whole(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -192,35 +192,35 @@ fn parse_whole(text: &str) -> Option<i64> {
         .into_iter()
         .find_map(|(prefix, base)| Some((base, lower.strip_prefix(prefix).filter(|rest| !rest.is_empty())?)))
         .unwrap_or((10, &lower));
-    // A second sign would be taken.
+    // `from_str_radix` would accept a second sign.
     digits.starts_with(|first: char| first.is_ascii_alphanumeric()).then_some(())?;
     i64::from_str_radix(&format!("{sign}{digits}"), base).ok()
 }
 
-/// What Go takes for a boolean.
+/// Parses booleans as Go does.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("true or false is expected".to_owned()),
+        _ => Err("expected true or false".to_owned()),
     }
 }
 
-/// A value that stands for itself, if it is one of its kind.
+/// The value parser of a flag.
 fn parser(flag: &Flag) -> ValueParser {
     let check: fn(&str) -> Result<String, String> = match flag.kind {
         Text | List => |text| Ok(text.to_owned()),
         Bool => |text| parse_bool(text).map(|_| text.to_owned()),
         Number if is_fraction(flag) => {
-            |text| text.parse::<f64>().map(|_| text.to_owned()).map_err(|_| "a number is expected".to_owned())
+            |text| text.parse::<f64>().map(|_| text.to_owned()).map_err(|_| "expected a number".to_owned())
         }
         Number => |text| {
-            let number = parse_whole(text).ok_or("a whole number is expected")?;
+            let number = parse_whole(text).ok_or("expected a whole number")?;
             i32::try_from(number).map(|_| text.to_owned()).map_err(|_| "the number is too large".to_owned())
         },
         Duration => |text| match parse_duration(text.strip_prefix('-').unwrap_or(text)) {
             Some(_) => Ok(text.to_owned()),
-            None => Err("a duration such as 30s, 1m30s or 1.5h is expected".to_owned()),
+            None => Err("expected a duration such as 30s, 1m30s or 1.5h".to_owned()),
         },
         Gates => |text| {
             for part in text.split(',').filter(|part| !part.trim().is_empty()) {
@@ -235,7 +235,7 @@ fn parser(flag: &Flag) -> ValueParser {
     ValueParser::new(check)
 }
 
-/// A boolean flag as kube-proxy takes it: alone, or with its value behind `=`.
+/// A boolean flag as kube-proxy accepts it: alone, or with its value after `=`.
 pub(crate) fn boolean(arg: Arg) -> Arg {
     arg.num_args(0..=1)
         .require_equals(true)
@@ -249,8 +249,8 @@ impl Args for ConfigurationFlags {
         FLAGS.iter().fold(command, |command, flag| {
             let action = if matches!(flag.kind, List | Gates) { ArgAction::Append } else { ArgAction::Set };
             let heading = match flag.who {
-                Plans => "Configuration, as kube-proxy's flags",
-                Daemon | Hidden => "The daemon, as kube-proxy's flags",
+                Plans => "Configuration (kube-proxy's flags)",
+                Daemon | Hidden => "Daemon (kube-proxy's flags)",
             };
             let arg = Arg::new(flag.name)
                 .long(flag.name)

@@ -1,4 +1,4 @@
-//! What was typed, as this program's command line: kube-proxy's has no subcommand.
+//! The command line as typed, turned into one of this program's: kube-proxy has no subcommands.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 pub(crate) struct Invocation(pub(crate) Vec<OsString>);
 
 impl Invocation {
-    /// Called `kube-proxy`, or with flags alone, weir is the daemon. `_` in the name of a flag is read as `-`.
+    /// Called as `kube-proxy`, or with flags only, weir is the daemon. `_` in a flag name is read as `-`.
     pub(crate) fn of(typed: impl IntoIterator<Item = OsString>) -> Invocation {
         let mut typed = typed.into_iter();
         let program = typed.next().unwrap_or_else(|| "weir".into());
@@ -27,7 +27,7 @@ impl Invocation {
         Invocation(std::iter::once(program).chain(rest).collect())
     }
 
-    /// Whether it is the daemon's.
+    /// Whether it runs the daemon.
     pub(crate) fn is_daemon(&self) -> bool {
         self.0.get(1).is_some_and(|first| first == "run")
     }

@@ -9,19 +9,18 @@ use super::NodeArguments;
 /// `weir lab`
 #[derive(Args, Debug)]
 pub(crate) struct LabArguments {
-    /// Folder with manifests (YAML or JSON, Lists included), or one file: the Services, their endpoints, and Nodes.
+    /// Folder of manifests (YAML or JSON, including Lists), or one file: the Services, their endpoints, and Nodes.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: PathBuf,
-    /// Traffic file (YAML): the load, how fast each endpoint is, and the client nodes. Examples are in
-    /// host/lab/examples.
+    /// Traffic file (YAML): the load, the speed of each endpoint, and the client nodes. See host/lab/examples.
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
-    /// `builtin`: as kube-proxy decides; a scheduler, as `lc`: the same with that scheduler; `known`: wrr with weights
-    /// in proportion to the described speeds; or a PolicyConfiguration file, whose plugins are asked on each client node
-    /// as in `weir run`. An example is host/lab/examples/policy.yaml.
+    /// `builtin`: as kube-proxy decides; a scheduler such as `lc`: the same with that scheduler; `known`: wrr with
+    /// weights proportional to the described speeds; or a PolicyConfiguration file, whose plugins are asked on each
+    /// client node as in `weir run`. See host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
-    /// Policies to compare it with, named the same way.
+    /// Policies to compare it with, given in the same way.
     #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
     pub(crate) against: Vec<String>,
     /// Seeds to use instead of those in the traffic file. The same seed gives the same output.
@@ -29,12 +28,12 @@ pub(crate) struct LabArguments {
     pub(crate) seeds: Vec<u64>,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// `text`: tables; `json`: one object a line for each policy, load and seed; `svg`: plots.
+    /// `text`: tables; `json`: one object per line for each policy, load and seed; `svg`: plots.
     #[arg(long, short, value_enum, default_value_t = LabOutput::Text)]
     pub(crate) output: LabOutput,
 }
 
-/// The forms of a comparison of policies.
+/// Output formats of a comparison of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LabOutput {
     /// Tables.

@@ -1,4 +1,4 @@
-//! Arguments of the commands that show a running node.
+//! Arguments of the commands that show the state of a running node.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use crate::top::Sort;
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Also write a page for a browser to this file; the daemon serves the same at /status, where /metrics is.
+    /// Also write an HTML page to this file; the daemon serves the same page at /status, on the port of /metrics.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// `text` or `json`; times of the second are seconds since 1970.
+    /// `text` or `json`; times in JSON are seconds since 1970.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }

@@ -1,4 +1,4 @@
-//! `weir cleanup`: removes what a service proxy left, and proves it.
+//! `weir cleanup`: removes what a service proxy left behind, and verifies it.
 
 use std::process::ExitCode;
 
@@ -17,24 +17,24 @@ use crate::cli::{CleanupArguments, Output};
 use crate::output::say;
 use crate::{inputs, style};
 
-/// Everything of ours and of kube-proxy's IPVS, iptables and nftables modes, in both families.
+/// Leftovers of weir and of kube-proxy's IPVS, iptables and nftables modes, in both families.
 struct Remains {
     rules: Vec<RuleRemains>,
-    /// Why rules are not known.
+    /// Why some rules could not be read.
     unread: Vec<String>,
-    /// The rest of IPVS mode, without rules.
+    /// The rest of IPVS mode, excluding rules.
     changes: Changes,
-    /// What nftables mode made.
+    /// Tables of nftables mode.
     tables: Vec<Table>,
 }
 
 impl Remains {
-    /// Whether it is certain that there is nothing.
+    /// Whether it is certain that nothing is left.
     fn is_nothing(&self) -> bool {
         self.lines().is_empty() && self.unread.is_empty()
     }
 
-    /// In the order in which they are removed.
+    /// In order of removal.
     fn lines(&self) -> Vec<String> {
         let rules = self.rules.iter().map(describe);
         let changes = self.changes.0.iter().map(|change| change.to_string());
@@ -42,24 +42,24 @@ impl Remains {
     }
 }
 
-/// What is left in the rules of one family and variant.
+/// Leftovers in the rules of one family and variant.
 struct RuleRemains {
     family: Family,
-    /// The program that removes it.
+    /// The program that removes them.
     restore: String,
     found: leftovers::Leftovers,
 }
 
-/// Removes everything, or says what it would remove.
+/// Removes everything, or prints what it would remove.
 pub(crate) fn run(arguments: &CleanupArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     clean(&settings.proxy.exclude_cidrs, arguments.dry_run, arguments.output)
 }
 
-/// Spares virtual servers in these networks.
+/// Keeps virtual servers in the excluded networks.
 pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow::Result<ExitCode> {
     let families = capabilities::families_with_rules();
-    // Sets of a family can be left although its rules cannot be reached any more.
+    // A family can still have sets after its rules have become unreachable.
     let mut kernel = Linux::new(&Family::BOTH);
     let remains = find(&mut kernel, &families, excluded)?;
     if dry_run {
@@ -73,21 +73,21 @@ pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow
 }
 
 fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::Result<Remains> {
-    let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` tells more)")?;
+    let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` shows more)")?;
     actual.rules.clear();
     actual.forget_excluded(excluded, &KernelState::default());
     let (mut rules, mut unread) = (Vec::new(), Vec::new());
     for family in families {
-        // What else there is goes all the same.
+        // The rest is removed all the same.
         let saved = iptables::save(*family);
         unread.extend(
             saved
                 .unread
                 .iter()
-                .map(|(table, why)| format!("{family} rules of the table {table} are unknown: {why}")),
+                .map(|(table, why)| format!("cannot read {family} rules of table {table}: {why}")),
         );
         let installed = (iptables::program(*family, "restore"), saved.text);
-        // A node that changed its variant may have rules in both.
+        // A node whose variant changed may have rules in both.
         let other = iptables::other_variant(*family);
         let other = other.map(|(save, text)| (save.replace("-save", "-restore"), text));
         for (restore, text) in std::iter::once(installed).chain(other) {
@@ -104,7 +104,7 @@ fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::
 /// Each step with its error, if any.
 type Done = Vec<(String, Result<(), String>)>;
 
-/// Rules go first, because sets cannot go while rules name them.
+/// Rules go first: a set cannot be deleted while a rule refers to it.
 fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     let mut done = Done::new();
     for rules in &remains.rules {
@@ -117,7 +117,7 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
     let outcomes = apply(kernel, &remains.changes, &KernelState::default());
     for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
         let step = change.to_string();
-        // Most failures name their change, for the log.
+        // Most failures start with their change, for the log.
         let why = |message: String| message.strip_prefix(&format!("{step}: ")).unwrap_or(&message).to_owned();
         let result = outcome.map_err(|failure| why(failure.message));
         done.push((step, result));
@@ -130,7 +130,7 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
 }
 
 fn describe_table(table: &Table) -> String {
-    format!("delete {table} of nftables mode")
+    format!("delete {table} (nftables mode)")
 }
 
 fn describe(rules: &RuleRemains) -> String {
@@ -173,9 +173,9 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
                 }
             }
             if clean {
-                say!("{}", style::good("nothing of a service proxy is left"));
+                say!("{}", style::good("nothing is left of any service proxy"));
             } else {
-                say!("{}", style::bad("still there:"));
+                say!("{}", style::bad("still present:"));
                 left.lines().iter().for_each(|line| say!("  {line}"));
                 left.unread.iter().for_each(|why| say!("  {why}"));
             }

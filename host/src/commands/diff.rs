@@ -1,4 +1,4 @@
-//! `weir diff`: this node's kernel against the plan.
+//! `weir diff`: compares this node's kernel with the plan.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::cli::{DiffArguments, InterfaceArguments, Output};
 use crate::output::{complain, say};
 use crate::{inputs, json, style};
 
-/// Prints the differences; writes nothing.
+/// Prints the differences and changes nothing.
 pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&InterfaceArguments { interfaces: None })?;
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let (manifests, chain) = (&arguments.input.manifests, plugins.chain);
     let mut planner = inputs::planner(manifests, &settings, chain, addresses, probe.capabilities)?;
     let plan = planner.plan_at(inputs::now());
-    let mut actual = whole(&mut kernel).context("this node's kernel (`weir doctor` tells more)")?;
+    let mut actual = whole(&mut kernel).context("this node's kernel (`weir doctor` shows more)")?;
     actual.forget_excluded(&planner.node().config.exclude_cidrs, &plan.state);
     let differences = actual.differences(&plan.state);
     match arguments.output {
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
                 say!("{}", painted(*sign, &format!("{sign} {line}")));
             }
             let verdict = match differences.len() {
-                0 => style::good("the kernel is as planned"),
+                0 => style::good("the kernel matches the plan"),
                 1 => "1 difference".to_owned(),
                 n => format!("{n} differences"),
             };

@@ -1,4 +1,4 @@
-//! `weir doctor`: everything a person debugging IPVS mode checks by hand, each with a verdict and a fix.
+//! `weir doctor`: the checks that someone debugging IPVS mode would do by hand, each with a verdict and a fix.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ mod node;
 mod numbers;
 mod state;
 
-/// Looks at everything and changes nothing.
+/// Checks everything and changes nothing.
 pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     let mut probe = capabilities::probe();
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
             findings.extend(numbers::findings(&settings.proxy, &actual));
         }
         Err(error) => {
-            findings.push(Finding::bad("kernel state", error.to_string(), "mend what is bad above"))
+            findings.push(Finding::bad("kernel state", error.to_string(), "fix the problems above"))
         }
     }
     match arguments.output {
@@ -63,12 +63,15 @@ fn look_at(kernel: &mut Linux, actual: &KernelState, families: &[Family]) -> Vec
     findings
 }
 
-/// Networks that others put on the dummy device.
+/// Networks that other programs put on the dummy device.
 fn networks(kernel: &mut Linux) -> Option<Finding> {
     let networks = kernel.networks().ok().filter(|networks| !networks.is_empty())?;
     let names: Vec<String> = networks.iter().map(|net| net.to_string()).collect();
-    let text = format!("another program put {} on it, which attracts these networks", names.join(" "));
-    let fix = "keep other network daemons off the device; `weir run` takes the networks away";
+    let text = format!(
+        "another program put {} on it, so that it attracts traffic to these networks",
+        names.join(" ")
+    );
+    let fix = "keep other network daemons off the device; `weir run` removes the networks";
     Some(Finding::warning("kube-ipvs0", text, fix))
 }
 
@@ -84,15 +87,15 @@ fn rules(family: Family) -> Vec<Finding> {
             Finding::bad(
                 &format!("{family} {table}"),
                 why.message,
-                "mend that; weir then writes the table by itself",
+                "fix that; weir then writes the table automatically",
             )
         })
         .collect();
     if count > 0 {
         findings.push(Finding::warning(
             &topic,
-            format!("{count} chains of kube-proxy's iptables mode, which still catch traffic"),
-            "stop the other proxy, then `weir cleanup` and start weir again",
+            format!("{count} chains of kube-proxy's iptables mode, which still handle traffic"),
+            "stop the other proxy, then run `weir cleanup` and restart weir",
         ));
     } else if findings.is_empty() {
         findings.push(Finding::good(&topic, "no chains of kube-proxy's iptables mode"));
@@ -108,14 +111,14 @@ fn nftables_mode() -> Finding {
         Ok(found) => {
             let names: Vec<String> = found.iter().map(|table| table.to_string()).collect();
             let text =
-                format!("{} of kube-proxy's nftables mode, which still catches traffic", names.join(", "));
-            Finding::warning(topic, text, "stop the other proxy, then start weir again, which deletes it")
+                format!("{} of kube-proxy's nftables mode, which still handles traffic", names.join(", "));
+            Finding::warning(topic, text, "stop the other proxy, then restart weir, which deletes it")
         }
         Err(failure) => Finding::bad(topic, failure.message, "run as root"),
     }
 }
 
-/// Rules of the other variant decide too, and the installed programs do not show them.
+/// Rules of the other variant also apply, but the installed programs do not show them.
 fn other_variant(family: Family) -> Option<Finding> {
     let (program, text) = iptables::other_variant(family)?;
     let rules = text.lines().filter(|line| line.starts_with("-A ")).count();
@@ -123,13 +126,13 @@ fn other_variant(family: Family) -> Option<Finding> {
     if !iptables::leftovers::find(&text).is_empty() {
         return Some(Finding::warning(
             &topic,
-            "has chains of a service proxy, which still catch traffic",
-            "stop the other proxy, then `weir cleanup` and start weir again",
+            "has chains of a service proxy, which still handle traffic",
+            "stop the other proxy, then run `weir cleanup` and restart weir",
         ));
     }
     (rules > 0).then(|| {
-        let text = format!("has {rules} rules beside those of the installed variant");
-        Finding::warning(&topic, text, format!("use one variant; `{program}` shows the rules of this one"))
+        let text = format!("has {rules} rules in addition to those of the installed variant");
+        Finding::warning(&topic, text, format!("use only one variant; `{program}` shows these rules"))
     })
 }
 

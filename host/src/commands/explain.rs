@@ -1,4 +1,4 @@
-//! `weir explain`: how a service came to its part of the plan.
+//! `weir explain`: how a service was planned.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -21,10 +21,10 @@ mod sampled;
 
 use sampled::Sampled;
 
-/// Prints the explanation. Exit status 1 if a plugin was refused, or had no answer about the service.
+/// Prints the explanation. Exit status 1 if a plugin was refused or failed to answer for the service.
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let (namespace, name) =
-        arguments.service.split_once('/').context("the service must be given as NAMESPACE/NAME")?;
+        arguments.service.split_once('/').context("give the service as NAMESPACE/NAME")?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let Plugins { mut chain, refused } = inputs::policy(&arguments.input.policy, &settings.node_name)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     let explanation = planner
         .explain(&name, inputs::now())
-        .with_context(|| format!("there is no service {name} that this node handles (see --manifests)"))?;
+        .with_context(|| format!("service {name} not found in --manifests, or not handled by this node"))?;
     let records = last_of(&name, weir_policy::take_records(&mut planner));
     let sampled = sampled::counted(&planner, &explanation);
     match arguments.output {
@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     Ok(inputs::policy_status(&refused, &explanation.decided.reports))
 }
 
-/// What plugins were asked last about a service, in order; sampling has them asked about others too, and again.
+/// The last question to each plugin about a service, in order; while sampling, plugins are asked repeatedly and about
+/// other services too.
 fn last_of(name: &ObjectName, mut records: Vec<Record>) -> Vec<Record> {
     let mut seen = BTreeSet::new();
     records.reverse();
@@ -83,14 +84,14 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused],
         say!("  {}", style::bad(&format!("{name} is not used: {why}")));
     }
     if decided.notes.is_empty() && decided.reports.is_empty() {
-        let none = if refused.is_empty() { "none" } else { "no other" };
-        say!("  {none} had anything to say: it is decided as kube-proxy does");
+        let none = if refused.is_empty() { "no plugin" } else { "no other plugin" };
+        say!("  {none} decided anything: handled as in kube-proxy");
     }
     for note in &decided.notes {
-        let answer = if note.answer.is_empty() { "keeps everything" } else { &note.answer };
+        let answer = if note.answer.is_empty() { "no change" } else { &note.answer };
         say!("  {} {}: {answer}", note.plugin, note.hook);
         if !note.reason.is_empty() {
-            say!("    because: {}", note.reason);
+            say!("    reason: {}", note.reason);
         }
     }
     for report in &decided.reports {
@@ -98,7 +99,7 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused],
     }
     say!("{}", style::heading("guard and planner"));
     if explanation.reports.is_empty() {
-        say!("  nothing was changed");
+        say!("  no change");
     }
     for report in &explanation.reports {
         say!("  {}", style::doubtful(&format!("{}: {}", report.reason, report.message)));

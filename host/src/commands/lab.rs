@@ -1,4 +1,4 @@
-//! `weir lab`: a described load, played against policies without a kernel.
+//! `weir lab`: simulates a described load against policies, without a kernel.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ mod planned;
 
 use planned::{Laboratory, Target};
 
-/// Where scheduler and weights come from.
+/// The source of the scheduler and the weights.
 enum Choice {
     Builtin,
     Scheduler(String),
@@ -29,7 +29,7 @@ enum Choice {
 }
 
 impl Choice {
-    /// Reads what was given to `flag`.
+    /// Parses the value of `flag`.
     fn parse(text: &str, flag: &str) -> anyhow::Result<Choice> {
         Ok(match text {
             "builtin" => Choice::Builtin,
@@ -37,7 +37,7 @@ impl Choice {
             name if SCHEDULERS.contains(&name) => Choice::Scheduler(name.to_owned()),
             file if Path::new(file).exists() => Choice::File(file.into()),
             other => bail!(
-                "{flag} {other}: there is no such file, and it is not one of builtin, known, {}; plugins are named in a \
+                "{flag} {other}: no such file, and not one of builtin, known, {}; to use plugins, name them in a \
                  PolicyConfiguration file",
                 SCHEDULERS.join(", ")
             ),
@@ -45,7 +45,7 @@ impl Choice {
     }
 }
 
-/// Plays every load against every policy and prints what came of it. Exit status 1 if a plugin was refused or failed.
+/// Runs every load against every policy and prints the results. Exit status 1 if a plugin was refused or failed.
 pub(crate) fn run(arguments: &LabArguments) -> anyhow::Result<ExitCode> {
     let place = || format!("--traffic {}", arguments.traffic.display());
     let mut traffic = Traffic::load(&arguments.traffic).with_context(place)?;
@@ -106,7 +106,7 @@ fn play_seeds(
     Ok(Played { policy: name.to_owned(), load, outcomes })
 }
 
-/// `wrr` with the weights that somebody who knows the speeds would give, the fastest 100.
+/// `wrr` with ideal weights for the known speeds; the fastest endpoint gets 100.
 fn known(load: &Load) -> Fixed {
     let capacities = load.capacities();
     let most = capacities.iter().copied().fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! `weir plan`: what the kernel should hold.
+//! `weir plan`: what the kernel should contain.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `weir plugin`: everything about plugins that needs no node.
+//! `weir plugin`: plugin commands that need no node.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ mod ask;
 mod bench;
 mod new;
 
-/// The largest file with a configuration that is read, in bytes.
+/// The largest configuration file that is read, in bytes.
 const LARGEST_CONFIGURATION: u64 = 16 << 20;
 
 /// Runs one of the subcommands.
@@ -34,7 +34,7 @@ pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The compiling child of a running weir.
+/// Runs the child process in which a running weir compiles a plugin.
 pub(crate) fn compile() -> anyhow::Result<ExitCode> {
     match weir_policy::child() {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -45,13 +45,13 @@ pub(crate) fn compile() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The entry that a policy file would have for the plugin. It is called as its file is.
+/// The policy file entry for the plugin, which is named after its file.
 fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfiguration> {
     let mut entry = json!({
         "name": "plugin",
         "source": "FILE",
         "configuration": given(arguments.configuration.as_deref())?,
-        // A person who tries something out would rather wait than be told of a deadline.
+        // Someone trying out a plugin would rather wait than hit a deadline.
         "limits": {"callTimeout": "5s", "syncBudget": "10s"},
     });
     if let Some(memory) = &arguments.memory {
@@ -66,13 +66,13 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
     Ok(PluginConfiguration { name: name(&arguments.file), source: arguments.file.clone(), ..plugin })
 }
 
-/// What the plugin of a file is called.
+/// The name of a file's plugin.
 pub(super) fn name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str());
     printable(&name.to_string_lossy()).into_owned()
 }
 
-/// The value of `--configuration`.
+/// Reads the value of `--configuration`.
 fn given(argument: Option<&str>) -> anyhow::Result<Value> {
     let Some(argument) = argument else { return Ok(Value::Null) };
     let place = match argument.strip_prefix('@') {
@@ -84,13 +84,13 @@ fn given(argument: Option<&str>) -> anyhow::Result<Value> {
         Some(file) => {
             let bytes =
                 read_regular(Path::new(file), LARGEST_CONFIGURATION).with_context(|| place.clone())?;
-            String::from_utf8(bytes).map_err(|_| anyhow!("{place}: it is no text"))?
+            String::from_utf8(bytes).map_err(|_| anyhow!("{place}: not UTF-8 text"))?
         }
     };
     weir_k8s::parse_value(&text).map_err(|why| anyhow!("{place}: {why}"))
 }
 
-/// The plugin, or why it is refused. What it writes from `shown` on is shown.
+/// Loads the plugin, or returns why it is refused. Its log lines from the level `shown` up are printed.
 pub(super) fn load(
     arguments: &PluginFileArguments,
     shown: LevelFilter,
@@ -100,7 +100,7 @@ pub(super) fn load(
     Ok(loader.load_one(&configuration(arguments)?))
 }
 
-/// The plugin; if it is refused, the error names its file.
+/// Loads the plugin; if it is refused, the error names its file.
 pub(super) fn taken(arguments: &PluginFileArguments, shown: LevelFilter) -> anyhow::Result<Arc<Artifact>> {
     load(arguments, shown)?.map_err(|error| anyhow!("{}", refusal(&arguments.file, &error)))
 }
@@ -126,7 +126,7 @@ fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
                 count => format!(", with {count} metrics"),
             };
             let (name, version) = (&facts.name, &facts.version);
-            let text = format!("{name} {version}: taken, for {}{metrics}", interfaces(artifact));
+            let text = format!("{name} {version}: accepted, for {}{metrics}", interfaces(artifact));
             (ExitCode::SUCCESS, text)
         }
         Err(error) => (ExitCode::FAILURE, format!("refused: {}", refusal(&arguments.file, error))),

@@ -1,4 +1,4 @@
-//! `weir record`: what the plugins of a policy file are asked about the services of a folder, and what they answer.
+//! `weir record`: what the plugins of a policy file are asked about the services in a folder, and what they answer.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,7 @@ use crate::cli::RecordArguments;
 use crate::inputs::{self, Plugins};
 use crate::output::say;
 
-/// Prints one record a line. Exit status 1 if a plugin was refused, or had no answer about
-/// some service.
+/// Prints one record per line. Exit status 1 if a plugin was refused or failed to answer for a service.
 pub(crate) fn run(arguments: &RecordArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;

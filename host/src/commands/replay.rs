@@ -1,4 +1,4 @@
-//! `weir replay`: recorded questions, asked again.
+//! `weir replay`: repeats recorded questions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::cli::{Output, PluginFileArguments, ReplayArguments};
 use crate::output::{complain, say};
 use crate::{inputs, logging, style};
 
-/// Asks again and prints what differs. Exit status 1 if anything does.
+/// Replays the records and prints what differs. Exit status 1 if anything does.
 pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
     let mut plugins = Plugins::new(arguments)?;
     let (mut same, mut other) = (0_usize, 0_usize);
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
             && strangers.insert((record.plugin.clone(), record.digest.clone()))
         {
             inputs::warn(&format!(
-                "records of plugin {} are of the component {}; asked is {} {}, {digest}",
+                "records of plugin {} were made with component {}; replaying with {} {}, {digest}",
                 record.plugin,
                 record.digest,
                 artifact.facts().name,
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
     Ok(if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The records of a file, each with where it is.
+/// Reads the records of a file, each with its place in it.
 pub(super) fn read(file: &Path) -> anyhow::Result<Vec<(String, Record)>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -70,31 +70,31 @@ pub(super) fn read(file: &Path) -> anyhow::Result<Vec<(String, Record)>> {
         Ok((place, record))
     });
     let records: Vec<_> = records.collect::<anyhow::Result<_>>()?;
-    ensure!(!records.is_empty(), "{}: there are no records in it", file.display());
+    ensure!(!records.is_empty(), "{}: contains no records", file.display());
     Ok(records)
 }
 
 fn verdict(same: usize, other: usize) -> String {
     let same =
         if same == 1 { "1 answer is the same".to_owned() } else { format!("{same} answers are the same") };
-    let other = if other == 1 { "1 is another".to_owned() } else { format!("{other} are others") };
+    let other = format!("{other} changed");
     format!("{same}, {other}")
 }
 
-/// A line as a record. Where in it something is wrong is told in columns: the line is known.
+/// Parses a line as a record. Errors give only the column: the caller knows the line.
 fn record(line: &str) -> anyhow::Result<Record> {
     serde_json::from_str(line).map_err(|error| {
         let words = error.to_string();
         let why = words.split(" at line ").next().unwrap_or_default();
-        anyhow!("column {}: {why}; this is not a record of `weir record`, one per line", error.column())
+        anyhow!("column {}: {why}; not a record of `weir record`, which has one per line", error.column())
     })
 }
 
-/// Who is asked.
+/// The plugins to replay against.
 enum Plugins<'a> {
-    /// One component, with the configurations that were recorded.
+    /// One component, with the recorded configurations.
     Component { with: &'a ReplayArguments, last: Option<(Value, Arc<Artifact>)> },
-    /// Those of a policy file by their names, with what it configures.
+    /// Those of a policy file, by name, with the file's configuration.
     Policy { file: PolicyConfiguration, loader: Loader, loaded: BTreeMap<String, Arc<Artifact>> },
 }
 
@@ -148,13 +148,13 @@ impl Plugins<'_> {
     }
 }
 
-/// Through which interface it was asked.
+/// The interface through which it was asked.
 pub(super) fn interface(record: &Record) -> anyhow::Result<Interface> {
     let known = Interface::ALL.into_iter().find(|interface| interface.to_string() == record.interface);
-    known.with_context(|| format!("`{}` is no interface", record.interface))
+    known.with_context(|| format!("`{}` is not an interface", record.interface))
 }
 
-/// The answer to what was asked, or `{"failure": "…"}`.
+/// The answer to the recorded question, or `{"failure": "…"}`.
 pub(super) fn ask(artifact: &Artifact, record: Record) -> anyhow::Result<Value> {
     match artifact.replay(interface(&record)?, record.context, vec![record.service], &[record.prior]) {
         Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn one_is_told_as_one() {
-        assert_eq!(verdict(1, 1), "1 answer is the same, 1 is another");
-        assert_eq!(verdict(2, 0), "2 answers are the same, 0 are others");
+        assert_eq!(verdict(1, 1), "1 answer is the same, 1 changed");
+        assert_eq!(verdict(2, 0), "2 answers are the same, 0 changed");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `weir run`: keeps the kernel in step with the objects. What is due and what is done is decided in weir-daemon; here are
-//! its inputs, its clock, and those who are told.
+//! `weir run`: keeps the kernel in sync with the objects. weir-daemon decides what to do and when; this module
+//! provides its inputs and its clock, and passes on its outputs.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -84,14 +84,14 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let why = running.run(&wakes);
     running.keep_state(true);
     if let Some(why) = why {
-        // Whoever supervises it starts it again.
+        // The supervisor restarts it.
         bail!("{why}");
     }
     info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
 }
 
-/// The daemon with all that it hears and tells.
+/// The daemon with all its inputs and outputs.
 struct Running {
     daemon: Daemon<Machine>,
     objects: Objects,
@@ -103,7 +103,7 @@ struct Running {
     last: Option<bool>,
 }
 
-/// Why it ends, if nobody asked for that.
+/// Why the loop ends, if it was not asked to.
 type End = Option<&'static str>;
 
 impl Running {
@@ -115,13 +115,13 @@ impl Running {
         }
     }
 
-    /// A single round, as soon as all objects are known. Whether it made every change.
+    /// Runs a single round as soon as all objects are known. Returns whether it made every change.
     fn once(&mut self, wakes: &Wakes) -> bool {
         let end = self.daemon.host().time() + ONCE_WAIT;
         while self.last.is_none() {
             let left = end.saturating_sub(self.daemon.host().time());
             if left.is_zero() {
-                error!("not all objects could be read within {} s", ONCE_WAIT.as_secs());
+                error!("could not read all objects within {} s", ONCE_WAIT.as_secs());
                 return false;
             }
             if self.turn(wakes, left).is_break() {
@@ -131,7 +131,7 @@ impl Running {
         self.last == Some(true)
     }
 
-    /// Waits until something happens or is due, at most this long, and does what follows from it.
+    /// Waits, at most this long, until something happens or is due, and handles it.
     fn turn(&mut self, wakes: &Wakes, most: Duration) -> ControlFlow<End> {
         let pause = self.daemon.next().saturating_sub(self.daemon.host().time()).min(most);
         let Ok(news) = wakes.wait(pause) else { return ControlFlow::Break(None) };
@@ -139,11 +139,11 @@ impl Running {
             self.take_note(news)?;
         }
         if !self.objects.can_be_heard() {
-            let why = "the thread that follows the API server has ended, which is a defect of weir";
+            let why = "the thread that follows the API server has stopped; this is a bug in weir";
             return ControlFlow::Break(Some(why));
         }
         let now = self.daemon.host().time();
-        // A folder may be changed without anybody saying so.
+        // A folder may change without a notification.
         if self.daemon.next() <= now && (self.daemon.audit_is_due(now) || !self.daemon.is_complete()) {
             self.objects.look();
             self.hear();
@@ -172,7 +172,7 @@ impl Running {
                     }
                 }
                 Wake::Configuration => {
-                    // What kube-proxy says.
+                    // kube-proxy's message.
                     return ControlFlow::Break(Some(
                         "content of the proxy server's configuration file was updated",
                     ));
@@ -184,7 +184,7 @@ impl Running {
         ControlFlow::Continue(())
     }
 
-    /// Hands on what is new of the objects.
+    /// Passes on new objects.
     fn hear(&mut self) {
         let Some((events, listed)) = self.objects.take() else { return };
         events.iter().for_each(|event| self.publisher.heard(event));
@@ -232,7 +232,7 @@ impl Running {
             Output::Serving(families) => takeover::end_nftables_mode(&families),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {
-                error!("{error}; nothing was changed, tried again soon");
+                error!("{error}; nothing was changed, will retry soon");
                 self.publisher.unread();
                 self.last = Some(false);
             }
@@ -246,7 +246,7 @@ impl Running {
         self.last = Some(Round::succeeded(&done.round));
     }
 
-    /// Keeps what a later process should know.
+    /// Saves the state that a later process needs.
     fn keep_state(&mut self, last: bool) {
         let planner = self.daemon.planner();
         if let Some(state) = &mut self.state

@@ -1,7 +1,7 @@
-//! `weir status`: how this node is doing, on one screen.
+//! `weir status`: this node's status on one screen.
 //!
-//! The daemon is asked at its metrics port, because that is on loopback unless configured otherwise, needs no mount and no
-//! second listener, and `kubectl exec` and the host reach it alike; the health port is open to everybody.
+//! The daemon is asked on its metrics port, because that is on loopback by default, needs no mount and no second
+//! listener, and is reachable from `kubectl exec` and from the host alike; the health port is open to everyone.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer that is read, in bytes. Lists in it have at most 20 entries.
 const LONGEST: u64 = 1 << 20;
 
-/// Prints the status, and exits with 1 if something has to be done.
+/// Prints the status, and exits with 1 if something needs attention.
 pub(crate) fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     let settings = inputs::settings(&arguments.node)?;
     let status = match ask(&settings) {
@@ -43,17 +43,19 @@ pub(crate) fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     Ok(if status.needs_attention() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What the running daemon says.
+/// Asks the running daemon.
 pub(crate) fn ask(settings: &Settings) -> anyhow::Result<Status> {
     let Some(address) = settings.configuration.metrics_bind_address() else {
-        bail!("the configuration has no metrics port (metricsBindAddress), where the daemon is asked");
+        bail!(
+            "the configuration has no metrics port (metricsBindAddress), through which weir asks the daemon"
+        );
     };
     let address = reachable(address);
     let answer = get(address).with_context(|| format!("http://{address}{}", status::JSON_PATH))?;
-    serde_json::from_str(&answer).with_context(|| format!("{address} is not weir, or of another version"))
+    serde_json::from_str(&answer).with_context(|| format!("{address} is not weir, or is a different version"))
 }
 
-/// Where a program of this machine reaches who listens there.
+/// The address at which a program on this machine reaches such a listener.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -63,7 +65,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// HTTP/1.0 has bodies as they are, and the connection ends with them.
+/// HTTP/1.0 has plain bodies that end with the connection.
 fn get(address: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -74,17 +76,17 @@ fn get(address: SocketAddr) -> anyhow::Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
-        code => bail!("the answer is {}: an older weir, or kube-proxy?", code.unwrap_or("empty")),
+        code => bail!("the answer is {}: is this an older weir, or kube-proxy?", code.unwrap_or("empty")),
     }
 }
 
-/// What the kernel says where no daemon does. A picture takes the rules, which a process has to read.
+/// The state of the kernel if no daemon answers. The picture needs the rules, which takes a process to read.
 fn of_kernel(settings: &Settings, no_daemon: String, picture: bool) -> anyhow::Result<Status> {
     let families = capabilities::probe().capabilities.families;
     let mut kernel = Linux::new(&families);
     let servers = kernel.virtual_servers();
-    let servers = servers
-        .with_context(|| format!("no daemon answers ({no_daemon}), and the kernel cannot be asked"))?;
+    let servers =
+        servers.with_context(|| format!("no daemon answers ({no_daemon}), and the kernel cannot be read"))?;
     let mut held = Held { no_daemon, has_ipvs: servers.is_some(), ..Held::default() };
     for behind in servers.into_iter().flatten().map(|(_, behind)| behind) {
         let takers = behind.real_servers().filter(|(_, weight)| *weight != Weight::QUIESCED).count();
@@ -105,7 +107,8 @@ fn of_kernel(settings: &Settings, no_daemon: String, picture: bool) -> anyhow::R
     Ok(status.with_advice())
 }
 
-/// The way of a packet by what the kernel holds; without one if it cannot be read, which the rest of the status tells.
+/// The path of a packet according to the kernel; `None` if the kernel cannot be read, which the rest of the status
+/// reports.
 fn journey(kernel: &mut Linux) -> Option<Journey> {
     let state = whole(kernel).ok()?;
     let host = kernel.host_addresses().ok()?;
@@ -122,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The error that an answer on the wire leads to, or the body.
+    /// The body of an answer on the wire, or the error that it causes.
     fn asked(answer: &'static str) -> Result<String, String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

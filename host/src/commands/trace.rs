@@ -1,4 +1,4 @@
-//! `weir trace`: where would this packet go.
+//! `weir trace`: shows where a packet would go.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -16,10 +16,10 @@ use crate::cli::{Output, Sender, TraceArguments};
 use crate::output::say;
 use crate::{inputs, style};
 
-/// The source port of a traced packet; no rule of ours looks at it.
+/// The source port of a traced packet; none of weir's rules matches on it.
 const SOURCE_PORT: u16 = 40_000;
 
-/// What is asked, and for which host.
+/// The kernel state to trace through, and its host.
 struct Asked {
     state: KernelState,
     host: Vec<HostAddress>,
@@ -27,7 +27,7 @@ struct Asked {
     status: ExitCode,
 }
 
-/// Tells where a packet would go. Exit status 1 if a plugin was refused or failed.
+/// Shows where a packet would go. Exit status 1 if a plugin was refused or failed.
 pub(crate) fn run(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
     let asked = match &arguments.manifests {
         Some(manifests) => ask_plan(arguments, manifests)?,
@@ -65,12 +65,12 @@ fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::
 fn ask_kernel(arguments: &TraceArguments) -> anyhow::Result<Asked> {
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let families = capabilities::probe().capabilities.families;
-    let state = whole(&mut Linux::new(&families)).context("this node's kernel (`weir doctor` tells more)")?;
+    let state = whole(&mut Linux::new(&families)).context("this node's kernel (`weir doctor` shows more)")?;
     Ok(Asked { state, host, node_ips: PerFamily::default(), status: ExitCode::SUCCESS })
 }
 
-/// A process of the node that does not choose an address has the destination's, where that is local, and one of
-/// the node's own otherwise.
+/// A process of the node that does not choose a source address uses the destination's if that is local, otherwise one
+/// of the node's.
 fn source(arguments: &TraceArguments, asked: &Asked) -> IpAddr {
     let to = arguments.to.ip();
     match arguments.from {

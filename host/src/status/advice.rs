@@ -1,18 +1,18 @@
-//! What is worth doing about a status, the most urgent first.
+//! Recommended actions for a status, the most urgent first.
 
 use serde::{Deserialize, Serialize};
 
 use super::text::age;
 use super::{Plugin, Running, Standing, Status};
 
-/// How many things are named at most. More would not be read, and most causes bring others with them.
+/// The most actions listed. More would not be read, and most causes have several symptoms.
 const MOST: usize = 3;
 
-/// Something to do.
+/// A recommended action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Advice {
-    /// Whether services suffer, or will.
+    /// Whether services are affected, or will be.
     pub(crate) urgent: bool,
     /// What is wrong.
     pub(crate) what: String,
@@ -20,7 +20,7 @@ pub(crate) struct Advice {
     pub(crate) fix: String,
 }
 
-/// A change may wait this long for its round, in seconds: the default of `minSyncPeriod` and of gathering is far below.
+/// How long a change may wait for its round, in seconds; the default of `minSyncPeriod` is far below.
 const LATE: u64 = 10;
 
 fn urgent(what: impl Into<String>, fix: impl Into<String>) -> Advice {
@@ -31,7 +31,7 @@ fn advisable(what: impl Into<String>, fix: impl Into<String>) -> Advice {
     Advice { urgent: false, ..urgent(what, fix) }
 }
 
-/// At most three things, those that others follow from first.
+/// At most three actions; causes come before their consequences.
 pub(super) fn of(status: &Status) -> Vec<Advice> {
     let mut all = Vec::new();
     if let Some(held) = &status.kernel {
@@ -41,7 +41,7 @@ pub(super) fn of(status: &Status) -> Vec<Advice> {
                 "start weir; if it is running, give `weir status` the same --config or --metrics-bind-address",
             ),
             false => urgent(
-                "this kernel has no IPVS",
+                "this kernel does not support IPVS",
                 "`modprobe ip_vs`; `weir doctor` checks everything else",
             ),
         });
@@ -67,7 +67,7 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
             format!("has failed for {}", pending.line(now)),
             match pending.busy {
                 true => "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`",
-                false => "fix the cause; weir retries by itself. `weir doctor` checks the node",
+                false => "fix the cause; weir retries automatically. `weir doctor` checks the node",
             },
         ));
     }
@@ -75,8 +75,8 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
         && all.is_empty()
         && daemon.awaits.is_none()
     {
-        let what = format!("a change has waited for {} and is not in the kernel", age(now, since));
-        all.push(urgent(what, "read the last lines of the log"));
+        let what = format!("a change has been waiting for {} to reach the kernel", age(now, since));
+        all.push(urgent(what, "check the end of the log"));
     }
     all
 }
@@ -85,17 +85,20 @@ fn objects(daemon: &Running, now: u64) -> Option<Advice> {
     if let Some(stale) = daemon.objects.names(Standing::Stale) {
         let heard = daemon.objects.heard.map(|heard| format!(" for {}", age(now, heard)));
         let what = format!(
-            "{} has not answered{}: {stale} may be out of date; services keep their last state",
+            "{} has not answered{}: {stale} may be out of date; services keep their last known state",
             daemon.objects.source,
             heard.unwrap_or_default()
         );
-        return Some(urgent(what, "check the API server and the network to it; the log has the error"));
+        return Some(urgent(
+            what,
+            "check the API server and the network path to it; see the log for the error",
+        ));
     }
     let awaited = daemon.awaits.as_ref()?;
     let incomplete = daemon.objects.names(Standing::Incomplete);
     let of = incomplete.map(|names| format!("; not listed yet: {names}")).unwrap_or_default();
-    let what = format!("nothing is written yet: weir is waiting for {awaited}{of}");
-    let fix = "check that the API server answers and that weir's account may list and watch these; the log has the error";
+    let what = format!("nothing has been written yet: weir is waiting for {awaited}{of}");
+    let fix = "check that the API server answers and that weir's account may list and watch these; see the log for the error";
     Some(urgent(what, fix))
 }
 
@@ -106,7 +109,7 @@ fn policy(daemon: &Running) -> Vec<Advice> {
     let broken = |plugin: &Plugin| {
         let why = plugin.suspended.as_ref()?;
         let what = format!("plugin {} is {why} after {} failures", plugin.name, plugin.failures);
-        Some(urgent(what, "the log has its errors; `weir plugin run` calls it by hand"))
+        Some(urgent(what, "see the log for its errors; `weir plugin run` calls it by hand"))
     };
     refused.chain(daemon.plugins.iter().filter_map(broken)).collect()
 }
@@ -115,7 +118,10 @@ fn services(daemon: &Running) -> Vec<Advice> {
     let report = |reported: &super::Reported| {
         let what = match reported.services {
             1 => format!("{}: {}: {}", reported.reason, reported.service, reported.message),
-            n => format!("{}: {n} services, as {}: {}", reported.reason, reported.service, reported.message),
+            n => format!(
+                "{}: {n} services, for example {}: {}",
+                reported.reason, reported.service, reported.message
+            ),
         };
         let failed = reported.reason == weir_core::report::Reason::PolicyFailed.as_str();
         let fix = "`weir explain NAMESPACE/NAME` shows how the service was planned";

@@ -1,4 +1,4 @@
-//! A status as a page for a browser: one document without scripts, pictures or styles from elsewhere.
+//! A status as an HTML page: one document, without scripts and without pictures or styles from elsewhere.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use weir_core::text::printable;
 use super::text::{Row, Tone, rows};
 use super::{Status, way};
 
-/// Light or dark as the reader's system is. Tones have a mark beside their colour.
+/// Light or dark as on the reader's system. Tones have a mark in addition to their colour.
 const STYLE: &str = "
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #59636e; --line: #d1d9e0; --good: #1a7f37;
   --doubtful: #9a6700; --bad: #cf222e; --box: #f6f8fa; --via: #0969da; }
@@ -33,7 +33,7 @@ svg path { fill: none; stroke: var(--via); stroke-width: 1.5; } svg marker path 
 /// The whole page.
 pub(crate) fn page(status: &Status) -> String {
     let title = format!("weir on {}", status.node);
-    let verdict = if status.needs_attention() { "needs attention" } else { "in order" };
+    let verdict = if status.needs_attention() { "needs attention" } else { "OK" };
     let tone = if status.needs_attention() { Tone::Bad } else { Tone::Good };
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -51,7 +51,7 @@ pub(crate) fn page(status: &Status) -> String {
     }
     page += "</table>\n";
     if let Some(journey) = &status.journey {
-        page += "<h2>One packet's way through this node</h2>\n";
+        page += "<h2>Path of one packet through this node</h2>\n";
         page += &way::svg(journey);
     }
     page += "<footer>Reload for current values. <code>weir status</code> prints the same.</footer>\n";
@@ -68,7 +68,7 @@ fn class(tone: Tone) -> &'static str {
     }
 }
 
-/// A text of others as part of a page, also inside quotes.
+/// Escapes untrusted text for the page, also inside quotes.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in printable(text).chars() {
@@ -135,17 +135,14 @@ real tcp 10.96.0.11:80 -> 10.244.2.7:8080 weight 1
             journey.ways.iter().map(|way| (way.real_server.as_str(), way.weight, way.source_kept)).collect();
         assert_eq!(ways, [("10.244.0.1:8080", 1, false), ("10.244.1.1:8080", 3, false)]);
         let page = page(&Status { journey: Some(journey), ..Status::default() });
-        for text in [
-            "KUBE-MARK-MASQ: ",
-            "weight 3",
-            "sees the node's address",
-            "role=\"img\" aria-label=\"The way of",
-        ] {
+        for text in
+            ["KUBE-MARK-MASQ: ", "weight 3", "sees the node's address", "role=\"img\" aria-label=\"Path of"]
+        {
             assert!(page.contains(text), "{text} is not in {page}");
         }
     }
 
-    /// What could be from others is in all of these texts.
+    /// Every text here that could come from outside weir is hostile.
     #[test]
     fn a_page_runs_and_loads_nothing_whatever_others_named() {
         const HOSTILE: &str =

@@ -1,5 +1,5 @@
-//! Each file `NAME.json` in `tests` is a status, and `NAME.txt` and `NAME.html` are the screen and the page that it makes. With
-//! `WEIR_BLESS=1` they are written instead of compared.
+//! Each file `NAME.json` in `tests` is a status, and `NAME.txt` is the screen made from it. With `WEIR_BLESS=1` they
+//! are written instead of compared.
 
 use std::fs;
 use std::path::Path;
@@ -58,14 +58,14 @@ fn a_loop_that_hangs_is_told_although_it_says_nothing() {
     status.daemon.as_mut().unwrap().late_since = Some(status.now - 40);
     let status = status.with_advice();
     assert!(status.needs_attention());
-    assert!(screen(&status, plain).contains("a change has waited for 40 s"));
+    assert!(screen(&status, plain).contains("a change has been waiting for 40 s"));
 }
 
 #[test]
 fn ages_and_times_have_a_unit_that_fits() {
     let ages = [0, 59, 60, 3_599, 3_600, 90_000].map(|seconds| age(seconds, 0));
     assert_eq!(ages, ["0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "1 d 1 h"]);
-    assert_eq!(age(5, 9), "0 s", "a clock that was set back");
+    assert_eq!(age(5, 9), "0 s", "the clock was set back");
     let times = [7, 1_500, 34_000, 1_250_000].map(time);
     assert_eq!(times, ["7 µs", "1.5 ms", "34 ms", "1.2 s"]);
 }

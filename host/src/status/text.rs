@@ -5,32 +5,32 @@ use weir_core::text::printable;
 use super::{Held, Objects, Plugin, Running, Standing, Status};
 use crate::style;
 
-/// How good what a row says is. The words say it too, for those who see no colours.
+/// How good the state in a row is. The words say so too, for readers who cannot see colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// As it should be.
     Good,
-    /// Neither.
+    /// Neutral.
     Plain,
-    /// Worth a look.
+    /// Worth checking.
     Doubtful,
-    /// To be mended.
+    /// Needs fixing.
     Bad,
 }
 
-/// One thing that is said.
+/// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// What it is about.
+    /// Its label.
     pub(crate) label: &'static str,
-    /// The lines about it, none of them empty.
+    /// Its lines, none of them empty.
     pub(crate) lines: Vec<String>,
     /// How good it is.
     pub(crate) tone: Tone,
 }
 
 fn row(label: &'static str, tone: Tone, lines: impl IntoIterator<Item = String>) -> Row {
-    // Names and messages of others must not move a cursor.
+    // Untrusted names and messages must not move the cursor.
     let lines = lines.into_iter().map(|line| printable(&line).into_owned());
     Row { label, lines: lines.collect(), tone }
 }
@@ -57,7 +57,7 @@ pub(crate) fn time(micros: u64) -> String {
     }
 }
 
-/// A number of things; plurals end in `s`.
+/// A count with its noun; plurals end in `s`.
 pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     match number.into() {
         1 => format!("1 {thing}"),
@@ -65,7 +65,7 @@ pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     }
 }
 
-/// A number of things, if there are any.
+/// The same, or `None` for zero.
 fn some(number: usize, thing: &str) -> Option<String> {
     (number > 0).then(|| count(number as u64, thing))
 }
@@ -132,19 +132,19 @@ fn in_step(daemon: &Running, now: u64) -> Row {
     });
     let change = change.unwrap_or_else(|| "no change yet".to_owned());
     let (state, tone) = match (&daemon.awaits, daemon.in_step_since) {
-        (Some(awaited), _) => (format!("NOT STARTED: waits for {awaited}"), Tone::Bad),
-        (None, Some(since)) => (format!("in step for {}", age(now, since)), Tone::Good),
-        (None, None) => ("NOT IN STEP".to_owned(), Tone::Bad),
+        (Some(awaited), _) => (format!("NOT STARTED: waiting for {awaited}"), Tone::Bad),
+        (None, Some(since)) => (format!("in sync for {}", age(now, since)), Tone::Good),
+        (None, None) => ("OUT OF SYNC".to_owned(), Tone::Bad),
     };
     let waits = daemon.late_since.filter(|since| now.saturating_sub(*since) > 0);
-    let waits = waits.map(|since| format!("; a change has waited for {}", age(now, since)));
+    let waits = waits.map(|since| format!("; a change has been waiting for {}", age(now, since)));
     row("kernel", tone, [format!("{state}; {change}{}", waits.unwrap_or_default())])
 }
 
 fn objects(objects: &Objects, now: u64) -> Row {
     let of = |standing, word: &str| objects.names(standing).map(|names| format!("{names} {word}"));
     let (stale, missing) = (of(Standing::Stale, "STALE"), of(Standing::Incomplete, "NOT LISTED"));
-    let heard = objects.heard.map(|heard| format!("heard {} ago", age(now, heard)));
+    let heard = objects.heard.map(|heard| format!("last heard from {} ago", age(now, heard)));
     let tone = match (&stale, &missing) {
         (None, None) => Tone::Plain,
         _ => Tone::Bad,
@@ -156,7 +156,7 @@ fn objects(objects: &Objects, now: u64) -> Row {
 fn pending(daemon: &Running, now: u64) -> Row {
     let unread = daemon.unread.iter().map(|unread| unread.line(now));
     let failures = daemon.pending.iter().map(|pending| format!("for {}", pending.line(now)));
-    let held = some(daemon.held, "change").map(|held| format!("{held} held back until that works"));
+    let held = some(daemon.held, "change").map(|held| format!("{held} held back until this succeeds"));
     let lines: Vec<String> = unread.chain(failures).chain(held).collect();
     match lines.is_empty() {
         true => row("pending", Tone::Good, ["nothing".to_owned()]),
@@ -166,10 +166,10 @@ fn pending(daemon: &Running, now: u64) -> Row {
 
 fn plugins(daemon: &Running) -> Row {
     let line = |plugin: &Plugin| {
-        let does = if plugin.shadow { "watched only" } else { "decides" };
+        let does = if plugin.shadow { "shadow" } else { "active" };
         let suspended = plugin.suspended.as_ref().map(|why| format!(", {}", why.to_uppercase()));
         format!(
-            "{} ({} {}, {}): {does}{}; {}, {}, {}, {} from memory",
+            "{} ({} {}, {}): {does}{}; {}, {}, {}, {} from cache",
             plugin.name,
             plugin.component,
             plugin.version,
@@ -185,7 +185,7 @@ fn plugins(daemon: &Running) -> Row {
     let lines: Vec<String> = daemon.plugins.iter().map(line).chain(refused).collect();
     let bad = !daemon.refused.is_empty() || daemon.plugins.iter().any(|plugin| plugin.suspended.is_some());
     match lines.is_empty() {
-        true => row("plugins", Tone::Plain, ["none: decided as kube-proxy does".to_owned()]),
+        true => row("plugins", Tone::Plain, ["none: decided as in kube-proxy".to_owned()]),
         false => row("plugins", if bad { Tone::Bad } else { Tone::Plain }, lines),
     }
 }
@@ -213,9 +213,9 @@ fn todo(status: &Status) -> Row {
     });
     let lines: Vec<String> = lines.collect();
     match (lines.is_empty(), status.needs_attention()) {
-        (true, _) => row("worth doing", Tone::Good, ["nothing".to_owned()]),
-        (false, true) => row("worth doing", Tone::Bad, lines),
-        (false, false) => row("worth doing", Tone::Doubtful, lines),
+        (true, _) => row("to do", Tone::Good, ["nothing".to_owned()]),
+        (false, true) => row("to do", Tone::Bad, lines),
+        (false, false) => row("to do", Tone::Doubtful, lines),
     }
 }
 
@@ -238,7 +238,7 @@ pub(crate) fn screen(status: &Status, paint: fn(Tone, &str) -> String) -> String
     screen
 }
 
-/// In colours, where a person is looking.
+/// Adds colours, for a terminal.
 pub(crate) fn painted(tone: Tone, text: &str) -> String {
     match tone {
         Tone::Good => style::good(text),

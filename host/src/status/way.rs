@@ -1,4 +1,4 @@
-//! The way of one packet through a node, from `weir trace`, as a picture.
+//! The path of one packet through a node, from `weir trace`, as a picture.
 
 use std::fmt::Write as _;
 
@@ -8,15 +8,15 @@ use weir_core::trace::{Packet, Step, Trace, Verdict};
 
 use super::page::escaped;
 
-/// A packet that was followed.
+/// A traced packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Journey {
     /// The packet: protocol, source, destination.
     pub(crate) packet: String,
-    /// Where it came by, in order.
+    /// The stops on its path, in order.
     pub(crate) stops: Vec<Stop>,
-    /// What becomes of it.
+    /// What happens to it.
     pub(crate) verdict: String,
     /// The real servers that IPVS chooses from.
     pub(crate) ways: Vec<Way>,
@@ -44,11 +44,11 @@ pub(crate) struct Way {
     pub(crate) source_kept: bool,
 }
 
-/// At most so many real servers are drawn.
+/// The most real servers drawn.
 const DRAWN: usize = 8;
 
 impl Journey {
-    /// The way that a trace found.
+    /// Builds the picture's data from a trace.
     pub(crate) fn of(packet: &Packet, trace: &Trace) -> Journey {
         let mut stops: Vec<Stop> = Vec::new();
         for step in &trace.steps {
@@ -76,16 +76,16 @@ impl Journey {
     }
 }
 
-/// Sizes in pixels: of the picture, of a line of text, and of the gap that an arrow crosses.
+/// Sizes in pixels: the picture, a line of text, and the gap that an arrow crosses.
 const WIDTH: usize = 920;
 const LINE: usize = 17;
 const GAP: usize = 26;
 const MARGIN: usize = 8;
 
-/// The most characters that fit into a line of a rule.
+/// The most characters that fit on a line of a rule.
 const RULE: usize = 128;
 
-/// The picture, with a text for those who do not see it.
+/// The picture, with a text alternative.
 pub(super) fn svg(journey: &Journey) -> String {
     let mut boxes = String::new();
     let mut y = MARGIN;
@@ -120,7 +120,7 @@ pub(super) fn svg(journey: &Journey) -> String {
     );
     y += LINE + 8;
     boxes += &real_servers(&journey.ways, &mut y);
-    let label = escaped(&format!("The way of {}: {}", journey.packet, journey.verdict));
+    let label = escaped(&format!("Path of {}: {}", journey.packet, journey.verdict));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {0}\" width=\"{WIDTH}\" height=\"{0}\" \
          role=\"img\" aria-label=\"{label}\">\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" \

@@ -39,7 +39,7 @@ fn without_it_clients_change_servers(lab: &mut Lab) -> Result<()> {
     let service = lab.internal(31, &["web-1", "web-2"]);
     let affine = service.clone().with("sessionAffinity", json!("ClientIP"));
     for (services, servers) in [([&affine], 1), ([&service], 2)] {
-        lab.serve(&services).context("affinity is switched off")?;
+        lab.serve(&services).context("affinity is disabled")?;
         for (family, protocol) in paths() {
             let target = lab.target(&service, Vip::Cluster, family);
             let tally = lab.ask_often("app", protocol, target, 4)?;

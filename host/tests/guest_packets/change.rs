@@ -1,4 +1,4 @@
-//! Endpoints that come and go while there is traffic.
+//! Endpoints that are added and removed during traffic.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("change::a_new_node_address_gets_node_ports", a_new_node_address_gets_node_ports),
 ];
 
-/// A quiesced real server goes when the kernel has forgotten its connections: 10 seconds after a reset
-/// (`include/net/ip_vs.h`, IP_VS_TCP_S_CLOSE in `ip_vs_proto_tcp.c`), when weir looks the next time.
+/// A quiesced real server is removed at weir's next check after the kernel has forgotten its connections: 10 seconds
+/// after a reset (`include/net/ip_vs.h`, IP_VS_TCP_S_CLOSE in `ip_vs_proto_tcp.c`).
 pub(crate) const DRAINED: Duration = Duration::from_secs(60);
 
 fn no_request_fails_while_endpoints_change(lab: &mut Lab) -> Result<()> {
@@ -87,7 +87,7 @@ fn an_open_stream_outlives_its_endpoint(lab: &mut Lab) -> Result<()> {
         }
         let tally = lab.ask_often("app", Protocol::Tcp, *target, 6)?;
         ensure!(tally.answers.keys().eq([other]), "new connections: {tally:?}");
-        // As it was for the other family's stream.
+        // As for the other family's stream.
         lab.put(&service)?;
         await_active(lab, &service, Vip::Cluster, *family, &["web-1", "web-2"])?;
         ensure!(stream.ask()?.server == *server, "the stream changed its server");
@@ -167,7 +167,7 @@ fn a_udp_client_finds_the_first_endpoint(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Its first datagrams went nowhere, but the connection tracker remembers that they were not to be masqueraded.
+/// Its first datagrams went nowhere, but connection tracking remembers that they were not to be masqueraded.
 fn a_udp_client_that_was_there_before_the_service(lab: &mut Lab) -> Result<()> {
     const NOBODY: &str = "default via 10.0.2.2 dev eth0";
     let service = lab.exposed(77, &["far-1"]);
@@ -184,7 +184,7 @@ fn a_udp_client_that_was_there_before_the_service(lab: &mut Lab) -> Result<()> {
     let node = lab.cluster.node().namespace();
     node.ip(&format!("route del {NOBODY}\nneigh del 10.0.2.2 dev eth0\n"))?;
     ensure!(answer.as_ref().is_ok_and(|answer| answer.server == "far-1"), "{answer:?}");
-    // Where a real server goes away, the kernel may be first to forget; here only weir can have been.
+    // When a real server is removed, the kernel may forget first; here only weir can have done it.
     let series = "kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"}";
     patience::until(patience::GENEROUS, || {
         let flows = lab.daemon()?.metric(series)?;

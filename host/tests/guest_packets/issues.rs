@@ -1,4 +1,4 @@
-//! What made people report kube-proxy, as they reported it; the numbers are those of kubernetes/kubernetes.
+//! kube-proxy issues, reproduced as reported; the numbers are those of kubernetes/kubernetes.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -31,21 +31,21 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ),
 ];
 
-/// A connection to an endpoint that is about to leave.
+/// A connection to an endpoint that is about to be removed.
 struct Held {
     family: Family,
     target: SocketAddr,
     stream: Conversation,
 }
 
-/// One in each family, to `web-1`, which left afterwards: `web-2` took its place.
+/// One connection per family to `web-1`, which was then removed and replaced by `web-2`.
 fn held(lab: &mut Lab, service: &Service) -> Result<Vec<Held>> {
     lab.serve(&[service])?;
     let mut all = Vec::new();
     for family in Family::BOTH {
         let target = lab.target(service, Vip::Cluster, family);
         let mut stream = lab.host("app").converse(Protocol::Tcp, target)?;
-        ensure!(stream.ask()?.server == "web-1", "another server than the only one");
+        ensure!(stream.ask()?.server == "web-1", "not the only server");
         all.push(Held { family, target, stream });
     }
     lab.put(&lab.with_pods(service.clone(), &["web-2"]))?;
@@ -56,7 +56,7 @@ fn held(lab: &mut Lab, service: &Service) -> Result<Vec<Held>> {
     Ok(all)
 }
 
-/// `web-1` is there and gets no new connections.
+/// `web-1` exists and gets no new connections.
 fn expect_drain(lab: &Lab, family: Family, target: SocketAddr) -> Result<()> {
     let drained = (lab.endpoint("web-1", family), 0);
     let real_servers = lab.daemon()?.real_servers(Protocol::Tcp, target)?;
@@ -66,7 +66,7 @@ fn expect_drain(lab: &Lab, family: Family, target: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Both endpoints get new connections, and the one that was held never ended.
+/// Both endpoints get new connections, and the held one never ended.
 fn expect_both(lab: &Lab, service: &Service, held: &mut Held) -> Result<()> {
     await_active(lab, service, Vip::Cluster, held.family, &["web-1", "web-2"])?;
     let tally = lab.ask_often("app", Protocol::Tcp, held.target, 6)?;
@@ -75,7 +75,8 @@ fn expect_both(lab: &Lab, service: &Service, held: &mut Held) -> Result<()> {
     Ok(())
 }
 
-/// What drains was known to kube-proxy's process alone: after a restart the endpoint was ready, and had weight 0 for ever.
+/// Only kube-proxy's process knew what was draining: after a restart the endpoint was ready but had weight 0 for
+/// ever.
 fn kk92019_an_endpoint_that_returns_while_the_proxy_is_away_is_used(lab: &mut Lab) -> Result<()> {
     let service = lab.internal(80, &["web-1"]);
     let mut all = held(lab, &service)?;
@@ -85,7 +86,7 @@ fn kk92019_an_endpoint_that_returns_while_the_proxy_is_away_is_used(lab: &mut La
     all.iter_mut().try_for_each(|held| expect_both(lab, &service, held))
 }
 
-/// The same when it returns after the restart.
+/// The same if it returns after the restart.
 fn kk108319_a_restart_in_the_midst_of_a_drain_does_not_make_it_last_for_ever(lab: &mut Lab) -> Result<()> {
     let service = lab.internal(78, &["web-1"]);
     let mut all = held(lab, &service)?;
@@ -98,7 +99,7 @@ fn kk108319_a_restart_in_the_midst_of_a_drain_does_not_make_it_last_for_ever(lab
     all.iter_mut().try_for_each(|held| expect_both(lab, &service, held))
 }
 
-/// And when it does not return: it goes with its last connection, whoever began to drain it.
+/// And if it does not return: it is removed after its last connection, whichever process started to drain it.
 fn kk108319_what_an_earlier_process_drains_goes_after_its_last_connection(lab: &mut Lab) -> Result<()> {
     let service = lab.internal(81, &["web-1"]);
     let all = held(lab, &service)?;
@@ -113,8 +114,8 @@ fn kk108319_what_an_earlier_process_drains_goes_after_its_last_connection(lab: &
     Ok(())
 }
 
-/// With `conn_reuse_mode` 0 the kernel went on to send a port that came back to the endpoint that was to leave, which it so
-/// never did, although its pod was gone.
+/// With `conn_reuse_mode` 0, the kernel kept sending a reused client port to the draining endpoint, which therefore
+/// was never removed, although its pod was gone.
 fn kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint(lab: &mut Lab) -> Result<()> {
     const PORT: u16 = 21_775;
     let service = lab.internal(79, &["web-1"]);
@@ -122,7 +123,7 @@ fn kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint(lab: &mut Lab
     for family in Family::BOTH {
         let target = lab.target(&service, Vip::Cluster, family);
         let ask = |lab: &Lab| lab.host("app").request_from(PORT, Protocol::Tcp, target);
-        ensure!(ask(lab)?.server == "web-1", "another server than the only one");
+        ensure!(ask(lab)?.server == "web-1", "not the only server");
     }
     lab.put(&lab.with_pods(service.clone(), &["web-2"]))?;
     for family in Family::BOTH {
@@ -131,7 +132,7 @@ fn kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint(lab: &mut Lab
         await_end(lab, family, target, || {
             let answer = lab.host("app").request_from(PORT, Protocol::Tcp, target)?;
             ensure!(answer.server == "web-2", "{answer:?}");
-            // Well within the 10 seconds for which the kernel knows a connection that was reset.
+            // Well within the 10 seconds for which the kernel remembers a reset connection.
             sleep(Duration::from_secs(1));
             Ok(())
         })?;
@@ -139,7 +140,7 @@ fn kk81775_a_client_that_reuses_its_port_does_not_keep_an_endpoint(lab: &mut Lab
     Ok(())
 }
 
-/// Waits until `web-1` is gone; what is done meanwhile must not fail once.
+/// Waits until `web-1` is gone; the action in between must never fail.
 fn await_end(
     lab: &Lab,
     family: Family,

@@ -1,4 +1,4 @@
-//! The cluster itself, without any service: what fails here is no fault of weir.
+//! The cluster itself, without any service: failures here are not caused by weir.
 
 use anyhow::{Result, ensure};
 use weir_core::net::Family;
@@ -19,7 +19,7 @@ fn without_translation(lab: &mut Lab) -> Result<()> {
                 let answer = client.request(protocol, at(server.address(family), POD_PORT));
                 let answer = answer.map_err(|failure| anyhow::anyhow!("{}: {failure}", what()))?;
                 ensure!(answer.server == server.name(), "{}: {answer:?}", what());
-                // A node has an address in its pods' network too, and takes the nearest.
+                // A node also has an address in its pods' network, and uses the nearest one.
                 let own = client.address(family) == answer.source.ip() || client.name() == "node1";
                 ensure!(own, "{}: seen from {}", what(), answer.source);
             }

@@ -1,4 +1,4 @@
-//! Traffic policies: which endpoints answer, and what happens where there are none.
+//! Traffic policies: which endpoints answer, and what happens if there are none.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -27,8 +27,8 @@ fn external_local_uses_local_endpoints_only(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// As kube-proxy does it: packets go to other nodes' endpoints with the client's address, whose answers then miss
-/// the client unless it is behind this node.
+/// As in kube-proxy: packets go to other nodes' endpoints with the client's address, so the answers miss the client
+/// unless it is behind this node.
 fn external_local_without_local_endpoint(lab: &mut Lab) -> Result<()> {
     let service = lab.exposed(41, &["far-1"]).with("externalTrafficPolicy", json!("Local"));
     lab.serve(&[&service])?;

@@ -17,7 +17,7 @@ const OUTSIDE: [&str; 2] = ["10.0.2.100/32", "fd00:10:2::100/128"];
 const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
 const NODES: [&str; 2] = ["10.0.2.0/24", "fd00:10:2::/64"];
 
-/// Checks who is let in at the load balancer's IP. Others' packets are dropped.
+/// Checks which clients are let in at the load balancer's IP. Packets of others are dropped.
 fn expect(lab: &mut Lab, ranges: &[&str], admitted: &[&str], refused: &[&str]) -> Result<()> {
     let service = lab.exposed(50, &["web-1", "far-1"]).with("loadBalancerSourceRanges", json!(ranges));
     lab.serve(&[&service])?;

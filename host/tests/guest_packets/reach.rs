@@ -1,4 +1,4 @@
-//! Who reaches a service through which address, and how requests spread over endpoints.
+//! Which clients reach a service through which address, and how requests spread over endpoints.
 
 use anyhow::{Context, Result, ensure};
 use weir_core::net::{Family, Protocol};
@@ -32,7 +32,7 @@ fn pods_and_the_node_reach_a_cluster_ip(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Their addresses are kept, so that an endpoint elsewhere would answer them directly, past this node.
+/// Their addresses are kept, so an endpoint on another node would answer them directly, past this node.
 fn remote_clients_reach_a_cluster_ip(lab: &mut Lab) -> Result<()> {
     let endpoints = ["web-1", "web-2"];
     let service = lab.internal(11, &endpoints);
@@ -85,7 +85,7 @@ fn sctp_through_all_vips(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Round robin, give or take one.
+/// Round robin, with a tolerance of one.
 fn expect_even(tally: &Tally, servers: &[&str]) -> Result<()> {
     let share = tally.answered() / servers.len();
     let even = tally.answers.values().all(|count| count.abs_diff(share) <= 1);

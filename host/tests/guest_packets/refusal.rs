@@ -17,8 +17,9 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
 
 const BOUND: [Vip; 3] = [Vip::Cluster, Vip::External, Vip::LoadBalancer];
 
-/// In one kernel a refusal may come back while the client's TCP still holds its socket, and then counts a second later
-/// only, with the first retransmission. For the node itself it always does, so that one kind of VIP must do.
+/// Within one kernel, a refusal may arrive while the client's TCP still holds its socket, and then only takes effect
+/// a second later, with the first retransmission. For the node itself it always does, so only one kind of VIP is
+/// tried.
 fn clients_of(vip: Vip) -> &'static [&'static str] {
     if vip == Vip::Cluster { &["app", "outside", "node"] } else { &["app", "outside"] }
 }
@@ -76,7 +77,7 @@ fn a_service_without_endpoints_refuses(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Its node port is closed, and its other VIPs are nobody's address any more.
+/// Its node port is closed, and its other VIPs no longer exist.
 fn a_deleted_service_is_gone(lab: &mut Lab) -> Result<()> {
     let service = lab.exposed(63, &["web-1"]);
     lab.serve(&[&service])?;

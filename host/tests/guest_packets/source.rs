@@ -1,4 +1,4 @@
-//! Which address of the client a server sees: its own, or the node's because the client is masqueraded.
+//! Which client address a server sees: the client's own or, if masqueraded, the node's.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("source::a_pod_that_reaches_itself_is_hidden", a_pod_that_reaches_itself_is_hidden),
 ];
 
-/// Endpoints whose answers to anybody come back through this node.
+/// Endpoints whose answers always return through this node.
 const NEAR: [&str; 2] = ["web-1", "web-2"];
 
 const EVERYWHERE: [&str; 3] = ["web-1", "web-2", "far-1"];
@@ -85,7 +85,7 @@ fn local_policy_keeps_everybody(lab: &mut Lab) -> Result<()> {
             for client in ["app", "far-app", "outside"] {
                 lab.expect_kept(client, protocol, target)?;
             }
-            // The VIP is an address of the node, so that it is the node's own choice for packets to it.
+            // The VIP is an address of the node, so the node itself chooses it for packets to it.
             let answer = lab.ask("node", protocol, target)?;
             ensure!(answer.source.ip() == target.ip(), "{vip:?}: {answer:?}");
         }

@@ -1,4 +1,4 @@
-//! What users ask for by annotations.
+//! What users request by annotations.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn serve(lab: &mut Lab) -> Result<Services> {
     Ok(services)
 }
 
-/// Exactly, because `wrr` is exact over multiples of its round of four.
+/// Exactly, because `wrr` is exact over multiples of its cycle of four.
 fn weights_spread_connections(lab: &mut Lab) -> Result<()> {
     let service = serve(lab)?.weighted;
     for (family, protocol) in paths() {
@@ -59,7 +59,7 @@ fn weights_spread_connections(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Round robin would change the server with each connection.
+/// Round robin would use another server for each connection.
 fn a_scheduler_is_used(lab: &mut Lab) -> Result<()> {
     let service = serve(lab)?.hashed;
     for (family, protocol) in paths() {
@@ -99,7 +99,7 @@ fn other_kinds_are_not_served(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// By default they would live until they are idle, which these never are.
+/// By default they would stay until they are idle, which these never are.
 fn connections_end_as_told(lab: &mut Lab) -> Result<()> {
     let at_once = lab.exposed(24, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "at-once");
     let later = lab.exposed(25, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "10s");

@@ -1,8 +1,8 @@
-//! Plugins that are exchanged under load.
+//! Plugins that are replaced under load.
 //!
-//! Between two schedulers the kernel has none: for as long as it waits for its other processors (`ip_vs_edit_service` in
-//! `ip_vs_ctl.c`), it refuses what would be a new connection. So what is tried with new connections is a plugin that
-//! changes weights, and one that changes the scheduler with those that are open.
+//! Between two schedulers the kernel has none: while it waits for its other CPUs (`ip_vs_edit_service` in
+//! `ip_vs_ctl.c`), it refuses new connections. So new connections are tested with a plugin that changes weights, and
+//! open connections with one that changes the scheduler.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,11 +23,11 @@ const NAME: &str = "plugin";
 const KEEPS_EVERYTHING: &str = "weir-guest-identity";
 const READS_ANNOTATIONS: &str = "weir-plugin-annotations";
 
-/// Between two requests of one client: nearly all of the emulated processor is for weir.
+/// Between two requests of one client, so that nearly all of the emulated CPU is available to weir.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A plugin that keeps everything, in a weir with this scheduler, and a service with annotations that wait for somebody
-/// to read them. Targets in both families.
+/// A plugin that changes nothing, in a weir with this scheduler, and a service with annotations that no plugin reads
+/// yet. Targets in both families.
 fn serve(lab: &mut Lab, number: u8, scheduler: &str) -> Result<[(&'static str, SocketAddr); 2]> {
     let service = lab
         .exposed(number, &[])
@@ -43,7 +43,7 @@ fn serve(lab: &mut Lab, number: u8, scheduler: &str) -> Result<[(&'static str, S
     ])
 }
 
-/// Exchanges the file there and back and there again, and looks after open connections each time.
+/// Replaces the file back and forth and back again, and checks open connections each time.
 fn exchange(lab: &mut Lab, targets: [(&str, SocketAddr); 2]) -> Result<()> {
     let mut streams = Vec::new();
     for (client, target) in targets {
@@ -62,7 +62,7 @@ fn exchange(lab: &mut Lab, targets: [(&str, SocketAddr); 2]) -> Result<()> {
     Ok(())
 }
 
-/// What the last plugin says. Only without other connections between these the spread is exact.
+/// The last plugin's decision. The spread is exact only without other connections in between.
 fn expect_spread(lab: &Lab, targets: [(&str, SocketAddr); 2]) -> Result<()> {
     let spread = [("web-1", 6), ("web-2", 2)];
     targets

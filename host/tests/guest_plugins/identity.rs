@@ -1,4 +1,4 @@
-//! A plugin that keeps everything.
+//! A plugin that changes nothing.
 
 use anyhow::Result;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Slow endpoints get fewer connections, by what the real kernel counts.
+//! Slow endpoints get fewer connections, based on the real kernel's counters.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -15,13 +15,14 @@ use weir_harness::policy::Plugin;
 pub(crate) const TESTS: &[(&str, Test)] =
     &[("load_aware::a_slow_endpoint_gets_less_and_gets_it_back", a_slow_endpoint_gets_less)];
 
-/// How long a connection to the slow endpoint stays open. Those to the other end at once.
+/// How long a connection to the slow endpoint stays open. Those to the other one end at once.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// The pause between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The kernel adds up what it counts every two seconds, and the emulated clock is slow: both have to pass several times.
+/// The kernel updates its counters every two seconds, and the emulated clock is slow: both have to pass several
+/// times.
 const PATIENCE: Duration = Duration::from_secs(2 * GENEROUS.as_secs());
 
 fn a_slow_endpoint_gets_less(lab: &mut Lab) -> Result<()> {
@@ -37,7 +38,7 @@ fn a_slow_endpoint_gets_less(lab: &mut Lab) -> Result<()> {
     connect_until(lab, target, None, |(one, other)| 10 * one.abs_diff(other) <= 2 * one.max(other))
 }
 
-/// What was counted is in the metrics, and in what a person is told who reads the same kernel.
+/// The counts are in the metrics, and in the output for a user who reads the same kernel.
 fn expect_told(lab: &Lab, service: &str, slow: &str) -> Result<()> {
     let daemon = lab.daemon()?;
     for metric in ["weighted_ports", "slowest_percent", "moved_weights_total"] {
@@ -51,7 +52,7 @@ fn expect_told(lab: &Lab, service: &str, slow: &str) -> Result<()> {
     Ok(())
 }
 
-/// Connects again and again until the weights of both endpoints are as wanted. No connection may fail meanwhile.
+/// Connects repeatedly until the weights of both endpoints are as wanted. No connection may fail.
 fn connect_until(
     lab: &Lab,
     target: SocketAddr,

@@ -1,4 +1,4 @@
-//! Whose source address servers see, by the kind of VIP.
+//! Which source address servers see, by kind of VIP.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -15,10 +15,11 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("masquerade_by_vip::an_address_is_what_servers_see", an_address_is_what_servers_see),
 ];
 
-/// An address that the node has beside those that masquerading would choose.
+/// An address of the node other than those that masquerading would choose.
 const GIVEN: &str = "10.0.2.77";
 
-/// Another treatment for each kind of VIP, and two services: with endpoints here, and with one on each node.
+/// A different treatment for each kind of VIP, and two services: one with endpoints here, and one with an endpoint on
+/// each node.
 fn serve(lab: &mut Lab) -> Result<[Service; 2]> {
     let services = [lab.exposed(40, &["web-1", "web-2"]), lab.exposed(41, &["web-1", "far-1"])];
     let excepted = [Family::V4, Family::V6].map(|family| {
@@ -52,7 +53,7 @@ fn always_hides_everybody(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Without the policy all clients of a load balancer's VIP would be hidden.
+/// Without the policy, all clients of a load balancer's VIP would be masqueraded.
 fn off_cluster_hides_who_is_no_pod(lab: &mut Lab) -> Result<()> {
     let service = lab.exposed(42, &["web-1", "web-2"]);
     let configuration = json!({"rules": [{"kinds": ["load-balancer"], "treatment": "off-cluster"}]});
@@ -97,7 +98,7 @@ fn remote_endpoints(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// In the family that it is of; in the other one masquerading is as usual.
+/// In its own family; in the other one masquerading is as usual.
 fn an_address_is_what_servers_see(lab: &mut Lab) -> Result<()> {
     let [_, service] = serve(lab)?;
     for protocol in [Protocol::Tcp, Protocol::Udp] {

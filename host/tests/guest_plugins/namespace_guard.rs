@@ -1,4 +1,4 @@
-//! What the services of a namespace may have.
+//! What the services of a namespace may use.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("namespace_guard::what_users_ask_for_and_may_not_have_stays_as_it_was", wishes_are_limited),
 ];
 
-/// Load-balancer VIPs in one network and no external IPs; and of schedulers the plain ones, whatever annotations say.
+/// Load-balancer VIPs in one network and no external IPs; and only plain schedulers, whatever annotations say.
 fn serve(lab: &mut Lab) -> Result<Service> {
     let service = lab.exposed(50, &["web-1", "web-2"]).with_annotation("policy.weir/scheduler", "sh");
     let guard = json!({"rules": [{
@@ -40,12 +40,12 @@ fn only_allowed_vips(lab: &mut Lab) -> Result<()> {
         }
         let refused = lab.target(&service, Vip::External, family);
         let virtual_server = lab.daemon()?.real_servers(Protocol::Tcp, refused);
-        ensure!(virtual_server.is_err(), "{refused} is there with {virtual_server:?}");
+        ensure!(virtual_server.is_err(), "{refused} exists with {virtual_server:?}");
     }
     Ok(())
 }
 
-/// Without the guard, one client's connections would all go to one server.
+/// Without the guard, all of one client's connections would go to one server.
 fn wishes_are_limited(lab: &mut Lab) -> Result<()> {
     let service = serve(lab)?;
     for (family, protocol) in paths() {

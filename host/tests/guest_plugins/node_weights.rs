@@ -1,4 +1,4 @@
-//! Weights by what nodes can do, and nodes in maintenance.
+//! Weights by node capacity, and nodes in maintenance.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -15,10 +15,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ),
 ];
 
-/// The place of the other node in the list.
+/// The index of the other node in the list.
 const OTHER: usize = 1;
 
-/// One endpoint on each node, with labels that say three to one.
+/// One endpoint on each node, with labels for a ratio of three to one.
 fn serve(lab: &mut Lab) -> Result<(Service, Node)> {
     let service = lab.internal(30, &["web-1", "far-1"]);
     let node = |place, weight| lab.node(place).with_label("example.com/weight", weight);
@@ -33,7 +33,7 @@ fn serve(lab: &mut Lab) -> Result<(Service, Node)> {
     Ok((service, other))
 }
 
-/// Exactly, because `wrr` is exact over multiples of its round of four.
+/// Exactly, because `wrr` is exact over multiples of its cycle of four.
 fn labels_spread_connections(lab: &mut Lab) -> Result<()> {
     let (service, _) = serve(lab)?;
     for (family, protocol) in paths() {
@@ -70,7 +70,7 @@ fn a_node_in_maintenance_keeps_its_connections(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// A connection to this pod, of those that are made one after the other.
+/// The first of several successive connections that reaches this pod.
 fn stream_to(lab: &Lab, pod: &str, target: std::net::SocketAddr) -> Result<Conversation> {
     for _ in 0..8 {
         let mut stream = lab.host("app").converse(Protocol::Tcp, target)?;
@@ -78,5 +78,5 @@ fn stream_to(lab: &Lab, pod: &str, target: std::net::SocketAddr) -> Result<Conve
             return Ok(stream);
         }
     }
-    None.with_context(|| format!("no connection to {target} came to {pod}"))
+    None.with_context(|| format!("no connection to {target} reached {pod}"))
 }

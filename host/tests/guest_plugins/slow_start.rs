@@ -1,4 +1,4 @@
-//! New endpoints get their share little by little.
+//! New endpoints get their share gradually.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -15,10 +15,10 @@ use weir_harness::policy::Plugin;
 pub(crate) const TESTS: &[(&str, Test)] =
     &[("slow_start::a_new_endpoint_gets_its_share_little_by_little_and_nobody_is_refused", little_by_little)];
 
-/// Connections of which the new endpoint's are counted.
+/// The connections among which the new endpoint's are counted.
 const REQUESTS: usize = 20;
 
-/// How often weights are looked at: more often than they change, which is ten times in the window.
+/// How often weights are checked: more often than they change, which is ten times in the window.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Weights of the old and the new endpoint.
@@ -30,7 +30,7 @@ fn little_by_little(lab: &mut Lab) -> Result<()> {
     let plugin = Plugin::new("slow-start", "weir-plugin-slow-start", configuration);
     lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&service])?;
     let [v4, v6] = Family::BOTH.map(|family| lab.target(&service, Vip::Cluster, family));
-    // By UDP, whose virtual servers are others: what is counted by TCP stays exact.
+    // Over UDP, which has separate virtual servers, so that the TCP counts stay exact.
     let loads = [v4, v6].map(|target| lab.host("app").load_with_pauses(PAUSE / 10, Protocol::Udp, target));
     lab.put(&lab.with_pods(service, &["web-1", "web-2"]))?;
     let first = await_new(lab, v4)?;
@@ -39,7 +39,7 @@ fn little_by_little(lab: &mut Lab) -> Result<()> {
         let before = await_new(lab, target)?;
         let tally = lab.ask_often("app", Protocol::Tcp, target, REQUESTS)?;
         let after = await_new(lab, target)?;
-        // Requests take time, too.
+        // Requests take time too.
         let wanted = expected(before) - 2.0..=expected(after) + 2.0;
         let new = tally.answers.get("web-2").copied().unwrap_or_default();
         ensure!(wanted.contains(&(new as f64)), "{target}, from {before:?} to {after:?}: {tally:?}");
@@ -53,7 +53,7 @@ fn little_by_little(lab: &mut Lab) -> Result<()> {
         seen.extend((seen.last() != Some(&now)).then_some(now));
     }
     let grows = seen.windows(2).all(|pair| share(pair[0]) < share(pair[1]));
-    ensure!(grows && seen.len() >= 4, "the share does not grow little by little: {seen:?}");
+    ensure!(grows && seen.len() >= 4, "the share does not grow gradually: {seen:?}");
     for load in loads {
         let tally = load.stop();
         ensure!(tally.failures.is_empty() && tally.answers.len() == 2, "{tally:?}");
@@ -69,7 +69,7 @@ fn share((old, new): Weights) -> f64 {
     f64::from(new) / f64::from(old)
 }
 
-/// Of [`REQUESTS`], so many come to the new endpoint.
+/// The expected number of [`REQUESTS`] that reach the new endpoint.
 fn expected(weights: Weights) -> f64 {
     let share = share(weights);
     REQUESTS as f64 * share / (1.0 + share)
@@ -84,7 +84,7 @@ fn weights(lab: &Lab, target: SocketAddr) -> Result<Option<Weights>> {
     Ok(weight("web-1").zip(weight("web-2")))
 }
 
-/// The first weights with the new endpoint.
+/// The first weights that include the new endpoint.
 fn await_new(lab: &Lab, target: SocketAddr) -> Result<Weights> {
-    weir_harness::patience::until(GENEROUS, || weights(lab, target)?.context("the new endpoint is not there"))
+    weir_harness::patience::until(GENEROUS, || weights(lab, target)?.context("the new endpoint is missing"))
 }

@@ -1,4 +1,4 @@
-//! The daemon and the API server: the objects of recordings told by it, its bad days, and what is told in return.
+//! The daemon with an API server: recorded objects, an API server that fails, and what the daemon reports.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The node of a recording, and a server that knows the node and nothing else.
+    /// The node of a recording, and a server that has only the Node object.
     pub(crate) fn named(scenario: &str) -> Result<Cluster> {
         let stage = Stage::named(scenario)?;
         let server = stage.netns.inside(ApiServer::start)?;
@@ -31,7 +31,7 @@ impl Cluster {
         Ok(Cluster { stage, server })
     }
 
-    /// Makes these the Services and EndpointSlices of the cluster.
+    /// Sets the Services and EndpointSlices of the cluster.
     pub(crate) fn become_of(&self, objects: &str) -> Result<()> {
         let list: Value = serde_json::from_str(objects)?;
         let name = |object: &Value| {
@@ -75,7 +75,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A page of this node.
+    /// Fetches a page from this node.
     fn get(&self, port: u16, path: &str) -> Result<Page> {
         self.stage.netns.inside(|| http::get(("127.0.0.1", port), path))?
     }
@@ -89,7 +89,7 @@ impl Cluster {
     }
 }
 
-/// Step by step, what the API server tells makes what kube-proxy made of it.
+/// Step by step, the objects from the API server lead to kube-proxy's result.
 pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
     for name in ["dual-stack", "lb-source-ranges", "mutate-service-type", "topology-hints"] {
         let cluster = Cluster::named(name)?;
@@ -103,7 +103,7 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
     Ok(())
 }
 
-/// A policy file with a plugin that looks at the labels of namespaces, and these.
+/// A policy file with a plugin that reads namespace labels, and these namespaces.
 pub(crate) fn guard(stage: &Stage, others: &[Value]) -> Result<String> {
     let policy = stage.scratch().join("policy.yaml");
     let mut plugins = vec![json!({
@@ -119,7 +119,7 @@ pub(crate) fn guard(stage: &Stage, others: &[Value]) -> Result<String> {
     policy.into_os_string().into_string().ok().context("paths are UTF-8")
 }
 
-/// A plugin looks at namespaces, and the ClusterRole of service proxies does not let weir list them.
+/// A plugin reads namespaces, but the ClusterRole of service proxies does not let weir list them.
 pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     cluster.become_of(&scenario::named("clusterip-tcp")?.steps().remove(0).objects()?)?;
@@ -135,14 +135,14 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     let mut running = cluster.run_with(&["--policy", &policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
-        line.text().contains("did not list: they are decided without")
+        line.text().contains("did not list them: plugins decide without them")
     })?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
     let status = cluster.stage.await_status(1, |status| status["daemon"]["inStepSince"].is_u64())?;
     let (plugin, refused) = (&status["daemon"]["plugins"][0], &status["daemon"]["refused"][0]);
     ensure!(plugin["name"] == "guard" && plugin["calls"].as_u64() > Some(0), "{status:#}");
     let digest = plugin["digest"].as_str().unwrap_or_default();
-    // On an emulated processor that is shared, calls may run out of time.
+    // On a shared, emulated CPU, calls may time out.
     let (calls, failures) = (plugin["calls"].as_u64(), plugin["failures"].as_u64());
     ensure!(digest.starts_with("sha256:") && failures.is_some() && failures <= calls, "{status:#}");
     ensure!(plugin["micros"].as_u64() > Some(0), "{status:#}");
@@ -150,7 +150,7 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     running.expect_health()
 }
 
-/// While a list is missing, what is in the other one looks as if it had no endpoints.
+/// While one list is missing, the objects of the other look as if they had no endpoints.
 pub(crate) fn nothing_is_written_before_both_lists_are_complete() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     cluster.initialise()?;
@@ -165,15 +165,15 @@ pub(crate) fn nothing_is_written_before_both_lists_are_complete() -> Result<()> 
         line.field("resource") == "services" && line.text().contains("listed")
     })?;
     cluster.server.wait_for_held();
-    // A round is tried meanwhile, and must end without a message.
+    // A round is attempted in the meantime, and must end without a message.
     std::thread::sleep(Duration::from_secs(3));
     witness::hold(&cluster.stage.netns, &empty)?;
     cluster.server.release();
     cluster.stage.settle(&running, &step.recorded()?)
 }
 
-/// Rules stay while the API server is away, others' changes are repaired meanwhile, and afterwards one list brings all
-/// that was missed, although the server remembers nothing of the time in between.
+/// While the API server is away, rules stay and changes by other programs are repaired; afterwards one list delivers
+/// everything that was missed, although the server has no history of that time.
 pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     let cluster = Cluster::named("mutate-endpoints")?;
     let steps = scenario::named("mutate-endpoints")?.steps();
@@ -182,13 +182,18 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     let mut running = cluster.run()?;
     cluster.stage.settle(&running, &first.recorded()?)?;
     cluster.server.stop();
-    running.await_line("that nobody is heard", |line| line.text().contains("is not heard any more"))?;
+    running.await_line("that contact is lost", |line| {
+        line.text().contains("lost contact with the API server")
+    })?;
     let of = |status: &Value, standing: &str| {
         let resources = status["daemon"]["objects"]["resources"].as_array().cloned().unwrap_or_default();
         resources.iter().filter(|resource| resource["standing"] == standing).count()
     };
     let status = cluster.stage.await_status(1, |status| of(status, "stale") == 3)?;
-    ensure!(status["daemon"]["inStepSince"].is_u64(), "the kernel is as it was told: {status:#}");
+    ensure!(
+        status["daemon"]["inStepSince"].is_u64(),
+        "the kernel is in sync with the last known state: {status:#}"
+    );
     let what = status["todo"][0]["what"].as_str().unwrap_or_default();
     ensure!(what.contains("the API server") && what.contains("has not answered for"), "{status:#}");
     cluster.become_of(&last.objects()?)?;
@@ -205,11 +210,11 @@ pub(crate) fn a_server_that_goes_away_takes_nothing_with_it() -> Result<()> {
     });
     ensure!(lists.count() == 1, "one list should do: {:?}", cluster.server.asked());
     cluster.stage.await_status(0, |status| of(status, "current") == 3)?;
-    ensure!(running.await_end(Duration::from_millis(1)).is_err(), "it has ended");
+    ensure!(running.await_end(Duration::from_millis(1)).is_err(), "it has exited");
     Ok(())
 }
 
-/// Without its Node object a node would have no addresses: node ports would be open everywhere.
+/// Without its Node object, a node would have no addresses, and node ports would be open everywhere.
 pub(crate) fn node_that_is_deleted_stays_as_it_was() -> Result<()> {
     let cluster = Cluster::named("nodeport-addresses-primary")?;
     let step = scenario::named("nodeport-addresses-primary")?.steps().remove(0);
@@ -222,14 +227,14 @@ pub(crate) fn node_that_is_deleted_stays_as_it_was() -> Result<()> {
     running.await_line("about the node", |line| line.text().contains("the Node object is gone"))?;
     cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
     witness::hold(&cluster.stage.netns, &step.recorded()?)?;
-    // It is created anew.
+    // It is created again.
     cluster.server.put(node);
     cluster.await_page(10256, "/healthz", |status, _| status == 200)?;
     witness::hold(&cluster.stage.netns, &step.recorded()?)?;
     running.expect_health()
 }
 
-/// Watches that break in every way lose nothing and bring nothing back.
+/// Broken watches of every kind lose nothing and bring nothing back.
 pub(crate) fn watches_that_break_lose_nothing() -> Result<()> {
     let cluster = Cluster::named("clusterip-two-slices")?;
     let step = scenario::named("clusterip-two-slices")?.steps().remove(0);
@@ -297,7 +302,7 @@ pub(crate) fn it_tells_how_it_is() -> Result<()> {
     node["spec"]["taints"] = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
     cluster.server.put(node);
     cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
-    ensure!(cluster.get(10256, "/livez")?.status == 200, "a node that will go is alive");
+    ensure!(cluster.get(10256, "/livez")?.status == 200, "a node that will be removed is alive");
 
     let posted = |wanted: &str| {
         let events = cluster.server.objects(Collection::Events);

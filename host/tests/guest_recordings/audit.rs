@@ -1,13 +1,13 @@
-//! What others change behind weir's back.
+//! Changes made by other programs.
 
 use anyhow::{Context, Result};
 
 use crate::stage::Stage;
 
-/// Each is a thing that happens on nodes: another tool, a firewall reload, a person.
+/// Each of these happens on nodes: by another tool, a firewall reload, or a person.
 const TAMPERING: [(&str, &str); 2] = [
     (
-        "single things changed",
+        "single items changed",
         "ipvsadm -e -t 10.96.1.10:80 -r 10.244.0.10:8080 -m -w 7
          ipvsadm -a -t 10.96.1.10:80 -r 10.244.9.9:8080 -m
          ipvsadm -E -t 10.96.4.10:443 -s wrr -p 600
@@ -21,7 +21,7 @@ const TAMPERING: [(&str, &str); 2] = [
          echo 0 > /proc/sys/net/ipv4/vs/conntrack",
     ),
     (
-        "whole things gone",
+        "whole objects removed",
         "ipvsadm -C
          ip link del kube-ipvs0
          iptables -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES
@@ -34,7 +34,7 @@ const TAMPERING: [(&str, &str); 2] = [
 
 pub(crate) fn audit_repairs() -> Result<()> {
     let stage = Stage::named("cluster-cidr")?.with_ipvs("syncPeriod", "5s")?;
-    // With all capabilities: a sysctl is among what is repaired.
+    // With all capabilities, because a sysctl is among the repairs.
     let mut running = stage.weir().run_privileged()?;
     let expected = stage.recorded()?;
     stage.settle(&running, &expected)?;

@@ -1,11 +1,11 @@
-//! `weir cleanup` removes what a service proxy left and nothing else.
+//! `weir cleanup` removes what a service proxy left, and nothing else.
 
 use anyhow::{Result, ensure};
 use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
 
-/// What others have on a node. A chain in each table, so that every table is there from the beginning.
+/// State of other programs on a node. One chain per table, so that every table exists from the start.
 const FOREIGN: &str = "
     for program in iptables ip6tables; do
         $program -t nat -N DOCKER
@@ -24,7 +24,7 @@ const FOREIGN: &str = "
 /// A virtual server inside the networks that the scenario excludes.
 const FOREIGN_SERVER: &str = "ipvsadm -A -t 192.0.2.100:8443 -s rr";
 
-/// What kube-proxy in iptables mode leaves.
+/// State left by kube-proxy in iptables mode.
 const IPTABLES_MODE: &str = "
     for program in iptables ip6tables; do
         $program -t mangle -N KUBE-PROXY-CANARY
@@ -69,7 +69,7 @@ pub(crate) fn cleanup_leaves_nothing() -> Result<()> {
 
     let answer = stage.weir().ask("cleanup", &[])?;
     ensure!(answer.status == Some(0), "{answer:?}");
-    // Sysctls stay: whether others rely on them nobody knows.
+    // Sysctls stay: other programs may rely on them.
     let expected = before.with_section("sysctl", &full).with_section("timeouts", &full);
     Dump::of(&stage.netns)?.expect(&expected)?;
     stage.netns.script("ip addr show dev dummy7 | grep -q 192.0.2.77")?;
@@ -97,7 +97,7 @@ pub(crate) fn cleanup_spares_excluded_networks() -> Result<()> {
     Ok(())
 }
 
-/// Rules that cannot be read keep only the sets that they name.
+/// If rules cannot be read, only the sets that they name are kept.
 pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");
@@ -107,7 +107,7 @@ pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(
-        said.contains("IPv4 rules of the table nat are unknown")
+        said.contains("cannot read IPv4 rules of table nat")
             && said.contains("install the package `iptables`"),
         "{said}"
     );
@@ -118,8 +118,8 @@ pub(crate) fn cleanup_removes_what_it_can() -> Result<()> {
     Ok(())
 }
 
-/// A node whose programs were switched from one variant to the other has rules in both; those of the old one keep
-/// sets from being destroyed.
+/// A node that was switched from one variant to the other has rules in both; the old rules keep sets from being
+/// destroyed.
 pub(crate) fn cleanup_removes_rules_of_both_variants() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     ensure!(stage.weir().ask("run", &["--once"])?.status == Some(0), "weir run --once failed");

@@ -1,5 +1,5 @@
-//! A process that is killed between any two of its messages to the kernel. Netlink works while the sender waits, so that
-//! nothing else lies between two states that can be left behind.
+//! A process killed between any two of its messages to the kernel. Netlink does its work while the sender waits, so
+//! no other intermediate states can remain.
 
 use std::fs;
 use std::process::Output;
@@ -12,8 +12,9 @@ use crate::stage::Stage;
 
 const SERVICES: u8 = 50;
 
-/// Services with two endpoints each, the second of which has the number of the first of the next `from`; and one that no
-/// other `from` has, so that virtual servers, addresses and entries of sets change too, each with messages of its own.
+/// Services with two endpoints each, the second of which has the number of the first one for the next `from`; and one
+/// service that no other `from` has, so that virtual servers, addresses and set entries change too, each by separate
+/// messages.
 fn objects(from: u8) -> Value {
     let named = |name: String, ip: String| {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name},
@@ -33,7 +34,7 @@ fn objects(from: u8) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-/// Runs one round; it is killed instead of sending its `last` message. Returns how many were sent, and how it ended.
+/// Runs one round, killed instead of sending message number `last`. Returns how many were sent, and how it ended.
 fn round(stage: &Stage, last: Option<usize>) -> Result<(usize, Output)> {
     let trace = stage.scratch().join("trace");
     let mut command = stage.netns.command("strace");
@@ -53,7 +54,7 @@ fn finished(output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// Whether each service has this endpoint, and traffic goes to it.
+/// Whether each service has this endpoint and sends traffic to it.
 fn has_endpoint(stage: &Stage, number: u8) -> Result<()> {
     let servers = stage.netns.run("ipvsadm", &["-Sn"])?;
     for n in 0..SERVICES {
@@ -63,8 +64,8 @@ fn has_endpoint(stage: &Stage, number: u8) -> Result<()> {
     Ok(())
 }
 
-/// From one set of endpoints to the next, with one endpoint in both, killed before each message but those that only read;
-/// the next start finishes what was begun.
+/// From one set of endpoints to the next, with one endpoint in both, killed before each message except those that
+/// only read; the next start completes the work.
 pub(crate) fn killed_before_any_message_loses_no_endpoint() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     let put = |from| stage.manifests.put("objects.json", objects(from).to_string());
@@ -79,7 +80,7 @@ pub(crate) fn killed_before_any_message_loses_no_endpoint() -> Result<()> {
         put(from)?;
         let (_, output) = round(&stage, Some(last))?;
         if output.status.success() {
-            // This time fewer were needed: what is polled for may come sooner.
+            // Fewer were needed this time: polling may succeed earlier.
             last -= 1;
             continue;
         }
@@ -93,7 +94,7 @@ pub(crate) fn killed_before_any_message_loses_no_endpoint() -> Result<()> {
         let answer = stage.weir().ask("diff", &[])?;
         ensure!(answer.status == Some(0), "{answer:?}");
         if untouched && killed == 0 && early < 3 {
-            // More were needed than in the round before: what is polled for came later.
+            // More were needed than in the round before: polling took longer.
             (early, last) = (early + 1, sent);
             continue;
         }

@@ -1,4 +1,4 @@
-//! `weir diff` tells what is different, and changes nothing.
+//! `weir diff` shows differences and changes nothing.
 
 use anyhow::{Result, ensure};
 use weir_harness::witness::Dump;

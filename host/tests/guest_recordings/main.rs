@@ -1,6 +1,6 @@
 //! `weir` against a real kernel, judged by ipvsadm, ipset, iptables-save and ip.
 //!
-//! Each recorded scenario is one test, found by its folder; the others are named after what users see.
+//! Each recorded scenario is one test, named after its folder; the others are named after what users see.
 
 use std::process::ExitCode;
 
@@ -116,7 +116,7 @@ const TESTS: [(&str, Test); 46] = [
 ];
 
 fn main() -> ExitCode {
-    let scenarios = scenario::all().expect("the recorded scenarios are there");
+    let scenarios = scenario::all().expect("the recorded scenarios exist");
     assert!(!scenarios.is_empty(), "no recorded scenarios in {}", scenario::folder().display());
     let recorded = scenarios
         .into_iter()

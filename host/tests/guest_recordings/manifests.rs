@@ -1,4 +1,4 @@
-//! Manifests that break, change and disappear while weir runs.
+//! Manifests that become invalid, change or disappear while weir runs.
 
 use std::fs;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
 
-/// A service with a cluster IP, whose rules are there already where another such service is.
+/// A service with a cluster IP whose rules already exist if another such service does.
 pub(crate) const WEB: &str = "\
 apiVersion: v1
 kind: Service
@@ -28,7 +28,7 @@ ports: [{name: http, port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.244.1.50], nodeName: node2}]
 ";
 
-/// Far less than the 30 s after which an audit would look anyway, and enough for an emulated processor.
+/// Far less than the 30 s until the next audit, and enough for an emulated CPU.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 pub(crate) fn broken_file_keeps_its_services() -> Result<()> {
@@ -75,7 +75,7 @@ pub(crate) fn folder_that_goes_away_and_returns_loses_nothing() -> Result<()> {
     fs::rename(&aside, folder)?;
     witness::hold(&stage.netns, &expected)?;
 
-    // What happens in the folder is noticed again, not only when the next audit comes.
+    // Changes in the folder are noticed again immediately, not only by the next audit.
     stage.manifests.put("web.yaml", WEB)?;
     let with = expected.with(&stage.planned()?);
     patience::until(SOON, || Dump::of(&stage.netns)?.expect(&with)).map_err(|e| running.blame(&e))?;

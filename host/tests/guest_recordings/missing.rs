@@ -1,4 +1,4 @@
-//! One piece is missing: weir says which and how to mend it, and does everything that is safe without it.
+//! One component is missing: weir names it and the fix, and does everything that is safe without it.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -41,13 +41,13 @@ fn legacy(stage: &Stage, programs: &[&str]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The search path with this folder in front.
+/// The search path with this folder first.
 fn before_others(folder: &Path) -> Result<String> {
     Ok(format!("{}:{}", folder.display(), std::env::var("PATH")?))
 }
 
-/// The program that writes IPv4 rules is not installed: that holds up the IPv4 rules, and the end of what another mode
-/// left, and nothing else.
+/// The program that writes IPv4 rules is not installed: only the IPv4 rules and the removal of another mode's
+/// leftovers have to wait.
 pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     let has_table = || stage.netns.script("nft list tables").map(|tables| tables.contains("ip kube-proxy"));
@@ -63,22 +63,22 @@ pub(crate) fn without_iptables_restore_the_rest_is_programmed() -> Result<()> {
         line.level() == "ERROR" && says(line, &["iptables-restore", "install the package `iptables`"])
     })?;
 
-    ensure!(has_table()?, "nftables mode was ended while rules are missing");
+    ensure!(has_table()?, "nftables mode's table was removed while rules are missing");
 
-    // Installing it is enough.
+    // Installing it is sufficient.
     stage.netns.script(&format!("nsenter -t {} -m umount -l /usr/sbin", running.id()))?;
     stage.settle(&running, &recorded)?;
     patience::until(GENEROUS, || {
-        ensure!(!has_table()?, "the table of nftables mode is still there");
+        ensure!(!has_table()?, "the table of nftables mode still exists");
         Ok(())
     })
 }
 
-/// What reads the rules of one family fails: that family's rules wait, and nothing else does.
+/// Reading the rules of one family fails: only that family's rules wait.
 pub(crate) fn unreadable_rules_hold_up_their_family_only() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     let recorded = stage.recorded()?;
-    // There are rules to be read, with one of them missing.
+    // There are rules to read, and one of them is missing.
     let left = stage.leave()?;
     stage.netns.script("iptables -t nat -F KUBE-SERVICES; ip6tables -t nat -F KUBE-SERVICES; ipvsadm -C")?;
     let fail = stage.with_sbin(
@@ -88,15 +88,19 @@ pub(crate) fn unreadable_rules_hold_up_their_family_only() -> Result<()> {
     let running = Running::start(stage.weir().command_after(&fail, "run"))?;
     settle(&stage, &running, &["ipvs", "ipset", "iptables", "addresses", "link", "sysctl"], &recorded)?;
     running.await_line("with the cause", |line| {
-        line.level() == "ERROR" && says(line, &["ip6tables-save", "cannot be read", "table is incompatible"])
+        line.level() == "ERROR"
+            && says(line, &["ip6tables-save", "cannot read the table", "table is incompatible"])
     })?;
-    ensure!(Dump::of(&stage.netns)?.section("ip6tables") != left.section("ip6tables"), "it was not held up");
+    ensure!(
+        Dump::of(&stage.netns)?.section("ip6tables") != left.section("ip6tables"),
+        "they were not held back"
+    );
 
     stage.netns.script(&format!("nsenter -t {} -m umount -l /usr/sbin", running.id()))?;
     stage.settle(&running, &recorded)
 }
 
-/// CAP_NET_ADMIN alone: what takes the other capability is `iptables-restore`, and that holds up the rules and nothing else.
+/// CAP_NET_ADMIN alone: only `iptables-restore` needs the other capability, so only the rules wait.
 pub(crate) fn without_net_raw_the_rest_is_programmed() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     let recorded = stage.recorded()?;
@@ -114,7 +118,7 @@ pub(crate) fn without_net_raw_the_rest_is_programmed() -> Result<()> {
         .map(drop)
 }
 
-/// The configured scheduler is not in this kernel: as kube-proxy, weir ends before it changes anything.
+/// The configured scheduler is not in this kernel: like kube-proxy, weir exits before it changes anything.
 pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     let stage = Stage::named("cluster-cidr")?.with_ipvs("scheduler", "twos")?;
     let before = Dump::of(&stage.netns)?;
@@ -133,7 +137,7 @@ pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     Ok(())
 }
 
-/// A kernel whose legacy ip6tables has no NAT: there is nothing but IPv4, and that is complete.
+/// A kernel whose legacy ip6tables has no NAT: weir serves IPv4 only, and that is complete.
 pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     let programs = legacy(&stage, &["iptables-restore", "iptables-save", "ip6tables-restore"])?;
@@ -156,7 +160,7 @@ pub(crate) fn without_ip6_nat_the_node_has_ipv4_only() -> Result<()> {
     Ok(())
 }
 
-/// Somebody holds the lock that all iptables programs of the legacy variant take.
+/// Another program holds the lock that all iptables programs of the legacy variant take.
 pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     let programs =
@@ -167,7 +171,7 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let sections = ["ipvs", "ipset", "addresses", "sysctl"];
     settle(&stage, &running, &sections, &stage.recorded()?)?;
 
-    // As the programs do: flock(2) on this file.
+    // As these programs do: flock(2) on this file.
     let lock = File::create("/run/xtables.lock")?;
     lock.lock()?;
     stage.manifests.put("web.yaml", WEB)?;
@@ -187,7 +191,7 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     ensure!(status["daemon"]["inStepSince"].is_null() && status["todo"][0]["urgent"] == true, "{status:#}");
     settle(&stage, &running, &["ipvs", "ipset", "addresses"], &stage.planned()?)?;
 
-    // What rules keep out must not come up without them.
+    // VIPs that need rules to exclude traffic must not come up without them.
     let ranged = WEB
         .replace("spec:", "spec:\n  externalIPs: [203.0.113.9]\n  loadBalancerSourceRanges: [192.0.2.0/24]");
     let ranged = ranged.replacen("---", "status: {loadBalancer: {ingress: [{ip: 198.51.100.77}]}}\n---", 1);

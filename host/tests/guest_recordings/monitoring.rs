@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes weir: the board and kube-proxy's panels have data, and alerts come when something is wrong.
+//! A real Prometheus scrapes weir: the dashboard and kube-proxy's panels have data, and alerts fire on faults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use weir_harness::scenario;
 
 use crate::api_server::{Cluster, guard};
 
-/// Where Prometheus listens, in the node's namespace.
+/// The address of Prometheus, in the node's namespace.
 const PORT: u16 = 9090;
 
-/// Two scrapes must fit, and a scrape takes a while in the guest.
+/// Long enough for two scrapes; a scrape takes a while in the guest.
 const RATE_INTERVAL: &str = "20s";
 
-/// What the board asks for and a node without trouble does not have, as part of an expression.
+/// Parts of the dashboard's expressions that have no data on a healthy node.
 const TROUBLE: [&str; 2] = [r#"outcome!="made""#, "weir_plugin_failures_total"];
 
-/// Panels of dashboards for kube-proxy that are in use (kubernetes-mixin's "Proxy"), by title; the last two have no data under
+/// Panels of common kube-proxy dashboards (kubernetes-mixin's "Proxy"), by title; the last two have no data under
 /// weir, as `install/README.md` says.
 const KUBE_PROXY: [(&str, &str, bool); 10] = [
     ("Up", "sum(up{job=\"kube-proxy\"})", true),
@@ -53,12 +53,12 @@ fn monitoring() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("install/monitoring")
 }
 
-/// Prometheus; it ends with this.
+/// Prometheus; dropping it stops the process.
 struct Prometheus(Child);
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -81,7 +81,7 @@ fn start(cluster: &Cluster) -> Result<Prometheus> {
     Ok(Prometheus(command.spawn().context("cannot start prometheus")?))
 }
 
-/// Asks Prometheus.
+/// Queries Prometheus.
 fn ask(cluster: &Cluster, path: &str) -> Result<Value> {
     let page = cluster.stage.netns.inside(|| http::get(("127.0.0.1", PORT), path))??;
     let answer: Value = serde_json::from_str(&page.body).with_context(|| page.body.clone())?;
@@ -89,7 +89,7 @@ fn ask(cluster: &Cluster, path: &str) -> Result<Value> {
     Ok(answer["data"].clone())
 }
 
-/// How many series an expression has now.
+/// The current number of series of an expression.
 fn series(cluster: &Cluster, expression: &str) -> Result<usize> {
     let query: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let data = ask(cluster, &format!("/api/v1/query?query={query}"))?;
@@ -106,7 +106,7 @@ fn alerts(cluster: &Cluster) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The expressions of the board, as for all nodes.
+/// The dashboard's expressions, for all nodes.
 fn board() -> Result<Vec<String>> {
     let board: Value = serde_json::from_str(&fs::read_to_string(monitoring().join("dashboard.json"))?)?;
     let panels = board["panels"].as_array().context("no panels")?;
@@ -119,7 +119,7 @@ fn board() -> Result<Vec<String>> {
     targets.map(expression).collect()
 }
 
-/// Changes endpoints as the controller does, which dates its change.
+/// Changes endpoints as the controller does, including the time of the change.
 fn touch(cluster: &Cluster) -> Result<()> {
     let date = cluster.stage.netns.run("date", &["-u", "+%FT%TZ"])?;
     for mut slice in cluster.server.objects(Collection::EndpointSlices) {
@@ -130,7 +130,7 @@ fn touch(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The board, kube-proxy's panels, and alerts without a fault and with two.
+/// The dashboard, kube-proxy's panels, and alerts without a fault and with two.
 pub(crate) fn board_and_alerts_work() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     let objects = scenario::named("clusterip-tcp")?.steps().remove(0).objects()?;
@@ -154,7 +154,7 @@ pub(crate) fn board_and_alerts_work() -> Result<()> {
         }
         Ok(())
     })?;
-    // The last change may still be on its way.
+    // The last change may still be in progress.
     patience::until(GENEROUS, || {
         let all = alerts(&cluster)?;
         ensure!(all.is_empty(), "nothing is wrong: {all:?}");

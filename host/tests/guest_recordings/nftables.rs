@@ -1,4 +1,4 @@
-//! A node that was in nftables mode: its tables translate before IPVS sees a packet.
+//! A node that was in nftables mode: its tables translate packets before IPVS sees them.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use weir_harness::witness::{self, Dump};
 
 use crate::stage::Stage;
 
-/// What kube-proxy in nftables mode leaves, in short; and tables of others, one of them with its name but not its family.
+/// What kube-proxy in nftables mode leaves, shortened; and tables of other programs, one of them with its name but
+/// another family.
 const TABLES: &str = "nft -f - <<'END'
     table ip kube-proxy {
         comment \"rules for kube-proxy\"
@@ -37,10 +38,10 @@ const TABLES: &str = "nft -f - <<'END'
     table inet kube-proxy { chain input { type filter hook input priority 0; policy accept; }; }
 END";
 
-/// Those of them that are not kube-proxy's.
+/// The ones that are not kube-proxy's.
 const OF_OTHERS: [&str; 2] = ["table inet kube-proxy", "table ip other"];
 
-/// A chain of iptables mode, which IPVS mode leaves alone.
+/// A chain of iptables mode, which IPVS mode does not touch.
 const IPTABLES_MODE: &str = "iptables -t nat -N KUBE-SVC-ERIFXISQEP7F7OF4";
 
 /// The tables that do not belong to iptables.
@@ -63,7 +64,7 @@ fn all() -> Vec<&'static str> {
     vec![inet, "table ip kube-proxy", other, "table ip6 kube-proxy"]
 }
 
-/// The daemon deletes them, but not before services work without.
+/// The daemon deletes them, but only once services work without them.
 pub(crate) fn tables_go_once_services_work() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     stage.netns.script(TABLES)?;
@@ -85,11 +86,11 @@ pub(crate) fn tables_go_once_services_work() -> Result<()> {
     expect(&stage, &OF_OTHERS)?;
     let log = running.log()?;
     let line = |words: &str| log.iter().position(|line| line.text().contains(words)).context("no such line");
-    ensure!(line("\"synchronised\"")? < line("deleted table")?, "deleted before anything took their place");
+    ensure!(line("\"synchronised\"")? < line("deleted table")?, "deleted before anything replaced them");
     running.expect_health()
 }
 
-/// A single round does it too; and where nothing is left it asks once per family and changes nothing.
+/// A single round also deletes them; if there are none, it asks once per family and changes nothing.
 pub(crate) fn single_round_deletes_tables() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     stage.netns.script(TABLES)?;
@@ -117,24 +118,23 @@ pub(crate) fn single_round_deletes_tables() -> Result<()> {
     witness::hold(&stage.netns, &left)
 }
 
-/// And so does `weir cleanup`, which proves it.
+/// `weir cleanup` also deletes them, and proves it.
 pub(crate) fn cleanup_deletes_tables() -> Result<()> {
     let stage = Stage::named("clusterip-tcp")?;
     stage.netns.script(TABLES)?;
-    let lines =
-        ["delete table ip kube-proxy of nftables mode", "delete table ip6 kube-proxy of nftables mode"];
+    let lines = ["delete table ip kube-proxy (nftables mode)", "delete table ip6 kube-proxy (nftables mode)"];
     let answer = stage.weir().ask("cleanup", &["--dry-run"])?;
     ensure!(lines.iter().all(|line| answer.stdout.contains(&format!("would {line}"))), "{answer:?}");
     expect(&stage, &all())?;
     let answer = stage.weir().ask("cleanup", &[])?;
     ensure!(answer.status == Some(0), "{answer:?}");
     ensure!(lines.iter().all(|line| answer.stdout.contains(line)), "{answer:?}");
-    ensure!(answer.stdout.contains("nothing of a service proxy is left"), "{answer:?}");
+    ensure!(answer.stdout.contains("nothing is left of any service proxy"), "{answer:?}");
     expect(&stage, &OF_OTHERS)?;
     let answer = stage.weir().ask("cleanup", &["--dry-run"])?;
     ensure!(answer.stdout.contains("nothing to remove"), "{answer:?}");
 
-    // The same as a flag of kube-proxy's, and in JSON.
+    // The same as a kube-proxy flag, and in JSON.
     stage.netns.script("nft add table ip6 kube-proxy")?;
     let answer = stage.weir().ask("run", &["--cleanup"])?;
     ensure!(answer.status == Some(0) && answer.stdout.contains(lines[1]), "{answer:?}");

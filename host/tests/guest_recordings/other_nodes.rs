@@ -1,4 +1,4 @@
-//! A load balancer that publishes the addresses of nodes, as that of k3s does.
+//! A load balancer that publishes node addresses, such as that of k3s.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -14,7 +14,7 @@ const NODE2: &str = "10.0.2.77";
 const FREE: &str = "10.0.2.88";
 const OWN: &str = "10.0.2.15";
 
-/// Nodes are listed only while a VIP may be the address of a node, and such an address is never bound.
+/// Nodes are listed only while a VIP may be a node's address, and such an address is never bound.
 pub(crate) fn other_nodes_stay_reachable() -> Result<()> {
     let cluster = Cluster::named("clusterip-tcp")?;
     cluster.become_of(&scenario::named("clusterip-tcp")?.steps().remove(0).objects()?)?;
@@ -56,7 +56,7 @@ pub(crate) fn other_nodes_stay_reachable() -> Result<()> {
     let line = running.await_line("about the other node", |line| line.field("reason") == "NodeAddress")?;
     ensure!(line.text().contains(&format!("{NODE2} (node node2)")), "{}", line.text());
     ensure!(lists_of_nodes() == 1, "the nodes were listed once");
-    // After a change it is not said again.
+    // It is not repeated after a change.
     cluster.server.put(traefik(&[OWN, NODE2]));
     await_bound(&["10.96.7.10"], &[NODE2, OWN, FREE])?;
     let said = running.log()?.iter().filter(|line| line.field("reason") == "NodeAddress").count();

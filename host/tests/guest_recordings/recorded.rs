@@ -1,4 +1,4 @@
-//! The kernel equals the one that kube-proxy left, and two capabilities are enough for that after `--init-only`.
+//! The kernel state equals kube-proxy's, and after `--init-only` two capabilities are sufficient for it.
 
 use anyhow::{Context, Result, ensure};
 use weir_harness::scenario::{self, Scenario, Step};
@@ -6,7 +6,7 @@ use weir_harness::weir::Running;
 
 use crate::stage::Stage;
 
-/// One process goes through all steps. At the end its own reader must see no difference either.
+/// One process goes through all steps. In the end its own reader must see no difference either.
 pub(crate) fn equals(scenario: &Scenario) -> Result<()> {
     let stage = Stage::of(scenario)?;
     let mut running = stage.run()?;
@@ -27,7 +27,7 @@ pub(crate) fn one_start_is_enough() -> Result<()> {
     running.expect_health()
 }
 
-/// All scenarios of the usual node, one after the other in one process: what was there before leaves no trace.
+/// All scenarios of the usual node, one after the other in one process: earlier ones leave no trace.
 pub(crate) fn one_process_goes_from_each_to_the_next() -> Result<()> {
     let usual = scenario::named("clusterip-tcp")?;
     let stage = Stage::of(&usual)?;

@@ -1,4 +1,4 @@
-//! A start on what an earlier process left.
+//! A start on the state left by an earlier process.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use weir_harness::witness;
 
 use crate::stage::Stage;
 
-/// Neither a message that changes something nor a process that writes rules.
+/// It sends no message that changes something, and starts no process that writes rules.
 pub(crate) fn second_start_sends_nothing() -> Result<()> {
     let stage = Stage::named("random-1")?;
     let left = stage.leave()?;
@@ -36,7 +36,7 @@ pub(crate) fn second_start_sends_nothing() -> Result<()> {
     witness::hold(&stage.netns, &left)
 }
 
-/// A process that was killed in the middle is continued by the next one.
+/// If a process was killed, the next one continues its work.
 pub(crate) fn killed_first_start_is_finished_by_the_second() -> Result<()> {
     let stage = Stage::named("random-1")?;
     let running = stage.run()?;
@@ -48,7 +48,7 @@ pub(crate) fn killed_first_start_is_finished_by_the_second() -> Result<()> {
     stage.start().map(drop)
 }
 
-/// Several nodes on one kernel, as in kind: `/proc/net/ip_vs` then leaves out virtual servers.
+/// Several nodes on one kernel, as in kind: `/proc/net/ip_vs` then omits virtual servers.
 pub(crate) fn nodes_that_share_a_kernel_do_not_disturb_each_other() -> Result<()> {
     let neighbour = Netns::new()?;
     neighbour.script("for port in {1..60}; do ipvsadm -A -t 10.96.0.1:$port -s rr; done")?;
@@ -57,7 +57,7 @@ pub(crate) fn nodes_that_share_a_kernel_do_not_disturb_each_other() -> Result<()
     let answer = stage.weir().ask("diff", &[])?;
     ensure!(answer.status == Some(0), "{answer:?}");
     let servers = neighbour.run("ipvsadm", &["-Sn"])?.lines().count();
-    ensure!(servers == 60, "of the neighbour's 60 virtual servers {servers} are left");
+    ensure!(servers == 60, "{servers} of the neighbour's 60 virtual servers are left");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! kube-proxy's runs that do one thing and end.
+//! kube-proxy's runs that do one task and exit.
 
 use anyhow::{Result, ensure};
 use weir_harness::weir::{Running, confined};
@@ -22,7 +22,7 @@ pub(crate) fn initialised_once_two_capabilities_are_enough() -> Result<()> {
         ensure!(initialised.section(section) == before.section(section), "{section}: {initialised:?}");
     }
     let established = stage.netns.script(&format!("cat {ESTABLISHED}"))?;
-    ensure!(established.trim() == "86400", "established connections are kept for {established} s");
+    ensure!(established.trim() == "86400", "established connections time out after {established} s");
 
     let weir = stage.weir();
     let mut command = confined(|program| stage.netns.command(program), &weir.program);
@@ -37,7 +37,7 @@ pub(crate) fn initialising_names_what_keeps_it_from_working() -> Result<()> {
     let answer = stage.weir().ask("run", &["--init-only"])?;
     ensure!(answer.status == Some(1) && answer.stderr.contains("scheduler twos"), "{answer:?}");
 
-    // What cannot be written ends the daemon before it touches anything.
+    // If something cannot be written, the daemon exits before it touches anything.
     let stage = Stage::named("clusterip-tcp")?;
     let before = Dump::of(&stage.netns)?;
     let weir = stage.weir();
@@ -59,7 +59,7 @@ pub(crate) fn run_cleanup_is_cleanup() -> Result<()> {
     ensure!(full.section("ipvs").len() > 5, "there is something to remove");
     let answer = stage.weir().ask("run", &["--cleanup"])?;
     ensure!(
-        answer.status == Some(0) && answer.stdout.contains("nothing of a service proxy is left"),
+        answer.status == Some(0) && answer.stdout.contains("nothing is left of any service proxy"),
         "{answer:?}"
     );
     let left = Dump::of(&stage.netns)?;

@@ -1,4 +1,4 @@
-//! A node with a folder of manifests and a configuration: what each test starts from.
+//! A node with a folder of manifests and a configuration: the starting point of each test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The same by the scenario's name.
+    /// The same, by the scenario's name.
     pub(crate) fn named(scenario: &str) -> Result<Stage> {
         Stage::of(&scenario::named(scenario)?)
     }
@@ -60,7 +60,7 @@ impl Stage {
         self.scenario.steps().into_iter().next().context("the scenario has no steps")
     }
 
-    /// The program, here.
+    /// The program on this node.
     pub(crate) fn weir(&self) -> Weir<'_> {
         Weir {
             program: WEIR.into(),
@@ -75,7 +75,7 @@ impl Stage {
         self.scratch.path()
     }
 
-    /// Lines of bash that put a copy of `/usr/sbin` in its place, after these lines changed it.
+    /// Shell code that replaces `/usr/sbin` by a copy changed by these commands.
     pub(crate) fn with_sbin(&self, lines: &str) -> String {
         let copy = self.scratch().join("sbin");
         format!("cp -a /usr/sbin {0}; (cd {0}; {lines}); mount --bind {0} /usr/sbin", copy.display())
@@ -86,7 +86,7 @@ impl Stage {
         self.first()?.recorded()
     }
 
-    /// What the planner says of the manifests as they are now: the sections that depend on them.
+    /// The plan for the current manifests: the sections that depend on them.
     pub(crate) fn planned(&self) -> Result<Dump> {
         let interfaces = self.scenario.interfaces();
         let interfaces = interfaces.to_str().context("paths are UTF-8")?;
@@ -95,19 +95,19 @@ impl Stage {
         Ok(Dump::recorded(&answer.stdout))
     }
 
-    /// Waits for a state; an error tells what the program logged last.
+    /// Waits for a state; an error includes the program's last log lines.
     pub(crate) fn settle(&self, running: &Running, expected: &Dump) -> Result<()> {
         witness::settle(&self.netns, expected).map_err(|error| running.blame(&error))
     }
 
-    /// What `weir status` says, with its exit status.
+    /// The output of `weir status`, with its exit status.
     pub(crate) fn status(&self) -> Result<(Option<i32>, Value)> {
         let answer = self.weir().ask("status", &["--output", "json"])?;
         let status = serde_json::from_str(&answer.stdout).with_context(|| format!("{answer:?}"))?;
         Ok((answer.status, status))
     }
 
-    /// Waits until it says that, with this exit status.
+    /// Waits for this status, with this exit status.
     pub(crate) fn await_status(&self, exit: i32, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         patience::until(GENEROUS, || {
             let (code, status) = self.status()?;
@@ -116,7 +116,7 @@ impl Stage {
         })
     }
 
-    /// Starts the program, initialised and then with few capabilities, as it runs in a cluster.
+    /// Starts the program after its initialisation and with few capabilities, as in a cluster.
     pub(crate) fn run(&self) -> Result<Running> {
         self.weir().run()
     }
@@ -128,7 +128,7 @@ impl Stage {
         Ok(running)
     }
 
-    /// What the kernel holds after the program reached the recorded state and was killed.
+    /// The kernel state after the program reached the recorded state and was killed.
     pub(crate) fn leave(&self) -> Result<Dump> {
         drop(self.start()?);
         Dump::of(&self.netns)

@@ -1,4 +1,4 @@
-//! Where the API server is, and how to be let in.
+//! Where the API server is, and the credentials for it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -12,44 +12,44 @@ mod transport;
 
 pub(crate) use transport::is_of_an_authority;
 
-/// How the API server is reached: the command line's `--kubeconfig` and `--master`, or their absence.
+/// How to reach the API server: the command line's `--kubeconfig` and `--master`, or their absence.
 ///
-/// With neither, weir has to run in a pod, and uses the service account's files. All files are read again with every
-/// new client, which is made at the latest for the first request after a minute.
+/// With neither, weir has to run in a pod and uses the service account's files. All files are read again for every
+/// new client, and a client is replaced for the first request after a minute at the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// A kubeconfig file; its current context counts.
+    /// A kubeconfig file; its current context is used.
     pub kubeconfig: Option<PathBuf>,
-    /// The server's URL. It replaces the one of the kubeconfig; alone, it is asked without credentials.
+    /// The server's URL. It overrides the kubeconfig's; alone, it is used without credentials.
     pub master: Option<String>,
 }
 
-/// Why the API server cannot even be asked. The sentences end with what helps.
+/// Why the API server cannot be contacted. Each message ends with a fix.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The kubeconfig is no file, or no kubeconfig.
-    #[error("the kubeconfig {} cannot be used; name another one with --kubeconfig, or correct it", .file.display())]
+    /// The kubeconfig cannot be read or parsed.
+    #[error("the kubeconfig {} cannot be used; correct it, or give another one with --kubeconfig", .file.display())]
     Kubeconfig {
         /// The file.
         file: PathBuf,
         /// What is wrong.
         source: KubeconfigError,
     },
-    /// It wants a program to be run.
+    /// It needs a program to be run.
     #[error(
-        "the kubeconfig {} gets its credentials from a program (`{field}`), and weir starts none; give the user \
+        "the kubeconfig {} gets its credentials from a program (`{field}`), but weir does not run programs; give the user \
          `tokenFile`, `token` or a client certificate instead",
         .file.display()
     )]
     Program {
         /// The file.
         file: PathBuf,
-        /// The field of the user that says so.
+        /// The user's field that names the program.
         field: &'static str,
     },
-    /// It wants the server's certificate not to be verified.
+    /// It disables verification of the server's certificate.
     #[error(
-        "the kubeconfig {} sets `insecure-skip-tls-verify`, and weir always verifies the server; remove it and set \
+        "the kubeconfig {} sets `insecure-skip-tls-verify`, but weir always verifies the server; remove it and set \
          `certificate-authority`",
         .file.display()
     )]
@@ -57,23 +57,23 @@ pub enum AccessError {
         /// The file.
         file: PathBuf,
     },
-    /// It wants a proxy.
+    /// It sets a proxy.
     #[error(
-        "the kubeconfig {} sets `proxy-url`, which weir cannot use; remove it, and name a server that this node \
-         reaches itself",
+        "the kubeconfig {} sets `proxy-url`, which weir does not support; remove it, and name a server that this node \
+         reaches directly",
         .file.display()
     )]
     Proxy {
         /// The file.
         file: PathBuf,
     },
-    /// The files of a pod are not there.
+    /// The service account's files are missing.
     #[error(
-        "no kubeconfig and no server was named, and this is no pod with a service account; use --kubeconfig FILE or \
+        "no kubeconfig or server was given, and this is not a pod with a service account; use --kubeconfig FILE or \
          --master URL, or set automountServiceAccountToken in the pod"
     )]
     InCluster(#[source] InClusterError),
-    /// The token that a file is to hold is not there.
+    /// The token file cannot be read.
     #[error("the token file {} cannot be read; mount it, or name another one", .file.display())]
     Token {
         /// The file.
@@ -81,8 +81,8 @@ pub enum AccessError {
         /// What is wrong.
         source: io::Error,
     },
-    /// The server that was named is no URL.
-    #[error("the server `{url}` is no URL; --master takes `https://HOST:PORT`")]
+    /// The given server is not a URL.
+    #[error("the server `{url}` is not a URL; give --master as `https://HOST:PORT`")]
     Server {
         /// What was given.
         url: String,
@@ -95,7 +95,7 @@ pub enum AccessError {
     Credentials {
         /// The server they are for.
         server: String,
-        /// The kubeconfig; `None` for those of the service account.
+        /// The kubeconfig; `None` for the service account's credentials.
         file: Option<PathBuf>,
         /// What is wrong.
         source: Box<kube::Error>,
@@ -107,11 +107,11 @@ fn named_in(file: &Path) -> String {
 }
 
 impl Access {
-    /// A client for the server, with files as they are now, and the server's host and port. It has to be made inside a
-    /// tokio runtime, which does the work of its connections.
+    /// A client for the server, using the files as they are now, and the server's host and port. Must be called
+    /// inside a tokio runtime, which runs the client's connections.
     pub(crate) fn client(&self) -> Result<(kube::Client, String), AccessError> {
         let mut config = self.config()?;
-        // kube takes a token as it is, with the line's end that editors leave, and then sends nothing.
+        // kube uses a token as it is, including an editor's final newline, and then sends nothing.
         if let Some(file) = config.auth_info.token_file.take().map(PathBuf::from) {
             let token = fs::read_to_string(&file);
             let token = token.map_err(|source| AccessError::Token { file, source })?;
@@ -119,7 +119,7 @@ impl Access {
         }
         let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-        // Without TLS nothing is verified, and a container image need not hold the world's certificates for that.
+        // Without TLS, nothing is verified, so a container image needs no CA certificates.
         if config.cluster_url.scheme_str() == Some("http") {
             config.root_cert.get_or_insert_default();
         }
@@ -166,15 +166,15 @@ fn from_kubeconfig(file: &Path, master: Option<&str>) -> Result<Config, AccessEr
         kubeconfig,
         &KubeConfigOptions::default(),
     ));
-    // Nothing in it waits: it is async for the sake of its callers.
+    // Nothing in it waits: it is async only for its callers.
     let mut config = made.unwrap_or(Err(KubeconfigError::CurrentContextNotSet)).map_err(unusable)?;
-    // A proxy from the environment of the process is meant for other traffic: the API server is where the node's own
-    // networking comes from.
+    // A proxy from the process's environment is meant for other traffic: the node's own networking depends on the API
+    // server.
     config.proxy_url = None;
     Ok(config)
 }
 
-/// The cluster and the user of the current context; empty ones where they are not named, which is noticed later.
+/// The cluster and the user of the current context; empty ones if they are not named, which is detected later.
 fn current(kubeconfig: &Kubeconfig) -> (Cluster, AuthInfo) {
     let name = kubeconfig.current_context.as_deref().unwrap_or_default();
     let context = kubeconfig.contexts.iter().find(|named| named.name == name);
@@ -189,7 +189,7 @@ fn current(kubeconfig: &Kubeconfig) -> (Cluster, AuthInfo) {
     )
 }
 
-/// A server as it may be written for `--master`: client-go takes one without a scheme for `http`.
+/// Parses the value of `--master`: as in client-go, a server without a scheme means `http`.
 fn server(url: &str) -> Result<Uri, AccessError> {
     let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let uri = whole.parse::<Uri>().ok();

@@ -1,11 +1,11 @@
-//! What happened so far, as numbers for metrics and logs.
+//! Counts for metrics and logs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counters that any thread may read. Each is right by itself; together they are of no one moment.
+/// Counters that any thread may read. Each is accurate, but together they are not a consistent snapshot.
 #[derive(Debug)]
 pub struct Account {
     start: Instant,
@@ -20,7 +20,7 @@ pub struct Account {
     requests: Mutex<BTreeMap<Request, u64>>,
 }
 
-/// What kind of request was made, and how it ended.
+/// The kind of a request and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// In capitals.
@@ -34,23 +34,23 @@ pub struct Request {
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// How long ago the API server was heard last; `None` if never.
+    /// Time since the API server was last heard from; `None` if never.
     pub since_contact: Option<Duration>,
     /// Lists that were completed.
     pub lists: u64,
     /// Watches that were opened.
     pub watches: u64,
-    /// Lists and watches that failed. A watch that ends in time has not.
+    /// Lists and watches that failed. A watch that ends in time did not fail.
     pub failures: u64,
-    /// Lists and watches that could not go on because their version was too old.
+    /// Lists and watches that could not continue because their version was too old.
     pub expirations: u64,
-    /// Kubernetes Events that were created, or whose series was.
+    /// Kubernetes Events that were created, or whose series was updated.
     pub events_posted: u64,
-    /// Kubernetes Events that were left out: too many, or refused.
+    /// Kubernetes Events that were dropped: too many, or refused.
     pub events_dropped: u64,
 }
 
-/// What is counted.
+/// The kinds of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     List,
@@ -62,7 +62,7 @@ pub(crate) enum Count {
 }
 
 impl Account {
-    /// One that begins now.
+    /// An account without counts.
     pub(crate) fn new() -> Account {
         let zero = || AtomicU64::new(0);
         Account {
@@ -78,12 +78,12 @@ impl Account {
         }
     }
 
-    /// A request ended, or its answer began.
+    /// Counts a request that ended, or whose answer started.
     pub(crate) fn requested(&self, request: Request) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(request).or_default() += 1;
     }
 
-    /// The requests that were made so far.
+    /// The requests so far.
     pub fn requests(&self) -> BTreeMap<Request, u64> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -101,13 +101,13 @@ impl Account {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The API server has just been heard.
+    /// Records that the API server was heard from.
     pub(crate) fn heard(&self) {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.contact.store(elapsed + 1, Ordering::Relaxed);
     }
 
-    /// The counters as they are now.
+    /// The current counters.
     pub fn figures(&self) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let contact = read(&self.contact).checked_sub(1).map(Duration::from_millis);

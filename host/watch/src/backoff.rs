@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Waiting times that double from the first to the longest, as those of client-go's reflector.
+/// Waiting times that double from the first to the longest, as in client-go's reflector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// After the first failure.
     pub first: Duration,
-    /// At most, however many failures there were.
+    /// The longest wait, however many failures there were.
     pub most: Duration,
 }
 
@@ -26,15 +26,15 @@ impl Backoff {
         self.first.saturating_mul(doubled).min(self.most)
     }
 
-    /// The waiting time after this many failures in a row: up to twice as long, so that the nodes of a cluster
-    /// do not come back all at once.
+    /// The wait after this many failures in a row, up to twice as long, so that the nodes of a cluster do not
+    /// reconnect all at once.
     pub(crate) fn jittered(&self, failures: u32) -> Duration {
         let plain = self.after(failures);
         plain + plain.mul_f64(random_fraction())
     }
 }
 
-/// At least 0, below 1. The seed of the standard library's hash maps is as random as is needed here.
+/// At least 0, below 1. The seed of the standard library's hash maps is random enough here.
 pub(crate) fn random_fraction() -> f64 {
     let bits = RandomState::new().hash_one(0_u8);
     (bits >> 11) as f64 / (1_u64 << 53) as f64

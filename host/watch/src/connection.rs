@@ -1,4 +1,4 @@
-//! Requests to the API server, on a client that is made anew whenever the old one may be what is wrong.
+//! Requests to the API server, with a client that is replaced whenever it may be the cause of a failure.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,76 +24,76 @@ pub(crate) use cause::Cause;
 
 pub(crate) use lines::Lines;
 
-/// A page of 500 objects, each as large as etcd takes them, and no more.
+/// A page of 500 objects of etcd's maximum size.
 const LARGEST_ANSWER: usize = 768 << 20;
-/// Tokens, certificates and kubeconfig files may change at any time; client-go looks at a token file as often.
+/// Tokens, certificates and kubeconfig files may change at any time; client-go checks a token file this often.
 const CLIENT_AGE: Duration = Duration::from_secs(60);
-/// More of a sentence why something was refused is not needed.
+/// The most of a refusal's text that is read.
 const LARGEST_REFUSAL: usize = 64 << 10;
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// There is no client to ask with.
+    /// There is no client.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// It could not be sent, or its answer broke off.
+    /// The request could not be sent, or its answer was cut off.
     #[error("the connection to the API server failed")]
     Transport(#[source] Cause),
-    /// Nothing came.
+    /// No answer arrived.
     #[error("the API server did not answer for {} s", .0.as_secs_f32())]
     Silent(Duration),
-    /// The server said no.
+    /// The server refused.
     #[error("the API server answered {code}: {message}{}", hint(*.code))]
     Refused {
-        /// The HTTP status, also where it came in a watch.
+        /// The HTTP status, also if it came in a watch.
         code: StatusCode,
-        /// Its sentence.
+        /// The server's message.
         message: String,
-        /// How long it wants to be left alone.
+        /// How long the server wants the client to wait.
         retry_after: Option<Duration>,
     },
-    /// The answer is not what was asked for.
+    /// The answer cannot be parsed.
     #[error("the API server's answer cannot be read")]
     Unreadable(#[source] serde_json::Error),
-    /// A watch is of no use.
-    #[error("the watch ended as soon as it had begun")]
+    /// A watch ended too soon to be useful.
+    #[error("the watch ended as soon as it had started")]
     Brief,
-    /// A streamed list is of no use.
+    /// A streamed list ended too soon.
     #[error("the list ended before it was complete")]
     Unfinished,
-    /// A line of a watch does not end.
+    /// A line of a watch is too long.
     #[error("a line of the watch is longer than {0} bytes")]
     TooLong(usize),
 }
 
-/// What helps, where that is known.
+/// A fix, if one is known.
 fn hint(code: StatusCode) -> &'static str {
     match code {
         StatusCode::UNAUTHORIZED => {
-            "; is the token or client certificate one of this cluster, and not expired?"
+            "; check that the token or client certificate is of this cluster and has not expired"
         }
         StatusCode::FORBIDDEN => {
-            "; the ClusterRole `system:node-proxier` allows all that weir needs, but for namespaces"
+            "; the ClusterRole `system:node-proxier` allows everything weir needs except namespaces"
         }
         _ => "",
     }
 }
 
 impl RequestError {
-    /// One that a status says, also one that came in a watch.
+    /// An error from a `Status`, also one in a watch.
     pub(crate) fn refused(code: StatusCode, status: Status, retry_after: Option<Duration>) -> RequestError {
         let told = StatusCode::from_u16(status.code).ok().filter(|told| told.as_u16() >= 400);
         let message = if status.message.is_empty() { status.reason } else { status.message };
         RequestError::Refused { code: told.unwrap_or(code), message, retry_after }
     }
 
-    /// Whether a version or a `continue` is too old to go on from.
+    /// Whether a version or a `continue` token is too old.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, RequestError::Refused { code: StatusCode::GONE, .. })
     }
 
-    /// Whether the server does not know, or does not allow, a parameter.
+    /// Whether the server does not know or allow a parameter.
     pub(crate) fn is_invalid(&self) -> bool {
         matches!(
             self,
@@ -101,7 +101,7 @@ impl RequestError {
         )
     }
 
-    /// How long the server wants to be left alone.
+    /// How long the server wants the client to wait.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             RequestError::Refused { retry_after, .. } => *retry_after,
@@ -109,7 +109,7 @@ impl RequestError {
         }
     }
 
-    /// Whether other files, or another connection, may change the answer.
+    /// Whether other files or a new connection may change the answer.
     fn asks_for_new_client(&self) -> bool {
         match self {
             RequestError::Access(_) | RequestError::Transport(_) | RequestError::Silent(_) => true,
@@ -122,17 +122,17 @@ impl RequestError {
     }
 }
 
-/// The rate that all requests of a process keep together.
+/// The request rate shared by the whole process.
 #[derive(Clone)]
 pub(crate) struct Pace(Rc<std::cell::RefCell<Bucket>>);
 
 impl Pace {
-    /// One that has been kept so far.
+    /// A rate that has not been used yet.
     pub(crate) fn new(rate: Rate) -> Pace {
         Pace(Rc::new(Bucket::full(rate, Instant::now()).into()))
     }
 
-    /// Waits for one's turn.
+    /// Waits for its turn.
     async fn turn(&self) {
         loop {
             let taken = self.0.borrow_mut().take(Instant::now());
@@ -144,16 +144,16 @@ impl Pace {
     }
 }
 
-/// Whether a request counts for the rate.
+/// Whether a request counts towards the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It does.
+    /// Yes.
     Waits,
-    /// It goes on with something that did, as a list's second page.
+    /// No: it continues something that did, such as a list's second page.
     GoesOn,
 }
 
-/// A client and how to make another one.
+/// A client, and how to replace it.
 pub(crate) struct Connection {
     access: Access,
     client: Option<Known>,
@@ -162,28 +162,28 @@ pub(crate) struct Connection {
     account: Arc<Account>,
 }
 
-/// A client that was made.
+/// A client in use.
 #[derive(Clone)]
 struct Known {
     client: kube::Client,
-    /// The server that it asks, with its port.
+    /// The server's host and port.
     host: String,
     made: Instant,
 }
 
 impl Connection {
-    /// One that is made with the first request. `patience` is how long an answer, and each further piece of it, may
-    /// take.
+    /// A connection whose client is created for the first request. `patience` is how long an answer, and each further
+    /// piece of it, may take.
     pub(crate) fn new(access: Access, pace: Pace, patience: Duration, account: Arc<Account>) -> Connection {
         Connection { access, client: None, pace, patience, account }
     }
 
-    /// Forgets the client: the next request makes a new one, with files as they are then and no old connection.
+    /// Drops the client: the next request creates a new one, with current files and new connections.
     pub(crate) fn renew(&mut self) {
         self.client = None;
     }
 
-    /// The body of the answer to a request, as soon as it begins.
+    /// Returns the body of a request's answer as soon as it starts.
     pub(crate) async fn open(&mut self, request: Request<Vec<u8>>, turn: Turn) -> Result<Body, RequestError> {
         if turn == Turn::Waits {
             self.pace.turn().await;
@@ -195,7 +195,7 @@ impl Connection {
         result
     }
 
-    /// The whole answer to a request.
+    /// Returns the complete answer to a request.
     pub(crate) async fn fetch(
         &mut self,
         request: Request<Vec<u8>>,
@@ -223,8 +223,7 @@ impl Connection {
         Err(self.refusal(answer).await)
     }
 
-    /// The client, with files as they were a minute ago or later. A file that cannot be read is no reason to give up
-    /// one that works.
+    /// The client, with files that are at most a minute old. If a file cannot be read, a working client is kept.
     fn client(&mut self) -> Result<Known, AccessError> {
         let old = self.client.take_if(|known| known.made.elapsed() >= CLIENT_AGE);
         if let Some(known) = &self.client {
@@ -234,7 +233,10 @@ impl Connection {
         let known = match (self.access.client(), old) {
             (Ok((client, host)), _) => Known { client, host, made },
             (Err(error), Some(old)) => {
-                warn!(error = with_causes(&error), "credentials stay as they were read before");
+                warn!(
+                    error = with_causes(&error),
+                    "cannot reload credentials; the previous ones stay in use"
+                );
                 Known { made, ..old }
             }
             (Err(error), None) => return Err(error),
@@ -256,7 +258,7 @@ impl Connection {
     }
 }
 
-/// Reads a body to its end; every piece of it may take `patience`.
+/// Reads a body to its end; each piece of it may take `patience`.
 async fn collect(body: Body, most: usize, patience: Duration) -> Result<Vec<u8>, RequestError> {
     let mut body = Limited::new(body, most);
     let mut all = Vec::new();
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the API server answered 403 Forbidden: services is forbidden; the ClusterRole `system:node-proxier` \
-             allows all that weir needs, but for namespaces"
+             allows everything weir needs except namespaces"
         );
         let code = |code| Status { code, reason: "Expired".to_owned(), ..Status::default() };
         assert!(RequestError::refused(StatusCode::OK, code(410), None).is_expired());

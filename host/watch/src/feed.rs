@@ -1,4 +1,4 @@
-//! One resource: listed, watched, and listed again when that is the only way to know what was missed.
+//! One resource: listed, watched, and listed again when missed changes cannot be recovered otherwise.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,24 +23,24 @@ mod list;
 mod request;
 mod watch;
 
-/// After this many failures in a row a watch is not tried from the same version any more: the version may be what is
-/// wrong, as after the cluster's store was restored from a backup.
+/// After this many failures in a row, a watch does not resume from the same version: the version may be the cause,
+/// for example after the cluster's store was restored from a backup.
 const FAILURES_OF_A_VERSION: u32 = 5;
 
-/// How long things may take. The default is what is meant for a cluster.
+/// Time limits. The default suits a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Between attempts that fail.
+    /// Waits between failed attempts.
     pub backoff: Backoff,
-    /// Until an answer begins, and until each further piece of a list: a bit more than the 60 s after which the API
-    /// server gives up itself (`--request-timeout`), so that its reason is heard.
+    /// Until an answer starts, and for each further piece of a list: slightly more than the 60 s after which the API
+    /// server itself gives up (`--request-timeout`), so that its reason arrives.
     pub answer: Duration,
-    /// How long a watch is asked for; each is asked for up to a tenth longer, so that they do not end all at once.
+    /// The requested duration of a watch; each gets up to a tenth more, so that they do not end all at once.
     pub watch: Duration,
-    /// How long a watch may be silent. The API server sends a bookmark about once a minute, so that more silence means
-    /// that the connection may be gone without a word; the watch is then opened again where it was.
+    /// How long a watch may be silent. The API server sends a bookmark about once a minute, so a longer silence may
+    /// mean that the connection was lost without notice; the watch is then resumed.
     pub silence: Duration,
-    /// A watch that ends sooner, without a word, is a failure.
+    /// A watch that ends sooner than this, without any event, is a failure.
     pub brief: Duration,
 }
 
@@ -56,21 +56,21 @@ impl Default for Timing {
     }
 }
 
-/// How a list is asked for.
+/// How a list is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lists {
-    /// As the beginning of a watch: one object at a time, which costs the least memory on both sides.
+    /// At the start of a watch, one object at a time, which needs the least memory on both sides.
     Streamed,
-    /// In pages, where the server does not do the other.
+    /// In pages, if the server does not support streaming.
     Paged,
 }
 
-/// The resources that are to be followed, as they are now.
+/// The resources to follow.
 pub(crate) type Wanted = tokio::sync::watch::Receiver<std::collections::BTreeSet<Resource>>;
 
-/// Why a list or watch is over before its time.
+/// Why a list or watch stopped early.
 enum Stop {
-    /// Nobody listens any more.
+    /// There is no receiver any more.
     Unheard,
     /// It failed.
     Failed(RequestError),
@@ -88,7 +88,7 @@ impl From<RequestError> for Stop {
     }
 }
 
-/// A resource that is kept up to date.
+/// Keeps a resource up to date.
 pub(crate) struct Feed {
     resource: Resource,
     /// The name of this node.
@@ -99,20 +99,20 @@ pub(crate) struct Feed {
     timing: Timing,
     tracker: Tracker,
     lists: Lists,
-    /// From where to watch; `None` when a list is needed.
+    /// The version to watch from; `None` if a list is needed.
     version: Option<String>,
     standing: Standing,
-    /// What is to be told with the next message: a list's news are kept until it is complete, over attempts that fail.
+    /// Events for the next message: those of a list are kept until it is complete, across failed attempts.
     events: Vec<Event>,
     problems: Vec<Problem>,
-    /// In a row, without anything heard in between.
+    /// Failures in a row, without any contact in between.
     failures: u32,
-    /// Lists that were of no use in a row: their version was too old before a watch from it had said anything.
+    /// Useless lists in a row: their version was too old before a watch from it delivered anything.
     useless_lists: u32,
 }
 
 impl Feed {
-    /// One that has not begun.
+    /// A feed that has not started.
     pub(crate) fn new(
         resource: Resource,
         node: &str,
@@ -139,7 +139,7 @@ impl Feed {
         }
     }
 
-    /// Keeps the resource up to date for as long as somebody listens and wants it.
+    /// Keeps the resource up to date while there is a receiver and the resource is wanted.
     pub(crate) async fn run(mut self, mut wanted: Wanted) -> Result<(), ReceiverGone> {
         let resource = self.resource;
         tokio::select! {
@@ -163,19 +163,19 @@ impl Feed {
         }
     }
 
-    /// Takes everything back that was told, so that the receiver does not rely on what nobody follows any more.
+    /// Withdraws all objects, so that the receiver does not rely on what is no longer followed.
     async fn say_farewell(&mut self) -> Result<(), ReceiverGone> {
-        info!(resource = %self.resource, "not followed any more");
+        info!(resource = %self.resource, "no longer followed");
         self.tracker.begin_list();
         let events = self.tracker.sweep(|name| self.resource.gone(name));
         let (problems, standing) = (Vec::new(), Standing::Incomplete);
         self.outlet.deliver(Message { resource: self.resource, events, problems, standing }).await
     }
 
-    /// Does what a failure asks for, and waits as long as is due.
+    /// Reacts to a failure, and waits as long as necessary.
     async fn recover(&mut self, error: RequestError) -> Result<(), ReceiverGone> {
         if self.version.is_none() && self.lists == Lists::Streamed && error.is_invalid() {
-            debug!(resource = %self.resource, %error, "lists are not streamed here; asking for pages");
+            debug!(resource = %self.resource, %error, "streamed lists are not supported here; requesting pages");
             self.lists = Lists::Paged;
             return Ok(());
         }
@@ -196,10 +196,10 @@ impl Feed {
         Ok(())
     }
 
-    /// A list follows, at once: the server was heard, and failures before that are no reason to wait. Only when lists do
-    /// not help, one after the other, they come ever later.
+    /// Lists again at once: the server was in contact, so earlier failures are no reason to wait. Only if several
+    /// lists in a row do not help are they delayed more and more.
     async fn recover_from_expiry(&mut self, error: &RequestError) -> Result<(), ReceiverGone> {
-        info!(resource = %self.resource, "the version that was reached is too old; listing again");
+        info!(resource = %self.resource, "the last known version is too old; listing again");
         self.account.count(Count::Expiration);
         self.version = None;
         if self.useless_lists > 0 {
@@ -214,18 +214,18 @@ impl Feed {
         sleep(wait.max(error.retry_after().unwrap_or_default())).await;
     }
 
-    /// The first failure is worth a line, and of more of them ever fewer.
+    /// The first failure is logged as a warning, later ones less and less often.
     fn tell_failure(&self, error: &RequestError) {
         let (resource, failures) = (self.resource, self.failures);
         let error = with_causes(error);
         if failures.is_power_of_two() {
-            warn!(%resource, failures, error, "the API server cannot be followed; what is known stays in force");
+            warn!(%resource, failures, error, "cannot follow the API server; its last known state stays in use");
         } else {
-            debug!(%resource, failures, error, "the API server cannot be followed");
+            debug!(%resource, failures, error, "cannot follow the API server");
         }
     }
 
-    /// Takes note of an object that is there.
+    /// Records an object that exists.
     fn note(&mut self, object: &RawValue, tracked: &Tracked) -> Result<(), RequestError> {
         let Some(name) = tracked.name() else { return Ok(()) };
         let value = serde_json::from_str(object.get()).map_err(RequestError::Unreadable)?;
@@ -236,7 +236,7 @@ impl Feed {
         Ok(())
     }
 
-    /// The list that was begun is complete as of this version: what was not in it is gone.
+    /// The current list is complete as of this version: objects not in it are gone.
     async fn complete_list(&mut self, version: String, began: Instant) -> Result<(), ReceiverGone> {
         self.events.extend(self.tracker.sweep(|name| self.resource.gone(name)));
         let (objects, changed) = (self.tracker.len(), self.events.len());
@@ -248,23 +248,23 @@ impl Feed {
         self.tell_standing().await
     }
 
-    /// The server has been heard: if it was lost, it is back.
+    /// The server was heard from; if contact was lost, it is restored.
     async fn heard(&mut self) -> Result<(), ReceiverGone> {
         self.account.heard();
         if self.standing == Standing::Stale && self.version.is_some() {
-            info!(resource = %self.resource, "the API server is followed again");
+            info!(resource = %self.resource, "following the API server again");
             self.standing = Standing::Current;
             self.tell_standing().await?;
         }
         Ok(())
     }
 
-    /// Tells what is new, if anything is.
+    /// Sends what is new, if anything.
     async fn tell_news(&mut self) -> Result<(), ReceiverGone> {
         if self.events.is_empty() && self.problems.is_empty() { Ok(()) } else { self.tell_standing().await }
     }
 
-    /// Tells how things stand, with what is new. While a list is incomplete, its news wait for it.
+    /// Sends the standing and what is new. While a list is incomplete, its events are held back.
     async fn tell_standing(&mut self) -> Result<(), ReceiverGone> {
         let is_whole = self.version.is_some();
         let message = Message {
@@ -276,7 +276,7 @@ impl Feed {
         self.outlet.deliver(message).await
     }
 
-    /// How long the next watch is asked for, in seconds.
+    /// The requested duration of the next watch, in seconds.
     fn watch_seconds(&self) -> u64 {
         let longer = self.timing.watch.mul_f64(1.0 + random_fraction() / 10.0);
         longer.as_secs().max(1)

@@ -1,15 +1,15 @@
-//! weir-watch: what the API server says becomes events of weir-core, and what weir has to say becomes Kubernetes Events.
+//! weir-watch: turns the API server's data into events of weir-core, and weir's notes into Kubernetes Events.
 //!
 //! ```text
 //! Access ─▶ Connection ─list, watch─▶ Feed (one for each Resource) ─Tracker─▶ Message ─▶ bounded channel ─▶ sync thread
 //!                └◀─create, patch── Ledger (series, rates) ◀── Note ◀── Recorder, from any thread
 //! ```
 //!
-//! A lost connection, an expired version, a server that answers nothing: all of it ends in the same place, a list that
-//! is compared with what was told before. Only what is not in a complete list any more is said to be gone.
+//! A lost connection, an expired version, a server that does not answer: all lead to a new list that is compared with
+//! what was sent before. Only objects missing from a complete list are reported as gone.
 //!
-//! Never: an object kept (names and hashes are), a gone object guessed from an incomplete list, a blocked sync thread,
-//! a process started for credentials, a certificate that is not verified, a token in a log line.
+//! Never: keeping objects (only names and hashes), treating an object as gone because of an incomplete list, blocking
+//! the sync thread, starting a process for credentials, skipping certificate verification, logging a token.
 
 mod access;
 mod account;

@@ -1,4 +1,4 @@
-//! What the receiver is told.
+//! The messages to the receiver.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use weir_k8s::Problem;
 
 use crate::resource::Resource;
 
-/// News of one resource. Those of one resource come in order; a list comes as one message.
+/// News of one resource. Messages of a resource arrive in order; a list is one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The resource.
     pub resource: Resource,
-    /// What changed; new and changed objects of a list come before those that are gone.
+    /// The changes; new and changed objects of a list come before deleted ones.
     pub events: Vec<Event>,
-    /// What is wrong with objects, and was not said before.
+    /// Problems with objects that were not sent before.
     pub problems: Vec<Problem>,
-    /// How far the receiver can rely on what it has, once it took note of this message.
+    /// How far the receiver can rely on its data after this message.
     pub standing: Standing,
 }
 
-/// How far what was told of a resource is the truth.
+/// How far the data of a resource can be relied on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
-    /// It was never listed: what is missing may exist.
+    /// Never listed: objects may be missing.
     #[default]
     Incomplete,
     /// It was listed and is watched.
     Current,
-    /// It was listed, and the API server has not been heard since: what was told stays true as far as is known.
+    /// Listed, but the API server has not been heard from since: the data is the last known state.
     Stale,
 }
 
@@ -37,12 +37,12 @@ pub enum Standing {
 pub struct Standings(BTreeMap<Resource, Standing>);
 
 impl Standings {
-    /// Takes note of a message.
+    /// Records a message.
     pub fn note(&mut self, message: &Message) {
         self.0.insert(message.resource, message.standing);
     }
 
-    /// How a resource stands.
+    /// The standing of a resource.
     pub fn of(&self, resource: Resource) -> Standing {
         self.0.get(&resource).copied().unwrap_or_default()
     }

@@ -8,19 +8,19 @@ use tokio::time::sleep;
 
 use crate::message::Message;
 
-/// How often a full channel is tried again. The receiver's thread is blocking and cannot wake this one; while it is
-/// busy, nothing is read from the API server either, so that the wait is all there is to do.
+/// How often a full channel is retried. The receiver's thread is blocking and cannot wake this one; meanwhile nothing
+/// is read from the API server, so there is nothing else to do.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// The receiver is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceiverGone;
 
-/// Where messages go.
+/// The destination of messages.
 #[derive(Clone)]
 pub(crate) struct Outlet {
     sender: SyncSender<Message>,
-    /// Called after each message: a receiver that waits for several things at once may wait elsewhere.
+    /// Called after each message: a receiver that waits for several sources may wait elsewhere.
     ring: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -30,7 +30,7 @@ impl Outlet {
         Outlet { sender, ring: Arc::new(ring) }
     }
 
-    /// Sends a message, as soon as there is room for it.
+    /// Sends a message as soon as there is room for it.
     pub(crate) async fn deliver(&self, mut message: Message) -> Result<(), ReceiverGone> {
         loop {
             match self.sender.try_send(message) {

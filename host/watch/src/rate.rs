@@ -1,17 +1,17 @@
-//! How often something may happen: a bucket of tokens. The time is a value, so that tests need no clock.
+//! A rate limit: a bucket of tokens. The time is an argument, so that tests need no clock.
 
 use std::time::{Duration, Instant};
 
-/// A sustained rate, and how many may come at once.
+/// A sustained rate and a burst.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// Per second, in the long run; zero or less sets no limit.
+    /// Per second, on average; zero or less means no limit.
     pub per_second: f64,
-    /// At once, after a pause; at least one.
+    /// The most at once, after a pause; at least one.
     pub burst: u32,
 }
 
-/// Tokens that come back with time.
+/// Tokens that refill over time.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -25,7 +25,7 @@ impl Bucket {
         Bucket { rate, tokens: f64::from(rate.burst.max(1)), since: now }
     }
 
-    /// Takes a token, or tells how long it takes until there is one.
+    /// Takes a token, or returns the time until there is one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let Some(per_second) = Some(self.rate.per_second).filter(|rate| *rate > 0.0) else { return Ok(()) };
         let gained = now.saturating_duration_since(self.since).as_secs_f64() * per_second;
@@ -39,7 +39,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether it has been left alone for so long that it is full.
+    /// Whether the bucket has refilled completely.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.since).as_secs_f64() * self.rate.per_second;
         self.tokens + gained >= f64::from(self.rate.burst.max(1))

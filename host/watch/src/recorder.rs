@@ -1,4 +1,4 @@
-//! What weir has to say to people, as Kubernetes Events: never at the cost of what it is there for.
+//! weir's notes as Kubernetes Events, posted without ever delaying its main work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,17 +19,17 @@ mod ledger;
 
 use ledger::{Ledger, Post, Write};
 
-/// Notes that wait to be posted; more are left out.
+/// The most notes waiting to be posted; further ones are dropped.
 const QUEUE: usize = 256;
 
 /// The object that a Kubernetes Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Regarding {
-    /// `v1`, `discovery.k8s.io/v1`.
+    /// Such as `v1` or `discovery.k8s.io/v1`.
     pub api_version: String,
-    /// `Service`, `Node`.
+    /// Such as `Service` or `Node`.
     pub kind: String,
-    /// Its namespace; empty for objects that have none, whose Events are in `default`.
+    /// Its namespace; empty for cluster-scoped objects, whose Events are in `default`.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -38,44 +38,45 @@ pub struct Regarding {
 /// `type` of a Kubernetes Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Something to know.
+    /// Information.
     Normal,
-    /// Something to look at.
+    /// Needs attention.
     Warning,
 }
 
-/// Something to say about an object.
+/// A note about an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
-    /// In whose name it is: what kube-proxy says too is found where its Events are looked for.
+    /// The reporting controller: notes that kube-proxy also has use its name, so that they are found.
     pub controller: &'static str,
     /// The object.
     pub regarding: Regarding,
-    /// How important it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Why, in one word: `FailedToStartServiceHealthcheck`.
+    /// The reason in one word, such as `FailedToStartServiceHealthcheck`.
     pub reason: String,
-    /// What was done or tried, in one word: `Listen`.
+    /// What was done or tried, in one word, such as `Listen`.
     pub action: String,
-    /// A sentence; what is longer than the API's 1024 bytes is cut.
+    /// A sentence, truncated to the API's limit of 1024 bytes.
     pub text: String,
 }
 
-/// How many Kubernetes Events there may be. What repeats is counted in one Event instead.
+/// Limits for Kubernetes Events. Repeated notes are counted in one Event instead.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// For all objects together.
     pub overall: Rate,
     /// For one object.
     pub per_object: Rate,
-    /// How often the count of an Event that repeats is written, after the first time.
+    /// How often the count of a repeated Event is written, after the first time.
     pub refresh: Duration,
-    /// After so long without a repetition, the next one is a new Event.
+    /// After this long without a repetition, the next one is a new Event.
     pub window: Duration,
 }
 
 impl Default for Limits {
-    /// client-go has bursts of 25 and one each 300 s for an object, and a window of 6 min; it knows no limit for all.
+    /// client-go has bursts of 25 and then one per 300 s for each object, and a window of 6 min; it has no overall
+    /// limit.
     fn default() -> Limits {
         Limits {
             overall: Rate { per_second: 1.0, burst: 25 },
@@ -86,7 +87,7 @@ impl Default for Limits {
     }
 }
 
-/// Takes notes from any thread, at once.
+/// Accepts notes from any thread without blocking.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     notes: mpsc::Sender<Note>,
@@ -99,16 +100,16 @@ impl Recorder {
         (Recorder { notes, account }, receiver)
     }
 
-    /// Posts a note when its turn comes. It is left out when too many wait, and when the API server does not take it.
+    /// Queues a note. It is dropped if too many are waiting, or if the API server refuses it.
     pub fn record(&self, note: Note) {
         if let Err(mpsc::error::TrySendError::Full(note)) = self.notes.try_send(note) {
             self.account.count(Count::EventDropped);
-            debug!(reason = note.reason, object = note.regarding.name, "too many Kubernetes Events wait");
+            debug!(reason = note.reason, object = note.regarding.name, "too many Kubernetes Events waiting");
         }
     }
 }
 
-/// Posts notes for as long as there may be more.
+/// Posts notes until the recorder is gone.
 pub(crate) fn post(
     notes: mpsc::Receiver<Note>,
     connection: Connection,
@@ -159,12 +160,12 @@ impl Poster {
             }
             Err(error) => {
                 self.account.count(Count::EventDropped);
-                // Whether it exists is not known: the next note of it makes a new one.
+                // It is unknown whether the Event exists: the next such note creates a new one.
                 self.ledger.forget(&post);
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures.is_power_of_two() {
-                    warn!(error = with_causes(&error), failures, "a Kubernetes Event could not be posted");
+                    warn!(error = with_causes(&error), failures, "cannot post a Kubernetes Event");
                 }
             }
         }
@@ -180,7 +181,7 @@ fn request(post: &Post) -> Request<Vec<u8>> {
     };
     let mut request = Request::new(post.body.to_string().into_bytes());
     *request.method_mut() = method;
-    // Names of objects need no escaping; one that does is none of the API's, and is refused there.
+    // Object names need no escaping; an invalid one is refused by the API.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

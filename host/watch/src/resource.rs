@@ -1,4 +1,4 @@
-//! What is watched: where it is, which objects of it, and what they mean.
+//! The watched resources: their paths, selectors and decoding.
 
 use std::fmt;
 
@@ -15,18 +15,18 @@ use crate::wire::Query;
 pub enum Resource {
     /// This node's object.
     OwnNode,
-    /// The objects of all nodes, this one included; only for policies that look at them.
+    /// The objects of all nodes, this one included; only for policies that read them.
     Nodes,
-    /// All namespaces; only for policies that look at them.
+    /// All namespaces; only for policies that read them.
     Namespaces,
-    /// The Services that have a cluster IP and are left to this proxy.
+    /// The Services with a cluster IP that are not assigned to another proxy.
     Services,
-    /// The EndpointSlices, but for those of headless Services.
+    /// The EndpointSlices, except those of headless Services.
     EndpointSlices,
 }
 
 impl Resource {
-    /// Every one.
+    /// All resources.
     pub const ALL: [Resource; 5] = [
         Resource::OwnNode,
         Resource::Nodes,
@@ -35,8 +35,7 @@ impl Resource {
         Resource::EndpointSlices,
     ];
 
-    /// Without these nothing may be written to the kernel: a set that is not complete looks like one from which
-    /// things were removed.
+    /// Nothing may be written to the kernel without these: in an incomplete list, objects look deleted.
     pub const NEEDED: [Resource; 2] = [Resource::Services, Resource::EndpointSlices];
 
     /// The collection's path in the API.
@@ -49,7 +48,7 @@ impl Resource {
         }
     }
 
-    /// The selectors, those of kube-proxy; `node` is the name of this node.
+    /// kube-proxy's selectors; `node` is the name of this node.
     pub(crate) fn selectors(self, node: &str) -> Query {
         let absent = |label: &str| format!("!{label}");
         match self {
@@ -62,7 +61,7 @@ impl Resource {
         }
     }
 
-    /// What an object says.
+    /// Decodes an object.
     pub(crate) fn decode(self, object: &Value) -> (Decoded<Event>, Vec<Problem>) {
         match self {
             Resource::OwnNode => with_event(objects::node(object), Event::Node),
@@ -73,7 +72,7 @@ impl Resource {
         }
     }
 
-    /// That an object is gone.
+    /// The event for a deleted object.
     pub(crate) fn gone(self, name: ObjectName) -> Event {
         match self {
             Resource::OwnNode => Event::NodeGone,

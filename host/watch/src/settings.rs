@@ -1,4 +1,4 @@
-//! What can be set.
+//! The settings.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,26 @@ use crate::rate::Rate;
 use crate::recorder::Limits;
 use crate::resource::Resource;
 
-/// What is followed, how, and in whose name.
+/// What to follow, how, and for which node.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How the API server is reached.
+    /// How to reach the API server.
     pub access: Access,
     /// The name of this node.
     pub node: String,
-    /// What is followed at first.
+    /// The resources to follow at first.
     pub resources: BTreeSet<Resource>,
-    /// How many requests there may be (`clientConnection.qps` and `burst`). A list counts as one, however many pages
-    /// it has, so that starting in a large cluster is not slowed down; Kubernetes Events have a rate of their own.
+    /// The request rate (`clientConnection.qps` and `burst`). A list counts as one request, however many pages it
+    /// has, so that starting in a large cluster is not slowed down; Kubernetes Events have a separate rate.
     pub requests: Rate,
-    /// How many Kubernetes Events there may be.
+    /// Limits for Kubernetes Events.
     pub events: Limits,
-    /// How long things may take.
+    /// Time limits.
     pub timing: Timing,
 }
 
 impl Settings {
-    /// What kube-proxy follows, and its rates, on the node of this name.
+    /// kube-proxy's resources and rates, for the node of this name.
     pub fn new(access: Access, node: impl Into<String>) -> Settings {
         Settings {
             access,

@@ -1,4 +1,4 @@
-//! The thread on which all of it runs, and how it is stopped.
+//! The thread that runs everything, and how it is stopped.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,15 +23,15 @@ use crate::settings::Settings;
 /// Why the thread was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The API server cannot be asked. Whether it answers is not tried.
+    /// The API server cannot be contacted. Whether it answers is not tried.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The system gives no thread, or what it waits with.
-    #[error("the thread that follows the API server could not be started")]
+    /// The system refused a thread or a resource it needs.
+    #[error("cannot start the thread that follows the API server")]
     Thread(#[source] io::Error),
 }
 
-/// The running thread. Dropping it stops the thread, and waits until it has ended.
+/// The running thread. Dropping it stops the thread and waits for its end.
 #[derive(Debug)]
 pub struct Handle {
     account: Arc<Account>,
@@ -41,13 +41,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// What happened so far.
+    /// The counts so far.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// Follows these resources from now on. What is not followed any more is taken back: its objects are gone, and it
-    /// is incomplete.
+    /// Follows these resources from now on. The objects of resources no longer followed are withdrawn, and they
+    /// become incomplete.
     pub fn follow(&self, resources: BTreeSet<Resource>) {
         self.wanted.send_if_modified(|wanted| {
             let others = *wanted != resources;
@@ -56,7 +56,7 @@ impl Handle {
         });
     }
 
-    /// Whether the thread still runs. It ends by itself only when the receiver is gone, or by a defect.
+    /// Whether the thread still runs. It ends by itself only if the receiver is gone, or because of a bug.
     pub fn is_running(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
@@ -64,16 +64,16 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Either fails only if the thread has ended already.
+        // Both fail only if the thread has already ended.
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// Whether the API server can be asked at all: files, URLs and credentials. Nothing is connected to.
+/// Checks whether the API server can be contacted at all: files, URLs and credentials. Opens no connection.
 ///
 /// # Errors
-/// With what is wrong.
+/// What is wrong.
 pub fn check(access: &Access) -> Result<(), SpawnError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(SpawnError::Thread)?;
     let _inside = runtime.enter();
@@ -81,11 +81,11 @@ pub fn check(access: &Access) -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// Starts to follow the API server. Messages go into `sender`, and `ring` is called after each; while the channel is
+/// Starts following the API server. Messages go into `sender`, and `ring` is called after each; while the channel is
 /// full, nothing more is read.
 ///
 /// # Errors
-/// When the API server cannot even be asked: what is wrong with a file or a URL is told at once.
+/// If the API server cannot be contacted: what is wrong with a file or a URL is returned at once.
 pub fn spawn(
     settings: Settings,
     sender: SyncSender<Message>,
@@ -108,7 +108,7 @@ pub fn spawn(
     Ok((Handle { account, wanted, stop: Some(stop), thread: Some(thread) }, recorder))
 }
 
-/// What the thread does.
+/// The thread's work.
 struct Work {
     settings: Settings,
     account: Arc<Account>,
@@ -125,11 +125,11 @@ impl Work {
             }
         };
         LocalSet::new().block_on(&runtime, all);
-        // A name that is being resolved is not waited for.
+        // Do not wait for a name that is being resolved.
         runtime.shutdown_background();
     }
 
-    /// Runs a feed for each wanted resource, until there is no receiver any more.
+    /// Runs a feed for each wanted resource until the receiver is gone.
     async fn follow(self, outlet: Outlet) {
         let Work { settings, account, mut wanted, notes } = self;
         let pace = Pace::new(settings.requests);

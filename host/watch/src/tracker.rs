@@ -1,4 +1,4 @@
-//! What was told of a resource, so that only differences are told: names and hashes, never the objects.
+//! What has been sent of a resource, so that only differences are sent: names and hashes, never the objects.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,14 +9,14 @@ use weir_core::objects::ObjectName;
 use weir_k8s::Problem;
 use weir_k8s::objects::Decoded;
 
-/// What one object was when it was last seen.
+/// The state of an object when it was last seen.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Of what was decoded and what is wrong with it.
+    /// Of the decoded object and its problems.
     hash: u64,
     /// Whether the receiver has it.
     told: Told,
-    /// The list in which it was.
+    /// The last list that contained it.
     round: u64,
 }
 
@@ -29,9 +29,9 @@ enum Told {
 /// What is new about an object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
-    /// What the receiver has to know; `None` if it knows already.
+    /// What to send; `None` if the receiver already has it.
     pub(crate) event: Option<Event>,
-    /// What is wrong with the object, unless it was said before.
+    /// Problems with the object that were not sent before.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// A list begins: every object is unmarked.
+    /// A list starts: every object is unmarked.
     pub(crate) fn begin_list(&mut self) {
         self.round += 1;
     }
 
-    /// The object is there and says this. `gone` makes the event for when it says that it is of no concern.
+    /// Records the current state of an object. `gone` makes the event for an object that is not relevant.
     pub(crate) fn note(
         &mut self,
         name: ObjectName,
@@ -62,7 +62,7 @@ impl Tracker {
         let now = match &decoded {
             Decoded::Here(_) => Told::Here,
             Decoded::Gone => Told::Absent,
-            // What it was is a better guess than nothing.
+            // Its previous state is a better guess than none.
             Decoded::Invalid => told,
         };
         self.objects.insert(name.clone(), Seen { hash, told: now, round: self.round });
@@ -77,7 +77,7 @@ impl Tracker {
         News { event, problems }
     }
 
-    /// The object is gone. `None` if the receiver does not have it.
+    /// Records that an object is gone. `None` if the receiver does not have it.
     pub(crate) fn remove(
         &mut self,
         name: ObjectName,
@@ -87,20 +87,20 @@ impl Tracker {
         (seen.told == Told::Here).then(|| gone(name))
     }
 
-    /// The list is complete: what was not in it is gone.
+    /// The list is complete: objects not in it are gone.
     pub(crate) fn sweep(&mut self, gone: impl Fn(ObjectName) -> Event) -> Vec<Event> {
         let round = self.round;
         let absent = self.objects.extract_if(.., |_, seen| seen.round != round);
         absent.filter(|(_, seen)| seen.told == Told::Here).map(|(name, _)| gone(name)).collect()
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
     }
 }
 
-/// Of every field: `Debug` writes them all, here into a hasher instead of memory.
+/// A hash of every field: `Debug` writes them all, here into a hasher instead of memory.
 fn hash_of(decoded: &Decoded<Event>, problems: &[Problem]) -> u64 {
     struct Written(DefaultHasher);
     impl fmt::Write for Written {
@@ -110,7 +110,7 @@ fn hash_of(decoded: &Decoded<Event>, problems: &[Problem]) -> u64 {
         }
     }
     let mut written = Written(DefaultHasher::new());
-    // A hasher takes everything.
+    // Writing to a hasher cannot fail.
     let _ = write!(written, "{decoded:?}{problems:?}");
     written.0.finish()
 }
@@ -189,7 +189,7 @@ mod tests {
         tracker.begin_list();
         assert_eq!(broken(&mut tracker), News::default());
         assert_eq!(tracker.sweep(gone), []);
-        assert!(note(&mut tracker, "x", here("x", "1")).is_some(), "told again, after the problem is over");
+        assert!(note(&mut tracker, "x", here("x", "1")).is_some(), "sent again, after the problem is fixed");
         broken(&mut tracker);
         assert_eq!(tracker.remove(name("x"), gone), Some(gone(name("x"))));
     }

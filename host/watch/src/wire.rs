@@ -1,23 +1,23 @@
-//! Requests and answers as they are written: queries, pages of lists, lines of watches.
+//! The wire format of requests and answers: queries, pages of lists, lines of watches.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_core::objects::ObjectName;
 
-/// The annotation of the bookmark that ends the objects a streamed list begins with.
+/// The annotation of the bookmark that ends the initial objects of a streamed list.
 const LIST_END: &str = "k8s.io/initial-events-end";
 
-/// The part of an address after `?`.
+/// The query part of a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query(String);
 
 impl Query {
-    /// One without parameters.
+    /// A query without parameters.
     pub(crate) fn new() -> Query {
         Query::default()
     }
 
-    /// The same with one more parameter.
+    /// Adds a parameter.
     pub(crate) fn with(mut self, key: &str, value: impl AsRef<str>) -> Query {
         if !self.0.is_empty() {
             self.0.push('&');
@@ -35,13 +35,13 @@ impl Query {
         self
     }
 
-    /// The request for this of a collection: path and query.
+    /// The request with this query for a collection: path and query.
     pub(crate) fn of(&self, path: &str) -> String {
         if self.0.is_empty() { path.to_owned() } else { format!("{path}?{}", self.0) }
     }
 }
 
-/// A page of a list; its objects are not decoded yet, so that only one of them is at a time.
+/// A page of a list. Its objects are not decoded yet, so that only one is decoded at a time.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page<'t> {
     /// The list's own metadata.
@@ -56,9 +56,9 @@ pub(crate) struct Page<'t> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ListMetadata {
-    /// From where to watch.
+    /// The version to watch from.
     pub(crate) resource_version: String,
-    /// How to ask for the next page; empty on the last one.
+    /// The token for the next page; empty on the last one.
     #[serde(rename = "continue")]
     pub(crate) next: Option<String>,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Line<'t> {
     /// What happened.
     #[serde(rename = "type")]
     pub(crate) change: LineType,
-    /// To what: an object, or a `Status` where something went wrong.
+    /// The object, or a `Status` after an error.
     #[serde(borrow)]
     pub(crate) object: &'t RawValue,
 }
@@ -78,22 +78,22 @@ pub(crate) struct Line<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum LineType {
-    /// The object is new, or matches the selectors only now.
+    /// The object is new, or has started to match the selectors.
     Added,
     /// The object changed.
     Modified,
-    /// The object is gone, or does not match the selectors any more.
+    /// The object is gone, or no longer matches the selectors.
     Deleted,
-    /// There is nothing to tell up to this version.
+    /// There are no further changes up to this version.
     Bookmark,
-    /// The watch cannot go on.
+    /// The watch cannot continue.
     Error,
-    /// Something this program does not know.
+    /// A type that this program does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// What of an object's metadata is needed to keep track of it.
+/// The part of an object's metadata that is needed to track it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Tracked {
@@ -115,29 +115,29 @@ impl Tracked {
         serde_json::from_str(object.get())
     }
 
-    /// The object's name; `None` if it has none, which no object of the API has.
+    /// The object's name; `None` if it has none, which does not occur in the API.
     pub(crate) fn name(&self) -> Option<ObjectName> {
         let TrackedMetadata { name, namespace, .. } = &self.metadata;
         (!name.is_empty()).then(|| ObjectName::new(namespace, name))
     }
 
-    /// The version of this state of it; empty if it says none.
+    /// The version of this state; empty if there is none.
     pub(crate) fn version(&self) -> &str {
         &self.metadata.resource_version
     }
 
-    /// Whether this bookmark ends the objects that a streamed list begins with.
+    /// Whether this bookmark ends the initial objects of a streamed list.
     pub(crate) fn ends_list(&self) -> bool {
         let annotations = self.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get(LIST_END)).is_some_and(|value| value == "true")
     }
 }
 
-/// What of a `Status` is needed to know what to do about it.
+/// The part of a `Status` that is needed to react to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
-    /// The HTTP status, also where it is told in a watch.
+    /// The HTTP status, also in a watch.
     pub(crate) code: u16,
     /// The reason in one word.
     pub(crate) reason: String,

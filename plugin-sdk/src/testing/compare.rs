@@ -1,4 +1,4 @@
-//! What is not as written down, told so that a person can mend it.
+//! Reports differences from a golden file so that a person can fix them.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use weir_plugin_views::Service;
 use super::Golden;
 use super::written::{one_line, with_answers};
 
-/// Tells in which file it happened if something panics.
+/// Names the golden file if a panic occurs.
 pub(super) struct InFile<'a>(pub(super) &'a Path);
 
 impl Drop for InFile<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("this happened with the golden file {}", self.0.display());
+            eprintln!("in the golden file {}", self.0.display());
         }
     }
 }
 
-/// The answers that are others, each with its service.
+/// Returns the answers that differ, each with its service.
 pub(super) fn differences(golden: &Golden, actual: &Golden) -> Vec<String> {
     let services = &golden.services;
     let mut all = list("verdicts", services, golden.verdicts.as_deref(), actual.verdicts.as_deref());
@@ -35,12 +35,11 @@ fn list<A: Serialize + PartialEq>(
     answered: Option<&[A]>,
 ) -> Vec<String> {
     let (Some(answered), expected) = (answered, expected) else {
-        let told =
-            || format!("  `{key}` are written down, and the test does not ask for them: {}", way_out(key));
+        let told = || format!("  the file has `{key}`, but the test does not check them: {}", way_out(key));
         return expected.map(|_| told()).into_iter().collect();
     };
     if expected.is_none() && answered.is_empty() {
-        return vec![format!("  `{key}` are missing: write \"{key}\": []")];
+        return vec![format!("  the file has no `{key}`: write \"{key}\": []")];
     }
     let expected = expected.unwrap_or_default();
     let shown = |answer: Option<&A>| answer.map_or_else(|| "(nothing)".to_owned(), one_line);
@@ -57,7 +56,7 @@ fn list<A: Serialize + PartialEq>(
         .collect()
 }
 
-/// Answers that are written down and that nobody asks for.
+/// Returns the name of a list of answers that the test does not check.
 pub(super) fn superfluous(golden: &Golden, actual: &Golden) -> Option<&'static str> {
     let lists = [
         ("verdicts", golden.verdicts.is_some(), actual.verdicts.is_some()),
@@ -76,7 +75,7 @@ fn way_out(key: &str) -> String {
     format!("remove them, or name {interface} in check_goldens!")
 }
 
-/// The text of a file with the answers that are others.
+/// Returns the text of a file with the differing answers replaced.
 pub(super) fn updated(mut text: String, golden: &Golden, actual: &Golden) -> String {
     if let Some(answers) = actual.verdicts.as_deref().filter(|_| actual.verdicts != golden.verdicts) {
         text = with_answers(&text, "verdicts", answers);
@@ -90,11 +89,11 @@ pub(super) fn updated(mut text: String, golden: &Golden, actual: &Golden) -> Str
     text
 }
 
-/// Why a file cannot be read, with the line that it is about, and how such a value is written.
+/// Explains why a file cannot be read, with the line, and an example of such a value.
 pub(super) fn unreadable(path: &Path, text: &str, error: &serde_json::Error) -> String {
     let words = error.to_string();
     let why = words.split(" at line ").next().unwrap_or_default();
-    // What was read last is what is wrong; a file may be a single long line.
+    // The text before the error shows the place; a file may be a single long line.
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
     let read: Vec<char> = line.chars().take(error.column()).collect();
     let read: String = read[read.len().saturating_sub(SHOWN)..].iter().collect();
@@ -109,14 +108,14 @@ pub(super) fn unreadable(path: &Path, text: &str, error: &serde_json::Error) -> 
     )
 }
 
-/// How much of a line is shown, in characters.
+/// The number of characters of a line to show.
 const SHOWN: usize = 80;
 
-/// Parts of messages, and how what they are about is written.
+/// Parts of messages, with examples of correct values.
 const EXAMPLES: [(&str, &str); 9] = [
     (
         "expected value",
-        r#"a choice is written as a word or with what belongs to it: "equal", {"each": [3, 1]}"#,
+        r#"a choice is written as a word or as an object with a value: "equal", {"each": [3, 1]}"#,
     ),
     ("socket address", r#"an endpoint's address is written as "10.0.1.4:8080" or "[fd00::4]:8080""#),
     ("IP address", r#"an address is written as "192.0.2.1" or "2001:db8::1""#),

@@ -1,11 +1,11 @@
-//! What a plugin sees of a recorded view: what it declared as needs, as weir would send it.
+//! Reduces a recorded view to the plugin's declared needs, as weir would send it.
 
 use weir_plugin_views::{Attributes, Context, Endpoint, Node, Port, Service, Slice};
 
 /// The needs of a plugin, by the part before the key.
 pub(super) struct Needs(Vec<(String, Option<String>)>);
 
-/// Needs without a key, and what may be before one. The vocabulary is that of `wit/README.md`.
+/// Needs without a key, and the prefixes of needs with one, as listed in `wit/README.md`.
 const WORDS: [&str; 6] = ["endpoints", "slices", "nodes", "host-addresses", "time", "ready-since"];
 const KEYED: [&str; 8] = [
     "label",
@@ -18,11 +18,11 @@ const KEYED: [&str; 8] = [
     "node-annotation",
 ];
 
-/// The need that has a period and a memory in place of a key.
+/// The need with a period and a memory instead of a key.
 const STATISTICS: &str = "statistics";
 
 impl Needs {
-    /// Panics at a word that weir would refuse.
+    /// Panics on a need that weir would refuse.
     pub(super) fn parse(words: &[String]) -> Needs {
         let parse = |word: &String| match word.split_once(':') {
             None if WORDS.contains(&word.as_str()) => (word.clone(), None),
@@ -30,7 +30,7 @@ impl Needs {
                 (what.to_owned(), Some(key.to_owned()))
             }
             _ => panic!(
-                "the plugin needs `{word}`, which is none of the words of wit/README.md: {}, and with a key {}, `statistics:PERIOD/MEMORY`",
+                "the plugin declares the unknown need `{word}`: wit/README.md lists {}, {} and `statistics:PERIOD/MEMORY`",
                 WORDS.join(", "),
                 KEYED.map(|word| format!("{word}:KEY")).join(", ")
             ),

@@ -1,4 +1,4 @@
-//! What is odd about a golden file, and no mistake for certain.
+//! Oddities of a golden file that may be mistakes.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use weir_plugin_views::{Attributes, Context, Port, Service};
 use super::Golden;
 
 impl Golden {
-    /// What is odd about the file for a plugin with these needs: what weir would not send, and what contradicts itself.
+    /// Returns the oddities of the file for a plugin with these needs: data that weir would not send, and contradictions.
     pub fn remarks(&self, needs: &[String]) -> Vec<String> {
         let mut remarks: Vec<String> =
             self.services.iter().flat_map(|service| self.oddities(service)).collect();
@@ -15,7 +15,7 @@ impl Golden {
         if !lacking.is_empty() {
             let words: Vec<String> = lacking.iter().map(|word| format!("`{word}`")).collect();
             remarks.push(format!(
-                "the plugin does not see all that the file gives, because it does not declare the need of {}",
+                "the plugin does not see all data in the file, because it does not declare the needs {}",
                 words.join(", ")
             ));
         }
@@ -29,20 +29,20 @@ impl Golden {
             let place = format!("{}/{}, port {}", service.namespace, service.name, port.port);
             for (what, said, counted) in counts(port) {
                 if said as usize != counted {
-                    remarks.push(format!("{place}: `{what}` is {said}, and there are {counted}"));
+                    remarks.push(format!("{place}: `{what}` is {said}, but the file has {counted}"));
                 }
             }
             for endpoint in &port.endpoints {
                 let Some(node) = endpoint.node.as_deref() else { continue };
                 if !known.contains(node) {
                     remarks.push(format!(
-                        "{place}: {} is on the node `{node}`, which is none of `context.nodes`: the plugin sees no node",
+                        "{place}: {} is on the node `{node}`, which is not in `context.nodes`: the plugin sees no node",
                         endpoint.address
                     ));
                 }
                 if (node == self.context.node) != endpoint.local {
                     remarks.push(format!(
-                        "{place}: {} is on `{node}`, this node is `{}`, and `local` is {}",
+                        "{place}: {} is on `{node}` and this node is `{}`, but `local` is {}",
                         endpoint.address, self.context.node, endpoint.local
                     ));
                 }
@@ -51,7 +51,7 @@ impl Golden {
         remarks
     }
 
-    /// The needs of which the file gives something, and the plugin sees nothing of it.
+    /// Returns the needs that the file has data for and the plugin does not declare.
     fn lacking(&self, needs: &[String]) -> BTreeSet<String> {
         let seen = self.reduced(needs);
         let mut words = BTreeSet::new();

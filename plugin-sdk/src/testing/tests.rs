@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{Context, Error, Scheduling};
 
-/// Tells in its reason all that it sees, and needs what its configuration says.
+/// Reports everything it sees in its reason; its configuration is its needs.
 struct Witness(Vec<String>);
 
 impl Plugin for Witness {
@@ -94,7 +94,7 @@ fn each_need_opens_what_it_names() {
 }
 
 #[test]
-#[should_panic(expected = "`pod-label:a`, which is none of the words")]
+#[should_panic(expected = "unknown need `pod-label:a`")]
 fn a_need_that_weir_would_refuse_is_refused() {
     golden(&["pod-label:a"]).schedule::<Witness>();
 }
@@ -106,7 +106,7 @@ fn lines_of_the_log_can_be_looked_at() {
     assert_eq!(lines, [expected.clone(), expected], "once in the batch, once alone");
 }
 
-/// Remembers what it was asked, which it must not.
+/// Keeps state between calls, which it must not.
 struct Moody;
 
 thread_local! {
@@ -134,12 +134,12 @@ impl Scheduler for Moody {
 }
 
 #[test]
-#[should_panic(expected = "the answer about shop/web alone and in a batch")]
+#[should_panic(expected = "the answer for shop/web differs alone and in a batch")]
 fn an_answer_that_depends_on_the_batch_is_a_failure() {
     golden(&[]).schedule::<Moody>();
 }
 
-/// What a test says that fails.
+/// Returns the message of a failing test.
 fn failure(run: impl FnOnce() + std::panic::UnwindSafe) -> String {
     let payload = std::panic::catch_unwind(run).unwrap_err();
     payload.downcast_ref::<String>().cloned().unwrap_or_default()
@@ -185,7 +185,7 @@ fn a_difference_is_told_with_file_service_and_the_way_to_accept_it() {
     }
     let path = folder.path().to_owned();
     let said = failure(move || crate::check_goldens!(path, Constant: scheduler));
-    assert!(said.contains("a.json:") && said.contains("b.json:"), "every file is told: {said}");
+    assert!(said.contains("a.json:") && said.contains("b.json:"), "every file is reported: {said}");
     let difference = "  shop/web, schedules[0]:\n    expected {\"ports\": [{\"scheduler\": \"sh\"}]}\n    answered \
                       {\"ports\": [{\"scheduler\": \"mh\"}]}\n";
     assert!(said.contains(difference) && said.contains("UPDATE_EXPECTED=1"), "{said}");
@@ -249,8 +249,8 @@ fn a_file_that_contradicts_itself_is_remarked() {
     golden.services[0].ports[0].endpoints_total = 7;
     golden.services[0].ports[0].endpoints[0].node = Some("n9".into());
     let remarks = golden.remarks(&needs).join("\n");
-    assert!(remarks.contains("`endpoints-total` is 7, and there are 1"), "{remarks}");
-    assert!(remarks.contains("`n9`, which is none of `context.nodes`"), "{remarks}");
+    assert!(remarks.contains("`endpoints-total` is 7, but the file has 1"), "{remarks}");
+    assert!(remarks.contains("`n9`, which is not in `context.nodes`"), "{remarks}");
     golden.services[0].ports[0].endpoints[0].node = Some("n1".into());
     assert!(golden.remarks(&needs).join("\n").contains("`local` is false"));
 }

@@ -1,4 +1,4 @@
-//! Answers in the text of a golden file, of which all else stays as somebody wrote it.
+//! Replaces answers in the text of a golden file and keeps the rest as it was written.
 
 use std::io;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// The text with these answers, one a line, in place of what `key` had.
+/// Returns the text with these answers, one per line, as the new value of `key`.
 pub(super) fn with_answers<A: Serialize>(text: &str, key: &str, answers: &[A]) -> String {
     let lines: Vec<String> = answers.iter().map(|answer| format!("\n    {}", one_line(answer))).collect();
     let list = if lines.is_empty() { "[]".to_owned() } else { format!("[{}\n  ]", lines.join(",")) };
@@ -14,12 +14,12 @@ pub(super) fn with_answers<A: Serialize>(text: &str, key: &str, answers: &[A]) -
     if let Some((_, value)) = members.iter().find(|(name, _)| *name == key) {
         return format!("{}{list}{}", &text[..value.start], &text[value.end..]);
     }
-    // Behind the last member; a golden file has one, its services.
+    // After the last member; a golden file always has one, its services.
     let end = members.last().map_or(text.len(), |(_, value)| value.end);
     format!("{},\n  \"{key}\": {list}{}", &text[..end], &text[end..])
 }
 
-/// A value in one line, with blanks as a person puts them.
+/// Formats a value on one line, with spaces as a person would write them.
 pub(super) fn one_line(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     match value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced)) {
@@ -44,7 +44,7 @@ impl Formatter for Spaced {
     }
 }
 
-/// The keys of the outermost object and the places of their values. The text is known to be JSON.
+/// Returns the keys of the outermost object and the ranges of their values. The text must be valid JSON.
 fn members(text: &str) -> Vec<(&str, Range<usize>)> {
     let mut members = Vec::new();
     let (mut depth, mut quote, mut escaped) = (0, None, false);

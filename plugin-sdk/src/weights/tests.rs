@@ -8,11 +8,7 @@ fn numbers_become_small_weights_in_their_ratio() {
     assert_eq!(proportional(&[0, 0]), [0, 0]);
     assert_eq!(proportional(&[7]), [1]);
     assert_eq!(proportional(&[4000, 4000, 8000]), [1, 1, 2]);
-    assert_eq!(
-        proportional(&[3920, 7910]),
-        [1, 2],
-        "a weight need not tell more than a connection in a hundred"
-    );
+    assert_eq!(proportional(&[3920, 7910]), [1, 2], "a weight need not be more precise than 1 %");
     assert_eq!(proportional(&[u64::MAX, 1]), [u16::MAX, 1]);
     assert_eq!(proportional(&[u64::MAX, u64::MAX]), [1, 1]);
 }
@@ -67,7 +63,7 @@ fn the_last_endpoint_is_never_quiesced() {
 
 #[test]
 fn each_kind_of_vip_keeps_an_endpoint() {
-    // The second is the only one for external VIPs, the third is used by nobody.
+    // The second is the only one for external VIPs, no VIP uses the third.
     let endpoints = [endpoint(1, true, false), endpoint(2, true, true), endpoint(3, false, false)];
     let mut weights = [1, 1, 1];
     assert_eq!(quiesce(&mut weights, &endpoints, |_, e| e.address.port() != 1), Failsafe::Held);
@@ -127,7 +123,7 @@ proptest! {
         for (number, weight) in numbers.iter().zip(&weights) {
             prop_assert_eq!(*number == 0, *weight == 0);
             let (exact, got) = (*number as f64 / largest.max(1) as f64, f64::from(*weight) / f64::from(at.max(1)));
-            // What is so small that 16 bits cannot tell it is at least there.
+            // A share too small for 16 bits still gets weight 1.
             if exact > 0.001 {
                 prop_assert!((got / exact - 1.0).abs() < 0.06, "{} of {} is {} of {}", number, largest, weight, at);
             }

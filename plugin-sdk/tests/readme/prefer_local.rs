@@ -1,4 +1,4 @@
-//! Endpoints of this node first.
+//! Prefers endpoints on this node.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::weights::{self, Member};
@@ -13,7 +13,7 @@ impl Plugin for PreferLocal {
     const NAME: &'static str = "prefer-local";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    // `Fields` notes every mistake, fields that are not known included, and returns all of them.
+    // `Fields` collects all mistakes, including unknown fields, and returns them together.
     fn configure(configuration: &str) -> Result<PreferLocal, Vec<String>> {
         Fields::read(configuration, |fields| {
             let keep_percent = fields.text("keep-percent").unwrap_or(95);
@@ -24,7 +24,7 @@ impl Plugin for PreferLocal {
         })
     }
 
-    // Nothing else is sent, and only a change of this is a reason to ask again.
+    // Only this data is sent, and only its changes cause a new call.
     fn needs(&self) -> Vec<String> {
         vec!["endpoints".to_owned(), "annotation:example.com/prefer-local".to_owned()]
     }
@@ -47,7 +47,7 @@ impl Scheduler for PreferLocal {
             };
             let members: Vec<Member> = endpoints.iter().map(member).collect();
             let mut weights = weights::shared(&members, &[self.keep_percent, 100 - self.keep_percent]);
-            // External VIPs may have no endpoint here.
+            // External VIPs may have no endpoint on this node.
             weights::spare(&mut weights, endpoints);
             weights::scheduling(prior.ports.get(index), context, weights)
         });

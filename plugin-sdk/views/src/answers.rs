@@ -1,4 +1,4 @@
-//! What a plugin answers.
+//! The answers of a plugin.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::VipKind;
 
-/// What to leave out for one service. The default leaves out nothing.
+/// The restrictions for one service. The default restricts nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Verdict {
     /// Leave the whole service alone, for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore: Option<String>,
-    /// Serve these kinds of VIPs only; absent = all.
+    /// Serve only these kinds of VIPs; absent = all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kinds: Option<BTreeSet<VipKind>>,
     /// Do not serve these VIPs.
@@ -30,13 +30,13 @@ pub struct Verdict {
     /// Limits on sources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceFilter>,
-    /// Why, in one sentence; empty = nothing to tell.
+    /// The reason in one sentence; empty = none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Seconds after which to ask again.
+    /// Seconds after which to call again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
-    /// One number per declared metric, in order; empty = 0 for each.
+    /// One value per declared metric, in order; empty = 0 for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<u64>,
 }
@@ -66,7 +66,7 @@ impl Verdict {
         self
     }
 
-    /// Limits who may connect.
+    /// Limits the sources that may connect.
     #[must_use]
     pub fn sources(
         mut self,
@@ -78,14 +78,14 @@ impl Verdict {
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Verdict {
         self.reason = reason.into();
         self
     }
 
-    /// Tells a number for each declared metric, in order.
+    /// Sets a value for each declared metric, in order.
     #[must_use]
     pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Verdict {
         self.metrics = told(numbers.into());
@@ -93,7 +93,7 @@ impl Verdict {
     }
 }
 
-/// Numbers that are all 0 need not be told.
+/// Values that are all 0 are left out.
 fn told(mut numbers: Vec<u64>) -> Vec<u64> {
     if numbers.iter().all(|number| *number == 0) {
         numbers.clear();
@@ -117,7 +117,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SourceFilter {
-    /// The kinds of VIPs it holds for.
+    /// The kinds of VIPs that it applies to.
     pub kinds: BTreeSet<VipKind>,
     /// What the ranges mean.
     pub action: SourceAction,
@@ -129,59 +129,59 @@ pub struct SourceFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceAction {
-    /// Nobody else may connect.
+    /// Only these may connect.
     Allow,
     /// These may not connect.
     Deny,
 }
 
-/// How one service is scheduled. The default keeps what earlier plugins said.
+/// How one service is scheduled. The default keeps the answer of earlier plugins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Schedule {
-    /// One per port of the service, or none at all = what earlier plugins said.
+    /// One per port of the service; empty = the answer of earlier plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Scheduling>,
-    /// What becomes of TCP connections when their endpoint goes.
+    /// How TCP connections end when their endpoint is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
-    /// Why, in one sentence; empty = nothing to tell.
+    /// The reason in one sentence; empty = none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Seconds after which to ask again.
+    /// Seconds after which to call again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
-    /// One number per declared metric, in order; empty = 0 for each.
+    /// One value per declared metric, in order; empty = 0 for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<u64>,
 }
 
 impl Schedule {
-    /// Keeps what earlier plugins said.
+    /// Keeps the answer of earlier plugins.
     pub fn keep() -> Schedule {
         Schedule::default()
     }
 
-    /// Says something for each port: the answer's ports are made of `port`, called with each index.
+    /// Calls `port` with the index of each port, and returns the results as the ports of an answer.
     pub fn each(ports: usize, port: impl FnMut(usize) -> Scheduling) -> Schedule {
         Schedule { ports: (0..ports).map(port).collect(), ..Schedule::default() }
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Schedule {
         self.reason = reason.into();
         self
     }
 
-    /// Tells a number for each declared metric, in order.
+    /// Sets a value for each declared metric, in order.
     #[must_use]
     pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Schedule {
         self.metrics = told(numbers.into());
         self
     }
 
-    /// Asks to be asked again.
+    /// Requests another call after this time.
     #[must_use]
     pub fn again_after(mut self, seconds: u32) -> Schedule {
         self.re_evaluate_after = Some(seconds);
@@ -189,7 +189,7 @@ impl Schedule {
     }
 }
 
-/// How one port is scheduled. The default keeps what earlier plugins said.
+/// How one port is scheduled. The default keeps the answer of earlier plugins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Scheduling {
@@ -199,10 +199,10 @@ pub struct Scheduling {
     /// Any of `fallback`, `port`, `one-packet`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_flags: Option<Vec<String>>,
-    /// Whether a client stays with an endpoint.
+    /// Whether a client keeps its endpoint.
     #[serde(skip_serializing_if = "Persistence::is_keep")]
     pub persistence: Persistence,
-    /// How much of the traffic each endpoint gets.
+    /// Each endpoint's share of the traffic.
     #[serde(skip_serializing_if = "Weights::is_keep")]
     pub weights: Weights,
 }
@@ -219,33 +219,33 @@ impl Scheduling {
     }
 }
 
-/// Whether a client stays with an endpoint.
+/// Whether a client keeps its endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Persistence {
-    /// What earlier plugins said, else the service's session affinity.
+    /// The answer of earlier plugins, else the service's session affinity.
     #[default]
     Keep,
     /// The service's session affinity.
     SessionAffinity,
     /// Never.
     Off,
-    /// For so many seconds, by so many leading bits of the address.
+    /// For this many seconds, by this many leading bits of the address.
     On(u32, u8),
 }
 
 impl Persistence {
-    /// Whether it says nothing.
+    /// Whether it keeps the answer of earlier plugins.
     pub fn is_keep(&self) -> bool {
         *self == Persistence::Keep
     }
 }
 
-/// How much of the traffic each endpoint gets.
+/// Each endpoint's share of the traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weights {
-    /// What earlier plugins said, else the same for all.
+    /// The answer of earlier plugins, else the same for all.
     #[default]
     Keep,
     /// The same for all.
@@ -255,63 +255,63 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// Whether it says nothing.
+    /// Whether it keeps the answer of earlier plugins.
     pub fn is_keep(&self) -> bool {
         *self == Weights::Keep
     }
 }
 
-/// What becomes of TCP connections when their endpoint goes.
+/// How TCP connections end when their endpoint is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Drain {
-    /// The endpoint goes when it has none left.
+    /// The endpoint is removed when it has no connections left.
     UntilIdle,
-    /// The same, but after so many seconds at the latest.
+    /// The same, but after this many seconds at the latest.
     UntilDeadline(u32),
-    /// It goes at once.
+    /// It is removed at once.
     AtOnce,
     /// A mode of a later version.
     Other(String),
 }
 
-/// How one service is masqueraded. The default keeps what earlier plugins said.
+/// How one service is masqueraded. The default keeps the answer of earlier plugins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Treatments {
-    /// Of connections to the cluster IP.
+    /// For connections to the cluster IP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Treatment>,
-    /// Of connections to external IPs.
+    /// For connections to external IPs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<Treatment>,
-    /// Of connections to load-balancer VIPs.
+    /// For connections to load-balancer VIPs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<Treatment>,
-    /// Of connections to node ports.
+    /// For connections to node ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_port: Option<Treatment>,
     /// Sources that are never masqueraded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub except_sources: Option<Vec<IpNet>>,
-    /// Why, in one sentence; empty = nothing to tell.
+    /// The reason in one sentence; empty = none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Seconds after which to ask again.
+    /// Seconds after which to call again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub re_evaluate_after: Option<u32>,
-    /// One number per declared metric, in order; empty = 0 for each.
+    /// One value per declared metric, in order; empty = 0 for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<u64>,
 }
 
 impl Treatments {
-    /// Keeps what earlier plugins said.
+    /// Keeps the answer of earlier plugins.
     pub fn keep() -> Treatments {
         Treatments::default()
     }
 
-    /// The treatment of one kind of VIP.
+    /// Returns the treatment of one kind of VIP.
     pub fn of(&self, kind: VipKind) -> Option<&Treatment> {
         match kind {
             VipKind::Cluster => self.cluster.as_ref(),
@@ -321,7 +321,7 @@ impl Treatments {
         }
     }
 
-    /// Treats one kind of VIP.
+    /// Sets the treatment of one kind of VIP.
     #[must_use]
     pub fn treat(mut self, kind: VipKind, treatment: Treatment) -> Treatments {
         let place = match kind {
@@ -334,14 +334,14 @@ impl Treatments {
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Treatments {
         self.reason = reason.into();
         self
     }
 
-    /// Tells a number for each declared metric, in order.
+    /// Sets a value for each declared metric, in order.
     #[must_use]
     pub fn with_metrics(mut self, numbers: impl Into<Vec<u64>>) -> Treatments {
         self.metrics = told(numbers.into());
@@ -349,11 +349,11 @@ impl Treatments {
     }
 }
 
-/// What happens to the source of connections.
+/// The treatment of source addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Treatment {
-    /// What kube-proxy does.
+    /// The same as kube-proxy.
     Default,
     /// It stays.
     Never,

@@ -1,6 +1,6 @@
 //! Names with wildcards.
 
-/// Whether a text fits a pattern in which each `*` stands for any text, also for none.
+/// Whether a text matches a pattern in which each `*` stands for any text, including an empty one.
 ///
 /// ```
 /// use weir_plugin_views::glob;
@@ -22,7 +22,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     text.ends_with(last)
 }
 
-/// Whether a text fits any of the patterns.
+/// Whether a text matches any of the patterns.
 pub fn matches_any<'a>(patterns: impl IntoIterator<Item = &'a String>, text: &str) -> bool {
     patterns.into_iter().any(|pattern| matches(pattern, text))
 }

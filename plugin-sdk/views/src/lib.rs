@@ -1,10 +1,10 @@
-//! What plugins of weir see (`Context`, `Service`) and answer (`Verdict`, `Schedule`, `Treatments`): the records of
-//! `wit/policy.wit` as Rust values, with addresses as addresses and names where the contract has indexes.
+//! The data that weir plugins see (`Context`, `Service`) and return (`Verdict`, `Schedule`, `Treatments`): the records of
+//! `wit/policy.wit` as Rust values, with address types, and names where the contract has indexes.
 //!
-//! Their JSON form is that of recorded views and golden tests, and what `weir plugin run` and `weir explain` print. It
-//! is the same on both sides, so that what was recorded on a node can be replayed natively and in a component.
+//! Recorded views, golden tests, `weir plugin run` and `weir explain` use their JSON form. It is the same in weir and in
+//! plugins, so that a recording from a node can be replayed natively and in a component.
 //!
-//! Never: WebAssembly, a rule about Services, input or output.
+//! This crate contains no WebAssembly, no rules about Services, and no I/O.
 
 mod answers;
 mod conversions;

@@ -1,12 +1,11 @@
-//! From views to the contract's records: what was recorded or written down, as it is handed over.
+//! Converts views to the contract's records.
 
-/// A part of [`conversions!`](crate::conversions), which it is for.
+/// A part of [`conversions!`](crate::conversions).
 #[doc(hidden)]
 #[macro_export]
 macro_rules! lowering {
     () => {
-        /// The other way round: what was recorded, as it is handed over. The zones are those of the context and of all
-        /// services.
+        /// Converts a context. The zones are those of the context and of all services.
         pub fn lower_context(
             context: $crate::Context,
             services: &[$crate::Service],
@@ -40,7 +39,7 @@ macro_rules! lowering {
             (lowered, indexes)
         }
 
-        /// The places of names in the tables of a call.
+        /// The indexes of names in the tables of a call.
         #[derive(Default)]
         pub struct Indexes {
             zones: Vec<Arc<str>>,
@@ -68,7 +67,7 @@ macro_rules! lowering {
             }
         }
 
-        /// A service as it is handed over.
+        /// Converts a service.
         pub fn lower_service(service: $crate::Service, indexes: &Indexes) -> types::Service {
             let slices: Vec<Arc<str>> =
                 service.slices.iter().map(|slice| Arc::from(slice.name.as_str())).collect();

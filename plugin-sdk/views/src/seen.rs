@@ -1,4 +1,4 @@
-//! What a plugin sees.
+//! The data that a plugin sees.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Labels or annotations.
 pub type Attributes = BTreeMap<String, String>;
 
-/// What is the same for all services of a call.
+/// Values common to all services of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Context {
@@ -19,31 +19,31 @@ pub struct Context {
     /// This node's zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
-    /// Differs between nodes and never changes on one.
+    /// Differs between nodes and never changes on a node.
     pub seed: u64,
     /// Seconds since 1970; absent unless the need `time` is declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub now: Option<u64>,
     /// The configured scheduler, which services get by default.
     pub default_scheduler: String,
-    /// The schedulers that this node's kernel has; empty if unknown.
+    /// The schedulers available in this node's kernel; empty if unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schedulers: Vec<String>,
-    /// Addresses of this node's own interfaces; empty unless the need `host-addresses` is declared.
+    /// Addresses of this node's interfaces; empty unless the need `host-addresses` is declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub host_addresses: Vec<IpAddr>,
-    /// All nodes of the cluster, sorted by name; empty unless a need of nodes is declared.
+    /// All nodes of the cluster, sorted by name; empty unless a need for nodes is declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<Node>,
 }
 
 impl Context {
-    /// The node that an endpoint runs on; it takes the needs `endpoints` and `nodes`.
+    /// Returns the node that an endpoint runs on; requires the needs `endpoints` and `nodes`.
     pub fn node_of(&self, endpoint: &Endpoint) -> Option<&Node> {
         self.node_named(endpoint.node.as_deref()?)
     }
 
-    /// A node by its name; it takes a need of nodes.
+    /// Returns a node by name; requires a need for nodes.
     pub fn node_named(&self, name: &str) -> Option<&Node> {
         let index = self.nodes.binary_search_by(|node| node.name.as_str().cmp(name)).ok()?;
         Some(&self.nodes[index])
@@ -113,13 +113,13 @@ pub struct Service {
     /// `internalTrafficPolicy: Local`
     #[serde(skip_serializing_if = "is_false")]
     pub internal_local: bool,
-    /// `externalTrafficPolicy: Local`, where it counts.
+    /// `externalTrafficPolicy: Local`, where it applies.
     #[serde(skip_serializing_if = "is_false")]
     pub external_local: bool,
     /// `loadBalancerSourceRanges`
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source_ranges: Vec<IpNet>,
-    /// Its EndpointSlices; empty unless a need of slices is declared.
+    /// Its EndpointSlices; empty unless a need for slices is declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<Slice>,
     /// Its ports, one per port and address family.
@@ -127,7 +127,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// One of its EndpointSlices.
+    /// Returns one of its EndpointSlices.
     pub fn slice_named(&self, name: &str) -> Option<&Slice> {
         self.slices.iter().find(|slice| slice.name == name)
     }
@@ -160,9 +160,9 @@ pub struct Port {
     /// Its protocol.
     #[serde(default)]
     pub protocol: Protocol,
-    /// The port clients use on VIPs.
+    /// The port that clients use on VIPs.
     pub port: u16,
-    /// The port clients use on nodes; 0 for none.
+    /// The port that clients use on nodes; 0 for none.
     #[serde(default, skip_serializing_if = "is_no_port")]
     pub node_port: u16,
     /// `appProtocol`; empty if absent.
@@ -171,44 +171,44 @@ pub struct Port {
     /// Cluster IP, external IPs and load-balancer VIPs.
     #[serde(default)]
     pub vips: Vec<Vip>,
-    /// How many endpoints there are.
+    /// The number of endpoints.
     #[serde(default)]
     pub endpoints_total: u32,
-    /// How many of them run on this node.
+    /// The number of endpoints on this node.
     #[serde(default)]
     pub endpoints_local: u32,
     /// All endpoints sorted by address; empty unless the need `endpoints` is declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
-    /// What IPVS counts, one per endpoint in order; empty unless the need `statistics` is declared, unless the port is TCP,
-    /// and before the first sample.
+    /// IPVS's counters, one per endpoint in order; empty before the first sample, and unless the port is TCP and the need
+    /// `statistics` is declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<ServerStatistics>,
 }
 
-/// What IPVS counts on this node for one endpoint, summed over the port's VIPs. All of it is 0 for an endpoint that was not
+/// IPVS's counters on this node for one endpoint, summed over the port's VIPs. All are 0 for an endpoint that has not been
 /// counted yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ServerStatistics {
-    /// Connections now, from the first SYN to the first FIN.
+    /// Current connections, from the first SYN to the first FIN.
     pub active: u32,
-    /// Connections that ended, until IPVS forgets them.
+    /// Ended connections, until IPVS forgets them.
     pub inactive: u32,
-    /// The largest weight that the kernel has for it on any of the VIPs.
+    /// The largest weight of the endpoint in the kernel on any of the VIPs.
     pub weight: u32,
-    /// Seconds since 1970 at which counting began.
+    /// When counting began, in seconds since 1970.
     pub since: u64,
-    /// Connections begun since then.
+    /// New connections since then.
     pub connections: u64,
     /// Bytes from clients since then.
     pub bytes_in: u64,
     /// Bytes to clients since then.
     pub bytes_out: u64,
-    /// Thousandths of connections begun, of which those of the age that the need names count 1/e, and so on.
+    /// Thousandths of new connections, decaying with age: at the age given in the need, a connection counts 1/e.
     pub recent_connections: u64,
-    /// Active connections × milliseconds, older ones counting less in the same way. Divided by the connections begun it is
-    /// the mean time that a connection takes.
+    /// Active connections × milliseconds, decaying in the same way. Divided by the new connections it gives the mean duration
+    /// of a connection.
     pub recent_active_time: u64,
 }
 
@@ -228,13 +228,13 @@ pub struct Vip {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Takes new connections.
+    /// Accepts new connections.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ready: bool,
     /// Still answers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub serving: bool,
-    /// Is on its way out.
+    /// Is shutting down.
     #[serde(default, skip_serializing_if = "is_false")]
     pub terminating: bool,
     /// Runs on this node.
@@ -249,13 +249,13 @@ pub struct Endpoint {
     /// Its zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
-    /// Its node's name; absent unless a need of nodes is declared.
+    /// Its node's name; absent unless a need for nodes is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
-    /// Its EndpointSlice's name; absent unless a need of slices is declared.
+    /// Its EndpointSlice's name; absent unless a need for slices is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<Arc<str>>,
-    /// Seconds since 1970 at which this node saw it become ready; absent for one that was ready before anybody looked.
+    /// When this node saw it become ready, in seconds since 1970; absent for one that was ready before weir first saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<u64>,
 }

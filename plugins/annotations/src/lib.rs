@@ -1,13 +1,13 @@
 //! Scheduler, weights, persistence, drain, masquerading, VIPs and sources from annotations: weir's own, and those of
-//! kube-router and Cilium as far as IPVS can do what they say.
+//! kube-router and Cilium as far as IPVS supports them.
 //!
 //! ```text
 //! Service ─▶ Reader (which dialects, which keys, complaints) ─▶ schedule / vips / treatments
 //! ```
 //!
-//! A value that cannot be read changes nothing, and the reason names it. README.md lists the keys.
+//! An unreadable value changes nothing, and the reason names it. README.md lists the keys.
 //!
-//! Never: an error about a service. Annotations are written by tenants, and one of them must not cost the others time.
+//! Never returns an error for a service: tenants write annotations, and one tenant's mistake must not delay the others.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{
@@ -23,7 +23,7 @@ mod weights;
 
 use reader::{Dialect, Keys, Reader};
 
-/// The plugin: which annotations count.
+/// The plugin: the annotations that it reads.
 #[derive(Debug)]
 pub struct Annotations {
     dialects: Vec<Dialect>,
@@ -55,7 +55,7 @@ impl Plugin for Annotations {
             }
             let keys = Keys::new(fields.texts("keys"));
             if let Some(pattern) = keys.useless(&dialects) {
-                fields.problem("keys", format!("has `{pattern}`, which fits no key of these dialects"));
+                fields.problem("keys", format!("has `{pattern}`, which matches no key of these dialects"));
             }
             Annotations { dialects, keys }
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_plugin_sdk::value::FromText;
 use weir_plugin_sdk::{Family, Persistence};
 
-/// `off`, `session-affinity`, or a time with how many leading bits of an IPv4 and an IPv6 address make one client.
+/// `off`, `session-affinity`, or a time with the prefix lengths of IPv4 and IPv6 addresses that identify a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Off,
@@ -20,7 +20,7 @@ impl FromText for Wanted {
             "session-affinity" => Ok(Wanted::SessionAffinity),
             text => on(text).ok_or_else(|| {
                 "`off`, `session-affinity`, or a time from 1s to 24h like `10m`, with prefix lengths for IPv4 and IPv6 \
-                 like `10m/24/64` if neighbours are one client"
+                 like `10m/24/64` to treat neighbours as one client"
                     .to_owned()
             }),
         }

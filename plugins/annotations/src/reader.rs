@@ -1,9 +1,9 @@
-//! Annotations that count, and complaints about those that do not.
+//! Reads the annotations that apply, and complains about those that do not.
 
 use weir_plugin_sdk::value::{FromText, Malformed};
 use weir_plugin_sdk::{Attributes, glob};
 
-/// Whose annotations.
+/// The project that defines an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// weir's own.
@@ -25,7 +25,7 @@ impl Dialect {
     }
 }
 
-/// Every annotation of Services that is looked at, and whose it is.
+/// Every annotation that is read from Services, with its dialect.
 pub(crate) const SERVICE_KEYS: [(Dialect, &str); 23] = [
     (Dialect::Weir, "policy.weir/scheduler"),
     (Dialect::Weir, "policy.weir/scheduler-flags"),
@@ -52,22 +52,22 @@ pub(crate) const SERVICE_KEYS: [(Dialect, &str); 23] = [
     (Dialect::Cilium, "service.cilium.io/affinity"),
 ];
 
-/// Those that have no counterpart, and what to do instead.
+/// Annotations without a counterpart, and what to use instead.
 const WITHOUT_EFFECT: [(Dialect, &str, &str); 7] = [
     (
         Dialect::KubeRouter,
         "kube-router.io/service.local",
         "set internalTrafficPolicy and externalTrafficPolicy to Local",
     ),
-    (Dialect::KubeRouter, "kube-router.io/service.dsr", "endpoints are reached by masquerading only"),
-    (Dialect::Cilium, "service.cilium.io/forwarding-mode", "endpoints are reached by masquerading only"),
-    (Dialect::Cilium, "service.cilium.io/proxy-delegation", "endpoints are reached by masquerading only"),
+    (Dialect::KubeRouter, "kube-router.io/service.dsr", "weir reaches endpoints only by masquerading"),
+    (Dialect::Cilium, "service.cilium.io/forwarding-mode", "weir reaches endpoints only by masquerading"),
+    (Dialect::Cilium, "service.cilium.io/proxy-delegation", "weir reaches endpoints only by masquerading"),
     (Dialect::Cilium, "service.cilium.io/node", "every node serves the service"),
     (Dialect::Cilium, "service.cilium.io/node-selector", "every node serves the service"),
-    (Dialect::Cilium, "service.cilium.io/affinity", "there are only endpoints of this cluster"),
+    (Dialect::Cilium, "service.cilium.io/affinity", "all endpoints are in this cluster"),
 ];
 
-/// Which keys may be used.
+/// The keys that may be used.
 #[derive(Debug)]
 pub(crate) struct Keys(Option<Vec<String>>);
 
@@ -81,7 +81,7 @@ impl Keys {
         self.0.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| glob::matches(pattern, key)))
     }
 
-    /// A pattern that fits nothing, most likely misspelt.
+    /// Returns a pattern that matches nothing, most likely misspelt.
     pub(crate) fn useless(&self, dialects: &[Dialect]) -> Option<&String> {
         let keys = || SERVICE_KEYS.iter().chain(&crate::weights::SLICE_KEYS);
         let fits = |pattern: &String| {
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         Reader { attributes, dialects, keys, complaints: Vec::new() }
     }
 
-    /// The value of a key, if it is there and counts.
+    /// Returns the value of a key if it is set and may be used.
     pub(crate) fn get(&self, dialect: Dialect, key: &str) -> Option<&'a str> {
         if !self.counts(dialect, key) {
             return None;
@@ -112,17 +112,17 @@ impl<'a> Reader<'a> {
         self.attributes.get(key).map(String::as_str)
     }
 
-    /// Whether a key would count if it were there.
+    /// Whether a key may be used.
     pub(crate) fn counts(&self, dialect: Dialect, key: &str) -> bool {
         self.dialects.contains(&dialect) && self.keys.allow(key)
     }
 
-    /// The value of a key of weir's own, if it can be read.
+    /// Returns the value of one of weir's own keys, if it is readable.
     pub(crate) fn parsed<T: FromText>(&mut self, key: &str) -> Option<T> {
         self.read(Dialect::Weir, key, |text| T::from_text(text))
     }
 
-    /// The value of a key as `read` reads it; what it should be, if it cannot be read, becomes a complaint.
+    /// Returns the value of a key as parsed by `read`; an unreadable value becomes a complaint that says what is expected.
     pub(crate) fn read<T>(
         &mut self,
         dialect: Dialect,
@@ -140,12 +140,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Complains.
+    /// Adds a complaint.
     pub(crate) fn complain(&mut self, complaint: impl Into<String>) {
         self.complaints.push(complaint.into());
     }
 
-    /// Complains about keys that say something which IPVS cannot do, rather than to let them look as if they worked.
+    /// Complains about keys that IPVS cannot support, so that they do not seem to work.
     pub(crate) fn name_what_has_no_effect(&mut self) {
         for (dialect, key, instead) in WITHOUT_EFFECT {
             if self.get(dialect, key).is_some() {
@@ -154,13 +154,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Everything that was wrong, as a reason; empty if nothing was.
+    /// Returns all complaints as one reason; empty if there are none.
     pub(crate) fn reason(&mut self) -> String {
         std::mem::take(&mut self.complaints).join("; ")
     }
 }
 
-/// `a, b and c`, for sentences.
+/// Quotes and joins words, for sentences.
 pub(crate) fn listed(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")

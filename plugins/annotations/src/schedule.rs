@@ -32,7 +32,7 @@ pub(crate) fn schedule(
             ..Scheduling::default()
         };
         let Some(weights) = weighing.of(reader, service, port) else { return chosen };
-        // The weights count for the scheduler that the annotations chose, else for the one before.
+        // The weights apply to the scheduler that the annotations chose, else to the previous one.
         let effective = Scheduling {
             scheduler: chosen.scheduler.clone().or(before.scheduler),
             scheduler_flags: chosen.scheduler_flags.clone().or(before.scheduler_flags),
@@ -54,7 +54,7 @@ pub(crate) fn schedule(
     schedule.because(reader.reason())
 }
 
-/// The scheduler and its flags, of the first dialect that says something: weir, kube-router, Cilium.
+/// The scheduler and its flags, from the first dialect that sets one: weir, kube-router, Cilium.
 #[derive(Debug, Default)]
 struct Choice {
     scheduler: Option<String>,
@@ -74,7 +74,7 @@ impl Choice {
         let scheduler = reader.read(Dialect::Cilium, "service.cilium.io/lb-algorithm", |text| {
             match text.trim().to_ascii_lowercase().as_str() {
                 "maglev" => Ok("mh".to_owned()),
-                // The kernel has no random scheduler; this one is as even.
+                // The kernel has no random scheduler; `rr` is as even.
                 "random" => Ok("rr".to_owned()),
                 _ => Err(listed(&["random", "maglev"])),
             }
@@ -88,16 +88,16 @@ impl Choice {
         let flags = reader.read(Dialect::KubeRouter, key, kube_router_flags);
         if scheduler.as_deref() != Some("mh") {
             if flags.is_some() {
-                reader.complain(format!("{key} is for the scheduler mh alone, as in kube-router"));
+                reader.complain(format!("{key} applies only to the scheduler mh, as in kube-router"));
             }
             return scheduler.map(|scheduler| Choice { scheduler: Some(scheduler), flags: None });
         }
-        // kube-router hashes no port unless it is told, where weir does.
+        // kube-router hashes no port unless configured; weir does by default.
         Some(Choice { scheduler, flags: Some(flags.unwrap_or_default()) })
     }
 }
 
-/// Any name that can be one of a kernel module: what the kernel lacks is for weir to report.
+/// Accepts any valid module name: weir itself reports a scheduler that the kernel lacks.
 fn scheduler(text: &str) -> Result<String, String> {
     let text = text.trim();
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -115,7 +115,7 @@ fn flags(text: &str) -> Result<Vec<String>, String> {
     if fits { Ok(flags) } else { Err(format!("any of {}, separated by commas", listed(&known))) }
 }
 
-/// The kernel's numbered flags, which mean this to `mh`.
+/// The kernel's numbered flags, with their meaning for `mh`.
 fn kube_router_flags(text: &str) -> Result<Vec<String>, String> {
     let flag = |item: &str| match item.trim() {
         "flag-1" => Some("fallback".to_owned()),

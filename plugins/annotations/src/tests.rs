@@ -27,7 +27,7 @@ fn schedule(annotations: &[(&str, &str)]) -> Schedule {
 }
 
 #[test]
-fn the_first_dialect_that_says_something_counts() {
+fn the_first_dialect_with_a_value_wins() {
     let everyone = [
         ("policy.weir/scheduler", "wlc"),
         ("kube-router.io/service.scheduler", "sh"),
@@ -47,7 +47,7 @@ fn kube_routers_maglev_hashes_no_port_unless_told() {
     assert_eq!(flags(&[mh, (key, "flag-1, flag-2")]), Some(vec!["fallback".to_owned(), "port".to_owned()]));
     let with_sh = schedule(&[("kube-router.io/service.scheduler", "sh"), (key, "flag-1")]);
     assert_eq!(with_sh.ports[0].scheduler_flags, None);
-    assert!(with_sh.reason.contains("for the scheduler mh alone"), "{}", with_sh.reason);
+    assert!(with_sh.reason.contains("applies only to the scheduler mh"), "{}", with_sh.reason);
     assert!(schedule(&[mh, (key, "flag-3")]).reason.contains("schedflags is `flag-3`"));
 }
 
@@ -110,8 +110,8 @@ fn every_mistake_of_a_configuration_is_named() {
     }));
     let expected = [
         "dialects names `calico`: write any of weir, kube-router, cilium",
-        "keys has `policy.weir/schedular`, which fits no key of these dialects",
-        "allow is unknown: there are dialects, keys",
+        "keys has `policy.weir/schedular`, which matches no key of these dialects",
+        "allow is unknown: known fields are dialects, keys",
     ];
     assert_eq!(refusals, expected);
 }
@@ -150,10 +150,14 @@ fn groups_get_their_shares() {
     assert_eq!(answer.ports[0].scheduler.as_deref(), Some("wrr"));
     let answer = weighed("blue=1, green=0", &[("blue", 2), ("green", 2)]);
     assert_eq!(weights(&answer), Weights::Each(vec![1, 1, 0, 0]));
-    assert_eq!(answer.ports[0].scheduler.as_deref(), Some("wrr"), "what comes later must not change it");
+    assert_eq!(
+        answer.ports[0].scheduler.as_deref(),
+        Some("wrr"),
+        "later changes of weights must not change it"
+    );
     let answer = weighed("blue=0,*=1", &[("blue", 1)]);
     assert_eq!(weights(&answer), Weights::Each(vec![1]));
-    assert!(answer.reason.contains("leave nobody to answer on port 80"), "{}", answer.reason);
+    assert!(answer.reason.contains("leave no endpoint for port 80"), "{}", answer.reason);
     assert_eq!(weights(&weighed("blue=1", &[])), Weights::Each(Vec::new()));
 }
 

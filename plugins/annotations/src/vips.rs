@@ -1,4 +1,4 @@
-//! Which VIPs are served, and to whom.
+//! Which VIPs are served, and to which sources.
 
 use weir_plugin_sdk::IpNet;
 use weir_plugin_sdk::{Service, SourceAction, Verdict, VipKind};
@@ -15,7 +15,7 @@ const NAMES: [(&str, VipKind); 4] = [
     ("node-port", VipKind::NodePort),
 ];
 
-/// A kind of VIP by its name.
+/// Returns a kind of VIP by its name.
 pub(crate) fn kind(name: &str) -> Option<VipKind> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
@@ -47,14 +47,14 @@ pub(crate) fn verdict(reader: &mut Reader<'_>, service: &Service) -> Verdict {
     if denied == Some(true) && !service.source_ranges.is_empty() {
         verdict = verdict.sources([VipKind::LoadBalancer], SourceAction::Deny, service.source_ranges.clone());
         reader.complain(
-            "loadBalancerSourceRanges are denied as asked, but also all that weir lets in, so nobody is: move them to \
-             policy.weir/deny-sources",
+            "loadBalancerSourceRanges are denied, but are also the only sources that weir admits, so no source can connect: \
+             move them to policy.weir/deny-sources",
         );
     }
     verdict.because(reader.reason())
 }
 
-/// The kinds that all annotations leave; `None` if none says anything.
+/// Returns the kinds that all annotations allow; `None` if no annotation is set.
 fn served(reader: &mut Reader<'_>) -> Option<Vec<VipKind>> {
     let own = reader.read(Dialect::Weir, "policy.weir/vip-kinds", |text| {
         let kinds: Option<Vec<VipKind>> = text.split(',').map(|name| kind(name.trim())).collect();
@@ -66,7 +66,7 @@ fn served(reader: &mut Reader<'_>) -> Option<Vec<VipKind>> {
         "LoadBalancer" => Ok(vec![VipKind::LoadBalancer]),
         _ => Err(listed(&["ClusterIP", "NodePort", "LoadBalancer"])),
     });
-    // kube-router asks whether the key is there, not for its value.
+    // kube-router checks only whether the key is set, not its value.
     let skips = reader.get(Dialect::KubeRouter, "kube-router.io/service.skiplbips");
     let kube_router = skips.map(|_| vec![VipKind::Cluster, VipKind::External, VipKind::NodePort]);
     let all = [own, cilium, kube_router];

@@ -10,14 +10,14 @@ use crate::reader::{Dialect, Keys, Reader};
 const SHARES: &str = "policy.weir/weights";
 /// The label of EndpointSlices that names their group.
 const GROUP: &str = "policy.weir/group";
-/// Stands for endpoints of no other group.
+/// Stands for endpoints in no other group.
 const REST: &str = "*";
 
-/// The annotations of EndpointSlices that are looked at, and whose they are.
+/// The annotations that are read from EndpointSlices, with their dialects.
 pub(crate) const SLICE_KEYS: [(Dialect, &str); 2] =
     [(Dialect::Weir, "policy.weir/weight"), (Dialect::Cilium, "service.cilium.io/weight")];
 
-/// What weights make the plugin read.
+/// Returns the needs for weights.
 pub(crate) fn needs(dialects: &[Dialect], keys: &Keys) -> Vec<String> {
     let mut needs = Vec::new();
     if dialects.contains(&Dialect::Weir) && keys.allow(SHARES) {
@@ -57,13 +57,13 @@ impl FromText for Shares {
     }
 }
 
-/// What the annotations of a service and its slices say of weights.
+/// The weights from the annotations of a service and its slices.
 pub(crate) enum Weighing {
-    /// Nothing.
+    /// No weights are set.
     None,
     /// Shares of groups.
     Shares(Vec<(String, u32)>),
-    /// Weights of slices, by name; those that are not named have 1.
+    /// Weights of slices, by name; all other slices have 1.
     Slices(Vec<(String, u16)>),
 }
 
@@ -92,7 +92,7 @@ impl Weighing {
         if weights.is_empty() { Weighing::None } else { Weighing::Slices(weights) }
     }
 
-    /// The weights of a port's endpoints; `None` if nothing is to be said.
+    /// Returns the weights of a port's endpoints; `None` if no weights are set.
     pub(crate) fn of(&self, reader: &mut Reader<'_>, service: &Service, port: &Port) -> Option<Vec<u16>> {
         let mut weights = match self {
             Weighing::None => return None,
@@ -101,7 +101,7 @@ impl Weighing {
         };
         if spare(&mut weights, &port.endpoints) == Failsafe::Held {
             reader.complain(format!(
-                "weights of 0 leave nobody to answer on port {}, so that some of them are not",
+                "weights of 0 leave no endpoint for port {}, so some of them are ignored",
                 port.port
             ));
         }
@@ -116,13 +116,13 @@ fn of_groups(shares: &[(String, u32)], service: &Service, port: &Port) -> Vec<u1
         let slice = endpoint.slice.as_deref().and_then(|name| service.slice_named(name));
         slice.and_then(|slice| slice.labels.get(GROUP)).and_then(|group| place(group)).unwrap_or(rest)
     };
-    // Only what is used shares: a group whose endpoints are all on their way out leaves its share to the others.
+    // Only used endpoints share: if all endpoints of a group are terminating, the other groups get its share.
     let counts = |endpoint: &Endpoint| endpoint.is_used() || !port.endpoints.iter().any(Endpoint::is_used);
     let member = |endpoint: &Endpoint| Member { group: group(endpoint), counts: counts(endpoint).into() };
     let members: Vec<Member> = port.endpoints.iter().map(member).collect();
     let shares: Vec<u32> = shares.iter().map(|(_, share)| *share).collect();
     let mut weights = shared(&members, &shares);
-    // What is not used gets a weight that others have too: one of its own would ask for another scheduler.
+    // Unused endpoints get a weight that others have too: a distinct one would require another scheduler.
     let common = weights.iter().copied().max().unwrap_or(1);
     for (weight, member) in weights.iter_mut().zip(&members).filter(|(_, member)| member.counts == 0) {
         *weight = if shares.get(member.group).is_some_and(|share| *share > 0) { common } else { 0 };

@@ -7,7 +7,7 @@ require (
 	weir.example/bindings v0.0.0
 )
 
-// Both are written by the build.
+// The build writes both.
 replace (
 	go.bytecodealliance.org/pkg => ../../../target/examples/go/runtime
 	weir.example/bindings => ../../../target/examples/go/bindings

@@ -49,13 +49,13 @@ test("a value that is no percentage is named", () => {
     for (const text of ["101", "-1", "5.5", "", "ten", "010"]) {
         const { ports, reason } = schedule(service(text, [{ canary: true, size: 1 }]), settings);
         assert.equal(ports, null);
-        assert.match(reason, /^weir\.example\/canary-percent: ".*" is no whole number/);
+        assert.match(reason, /^weir\.example\/canary-percent: ".*" is not a whole number/);
     }
 });
 
 test("every mistake in the configuration is named", () => {
     const { problems } = parse('{"anotation": "a", "label": 7, "scheduler": "rr"}');
-    const places = ["anotation: unknown", "label: 7 is no text", "scheduler: rr does not look at weights"];
+    const places = ["anotation: unknown", "label: 7 is not text", "scheduler: rr does not use weights"];
     assert.equal(problems.length, places.length);
     places.forEach((place, index) => assert.ok(problems[index].startsWith(place), problems[index]));
     assert.deepEqual(parse("[]").problems, ["the configuration must be an object"]);

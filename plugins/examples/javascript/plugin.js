@@ -1,14 +1,14 @@
 // A plugin for weir that gives a share of a service's traffic to its canaries.
 //
-// The decisions are made in canary.js, which knows nothing of WebAssembly. This file is what weir calls: one object
-// per interface of the contract.
+// The decisions are made in canary.js, which knows nothing of WebAssembly. weir calls this file: it has one
+// object per interface of the contract.
 import { needs, parse, schedule } from "./canary.js";
 
-// weir configures each fresh instance once, before it asks anything.
+// weir configures each fresh instance once, before any other call.
 let settings;
 
 export const lifecycle = {
-    // Takes the configuration, or throws everything that is wrong with it.
+    // Stores the configuration, or throws all mistakes in it.
     configure(configuration) {
         const { parsed, problems } = parse(configuration);
         if (problems.length > 0) {

@@ -1,4 +1,4 @@
-"""Which scheduler a namespace has by default."""
+"""Chooses the default scheduler of a namespace."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import NamedTuple, Optional
 
 @dataclass(frozen=True)
 class Default:
-    """A scheduler for the namespaces that a pattern fits, as a shell's patterns fit names."""
+    """A scheduler for the namespaces that match a shell-style pattern."""
 
     namespaces: str
     scheduler: str
 
 
 class Answer(NamedTuple):
-    """One scheduler per port, `None` where an earlier plugin has chosen, and why."""
+    """One scheduler per port, `None` where an earlier plugin has chosen, and the reason."""
 
     schedulers: list[Optional[str]]
     reason: str
@@ -23,14 +23,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Defaults:
-    """Tried in order: the first one that fits a namespace is its default."""
+    """Tried in order: the first pattern that matches a namespace gives its default."""
 
     defaults: list[Default]
 
     def answer(self, namespace: str, ports: int, prior: list[Optional[str]]) -> Optional[Answer]:
-        """The answer about a service, or `None` to keep everything.
+        """Returns the answer for a service, or `None` to keep everything.
 
-        `prior` is what earlier plugins chose, one per port, or empty if none said anything: a default gives way.
+        `prior` contains the choices of earlier plugins, one per port, or is empty; they take precedence over a default.
         """
         for default in self.defaults:
             if fnmatchcase(namespace, default.namespaces):
@@ -45,11 +45,11 @@ class Defaults:
 
 
 def parse(configuration: str) -> tuple[Defaults, list[str]]:
-    """Reads `{"defaults": [{"namespaces": "shop-*", "scheduler": "lc"}]}`, and returns all that is wrong."""
+    """Reads `{"defaults": [{"namespaces": "shop-*", "scheduler": "lc"}]}`, and returns all mistakes."""
     document = json.loads(configuration)
     if not isinstance(document, dict):
         return Defaults([]), ['write {"defaults": [{"namespaces": "shop-*", "scheduler": "lc"}]}']
-    problems = [f"{field}: unknown; there is only defaults" for field in document if field != "defaults"]
+    problems = [f"{field}: unknown; the only field is defaults" for field in document if field != "defaults"]
     entries = document.get("defaults")
     if not isinstance(entries, list) or not entries:
         return Defaults([]), [*problems, "defaults: must be a list with at least one entry"]
@@ -70,6 +70,6 @@ def _mistakes(entry: object):
     for field in ("namespaces", "scheduler"):
         value = entry.get(field)
         if not isinstance(value, str) or not value.strip():
-            yield f".{field}: must be text, and is {json.dumps(value)}"
+            yield f".{field}: must be text, not {json.dumps(value)}"
     for field in sorted(entry.keys() - {"namespaces", "scheduler"}):
-        yield f".{field}: unknown; there are namespaces and scheduler"
+        yield f".{field}: unknown; known fields are namespaces and scheduler"

@@ -1,7 +1,7 @@
 """A plugin for weir that gives each namespace a default scheduler.
 
-The decisions are made in the module `defaults`, which knows nothing of WebAssembly. This file is what weir calls: one
-class per interface of the contract. The package `wit_world` is generated from the contract by the build.
+The decisions are made in the module `defaults`, which knows nothing of WebAssembly. weir calls this file: it has one
+class per interface of the contract. The build generates the package `wit_world` from the contract.
 """
 
 import defaults
@@ -11,20 +11,20 @@ from wit_world.exports.lifecycle import Description
 from wit_world.exports.scheduler import Persistence_Keep, Request, Schedule, Scheduling, Weights_Keep
 from wit_world.imports.types import Context
 
-# weir configures each fresh instance once, before it asks anything.
+# weir configures each fresh instance once, before any other call.
 configured = defaults.Defaults([])
 
 
 class Lifecycle(exports.Lifecycle):
     def configure(self, configuration: str) -> None:
-        """Takes the configuration, or raises everything that is wrong with it."""
+        """Stores the configuration, or raises all mistakes in it."""
         global configured
         configured, problems = defaults.parse(configuration)
         if problems:
             raise Err(problems)
 
     def describe(self) -> Description:
-        """Who the plugin is. It reads only what weir shows every plugin, so it declares no needs."""
+        """Identifies the plugin. It reads only data that every plugin gets, so it declares no needs."""
         return Description(name="namespace-defaults", version="0.1.0", needs=[], metrics=None, extra=None)
 
 
@@ -38,7 +38,7 @@ def schedule(request: Request) -> Schedule:
     prior = [port.scheduler for port in request.prior.ports or []]
     answer = configured.answer(request.service.namespace, len(request.service.ports), prior)
     if answer is None:
-        # No ports: what earlier plugins said stays.
+        # No ports: the answer of earlier plugins stays.
         return Schedule(ports=None, drain=None, reason=None, re_evaluate_after=None, metrics=None, extra=None)
     ports = [
         Scheduling(

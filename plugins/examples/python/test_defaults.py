@@ -1,4 +1,4 @@
-"""The decisions, as plain Python."""
+"""Tests the decisions as plain Python."""
 
 import unittest
 
@@ -8,12 +8,12 @@ from defaults import Answer, Default, Defaults, parse
 class Decisions(unittest.TestCase):
     defaults = Defaults([Default("shop-test", "rr"), Default("shop-*", "lc"), Default("*", "mh")])
 
-    def test_the_first_pattern_that_fits_decides(self):
+    def test_the_first_pattern_that_matches_decides(self):
         for namespace, scheduler in [("shop-test", "rr"), ("shop-live", "lc"), ("shop", "mh"), ("a", "mh")]:
             answer = self.defaults.answer(namespace, 2, [])
             self.assertEqual(answer.schedulers, [scheduler, scheduler], namespace)
 
-    def test_a_default_gives_way_to_a_choice(self):
+    def test_a_choice_overrides_a_default(self):
         answer = self.defaults.answer("shop-live", 2, [None, "sh"])
         self.assertEqual(answer, Answer(["lc", None], "the default of namespaces shop-*"))
         self.assertIsNone(self.defaults.answer("shop-live", 2, ["rr", "sh"]))
@@ -32,11 +32,11 @@ class Configuration(unittest.TestCase):
         self.assertEqual(
             problems,
             [
-                "default: unknown; there is only defaults",
+                "default: unknown; the only field is defaults",
                 "defaults[0]: must be an object with namespaces and scheduler",
-                "defaults[1].namespaces: must be text, and is null",
-                'defaults[1].scheduler: must be text, and is ""',
-                "defaults[1].namespace: unknown; there are namespaces and scheduler",
+                "defaults[1].namespaces: must be text, not null",
+                'defaults[1].scheduler: must be text, not ""',
+                "defaults[1].namespace: unknown; known fields are namespaces and scheduler",
             ],
         )
 

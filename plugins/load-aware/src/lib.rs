@@ -1,10 +1,10 @@
-//! Weights from how long connections take at each endpoint, as this node's own kernel counts them.
+//! Weights from the duration of connections at each endpoint, as counted by this node's kernel.
 //!
 //! ```text
-//! active connections, connections begun ─Little's law─▶ time per connection ─▶ share ─▶ × what earlier plugins said
+//! active and new connections ─Little's law─▶ time per connection ─▶ share ─▶ × weights of earlier plugins
 //! ```
 //!
-//! Never: a weight that moves by what one connection took; a scheduler that changes once the service is there.
+//! A single connection never moves a weight, and the scheduler never changes after the first answer.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ use metrics::{METRICS, Numbers};
 use reason::sentence;
 use share::{Measured, Shares};
 
-/// The annotation of services that turns it on or off.
+/// The annotation on services that turns the plugin on or off.
 const ANNOTATION: &str = "policy.weir/load-aware";
 
-/// Schedulers that spread connections freely, so that `wrr` may take their place. The others send a client or an address to
-/// an endpoint of its own.
+/// Schedulers that spread connections freely, so that `wrr` may replace them. All others tie a client or an address to an
+/// endpoint.
 const FREE: [&str; 7] = ["default", "rr", "wrr", "lc", "wlc", "sed", "nq"];
 
 /// The plugin.
@@ -36,7 +36,7 @@ const FREE: [&str; 7] = ["default", "rr", "wrr", "lc", "wlc", "sed", "nq"];
 pub struct LoadAware {
     /// Seconds between two samples.
     period: u64,
-    /// The age in seconds at which what was counted is worth 1/e.
+    /// The age in seconds at which a counted connection is worth 1/e.
     memory: u64,
     /// Whether services without the annotation are weighted.
     default: bool,
@@ -69,7 +69,7 @@ impl Plugin for LoadAware {
     }
 }
 
-/// Why a port is left alone; empty if it was not asked for.
+/// Returns why a port is left alone; `None` if it is weighted.
 fn left_alone(
     service: &Service,
     port: &Port,
@@ -83,7 +83,7 @@ fn left_alone(
     };
     if let Some(protocol) = protocol {
         return Some(format!(
-            "port {} is left alone: {protocol} entries live until a timeout and tell no time",
+            "port {} is left alone: {protocol} entries live until a timeout and measure no time",
             port.port
         ));
     }
@@ -93,7 +93,7 @@ fn left_alone(
         _ => service.affinity_seconds.is_some(),
     };
     if stays {
-        return Some(format!("port {} is left alone: its clients stay where they are (affinity)", port.port));
+        return Some(format!("port {} is left alone: its clients keep their endpoint (affinity)", port.port));
     }
     let scheduler = prior.and_then(|prior| prior.scheduler.as_deref()).unwrap_or("default");
     if !FREE.contains(&scheduler) {
@@ -128,7 +128,7 @@ impl Scheduler for LoadAware {
             let place = if service.ports.len() > 1 { format!("port {}: ", port.port) } else { String::new() };
             let said = sentence(&self.shares, port, &measured, differ.then_some(&weights));
             reasons.extend(said.map(|said| place + &said));
-            // From the start, also while nothing was counted: between two schedulers the kernel has none.
+            // From the start, even before the first sample: while a scheduler changes, the kernel has none.
             Scheduling { scheduler: Some("wrr".to_owned()), ..Scheduling::weights(weights) }
         });
         if schedule.ports.iter().all(|port| *port == Scheduling::default()) {

@@ -1,4 +1,4 @@
-//! What weir exports of it, over all services.
+//! The plugin's metrics.
 
 use weir_plugin_sdk::{Metric, Port};
 
@@ -6,16 +6,13 @@ use crate::share::{Measured, Shares};
 
 /// In the order of [`Numbers`].
 pub(crate) const METRICS: [Metric; 4] = [
-    Metric::sum("weighted_ports", "Ports whose weights follow what was counted."),
+    Metric::sum("weighted_ports", "Ports whose weights follow the measured times."),
     Metric::sum("slow_endpoints", "Endpoints that take more than twice the mean time of their port."),
-    Metric::max(
-        "slowest_percent",
-        "The longest time of an endpoint in percent of the mean time of its port.",
-    ),
-    Metric::counter("moved_weights", "Weights that an answer wanted otherwise than the kernel had them."),
+    Metric::max("slowest_percent", "Longest time of an endpoint, in percent of the mean time of its port."),
+    Metric::counter("moved_weights", "Weights in answers that differed from the kernel's."),
 ];
 
-/// What is told of a service.
+/// The metrics of a service.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     weighted: u64,
@@ -25,7 +22,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Adds a port with its new weights, and whether times are a part of them.
+    /// Adds a port with its new weights, and whether they depend on measured times.
     pub(crate) fn add(
         &mut self,
         shares: &Shares,

@@ -1,16 +1,16 @@
-//! Why weights are what they are, in milliseconds.
+//! The reason for the weights, in milliseconds.
 
 use weir_plugin_sdk::Port;
 
 use crate::share::{Measured, Shares};
 
-/// The most endpoints that a sentence names.
+/// The maximum number of endpoints that a sentence names.
 const NAMED: usize = 3;
 
-/// How far from the median an endpoint's time is before it is worth a word, in percent.
+/// How far an endpoint's time must be from the median to be mentioned, in percent.
 const WORTH: f64 = 10.0;
 
-/// What a person should know of a port; `weights` if times are a part of them.
+/// Describes a port in one sentence; `weights` only if they depend on measured times.
 pub(crate) fn sentence(
     shares: &Shares,
     port: &Port,
@@ -20,17 +20,17 @@ pub(crate) fn sentence(
     measured.used().next()?;
     let Some(mean) = measured.mean.filter(|_| measured.connections >= shares.least as f64) else {
         let seen = measured.connections.round();
-        return Some(format!("{seen} connections lately, weights begin at {}", shares.least));
+        return Some(format!("{seen} recent connections, weights start at {}", shares.least));
     };
     let Some(weights) = weights else {
-        return Some(format!("connections take {}, everywhere the same but for chance", millis(mean)));
+        return Some(format!("connections take {}, endpoints differ only by chance", millis(mean)));
     };
     let mut times: Vec<f64> =
         measured.used().map(|index| shares.time(&measured.counts[index], mean)).collect();
     times.sort_by(f64::total_cmp);
-    // Not the mean, which a single slow one lengthens for all.
+    // Not the mean, which a single slow endpoint raises.
     let usual = times[(times.len() - 1) / 2];
-    // The farthest first; the order of endpoints decides between equals.
+    // Farthest first; the order of endpoints breaks ties.
     let mut odd: Vec<(usize, f64)> = measured
         .used()
         .map(|index| (index, shares.time(&measured.counts[index], mean)))
@@ -65,7 +65,7 @@ pub(crate) fn sentence(
     Some(format!("{}{rest}", said.join(", ")))
 }
 
-/// A time as people say it.
+/// Formats a time for people.
 fn millis(time: f64) -> String {
     if time < 9.95 { format!("{time:.1} ms") } else { format!("{time:.0} ms") }
 }

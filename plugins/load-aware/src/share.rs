@@ -1,42 +1,42 @@
-//! From counts to weights.
+//! Turns counts into weights.
 //!
-//! `W = (A + p·W0) / (C + p)`, the time that a connection takes: active connections × time by connections begun, with `p`
-//! connections of the mean time W0 added, so that little traffic moves little. The share is W0 / W: in proportion, because
-//! weights that add up corrections oscillate, since a queue's latency lags behind.
+//! `W = (A + p·W0) / (C + p)` is the time that a connection takes: active connections × time, divided by new connections, with
+//! `p` connections of the mean time W0 added, so that little traffic changes weights little. The share is W0 / W. It is
+//! proportional, because accumulated corrections would oscillate: a queue's latency lags behind.
 //!
-//! While the times differ by no more than chance explains, weights are what earlier plugins said: noise would move them, and
-//! each change makes the kernel's `wrr` begin at the head of its list again.
+//! While the times differ by no more than chance explains, the weights of earlier plugins stay: noise would move them, and each
+//! change makes the kernel's `wrr` start at the head of its list again.
 //!
-//! Only +, −, × and ÷ of floating-point numbers: a component and a native test agree to the last bit.
+//! Floating-point code uses only +, −, × and ÷, so that a component and a native test agree to the last bit.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Port, ServerStatistics};
 
-/// So many standard errors must the times differ from their mean, as a root mean square over the endpoints, before weights do.
-/// They do until the times differ by less than a third of it: with equal weights, whoever is slow becomes much slower, and it
-/// would go on so.
+/// How many standard errors the times must differ from their mean, as a root mean square over the endpoints, before weights
+/// differ. They become equal again below a third of it: with equal weights a slow endpoint becomes much slower, so a single
+/// threshold would switch back and forth.
 const SIGNIFICANT: f64 = 1.5;
 
-/// How counts become weights.
+/// The rules that turn counts into weights.
 #[derive(Debug)]
 pub(crate) struct Shares {
     /// Milliseconds between two samples.
     period: f64,
-    /// Connections of the mean time that are added to those of each endpoint.
+    /// Connections of mean duration that are added to those of each endpoint.
     prior: f64,
-    /// The most and the least of a share, in percent of the median.
+    /// The largest and the smallest share, in percent of the median.
     cap: f64,
     floor: f64,
-    /// Changes of up to so many percent of a weight are not made.
+    /// Changes of a weight up to this percentage are not made.
     dead_band: f64,
-    /// Connections of a port below which nothing is concluded.
+    /// The number of connections of a port below which weights stay equal.
     pub(crate) least: u64,
     /// The mean weight.
     scale: f64,
 }
 
 impl Shares {
-    /// Takes the fields of the configuration; `period` is the time between two samples in seconds.
+    /// Reads the fields of the configuration; `period` is the time between two samples in seconds.
     pub(crate) fn take(fields: &mut Fields, period: u64) -> Shares {
         let mut number = |key: &str, default: u32, range: std::ops::RangeInclusive<u32>| {
             let number = fields.text(key).unwrap_or(default);
@@ -53,15 +53,15 @@ impl Shares {
             floor: number("floor-percent", 5, 1..=100).into(),
             dead_band: number("dead-band-percent", 10, 0..=50).into(),
             least: number("min-connections", 20, 1..=100_000).into(),
-            // Small: with large weights the kernel's `wrr` sends long runs to the fast endpoints alone.
+            // Small: with large weights the kernel's `wrr` sends long runs to the fast endpoints only.
             scale: number("scale", 4, 1..=1000).into(),
         }
     }
 
-    /// A weight for each endpoint, and whether times are a part of it.
+    /// Returns a weight for each endpoint, and whether the weights depend on measured times.
     pub(crate) fn weights(&self, port: &Port, before: &[u16], measured: &Measured) -> (Vec<u16>, bool) {
         let used: Vec<f64> = measured.used().map(|index| f64::from(before[index])).collect();
-        // What earlier plugins said, such that it is `scale` on average.
+        // The weights of earlier plugins, scaled to an average of `scale`.
         let mean = used.iter().sum::<f64>() / used.len().max(1) as f64;
         let wanted = |index: usize, share: f64| f64::from(before[index]) / mean * self.scale * share;
         let present = |index: usize| port.statistics.get(index).map_or(0, |counts| counts.weight);
@@ -82,7 +82,7 @@ impl Shares {
         (weights, true)
     }
 
-    /// The present weight if the wanted one is near it. Compared before it is rounded: small weights would flicker otherwise.
+    /// Returns the present weight if the computed one is near it. Compares before rounding; otherwise small weights would flicker.
     fn settled(&self, wanted: f64, present: u32) -> u16 {
         match u16::try_from(present) {
             Ok(present)
@@ -95,7 +95,7 @@ impl Shares {
         }
     }
 
-    /// The share of each endpoint, 1 on average; `None` if their times differ by less than `bar` standard errors.
+    /// Returns the share of each endpoint, 1 on average; `None` if their times differ by less than `bar` standard errors.
     fn shares(&self, measured: &Measured, bar: f64) -> Option<Vec<f64>> {
         let mean = measured.mean.filter(|_| measured.connections >= self.least as f64)?;
         if self.difference(measured, mean) <= bar * bar {
@@ -108,15 +108,15 @@ impl Shares {
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
         let (floor, cap) = (median * self.floor / 100.0, median * self.cap / 100.0);
         let shares: Vec<f64> = shares.into_iter().map(|share| share.clamp(floor, cap)).collect();
-        // One that hangs lengthens the mean time, which must not raise the weights of all others.
+        // An endpoint that hangs raises the mean time, which must not raise the weights of all others.
         let sum: f64 = measured.used().map(|index| shares[index]).sum();
         Some(shares.into_iter().map(|share| share * sorted.len() as f64 / sum).collect())
     }
 
-    /// How far the endpoints' times are from their mean, squared, in standard errors: the mean over the endpoints.
+    /// Returns the squared distance of the endpoints' times from their mean, in standard errors, averaged over the endpoints.
     fn difference(&self, measured: &Measured, mean: f64) -> f64 {
-        // Of C connections, times that are exponential have a relative variance of 1/C. Looking every `period` adds that of
-        // the number of connections seen: C·W/period of them, and half of it because older ones count less.
+        // The mean of C exponential times has a relative variance of 1/C. Sampling every `period` adds the variance of the
+        // number of sampled connections, C·W/period, halved because older ones count less.
         let variance = 1.0 + self.period / (2.0 * mean);
         let square = |index: usize| {
             let counts = &measured.counts[index];
@@ -126,31 +126,31 @@ impl Shares {
         measured.used().map(square).sum::<f64>() / measured.used().count().max(1) as f64
     }
 
-    /// How many milliseconds a connection takes.
+    /// Returns the duration of a connection in milliseconds.
     pub(crate) fn time(&self, (connections, active): &(f64, f64), mean: f64) -> f64 {
         (active + self.prior * mean) / (connections + self.prior)
     }
 }
 
-/// A weight that the kernel can have.
+/// Rounds to a weight that the kernel accepts.
 fn rounded(weight: f64) -> u16 {
     weight.round().clamp(1.0, f64::from(u16::MAX)) as u16
 }
 
-/// What was counted of a port lately.
+/// Recent counts of a port.
 pub(crate) struct Measured {
-    /// Whether a VIP uses the endpoint and it may take connections.
+    /// Whether a VIP uses the endpoint and it may get connections.
     pub(crate) used: Vec<bool>,
-    /// Connections begun, and active connections × milliseconds, of each endpoint.
+    /// New connections, and active connections × milliseconds, of each endpoint.
     pub(crate) counts: Vec<(f64, f64)>,
-    /// Connections begun of all that are used.
+    /// New connections of all used endpoints.
     pub(crate) connections: f64,
-    /// The mean time in milliseconds; `None` if there were no connections or none took any time.
+    /// The mean time in milliseconds; `None` without connections, or if none took any time.
     pub(crate) mean: Option<f64>,
 }
 
 impl Measured {
-    /// What was counted of a port whose endpoints have these weights from earlier plugins.
+    /// Returns the counts of a port whose endpoints have these weights from earlier plugins.
     pub(crate) fn of(port: &Port, before: &[u16]) -> Measured {
         let used: Vec<bool> = port
             .endpoints
@@ -169,7 +169,7 @@ impl Measured {
         Measured { used, counts, connections, mean }
     }
 
-    /// The places of the endpoints that are used.
+    /// Returns the indexes of the used endpoints.
     pub(crate) fn used(&self) -> impl Iterator<Item = usize> {
         (0..self.used.len()).filter(|index| self.used[*index])
     }

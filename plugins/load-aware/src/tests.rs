@@ -7,7 +7,7 @@ fn plugin(configuration: Value) -> LoadAware {
     testing::plugin(&configuration)
 }
 
-/// A service of which each endpoint has (milliseconds per connection, connections begun lately, weight in the kernel).
+/// A service whose endpoints have (milliseconds per connection, recent new connections, weight in the kernel).
 fn service(counts: &[(u64, u64, u32)]) -> Service {
     let endpoints: Vec<Value> = (0..counts.len())
         .map(|i| json!({"address": format!("10.0.1.{}:80", i + 1), "ready": true, "internal": true}))
@@ -25,7 +25,7 @@ fn service(counts: &[(u64, u64, u32)]) -> Service {
     serde_json::from_value(json!({"namespace": "shop", "name": "web", "ports": [port]})).unwrap()
 }
 
-/// With a fine scale, on which the formula shows.
+/// Uses a fine scale, so that the formula's result is visible.
 fn ask(mut configuration: Value, service: &Service, prior: &Schedule) -> Schedule {
     if configuration.is_null() {
         configuration = json!({});
@@ -75,7 +75,7 @@ fn half_the_speed_is_half_the_weight() {
 
 #[test]
 fn little_traffic_moves_little_and_less_than_that_nothing() {
-    // Five times the usual time, told by 1 to 1000 connections; the kernel has other weights already.
+    // Five times the usual time, measured over 1 to 1000 connections; the kernel already has other weights.
     let of = |begun| {
         let counts = [(2000, 1000, 100), (2000, 1000, 100), (2000, 1000, 100), (10_000, begun, 99)];
         weights(&ask(json!(null), &service(&counts), &Schedule::keep()))[3]
@@ -83,7 +83,7 @@ fn little_traffic_moves_little_and_less_than_that_nothing() {
     assert_eq!((of(1), of(3), of(10), of(1000)), (57, 40, 30, 25));
     let answer = ask(json!(null), &service(&[(20, 9, 0), (400, 10, 0)]), &Schedule::keep());
     assert_eq!(weights(&answer), [100, 100]);
-    assert_eq!(answer.reason, "19 connections lately, weights begin at 20");
+    assert_eq!(answer.reason, "19 recent connections, weights start at 20");
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn chance_moves_no_weight_and_what_is_known_is_not_forgotten_at_once() {
         ask(json!(null), &service(&counts), &Schedule::keep())
     };
     assert_eq!(weights(&answer(50, 100)), [100; 10]);
-    assert_eq!(answer(50, 100).reason, "connections take 220 ms, everywhere the same but for chance");
-    assert_ne!(weights(&answer(500, 100)), [100; 10], "among many it is not");
-    assert_ne!(weights(&answer(50, 110)), [100; 10], "weights that differ go on while there is a difference");
-    assert_eq!(weights(&answer(5, 110)), [100; 10], "and end when there is none");
-    // Who looks rarely sees few of the connections.
+    assert_eq!(answer(50, 100).reason, "connections take 220 ms, endpoints differ only by chance");
+    assert_ne!(weights(&answer(500, 100)), [100; 10], "with many connections it is not chance");
+    assert_ne!(weights(&answer(50, 110)), [100; 10], "different weights stay while the times differ");
+    assert_eq!(weights(&answer(5, 110)), [100; 10], "and become equal when they do not");
+    // Rare samples see few of the connections.
     let often = |period| {
         let mut counts = vec![(200, 500, 100); 9];
         counts.push((400, 500, 100));
@@ -119,7 +119,7 @@ fn chance_moves_no_weight_and_what_is_known_is_not_forgotten_at_once() {
 
 #[test]
 fn a_weight_that_is_near_stays() {
-    // 103 and 50 are wanted.
+    // 103 and 50 are computed.
     let mut counts = vec![(20, 1000, 94); 20];
     counts[3] = (41, 1000, 46);
     let near = weights(&ask(json!(null), &service(&counts), &Schedule::keep()));
@@ -141,7 +141,7 @@ fn what_earlier_plugins_said_is_multiplied() {
 
 #[test]
 fn numbers_tell_what_was_found_and_moved() {
-    // The mean is 21 ms; the kernel has the wanted weight of the third.
+    // The mean is 21 ms; the kernel already has the computed weight of the third endpoint.
     let mut counts = [(20, 1000, 1), (20, 1000, 1), (20, 1000, 111), (60, 100, 1)];
     let told = |counts: &[(u64, u64, u32)]| ask(json!(null), &service(counts), &Schedule::keep()).metrics;
     assert_eq!(told(&counts), [1, 1, 277, 3]);

@@ -1,7 +1,7 @@
-//! Whose source address is kept, and whose is replaced: by the kind of VIP, the namespace, and the source.
+//! Keeps or replaces source addresses by the kind of VIP, the namespace, and the source.
 //!
-//! Rules are tried in order, for each kind of VIP by itself; the first that fits counts, and where none fits, what earlier
-//! plugins said stays.
+//! Rules are tried in order, for each kind of VIP separately; the first match applies, and without a match the answer of
+//! earlier plugins stays.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub struct MasqueradeByVip {
 struct Rule {
     scope: Scope,
     kinds: Vec<VipKind>,
-    /// Services with this traffic policy for what comes from outside.
+    /// Only services with this external traffic policy.
     external_policy: Option<ExternalPolicy>,
     treatment: Treatment,
     except: Vec<IpNet>,
@@ -43,7 +43,7 @@ impl Rule {
         let scope = Scope::take(fields);
         let names = fields.texts::<String>("kinds");
         if names.as_ref().is_some_and(Vec::is_empty) {
-            fields.problem("kinds", "is empty, so the rule is about nothing: leave it out for all kinds");
+            fields.problem("kinds", "is empty, so the rule never applies: leave it out for all kinds");
         }
         let mut kinds = Vec::new();
         for name in names.iter().flatten() {
@@ -80,7 +80,7 @@ fn treatment(fields: &mut Fields) -> Treatment {
     let mode = fields.text::<String>("treatment");
     let source = fields.text::<IpAddr>("source");
     if source.is_some() && mode.as_deref() != Some("address") {
-        fields.problem("source", "is for the treatment address");
+        fields.problem("source", "only applies to the treatment address");
     }
     match mode.as_deref() {
         Some("default") => Treatment::Default,
@@ -155,7 +155,7 @@ impl Masquerade for MasqueradeByVip {
             }
         }
         if !except.is_empty() {
-            // An answer replaces what earlier plugins said; exceptions are meant to add up.
+            // An answer replaces that of earlier plugins, but exceptions should add up.
             except.extend(prior.except_sources.iter().flatten());
             except.sort();
             except.dedup();

@@ -1,25 +1,25 @@
-//! Which VIPs.
+//! Limits on VIPs.
 
 use std::collections::BTreeSet;
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Context, IpNet, Service, Vip, VipKind};
 
-/// Where VIPs may be; `None` = anywhere. Cluster IPs and node ports are the cluster's to give, and not looked at.
+/// Networks for VIPs; `None` = any. Cluster IPs and node ports are assigned by the cluster, and not checked.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
     external: Option<Vec<IpNet>>,
     load_balancer: Option<Vec<IpNet>>,
 }
 
-/// Whether a VIP may be the address of a node: whoever binds one takes the node off the network.
+/// Whether a VIP may be the address of a node. Binding such an address cuts that node off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeAddresses {
     Refuse,
     Allow,
 }
 
-/// The VIPs that people choose, each once.
+/// Returns the VIPs that users choose, without duplicates.
 pub(crate) fn vips(service: &Service) -> BTreeSet<Vip> {
     let chosen = |vip: &&Vip| matches!(vip.kind, VipKind::External | VipKind::LoadBalancer);
     service.ports.iter().flat_map(|port| &port.vips).filter(chosen).copied().collect()
@@ -38,7 +38,7 @@ impl Addresses {
         }?;
         let inside = allowed.iter().any(|network| network.contains(&vip.address));
         (!inside).then(|| match allowed.as_slice() {
-            [] => format!("namespace {namespace} may have none"),
+            [] => format!("not allowed in namespace {namespace}"),
             _ => format!("it is outside the networks of namespace {namespace}"),
         })
     }
@@ -67,7 +67,7 @@ impl NodeAddresses {
         if self == NodeAddresses::Allow {
             return None;
         }
-        // Not the addresses of this node's interfaces: load balancers that announce a VIP from a node may bind it there.
+        // Does not check the addresses of this node's interfaces: load balancers that announce a VIP from a node may bind it there.
         let node = context.nodes.iter().find(|node| node.addresses.contains(&vip.address))?;
         Some(format!("it is the address of node {}", node.name))
     }

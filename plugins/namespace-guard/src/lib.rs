@@ -1,13 +1,13 @@
-//! What the services of a namespace may have: schedulers, flags, persistence, drains, masquerading, and VIPs.
+//! Limits what the services of a namespace may use: schedulers, flags, persistence, drains, masquerading, and VIPs.
 //!
 //! ```text
-//! what earlier plugins said ─▶ Limits of the first rule that fits ─▶ what is too much goes back to the default, and why
-//! VIPs ─▶ Addresses of the rule, and no node's own ─▶ refused, and why
+//! answers of earlier plugins ─▶ limits of the first matching rule ─▶ excess falls back to the default, with a reason
+//! VIPs ─▶ addresses of the rule, and no node's own ─▶ refused, with a reason
 //! ```
 //!
-//! It belongs at the end of the chain: what comes after it is not looked at. What a rule does not name is allowed.
+//! It belongs at the end of the chain, because later plugins are not checked. A field that a rule omits is not limited.
 //!
-//! Never: something that earlier plugins did not ask for. It only takes back.
+//! It only takes back, and never adds anything that earlier plugins did not request.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ pub struct NamespaceGuard {
     node_addresses: NodeAddresses,
 }
 
-/// What services may have.
+/// The limits for some services.
 #[derive(Debug)]
 struct Rule {
     scope: Scope,
@@ -105,7 +105,7 @@ impl Masquerade for NamespaceGuard {
     }
 }
 
-/// What was taken back, as one reason; empty if nothing was.
+/// Joins everything that was taken back into one reason; empty if nothing was.
 fn reason(service: &Service, taken: BTreeSet<String>) -> String {
     if taken.is_empty() {
         return String::new();

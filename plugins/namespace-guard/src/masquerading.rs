@@ -1,4 +1,4 @@
-//! Which masquerading.
+//! Limits on masquerading.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use weir_plugin_sdk::{IpNet, Service, Treatment, Treatments, VipKind};
 
 use crate::reason;
 
-/// What treatments may be; `None` = anything.
+/// Allowed treatments; `None` = all.
 #[derive(Debug, Default)]
 pub(crate) struct MasqueradeLimits {
     modes: Option<Vec<String>>,
@@ -26,13 +26,13 @@ impl MasqueradeLimits {
         MasqueradeLimits { modes, exceptions: fields.texts("except-sources") }
     }
 
-    /// Takes back what is too much.
+    /// Takes back what exceeds the limits.
     pub(crate) fn guard(&self, service: &Service, prior: &Treatments) -> Treatments {
         let mut taken = BTreeSet::new();
         let mut answer = Treatments::keep();
         for kind in VipKind::ALL {
             let Some(mode) = prior.of(kind).map(mode) else { continue };
-            // The default is always allowed: it is what the others go back to.
+            // The default is always allowed, because everything else falls back to it.
             let allows = |modes: &Vec<String>| mode == "default" || modes.iter().any(|known| known == mode);
             if !self.modes.as_ref().is_none_or(allows) {
                 taken.insert(format!("masquerade {mode}"));

@@ -1,4 +1,4 @@
-//! Which schedules.
+//! Limits on schedules.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use weir_plugin_sdk::{Context, Drain, Persistence, Schedule, Scheduling, Service
 
 use crate::reason;
 
-/// What schedules may hold; `None` = anything.
+/// Allowed schedules; `None` = all.
 #[derive(Debug, Default)]
 pub(crate) struct ScheduleLimits {
     schedulers: Option<Vec<String>>,
@@ -36,7 +36,7 @@ impl ScheduleLimits {
         }
     }
 
-    /// Takes back what is too much.
+    /// Takes back what exceeds the limits.
     pub(crate) fn guard(&self, service: &Service, prior: &Schedule, context: &Context) -> Schedule {
         let mut taken = BTreeSet::new();
         let mut answer = Schedule {
@@ -50,14 +50,14 @@ impl ScheduleLimits {
         answer.because(reason(service, taken))
     }
 
-    /// What is to replace what was said of a port; what may stay is kept.
+    /// Returns the replacement for the answer about a port; allowed parts are kept.
     fn port(&self, said: &Scheduling, context: &Context, taken: &mut BTreeSet<String>) -> Scheduling {
         let mut answer = Scheduling::default();
         let scheduler = said.scheduler.as_deref().filter(|name| !self.allows_scheduler(name, context));
         if let Some(scheduler) = scheduler {
             taken.insert(format!("scheduler {scheduler}"));
             answer.scheduler = Some("default".to_owned());
-            // Those that the default scheduler has by default; others would be for the one that was taken back.
+            // The default scheduler's own flags; the requested ones belong to the scheduler that was taken back.
             let port = (context.default_scheduler == "mh").then(|| "port".to_owned());
             answer.scheduler_flags = Some(port.into_iter().collect());
         } else if let (Some(allowed), Some(flags)) = (&self.flags, &said.scheduler_flags) {
@@ -83,7 +83,7 @@ impl ScheduleLimits {
         answer
     }
 
-    /// The configured scheduler is always allowed: it is what the others go back to.
+    /// The configured scheduler is always allowed, because every other one falls back to it.
     fn allows_scheduler(&self, name: &str, context: &Context) -> bool {
         name == "default"
             || name == context.default_scheduler
@@ -97,7 +97,7 @@ impl ScheduleLimits {
             Drain::AtOnce => "at-once",
             Drain::Other(mode) => mode,
         };
-        // The default is always allowed, as the default scheduler is.
+        // The default is always allowed, like the default scheduler.
         if mode != "until-idle"
             && self.drains.as_ref().is_some_and(|drains| !drains.iter().any(|known| known == mode))
         {

@@ -36,7 +36,11 @@ fn what_is_allowed_stays_and_what_is_not_goes_back() {
     let answer = guard(rule)
         .schedule(&service(json!([])), &said(Scheduling::scheduler("sh")), &context("mh"))
         .unwrap();
-    assert_eq!(answer.ports[0].scheduler_flags, Some(vec!["port".to_owned()]), "as the default has them");
+    assert_eq!(
+        answer.ports[0].scheduler_flags,
+        Some(vec!["port".to_owned()]),
+        "the default scheduler's flags"
+    );
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn drains_have_limits() {
     assert_eq!(drained(modes, Drain::Other("by-moon".to_owned())), Some(Drain::UntilIdle));
     let longest = json!({"longest-drain": "1m"});
     assert_eq!(drained(longest.clone(), Drain::UntilDeadline(61)), Some(Drain::UntilDeadline(60)));
-    assert_eq!(drained(longest.clone(), Drain::UntilIdle), None, "the default has no end");
+    assert_eq!(drained(longest.clone(), Drain::UntilIdle), None, "the default has no deadline");
     assert_eq!(drained(longest, Drain::AtOnce), None);
 }
 
@@ -121,14 +125,14 @@ fn vips_outside_the_networks_of_a_namespace_are_refused_once() {
         ("load-balancer", "2001:db8::1"),
     ]);
     let expected = [
-        "203.0.113.1: namespace tenant-a may have none",
+        "203.0.113.1: not allowed in namespace tenant-a",
         "198.51.100.1: it is outside the networks of namespace tenant-a",
     ];
     assert_eq!(refused(&plugin, &service, &Context::default()), expected);
 }
 
 #[test]
-fn the_address_of_a_node_is_nobodys_vip_but_one_that_was_bound_is_somebodys() {
+fn a_nodes_address_is_refused_but_an_address_bound_on_this_node_is_not() {
     let context: Context = serde_json::from_value(json!({
         "node": "n1", "host-addresses": ["192.0.2.1", "192.0.2.9"],
         "nodes": [{"name": "n1", "addresses": ["192.0.2.1"]}, {"name": "n2", "addresses": ["192.0.2.2", "fd00::2"]}]
@@ -143,7 +147,7 @@ fn the_address_of_a_node_is_nobodys_vip_but_one_that_was_bound_is_somebodys() {
 }
 
 #[test]
-fn the_first_rule_that_fits_counts_and_none_is_no_limit() {
+fn the_first_matching_rule_applies_and_without_one_there_is_no_limit() {
     let plugin: NamespaceGuard = testing::plugin(&json!({"rules": [
         {"namespaces": ["tenant-b"], "schedulers": []},
         {"namespace-labels": {"tier": "gold"}},

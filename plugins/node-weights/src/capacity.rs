@@ -1,11 +1,11 @@
-//! What a node can do.
+//! The capacity of nodes.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Context, Endpoint, Node};
 
 use crate::node;
 
-/// What nodes are compared by: a label, and else their size.
+/// The measure of a node: a label, else its size.
 #[derive(Debug, Default)]
 pub(crate) struct Capacity {
     label: Option<String>,
@@ -37,8 +37,8 @@ impl Capacity {
         label.chain(self.size.map(|_| "nodes".to_owned())).collect()
     }
 
-    /// How much each endpoint counts. One whose node says nothing counts as much as the others do on average: neither a
-    /// missing label nor a node that was not seen yet should take its traffic away.
+    /// Returns each endpoint's capacity. An endpoint whose node has no value gets the average of the others: neither a missing
+    /// label nor a node that has not been seen yet should take its traffic away.
     pub(crate) fn of(&self, endpoints: &[Endpoint], context: &Context) -> Vec<u64> {
         let known: Vec<Option<u64>> =
             endpoints.iter().map(|endpoint| self.of_node(node(context, endpoint)?)).collect();
@@ -47,7 +47,7 @@ impl Capacity {
         known.into_iter().map(|capacity| capacity.unwrap_or(average)).collect()
     }
 
-    /// A label that cannot be read is as one that is missing, and so is a size of 0.
+    /// Treats an unreadable label and a size of 0 as missing.
     fn of_node(&self, node: &Node) -> Option<u64> {
         let label = self.label.as_ref().and_then(|label| node.labels.get(label));
         if let Some(weight) = label.and_then(|text| text.parse::<u16>().ok()) {
@@ -55,7 +55,7 @@ impl Capacity {
         }
         let size = match self.size? {
             Size::Cpu => node.cpu_millis,
-            // In MiB, so that sums of thousands stay far from the end of the range.
+            // In MiB, so that sums over thousands of nodes cannot overflow.
             Size::Memory => node.memory_bytes >> 20,
         };
         Some(size).filter(|size| *size > 0)

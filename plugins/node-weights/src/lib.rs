@@ -1,10 +1,10 @@
-//! Weights by what nodes can do and where they are, and nodes that are taken out for maintenance.
+//! Weights by node capacity and zone, without nodes in maintenance.
 //!
 //! ```text
-//! what earlier plugins said × capacity of the node, shared between this zone and the others, without nodes in maintenance
+//! weights of earlier plugins × node capacity, shared between this zone and the others, without nodes in maintenance
 //! ```
 //!
-//! Never: a VIP without an endpoint. If all are on nodes in maintenance, they go on.
+//! Never leaves a VIP without an endpoint: if all are on nodes in maintenance, they stay in use.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ impl NodeWeights {
         let failsafe = quiesce(&mut left, &port.endpoints, |index, _| out[index]);
         let place = self.zone.as_ref().and_then(|zone| zone.place(port, &left, context));
         let mut weights = self.shared(port, &left, place.as_ref(), context);
-        // The zone may keep everything, and a kind of VIP may have no endpoint in it.
+        // The zone may keep everything although a kind of VIP has no endpoint in it.
         spare(&mut weights, &port.endpoints);
         if weights == before {
             let scheduler = if self.is_idle() { None } else { heeding(prior, context) };
@@ -79,12 +79,15 @@ impl NodeWeights {
             reasons.insert("nodes in maintenance get no new connections".to_owned());
         }
         if failsafe == Failsafe::Held {
-            reasons.insert(format!("nodes in maintenance go on, port {} has no others", port.port));
+            reasons.insert(format!(
+                "nodes in maintenance stay in use, port {} has no other endpoints",
+                port.port
+            ));
         }
         scheduling(prior, context, weights)
     }
 
-    /// Whether it was told nothing, so that it will never weigh anything.
+    /// Whether nothing is configured, so that the plugin never sets a weight.
     fn is_idle(&self) -> bool {
         self.zone.is_none() && self.capacity.needs().is_empty() && self.maintenance.needs().is_empty()
     }
@@ -98,12 +101,12 @@ impl NodeWeights {
         let capacities = self.capacity.of(&port.endpoints, context);
         let member = |((endpoint, weight), capacity): ((&Endpoint, &u16), u64)| Member {
             group: place.map_or(0, |place| place.group(endpoint)),
-            // What no VIP uses must not have a share.
+            // Endpoints that no VIP uses must not get a share.
             counts: if endpoint.is_used() { u64::from(*weight) * capacity } else { 0 },
         };
         let members: Vec<Member> = port.endpoints.iter().zip(left).zip(capacities).map(member).collect();
         let mut weights = shared(&members, &place.map_or(vec![1], Place::shares));
-        // A weight of its own for what is not used would ask for another scheduler.
+        // A distinct weight for unused endpoints would require another scheduler.
         let common = weights.iter().copied().max().unwrap_or(0).max(1);
         for ((weight, endpoint), left) in weights.iter_mut().zip(&port.endpoints).zip(left) {
             if !endpoint.is_used() {

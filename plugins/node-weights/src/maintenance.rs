@@ -1,9 +1,9 @@
-//! Nodes that are taken out.
+//! Nodes in maintenance.
 
 use weir_plugin_sdk::Node;
 use weir_plugin_sdk::configuration::Fields;
 
-/// What says that a node is in maintenance: any of these.
+/// The signs of maintenance; any of them is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Maintenance {
     cordoned: Cordoned,
@@ -11,7 +11,7 @@ pub(crate) struct Maintenance {
     annotations: Vec<String>,
 }
 
-/// Whether `spec.unschedulable` is a sign of it.
+/// Whether `spec.unschedulable` is a sign of maintenance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Cordoned {
     Counts,
@@ -38,7 +38,7 @@ impl Maintenance {
         needs
     }
 
-    /// Whether a node is in maintenance. An annotation counts whatever it says, unless it is `false`.
+    /// Whether a node is in maintenance. An annotation counts with any value except `false`.
     pub(crate) fn has(&self, node: &Node) -> bool {
         let tainted = |taint: &String| {
             let key = taint.split(['=', ':']).next().unwrap_or_default();

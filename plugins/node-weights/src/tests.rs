@@ -46,12 +46,12 @@ fn endpoints_count_what_their_nodes_can_do() {
     let answer = ask(json!({"capacity": "memory"}), nodes.clone(), &[("n1", "a"), ("n2", "a")]);
     assert_eq!(answer, nothing_to_weigh(), "equal nodes need no weights");
     let answer = ask(cpu, nodes.clone(), &[("n1", "a"), ("n2", "a"), ("n3", "a"), ("unseen", "a")]);
-    assert_eq!(weights(&answer), [2, 8, 5, 5], "those that say nothing count as the average");
+    assert_eq!(weights(&answer), [2, 8, 5, 5], "nodes without a value count as the average");
     let label = json!({"weight-label": "example.com/weight", "capacity": "cpu"});
     assert_eq!(weights(&ask(label, nodes, &[("n1", "a"), ("n4", "a"), ("n5", "a")])), [4, 1, 4]);
 }
 
-/// No weights, and already the scheduler that later ones need: the kernel refuses connections while it changes.
+/// No weights, but already the scheduler that later weights need: the kernel refuses connections while it changes.
 fn nothing_to_weigh() -> Schedule {
     Schedule::each(1, |_| Scheduling::scheduler("wrr"))
 }

@@ -3,7 +3,7 @@
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Context, Endpoint, Port};
 
-/// How much of the traffic stays in the zone, while there are enough endpoints.
+/// The share of traffic that stays in the zone while it has enough endpoints.
 #[derive(Debug)]
 pub(crate) struct ZoneFirst {
     keep_percent: u32,
@@ -14,7 +14,7 @@ pub(crate) struct ZoneFirst {
 const HERE: usize = 0;
 const ELSEWHERE: usize = 1;
 
-/// The zone's part of one port.
+/// The zone's share of one port.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     zone: &'a str,
@@ -29,13 +29,16 @@ impl ZoneFirst {
         }
         let enough: u16 = fields.text("enough").unwrap_or(1);
         if enough == 0 {
-            fields.problem("enough", "is 0: write how many ready endpoints the zone must have, at least 1");
+            fields.problem(
+                "enough",
+                "is 0: write the number of ready endpoints that the zone needs, at least 1",
+            );
         }
         ZoneFirst { keep_percent, enough: enough.into() }
     }
 
-    /// `None` if the port's endpoints are treated as if there were no zones: the node has none, or the zone has not
-    /// enough endpoints, or would get less than if nobody looked. Endpoints without a weight left are none.
+    /// Returns `None` if zones are ignored for this port: the node has no zone, or the zone has too few endpoints, or would get
+    /// less than without zones. Endpoints with weight 0 do not count.
     pub(crate) fn place<'a>(&self, port: &Port, left: &[u16], context: &'a Context) -> Option<Place<'a>> {
         let zone = context.zone.as_deref()?;
         let place = Place { zone, keep_percent: self.keep_percent };

@@ -1,7 +1,7 @@
-//! New endpoints get their share little by little.
+//! New endpoints get their share gradually.
 //!
-//! The share of an endpoint that became ready `age` seconds ago is `(age / window)^(1 / aggression)` of what it will be, and
-//! at least `min-percent` of it. Whole numbers all the way: a component and a native test must agree to the last bit.
+//! An endpoint that became ready `age` seconds ago gets `(age / window)^(1 / aggression)` of its full share, and at least
+//! `min-percent` of it. All arithmetic uses integers, so that a component and a native test agree to the last bit.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use weir_plugin_sdk::{
     Context, Endpoint, Error, Plugin, Port, Schedule, Scheduler, Scheduling, Service, export,
 };
 
-/// In how many steps an endpoint gets its share, unless the window is shorter than that many seconds.
+/// The number of steps in which an endpoint reaches its share, unless the window is shorter than that many seconds.
 const STEPS: u64 = 10;
 
-/// A whole share.
+/// A full share.
 const WHOLE: u64 = 1000;
 
 /// The plugin.
 #[derive(Debug)]
 pub struct SlowStart {
-    /// Seconds until an endpoint has its whole share.
+    /// Seconds until an endpoint has its full share.
     window: u64,
-    /// 1 = the share grows evenly; more = faster at first. At most 10.
+    /// 1 = the share grows linearly; more = faster at first. At most 10.
     aggression: u32,
     /// The share with which an endpoint starts, in percent.
     min_percent: u64,
@@ -57,7 +57,7 @@ impl Plugin for SlowStart {
 }
 
 impl SlowStart {
-    /// The share of an endpoint of this age, in thousandths of a whole one.
+    /// Returns the share of an endpoint of this age, in thousandths of a full share.
     fn share(&self, age: u64) -> u64 {
         if age >= self.window {
             return WHOLE;
@@ -73,13 +73,13 @@ impl SlowStart {
         low.max(self.min_percent * WHOLE / 100)
     }
 
-    /// How long an endpoint is ready, if it is not past its window.
+    /// Returns how long an endpoint has been ready, if it is not past its window.
     fn young(&self, endpoint: &Endpoint, now: u64) -> Option<u64> {
         let age = now.saturating_sub(endpoint.ready_since?);
         (endpoint.is_used() && age < self.window).then_some(age)
     }
 
-    /// How a port is scheduled, and after how many seconds that changes; `None` if nobody there is slowed.
+    /// Returns how a port is scheduled, and the seconds until that changes; `None` if no endpoint is slowed.
     fn port(
         &self,
         port: &Port,
@@ -91,7 +91,7 @@ impl SlowStart {
             port.endpoints.iter().map(|endpoint| self.young(endpoint, now)).collect();
         let oldest = ages.iter().flatten().max()?;
         let is_new = |(endpoint, age): (&Endpoint, &Option<u64>)| !endpoint.is_used() || age.is_some();
-        // Nobody is there who could take more in the meantime.
+        // No endpoint could take more in the meantime.
         if port.endpoints.iter().zip(&ages).all(is_new) {
             return None;
         }
@@ -108,7 +108,7 @@ impl SlowStart {
 
 impl Scheduler for SlowStart {
     fn schedule(&self, service: &Service, prior: &Schedule, context: &Context) -> Result<Schedule, Error> {
-        let now = context.now.ok_or_else(|| Error::Permanent("there is no time to count from".to_owned()))?;
+        let now = context.now.ok_or_else(|| Error::Permanent("the context has no time".to_owned()))?;
         let mut young = BTreeSet::new();
         let mut next: Option<u64> = None;
         let schedule = Schedule::each(service.ports.len(), |index| {
@@ -123,8 +123,8 @@ impl Scheduler for SlowStart {
         });
         let Some(next) = next else { return Ok(schedule) };
         let reason = match young.len() {
-            1 => "1 new endpoint gets its share little by little".to_owned(),
-            count => format!("{count} new endpoints get their share little by little"),
+            1 => "1 new endpoint gets its share gradually".to_owned(),
+            count => format!("{count} new endpoints get their share gradually"),
         };
         Ok(schedule.because(reason).again_after(u32::try_from(next).unwrap_or(u32::MAX)))
     }

@@ -27,7 +27,7 @@ fn a_share_never_falls() {
     }
 }
 
-/// Weights of endpoints that became ready so many seconds before now; `None` = before anybody looked.
+/// Weights of endpoints that became ready so many seconds ago; `None` = ready before weir first saw them.
 fn weights(ages: &[Option<u64>]) -> (Schedule, Vec<u16>) {
     let endpoints: Vec<serde_json::Value> = ages
         .iter()
@@ -59,7 +59,7 @@ fn newcomers_start_small_beside_others() {
     assert_eq!(schedule.ports[0].scheduler.as_deref(), Some("wrr"));
     assert_eq!(
         (schedule.re_evaluate_after, schedule.reason.as_str()),
-        (Some(6), "2 new endpoints get their share little by little")
+        (Some(6), "2 new endpoints get their share gradually")
     );
     let (schedule, _) = weights(&[None, Some(58)]);
     assert_eq!(schedule.re_evaluate_after, Some(2), "when its window ends");
@@ -69,7 +69,7 @@ fn newcomers_start_small_beside_others() {
 fn a_service_that_is_all_new_is_not_slowed() {
     for ages in [&[Some(0), Some(5)][..], &[], &[None], &[None, Some(60)]] {
         let scheduler = Schedule::each(1, |_| Scheduling::scheduler("wrr"));
-        assert_eq!(weights(ages).0, scheduler, "{ages:?}: no weights, and no other scheduler than later");
+        assert_eq!(weights(ages).0, scheduler, "{ages:?}: no weights, and already the later scheduler");
     }
 }
 
@@ -102,7 +102,7 @@ fn every_mistake_of_a_configuration_is_named() {
         "window is 0 s: write a time from 1s to 24h",
         "aggression is 11: write a number from 1 to 10",
         "min-percent is 0: write a number from 1 to 100",
-        "minimum is unknown: there are window, aggression, min-percent",
+        "minimum is unknown: known fields are window, aggression, min-percent",
     ];
     assert_eq!(refusals, expected);
 }

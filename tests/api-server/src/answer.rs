@@ -1,4 +1,4 @@
-//! A connection: requests are read, and answered, or not.
+//! A connection: reads requests, and answers them or not.
 
 use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
@@ -12,13 +12,13 @@ use crate::fault::{Fault, WatchEnd, status};
 use crate::store::{Collection, Entry, bookmark};
 use crate::{PATIENCE, Power, Shared, State, StreamedLists, http, selector};
 
-/// Far enough in the future.
+/// A time far in the future.
 const EVER: Duration = Duration::from_secs(3600);
 
 /// Whether a connection can be used for the next request.
 type Next = io::Result<ControlFlow<()>>;
 
-/// Answers requests until the connection ends.
+/// Answers requests until the connection closes.
 pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
     let Ok(reading) = stream.try_clone() else { return };
     let mut connection = Connection { stream, shared };
@@ -28,7 +28,7 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
             break;
         }
     }
-    // Another handle on it is kept to hang up: without this the other side would not notice.
+    // Another handle is kept to hang up, so dropping this one alone would not be noticed by the other side.
     let _ = connection.stream.shutdown(std::net::Shutdown::Both);
 }
 
@@ -112,7 +112,7 @@ impl Connection<'_> {
         let open = OpenWatch::begin(self.shared, collection);
         http::write_stream_head(&mut self.stream)?;
         let mut room = cut.unwrap_or(usize::MAX);
-        // What the watch missed is told, but neither what was sent to those before it, nor their end.
+        // Sends the changes the watch missed, but not lines or ends that were meant for earlier watches.
         let live_from = place;
         place = if asked.kind == Kind::Watch { 0 } else { place };
         loop {
@@ -128,7 +128,7 @@ impl Connection<'_> {
             }
             let found = self.shared.wait(until, |state| {
                 let end = state.store.log_end();
-                // A restored store begins anew.
+                // A restored store starts over.
                 (state.power != Power::On || end != place).then(|| {
                     let missed = state.store.log_from(place, collection);
                     let live = state.store.log_from(place.max(live_from), collection).len();
@@ -151,7 +151,7 @@ impl Connection<'_> {
                         for line in lines.drain(..) {
                             http::write_chunk(&mut self.stream, &format!("{line}\n"))?;
                         }
-                        // Whoever hears the end and watches again finds this one closed.
+                        // A client that sees the end and watches again finds this watch closed.
                         drop(open);
                         return self.end(end);
                     }
@@ -205,7 +205,7 @@ fn is_allowed(state: &State, asked: &Asked) -> bool {
     state.token.as_ref().is_none_or(|token| given == Some(&format!("Bearer {token}")))
 }
 
-/// A page of a list. A `continue` is the version of the list and how many objects came before.
+/// A page of a list. A `continue` is the version of the list and the number of objects before.
 fn page(state: &State, asked: &Asked, collection: Collection) -> (u16, Value) {
     let (version, skipped) = match asked.parameter("continue").split_once(':') {
         Some((version, skipped)) => (version.parse().unwrap_or(0), skipped.parse().unwrap_or(0)),
@@ -229,7 +229,7 @@ fn page(state: &State, asked: &Asked, collection: Collection) -> (u16, Value) {
     )
 }
 
-/// Items of lists do not say what they are, as in the real API.
+/// Items of lists have no kind, as in the real API.
 fn without_type(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -239,7 +239,7 @@ fn without_type(object: &Value) -> Value {
     object
 }
 
-/// The lines a watch begins with, the version after which changes are told, and the place in the log.
+/// The first lines of a watch, the version after which changes are sent, and the position in the log.
 fn begin(state: &State, asked: &Asked, collection: Collection) -> Result<(Vec<Value>, u64, usize), u16> {
     let store = &state.store;
     let place = store.log_end();
@@ -247,7 +247,7 @@ fn begin(state: &State, asked: &Asked, collection: Collection) -> Result<(Vec<Va
         let since: u64 = asked.parameter("resourceVersion").parse().unwrap_or(0);
         return match since {
             since if store.is_expired(since) => Err(410),
-            // The real one says that the version is too large, after some seconds.
+            // The real API server reports after some seconds that the version is too large.
             since if since > store.version() => Err(504),
             since => Ok((Vec::new(), since, place)),
         };
@@ -265,7 +265,7 @@ fn begin(state: &State, asked: &Asked, collection: Collection) -> Result<(Vec<Va
     Ok((lines, store.version(), place))
 }
 
-/// What a change is for a watch: an object that begins or ceases to match is added or deleted.
+/// The event of a change for a watch: an object that starts or stops matching is added or deleted.
 fn change_line(asked: &Asked, version: u64, before: Option<Value>, after: Option<Value>) -> Option<Value> {
     let matching = |object: Option<Value>| object.filter(|object| selector::matches(asked, object));
     match (matching(before), matching(after)) {
@@ -289,7 +289,7 @@ fn create(state: &mut State, asked: &Asked, collection: Collection) -> (u16, Val
     (201, object)
 }
 
-/// A merge patch, for objects that are merged one level deep.
+/// Applies a merge patch to objects, one level deep.
 fn patch(state: &mut State, asked: &Asked, collection: Collection, name: &str) -> (u16, Value) {
     let Ok(Value::Object(changes)) = serde_json::from_str(&asked.body) else { return (400, status(400)) };
     let Some(object) = state.store.get_mut(collection, name) else { return (404, status(404)) };

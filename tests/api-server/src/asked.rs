@@ -1,4 +1,4 @@
-//! What was asked.
+//! Requests received by the server.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub enum Kind {
     List,
     /// A further page.
     Page,
-    /// A list that is streamed, and becomes a watch.
+    /// A list that is streamed, and then becomes a watch.
     StreamedList,
     /// A watch.
     Watch,
@@ -27,27 +27,27 @@ pub enum Kind {
 pub struct Asked {
     /// Its kind.
     pub kind: Kind,
-    /// The collection; `None` if it is not known.
+    /// The collection; `None` if unknown.
     pub collection: Option<Collection>,
     /// Its path, without the query.
     pub path: String,
-    /// The parameters of its query, decoded.
+    /// The decoded parameters of its query.
     pub query: BTreeMap<String, String>,
-    /// Its headers, names in lower case.
+    /// Its headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     /// Its body.
     pub body: String,
-    /// When it had arrived.
+    /// When it arrived.
     pub at: Instant,
 }
 
 impl Asked {
-    /// Whether it is of this kind, and for this collection.
+    /// Whether it has this kind and this collection.
     pub fn is(&self, kind: Kind, collection: Collection) -> bool {
         self.kind == kind && self.collection == Some(collection)
     }
 
-    /// A parameter of its query; empty if it has none of this name.
+    /// A parameter of its query; empty if missing.
     pub fn parameter(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Faults of the server.
 
 use serde_json::{Value, json};
 
@@ -12,17 +12,17 @@ pub enum Fault {
         /// The header `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
-    /// An answer that is no JSON, as of a proxy in between.
+    /// An answer that is not JSON, as from a proxy in between.
     Nonsense,
-    /// No answer, on an open connection.
+    /// No answer, and the connection stays open.
     Silence,
-    /// No answer, on a connection that is closed.
+    /// No answer, and the connection is closed.
     HangUp,
-    /// The right answer, when the test says so.
+    /// The right answer, once the test releases it.
     Held,
-    /// The right answer, without its second half, and the connection is closed. Of a watch: after so many lines.
+    /// The first half of the right answer, then the connection is closed. For a watch: after this many lines.
     Cut {
-        /// Lines of a watch that are sent.
+        /// Number of lines the watch sends.
         after_lines: usize,
     },
 }
@@ -30,24 +30,24 @@ pub enum Fault {
 /// How an open watch ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchEnd {
-    /// As when its time is over.
+    /// Normally, as after its timeout.
     Clean,
-    /// With the beginning of a line, and a connection that is closed.
+    /// With an incomplete line, and a closed connection.
     MidLine,
-    /// With the line that says that its version is too old.
+    /// With the line for an expired version.
     Expired,
-    /// With a line that says that something is wrong in the server.
+    /// With the line for an internal server error.
     Failed,
 }
 
-/// A `Status`, as the API server writes one.
+/// A `Status`, as written by the API server.
 pub(crate) fn status(code: u16) -> Value {
     let (reason, message) = match code {
-        400 => ("BadRequest", "the request is not understood"),
+        400 => ("BadRequest", "the request is invalid"),
         401 => ("Unauthorized", "Unauthorized"),
-        403 => ("Forbidden", "it is forbidden"),
-        404 => ("NotFound", "it is not there"),
-        409 => ("AlreadyExists", "it is there already"),
+        403 => ("Forbidden", "access is forbidden"),
+        404 => ("NotFound", "the object was not found"),
+        409 => ("AlreadyExists", "the object already exists"),
         410 => ("Expired", "too old resource version"),
         422 => (
             "Invalid",

@@ -1,4 +1,4 @@
-//! HTTP/1.1, as little of it as is needed.
+//! A minimal HTTP/1.1.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::asked::{Asked, Kind};
 use crate::store::Collection;
 
-/// Reads a request; `None` at the end of the connection.
+/// Reads a request; `None` when the connection is closed.
 pub(crate) fn read(stream: &mut impl BufRead) -> io::Result<Option<Asked>> {
     let mut first = String::new();
     if stream.read_line(&mut first)? == 0 {
@@ -72,7 +72,7 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The beginning of an answer whose length is known.
+/// The head of a response with a known length.
 pub(crate) fn head(code: u16, length: usize, retry_after: Option<u64>) -> String {
     let retry_after = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
     format!(
@@ -80,7 +80,7 @@ pub(crate) fn head(code: u16, length: usize, retry_after: Option<u64>) -> String
     )
 }
 
-/// A whole answer.
+/// A whole response.
 pub(crate) fn write(
     stream: &mut impl Write,
     code: u16,
@@ -91,13 +91,13 @@ pub(crate) fn write(
     stream.write_all((head(code, body.len(), retry_after) + &body).as_bytes())
 }
 
-/// The beginning of an answer that comes in pieces.
+/// The head of a chunked response.
 pub(crate) fn write_stream_head(stream: &mut impl Write) -> io::Result<()> {
     stream
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 }
 
-/// A piece; an empty one is the end.
+/// A chunk; an empty one is the end.
 pub(crate) fn write_chunk(stream: &mut impl Write, data: &str) -> io::Result<()> {
     stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes())
 }

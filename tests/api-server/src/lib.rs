@@ -1,14 +1,14 @@
-//! weir-api-server: enough of the Kubernetes API server for tests, and all of its bad days.
+//! weir-api-server: enough of the Kubernetes API server for tests, with all its failures.
 //!
 //! ```text
-//! put, delete ─▶ Store (objects, versions, what happened) ─▶ lists, pages, watches over HTTP/1.1 on loopback
-//! script ─▶ what happens to the next request of a kind        asked ◀─ every request, in order
+//! put, delete ─▶ Store (objects, versions, changes) ─▶ lists, pages, watches over HTTP/1.1 on loopback
+//! script ─▶ a fault for the next request of a kind        asked ◀─ every request, in order
 //! ```
 //!
-//! Threads and blocking sockets, so that a test decides when a byte is sent. Nothing depends on how long anything takes,
-//! but for the times after which a test gives up.
+//! Uses threads and blocking sockets, so a test controls when each byte is sent. Nothing depends on timing, except
+//! the time limits of tests.
 //!
-//! Never: validation, defaults, authorization, encodings but JSON; a connection from or to another machine.
+//! It has no validation, defaults or authorization, only supports JSON, and only uses loopback.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,27 +29,27 @@ pub use store::Collection;
 
 use store::Store;
 
-/// After so long a test that waits has failed. It is no measure of anything.
+/// Time limit of waiting tests. It measures nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether lists are streamed by those who ask for it.
+/// How the server handles requests for streamed lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamedLists {
-    /// They are, as by servers since 1.34.
+    /// Streams them, like servers since 1.34.
     Offered,
-    /// Asking for it is invalid, as while the gate WatchList is off.
+    /// Rejects the request as invalid, as while the gate WatchList is off.
     Refused,
-    /// The parameter is not known, as by servers before 1.27: the list comes, and its end is not told.
+    /// Ignores the parameter, like servers before 1.27: the list is sent, without an end marker.
     Unknown,
 }
 
-/// Whether anybody is at home.
+/// Whether the server accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
     On,
-    /// Connections are closed as soon as they are made.
+    /// Connections are closed immediately.
     Off,
-    /// For good.
+    /// Stopped for good.
     Ended,
 }
 
@@ -61,11 +61,11 @@ struct State {
     token: Option<String>,
     streamed_lists: StreamedLists,
     power: Power,
-    /// How often what is held was let go.
+    /// How often held responses were released.
     released: u64,
-    /// How many requests are held.
+    /// Number of requests being held.
     held: usize,
-    /// The watches that are open.
+    /// The open watches.
     watches: Vec<Collection>,
     connections: Vec<TcpStream>,
 }
@@ -81,14 +81,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and wakes all that wait for a change.
+    /// Changes the state, and wakes everything that waits for a change.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.notify_all();
         result
     }
 
-    /// Waits until the state gives an answer; `None` when time is over or the server ends.
+    /// Waits until the state gives an answer; `None` on timeout or when the server stops.
     fn wait<T>(&self, until: Instant, mut answer: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -104,7 +104,7 @@ impl Shared {
     }
 }
 
-/// A server on a port of its own, until it is dropped.
+/// A server on its own port, running until dropped.
 #[derive(Debug)]
 pub struct ApiServer {
     address: SocketAddr,
@@ -112,7 +112,7 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts one without objects.
+    /// Starts a server without objects.
     pub fn start() -> ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("a bound port has an address");
@@ -136,15 +136,15 @@ impl ApiServer {
         ApiServer { address, shared }
     }
 
-    /// Where it is: `http://127.0.0.1:PORT`.
+    /// Its URL: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Adds or replaces an object, which gets a new version, and returns that.
+    /// Adds or replaces an object, which gets a new version, and returns the version.
     ///
     /// # Panics
-    /// When it is of no kind that is known, or has no name.
+    /// When its kind is unknown, or it has no name.
     pub fn put(&self, object: Value) -> u64 {
         self.shared.change(|state| state.store.put(object))
     }
@@ -159,10 +159,10 @@ impl ApiServer {
         self.shared.lock().store.objects(collection).cloned().collect()
     }
 
-    /// Waits until the objects of a collection are as they should be, and returns them.
+    /// Waits until a collection has the expected objects, and returns them.
     ///
     /// # Panics
-    /// When they never are.
+    /// When that does not happen.
     pub fn wait_for_objects(
         &self,
         collection: Collection,
@@ -175,7 +175,7 @@ impl ApiServer {
         found.unwrap_or_else(|| panic!("{:#?}", self.objects(collection)))
     }
 
-    /// Puts back what the store was when it had this content, as after a restored backup: with lower versions.
+    /// Resets the store to this content, as after restoring a backup: with lower versions.
     pub fn restore(&self, objects: Vec<Value>) {
         self.shared.change(|state| {
             state.store = Store::default();
@@ -186,17 +186,17 @@ impl ApiServer {
         self.hang_up();
     }
 
-    /// Forgets what happened before now: watches from earlier versions, and pages of earlier lists, are expired.
+    /// Forgets earlier changes: watches from earlier versions, and pages of earlier lists, expire.
     pub fn compact(&self) {
         self.shared.change(|state| state.store.compact());
     }
 
-    /// The next request of this kind fares like this. Each counts once; several are taken in order.
+    /// Applies a fault to the next request of this kind. Each fault applies once; several apply in order.
     pub fn script(&self, kind: Kind, collection: Collection, fault: Fault) {
         self.shared.change(|state| state.faults.push((kind, collection, fault)));
     }
 
-    /// Answers what [`Fault::Held`] holds, as soon as there is something.
+    /// Releases what [`Fault::Held`] holds, waiting for it if necessary.
     pub fn release(&self) {
         self.wait_for_held();
         self.shared.change(|state| state.released += 1);
@@ -205,29 +205,29 @@ impl ApiServer {
     /// Waits until [`Fault::Held`] holds something.
     ///
     /// # Panics
-    /// When it does not.
+    /// When nothing is held in time.
     pub fn wait_for_held(&self) {
         let held = self.shared.wait(Instant::now() + PATIENCE, |state| (state.held > 0).then_some(()));
-        held.unwrap_or_else(|| panic!("nothing is held: {:#?}", self.asked()));
+        held.unwrap_or_else(|| panic!("no request is held: {:#?}", self.asked()));
     }
 
-    /// Sends a line to the open watches of a collection, whatever it is. Waits for one to be open.
+    /// Sends any line to the open watches of a collection. Waits until one is open.
     pub fn send_line(&self, collection: Collection, line: Value) {
         self.with_watch(collection, |state| state.store.send_line(collection, line.clone()));
     }
 
-    /// Sends a bookmark to the open watches of a collection: nothing happened up to the newest version. Waits for one
-    /// to be open.
+    /// Sends a bookmark to the open watches of a collection: there are no more changes up to the newest version.
+    /// Waits until one is open.
     pub fn send_bookmark(&self, collection: Collection) {
         self.with_watch(collection, |state| state.store.send_bookmark(collection));
     }
 
-    /// Ends the open watches of a collection. Waits for one to be open.
+    /// Ends the open watches of a collection. Waits until one is open.
     pub fn end_watches(&self, collection: Collection, end: WatchEnd) {
         self.with_watch(collection, |state| state.store.end_watches(collection, end));
     }
 
-    /// Waits until a watch of a collection is open: what is scripted afterwards is not for that one.
+    /// Waits until a watch of a collection is open; faults scripted afterwards do not apply to it.
     pub fn wait_for_open_watch(&self, collection: Collection) {
         self.with_watch(collection, |_| {});
     }
@@ -240,23 +240,23 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
-    /// From now on requests need this bearer token.
+    /// Requires this bearer token from now on.
     pub fn require_token(&self, token: &str) {
         self.shared.change(|state| state.token = Some(token.to_owned()));
     }
 
-    /// From now on lists are streamed, or not.
+    /// Sets how streamed lists are handled from now on.
     pub fn set_streamed_lists(&self, streamed_lists: StreamedLists) {
         self.shared.change(|state| state.streamed_lists = streamed_lists);
     }
 
-    /// Goes away: connections are closed, and new ones as soon as they are made.
+    /// Stops serving: closes connections, and new ones immediately.
     pub fn stop(&self) {
         self.shared.change(|state| state.power = Power::Off);
         self.hang_up();
     }
 
-    /// Comes back, with its objects.
+    /// Resumes serving, with its objects.
     pub fn resume(&self) {
         self.shared.change(|state| state.power = Power::On);
     }
@@ -267,15 +267,15 @@ impl ApiServer {
         }
     }
 
-    /// Every request so far, in order.
+    /// All requests so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.lock().asked.clone()
     }
 
-    /// Waits until there were so many requests of a kind, and returns them.
+    /// Waits for this many requests of a kind, and returns them.
     ///
     /// # Panics
-    /// When they do not come.
+    /// When they do not arrive.
     pub fn wait_for(&self, kind: Kind, collection: Collection, count: usize) -> Vec<Asked> {
         let matching = |state: &State| {
             let of_kind = |asked: &&Asked| asked.is(kind, collection);
@@ -283,7 +283,9 @@ impl ApiServer {
         };
         let until = Instant::now() + PATIENCE;
         let found = self.shared.wait(until, |state| Some(matching(state)).filter(|all| all.len() >= count));
-        found.unwrap_or_else(|| panic!("no {count} requests {kind:?} {collection:?}: {:#?}", self.asked()))
+        found.unwrap_or_else(|| {
+            panic!("fewer than {count} requests {kind:?} {collection:?}: {:#?}", self.asked())
+        })
     }
 }
 
@@ -291,7 +293,7 @@ impl Drop for ApiServer {
     fn drop(&mut self) {
         self.shared.change(|state| state.power = Power::Ended);
         self.hang_up();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }

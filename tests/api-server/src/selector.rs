@@ -1,13 +1,13 @@
-//! The selectors that are asked for by weir.
+//! The selectors used by weir.
 
 use serde_json::Value;
 
 use crate::asked::Asked;
 
-/// Whether an object is one of those that were asked for.
+/// Whether an object matches a request's selectors.
 ///
 /// # Panics
-/// When a selector is of a form that no test needs.
+/// When a selector has an unsupported form.
 pub(crate) fn matches(asked: &Asked, object: &Value) -> bool {
     let labels = asked.parameter("labelSelector").split(',').filter(|part| !part.is_empty());
     let fields = asked.parameter("fieldSelector").split(',').filter(|part| !part.is_empty());
@@ -16,7 +16,7 @@ pub(crate) fn matches(asked: &Asked, object: &Value) -> bool {
 }
 
 fn label_matches(selector: &str, object: &Value) -> bool {
-    let Some(absent) = selector.strip_prefix('!') else { panic!("label selector `{selector}`") };
+    let Some(absent) = selector.strip_prefix('!') else { panic!("unsupported label selector `{selector}`") };
     object["metadata"]["labels"].get(absent).is_none()
 }
 
@@ -24,7 +24,9 @@ fn field_matches(selector: &str, object: &Value) -> bool {
     let (path, wanted, value) = match selector.split_once("!=") {
         Some((path, value)) => (path, false, value),
         None => {
-            let Some((path, value)) = selector.split_once('=') else { panic!("field selector `{selector}`") };
+            let Some((path, value)) = selector.split_once('=') else {
+                panic!("unsupported field selector `{selector}`")
+            };
             (path, true, value)
         }
     };

@@ -1,4 +1,4 @@
-//! Objects, their versions, and what happened to them.
+//! Objects, their versions, and their changes.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl Collection {
         (Collection::Events, "events.k8s.io/v1", "Event", "/apis/events.k8s.io/v1/events"),
     ];
 
-    /// The collection at a path, of all namespaces or one, and what follows: an object's name.
+    /// Parses a path: the collection, a namespace if given, and the rest, which is an object's name.
     pub(crate) fn at(path: &str) -> Option<(Collection, Option<&str>)> {
         for (collection, _, _, all) in Collection::ALL {
             if path == all {
@@ -62,21 +62,21 @@ impl Collection {
 
     fn of(object: &Value) -> Collection {
         let found = Collection::ALL.iter().find(|(_, _, kind, _)| object["kind"] == *kind);
-        found.unwrap_or_else(|| panic!("no kind that is known: {object}")).0
+        found.unwrap_or_else(|| panic!("unknown kind: {object}")).0
     }
 }
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);
 
-/// Something that concerns open watches.
+/// An event for open watches.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    /// An object became another one; `None` where there is none.
+    /// An object changed; `None` where there is none.
     Change { version: u64, before: Option<Value>, after: Option<Value> },
-    /// A line for those that watch now.
+    /// A line for the currently open watches.
     Line(Value),
-    /// The end for those that watch now.
+    /// The end of the currently open watches.
     End(WatchEnd),
 }
 
@@ -96,7 +96,7 @@ impl Store {
         let collection = Collection::of(&object);
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
         let key = (text("namespace"), text("name"));
-        assert!(!key.1.is_empty(), "no name: {object}");
+        assert!(!key.1.is_empty(), "object without name: {object}");
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let before = self.objects.insert((collection, key), object.clone());
         let change = Entry::Change { version: self.version, before, after: Some(object) };
@@ -148,24 +148,24 @@ impl Store {
         self.version
     }
 
-    /// Whether nothing is known any more of what came after a version.
+    /// Whether the changes after a version have been forgotten.
     pub(crate) fn is_expired(&self, version: u64) -> bool {
         version < self.oldest
     }
 
-    /// How much has happened.
+    /// The length of the log.
     pub(crate) fn log_end(&self) -> usize {
         self.log.len()
     }
 
-    /// What concerns watches of a collection, from a place in the log on.
+    /// Entries for watches of a collection, from a position in the log.
     pub(crate) fn log_from(&self, place: usize, collection: Collection) -> Vec<Entry> {
         let later = self.log.iter().skip(place);
         later.filter(|(of, _)| *of == collection).map(|(_, entry)| entry.clone()).collect()
     }
 }
 
-/// A line that says that there is nothing to tell up to a version.
+/// A line that says that there were no changes up to a version.
 pub(crate) fn bookmark(collection: Collection, version: u64) -> Value {
     let (api_version, kind) = collection.type_meta();
     json!({

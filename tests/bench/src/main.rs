@@ -1,4 +1,4 @@
-//! What planning and rounds cost without a kernel: the real planner and the real rounds over a kernel in memory.
+//! Measures planning and rounds without a kernel: the real planner and the real rounds against a kernel in memory.
 
 use std::alloc::System;
 use std::path::PathBuf;
@@ -22,27 +22,27 @@ mod samples;
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Services, and endpoints of each.
+/// Number of services, and endpoints of each.
 const CLUSTERS: [(u32, u32); 4] = [(1_000, 10), (10_000, 10), (30_000, 10), (5_000, 50)];
 
-/// How often a change is measured; the median counts.
+/// How often a change is measured; the result is the median.
 const CHANGES: u32 = 101;
 
-/// Measures planning and rounds over a kernel in memory.
+/// Measures planning and rounds against a kernel in memory.
 #[derive(Parser)]
 struct Arguments {
-    /// Measures with this plugin, too.
+    /// Also measure with this plugin.
     #[arg(long)]
     plugin: Option<PathBuf>,
-    /// Measures sampling with this plugin, which reads counters.
+    /// Also measure sampling with this plugin, which reads counters.
     #[arg(long)]
     sampler: Option<PathBuf>,
-    /// Prints one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
 
-/// What was measured for one cluster.
+/// The measurements for one cluster.
 struct Row {
     services: u32,
     endpoints: u32,
@@ -122,7 +122,7 @@ fn show(row: &Row, json: bool) {
     }
 }
 
-/// A planner, and a kernel in memory that it is brought to.
+/// A planner, and the kernel in memory that it programs.
 struct Node {
     planner: Planner,
     syncer: Syncer<Simulated>,
@@ -141,7 +141,7 @@ impl Node {
         Ok(round)
     }
 
-    /// The time from news to a kernel that is in step.
+    /// The time from news to a kernel in the desired state.
     fn change(
         &mut self,
         events: impl IntoIterator<Item = Result<Event>>,
@@ -155,7 +155,11 @@ impl Node {
         self.planner.update(0);
         let round = self.round()?;
         let took = start.elapsed();
-        anyhow::ensure!(round.changes.len() == changes, "{} changes, not {changes}", round.changes.len());
+        anyhow::ensure!(
+            round.changes.len() == changes,
+            "{} changes, expected {changes}",
+            round.changes.len()
+        );
         Ok(took)
     }
 }
@@ -174,7 +178,7 @@ fn measure(services: u32, endpoints: u32, name: &str, policy: Box<dyn Policy>) -
     node.planner.update(0);
     let cold_plan = start.elapsed();
     let start = Instant::now();
-    node.round().context("the first round")?;
+    node.round().context("the first round failed")?;
     let cold_round = start.elapsed();
 
     let (mut change, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
@@ -188,18 +192,18 @@ fn measure(services: u32, endpoints: u32, name: &str, policy: Box<dyn Policy>) -
         let (Event::Service(service), Event::Slice(slice)) =
             (objects::service(new)?, objects::slice(new, endpoints, true)?)
         else {
-            anyhow::bail!("the bench's own objects are of another kind");
+            anyhow::bail!("the bench's own objects have the wrong kind");
         };
         let gone = [Event::ServiceGone(service.name), Event::SliceGone(slice.name)];
         remove.push(node.change(gone.map(Ok), 4)?);
     }
     node.syncer.audit();
     let start = Instant::now();
-    let round = node.round().context("an audit")?;
+    let round = node.round().context("an audit failed")?;
     let audit = start.elapsed();
     anyhow::ensure!(round.changes.is_empty(), "an audit changed something");
 
-    // What weir remembers, without the kernel in memory.
+    // weir's memory, without the kernel in memory.
     *node.syncer.kernel() = Simulated::default();
     let bytes = ALLOCATED.allocated().saturating_sub(before);
     let policy = name.to_owned();

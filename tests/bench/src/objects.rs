@@ -1,4 +1,4 @@
-//! A cluster as an API server would describe it.
+//! A cluster as described by an API server.
 
 use std::net::Ipv4Addr;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use weir_core::cluster::Event;
 use weir_k8s::objects::{self, Decoded};
 
-/// How many nodes the endpoints run on.
+/// Number of nodes the endpoints run on.
 const NODES: u32 = 500;
 
 fn name(n: u32) -> String {
     format!("service-{n}")
 }
 
-/// A service of one port.
+/// A service with one port.
 pub(crate) fn service(n: u32) -> Result<Event> {
     let (namespace, name) = if n == 0 { ("default", "kubernetes".to_owned()) } else { ("bench", name(n)) };
     let object = json!({
@@ -36,7 +36,7 @@ pub(crate) fn service(n: u32) -> Result<Event> {
     }
 }
 
-/// Its endpoints, the last of which is ready or not.
+/// Its endpoints; the last one is ready or not.
 pub(crate) fn slice(n: u32, endpoints: u32, last_is_ready: bool) -> Result<Event> {
     let (namespace, name) = if n == 0 { ("default", "kubernetes".to_owned()) } else { ("bench", name(n)) };
     let endpoint = |i: u32| -> Value {

@@ -8,7 +8,7 @@ use weir_core::policy::Policy;
 use weir_policy::configuration::parse;
 use weir_policy::{Chain, Compiler, Loader, Runtime};
 
-/// The name of a component, and a chain of it alone with this configuration.
+/// Returns the name of a component, and a chain of only this component with this configuration.
 pub(crate) fn plugin(file: &Path, configuration: Value) -> Result<(String, Box<dyn Policy>)> {
     let name = file.file_stem().context("the plugin has no file name")?.to_string_lossy().into_owned();
     let name = name.trim_start_matches("weir_guest_").trim_start_matches("weir_plugin_").replace('_', "-");

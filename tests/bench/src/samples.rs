@@ -1,6 +1,6 @@
-//! What it costs to sample services for a plugin, and to follow what it says of them: the daemon as it is, over a kernel in
-//! memory whose counters grow, with a clock of its own. Each real server is read as netlink would hand it over, from bytes of
-//! a real kernel; what a kernel does to answer, and the system calls, are not in it.
+//! Measures the cost of sampling services for a plugin, and of applying its decisions: the real daemon against a
+//! kernel in memory with growing counters and its own clock. Each real server is decoded from bytes of a real
+//! kernel, as netlink would deliver them; the kernel's own work and the system calls are not included.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -30,18 +30,18 @@ use crate::{objects, policies};
 const SERVICES: u32 = 100;
 const ENDPOINTS: u32 = 20;
 
-/// How long counters are followed, after weights have settled.
+/// How long counters are measured, after weights have settled.
 const SETTLING: Duration = Duration::from_secs(30);
 const MEASURED: Duration = Duration::from_secs(60);
 
-/// Connections that begin at an endpoint in a second, and what one takes there; half of the endpoints take twice as long.
+/// Connections opened at an endpoint per second, and how long one takes; half of the endpoints take twice as long.
 const BEGUN: f64 = 50.0;
 const TAKEN: f64 = 0.02;
 
-/// What a real kernel answered, one datagram a line.
+/// Answers of a real kernel, one datagram per line.
 const RECORDED: &str = include_str!("../../../host/netlink/tests/recorded/ipvs.txt");
 
-/// Measures sampling alone, and with a plugin that follows the counters.
+/// Measures sampling alone, and with a plugin that uses the counters.
 pub(crate) fn measure(plugin: &Path, json: bool) -> Result<()> {
     let settings = json!({"period": "1s"});
     let (name, followed) = policies::plugin(plugin, settings)?;
@@ -74,7 +74,7 @@ pub(crate) fn measure(plugin: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// What was used in [`MEASURED`].
+/// Resource usage during [`MEASURED`].
 struct Row {
     used: Duration,
     decoding: Duration,
@@ -113,7 +113,7 @@ fn follow(policy: Box<dyn Policy>) -> Result<Row> {
     })
 }
 
-/// Lets time pass until then, and counts the changes of the kernel.
+/// Advances time, and counts the changes to the kernel.
 fn run(daemon: &mut Daemon<Machine>, until: Duration) -> Result<usize> {
     let mut changes = 0;
     loop {
@@ -131,7 +131,7 @@ fn run(daemon: &mut Daemon<Machine>, until: Duration) -> Result<usize> {
     }
 }
 
-/// The processor time of this process, all its threads together.
+/// The processor time of all threads of this process.
 fn processor() -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in std::fs::read_dir("/proc/self/task")? {
@@ -141,7 +141,7 @@ fn processor() -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// A policy that decides as kube-proxy does, and asks for counters that it does not look at.
+/// A policy that decides like kube-proxy, and requests counters without using them.
 #[derive(Clone)]
 struct Wishing;
 
@@ -159,11 +159,11 @@ impl Policy for Wishing {
 struct Machine {
     kernel: Simulated,
     clock: Duration,
-    /// A real server with its counters, as a kernel told it.
+    /// A real server with its counters, as sent by a kernel.
     recorded: Vec<u8>,
     readings: u64,
     decoding: Duration,
-    /// Time in making up numbers, which weir does not do.
+    /// Time spent generating numbers, which weir does not do.
     pretending: Duration,
 }
 
@@ -172,7 +172,7 @@ impl Machine {
         Ok(Machine {
             kernel: Simulated::default(),
             clock: Duration::ZERO,
-            recorded: recorded().context("there is no recorded real server")?,
+            recorded: recorded().context("no real server in the recording")?,
             readings: 0,
             decoding: Duration::ZERO,
             pretending: Duration::ZERO,
@@ -180,7 +180,7 @@ impl Machine {
     }
 }
 
-/// The first real server among what was recorded, without its netlink header.
+/// The first real server in the recording, without its netlink header.
 fn recorded() -> Option<Vec<u8>> {
     let datagrams = RECORDED.lines().filter_map(|line| line.strip_prefix("< "));
     let bytes = |text: &str| -> Option<Vec<u8>> {
@@ -239,7 +239,7 @@ impl Host for Machine {
                 IpAddr::V6(_) => 0,
             };
             let taken = if number % 2 == 0 { TAKEN } else { 2.0 * TAKEN };
-            // As many as there are on average, one more or one less.
+            // The average, rounded up or down.
             let chance = (number.wrapping_mul(0x9e37_79b9) ^ seconds as u32).wrapping_mul(0x85eb_ca6b) >> 30;
             let active = (BEGUN * taken) as u32 + chance.min(2);
             let connections = (BEGUN * seconds) as u64;

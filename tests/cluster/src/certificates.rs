@@ -1,11 +1,11 @@
-//! Whom the API server shows itself as, and what it signs tokens with.
+//! The API server's identity, and the key it signs tokens with.
 
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// Keys and certificates of one cluster, in PEM.
 pub(crate) struct Certificates {
-    /// The authority, which clients trust.
+    /// The certificate authority that clients trust.
     pub(crate) authority: String,
     /// The API server's certificate and key.
     pub(crate) server: String,
@@ -15,13 +15,13 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Fresh ones, for a server that is known by these addresses.
+    /// Creates new ones for a server with these addresses.
     pub(crate) fn new(addresses: &[&str]) -> Result<Certificates> {
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "weir tests");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let making = "cannot make a certificate";
+        let making = "cannot create a certificate";
         let authority_key = KeyPair::generate().context(making)?;
         let certificate = authority.self_signed(&authority_key).context(making)?;
 

@@ -16,18 +16,18 @@ use ureq::{Agent, Body, BodyReader};
 
 use crate::resource::{self, Resource};
 
-/// Whose fields are applied.
+/// The field manager.
 const MANAGER: &str = "weir-tests";
 
-/// Far more than any request takes; a watch may be as long between two events.
+/// Far longer than any request takes; a watch may be silent this long between two events.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a token may outlive: the API server remembers for 10 s which ones are good.
+/// How long a token may stay valid: the API server caches valid tokens for 10 s.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Somebody who asks the API server.
+/// A client of the API server.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
@@ -35,20 +35,20 @@ pub struct Client {
     token: String,
 }
 
-/// What the API server said.
+/// The API server's response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The object, the list, or the Status; a text if it was no JSON.
+    /// The object, the list, or the Status; a string if it is not JSON.
     pub body: Value,
 }
 
 impl Client {
-    /// With a token, to a server that the authority (PEM) vouches for.
+    /// Creates a client with a token, for a server whose certificate is signed by the authority (PEM).
     ///
     /// # Errors
-    /// When the authority's certificate is none.
+    /// When the authority's certificate is invalid.
     pub fn new(server: &str, authority: &str, token: &str) -> Result<Client> {
         let certificates: Vec<Certificate<'static>> = parse_pem(authority.as_bytes())
             .filter_map(|item| match item {
@@ -56,7 +56,7 @@ impl Client {
                 _ => None,
             })
             .collect();
-        ensure!(!certificates.is_empty(), "no certificate of an authority");
+        ensure!(!certificates.is_empty(), "the authority's certificate is missing");
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&certificates))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -71,10 +71,10 @@ impl Client {
         Ok(Client { agent: config.into(), server: server.to_owned(), token: token.to_owned() })
     }
 
-    /// As a kubeconfig says that this library wrote.
+    /// Reads a kubeconfig written by this library.
     ///
     /// # Errors
-    /// When the file is another one.
+    /// When the file has another form.
     pub fn from_kubeconfig(path: &Path) -> Result<Client> {
         let reading = || format!("cannot read {}", path.display());
         let file: Value = serde_json::from_str(&std::fs::read_to_string(path).with_context(reading)?)
@@ -91,16 +91,16 @@ impl Client {
         Client::new(&text(&cluster["server"])?, &String::from_utf8(authority)?, token.trim())
     }
 
-    /// The same server asked by somebody else.
+    /// A client for the same server with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Client {
         Client { token: token.to_owned(), ..self.clone() }
     }
 
-    /// One request; any status is an answer, except that a 429 is asked again for a minute.
+    /// Sends one request; any status is a response, except that a 429 is retried for a minute.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When there is no response.
     pub fn request(&self, method: &str, path: &str, content_type: &str, body: &str) -> Result<Answer> {
         let mut response = self.send(method, path, content_type, body)?;
         let status = response.status().as_u16();
@@ -114,8 +114,8 @@ impl Client {
         Ok(Answer { status, body })
     }
 
-    /// One that the API server puts off (429) is made again: for a moment after its start it does so with everything
-    /// that it answers from its own memory.
+    /// Repeats a request that the API server rejects with 429: just after its start, it does so with everything it
+    /// answers from its cache.
     fn send(
         &self,
         method: &str,
@@ -155,31 +155,31 @@ impl Client {
         }
     }
 
-    /// Waits until this client is refused as nobody: for a while the API server remembers which tokens were good.
+    /// Waits until this client is refused as unauthenticated: the API server caches valid tokens for a while.
     ///
     /// # Errors
-    /// When it is not refused in time, or there is no answer.
+    /// When it is not refused in time, or there is no response.
     pub fn await_refusal(&self) -> Result<()> {
         let start = Instant::now();
         while self.request("GET", "/api/v1/services", "", "")?.status != 401 {
-            ensure!(start.elapsed() < REMEMBERED, "the token is still good");
+            ensure!(start.elapsed() < REMEMBERED, "the token is still valid");
             sleep(PAUSE);
         }
         Ok(())
     }
 
-    /// What is at a path.
+    /// Returns what is at a path.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it cannot be read.
     pub fn get(&self, path: &str) -> Result<Value> {
         self.request("GET", path, "", "")?.expect(&format!("GET {path}"))
     }
 
-    /// All objects of a kind, each with its kind, as in a manifest.
+    /// Returns all objects of a kind, each with its kind, as in a manifest.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When they cannot be read.
     pub fn list(&self, kind: &str) -> Result<Vec<Value>> {
         let resource = Resource::of_kind(kind)?;
         let mut list = self.get(&resource.all())?;
@@ -191,21 +191,21 @@ impl Client {
         Ok(items)
     }
 
-    /// Makes the API server hold these objects with exactly what they say, status included: YAML or JSON, any number
-    /// of documents and lists. What was applied before and is not said any more goes away, as with `kubectl apply`; of
-    /// a status, lists are replaced as a whole, and what is not said stays.
+    /// Applies these objects, status included: YAML or JSON, any number of documents and lists. As with `kubectl
+    /// apply`, fields that were applied before and are now missing are removed; in a status, lists are replaced as
+    /// a whole, and missing fields stay.
     ///
     /// # Errors
-    /// With the first object that is refused.
+    /// The first object that is refused.
     pub fn apply(&self, manifests: &str) -> Result<()> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(manifests).context("the manifests")?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(manifests).context("invalid manifests")?;
         documents.iter().try_for_each(|document| self.apply_value(document))
     }
 
-    /// The same with an object or a list.
+    /// Like [`Client::apply`], for an object or a list.
     ///
     /// # Errors
-    /// With the first object that is refused.
+    /// The first object that is refused.
     pub fn apply_value(&self, object: &Value) -> Result<()> {
         match &object["items"] {
             Value::Array(items) => items.iter().try_for_each(|item| self.apply_value(item)),
@@ -224,7 +224,7 @@ impl Client {
         let url = format!("{path}?fieldManager={MANAGER}&force=true");
         patch(&url, "application/apply-patch+yaml", &without_status)?;
         let Some(status) = status else { return Ok(()) };
-        // Applying takes two addresses of one type for the same address of a Node, twice.
+        // Server-side apply takes two addresses of one type in a Node for the same address, twice.
         let body = json!({ "status": status });
         patch(&format!("{path}/status"), "application/merge-patch+json", &body)
     }
@@ -232,17 +232,17 @@ impl Client {
     /// Removes an object.
     ///
     /// # Errors
-    /// When it is not there, or may not be removed.
+    /// When it does not exist, or must not be deleted.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
         let path = Resource::of_kind(kind)?.one(namespace, name);
         self.request("DELETE", &path, "", "")?.expect(&format!("DELETE {path}")).map(drop)
     }
 
-    /// What happens to objects of a kind after this resource version; the first item is an error when the server does
-    /// not remember it.
+    /// Watches objects of a kind from this resource version; the first item is an error if the server no longer
+    /// remembers that version.
     ///
     /// # Errors
-    /// When the API server refuses at once.
+    /// When the API server refuses immediately.
     pub fn watch(&self, kind: &str, resource_version: &str) -> Result<Watch> {
         let path = Resource::of_kind(kind)?.all();
         let path = format!("{path}?watch=true&resourceVersion={resource_version}");
@@ -257,10 +257,10 @@ impl Client {
 }
 
 impl Answer {
-    /// The body of an answer that says yes.
+    /// Returns the body of a successful response.
     ///
     /// # Errors
-    /// With what it says otherwise.
+    /// The message of any other response.
     pub fn expect(self, what: &str) -> Result<Value> {
         match self.status {
             200..=299 => Ok(self.body),
@@ -272,7 +272,7 @@ impl Answer {
     }
 }
 
-/// Events as they come.
+/// Events as they arrive.
 pub struct Watch {
     lines: BufReader<BodyReader<'static>>,
 }
@@ -285,8 +285,8 @@ impl Iterator for Watch {
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
             Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).context("an event")),
-            Err(error) => Some(Err(error).context("the watch")),
+            Ok(_) => Some(serde_json::from_str(&line).context("invalid event")),
+            Err(error) => Some(Err(error).context("the watch failed")),
         }
     }
 }

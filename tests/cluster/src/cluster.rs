@@ -1,4 +1,4 @@
-//! etcd and an API server, from start to end.
+//! etcd and an API server, from start to stop.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,37 +19,38 @@ use crate::programs::Programs;
 use crate::server::{self, Server};
 use crate::token::{self, ISSUER, ServiceAccount};
 
-/// The role that Kubernetes has for service proxies. The user `system:kube-proxy` has it in every cluster.
+/// The role that Kubernetes has for service proxies. In every cluster, the user `system:kube-proxy` has it.
 pub const NODE_PROXIER: &str = "system:node-proxier";
 
-/// How a guest of `cargo xtask` reaches the API server, if it is allowed to.
+/// The address by which a guest of `cargo xtask` reaches the API server, if permitted.
 pub const GUEST_ADDRESS: &str = "10.0.2.100";
-/// Its port there.
+/// The port for a guest.
 pub const GUEST_PORT: u16 = 6443;
 
-/// All that the API server's certificate is for. 10.0.2.2 is the host in QEMU's user network.
-/// 10.96.0.1 is the Service `kubernetes`, for pods.
+/// All names of the API server in its certificate. 10.0.2.2 is the host in QEMU's user network. 10.96.0.1 is the
+/// Service `kubernetes`, for pods.
 const ADDRESSES: &[&str] =
     &["127.0.0.1", "localhost", "10.0.2.2", GUEST_ADDRESS, "10.96.0.1", "kubernetes.default.svc"];
 
-/// Both families, as the recorded scenarios have them.
+/// Both families, as in the recorded scenarios.
 const SERVICE_NETWORKS: &str = "10.96.0.0/16,fd00:96::/112";
 
-/// What the API server is told where there are no nodes.
+/// The API server's arguments for a cluster without nodes.
 const ALONE: &[&str] = &[
     "--bind-address=127.0.0.1",
-    // For documentation; nobody asks for it, because the Service `kubernetes` gets no endpoints.
+    // From a documentation network; it is not used, because the Service `kubernetes` gets no endpoints.
     "--advertise-address=192.0.2.1",
     "--endpoint-reconciler-type=none",
     "--authorization-mode=RBAC",
-    // There is no controller that would make the accounts which pods must have.
+    // There is no controller to create the accounts that pods must have.
     "--disable-admission-plugins=ServiceAccount",
 ];
 
-/// A running cluster, without nodes unless it was started for some; its processes are killed and its files removed when it is dropped.
+/// A running cluster, without nodes unless started for some; its processes are killed and its files removed on
+/// drop.
 #[derive(Debug)]
 pub struct Cluster {
-    // In this order they are dropped.
+    // Dropped in this order.
     controllers: Vec<Server>,
     api_server: Option<Server>,
     _etcd: Server,
@@ -68,12 +69,12 @@ impl Cluster {
     /// Starts etcd and an API server and waits until it is ready.
     ///
     /// # Errors
-    /// When the programs are not there, or do not start; with what they said.
+    /// When programs are missing or do not start; contains their output.
     pub fn start() -> Result<Cluster> {
         Cluster::start_with(None)
     }
 
-    /// The same for nodes with kubelets, together with controllers and a scheduler.
+    /// Like [`Cluster::start`], for nodes with kubelets, including controllers and a scheduler.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -85,7 +86,10 @@ impl Cluster {
 
     fn start_with(nodes: Option<Nodes>) -> Result<Cluster> {
         let programs = Programs::find()?;
-        let folder = tempfile::Builder::new().prefix("weir-cluster-").tempdir().context("no folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("weir-cluster-")
+            .tempdir()
+            .context("cannot create a directory for the cluster")?;
         let certificates = Certificates::new(ADDRESSES)?;
         let [admin_token, proxy_token] = [token::random()?, token::random()?];
         let write = |name: &str, text: &str| write_private(&folder.path().join(name), text);
@@ -154,26 +158,26 @@ impl Cluster {
     /// # Errors
     /// When the cluster was started without nodes.
     pub fn server_for_nodes(&self) -> Result<String> {
-        let nodes = self.nodes.as_ref().context("a cluster without nodes")?;
+        let nodes = self.nodes.as_ref().context("the cluster has no nodes")?;
         Ok(format!("https://{}:{}", nodes.address, self.port))
     }
 
-    /// The API server's port on loopback; it stays when the API server is restarted.
+    /// The API server's loopback port; it stays the same across restarts of the API server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Somebody who may do everything.
+    /// A client with all permissions.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The kubeconfig of somebody who may do everything.
+    /// The kubeconfig of a user with all permissions.
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig_of("admin")
     }
 
-    /// The kubeconfig of the user `system:kube-proxy`, who may do what service proxies need, and nothing else.
+    /// The kubeconfig of the user `system:kube-proxy`, which only has the permissions of service proxies.
     pub fn proxy_kubeconfig(&self) -> PathBuf {
         self.kubeconfig_of("kube-proxy")
     }
@@ -198,7 +202,7 @@ impl Cluster {
         self.kubeconfig_of("node-kube-proxy")
     }
 
-    /// What the servers said so far.
+    /// The servers' log files.
     pub fn logs(&self) -> Vec<PathBuf> {
         ["etcd", "kube-apiserver", nodes::CONTROLLER_MANAGER, nodes::SCHEDULER]
             .map(|name| self.folder.path().join(format!("{name}.log")))
@@ -225,11 +229,11 @@ impl Cluster {
         self.write_kubeconfig(name, &self.server(), Credentials::TokenFile(token_file))
     }
 
-    /// `kubectl` with everything allowed.
+    /// `kubectl` with all permissions.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(&self.programs.kubectl);
         command.arg("--kubeconfig").arg(self.kubeconfig());
-        // Else it keeps what it learns about this server in the home directory.
+        // Otherwise it caches what it learns about this server in the home directory.
         command.arg("--cache-dir").arg(self.folder.path().join("kubectl"));
         command
     }
@@ -237,7 +241,7 @@ impl Cluster {
     /// [`Client::apply`]
     ///
     /// # Errors
-    /// With the first object that is refused.
+    /// The first object that is refused.
     pub fn apply(&self, manifests: &str) -> Result<()> {
         self.client.apply(manifests)
     }
@@ -245,12 +249,12 @@ impl Cluster {
     /// [`Client::delete`]
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it does not exist.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
         self.client.delete(kind, namespace, name)
     }
 
-    /// Makes a service account with a ClusterRole.
+    /// Creates a service account with a ClusterRole.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -272,13 +276,13 @@ impl Cluster {
         Ok(ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned(), uid })
     }
 
-    /// A token of a service account that is accepted for this time, and up to 10 s more: so long the API server keeps
-    /// what it knows of tokens. One whose account is deleted is refused as late.
+    /// Creates a token for a service account that is accepted for this time, and up to 10 s longer, because the
+    /// API server caches tokens. If the account is deleted, its token is refused equally late.
     ///
     /// # Errors
     /// When it cannot be signed.
     pub fn token(&self, account: &ServiceAccount, lifetime: Duration) -> Result<String> {
-        account.token(&rcgen::KeyPair::from_pem(&self.token_key).context("the key for tokens")?, lifetime)
+        account.token(&rcgen::KeyPair::from_pem(&self.token_key).context("invalid key for tokens")?, lifetime)
     }
 
     /// Kills the API server: connections break, as when its machine fails. The data stay.
@@ -299,18 +303,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lets etcd forget all but the last version of each object, and returns the revision until which it did. An API
-    /// server that runs answers from its own memory, so that only after [`Cluster::start_again`] a watch of an older
-    /// version gets 410 Gone.
+    /// Makes etcd forget all but the last version of each object, and returns the revision up to which it did. A
+    /// running API server answers from its cache, so a watch from an older version only gets 410 Gone after
+    /// [`Cluster::start_again`].
     ///
     /// # Errors
     /// When etcd refuses.
     pub fn compact(&self) -> Result<u64> {
         let status = self.ask_etcd("maintenance/status", &json!({}))?;
-        // Numbers of 64 bits are texts in etcd's JSON.
-        let revision = status["header"]["revision"].as_str().context("etcd tells no revision")?;
+        // 64-bit numbers are strings in etcd's JSON.
+        let revision = status["header"]["revision"].as_str().context("etcd returned no revision")?;
         self.ask_etcd("kv/compaction", &json!({ "revision": revision, "physical": true }))?;
-        revision.parse().context("etcd's revision")
+        revision.parse().context("invalid revision from etcd")
     }
 
     fn ask_etcd(&self, what: &str, body: &Value) -> Result<Value> {
@@ -318,7 +322,7 @@ impl Cluster {
             .post(format!("{}/v3/{what}", self.etcd_url))
             .send_json(body)
             .with_context(|| format!("asking etcd: {what}"))?;
-        response.body_mut().read_json().context("etcd's answer")
+        response.body_mut().read_json().context("invalid response from etcd")
     }
 }
 
@@ -326,8 +330,8 @@ fn start_etcd(programs: &Programs, folder: &Path) -> Result<(Server, String)> {
     let [clients, peers] = server::free_ports()?.map(|port| format!("http://127.0.0.1:{port}"));
     let data = folder.join("etcd");
     if data.exists() {
-        // Of an attempt that lost its ports, whose addresses are in it.
-        fs::remove_dir_all(&data).context("cannot start etcd anew")?;
+        // Left by an attempt that lost its ports; it contains their addresses.
+        fs::remove_dir_all(&data).context("cannot remove etcd's old data")?;
     }
     let arguments = [
         format!("--data-dir={}", data.display()),
@@ -336,7 +340,7 @@ fn start_etcd(programs: &Programs, folder: &Path) -> Result<(Server, String)> {
         format!("--listen-peer-urls={peers}"),
         format!("--initial-advertise-peer-urls={peers}"),
         format!("--initial-cluster=default={peers}"),
-        // Nothing of this is to survive the machine.
+        // Nothing needs to survive a crash of the machine.
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
     ];
@@ -344,7 +348,7 @@ fn start_etcd(programs: &Programs, folder: &Path) -> Result<(Server, String)> {
     etcd.await_answer(|| {
         let mut response = agent().get(format!("{clients}/health")).call()?;
         let health: Value = response.body_mut().read_json()?;
-        ensure!(health["health"] == "true", "etcd says {health}");
+        ensure!(health["health"] == "true", "etcd is not healthy: {health}");
         Ok(())
     })?;
     Ok((etcd, clients))
@@ -379,8 +383,8 @@ fn start_api_server(
     server.await_answer(|| {
         let answer = client.request("GET", "/readyz", "", "")?;
         ensure!(answer.status == 200, "/readyz: {} {}", answer.status, answer.body);
-        // Made in its own time after the server is ready: many objects go to that namespace, and who watches would be
-        // told of the Service in the midst of others.
+        // Created some time after the server is ready. Many objects go to that namespace, and watchers would
+        // receive this Service among other objects.
         client.get("/api/v1/namespaces/default")?;
         client.get("/api/v1/namespaces/default/services/kubernetes").map(drop)
     })?;
@@ -392,7 +396,7 @@ fn agent() -> Agent {
     Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).proxy(None).build().into()
 }
 
-/// Keys and tokens are nobody else's.
+/// Keys and tokens must be readable by their owner only.
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let writing = || format!("cannot write {}", path.display());
     fs::write(path, text).with_context(writing)?;

@@ -1,4 +1,4 @@
-//! The file that tells a client where the API server is, whom to trust and who it is.
+//! The file that tells a client the API server's address, which certificates to trust, and its credentials.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-/// How a client says who it is.
+/// A client's credentials.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Credentials<'a> {
     Token(&'a str),
-    /// A token that is read again while the client runs.
+    /// A token file that is read again while the client runs.
     TokenFile(&'a Path),
 }
 
-/// The file's text. JSON is YAML too.
+/// Returns the file's content. JSON is YAML too.
 pub(crate) fn text(server: &str, authority: &str, credentials: Credentials<'_>) -> String {
     let user: Value = match credentials {
         Credentials::Token(token) => json!({ "token": token }),

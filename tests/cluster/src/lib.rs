@@ -5,11 +5,11 @@
 //!  certificates, tokens ──────────────────────────────────▲                                       the program under test
 //! ```
 //!
-//! There is no controller manager: what controllers would write, EndpointSlices and statuses, tests write themselves.
-//! Only a cluster that is started for nodes with kubelets ([`Cluster::start_for`]) has controllers and a scheduler.
-//! Authorization is RBAC with the roles that every cluster has, so that a test also tells whether permissions suffice.
+//! There is no controller manager: tests themselves write what controllers would, EndpointSlices and statuses.
+//! Only a cluster started for nodes with kubelets ([`Cluster::start_for`]) has controllers and a scheduler.
+//! Authorization is RBAC with the default roles of every cluster, so tests also check that permissions suffice.
 //!
-//! Never: anything but loopback (unless for nodes), a port known beforehand, a process that outlives its test.
+//! It only uses loopback (unless started for nodes), has no fixed ports, and no process outlives its test.
 
 mod certificates;
 mod client;

@@ -1,4 +1,4 @@
-//! What a cluster with kubelets has beside etcd and the API server.
+//! Additional components of a cluster with kubelets.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) const SCHEDULER: &str = "kube-scheduler";
 /// Nodes whose kubelets connect to a cluster.
 #[derive(Clone, Debug)]
 pub struct Nodes {
-    /// This machine's address as the nodes know it.
+    /// This machine's address as seen by the nodes.
     pub address: Ipv4Addr,
     /// The nodes' names.
     pub names: Vec<String>,
@@ -26,27 +26,27 @@ impl Nodes {
             "--bind-address=0.0.0.0".to_owned(),
             format!("--advertise-address={}", self.address),
             "--authorization-mode=Node,RBAC".to_owned(),
-            // Nobody resolves the nodes' names here.
+            // The nodes' names cannot be resolved here.
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
-            // Service proxies and test pods are.
+            // Needed by service proxies and test pods.
             "--allow-privileged=true".to_owned(),
         ]
     }
 }
 
-/// Starts the controllers and the scheduler; both try again by themselves until the API server answers.
+/// Starts the controllers and the scheduler; both retry until the API server answers.
 pub(crate) fn start_controllers(kubeconfig: &Path, folder: &Path) -> Result<Vec<Server>> {
     let file = |name: &str| folder.join(name).display().to_string();
     let common = [
         format!("--kubeconfig={}", kubeconfig.display()),
         "--leader-elect=false".to_owned(),
-        // Nobody asks them anything.
+        // Nothing connects to them.
         "--secure-port=0".to_owned(),
     ];
     let of_manager = [
         format!("--service-account-private-key-file={}", file("tokens.key")),
         format!("--root-ca-file={}", file("ca.crt")),
-        // An emulated node that works hard may be late with its heartbeats; the default is 50 s.
+        // A busy emulated node may send its heartbeats late; the default is 50 s.
         "--node-monitor-grace-period=180s".to_owned(),
     ];
     let start = |name: &'static str, arguments: Vec<String>| {

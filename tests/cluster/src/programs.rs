@@ -1,9 +1,9 @@
-//! The programs that Go built: where they are, and what to say when they are not.
+//! The programs built with Go: their paths, and the message when they are missing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where `cargo xtask cluster build` puts them.
+/// The directory that `cargo xtask cluster build` writes to.
 pub fn folder() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).join("target/cluster")
@@ -16,29 +16,29 @@ pub struct Programs {
     pub kube_apiserver: PathBuf,
     /// Its store.
     pub etcd: PathBuf,
-    /// For people.
+    /// kubectl, for people.
     pub kubectl: PathBuf,
-    /// What weir is compared with.
+    /// kube-proxy, to compare with weir.
     pub kube_proxy: PathBuf,
 }
 
-/// A program that is not there.
+/// A missing program.
 #[derive(Clone, Debug)]
 pub struct Missing(PathBuf);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no {}; with Go installed, run: cargo xtask cluster build", self.0.display())
+        write!(f, "{} not found; with Go installed, run: cargo xtask cluster build", self.0.display())
     }
 }
 
 impl std::error::Error for Missing {}
 
 impl Programs {
-    /// All programs in the usual folder.
+    /// Finds all programs in the default directory.
     ///
     /// # Errors
-    /// With the first one that is not there.
+    /// The first missing program.
     pub fn find() -> Result<Programs, Missing> {
         Programs::below(&folder())
     }
@@ -57,7 +57,7 @@ impl Programs {
     }
 }
 
-/// For tests: the programs, or the line by which a test says that it cannot run.
+/// For tests: returns the programs, or prints that the test is skipped.
 pub fn programs_or_skip() -> Option<Programs> {
     Programs::find().inspect_err(|missing| println!("SKIPPED: {missing}")).ok()
 }
@@ -71,6 +71,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kube-apiserver"), "").unwrap();
         let missing = Programs::below(folder.path()).unwrap_err().to_string();
-        assert!(missing.contains("etcd; ") && missing.contains("cargo xtask cluster build"), "{missing}");
+        assert!(
+            missing.contains("etcd not found; ") && missing.contains("cargo xtask cluster build"),
+            "{missing}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Where the API keeps objects of a kind.
+//! The API paths of objects.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     kind: &'static str,
-    /// Its group and version, as in URLs.
+    /// The group and version, as in URLs.
     api: &'static str,
     plural: &'static str,
     scope: Scope,
@@ -23,7 +23,7 @@ const fn resource(kind: &'static str, api: &'static str, plural: &'static str, s
     Resource { kind, api, plural, scope }
 }
 
-/// What service proxies deal with, and what they need to be allowed to.
+/// The kinds that service proxies use, and those needed for their permissions.
 const RESOURCES: &[Resource] = &[
     resource("ClusterRole", "apis/rbac.authorization.k8s.io/v1", "clusterroles", Scope::Cluster),
     resource(
@@ -54,7 +54,7 @@ impl Resource {
         })
     }
 
-    /// `v1`, `discovery.k8s.io/v1`: what an object of this kind says in its `apiVersion`.
+    /// The `apiVersion` of an object of this kind: `v1`, `discovery.k8s.io/v1`.
     pub(crate) fn api_version(self) -> &'static str {
         self.api.split_once('/').map_or(self.api, |(_, rest)| rest)
     }
@@ -64,7 +64,7 @@ impl Resource {
         format!("/{}/{}", self.api, self.plural)
     }
 
-    /// One object. The namespace of what has none is not looked at, and `default` where none is given.
+    /// The path of one object. The namespace is ignored for kinds without one, and defaults to `default`.
     pub(crate) fn one(self, namespace: &str, name: &str) -> String {
         let Resource { api, plural, scope, .. } = self;
         match scope {
@@ -77,10 +77,10 @@ impl Resource {
     }
 }
 
-/// Where an object belongs.
+/// The path of an object.
 pub(crate) fn path_of(object: &Value) -> Result<String> {
-    let kind = object["kind"].as_str().context("an object without kind")?;
-    let name = object["metadata"]["name"].as_str().with_context(|| format!("a {kind} without name"))?;
+    let kind = object["kind"].as_str().context("object without kind")?;
+    let name = object["metadata"]["name"].as_str().with_context(|| format!("{kind} without name"))?;
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     Ok(Resource::of_kind(kind)?.one(namespace, name))
 }

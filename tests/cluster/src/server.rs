@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ring::rand::{self, SystemRandom};
 
-/// How long a server may take to answer, on a machine that does other things too.
+/// How long a server may take to answer, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Below the ports that Linux gives to connections by itself (32768 and up, `ip_local_port_range`): an API server has
-/// some hundred connections to its etcd, and one of them could sit on a port that a server needs again after a restart.
+/// Below the ports that Linux assigns to connections (32768 and up, `ip_local_port_range`): an API server has some
+/// hundred connections to its etcd, and one of them could occupy a port that a server needs again after a restart.
 const PORTS: Range<u16> = 12_000..32_000;
 
 /// A running server; killed when dropped.
@@ -29,32 +29,35 @@ pub(crate) struct Server {
     name: &'static str,
     log: PathBuf,
     ended: Arc<AtomicBool>,
-    /// Dropping it ends the keeper, and the keeper its child.
+    /// Dropping it stops the keeper, which stops its child.
     order: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts a program; what it says goes into the log.
+    /// Starts a program; its output goes to the log.
     pub(crate) fn start(
         name: &'static str,
         program: &Path,
         arguments: &[String],
         log: PathBuf,
     ) -> Result<Server> {
-        // Even if the test is killed outright, no server stays behind. The signal comes with the end of the thread
-        // that started it, so that thread is one that lives as long as the server shall.
+        // No server stays behind, even if the test is killed. The signal arrives when the starting thread ends, so
+        // that thread must live as long as the server.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program).args(arguments);
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        command.stdin(Stdio::null()).stderr(output.try_clone().context("the log")?).stdout(output);
+        command
+            .stdin(Stdio::null())
+            .stderr(output.try_clone().context("cannot clone the log file")?)
+            .stdout(output);
         let (order, orders) = mpsc::channel();
         let (started, outcome) = mpsc::channel();
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
         let keeper = thread::spawn(move || match command.spawn() {
             Ok(child) => {
-                // Nobody listens only if the starter is gone, and then so is the order.
+                // The send fails only if the starter is gone, and then the server is not needed.
                 let _ = started.send(Ok(()));
                 keep(child, &orders, &told);
             }
@@ -62,7 +65,7 @@ impl Server {
                 let _ = started.send(Err(error));
             }
         });
-        outcome.recv().context("the keeper died")?.with_context(|| format!("cannot start {name}"))?;
+        outcome.recv().context("the keeper thread died")?.with_context(|| format!("cannot start {name}"))?;
         Ok(Server { name, log, ended, order: Some(order), keeper: Some(keeper) })
     }
 
@@ -82,10 +85,10 @@ impl Server {
     }
 
     fn ended_early(&self) -> anyhow::Error {
-        anyhow!("{} has ended: {}", self.name, self.log_tail())
+        anyhow!("{} exited: {}", self.name, self.log_tail())
     }
 
-    /// Whether the error of a start says that somebody else took the port.
+    /// Whether a start failed because another program took the port.
     pub(crate) fn lost_its_port(error: &anyhow::Error) -> bool {
         format!("{error:#}").contains("address already in use")
     }
@@ -101,7 +104,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.order = None;
         if let Some(keeper) = self.keeper.take() {
-            // It can only have panicked, which it told already.
+            // It can only have panicked, and a panic prints its message.
             let _ = keeper.join();
         }
     }
@@ -117,7 +120,7 @@ fn keep(mut child: Child, orders: &Receiver<()>, ended: &AtomicBool) {
                 }
             }
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                // Both fail only when it has ended already.
+                // Both fail only if it has already exited.
                 let _ = child.kill();
                 let _ = child.wait();
                 return;
@@ -126,15 +129,16 @@ fn keep(mut child: Child, orders: &Receiver<()>, ended: &AtomicBool) {
     }
 }
 
-/// Ports that were free a moment ago, all different.
+/// Finds ports that are free at the moment, all different.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for _ in 0..1000 {
         if listeners.len() == N {
             break;
         }
-        let random: [u8; 2] =
-            rand::generate(&SystemRandom::new()).map_err(|_| anyhow!("no random bytes"))?.expose();
+        let random: [u8; 2] = rand::generate(&SystemRandom::new())
+            .map_err(|_| anyhow!("cannot generate random bytes"))?
+            .expose();
         let port = PORTS.start + u16::from_ne_bytes(random) % (PORTS.end - PORTS.start);
         listeners.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
     }
@@ -146,7 +150,7 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-/// Tries again with other ports while others take them first.
+/// Retries with other ports while other programs take them first.
 pub(crate) fn until_ports_are_ours<T>(mut start: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..5 {
         match start() {
@@ -154,5 +158,5 @@ pub(crate) fn until_ports_are_ours<T>(mut start: impl FnMut() -> Result<T>) -> R
             result => return result,
         }
     }
-    bail!("five times in a row somebody else took the ports that had been free")
+    bail!("other programs took the free ports five times in a row")
 }

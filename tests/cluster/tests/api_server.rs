@@ -1,4 +1,4 @@
-//! The cluster is what tests take it for.
+//! The cluster behaves as the tests expect.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -60,7 +60,7 @@ fn objects_are_kept_as_applied() {
     let service = web(cluster.client()).unwrap();
     assert_eq!(service["spec"]["clusterIPs"].as_array().unwrap().len(), 2, "dual stack: {service}");
     assert_eq!(service["status"]["loadBalancer"]["ingress"][0]["ip"], "203.0.113.1");
-    assert_eq!(service["spec"]["ports"][0]["protocol"], "TCP", "the defaults are filled in");
+    assert_eq!(service["spec"]["ports"][0]["protocol"], "TCP", "defaults are filled in");
     let services = cluster.client().list("Service").unwrap();
     assert_eq!(names(&services), BTreeSet::from(["kubernetes", "web"]));
     assert!(services.iter().all(|service| service["kind"] == "Service" && service["apiVersion"] == "v1"));
@@ -83,10 +83,10 @@ fn objects_are_kept_as_applied() {
 
     let port = cluster.port();
     drop(cluster);
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nothing stays behind");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "no process stays behind");
 }
 
-/// The objects that a watch of Services tells of, until it has told of this one's deletion or ends.
+/// The objects reported by a watch of Services, until this one is deleted or the watch ends.
 fn until_deleted(client: &Client, since: &str, name: &str) -> Result<Vec<String>> {
     let mut seen = Vec::new();
     for event in client.watch("Service", since)? {
@@ -94,7 +94,7 @@ fn until_deleted(client: &Client, since: &str, name: &str) -> Result<Vec<String>
         let (kind, object) = (&event["type"], &event["object"]);
         ensure!(kind != "ERROR", "{}", object["code"]);
         seen.push(
-            format!("{} {}", kind.as_str().context("a type")?, object["metadata"]["name"]).replace('"', ""),
+            format!("{} {}", kind.as_str().context("no type")?, object["metadata"]["name"]).replace('"', ""),
         );
         if kind == "DELETED" && object["metadata"]["name"] == name {
             break;
@@ -166,7 +166,7 @@ fn permissions_are_those_of_a_service_proxy_and_tokens_end() {
     fs::write(&token_file, cluster.token(&account, Duration::from_secs(60)).unwrap()).unwrap();
     let rotated = Client::from_kubeconfig(&kubeconfig).unwrap();
     assert_eq!(status(&rotated, "GET", "/api/v1/services"), 200);
-    assert_eq!(status(&weir, "GET", "/api/v1/services"), 200, "the first one has an hour");
+    assert_eq!(status(&weir, "GET", "/api/v1/services"), 200, "the first token is valid for an hour");
 
     cluster.delete("ServiceAccount", "kube-system", "weir").unwrap();
     weir.await_refusal().unwrap();

@@ -1,4 +1,4 @@
-//! Go code for a world.
+//! Generates Go code for a world.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use serde_json::Value;
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 
-/// The module of what is generated.
+/// The module of the generated code.
 const MODULE: &str = "weir.example/bindings";
 
-/// The crate that generates the code and ships the module that the code uses.
+/// The crate that generates the code and ships the module used by the code.
 const GENERATOR: &str = "wit-bindgen-go";
 
-/// What to write where.
+/// The input and output.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The plugin's module: its packages `export_weir_policy_…` are called
+    /// The plugin's module, whose packages `export_weir_policy_…` are called
     #[arg(long)]
     module: String,
-    /// Folder to make anew, with a module each in `bindings` and `runtime`
+    /// Directory to recreate, with one module each in `bindings` and `runtime`
     #[arg(long)]
     out: PathBuf,
 }
@@ -65,8 +65,8 @@ fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where cargo unpacked the Go module. It is not taken from Go's own module proxy, which need not have this version,
-/// and an older one has no answer to Go collecting garbage while an argument is received.
+/// Finds the directory where cargo unpacked the Go module. Go's own module proxy may not have this version, and an
+/// older version cannot handle garbage collection in Go while an argument is received.
 fn runtime_source() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["metadata", "--locked", "--offline", "--format-version=1", "--manifest-path"]);

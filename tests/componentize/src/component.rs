@@ -1,4 +1,4 @@
-//! A component of a module.
+//! Turns a module into a component.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use wasi_preview1_component_adapter_provider::{
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-/// What to make of what.
+/// The input and output.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The module
@@ -21,8 +21,8 @@ pub(crate) struct Options {
     out: PathBuf,
 }
 
-/// Makes the component: the module, what it exports, and an adapter from the WASI that Go speaks to the one that
-/// components import.
+/// Creates the component from the module, its exports, and an adapter from the WASI version used by Go to the one
+/// that components import.
 pub(crate) fn write(resolve: &Resolve, world: WorldId, options: &Options) -> Result<()> {
     let Options { module: from, out } = options;
     let mut module = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -33,6 +33,6 @@ pub(crate) fn write(resolve: &Resolve, world: WorldId, options: &Options) -> Res
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
         .validate(true)
         .encode()
-        .with_context(|| format!("{} makes no component", from.display()))?;
+        .with_context(|| format!("cannot create a component from {}", from.display()))?;
     fs::write(out, component).with_context(|| format!("cannot write {}", out.display()))
 }

@@ -1,5 +1,6 @@
-//! The two steps of a plugin in Go that the Go toolchain does not know: Go code for a world of the contract, and the
-//! component made of the module that Go builds. `cargo xtask examples` calls both; plugins/examples/go shows how.
+//! The two steps of building a Go plugin that the Go toolchain lacks: generating Go code for a world of the
+//! contract, and creating a component from the module that Go builds. `cargo xtask examples` runs both;
+//! plugins/examples/go shows how.
 
 mod bindings;
 mod component;
@@ -19,10 +20,10 @@ struct Arguments {
     command: Command,
 }
 
-/// What a component is to be.
+/// The contract of the component.
 #[derive(Debug, Args)]
 struct Target {
-    /// The contract: a file, or a folder of files
+    /// The contract: a file, or a directory of files
     #[arg(long)]
     wit: PathBuf,
     /// The world that the plugin implements
@@ -32,9 +33,9 @@ struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a Go module for the world, and the Go module that it uses
+    /// Write a Go module for the world, and the Go module it uses
     Bindings(bindings::Options),
-    /// Make a component of a module that `go build -buildmode=c-shared` made for wasip1
+    /// Create a component from a module that `go build -buildmode=c-shared` built for wasip1
     Component(component::Options),
 }
 

@@ -1,4 +1,4 @@
-//! What balances connections on the client nodes.
+//! The arms of the experiment: what balances connections on the client nodes.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -14,31 +14,31 @@ use weir_harness::weir::Running;
 
 use crate::stage::{Node, Stage};
 
-/// The node that all client nodes are, as the manifests know it.
+/// The name in the manifests of the node that represents all client nodes.
 pub(crate) const NODE: &str = "client";
 
-/// What balances.
+/// Schedulers and plugins to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arm {
     Rr,
     Lc,
     Wlc,
     Sh,
-    /// nftables' `numgen random`, as kube-proxy's nftables mode, without weir
+    /// nftables' `numgen random`, as in kube-proxy's nftables mode, without weir
     Random,
-    /// The plugin node-weights, with nodes that say what their pods can do
+    /// The plugin node-weights, with nodes that state their pods' capacity
     Known,
     /// The plugin load-aware
     LoadAware,
 }
 
 impl Arm {
-    /// As options and reports have it; `weir lab` calls the same the same.
+    /// The name in options and reports; `weir lab` uses the same names.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Whether weights change on the way.
+    /// Whether weights change during the run.
     pub(crate) fn moves(self) -> bool {
         self == Arm::LoadAware
     }
@@ -64,17 +64,17 @@ impl Arm {
     }
 }
 
-/// Nodes that balance, and what they read.
+/// Nodes that balance, and their input.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) arm: Arm,
     pub(crate) stage: Stage,
-    /// Read by the nodes' weirs as long as they run.
+    /// Read by the nodes' weirs while they run.
     _policy: Option<Policy>,
     _folder: TempDir,
 }
 
-/// What a service is on each node.
+/// The service on each node.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) server: SocketAddr,
@@ -82,33 +82,33 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The only virtual server that weir plans for these manifests.
+    /// Returns the only virtual server that weir plans for these manifests.
     pub(crate) fn plan(weir: &Path, manifests: &Path) -> Result<Target> {
         let mut command = Command::new(weir);
         command.args(["plan", "--node", NODE, "--manifests"]).arg(manifests);
         let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
         ensure!(output.status.success(), "weir plan: {}", String::from_utf8_lossy(&output.stderr));
-        Target::of(&String::from_utf8(output.stdout).context("weir plan")?)
+        Target::of(&String::from_utf8(output.stdout).context("weir plan did not print UTF-8")?)
     }
 
-    /// Reads what `weir plan` prints.
+    /// Parses the output of `weir plan`.
     fn of(plan: &str) -> Result<Target> {
         let with = |word: &'static str| plan.lines().filter_map(move |line| line.strip_prefix(word));
         let servers: Vec<&str> = with("virtual tcp ").filter_map(|rest| rest.split(' ').next()).collect();
         let &[server] = servers.as_slice() else {
             anyhow::bail!(
-                "the manifests must have one TCP port of one Service; the virtual servers are {servers:?}"
+                "the manifests must have one Service with one TCP port; found virtual servers {servers:?}"
             )
         };
         let real = with("real tcp ").filter_map(|rest| rest.split(' ').nth(2));
         let mut endpoints =
-            real.map(|address| address.parse().context("an endpoint")).collect::<Result<Vec<_>>>()?;
+            real.map(|address| address.parse().context("invalid endpoint")).collect::<Result<Vec<_>>>()?;
         endpoints.sort_unstable();
-        Ok(Target { server: server.parse().context("a virtual server")?, endpoints })
+        Ok(Target { server: server.parse().context("invalid virtual server")?, endpoints })
     }
 }
 
-/// Nodes and pods with everything that this arm takes, ready for connections.
+/// Nodes and pods with everything this arm needs, ready for connections.
 pub(crate) fn prepare(
     arm: Arm,
     nodes: usize,
@@ -117,7 +117,7 @@ pub(crate) fn prepare(
     manifests: &Path,
 ) -> Result<Ready> {
     let mut stage = Stage::new(nodes, &target.endpoints)?;
-    let folder = tempfile::tempdir().context("no folder for what plugins compile to")?;
+    let folder = tempfile::tempdir().context("cannot create a directory for compiled plugins")?;
     let policy = match arm.plugin() {
         Some(plugin) => Some(Policy::new(&[plugin], &folder.path().join("0"))?),
         None => None,
@@ -143,7 +143,7 @@ pub(crate) fn prepare(
         node.namespace.run(|| Running::start(command))
     };
     for number in 0..stage.nodes.len() {
-        // Compiling takes a while: the first node does it for all.
+        // Compiling takes a while: the first node does it for all nodes.
         if number > 0 && policy.is_some() {
             let mut copy = Command::new("cp");
             copy.arg("-a").arg(folder.path().join("0")).arg(folder.path().join(number.to_string()));
@@ -162,7 +162,7 @@ pub(crate) fn prepare(
     Ok(Ready { arm, stage, _policy: policy, _folder: folder })
 }
 
-/// A rule as those of kube-proxy's nftables mode for a node's own connections.
+/// A rule like those of kube-proxy's nftables mode for a node's own connections.
 fn balance_by_chance(target: &Target) -> String {
     let mut map = String::new();
     for (number, endpoint) in target.endpoints.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Arms side by side, load after load, and what came of each.
+//! Runs arms side by side, load after load, and computes the results.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,18 +20,20 @@ use crate::pod::refuses;
 use crate::row::{Machine, Row};
 use crate::stage::Processors;
 
-/// Open files: a connection has two ends here, and an overloaded pod has thousands.
+/// Open files: both ends of each connection are here, and an overloaded pod has thousands of connections.
 const FILES: u64 = 65_536;
 
-/// Nodes whose weights are read: reading takes a process each.
+/// Number of nodes whose weights are read: each reading takes a process.
 const WATCHED: usize = 5;
 
-/// The only service of a traffic file, as loads.
+/// The loads of the only service in a traffic file.
 pub(crate) fn loads_of(traffic: &Traffic, endpoints: &[SocketAddr]) -> Result<Vec<Load>> {
-    let [service] = traffic.services.as_slice() else { anyhow::bail!("the traffic must be for one service") };
+    let [service] = traffic.services.as_slice() else {
+        anyhow::bail!("the traffic file must have exactly one service")
+    };
     ensure!(
         service.endpoints.iter().all(|group| group.queue.is_none()),
-        "pods with a limited queue are not played"
+        "pods with a limited queue are not supported"
     );
     Ok(loads(traffic, service, endpoints)?)
 }
@@ -41,14 +43,14 @@ pub(crate) fn name_of(traffic: &Path) -> String {
     traffic.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Plays everything, and prints a line for each arm, load and seed as it comes.
+/// Runs everything, and prints a line for each arm, load and seed as it finishes.
 pub(crate) fn all(file: &Path, options: &PlayOptions) -> Result<()> {
-    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).context("cannot open many files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).context("cannot raise the limit of open files")?;
     let traffic = Traffic::load(file).with_context(|| format!("--traffic {}", file.display()))?;
     let target = Target::plan(&options.weir, &options.manifests)?;
     let mut loads = loads_of(&traffic, &target.endpoints)?;
     loads.retain(|load| options.loads.is_empty() || options.loads.contains(&load.rate.to_string()));
-    ensure!(!loads.is_empty(), "the traffic has none of the loads {:?}", options.loads);
+    ensure!(!loads.is_empty(), "the traffic file contains none of the loads {:?}", options.loads);
     let seeds = if options.seeds.is_empty() { &traffic.seeds } else { &options.seeds };
     for arms in options.arms.chunks(options.beside.max(1)) {
         let prepared = arms.iter().map(|&arm| {
@@ -60,7 +62,7 @@ pub(crate) fn all(file: &Path, options: &PlayOptions) -> Result<()> {
                 let names: Vec<String> = arms.iter().map(|arm| arm.name()).collect();
                 println!("{}, seed {seed}, {}", load.rate, names.join(" "));
                 for row in side_by_side(&ready, &target, load, *seed, file)? {
-                    println!("{}", serde_json::to_string(&row).context("a result")?);
+                    println!("{}", serde_json::to_string(&row).context("cannot encode a result")?);
                 }
                 ready
                     .iter_mut()
@@ -110,7 +112,7 @@ fn side_by_side(all: &[Ready], target: &Target, load: &Load, seed: u64, file: &P
     Ok(rows.collect())
 }
 
-/// The weights at the end of each slice, as the mean over some nodes.
+/// The mean weights of some nodes at the end of each slice.
 type Weights = Vec<Vec<Option<f64>>>;
 
 fn watch(ready: &Ready, target: &Target, load: &Load, start: Instant) -> Result<Weights> {
@@ -141,7 +143,7 @@ fn mean_weights(ready: &Ready, target: &Target) -> Result<Vec<Option<f64>>> {
     Ok(sums.into_iter().map(|(sum, count)| (count > 0.0).then(|| sum / count)).collect())
 }
 
-/// Their ends.
+/// The end times of the slices.
 fn slices(load: &Load) -> impl Iterator<Item = Duration> {
     let (length, whole) = (load.slice_length(), load.warm_up + load.duration);
     (1..).map(move |number| length * number).take_while(move |until| *until <= whole)
@@ -155,7 +157,7 @@ fn is_measured(record: &Record, load: &Load) -> bool {
     record.wanted >= nanos(load.warm_up)
 }
 
-/// The 99th percentiles of how late requests and answers were, in milliseconds.
+/// The 99th percentiles of the delays of requests and answers, in milliseconds.
 fn lateness(records: &[Record], load: &Load) -> [Option<f64>; 2] {
     let measured = || records.iter().filter(|record| is_measured(record, load));
     let requests = measured().filter_map(|record| Some(record.reached?.saturating_sub(record.wanted)));
@@ -179,7 +181,8 @@ fn failures(records: &[Record], load: &Load) -> BTreeMap<String, u64> {
     failures
 }
 
-/// The pod that has a connection. Who refused it does not say so: it is told from the description, if one pod refuses.
+/// The pod that has a connection. A refusal does not contain the pod, so it is derived from the description if
+/// only one pod refuses.
 fn endpoint_of(record: &Record, load: &Load) -> Option<usize> {
     record.endpoint.or_else(|| {
         let refusing = |(_, behaviour): &(usize, &_)| refuses(behaviour, record.wanted);
@@ -191,7 +194,7 @@ fn endpoint_of(record: &Record, load: &Load) -> Option<usize> {
     })
 }
 
-/// The same figures as `weir lab` has them.
+/// Computes the same figures as `weir lab`.
 fn outcome(records: &[Record], weights: Weights, load: &Load, seed: u64) -> Outcome {
     let mut outcome = Outcome::new(load.addresses.len(), seed);
     let end = nanos(load.warm_up + load.duration);
@@ -208,7 +211,7 @@ fn outcome(records: &[Record], weights: Weights, load: &Load, seed: u64) -> Outc
         if let (Some((slice, _)), Some(endpoint)) = (timeline.get_mut(slice_at(record.wanted)), endpoint) {
             slice.connections[endpoint] += 1;
         }
-        // What waits at the end counts with its age; what fails has no latency.
+        // Requests that still wait at the end count with their age; failed ones have no latency.
         let (ended, latency) = match record.end {
             Some(Ok(moment)) if moment <= end => (Some(moment), Some(moment - record.wanted)),
             Some(Err(_)) => (None, None),

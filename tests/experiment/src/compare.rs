@@ -1,4 +1,4 @@
-//! Results beside those of `weir lab`.
+//! Compares results with those of `weir lab`.
 
 use std::fmt::Write;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use weir_lab::outcome::median;
 use weir_lab::report::Played;
 
-/// A table of p99 and of shares here and there, each the median over the same seeds. `lab` has lines of JSON.
+/// A table of p99 and shares in both, each the median over the same seeds. `lab` contains lines of JSON.
 pub(crate) fn compare(played: &[Played], lab: &str) -> Result<String> {
     let lines = lab
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<Vec<Value>, _>>()
-        .context("lines of weir lab")?;
+        .context("invalid output of weir lab")?;
     let mut out = format!(
         "{:>9}  {:10}  {:>10}  {:>10}  {:>6}  {:>12}\n",
         "load", "arm", "p99 ms", "weir lab", "ratio", "share, points"

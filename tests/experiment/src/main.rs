@@ -1,8 +1,9 @@
-//! A described load on a real kernel: pods that sleep, client nodes as network namespaces, each with its own IPVS and its
-//! own weir, and connections in an open loop. It reads the traffic files of `weir lab`, and plays the same connections.
+//! Runs a described load on a real kernel: pods that sleep, client nodes as network namespaces, each with its own
+//! IPVS and weir, and connections in an open loop. It reads the traffic files of `weir lab` and makes the same
+//! connections.
 //!
-//! `cargo xtask experiment` starts it twice: in the guest to play, where each result is one line of JSON and all other
-//! lines are for people, and on the host to report.
+//! `cargo xtask experiment` starts it twice: in the guest to run the load, where each result is one line of JSON
+//! and all other lines are for people, and on the host to report.
 
 mod arm;
 mod batch;
@@ -22,11 +23,11 @@ use clap::{Parser, Subcommand};
 use arm::Arm;
 use report::Form;
 
-/// Plays loads on a real kernel, and reports what came of it.
+/// Runs loads on a real kernel and reports the results.
 #[derive(Debug, Parser)]
 #[command(name = "weir-experiment")]
 struct Arguments {
-    /// Traffic file, as for `weir lab`, with one service
+    /// Traffic file in the format of `weir lab`, with one service
     #[arg(long)]
     traffic: PathBuf,
     #[command(subcommand)]
@@ -35,31 +36,31 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Play; takes root, and a kernel with IPVS
+    /// Run the load; needs root and a kernel with IPVS
     Play(PlayOptions),
-    /// Report what was played
+    /// Report results
     Report(ReportOptions),
 }
 
 /// Options of `play`.
 #[derive(Debug, clap::Args)]
 struct PlayOptions {
-    /// The program
+    /// The weir binary
     #[arg(long)]
     weir: PathBuf,
     /// Manifests with one Service
     #[arg(long)]
     manifests: PathBuf,
-    /// What balances
+    /// Schedulers or plugins to compare
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     arms: Vec<Arm>,
-    /// So many of them side by side, each with nodes and pods of its own
+    /// Number of arms to run at the same time, each with its own nodes and pods
     #[arg(long)]
     beside: usize,
     /// Only these loads of the traffic file
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
-    /// These seeds instead of those of the traffic file
+    /// Use these seeds instead of those in the traffic file
     #[arg(long, value_delimiter = ',')]
     seeds: Vec<u64>,
 }
@@ -67,13 +68,13 @@ struct PlayOptions {
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
 struct ReportOptions {
-    /// What was played, one line each
+    /// The results, one per line
     #[arg(long)]
     rows: PathBuf,
-    /// What `weir lab --output json` says to the same traffic
+    /// Output of `weir lab --output json` for the same traffic
     #[arg(long)]
     lab: Option<PathBuf>,
-    /// The form
+    /// Output format
     #[arg(long, value_enum)]
     output: Form,
 }
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard output is what leaves the guest.
+            // Standard output is the only output that leaves the guest.
             println!("error: {error:#}");
             ExitCode::FAILURE
         }

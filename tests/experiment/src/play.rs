@@ -1,4 +1,4 @@
-//! One arm plays: its pods answer, and its clients connect, all on one thread.
+//! Runs one arm: its pods answer and its clients connect, all on one thread.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,21 +17,21 @@ use weir_lab::load::Load;
 use crate::pod::{Moment, Pod, refuses};
 use crate::stage::Stage;
 
-/// How many connections may wait to be accepted; they are accepted at once, and wait in the pod.
+/// How many connections may wait to be accepted; they are accepted immediately, and wait in the pod.
 const BACKLOG: u32 = 1024;
 
-/// A connection that was wanted.
+/// A planned connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Record {
-    /// When.
+    /// When it was planned.
     pub(crate) wanted: Moment,
-    /// The pod that has it, by place in the load.
+    /// The pod that accepted it, by index in the load.
     pub(crate) endpoint: Option<usize>,
-    /// When the pod had the request.
+    /// When the pod received the request.
     pub(crate) reached: Option<Moment>,
-    /// When its answer is meant to be given.
+    /// When the answer is due.
     pub(crate) due: Option<Moment>,
-    /// When the client had the answer, or what went wrong.
+    /// When the client received the answer, or the error.
     pub(crate) end: Option<Result<Moment, io::ErrorKind>>,
 }
 
@@ -51,10 +51,10 @@ impl Shared {
     }
 }
 
-/// Plays a load until its end; every connection that was wanted, in the order of time.
+/// Runs a load to its end; returns every planned connection, sorted by time.
 ///
 /// # Errors
-/// When a socket cannot be made. A connection that fails is no error but a record.
+/// When a socket cannot be created. A failed connection is a record, not an error.
 pub(crate) fn play(
     stage: &Stage,
     server: SocketAddr,
@@ -62,7 +62,10 @@ pub(crate) fn play(
     seed: u64,
     start: Instant,
 ) -> Result<Vec<Record>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot create a runtime")?;
     let pods = load.behaviours.iter().map(|behaviour| RefCell::new(Pod::new(behaviour))).collect();
     let shared = Rc::new(Shared { start, records: RefCell::default(), pods });
     let local = LocalSet::new();
@@ -86,10 +89,10 @@ async fn connect_all(
         open_and_close(stage, load, shared, &mut doors)?;
         tokio::time::sleep_until(shared.at(at)).await;
         stage.nodes[node].namespace.enter()?;
-        let socket = TcpSocket::new_v4().context("no socket")?;
+        let socket = TcpSocket::new_v4().context("cannot create a socket")?;
         socket
             .bind(SocketAddr::new(client.address, 0))
-            .with_context(|| format!("no port of {}", client.address))?;
+            .with_context(|| format!("no free port at {}", client.address))?;
         shared.records.borrow_mut().push(Record { wanted: at, ..Record::default() });
         let shared = Rc::clone(shared);
         spawn_local(async move {
@@ -102,7 +105,7 @@ async fn connect_all(
     Ok(())
 }
 
-/// Lets each pod listen, or not, as is described for now.
+/// Lets each pod listen or not, according to the description for now.
 fn open_and_close(
     stage: &Stage,
     load: &Load,
@@ -125,25 +128,25 @@ fn open_and_close(
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let socket = TcpSocket::new_v4().context("no socket")?;
-    socket.set_reuseaddr(true).context("no socket")?;
-    socket.bind(address).with_context(|| format!("no pod at {address}"))?;
-    socket.listen(BACKLOG).with_context(|| format!("no pod at {address}"))
+    let socket = TcpSocket::new_v4().context("cannot create a socket")?;
+    socket.set_reuseaddr(true).context("cannot configure a socket")?;
+    socket.bind(address).with_context(|| format!("cannot start a pod at {address}"))?;
+    socket.listen(BACKLOG).with_context(|| format!("cannot start a pod at {address}"))
 }
 
 async fn accept(listener: TcpListener, endpoint: usize, shared: Rc<Shared>) {
     loop {
-        // What a client gave up is no reason to stop.
+        // A client that gave up is no reason to stop.
         let Ok((stream, _)) = listener.accept().await else { continue };
         let shared = Rc::clone(&shared);
         spawn_local(async move {
-            // A client that is not there any more has its own record.
+            // A disconnected client has its own record.
             let _ = answer(stream, endpoint, &shared).await;
         });
     }
 }
 
-/// A request is the connection's number, and how much work it is; an answer is one byte.
+/// A request is the connection's number and its amount of work; an answer is one byte.
 async fn answer(mut stream: TcpStream, endpoint: usize, shared: &Shared) -> io::Result<()> {
     let id = stream.read_u64().await?;
     let work = stream.read_f64().await?;

@@ -1,4 +1,4 @@
-//! A pod: workers that sleep, and a queue before them.
+//! A pod: workers that sleep, and a queue in front of them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,23 +8,23 @@ use weir_lab::traffic::Group;
 /// Nanoseconds since the start of the warm-up.
 pub(crate) type Moment = u64;
 
-/// When what a pod is asked for is done. It reckons with the times that were meant and not with those at which a busy
-/// machine woke it up, so that no delay adds to the next one.
+/// Computes when a pod finishes its requests. It uses the intended times, not the times at which a busy machine
+/// woke it up, so delays do not add up.
 #[derive(Debug)]
 pub(crate) struct Pod {
     behaviour: Group,
-    /// When each worker is free.
+    /// When each worker becomes free.
     free: BinaryHeap<Reverse<Moment>>,
 }
 
 impl Pod {
-    /// A pod with nothing to do.
+    /// An idle pod.
     pub(crate) fn new(behaviour: &Group) -> Pod {
         let free = (0..behaviour.workers).map(|_| Reverse(0)).collect();
         Pod { behaviour: behaviour.clone(), free }
     }
 
-    /// When a connection is done that asks for so much work now, first come, first served.
+    /// When a connection with this much work that arrives now is done, first come, first served.
     pub(crate) fn done(&mut self, now: Moment, work: f64) -> Moment {
         let free = self.free.pop().map_or(0, |Reverse(free)| free);
         let start = free.max(now);
@@ -43,7 +43,7 @@ pub(crate) fn refuses(behaviour: &Group, at: Moment) -> bool {
     last(behaviour, at, |change| change.refuses).unwrap_or(behaviour.refuses)
 }
 
-/// What the last change before a time said.
+/// The value set by the last change before a time.
 fn last<T>(
     behaviour: &Group,
     at: Moment,

@@ -1,4 +1,4 @@
-//! Results as tables, lines and plots, with those of `weir lab` beside them.
+//! Results as tables, lines and plots, next to those of `weir lab`.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,20 +16,20 @@ use crate::batch::{loads_of, name_of};
 use crate::compare::compare;
 use crate::row::Row;
 
-/// The forms of a report.
+/// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// Tables
     Text,
-    /// One object a line for each arm, load and seed
+    /// One object per line for each arm, load and seed
     Json,
-    /// The same without timelines, one row each
+    /// The same without timelines, one row per line
     Csv,
     /// Plots
     Svg,
 }
 
-/// Prints what is in a file of rows about this traffic.
+/// Prints the rows of a file that belong to this traffic.
 pub(crate) fn print(file: &Path, options: &ReportOptions) -> Result<()> {
     let reading = || format!("cannot read {}", options.rows.display());
     let lines = fs::read_to_string(&options.rows).with_context(reading)?;
@@ -55,12 +55,12 @@ pub(crate) fn print(file: &Path, options: &ReportOptions) -> Result<()> {
     Ok(())
 }
 
-/// The rows of each load and arm, in the order of the traffic file and in that in which they were played.
+/// The rows by load and arm: loads in the order of the traffic file, arms in the order in which they ran.
 fn grouped<'a>(rows: &'a [Row], traffic: &Traffic) -> Result<Vec<(Played, Vec<&'a Row>)>> {
-    let first = rows.first().context("nothing was played")?;
+    let first = rows.first().context("there are no results")?;
     ensure!(
         rows.iter().all(|row| row.nodes == traffic.client_nodes.count() && row.endpoints == first.endpoints),
-        "the rows are not of this traffic file"
+        "the results belong to another traffic file"
     );
     let mut groups = Vec::new();
     for load in loads_of(traffic, &first.endpoints)? {
@@ -82,7 +82,7 @@ fn grouped<'a>(rows: &'a [Row], traffic: &Traffic) -> Result<Vec<(Played, Vec<&'
 
 type Groups<'a> = [(Played, Vec<&'a Row>)];
 
-/// What the machine adds to each result, and which results do not count.
+/// The machine's influence on each result, and the results that are not valid.
 fn machines(groups: &Groups) -> String {
     let mut out = format!(
         "{:>9}  {:10}  {:>4}  {:>6}  {:>6}  {:>12}  {:>12}\n",
@@ -118,10 +118,10 @@ fn of_json(groups: &Groups) -> Result<String> {
     let mut out = String::new();
     for (played, rows) in groups {
         for (line, row) in json_lines(std::slice::from_ref(played)).lines().zip(rows) {
-            let mut line: Value = serde_json::from_str(line).context("a line of the lab")?;
+            let mut line: Value = serde_json::from_str(line).context("invalid line from weir lab")?;
             line["traffic"] = json!(row.traffic);
             line["nodes"] = json!(row.nodes);
-            line["machine"] = serde_json::to_value(row.machine).context("the machine")?;
+            line["machine"] = serde_json::to_value(row.machine).context("cannot encode the machine")?;
             line["objection"] = json!(row.machine.objection());
             line["failures"] = json!(row.failures);
             out += &format!("{line}\n");
@@ -130,7 +130,7 @@ fn of_json(groups: &Groups) -> Result<String> {
     Ok(out)
 }
 
-/// Columns that every line of JSON has, by path.
+/// Columns present in every line of JSON, by path.
 const COLUMNS: &[&str] = &[
     "/traffic",
     "/policy",
@@ -156,7 +156,7 @@ fn of_csv(groups: &Groups) -> Result<String> {
     };
     let mut out = COLUMNS.iter().map(name).chain(endpoints()).collect::<Vec<_>>().join(",") + "\n";
     for line in of_json(groups)?.lines() {
-        let line: Value = serde_json::from_str(line).context("a line")?;
+        let line: Value = serde_json::from_str(line).context("invalid line")?;
         let cell = |value: Option<&Value>| match value {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.replace(',', ";"),

@@ -1,4 +1,4 @@
-//! Pods and client nodes of one arm: network namespaces, and a cable from each node to the pods.
+//! Pods and client nodes of one arm: network namespaces, with a cable from each node to the pods.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use weir_harness::cluster::Namespace;
 use weir_harness::weir::Running;
 
-/// All pods are in one namespace, each with its own address; what a node does with a packet is done when it leaves it.
+/// All pods are in one namespace, each with its own address; a node's processing of a packet ends when the packet
+/// leaves it.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) pods: Namespace,
@@ -18,17 +19,18 @@ pub(crate) struct Stage {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) namespace: Namespace,
-    /// Its weir, if it has one.
+    /// Its weir, if any.
     pub(crate) weir: Option<Running>,
 }
 
-/// The address that every node has; no two see each other.
+/// The address of every node; nodes do not see each other.
 const NODE: &str = "192.0.2.10";
 /// The other end of every cable.
 const GATEWAY: &str = "192.0.2.1";
 
 impl Stage {
-    /// So many nodes, and pods at these addresses. Node `n` has all of 10.(128 + n).0.0/16, from which its clients connect.
+    /// Creates nodes, and pods at these addresses. Node `n` has all of 10.(128 + n).0.0/16, from which its clients
+    /// connect.
     pub(crate) fn new(nodes: usize, endpoints: &[SocketAddr]) -> Result<Stage> {
         let pods = Namespace::new()?;
         pods.ip(&endpoints
@@ -60,7 +62,7 @@ fn node(number: usize, pods: &Namespace) -> Result<Node> {
     Ok(Node { namespace, weir: None })
 }
 
-/// How busy the processors were.
+/// Processor usage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Processors {
     idle: u64,
@@ -68,18 +70,22 @@ pub(crate) struct Processors {
 }
 
 impl Processors {
-    /// The counters of now.
+    /// Reads the current counters.
     pub(crate) fn now() -> Result<Processors> {
         let text = std::io::read_to_string(File::open("/proc/stat").context("cannot open /proc/stat")?)
             .context("cannot read /proc/stat")?;
-        let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat")?;
+        let line = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("cpu "))
+            .context("/proc/stat has no line cpu")?;
         let ticks: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal; what follows is part of the first two (proc_stat(5)).
+        // user nice system idle iowait irq softirq steal; the rest is part of the first two (proc_stat(5)).
         let [_, _, _, idle, waiting, ..] = ticks[..] else { anyhow::bail!("/proc/stat: {line}") };
         Ok(Processors { idle: idle + waiting, all: ticks.iter().take(8).sum() })
     }
 
-    /// The idle part since then, in percent.
+    /// The idle share since then, in percent.
     pub(crate) fn idle_since(self, earlier: Processors) -> f64 {
         100.0 * (self.idle - earlier.idle) as f64 / (self.all - earlier.all).max(1) as f64
     }

@@ -6,9 +6,9 @@
 //!                         └────── node2 10.0.2.16 ─ cbr0 ─ pods 10.244.1.x                     fd00:10:244:1::
 //! ```
 //!
-//! Everything reaches everything without address translation; what is not in these networks goes to `node1`, so that
-//! all VIPs lead there. `node2` only forwards. As kubeadm requires, bridged packets pass the nodes' netfilter: without
-//! that, an answer between two pods of one bridge would not come back through the virtual server.
+//! All networks reach each other without address translation. Packets to other addresses go to `node1`, so all
+//! VIPs lead there. `node2` only forwards. As kubeadm requires, bridged packets pass the nodes' netfilter:
+//! otherwise an answer between two pods on the same bridge would bypass the virtual server.
 
 mod client;
 mod daemon;
@@ -31,13 +31,13 @@ pub use manifests::{Endpoint, Node, Service};
 pub use namespace::Namespace;
 pub use server::Server;
 
-/// Where every pod's server listens, with all protocols.
+/// Port of every pod's server, for all protocols.
 pub const POD_PORT: u16 = 8080;
 
 /// All protocols of Services.
 pub const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-/// Which node a pod is on.
+/// The node a pod is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// `node1`, where weir runs.
@@ -66,22 +66,22 @@ pub struct Pod {
     _server: Server,
 }
 
-/// A running cluster; it ends when dropped, or with the process.
+/// A running cluster; it is removed on drop, or with the process.
 #[derive(Debug)]
 pub struct Cluster {
     node: Host,
     outside: Host,
     pods: Vec<Pod>,
     other_node: Host,
-    // Only to keep it: the links of all machines end in it.
+    // Kept alive because the links of all machines end in it.
     _switch: Namespace,
 }
 
 impl Cluster {
-    /// Makes nodes, network and pods, the latter with addresses in the order given, the first at `.10`.
+    /// Creates nodes, network and pods; pods get addresses in the given order, starting at `.10`.
     ///
     /// # Errors
-    /// When the kernel refuses or lacks something; needs root.
+    /// When the kernel refuses or lacks a feature; needs root.
     pub fn new(pods: &[(&str, Place)]) -> Result<Cluster> {
         wiring::load_modules()?;
         let switch = wiring::switch()?;
@@ -104,7 +104,7 @@ impl Cluster {
         &self.node
     }
 
-    /// A machine of the nodes' network that is no part of the cluster.
+    /// A machine in the nodes' network that is not part of the cluster.
     pub fn outside(&self) -> &Host {
         &self.outside
     }
@@ -114,16 +114,16 @@ impl Cluster {
         &self.pods
     }
 
-    /// The pod of this name.
+    /// The pod with this name.
     ///
     /// # Panics
-    /// When the cluster was made without it: a mistake in the test.
+    /// When the cluster has no such pod: a mistake in the test.
     pub fn pod(&self, name: &str) -> &Pod {
         let found = self.pods.iter().find(|pod| pod.host.name() == name);
         found.unwrap_or_else(|| panic!("this cluster has no pod `{name}`"))
     }
 
-    /// The node's address that a masqueraded client has for this pod: that of the interface towards it.
+    /// The node's address that this pod sees for a masqueraded client: that of the interface towards the pod.
     pub fn masquerade(&self, pod: &Pod, family: Family) -> IpAddr {
         match pod.place {
             Place::Local => *wiring::bridge_addresses(Place::Local).get(family),
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// The endpoint that a pod is.
+    /// Returns a pod as an endpoint.
     ///
     /// # Panics
     /// As [`Cluster::pod`].

@@ -1,10 +1,10 @@
-//! Plugins and hostile guests as components, built when a test first asks for one.
+//! Plugins and hostile guests as components, built on first use.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Packages that are built for the plugins' target.
+/// Packages to build for the plugins' target.
 pub const PACKAGES: &[&str] = &[
     "weir-guest-hostile",
     "weir-guest-identity",
@@ -16,10 +16,10 @@ pub const PACKAGES: &[&str] = &[
     "weir-plugin-slow-start",
 ];
 
-/// The component of a package.
+/// Returns the component of a package.
 ///
 /// # Panics
-/// If it cannot be built. In the guest of the laboratory nothing is built: there the host has put it in place.
+/// When it cannot be built. Nothing is built in the guest; the host provides the components there.
 pub fn component(package: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
@@ -37,12 +37,12 @@ pub fn component(package: &str) -> PathBuf {
                 "--target",
                 "wasm32-wasip2",
             ]);
-            // Flags for the tests' own machine code are not for components.
+            // Flags for native test code do not apply to components.
             command.env_remove("RUSTFLAGS").args(PACKAGES.iter().flat_map(|name| ["--package", name]));
             let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
             assert!(status.success(), "{command:?}: {status}; is the target installed? cargo xtask setup");
         });
     }
-    assert!(file.exists(), "{} is not there", file.display());
+    assert!(file.exists(), "{} does not exist", file.display());
     file
 }

@@ -1,7 +1,7 @@
-//! A cluster that tests share, and weir in it.
+//! A cluster shared by tests, with weir running in it.
 //!
-//! Tests take turns. Each puts its own services in place of its predecessor's; weir is restarted only for other flags
-//! or another policy.
+//! Tests take turns. Each replaces its predecessor's services by its own; weir is restarted only for different
+//! flags or a different policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind::PermissionDenied;
@@ -22,7 +22,7 @@ use crate::patience;
 use crate::policy::{Plugin, Policy};
 use crate::weir::Manifests;
 
-/// The pods, all with servers; the names of those that are usually only clients end in `app`.
+/// The pods, all with servers; names of pods that are usually clients end in `app`.
 pub const PODS: &[(&str, Place)] = &[
     ("app", Place::Local),
     ("web-1", Place::Local),
@@ -31,7 +31,7 @@ pub const PODS: &[(&str, Place)] = &[
     ("far-app", Place::Remote),
 ];
 
-/// The port of services at all VIPs but the nodes' own addresses.
+/// The port of services at all VIPs except the nodes' own addresses.
 pub const PORT: u16 = 80;
 
 /// The node port of the service with this number.
@@ -46,7 +46,7 @@ pub fn with_node_ports(name: &str, number: u8) -> Service {
     })
 }
 
-/// A pod, the node or the machine outside.
+/// A pod, the node or the outside machine.
 ///
 /// # Panics
 /// As [`Cluster::pod`].
@@ -58,7 +58,7 @@ pub fn host<'c>(cluster: &'c Cluster, name: &str) -> &'c Host {
     }
 }
 
-/// Where a service answers that has its ports at [`PORT`], and its node ports as [`with_node_ports`] numbers them.
+/// The address of a service that has its ports at [`PORT`], and its node ports numbered by [`with_node_ports`].
 pub fn target(cluster: &Cluster, service: &Service, vip: Vip, family: Family) -> SocketAddr {
     match vip {
         Vip::Cluster => at(service.cluster_ip(family), PORT),
@@ -71,14 +71,14 @@ pub fn target(cluster: &Cluster, service: &Service, vip: Vip, family: Family) ->
 /// A test of the cluster.
 pub type Test = fn(&mut Lab) -> Result<()>;
 
-/// Runs tests by name, as the command line says.
+/// Runs tests selected by the command line.
 pub fn run(program: &str, tests: &[&[(&str, Test)]]) -> ExitCode {
-    // Made by the first test that runs, so that `--list` needs neither rights nor time.
+    // Created by the first test that runs, so that `--list` needs neither privileges nor time.
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
     let trial = |&(name, test): &(&str, Test)| {
         let (lab, program) = (Arc::clone(&lab), PathBuf::from(program));
         Trial::test(name, move || {
-            // A test that failed leaves a cluster that the next one can use.
+            // A failed test leaves a cluster that the next one can use.
             let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
             run_one(&mut lab, &program, test).map_err(|error| Failed::from(format!("{error:#}")))
         })
@@ -100,34 +100,34 @@ fn run_one(lab: &mut Option<Lab>, program: &Path, test: Test) -> Result<()> {
 #[derive(Debug)]
 pub struct Lab {
     program: PathBuf,
-    // Before the cluster, because it cleans up in it.
+    // Dropped before the cluster, because it cleans up in it.
     daemon: Option<Daemon>,
     /// The services' files.
     files: BTreeSet<String>,
-    /// What outlives a weir with plugins: machine code above all, which takes seconds to make here.
+    /// State that outlives a weir with plugins: mainly machine code, which takes seconds to compile here.
     state: TempDir,
-    /// The nodes, the pods, and the machine outside.
+    /// The nodes, the pods, and the outside machine.
     pub cluster: Cluster,
 }
 
 impl Lab {
     fn new(program: &Path) -> Result<Lab> {
-        let cluster = Cluster::new(PODS).context("no cluster")?;
-        let state = tempfile::tempdir().context("no directory for what outlives weir")?;
+        let cluster = Cluster::new(PODS).context("cannot create the cluster")?;
+        let state = tempfile::tempdir().context("cannot create the state directory")?;
         Ok(Lab { program: program.to_owned(), daemon: None, files: BTreeSet::new(), state, cluster })
     }
 
-    /// Makes these the only services, of a weir with these flags, and waits until the kernel is as planned.
+    /// Makes these the only services of a weir with these flags, and waits until the kernel matches the plan.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen.
     pub fn serve_with(&mut self, flags: &[&str], services: &[&Service]) -> Result<()> {
         let same = |daemon: &&Daemon| daemon.flags() == flags && daemon.policy().is_none();
         if let Some(daemon) = self.daemon.as_ref().filter(same) {
             self.files = exchange(daemon.manifests(), &self.files, services)?;
             return daemon.settle();
         }
-        // The old one ends and cleans up before the new one starts.
+        // The old one exits and cleans up before the new one starts.
         self.daemon = None;
         let manifests = Manifests::new()?;
         manifests.put(&node_file(0), self.node(Place::Local).to_json())?;
@@ -136,20 +136,20 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes these the only services, of a weir with these plugins and nodes, and waits until the kernel is as
-    /// planned. If anything is different from what there was, the weir is a new one: what policies decide may depend on
-    /// what was before.
+    /// Makes these the only services of a weir with these plugins and nodes, and waits until the kernel matches
+    /// the plan. If anything differs from before, weir is restarted: a policy's decisions may depend on earlier
+    /// state.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen.
     pub fn serve_by(&mut self, plugins: &[Plugin], nodes: &[Node], services: &[&Service]) -> Result<()> {
         self.serve_by_with(&[], plugins, nodes, services)
     }
 
-    /// The same, of a weir with these flags.
+    /// Like [`Lab::serve_by`], with these flags.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen.
     pub fn serve_by_with(
         &mut self,
         flags: &[&str],
@@ -176,12 +176,12 @@ impl Lab {
         Ok(())
     }
 
-    /// The Node object of this place.
+    /// The Node object at this place.
     pub fn node(&self, place: Place) -> Node {
         Node::of(&self.cluster, place)
     }
 
-    /// Writes one of the nodes anew, by its place in the list, and waits for nothing.
+    /// Rewrites one of the nodes, by its place in the list, without waiting.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -189,7 +189,7 @@ impl Lab {
         self.daemon()?.manifests().put(&node_file(number), node.to_json())
     }
 
-    /// Writes one of the services anew, and waits for nothing.
+    /// Rewrites one of the services, without waiting.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -197,10 +197,10 @@ impl Lab {
         self.daemon()?.manifests().put(&file(service), service.to_list())
     }
 
-    /// Makes these the only services, of a weir without flags.
+    /// Makes these the only services of a weir without flags.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen.
     pub fn serve(&mut self, services: &[&Service]) -> Result<()> {
         self.serve_with(&[], services)
     }
@@ -213,15 +213,15 @@ impl Lab {
         self.daemon.as_mut().context("weir was not started").map(Daemon::kill)
     }
 
-    /// Kills weir and starts it again on what it left.
+    /// Kills weir and starts it again on the state it left.
     ///
     /// # Errors
-    /// When it was not started, or the kernel is not as planned.
+    /// When it was not started, or the kernel does not match the plan.
     pub fn restart(&mut self) -> Result<()> {
         self.daemon.as_mut().context("weir was not started")?.restart()
     }
 
-    /// The same while real servers drain.
+    /// Like [`Lab::restart`], while real servers drain.
     ///
     /// # Errors
     /// When it was not started, or has not compared the kernel with its plan.
@@ -237,7 +237,7 @@ impl Lab {
         self.daemon.as_ref().context("weir was not started")
     }
 
-    /// Puts another component in the place of a running plugin's.
+    /// Replaces the component of a running plugin.
     ///
     /// # Errors
     /// When there is no such plugin, or its file cannot be written.
@@ -250,7 +250,7 @@ impl Lab {
         self.daemon.as_mut().map_or(Ok(()), Daemon::expect_health)
     }
 
-    /// A pod, the node or the machine outside.
+    /// A pod, the node or the outside machine.
     pub fn host(&self, name: &str) -> &Host {
         host(&self.cluster, name)
     }
@@ -273,21 +273,21 @@ impl Lab {
         service.with_endpoints(pods.iter().map(|pod| self.cluster.endpoint(pod)))
     }
 
-    /// Where a service answers.
+    /// The address of a service.
     pub fn target(&self, service: &Service, vip: Vip, family: Family) -> SocketAddr {
         target(&self.cluster, service, vip, family)
     }
 
-    /// One request that must be answered.
+    /// Sends one request that must be answered.
     ///
     /// # Errors
     /// When it is not.
     pub fn ask(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<Answer> {
         let answer = self.host(client).request(protocol, target);
-        answer.with_context(|| format!("{client} asks {protocol} {target}"))
+        answer.with_context(|| format!("{client} → {protocol} {target}"))
     }
 
-    /// Requests that must all be answered.
+    /// Sends requests that must all be answered.
     ///
     /// # Errors
     /// When one is not.
@@ -299,12 +299,12 @@ impl Lab {
         requests: usize,
     ) -> Result<Tally> {
         let tally = self.host(client).requests(requests, protocol, target);
-        ensure!(tally.failures.is_empty(), "{client} asks {protocol} {target}: {tally:?}");
+        ensure!(tally.failures.is_empty(), "{client} → {protocol} {target}: {tally:?}");
         Ok(tally)
     }
 
-    /// Requests, all at once because each takes its time, that must stay unanswered, or be denied where the client is
-    /// the node itself.
+    /// Sends requests that must get no answer, or be denied if the client is the node itself. They run
+    /// concurrently, as each takes its full time.
     ///
     /// # Errors
     /// When one is answered, or refused.
@@ -320,25 +320,25 @@ impl Lab {
         for ((client, protocol, target), result) in requests.iter().zip(results) {
             let denied = *client == "node" && result == Err(Failure::Other(PermissionDenied));
             let silent = result == Err(Failure::Unanswered) || denied;
-            ensure!(silent, "{client} asks {protocol} {target}: {result:?}");
+            ensure!(silent, "{client} → {protocol} {target}: {result:?}");
         }
         Ok(())
     }
 
-    /// A request that must not be answered, in whatever way: who no longer has an address, says so or is silent.
+    /// Sends a request that must not be answered: a host that lost its address may refuse or stay silent.
     ///
     /// # Errors
     /// When it is answered.
     pub fn expect_unreachable(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<()> {
         let result = self.host(client).request_within(SILENCE, protocol, target);
-        ensure!(result.is_err(), "{client} asks {protocol} {target}: {result:?}");
+        ensure!(result.is_err(), "{client} → {protocol} {target}: {result:?}");
         Ok(())
     }
 
-    /// Requests whose answers must come from these pods, and so many from each.
+    /// Sends requests that must be answered by these pods, with these numbers from each.
     ///
     /// # Errors
-    /// When they come from others, or one is not answered.
+    /// When other pods answer, or a request is not answered.
     pub fn expect_spread(
         &self,
         client: &str,
@@ -350,14 +350,14 @@ impl Lab {
         let tally = self.ask_often(client, protocol, target, requests)?;
         let wanted: BTreeMap<String, usize> =
             spread.iter().map(|&(pod, count)| (pod.to_owned(), count)).collect();
-        ensure!(tally.answers == wanted, "{client} asks {protocol} {target}: {tally:?}, not {wanted:?}");
+        ensure!(tally.answers == wanted, "{client} → {protocol} {target}: {tally:?}, expected {wanted:?}");
         Ok(())
     }
 
-    /// Waits until a VIP has exactly these pods with these weights, by TCP; the others are quiesced.
+    /// Waits until a VIP has exactly these pods with these weights, for TCP; all others are quiesced.
     ///
     /// # Errors
-    /// What it has instead, after a generous time.
+    /// The actual weights, after a generous time.
     pub fn await_weights(&self, target: SocketAddr, weights: &[(&str, u32)]) -> Result<()> {
         let family = Family::of(target.ip());
         let mut wanted: Vec<(String, u32)> =
@@ -368,49 +368,52 @@ impl Lab {
             let mut active = daemon.real_servers(Protocol::Tcp, target)?;
             active.retain(|(_, weight)| *weight > 0);
             active.sort();
-            ensure!(active == wanted, "{target} has {active:?}, not {wanted:?}");
+            ensure!(active == wanted, "{target} has {active:?}, expected {wanted:?}");
             Ok(())
         });
         reached.map_err(|error| daemon.blame(&error))
     }
 
-    /// A pod's server, as `ipvsadm` prints it.
+    /// A pod's server, in the format of `ipvsadm`.
     pub fn endpoint(&self, pod: &str, family: Family) -> String {
         SocketAddr::new(self.host(pod).address(family), POD_PORT).to_string()
     }
 
-    /// Requests to every endpoint, whose servers must all see the client's own address.
+    /// Sends requests to every endpoint; all servers must see the client's own address.
     ///
     /// # Errors
-    /// When one sees another, or there is no answer.
+    /// When a server sees another address, or there is no answer.
     pub fn expect_kept(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<()> {
         let own = self.host(client).address(Family::of(target.ip()));
         for _ in 0..ROUNDS {
             let answer = self.ask(client, protocol, target)?;
-            ensure!(answer.source.ip() == own, "{client} asks {protocol} {target}: {answer:?}, not {own}");
+            ensure!(answer.source.ip() == own, "{client} → {protocol} {target}: {answer:?}, expected {own}");
         }
         Ok(())
     }
 
-    /// Requests to every endpoint, whose servers must all see the node's address.
+    /// Sends requests to every endpoint; all servers must see the node's address.
     ///
     /// # Errors
-    /// When one sees another, or there is no answer.
+    /// When a server sees another address, or there is no answer.
     pub fn expect_masqueraded(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<()> {
         for _ in 0..ROUNDS {
             let answer = self.ask(client, protocol, target)?;
             let pod = self.cluster.pod(&answer.server);
             let node = self.cluster.masquerade(pod, Family::of(target.ip()));
-            ensure!(answer.source.ip() == node, "{client} asks {protocol} {target}: {answer:?}, not {node}");
+            ensure!(
+                answer.source.ip() == node,
+                "{client} → {protocol} {target}: {answer:?}, expected {node}"
+            );
         }
         Ok(())
     }
 }
 
-/// How long nothing must come back to count as silence: many times what an answer takes.
+/// How long a request must stay unanswered to count as silence: many times what an answer takes.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Requests that reach each of at most three endpoints at least once, round robin.
+/// Number of requests that reach each of at most three endpoints at least once, round robin.
 const ROUNDS: usize = 3;
 
 /// The kinds of VIPs.
@@ -430,7 +433,7 @@ impl Vip {
     /// All of them.
     pub const ALL: [Vip; 4] = [Vip::Cluster, Vip::External, Vip::LoadBalancer, Vip::NodePort];
 
-    /// Those for clients outside.
+    /// VIPs for clients outside.
     pub const PUBLIC: [Vip; 3] = [Vip::External, Vip::LoadBalancer, Vip::NodePort];
 }
 
@@ -459,7 +462,7 @@ pub fn at(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }
 
-/// What most tests go through: TCP and UDP, in both families.
+/// The combinations most tests use: TCP and UDP, in both families.
 pub fn paths() -> impl Iterator<Item = (Family, Protocol)> {
     Family::BOTH
         .into_iter()

@@ -1,15 +1,15 @@
-//! What tests against a real kernel need.
+//! Tools for tests against a real kernel.
 //!
 //! ```text
 //!  scenario (recorded folder) ─▶ netns (a node) ◀─ weir (the program under test)
 //!                                   │
 //!                                   └─▶ witness: ipvsadm, ipset, iptables-save, ip ─▶ +/- lines
 //!
-//!  lab: a cluster, weir in it with its plugins, and tests that take turns
-//!  cluster: nodes, pods and a machine outside, with servers and clients, for packets to travel between
+//!  lab: a cluster running weir with its plugins, shared by tests that take turns
+//!  cluster: nodes, pods and an outside machine, with servers and clients that exchange packets
 //! ```
 //!
-//! Never: our own reader of the kernel. A bug in it would be on both sides of the comparison.
+//! Our own reader of the kernel is never used: a bug in it would affect both sides of the comparison.
 
 pub mod cluster;
 pub mod components;

@@ -1,4 +1,4 @@
-//! Network namespaces: a node of its own for each test, in the same kernel.
+//! Network namespaces: each test gets its own node in the same kernel.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,11 +11,11 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::cluster::Namespace;
 
-/// A network namespace with `lo` up. IPVS, ipset, iptables, addresses and the sysctls of the network are its own.
-/// Dropping it removes it; processes inside must have ended before.
+/// A network namespace with `lo` up. It has its own IPVS, ipset, iptables, addresses and network sysctls. Dropping
+/// it removes it; processes inside must have exited before.
 #[derive(Debug)]
 pub struct Netns {
-    /// None for the one that this process is in, which is not removed.
+    /// None for the namespace of this process, which is not removed.
     name: Option<String>,
 }
 
@@ -23,45 +23,45 @@ pub struct Netns {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Netns {
-    /// A fresh namespace.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// When `ip` cannot make it: it takes root.
+    /// When `ip` cannot create it; needs root.
     pub fn new() -> Result<Netns> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("weir-{}-{count}", std::process::id());
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let netns = Netns { name: Some(name) };
-        // Without a routing table IPVS takes every real server for a broadcast address and refuses it.
+        // Without a routing table, IPVS takes every real server for a broadcast address and refuses it.
         netns.run("ip", &["link", "set", "lo", "up"])?;
         Ok(netns)
     }
 
-    /// A name for a namespace that has none. Dropping it removes the name only.
+    /// Gives a name to a namespace without one. Dropping it removes only the name.
     ///
     /// # Errors
-    /// When it cannot be mounted: it takes root.
+    /// When it cannot be mounted; needs root.
     pub fn named(namespace: &Namespace) -> Result<Netns> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("weir-{}-{count}", std::process::id());
         let place = Path::new("/run/netns").join(&name);
-        std::fs::create_dir_all("/run/netns").context("cannot make /run/netns")?;
-        File::create(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        std::fs::create_dir_all("/run/netns").context("cannot create /run/netns")?;
+        File::create(&place).with_context(|| format!("cannot create {}", place.display()))?;
         output(Command::new("mount").arg("--bind").arg(namespace.path()).arg(place))?;
         Ok(Netns { name: Some(name) })
     }
 
-    /// The one that this process is in.
+    /// The namespace of this process.
     pub fn own() -> Netns {
         Netns { name: None }
     }
 
-    /// The name, as `ip netns` knows it; empty for [`Netns::own`].
+    /// The name for `ip netns`; empty for [`Netns::own`].
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// Calls a function on a thread that is inside: sockets that it makes belong here.
+    /// Calls a function on a thread inside: sockets it creates belong to this namespace.
     ///
     /// # Errors
     /// When the namespace cannot be entered.
@@ -80,7 +80,7 @@ impl Netns {
         })
     }
 
-    /// A command that will run inside; its process id is the program's own.
+    /// A command that will run inside; its process id is that of the program itself.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match &self.name {
             None => Command::new(program),
@@ -94,15 +94,15 @@ impl Netns {
         command
     }
 
-    /// Runs a program inside and returns what it prints.
+    /// Runs a program inside and returns its output.
     ///
     /// # Errors
-    /// When it does not start or fails; the error holds what it said.
+    /// When it does not start or fails; contains its output.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         output(self.command(program).args(arguments))
     }
 
-    /// Runs lines of bash inside, stopping at the first that fails, and returns what they print.
+    /// Runs lines of bash inside, stopping at the first that fails, and returns their output.
     ///
     /// # Errors
     /// As [`Netns::run`].
@@ -129,15 +129,15 @@ impl Drop for Netns {
     fn drop(&mut self) {
         let Some(name) = &self.name else { return };
         if let Err(error) = output(Command::new("ip").args(["netns", "del", name])) {
-            eprintln!("the namespace stays: {error:#}");
+            eprintln!("cannot remove the namespace: {error:#}");
         }
     }
 }
 
-/// What a program prints; it must succeed.
+/// Returns a program's output; it must succeed.
 ///
 /// # Errors
-/// When it does not start or fails; the error holds what it said.
+/// When it does not start or fails; contains its output.
 pub fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } =
         command.output().with_context(|| format!("cannot start {command:?}"))?;

@@ -1,14 +1,14 @@
-//! Waiting for something to become true.
+//! Waits for a condition.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How long anything may take in the guest, whose processor is emulated and may be shared with other work.
+/// Time limit for operations in the guest, whose processor is emulated and may be shared with other work.
 pub const GENEROUS: Duration = Duration::from_secs(60);
 
-/// Long enough not to slow down what is waited for: most attempts start processes.
+/// Long enough not to slow down the program being waited for: most attempts start processes.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Repeats an attempt until it succeeds.
@@ -21,7 +21,7 @@ pub fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Resu
         match attempt() {
             Ok(value) => return Ok(value),
             Err(error) if Instant::now() >= end => {
-                return Err(error).with_context(|| format!("still so after {limit:?}"));
+                return Err(error).with_context(|| format!("still failing after {limit:?}"));
             }
             Err(_) => sleep(PAUSE),
         }

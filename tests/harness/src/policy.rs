@@ -1,4 +1,4 @@
-//! A policy file and its components, in a folder where they can be exchanged while a program uses them.
+//! A policy file and its components, in a directory where they can be replaced while a program uses them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::weir::Manifests;
 pub struct Plugin {
     /// Its name, and that of its file.
     pub name: &'static str,
-    /// The package that it is made of.
+    /// The package it is built from.
     pub package: &'static str,
     /// Its own configuration.
     pub configuration: Value,
 }
 
 impl Plugin {
-    /// One of the stock plugins, or of the guests that tests have.
+    /// A stock plugin, or a guest used by tests.
     pub fn new(name: &'static str, package: &'static str, configuration: Value) -> Plugin {
         Plugin { name, package, configuration }
     }
@@ -35,13 +35,13 @@ impl Plugin {
             "name": self.name,
             "source": self.file(),
             "configuration": self.configuration,
-            // The guest is emulated, and its host may be busy: how long answers take is not what is asked here.
+            // The guest is emulated, and its host may be busy: these tests do not check how long answers take.
             "limits": {"callTimeout": "5s", "syncBudget": "10s"},
         })
     }
 }
 
-/// The folder, and where compiled plugins are kept.
+/// The directory, and the one for compiled plugins.
 #[derive(Debug)]
 pub struct Policy {
     folder: Manifests,
@@ -53,10 +53,10 @@ pub struct Policy {
 const FILE: &str = "policy.json";
 
 impl Policy {
-    /// A policy of these plugins, in this order, for programs with this directory for what outlives them.
+    /// Creates a policy with these plugins, in this order, for programs with this state directory.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the directory cannot be written.
     pub fn new(plugins: &[Plugin], state: &Path) -> Result<Policy> {
         let state = state.to_owned();
         let policy = Policy { folder: Manifests::new()?, state, plugins: plugins.to_vec() };
@@ -78,12 +78,12 @@ impl Policy {
         &self.state
     }
 
-    /// The plugins as they are now.
+    /// The current plugins.
     pub fn plugins(&self) -> &[Plugin] {
         &self.plugins
     }
 
-    /// Puts another component in the place of a plugin's; everything else of the plugin stays.
+    /// Replaces a plugin's component; everything else about the plugin stays.
     ///
     /// # Errors
     /// When there is no such plugin, or its file cannot be written.

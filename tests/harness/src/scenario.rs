@@ -1,4 +1,4 @@
-//! The recorded scenarios: `tests/scenarios/data/README.md` tells what the files are.
+//! The recorded scenarios; `tests/scenarios/data/README.md` describes the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use serde_json::Value;
 use crate::netns::Netns;
 use crate::witness::Dump;
 
-/// One folder: a node, a configuration, and one or more steps.
+/// One directory: a node, a configuration, and one or more steps.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// The folder's name.
+    /// The directory's name.
     pub name: String,
     folder: PathBuf,
 }
 
-/// The state of the objects, and of the kernel after it.
+/// The state of the objects, and the resulting kernel state.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Scenario and number, `mutate-ports/2`.
+    /// Scenario and number, such as `mutate-ports/2`.
     pub name: String,
     folder: PathBuf,
 }
 
-/// What was run on the node before.
+/// A script that ran on the node before the recording.
 const SETUP: &str = "setup.sh";
 
-/// Where the recordings are.
+/// The directory of the recordings.
 pub fn folder() -> PathBuf {
-    // Without `..`: in the guest this folder is there and the package's own is not.
+    // Without `..`: in the guest this directory exists and the package's own does not.
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scenarios").join("data")
 }
 
@@ -41,7 +41,9 @@ pub fn folder() -> PathBuf {
 pub fn all() -> Result<Vec<Scenario>> {
     let data = folder();
     let mut scenarios = Vec::new();
-    for entry in fs::read_dir(&data).with_context(|| format!("no scenarios in {}", data.display()))? {
+    for entry in
+        fs::read_dir(&data).with_context(|| format!("cannot read scenarios in {}", data.display()))?
+    {
         let folder = entry?.path();
         if let Some(name) = folder.file_name().and_then(|name| name.to_str())
             && folder.is_dir()
@@ -53,10 +55,10 @@ pub fn all() -> Result<Vec<Scenario>> {
     Ok(scenarios)
 }
 
-/// The scenario of this name.
+/// The scenario with this name.
 ///
 /// # Errors
-/// When there is none, or it cannot be read.
+/// When it does not exist or cannot be read.
 pub fn named(name: &str) -> Result<Scenario> {
     all()?.into_iter().find(|s| s.name == name).with_context(|| format!("there is no scenario {name}"))
 }
@@ -80,7 +82,7 @@ impl Scenario {
         self.folder.join("interfaces.json")
     }
 
-    /// The steps in their order.
+    /// The steps, in order.
     pub fn steps(&self) -> Vec<Step> {
         (1..)
             .map(|number| (number, self.folder.join(number.to_string())))
@@ -89,7 +91,7 @@ impl Scenario {
             .collect()
     }
 
-    /// Whether node and configuration are the same, so that one process could go through both.
+    /// Whether node and configuration are the same, so that one process can run through both.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -102,10 +104,10 @@ impl Scenario {
         Ok([self, other].iter().all(|scenario| !scenario.folder.join(SETUP).exists()))
     }
 
-    /// Makes a namespace the scenario's node: `eth0` as recorded, the rest by the scenario's own script.
+    /// Turns a namespace into the scenario's node: `eth0` as recorded, the rest by the scenario's own script.
     ///
     /// # Errors
-    /// When the interfaces cannot be read or made.
+    /// When the interfaces cannot be read or created.
     pub fn furnish(&self, netns: &Netns) -> Result<()> {
         let interfaces: Vec<Value> = serde_json::from_str(&read(&self.interfaces())?)?;
         let eth0 = interfaces.iter().find(|interface| interface["name"] == "eth0").context("no eth0")?;
@@ -114,7 +116,7 @@ impl Scenario {
             .context("eth0 has no addresses")?
             .iter()
             .filter_map(Value::as_str)
-            // The kernel makes the link-local address from the hardware address.
+            // The kernel derives the link-local address from the hardware address.
             .filter(|address| !address.starts_with("fe80:"))
             .collect();
         netns.add_interface("eth0", "52:54:00:12:34:56", &addresses)?;
@@ -135,7 +137,7 @@ impl Step {
         read(&self.folder.join("objects.json"))
     }
 
-    /// The kernel as recorded.
+    /// The recorded kernel state.
     ///
     /// # Errors
     /// When it cannot be read.

@@ -1,4 +1,4 @@
-//! What programs ask the kernel to change, as the kernel's own tap on netlink (`nlmon`) saw it.
+//! Requests that programs make to change the kernel, captured by the kernel's own netlink tap (`nlmon`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 use crate::patience::{self, GENEROUS};
 
-/// The device; it stays when a tap ends.
+/// The device; it stays after a tap stops.
 const DEVICE: &str = "netlink-tap";
 
 /// A running capture of one namespace; killed when dropped.
@@ -25,17 +25,17 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Starts to listen.
+    /// Starts listening.
     ///
     /// # Errors
-    /// When the device cannot be made, or `tcpdump` cannot be started.
+    /// When the device cannot be created, or `tcpdump` cannot be started.
     pub fn start(netns: &Netns) -> Result<Tap> {
         netns.script(&format!(
             "ip link show {DEVICE} > /dev/null 2>&1 || ip link add {DEVICE} type nlmon\nip link set {DEVICE} up"
         ))?;
-        let folder = tempfile::tempdir().context("no folder for a capture")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for the capture")?;
         let mut command = netns.command("tcpdump");
-        // As root, at once, and with a buffer of 64 MiB.
+        // As root, unbuffered, and with a capture buffer of 64 MiB.
         command
             .args(["-Z", "root", "-U", "-B", "65536", "-i", DEVICE, "-w"])
             .arg(folder.path().join("packets"));
@@ -49,19 +49,19 @@ impl Tap {
         Ok(tap)
     }
 
-    /// Stops, and counts the requests for changes by what they are for. Those that only read are not counted.
+    /// Stops, and counts requests for changes by kind. Read requests are not counted.
     ///
     /// # Errors
-    /// When `tcpdump` missed something, or nothing at all was said, or in another language than is known here.
+    /// When `tcpdump` missed packets, there were no requests, or the capture cannot be parsed.
     pub fn stop(mut self) -> Result<BTreeMap<String, usize>> {
-        let id = i32::try_from(self.tcpdump.id()).context("a process id")?;
-        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot end tcpdump")?;
+        let id = i32::try_from(self.tcpdump.id()).context("invalid process id")?;
+        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot stop tcpdump")?;
         patience::until(GENEROUS, || {
-            let status = self.tcpdump.try_wait().context("cannot look after tcpdump")?;
-            status.map(drop).context("tcpdump goes on running")
+            let status = self.tcpdump.try_wait().context("cannot check tcpdump")?;
+            status.map(drop).context("tcpdump is still running")
         })?;
         let log = self.log()?;
-        ensure!(log.contains("\n0 packets dropped by kernel"), "something was missed: {log}");
+        ensure!(log.contains("\n0 packets dropped by kernel"), "tcpdump missed packets: {log}");
         let file = File::open(self.folder.path().join("packets")).context("cannot read the capture")?;
         let (mut changes, mut requests) = (BTreeMap::new(), 0);
         for (protocol, datagram) in datagrams(file)? {
@@ -74,7 +74,7 @@ impl Tap {
                 }
             }
         }
-        ensure!(requests > 0, "no request was seen: {log}");
+        ensure!(requests > 0, "no request was captured: {log}");
         Ok(changes)
     }
 
@@ -85,7 +85,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
     }
@@ -94,8 +94,8 @@ impl Drop for Tap {
 /// From the list of link-layer header types of libpcap.
 const NETLINK: Linktype = Linktype(253);
 
-/// What was sent through netlink sockets, with their protocols. Before each there are 16 bytes, of which the last two are the
-/// protocol (LINKTYPE_NETLINK).
+/// Datagrams sent through netlink sockets, with their protocols. Each is preceded by 16 bytes, of which the last
+/// two are the protocol (LINKTYPE_NETLINK).
 fn datagrams(capture: File) -> Result<Vec<(u16, Vec<u8>)>> {
     let mut reader = LegacyPcapReader::new(1 << 20, capture).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut datagrams = Vec::new();
@@ -104,10 +104,14 @@ fn datagrams(capture: File) -> Result<Vec<(u16, Vec<u8>)>> {
             Ok((length, block)) => {
                 match block {
                     PcapBlockOwned::LegacyHeader(header) => {
-                        ensure!(header.network == NETLINK, "a capture of {}", header.network);
+                        ensure!(
+                            header.network == NETLINK,
+                            "the capture has link type {}, not netlink",
+                            header.network
+                        );
                     }
                     PcapBlockOwned::Legacy(packet) => {
-                        ensure!(packet.caplen == packet.origlen, "a datagram was cut short");
+                        ensure!(packet.caplen == packet.origlen, "a datagram is truncated");
                         let (head, rest) = packet.data.split_at_checked(16).context("no cooked header")?;
                         datagrams.push((u16::from_be_bytes([head[14], head[15]]), rest.to_vec()));
                     }
@@ -124,7 +128,7 @@ fn datagrams(capture: File) -> Result<Vec<(u16, Vec<u8>)>> {
     }
 }
 
-/// A message, and what follows its header.
+/// A message, and the content after its header.
 struct Message {
     kind: u16,
     flags: u16,
@@ -134,8 +138,8 @@ struct Message {
 /// From include/uapi/linux/netlink.h.
 const NLM_F_REQUEST: u16 = 1;
 
-/// As the kernel does (`netlink_rcv_skb`), this reads no further than the first length that cannot be: some programs send the
-/// rest of their buffer, too.
+/// Like the kernel (`netlink_rcv_skb`), this stops at the first impossible length: some programs also send the
+/// rest of their buffer.
 fn messages(mut datagram: &[u8]) -> Result<Vec<Message>> {
     let mut messages = Vec::new();
     while let Some((&[a, b, c, d, e, f, g, h], rest)) = datagram.split_first_chunk() {
@@ -153,21 +157,23 @@ fn messages(mut datagram: &[u8]) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-/// What a request is for, if it is for a change. The numbers are those of include/uapi/linux: netlink.h, rtnetlink.h,
-/// ip_vs.h, netfilter/nfnetlink.h, netfilter/ipset/ip_set.h, netfilter/nf_tables.h, netfilter/nf_conntrack_common.h.
+/// The kind of change that a request makes; `None` if it only reads. The numbers are from include/uapi/linux:
+/// netlink.h, rtnetlink.h, ip_vs.h, netfilter/nfnetlink.h, netfilter/ipset/ip_set.h, netfilter/nf_tables.h,
+/// netfilter/nf_conntrack_common.h.
 fn change(protocol: u16, message: &Message) -> Option<String> {
     let kind = message.kind;
     let command = message.body.first().copied().unwrap_or_default();
     let [command_of_subsystem, subsystem] = kind.to_le_bytes();
     match protocol {
-        // RTM_NEWLINK for the link 0, without a name or anything else, by which `ip` asks whether there is such a request.
+        // RTM_NEWLINK for link 0, without a name or anything else; `ip` uses it to test whether the request is
+        // supported.
         0 if kind == 16 && message.body.len() == 16 && message.body[4..8] == [0; 4] => None,
-        // NETLINK_ROUTE: new, delete, get and set of each kind of thing.
+        // NETLINK_ROUTE: new, delete, get and set for each kind of object.
         0 if kind >= 16 => {
             let verb = ["new", "delete", "get", "set"][usize::from(kind % 4)];
             (verb != "get").then(|| format!("rtnetlink {verb} {}", kind / 4 * 4))
         }
-        // NETLINK_GENERIC; 16 is the family that names the others. Nobody here speaks to another one than IPVS.
+        // NETLINK_GENERIC; 16 is the family that names the others. These programs use no family other than IPVS.
         16 if kind != 16 => match command {
             4 | 8 | 11 | 13 | 15 => None,
             1 => Some("IPVS new service".to_owned()),
@@ -180,16 +186,16 @@ fn change(protocol: u16, message: &Message) -> Option<String> {
         },
         // NETLINK_NETFILTER
         12 => match (subsystem, command_of_subsystem) {
-            // The frame of a transaction.
+            // Begin and end of a transaction.
             (0, _) => None,
             (1, 1 | 4..=7) => None,
             (1, other) => Some(format!("conntrack message {other}")),
             (6, 1 | 7 | 8 | 11..=15) => None,
             (6, other) => Some(format!("ipset command {other}")),
-            // nf_tables: get of each kind of thing. `iptables-save` does no more than that.
+            // nf_tables: get for each kind of object. `iptables-save` sends nothing else.
             (10, 1 | 4 | 7 | 10 | 13 | 16 | 19 | 21 | 23) => None,
             (10, other) => Some(format!("nf_tables message {other}")),
-            // nft_compat: which matches there are.
+            // nft_compat: lists the available matches.
             (11, _) => None,
             (other, command) => Some(format!("netfilter subsystem {other} message {command}")),
         },

@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use crate::netns::Netns;
 use crate::patience;
 
-/// The capabilities that weir needs after `weir run --init-only`. The second is for `iptables-restore`, which asks for the
-/// number of a set through a raw socket.
+/// The capabilities that weir needs after `weir run --init-only`. The second is for `iptables-restore`, which uses
+/// a raw socket to look up the number of a set.
 const NEEDED: &[&str] = &["cap_net_admin", "cap_net_raw"];
 
-/// A container without privileges: `/proc/sys` cannot be written, and of all capabilities only those are left that match
-/// the first argument. The other arguments are the program and its own.
+/// An unprivileged container: `/proc/sys` is read-only, and only the capabilities that match the first argument
+/// are left. The other arguments are the program and its own arguments.
 const CONFINED: &str = "
     mount --bind /proc/sys /proc/sys
     mount -o remount,bind,ro /proc/sys
@@ -28,13 +28,14 @@ const CONFINED: &str = "
     exec capsh --drop=$others -- -c 'exec \"$@\"' bash \"$@\"
 ";
 
-/// A program that may do no more than weir needs after `weir run --init-only`. Arguments can be added. `enter` makes the
-/// command of a program on the node; the process id is the program's own if it is for such a command.
+/// A program with only the capabilities that weir needs after `weir run --init-only`. Arguments can be added.
+/// `enter` creates the command that runs a program on the node; the process id is the program's own if that also
+/// holds for `enter`'s command.
 pub fn confined(enter: impl Fn(&OsStr) -> Command, program: &Path) -> Command {
     confined_to(NEEDED, enter, program)
 }
 
-/// The same with these capabilities.
+/// Like [`confined`], with these capabilities.
 pub fn confined_to(capabilities: &[&str], enter: impl Fn(&OsStr) -> Command, program: &Path) -> Command {
     let mut command = enter("unshare".as_ref());
     command.args(["-m", "bash", "-euo", "pipefail", "-c", CONFINED, "bash"]);
@@ -42,11 +43,11 @@ pub fn confined_to(capabilities: &[&str], enter: impl Fn(&OsStr) -> Command, pro
     command
 }
 
-/// Starts `weir run` as an unprivileged container does after another one ran `weir run --init-only`; both with these
+/// Starts `weir run` like an unprivileged container, after another one ran `weir run --init-only`; both with these
 /// arguments.
 ///
 /// # Errors
-/// When either cannot be started, or the first one fails.
+/// When either cannot be started, or the first fails.
 pub fn run_confined(
     enter: impl Fn(&OsStr) -> Command,
     program: &Path,
@@ -69,19 +70,19 @@ pub fn run_confined(
     Running::start(command)
 }
 
-/// A folder of manifests or other input, written as one should write it: each file is replaced as a whole.
+/// A directory of manifests or other input, written as recommended: each file is replaced atomically.
 #[derive(Debug)]
 pub struct Manifests {
     folder: TempDir,
 }
 
 impl Manifests {
-    /// An empty folder.
+    /// Creates an empty directory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn new() -> Result<Manifests> {
-        Ok(Manifests { folder: tempfile::tempdir().context("no folder for input")? })
+        Ok(Manifests { folder: tempfile::tempdir().context("cannot create a directory for input")? })
     }
 
     /// Its path.
@@ -89,7 +90,7 @@ impl Manifests {
         self.folder.path()
     }
 
-    /// Puts a file in place of the one with its name.
+    /// Replaces a file, or creates it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -105,8 +106,8 @@ impl Manifests {
     /// When one cannot be read.
     pub fn content(&self) -> Result<BTreeMap<String, String>> {
         let mut content = BTreeMap::new();
-        for entry in fs::read_dir(self.path()).context("cannot list the folder")? {
-            let entry = entry.context("cannot list the folder")?;
+        for entry in fs::read_dir(self.path()).context("cannot list the directory")? {
+            let entry = entry.context("cannot list the directory")?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let text = fs::read_to_string(entry.path()).with_context(|| format!("cannot read {name}"))?;
             content.insert(name, text);
@@ -128,7 +129,7 @@ impl Manifests {
 pub struct Weir<'n> {
     /// The program.
     pub program: PathBuf,
-    /// Where it runs.
+    /// The namespace it runs in.
     pub netns: &'n Netns,
     /// `--manifests`
     pub manifests: PathBuf,
@@ -136,7 +137,7 @@ pub struct Weir<'n> {
     pub config: PathBuf,
 }
 
-/// What a command that ended said.
+/// The output of a finished command.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The exit status.
@@ -148,15 +149,15 @@ pub struct Answer {
 }
 
 impl Weir<'_> {
-    /// A command line with `--config` and, where it takes it, `--manifests`.
+    /// A command line with `--config` and, where supported, `--manifests`.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = self.netns.command(&self.program);
         command.arg(subcommand).args(self.arguments(subcommand));
         command
     }
 
-    /// The same after these lines of bash, whose mounts and environment are this process's only: `ip netns exec` gives each
-    /// process mounts of its own.
+    /// Like [`Weir::command`], after these lines of bash. Their mounts and environment only affect this process:
+    /// `ip netns exec` gives each process its own mounts.
     pub fn command_after(&self, lines: &str, subcommand: &str) -> Command {
         let mut command = self.netns.command("bash");
         command.args(["-euc", &format!("{lines}\nexec \"$@\""), "bash"]).arg(&self.program);
@@ -172,7 +173,7 @@ impl Weir<'_> {
         arguments
     }
 
-    /// Runs a subcommand to its end.
+    /// Runs a subcommand until it exits.
     ///
     /// # Errors
     /// When it cannot be started; its own failure is in the answer.
@@ -187,15 +188,15 @@ impl Weir<'_> {
         })
     }
 
-    /// Starts `weir run` as it runs in a cluster: see [`run_confined`].
+    /// Starts `weir run` as in a cluster: see [`run_confined`].
     ///
     /// # Errors
-    /// As there.
+    /// See there.
     pub fn run(&self) -> Result<Running> {
         run_confined(|program| self.netns.command(program), &self.program, &self.arguments("run"))
     }
 
-    /// Starts `weir run` with all rights.
+    /// Starts `weir run` with all privileges.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -204,7 +205,7 @@ impl Weir<'_> {
     }
 }
 
-/// A running `weir run`; killed when dropped, and the kernel keeps what it holds.
+/// A running `weir run`; killed when dropped, while the kernel keeps its state.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -212,12 +213,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a command that [`Weir::command`] made for `run`, with a log of one JSON object per line.
+    /// Starts a command created by [`Weir::command`] for `run`, with a log of one JSON object per line.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start(mut command: Command) -> Result<Running> {
-        let log = tempfile::NamedTempFile::new().context("no file for the log")?;
+        let log = tempfile::NamedTempFile::new().context("cannot create a file for the log")?;
         let child = command
             .args(["--log", "debug", "--log-format", "json"])
             .stderr(File::create(log.path()).context("cannot write the log")?)
@@ -235,12 +236,12 @@ impl Running {
         Ok(text.lines().map(LogLine::parse).collect())
     }
 
-    /// The first log line for which this is true, as soon as there is one.
+    /// Waits for the first log line that satisfies `wanted`.
     ///
     /// # Errors
-    /// The whole log, if there is none within a generous time.
+    /// The whole log, if there is no such line within a generous time.
     pub fn await_line(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> Result<LogLine> {
-        // Compiling a plugin takes half a minute on an emulated processor that is shared.
+        // Compiling a plugin takes half a minute on a shared emulated processor.
         patience::until(patience::GENEROUS * 3, || {
             let lines = self.log()?;
             let found = lines.iter().find(|line| wanted(line)).cloned();
@@ -258,38 +259,38 @@ impl Running {
         Ok(())
     }
 
-    /// Fails if the program has ended, or has logged an error.
+    /// Fails if the program has exited or has logged an error.
     ///
     /// # Errors
-    /// How it ended, or what it logged.
+    /// How it exited, or what it logged.
     pub fn expect_health(&mut self) -> Result<()> {
         let lines = self.log()?;
-        if let Some(status) = self.child.try_wait().context("cannot look after the program")? {
-            bail!("it has ended: {status}; its log:\n{}", join(&lines));
+        if let Some(status) = self.child.try_wait().context("cannot check the program")? {
+            bail!("weir exited: {status}; its log:\n{}", join(&lines));
         }
         let errors: Vec<LogLine> = lines.into_iter().filter(|line| line.level() == "ERROR").collect();
-        ensure!(errors.is_empty(), "it logged errors:\n{}", join(&errors));
+        ensure!(errors.is_empty(), "weir logged errors:\n{}", join(&errors));
         Ok(())
     }
 
-    /// Waits until the program ends by itself.
+    /// Waits until the program exits by itself.
     ///
     /// # Errors
-    /// The log, if it does not within the limit.
+    /// The log, if it does not exit within the limit.
     pub fn await_end(&mut self, limit: Duration) -> Result<Option<i32>> {
         patience::until(limit, || {
-            let status = self.child.try_wait().context("cannot look after the program")?;
-            status.map(|status| status.code()).context("it goes on running")
+            let status = self.child.try_wait().context("cannot check the program")?;
+            status.map(|status| status.code()).context("weir is still running")
         })
     }
 
     /// The end of the log, for error messages.
     pub fn log_tail(&self) -> String {
         let lines = self.log().unwrap_or_default();
-        format!("the end of its log:\n{}", join(&lines[lines.len().saturating_sub(20)..]))
+        format!("last lines of its log:\n{}", join(&lines[lines.len().saturating_sub(20)..]))
     }
 
-    /// An error, with what the program logged last.
+    /// Adds the program's last log lines to an error.
     pub fn blame(&self, error: &Error) -> Error {
         anyhow!("{error:#}\n{}", self.log_tail())
     }
@@ -302,7 +303,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -317,7 +318,7 @@ pub struct LogLine {
 
 impl LogLine {
     fn parse(text: &str) -> LogLine {
-        // What is no JSON, a panic for instance, is kept as text.
+        // Lines that are not JSON, such as a panic, are kept as text.
         LogLine { text: text.to_owned(), fields: serde_json::from_str(text).unwrap_or_default() }
     }
 

@@ -1,5 +1,5 @@
-//! What the kernel holds in the words of the programs that administrators trust, in the normal form that
-//! `tests/scenarios/data/README.md` describes.
+//! The kernel's state as printed by the programs that administrators trust, in the normal form described in
+//! `tests/scenarios/data/README.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::patience::{self, GENEROUS};
 
 mod rules;
 
-/// The sections with what prints them. `ip` is asked about all interfaces, because it fails about a missing one.
+/// The sections and the commands that print them. `ip` lists all interfaces, because it fails for a missing one.
 const WITNESSES: [(&str, &str); 8] = [
     ("ipvs", "ipvsadm -Sn"),
     ("ipset", "ipset save"),
@@ -26,7 +26,7 @@ const WITNESSES: [(&str, &str); 8] = [
     ("sysctl", "cd /proc/sys; for key in $SYSCTLS; do echo \"$key=$(cat $key)\"; done"),
 ];
 
-/// The sysctls of the network that a service proxy is responsible for, or must leave alone.
+/// The network sysctls that a service proxy must set, or must not touch.
 const SYSCTLS: &str = "net/ipv4/vs/conntrack net/ipv4/vs/conn_reuse_mode net/ipv4/vs/expire_nodest_conn \
     net/ipv4/vs/expire_quiescent_template net/ipv4/ip_forward net/ipv4/conf/all/arp_ignore \
     net/ipv4/conf/all/arp_announce net/ipv4/conf/all/route_localnet";
@@ -34,17 +34,17 @@ const SYSCTLS: &str = "net/ipv4/vs/conntrack net/ipv4/vs/conn_reuse_mode net/ipv
 /// The dummy device of IPVS mode.
 const DUMMY_DEVICE: &str = "kube-ipvs0";
 
-/// How long a state must stay as it is to count as reached.
+/// How long a state must stay unchanged to count as reached.
 const HOLD: Duration = Duration::from_millis(400);
 
-/// Sections of lines, ordered such that equal dumps mean the same.
+/// Sections of lines, ordered such that equal dumps mean equal states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     sections: BTreeMap<String, Vec<String>>,
 }
 
 impl Dump {
-    /// What a namespace holds now.
+    /// Reads the current state of a namespace.
     ///
     /// # Errors
     /// When one of the programs fails.
@@ -52,12 +52,12 @@ impl Dump {
         Ok(Dump::printed(&printed(netns)?))
     }
 
-    /// What [`printed`] returned.
+    /// Parses the output of [`printed`].
     pub fn printed(text: &str) -> Dump {
         Dump::parse(text, normal)
     }
 
-    /// A recording, or what `weir plan --output kernel` prints.
+    /// Parses a recording, or the output of `weir plan --output kernel`.
     pub fn recorded(text: &str) -> Dump {
         Dump::parse(text, recorded)
     }
@@ -68,26 +68,27 @@ impl Dump {
         Dump { sections }
     }
 
-    /// Lines of a section.
+    /// The lines of a section.
     pub fn section(&self, name: &str) -> &[String] {
         self.sections.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// This dump with all sections that another one has taken from it.
+    /// Returns this dump with all sections of the other dump replaced.
     #[must_use]
     pub fn with(mut self, other: &Dump) -> Dump {
         self.sections.extend(other.sections.clone());
         self
     }
 
-    /// This dump with one section taken from another one.
+    /// Returns this dump with one section replaced by that of the other dump.
     #[must_use]
     pub fn with_section(mut self, name: &str, other: &Dump) -> Dump {
         self.sections.insert(name.to_owned(), other.section(name).to_vec());
         self
     }
 
-    /// Readable lines, empty if there is no difference: `+` is there but not expected, `-` is expected but missing.
+    /// Readable lines, empty if there is no difference: `+` is present but not expected, `-` is expected but
+    /// missing.
     pub fn differences(&self, expected: &Dump) -> String {
         let mut text = String::new();
         let names: BTreeSet<&String> = self.sections.keys().chain(expected.sections.keys()).collect();
@@ -108,7 +109,7 @@ impl Dump {
         text
     }
 
-    /// Fails with the differences, if there are any.
+    /// Fails if there are differences.
     ///
     /// # Errors
     /// The differences.
@@ -119,7 +120,7 @@ impl Dump {
     }
 }
 
-/// What the programs print of a namespace, section by section.
+/// Returns the programs' output for a namespace, section by section.
 ///
 /// # Errors
 /// When one of the programs fails.
@@ -132,7 +133,8 @@ pub fn printed(netns: &Netns) -> Result<String> {
     netns.script(&script)
 }
 
-/// The same in the form of the recordings, with `iptables-save` as it is but for comments and counters.
+/// Converts the output to the form of the recordings; `iptables-save` is unchanged except for comments and
+/// counters.
 pub fn recording(printed: &str) -> String {
     let mut sections = split(printed);
     let mut text = String::new();
@@ -164,25 +166,25 @@ fn split(text: &str) -> BTreeMap<&str, Vec<&str>> {
     sections
 }
 
-/// Waits until a namespace holds what is expected, and goes on holding it.
+/// Waits until a namespace has the expected state and keeps it.
 ///
 /// # Errors
-/// The differences that are left after a generous time, or that came back.
+/// The differences that remain after a generous time, or that reappeared.
 pub fn settle(netns: &Netns, expected: &Dump) -> Result<()> {
     patience::until(GENEROUS, || Dump::of(netns)?.expect(expected))?;
     hold(netns, expected)
 }
 
-/// Looks again after a moment: a state that was passed through does not count.
+/// Checks again after a moment: a transient state does not count.
 ///
 /// # Errors
 /// The differences.
 pub fn hold(netns: &Netns, expected: &Dump) -> Result<()> {
     sleep(HOLD);
-    Dump::of(netns)?.expect(expected).context("it did not stay so")
+    Dump::of(netns)?.expect(expected).context("the state did not last")
 }
 
-/// From what programs print to normal form.
+/// Converts the programs' output to normal form.
 fn normal(section: &str, lines: Vec<&str>) -> Vec<String> {
     let lines = lines.into_iter();
     match section {
@@ -195,8 +197,8 @@ fn normal(section: &str, lines: Vec<&str>) -> Vec<String> {
     }
 }
 
-/// A recording is in normal form already; what remains is the order that does not count. Limits of connection
-/// tracking are left out, because they belong to the whole kernel and not to a namespace.
+/// A recording is already in normal form, except for the order of lines where order has no meaning. Connection
+/// tracking limits are left out, because they belong to the whole kernel and not to a namespace.
 fn recorded(section: &str, lines: Vec<&str>) -> Vec<String> {
     let lines = lines.into_iter();
     match section {
@@ -213,14 +215,14 @@ fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// Virtual servers by address, each followed by its real servers.
+/// Virtual servers sorted by address, each followed by its real servers.
 fn ipvs(mut lines: Vec<String>) -> Vec<String> {
     let server = |line: &str| line.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" ");
     lines.sort_by_cached_key(|line| (server(line), line.clone()));
     lines
 }
 
-/// Without ` initval 0x…` and ` bucketsize N`, which are chosen at random or depend on the version.
+/// Removes ` initval 0x…` and ` bucketsize N`, which are random or depend on the version.
 fn set_line(line: &str) -> String {
     let mut words = line.split_whitespace();
     let mut kept = Vec::new();

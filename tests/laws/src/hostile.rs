@@ -1,4 +1,4 @@
-//! Policies that answer anything but what they should.
+//! Policies that give wrong answers of every kind.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use weir_core::policy::{BuiltIn, Decided, Policy, Surroundings};
 use weir_core::state::{Persistence, SchedulerFlags, Scheduling, Weight};
 use weir_core::view::{PortView, ServiceView};
 
-/// A policy that answers each service by one of its whims, always by the same one.
+/// A policy that answers each service with one of its whims, always with the same one.
 #[derive(Clone, Debug)]
 pub struct Hostile {
     whims: Vec<Whim>,
@@ -25,7 +25,7 @@ pub struct Hostile {
 #[derive(Clone, Debug)]
 struct Whim {
     ignore: bool,
-    /// Decisions left out or, if negative, added.
+    /// Number of decisions left out or, if negative, added.
     missing_ports: i8,
     scheduler: &'static str,
     flags: u32,
@@ -54,13 +54,12 @@ enum Weights {
     OnlyUnused,
 }
 
-/// A hostile policy.
+/// Generates a hostile policy.
 pub fn hostile() -> impl Strategy<Value = Hostile> {
     prop::collection::vec(whim(), 1..4).prop_map(|whims| Hostile { whims })
 }
 
-/// Any policy: kube-proxy's behaviour, a hostile policy, or one whose plans are mostly its decisions and not their
-/// clamps.
+/// Any policy: kube-proxy's behaviour, a hostile policy, or one whose decisions mostly need no clamping.
 #[derive(Clone, Debug)]
 pub enum AnyPolicy {
     /// kube-proxy's behaviour.
@@ -71,9 +70,9 @@ pub enum AnyPolicy {
     Uniform(Uniform),
 }
 
-/// Any policy.
+/// Generates any policy.
 ///
-/// Boxed, because laws that need several would otherwise need more stack than a test has.
+/// Boxed, because laws that use several would otherwise need more stack than a test has.
 pub fn any_policy() -> BoxedStrategy<AnyPolicy> {
     prop_oneof![
         Just(AnyPolicy::BuiltIn),
@@ -93,12 +92,12 @@ impl Policy for AnyPolicy {
     }
 }
 
-/// A policy that decides the same for every service, and leaves scheduling alone.
+/// A policy that makes the same decision for every service, and does not change scheduling.
 #[derive(Clone, Debug)]
 pub struct Uniform(pub Whims);
 
 impl Uniform {
-    /// What it decides for a service.
+    /// Returns its decision for a service.
     pub fn decision(&self, view: &ServiceView, node: &NodeView) -> Decision {
         let Whims { vips, sources, masquerade } = self.0.clone();
         Decision { vips, sources, masquerade, ..Decision::upstream(view, node) }
@@ -166,25 +165,25 @@ fn whim() -> impl Strategy<Value = Whim> {
     )
 }
 
-/// The part of a decision that is about VIPs and sources, of any kind.
+/// The part of a decision about VIPs and sources, of any kind.
 #[derive(Clone, Debug)]
 pub struct Whims {
-    /// Which VIPs.
+    /// Which VIPs to handle.
     pub vips: VipFilter,
-    /// Who may connect.
+    /// Which sources may connect.
     pub sources: Vec<SourceFilter>,
-    /// Whose source is replaced.
+    /// Which sources are replaced.
     pub masquerade: Masquerade,
 }
 
-/// Whims of every kind.
+/// Generates whims of every kind.
 pub fn whims() -> impl Strategy<Value = Whims> {
     let vips = prop_oneof![3 => Just(VipFilter::default()), 1 => vips()];
     let sources = prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(source_filter(), 1..4)];
     (vips, sources, masquerade()).prop_map(|(vips, sources, masquerade)| Whims { vips, sources, masquerade })
 }
 
-/// Addresses that are VIPs, the node's, a pod's, and nobody's.
+/// Generates addresses: VIPs, the node's, a pod's, and unused ones.
 fn some_address() -> impl Strategy<Value = IpAddr> {
     const ADDRESSES: &[&str] = &[
         "10.96.0.1",
@@ -207,7 +206,7 @@ fn some_address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![3 => select(ADDRESSES).prop_map(|text| text.parse().unwrap()), 1 => any::<IpAddr>()]
 }
 
-/// Networks, host bits and all.
+/// Generates networks, with host bits.
 pub fn networks() -> impl Strategy<Value = Vec<IpNet>> {
     let net = || {
         (some_address(), 0..=128u8).prop_map(|(ip, prefix)| {
@@ -309,7 +308,7 @@ impl Policy for Hostile {
     }
 }
 
-/// A policy that answers for one service too few.
+/// A policy that omits one service in its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Forgetful;
 

@@ -1,4 +1,4 @@
-//! The laws, by what they are about.
+//! The laws, by topic.
 
 mod clients;
 mod decisions;

@@ -1,14 +1,14 @@
-//! weir-laws: what must hold for every cluster, every order of events and every fault.
+//! weir-laws: properties of every cluster, every order of events and every fault.
 //!
 //! ```text
 //! world ─events─▶ Planner ─Plan─▶ Syncer ─▶ Simulated ◀─faults, tampering
-//!                  laws look at every value and at every step between
+//!                  laws check every value and every intermediate step
 //! ```
 //!
 //! The generators are public; the laws themselves are this crate's tests.
-//! A case that once failed is kept in `proptest-regressions` and tried first for ever.
+//! A case that failed once is kept in `proptest-regressions` and always tried first.
 //!
-//! Never: a kernel, a clock, a cluster; everything here is values.
+//! There is no kernel, clock or cluster; everything here is a value.
 
 pub mod hostile;
 pub mod tamper;

@@ -1,5 +1,5 @@
-//! What others may have done to our part of a kernel. Only what a kernel allows: a rule never names a set that is
-//! not there.
+//! Changes that others may make to our part of a kernel. Only changes a kernel allows: a rule never names a
+//! missing set.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use weir_core::rule::{Chain, Ownership, Rule, Table, Target};
 use weir_core::set::{SetKind, SetName};
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
 
-/// One deed: what is done, and to the how-manieth thing.
+/// One change, and the index of the object it affects.
 #[derive(Clone, Copy, Debug)]
 pub struct Tamper {
     deed: Deed,
@@ -38,7 +38,7 @@ enum Deed {
     ForgetSettings,
 }
 
-/// Up to `most` deeds.
+/// Generates up to `most` changes.
 pub fn tampering(most: usize) -> impl Strategy<Value = Vec<Tamper>> {
     use Deed::{
         AddForeignRule, AddStrayJump, ChangeScheduling, ChangeWeight, CountSet, DeleteAddress, DeleteDevice,
@@ -71,7 +71,7 @@ pub fn tampering(most: usize) -> impl Strategy<Value = Vec<Tamper>> {
 }
 
 impl Tamper {
-    /// Does it.
+    /// Applies the change.
     pub fn apply(self, state: &mut KernelState) {
         match self.deed {
             Deed::DeleteEntry => remove(&mut state.entries, self.index),
@@ -161,7 +161,7 @@ impl Tamper {
     }
 }
 
-/// A chain of ours that jumps nowhere, so that a jump to it makes no loop.
+/// A chain of ours without jumps, so that a jump to it creates no loop.
 fn leaf(table: Table) -> Chain {
     match table {
         Table::Filter => Chain::KubeIpvsOutFilter,
@@ -169,13 +169,13 @@ fn leaf(table: Table) -> Chain {
     }
 }
 
-/// A set that must be made anew, which a rule that names it hinders.
+/// A set that must be recreated, which a rule that names it prevents.
 fn strange_set(sets: &BTreeMap<SetName, SetKind>, family: Family) -> Option<SetName> {
     let strange = |(name, kind): &(&SetName, &SetKind)| name.family == family && **kind != name.kind();
     sets.iter().find(strange).map(|(name, _)| *name)
 }
 
-/// Takes out every rule that names a set.
+/// Removes every rule that names a set.
 fn unname(state: &mut KernelState, name: SetName) {
     let text = name.to_string();
     for rules in state.rules.values_mut() {

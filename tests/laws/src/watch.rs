@@ -1,4 +1,4 @@
-//! Looks at the state after each change between two plans.
+//! Checks the state after each change between two plans.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,19 +10,19 @@ use weir_core::rule::{Chain, Match, Rule, Table, Target};
 use weir_core::set::{Set, SetEntry, SetName};
 use weir_core::state::{KernelState, VirtualServer, Weight};
 
-/// What two states allow to be seen on the way from one to the other.
+/// What may be observed on the way from one state to the other.
 pub struct Bounds {
-    /// The lines that both have.
+    /// The lines in both states.
     both: KernelState,
     after: KernelState,
-    /// VIPs with limits on sources, in each plan that has them at all.
+    /// VIPs with source limits, in each plan that has them.
     filtered: BTreeSet<(VirtualServer, Limit)>,
-    /// The rules that keep the node itself off a VIP, with the VIP.
+    /// The rules that block the node itself from a VIP, with the VIP.
     closed: BTreeSet<(VirtualServer, Rule)>,
 }
 
 impl Bounds {
-    /// What these allow. What is open in one of them may be open on the way.
+    /// Computes what these states allow. What is open in one of them may be open on the way.
     pub fn new(before: &KernelState, after: &KernelState) -> Bounds {
         let filtered = [before, after].into_iter().flat_map(limits);
         let open = |(vip, limit): &(VirtualServer, Limit), state: &KernelState| {
@@ -37,7 +37,7 @@ impl Bounds {
         Bounds { both: intersection(before, after), after: after.clone(), filtered, closed }
     }
 
-    /// What both plans have and the state has not.
+    /// Returns what is in both plans but not in the state.
     pub fn lost(&self, state: &KernelState) -> Vec<String> {
         let mut lost = Vec::new();
         let both = &self.both;
@@ -71,7 +71,7 @@ impl Bounds {
         lost
     }
 
-    /// Addresses that answer before, or longer than, what is behind them.
+    /// Addresses that answer before, or longer than, their servers.
     pub fn half_up(&self, change: &Change, state: &KernelState) -> Vec<String> {
         let mut found = Vec::new();
         let served: BTreeSet<IpAddr> = state.virtual_servers.keys().map(|s| s.address.ip()).collect();
@@ -92,7 +92,7 @@ impl Bounds {
         found
     }
 
-    /// VIPs that can be reached past their source ranges, and host ports on VIPs.
+    /// VIPs that can be reached past their source ranges, and open host ports on VIPs.
     pub fn open_filters(&self, state: &KernelState) -> Vec<String> {
         let mut found = Vec::new();
         for (vip, limit) in &self.filtered {
@@ -136,9 +136,9 @@ fn intersection(a: &KernelState, b: &KernelState) -> KernelState {
 enum Limit {
     /// The source ranges of the object.
     Ranges,
-    /// A policy's list of who may connect.
+    /// A policy's list of allowed sources.
     Allow,
-    /// One network of a policy's list of who may not.
+    /// One network of a policy's list of denied sources.
     Deny(IpNet),
 }
 
@@ -158,7 +158,7 @@ fn limits(state: &KernelState) -> impl Iterator<Item = (VirtualServer, Limit)> {
     })
 }
 
-/// The rules that keep the node itself off a VIP, with the VIP.
+/// The rules that block the node itself from a VIP, with the VIP.
 fn closing(state: &KernelState) -> BTreeSet<(VirtualServer, Rule)> {
     let rules = state.rules.iter().filter(|((.., chain), _)| *chain == Chain::KubeIpvsOutFilter);
     let vip = |rule: &Rule| match rule {
@@ -171,7 +171,7 @@ fn closing(state: &KernelState) -> BTreeSet<(VirtualServer, Rule)> {
     rules.flat_map(|(_, rules)| rules).filter_map(|rule| Some((vip(rule)?, rule.clone()))).collect()
 }
 
-/// Whether packets to a VIP meet a limit: its entry, the way to the rule that asks for it, and the drop.
+/// Whether packets to a VIP meet a limit: its entry, the path to the rule that checks it, and the drop.
 fn is_filtered(vip: VirtualServer, limit: Limit, state: &KernelState) -> bool {
     let family = vip.family();
     let (ip, port) = (vip.address.ip(), vip.address.port());

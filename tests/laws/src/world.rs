@@ -1,5 +1,5 @@
-//! Generated clusters. Names and addresses come from small pools, so that objects meet: shared VIPs, slices that
-//! change their service, endpoints in two slices, external IPs that are the node's.
+//! Generated clusters. Names and addresses come from small pools, so that objects interact: shared VIPs, slices
+//! that change their service, endpoints in two slices, external IPs that are node addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,27 +22,27 @@ pub use node::{Facts, any_node, facts, node};
 pub use service::service;
 pub use slice::slice;
 
-/// The name of the node that plans.
+/// The name of the planning node.
 pub const NODE: &str = "node1";
 
 /// The names of all nodes.
 const NODES: &[&str] = &[NODE, "node2"];
 
-/// A cluster as it came to be.
+/// A cluster and how it came about.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// What the node is, apart from its object.
+    /// The node, apart from its object.
     pub facts: Facts,
-    /// What was heard, in this order.
+    /// The events received, in this order.
     pub events: Vec<Event>,
 }
 
-/// A world after up to `length` events.
+/// Generates a world after up to `length` events.
 pub fn world(length: usize) -> impl Strategy<Value = World> {
     (facts(), prop::collection::vec(event(), 0..length)).prop_map(|(facts, events)| World { facts, events })
 }
 
-/// Something that was heard.
+/// Generates an event.
 pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => service().prop_map(|service| Event::Service(Box::new(service))),
@@ -61,19 +61,19 @@ pub fn event() -> impl Strategy<Value = Event> {
 }
 
 impl World {
-    /// A planner that heard nothing yet.
+    /// A planner that received no events.
     pub fn planner(&self, policy: impl Policy + 'static) -> Planner {
         Planner::new(self.facts.view(None), Box::new(policy))
     }
 
-    /// A planner that heard everything.
+    /// A planner that received all events.
     pub fn planned(&self, policy: impl Policy + 'static) -> Planner {
         let mut planner = self.planner(policy);
         self.events.iter().for_each(|event| self.facts.tell(&mut planner, event.clone()));
         planner
     }
 
-    /// The objects that are there in the end, each once, sorted by kind and name.
+    /// The final objects, each once, sorted by kind and name.
     pub fn last_events(&self) -> Vec<Event> {
         let mut last: BTreeMap<(u8, Option<ObjectName>), Event> = BTreeMap::new();
         for event in &self.events {
@@ -150,8 +150,8 @@ fn port_name() -> impl Strategy<Value = String> {
 }
 
 fn address_of(pool: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
-    // The pools are literals of this crate.
-    select(pool).prop_map(|text| text.parse().expect("an address"))
+    // The pools are literals in this crate.
+    select(pool).prop_map(|text| text.parse().expect("a valid address"))
 }
 
 fn weighted_option<S: Strategy>(some: f64, of: S) -> impl Strategy<Value = Option<S::Value>> {

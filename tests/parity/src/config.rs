@@ -1,14 +1,14 @@
-//! The configurations that both programs are given.
+//! The configurations of both programs.
 
 use serde_json::{Value, json};
 
 use crate::Random;
 
-/// How many seeds share a configuration: with another one both programs start anew, which takes its time.
+/// How many seeds share a configuration: both programs are restarted for a new one, which takes time.
 const SHARED_BY: u64 = 5;
 
-/// The KubeProxyConfiguration for a seed. The first seeds have that of the recorded scenarios, but for the time between
-/// two synchronisations: the result is the same, only sooner.
+/// The KubeProxyConfiguration for a seed. The first seeds use that of the recorded scenarios, except for the time
+/// between two synchronisations: the result is the same, only sooner.
 pub fn config(seed: u64) -> Value {
     let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -1,4 +1,4 @@
-//! Bringing the API server from one state to the next.
+//! Takes the API server from one state to the next.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,27 @@ use weir_cluster::Client;
 
 use crate::world::{Key, World};
 
-/// What the API server was told so far.
+/// What the API server has received.
 #[derive(Debug)]
 pub struct Delivery {
     client: Client,
     told: BTreeMap<Key, Value>,
 }
 
-/// How a delivery went.
+/// The result of a delivery.
 #[derive(Debug, Default)]
 pub struct Receipt {
-    /// How many objects changed.
+    /// Number of changed objects.
     pub changed: usize,
-    /// What the API server said no to: a mistake of the generator, because such a change is none.
+    /// What the API server refused: a mistake of the generator, as a refused change has no effect.
     pub refused: Vec<String>,
 }
 
 impl Delivery {
-    /// To an API server that holds nothing yet.
+    /// Delivers to an empty API server.
     ///
     /// # Errors
-    /// When it refuses the namespace that some Services are in.
+    /// When it refuses the namespace of some Services.
     pub fn new(client: Client) -> Result<Delivery> {
         client.apply_value(
             &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
@@ -36,10 +36,10 @@ impl Delivery {
         Ok(Delivery { client, told: BTreeMap::new() })
     }
 
-    /// Makes the objects those of this world; the mark comes last.
+    /// Replaces the objects by those of this world; the mark comes last.
     ///
     /// # Errors
-    /// When what is gone cannot be deleted.
+    /// When removed objects cannot be deleted.
     pub fn deliver(&mut self, world: &World) -> Result<Receipt> {
         let mut receipt = Receipt::default();
         let objects = world.objects();
@@ -67,10 +67,11 @@ impl Delivery {
         Ok(receipt)
     }
 
-    /// All objects as the API server has them: what a folder of manifests holds for the program without one.
+    /// Returns all objects as stored by the API server, in the form of a manifest directory for programs without
+    /// one.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When they cannot be read.
     pub fn manifests(&self) -> Result<(Value, Value)> {
         let mut items = Vec::new();
         for kind in ["Service", "EndpointSlice"] {
@@ -78,15 +79,15 @@ impl Delivery {
         }
         let mut nodes = self.client.list("Node")?;
         for object in items.iter_mut().chain(&mut nodes) {
-            // Longer than the object, and of no interest to anybody.
+            // Longer than the object, and irrelevant.
             object["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
         }
-        let node = nodes.pop().context("there is no node")?;
+        let node = nodes.pop().context("no node found")?;
         Ok((node, json!({ "apiVersion": "v1", "kind": "List", "items": items })))
     }
 }
 
-/// What an object keeps for its life; with anything else here it is another one of the same name.
+/// The fields an object keeps for its lifetime; if one differs, it is another object with the same name.
 fn fixed(object: &Value) -> [&Value; 3] {
     [&object["addressType"], &object["spec"]["clusterIPs"], &object["spec"]["ipFamilies"]]
 }

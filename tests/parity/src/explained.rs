@@ -1,18 +1,18 @@
-//! Lines that may differ, each with its reason: the differences from kube-proxy that `host/README.md` lists, where
-//! they can show in what this generator makes.
+//! Lines that may differ, each with its reason: the differences from kube-proxy listed in `host/README.md` that
+//! can occur with objects from this generator.
 
-/// A line that only one of the two kernels has.
+/// A line that is in only one of the two kernels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The section of the dump.
     pub section: String,
-    /// Who has it.
+    /// The kernel that has it.
     pub side: Side,
     /// The line.
     pub line: String,
 }
 
-/// Whose kernel.
+/// The program whose kernel has the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// weir's.
@@ -21,20 +21,20 @@ pub enum Side {
     KubeProxy,
 }
 
-/// A reason.
+/// A reason for a difference.
 pub struct Explanation {
-    /// As the table in `host/README.md` numbers it.
+    /// Its number in the table in `host/README.md`.
     pub quirk: &'static str,
     /// Why.
     pub reason: &'static str,
-    /// Which lines it explains.
+    /// The lines it explains.
     pub explains: fn(&Difference) -> bool,
 }
 
-/// All reasons. A row that explains nothing any more should go.
+/// All reasons. An entry that explains nothing any more should be removed.
 pub const EXPLANATIONS: &[Explanation] = &[];
 
-/// The lines of a comparison in which weir's kernel was measured by kube-proxy's.
+/// Parses a comparison in which weir's kernel was compared with kube-proxy's.
 pub fn parse(differences: &str) -> Vec<Difference> {
     let mut section = "";
     let mut parsed = Vec::new();
@@ -53,7 +53,7 @@ pub fn parse(differences: &str) -> Vec<Difference> {
     parsed
 }
 
-/// Those lines that nothing explains, and how many something did.
+/// Returns the lines that have no explanation, and the number of those that have one.
 pub fn unexplained(differences: &str) -> (Vec<Difference>, usize) {
     let all = parse(differences);
     let count = all.len();

@@ -1,12 +1,12 @@
-//! Random clusters, and how they change: what weir and the real kube-proxy are both given.
+//! Random clusters and their changes, given to both weir and the real kube-proxy.
 //!
 //! ```text
 //! seed ─▶ world ─mutate─▶ world ─objects─▶ API server ─▶ kube-proxy ─▶ kernel of the guest ──────┐
 //!                                        └──────────▶ weir ─▶ kernel of a namespace ─▶ compared line by line
 //! ```
 //!
-//! Never: an object that the API server would refuse; a situation in which kube-proxy's result is a matter of chance,
-//! such as two Services with one virtual server, or one endpoint with two conditions.
+//! It never generates an object that the API server would refuse, or a situation in which kube-proxy's result is
+//! random, such as two Services with one virtual server, or one endpoint with two conditions.
 
 mod config;
 pub mod delivery;
@@ -29,7 +29,7 @@ pub fn seeds(text: &str) -> Option<Range<u64>> {
     Some(first.trim().parse().ok()?..end.trim().parse().ok()?)
 }
 
-/// How a program ends; an error is told on standard output, which is what leaves the guest.
+/// Converts a result to an exit code; errors go to standard output, the only output that leaves the guest.
 pub fn exit_code(result: anyhow::Result<std::process::ExitCode>) -> std::process::ExitCode {
     result.unwrap_or_else(|error| {
         println!("error: {error:#}");

@@ -1,22 +1,22 @@
-//! Where everything is, as `cargo xtask` says it to the programs in the guest.
+//! The paths that `cargo xtask` passes to the programs in the guest.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// The programs to be compared, and how the API server is reached.
+/// The programs to compare, and how to reach the API server.
 #[derive(Args, Debug)]
 pub struct Programs {
-    /// Of somebody who may write.
+    /// Kubeconfig of a user who may write.
     #[arg(long)]
     pub kubeconfig: PathBuf,
-    /// Of kube-proxy, and of weir.
+    /// Kubeconfig of kube-proxy and weir.
     #[arg(long)]
     pub proxy_kubeconfig: PathBuf,
-    /// The program kube-proxy.
+    /// The kube-proxy binary.
     #[arg(long)]
     pub kube_proxy: PathBuf,
-    /// The program weir.
+    /// The weir binary.
     #[arg(long)]
     pub weir: PathBuf,
 }

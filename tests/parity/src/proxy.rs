@@ -1,4 +1,4 @@
-//! The real kube-proxy, and how a program in a namespace reaches the API server.
+//! Runs the real kube-proxy, and connects namespaces to the API server.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct KubeProxy {
     folder: TempDir,
 }
 
-/// A way from a namespace to the API server, for as long as it is kept.
+/// A connection from a namespace to the API server, valid until dropped.
 #[derive(Debug)]
 pub struct Access {
     /// The configuration with a kubeconfig.
@@ -31,12 +31,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// For a program with this configuration and this kubeconfig in this namespace.
+    /// Creates access for a program with this configuration and this kubeconfig in this namespace.
     ///
     /// # Errors
     /// When files cannot be written or read, or the relay cannot be started.
     pub fn new(kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<Access> {
-        let folder = tempfile::tempdir().context("no folder for a kubeconfig")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for the kubeconfig")?;
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).map(|()| path)
@@ -49,7 +49,7 @@ impl Access {
 
         let mut relay = netns.command("socat");
         relay.arg(format!("TCP-LISTEN:{GUEST_PORT},bind=127.0.0.1,reuseaddr,fork"));
-        // Each connection goes on from the guest's own namespace, where the way to the host is.
+        // Each connection continues from the guest's own namespace, which has a route to the host.
         relay.arg(format!(
             "EXEC:nsenter --net=/proc/1/ns/net socat STDIO TCP\\:{GUEST_ADDRESS}\\:{GUEST_PORT}"
         ));
@@ -58,13 +58,13 @@ impl Access {
     }
 }
 
-/// A process that ends with its value.
+/// A process that is stopped on drop.
 #[derive(Debug)]
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -76,36 +76,36 @@ impl KubeProxy {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &Path, kubeconfig: &Path, config: &Value, netns: &Netns) -> Result<KubeProxy> {
-        let folder = tempfile::tempdir().context("no folder for kube-proxy")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for kube-proxy")?;
         let access = Access::new(kubeconfig, config, netns)?;
         let log = File::create(folder.path().join("log")).context("cannot write kube-proxy's log")?;
         let mut command: Command = netns.command(program);
         command.arg("--config").arg(&access.config).stdin(Stdio::null());
-        command.stdout(log.try_clone().context("the log")?).stderr(log);
+        command.stdout(log.try_clone().context("cannot clone the log file")?).stderr(log);
         let child = Ended(command.spawn().context("cannot start kube-proxy")?);
         Ok(KubeProxy { child, _access: access, folder })
     }
 
-    /// Ends it as a DaemonSet does.
+    /// Stops it as a DaemonSet does.
     ///
     /// # Errors
-    /// When it cannot be told, or does not end within a generous time.
+    /// When the signal cannot be sent, or it does not exit within a generous time.
     pub fn stop(mut self) -> Result<()> {
-        let id = i32::try_from(self.child.0.id()).context("a process id")?;
-        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot end kube-proxy")?;
+        let id = i32::try_from(self.child.0.id()).context("invalid process id")?;
+        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot stop kube-proxy")?;
         patience::until(patience::GENEROUS, || {
-            let status = self.child.0.try_wait().context("cannot look after kube-proxy")?;
-            status.context("kube-proxy goes on running").map(drop)
+            let status = self.child.0.try_wait().context("cannot check kube-proxy")?;
+            status.context("kube-proxy is still running").map(drop)
         })
     }
 
-    /// Fails if it has ended.
+    /// Fails if it has exited.
     ///
     /// # Errors
-    /// How, and what it said last.
+    /// The exit status, and the end of its log.
     pub fn expect_health(&mut self) -> Result<()> {
-        if let Some(status) = self.child.0.try_wait().context("cannot look after kube-proxy")? {
-            bail!("kube-proxy has ended: {status}; {}", self.log_tail());
+        if let Some(status) = self.child.0.try_wait().context("cannot check kube-proxy")? {
+            bail!("kube-proxy exited: {status}; {}", self.log_tail());
         }
         Ok(())
     }
@@ -114,6 +114,6 @@ impl KubeProxy {
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!("the end of kube-proxy's log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
+        format!("last lines of kube-proxy's log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 }

@@ -1,4 +1,4 @@
-//! Random numbers that are the same for ever: a seed that found something finds it again, whatever crates change.
+//! Random numbers that never change: a seed that found something finds it again, even if crates change.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -20,28 +20,28 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below a limit, which is not zero.
+    /// Returns a number below a limit, which must not be zero.
     pub fn below(&mut self, limit: usize) -> usize {
-        // The remainder of 64 bits by a small number is fair enough.
+        // The remainder of 64 bits by a small number is close enough to uniform.
         usize::try_from(self.next() % limit.max(1) as u64).unwrap_or_default()
     }
 
-    /// From the first to the last, both included.
+    /// Returns a number from first to last, both included.
     pub fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
-    /// True as often as this.
+    /// Returns true with this probability, in percent.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    /// One of these; there must be some.
+    /// Returns one of these; the slice must not be empty.
     pub fn one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
         &of[self.below(of.len())]
     }
 
-    /// Each of these with this chance, in their order.
+    /// Returns each of these with this probability, in order.
     pub fn some<T: Clone>(&mut self, of: &[T], chance: usize) -> Vec<T> {
         of.iter().filter(|_| self.percent(chance)).cloned().collect()
     }

@@ -18,28 +18,28 @@ pub const NODE: &str = "node1";
 
 const ZONES: &[&str] = &["a", "b"];
 
-/// How many Services there can be.
+/// The maximum number of Services.
 const PLACES: u8 = 10;
 
 /// Kind, namespace and name.
 pub type Key = (&'static str, String, String);
 
-/// A cluster that can change. Services have numbers, which their addresses and ports follow from, so that no two
-/// share a virtual server, whatever their addresses.
+/// A cluster that can change. The addresses and ports of Services are derived from their numbers, so no two share
+/// a virtual server.
 #[derive(Clone, Debug)]
 pub struct World {
     zone: Option<&'static str>,
     services: BTreeMap<u8, Service>,
     slices: BTreeMap<u32, Slice>,
-    /// By number of the Service and address. Slices only list addresses: kube-proxy would choose by chance between two
-    /// conditions of one endpoint.
+    /// By Service number and address. Slices only list addresses: with two conditions for one endpoint,
+    /// kube-proxy's choice would be random.
     endpoints: BTreeMap<(u8, String), Endpoint>,
     next_slice: u32,
     step: u16,
 }
 
 impl World {
-    /// The cluster a seed begins with.
+    /// Creates the initial cluster of a seed.
     pub fn random(random: &mut Random) -> World {
         let zone = if random.percent(70) { Some(*random.one(ZONES)) } else { None };
         let mut world = World {
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    /// The cluster with nothing but what [`World::mark`] needs, at a step of its own.
+    /// A cluster that only contains what [`World::mark`] needs, with its own step.
     pub fn empty(step: u16) -> World {
         let mut world = World::random(&mut Random::new(0));
         world.services.clear();
@@ -66,12 +66,12 @@ impl World {
         world
     }
 
-    /// Numbers the state, so that it can be told from all others.
+    /// Numbers the state, to distinguish it from all others.
     pub fn set_step(&mut self, step: u16) {
         self.step = step;
     }
 
-    /// All objects. The node comes first, and the mark last.
+    /// All objects. The Node comes first, and the mark last.
     pub fn objects(&self) -> Vec<(Key, Value)> {
         let mut objects = vec![self.node()];
         objects.extend(self.services.values().map(Service::object));
@@ -104,8 +104,8 @@ impl World {
         })
     }
 
-    /// A Service whose port says which step this is, and slices of both families that do too: whoever has programmed
-    /// them, and no older ones, has taken note of everything that was said before.
+    /// A Service whose port is derived from the step, and slices of both families with the same port: a proxy that
+    /// has programmed them, and no older ones, has seen everything sent before.
     fn mark_objects(&self) -> Vec<Value> {
         let service = json!({
             "apiVersion": "v1",
@@ -134,7 +134,7 @@ impl World {
                 "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
             })
         };
-        // The Service last: a virtual server of the old port goes when everything else is done.
+        // The Service comes last: the virtual server of the old port is removed after everything else.
         vec![slice("IPv4", "10.244.99.1"), slice("IPv6", "fd00:10:244:99::1"), service]
     }
 
@@ -142,7 +142,7 @@ impl World {
         20_000 + self.step
     }
 
-    /// Whether the lines of `ipvsadm -Sn` are of a kernel in which this state, and none before, has arrived.
+    /// Whether the lines of `ipvsadm -Sn` show that this state, and no older one, has arrived.
     pub fn is_marked(&self, ipvs: &[String]) -> bool {
         let port = self.mark_port();
         let wanted = [
@@ -234,6 +234,6 @@ mod tests {
         assert!(world.is_marked(&lines(20_003)));
         assert!(!world.is_marked(&lines(20_004)));
         assert!(!world.is_marked(&lines(20_003)[..3]));
-        assert!(!world.is_marked(&[lines(20_003), lines(20_002)].concat()), "an older one is still there");
+        assert!(!world.is_marked(&[lines(20_003), lines(20_002)].concat()), "an older one still exists");
     }
 }

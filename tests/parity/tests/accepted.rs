@@ -1,4 +1,4 @@
-//! Whatever the generator makes, the API server takes it: a refused change would test nothing.
+//! The API server accepts everything the generator creates: a refused change would test nothing.
 
 use weir_cluster::{Cluster, programs_or_skip};
 use weir_parity::delivery::Delivery;
@@ -18,7 +18,7 @@ fn the_api_server_takes_everything() {
     for seed in 0..SEEDS {
         let mut random = Random::new(seed);
         let mut world = World::random(&mut random);
-        let mut deed = "the beginning".to_owned();
+        let mut deed = "the initial state".to_owned();
         for step in 1..=MUTATIONS {
             world.set_step(step);
             let receipt = delivery.deliver(&world).unwrap();

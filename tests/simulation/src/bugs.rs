@@ -1,7 +1,8 @@
-//! Deliberate bugs: whether the simulation finds them.
+//! Deliberate bugs: checks whether the simulation finds them.
 //!
-//! The sources are copied below `target/bugs` and all bugs of `bugs.json` are written into the copy at once, each beside
-//! what it takes the place of: `if bug 7 is chosen { the bug } else { what is right }`. So one build serves them all.
+//! The sources are copied below `target/bugs`, and all bugs of `bugs.json` are inserted into the copy at once,
+//! each next to the code it replaces: `if bug 7 is chosen { the bug } else { the right code }`. So a single build
+//! serves them all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,16 @@ use std::{fs, io};
 
 use serde::Deserialize;
 
-/// What the simulation is built from.
+/// The directories the simulation is built from.
 const SOURCES: [&str; 5] = ["host", "plugin-sdk", "tests/laws", "tests/simulation", "wit"];
 
-/// Chooses the bug in a program that has them all.
+/// Chooses a bug in the program that contains them all.
 const VARIABLE: &str = "WEIR_BUG";
 
-/// The code that the copy of weir-core gets for it.
+/// The code added to the copy of weir-core.
 const CHOICE: &str = r#"
 pub mod bugs {
-    //! Deliberate bugs, of which one is chosen.
+    //! Deliberate bugs; at most one is chosen.
     use std::sync::LazyLock;
     static CHOSEN: LazyLock<usize> = LazyLock::new(|| std::env::var("WEIR_BUG").ok().and_then(|n| n.parse().ok()).unwrap_or(0));
     /// Whether a bug is chosen.
@@ -32,17 +33,17 @@ pub mod bugs {
 #[serde(deny_unknown_fields)]
 struct Bug {
     name: String,
-    /// What is wrong, in one sentence.
+    /// A description in one sentence.
     what: String,
     file: String,
-    /// An expression, or whole statements, that the file has once.
+    /// An expression or whole statements that occur exactly once in the file.
     from: String,
-    /// What takes its place.
+    /// The replacement.
     to: String,
 }
 
-/// Runs up to so many seeds with each bug whose name contains `name`, and prints what found it. Returns how many were not
-/// found.
+/// Runs up to `seeds` seeds with each bug whose name contains `name`, and prints which seed found it. Returns the
+/// number of bugs that were not found.
 ///
 /// # Errors
 /// When a bug does not apply, or does not compile.
@@ -68,7 +69,7 @@ pub fn hunt(name: &str, seeds: u64) -> Result<usize, String> {
                 missed += 1;
                 "NOT FOUND"
             }
-            false => text.lines().next().unwrap_or("the program ended without a word"),
+            false => text.lines().next().unwrap_or("the program exited without output"),
         };
         println!("| {}: {} | {found} |", bug.name, bug.what);
     }
@@ -91,13 +92,14 @@ fn build(root: &Path, bugs: &[Bug]) -> Result<PathBuf, String> {
     }
     for (index, bug) in bugs.iter().enumerate() {
         let content =
-            files.get_mut(Path::new(&bug.file)).ok_or_else(|| format!("there is no {}", bug.file))?;
+            files.get_mut(Path::new(&bug.file)).ok_or_else(|| format!("file not found: {}", bug.file))?;
         *content = insert(&String::from_utf8_lossy(content), bug, index + 1)?.into_bytes();
     }
-    let core = files.get_mut(Path::new("host/core/src/lib.rs")).ok_or("there is no host/core")?;
+    let core =
+        files.get_mut(Path::new("host/core/src/lib.rs")).ok_or("file not found: host/core/src/lib.rs")?;
     core.extend_from_slice(CHOICE.as_bytes());
     for (path, content) in &files {
-        // What did not change is not compiled again.
+        // Unchanged files are not compiled again.
         let path = copy.join(path);
         if fs::read(&path).is_ok_and(|old| old == *content) {
             continue;
@@ -107,7 +109,7 @@ fn build(root: &Path, bugs: &[Bug]) -> Result<PathBuf, String> {
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--package", "weir-simulation"]).current_dir(&copy);
-    // Warnings about code that a bug leaves unused say nothing.
+    // Warnings about code that a bug leaves unused are irrelevant.
     let output = cargo.env("CARGO_TARGET_DIR", target.join("target")).output().map_err(said)?;
     match output.status.success() {
         true => Ok(target.join("target/debug/weir-simulation")),
@@ -132,7 +134,7 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -
     Ok(())
 }
 
-/// A manifest without what only tests need; the workspace's has no members but the simulation and what that needs.
+/// A manifest without test-only parts; the workspace's only members are the simulation and its dependencies.
 fn manifest(text: &str, of_workspace: bool) -> String {
     let (mut kept, mut skips) = (String::new(), false);
     for line in text.lines() {
@@ -154,11 +156,14 @@ fn manifest(text: &str, of_workspace: bool) -> String {
     kept
 }
 
-/// Puts a bug beside what it takes the place of.
+/// Inserts a bug next to the code it replaces.
 fn insert(text: &str, bug: &Bug, number: usize) -> Result<String, String> {
     let times = text.matches(&bug.from).count();
     if times != 1 {
-        return Err(format!("bug {}: {} has this {times} times: {}", bug.name, bug.file, bug.from));
+        return Err(format!(
+            "bug {}: {} contains this {times} times, expected once: {}",
+            bug.name, bug.file, bug.from
+        ));
     }
     let of_core = bug.file.starts_with("host/core/");
     let on = format!("{}::bugs::on({number})", if of_core { "crate" } else { "weir_core" });
@@ -171,7 +176,7 @@ fn insert(text: &str, bug: &Bug, number: usize) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// A list that says where nothing is any more finds nothing.
+    /// A list with outdated code positions would find nothing.
     #[test]
     fn every_bug_has_its_place() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

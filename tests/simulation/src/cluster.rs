@@ -1,4 +1,4 @@
-//! An API server whose watches lag, and are listed again.
+//! An API server whose watches lag and are listed again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +8,7 @@ use weir_core::policy::Reads;
 use weir_daemon::Listed;
 use weir_laws::world::subject;
 
-/// What an object is, and its name.
+/// The kind of an object, and its name.
 type Key = (u8, Option<ObjectName>);
 
 /// A watch.
@@ -25,7 +25,7 @@ impl Feed {
     pub(crate) const ALL: [Feed; 5] =
         [Feed::Services, Feed::Slices, Feed::OwnNode, Feed::Nodes, Feed::Namespaces];
 
-    /// The watch that tells of an event; none tells of Endpoints, which are only read from manifests.
+    /// The watch that delivers an event; none delivers Endpoints, which are only read from manifests.
     pub(crate) fn of(event: &Event) -> Option<Feed> {
         match event {
             Event::Service(_) | Event::ServiceGone(_) => Some(Feed::Services),
@@ -46,7 +46,7 @@ impl Feed {
     }
 }
 
-/// What a watch has told one daemon, and has yet to.
+/// What a watch has delivered to one daemon, and what is still to come.
 #[derive(Debug, Default)]
 struct Watch {
     listed: bool,
@@ -54,7 +54,7 @@ struct Watch {
     queue: VecDeque<Event>,
 }
 
-/// The API server, and the watches of one daemon on it.
+/// The API server, and one daemon's watches on it.
 #[derive(Debug, Default)]
 pub(crate) struct ApiServer {
     stored: BTreeMap<Key, Event>,
@@ -63,7 +63,7 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
-    /// Takes an object in or out; watches hear of it when they are read.
+    /// Stores or deletes an object; watches see it when they are read.
     pub(crate) fn store(&mut self, event: Event) {
         let Some(feed) = Feed::of(&event) else { return };
         match is_gone(&event) {
@@ -77,7 +77,7 @@ impl ApiServer {
         }
     }
 
-    /// The next events of a watch; none before it was listed.
+    /// The next events of a watch; none before its first list.
     pub(crate) fn read(&mut self, feed: Feed, most: usize) -> Vec<Event> {
         let watch = self.watches.entry(feed).or_default();
         let events: Vec<Event> = watch.queue.drain(..most.min(watch.queue.len())).collect();
@@ -85,7 +85,7 @@ impl ApiServer {
         events
     }
 
-    /// A list: all that is there, and that what the daemon still believes in is gone.
+    /// A list: all existing objects, and deletions for those the daemon still knows.
     pub(crate) fn list(&mut self, feed: Feed) -> Vec<Event> {
         if !feed.is_followed(self.followed) {
             return Vec::new();
@@ -101,7 +101,7 @@ impl ApiServer {
         events
     }
 
-    /// Something that was told already.
+    /// Returns an event that was already delivered.
     pub(crate) fn repeat(&self, feed: Feed, index: usize) -> Option<Event> {
         let told = &self.watches.get(&feed)?.told;
         told.values().nth(index.checked_rem(told.len())?).cloned()
@@ -112,7 +112,7 @@ impl ApiServer {
         self.followed = self.followed.and(reads);
     }
 
-    /// The daemon is another one, which knows nothing.
+    /// The daemon was replaced by a new one, which knows nothing.
     pub(crate) fn forget_watches(&mut self) {
         self.watches.clear();
         self.followed = Reads::default();
@@ -128,7 +128,7 @@ impl ApiServer {
         }
     }
 
-    /// What the daemon was told and was not told to be gone.
+    /// The objects the daemon knows.
     pub(crate) fn told(&self) -> impl Iterator<Item = &Event> {
         self.watches.values().flat_map(|watch| watch.told.values())
     }

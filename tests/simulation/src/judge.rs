@@ -1,4 +1,4 @@
-//! What must hold after every step, and when it has been quiet.
+//! What must hold after every step, and after a quiet period.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use weir_core::sync::Round;
 use weir_daemon::{Done, Output};
 use weir_laws::watch::Bounds;
 
-/// What one daemon told, since it started.
+/// What one daemon has reported since its start.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// How often something was asked for, and up to which of these each family is said to be in the kernel.
+    /// Number of requests, and the last one that each family is reported to have reached in the kernel.
     requests: u64,
     up_to: BTreeMap<Family, u64>,
     hints: BTreeSet<(ObjectName, Reason)>,
@@ -28,38 +28,38 @@ pub(crate) struct Told {
     pub(crate) reports: Vec<Report>,
 }
 
-/// What a step looked like from outside.
+/// The externally visible effects of a step.
 pub(crate) struct Seen<'a> {
-    /// What the kernel held before.
+    /// The kernel's state before.
     pub(crate) before: &'a KernelState,
-    /// What is desired after it.
+    /// The desired state after it.
     pub(crate) desired: &'a KernelState,
-    /// The changes that were made, each with what the kernel held after it.
+    /// The changes that were made, each with the kernel's state after it.
     pub(crate) made: &'a [(Change, KernelState)],
     pub(crate) outputs: &'a [Output],
-    /// Whether the kernel held just what was desired before, and nothing failed on the way.
+    /// Whether the kernel had exactly the desired state before, and nothing failed.
     pub(crate) calm: bool,
-    /// Whether others may have changed something that no audit had looked at before.
+    /// Whether others may have changed something before, not yet seen by an audit.
     pub(crate) interfered: bool,
-    /// Whether others did change something that no audit had looked at before: what closes VIPs may be missing.
+    /// Whether others did change something before, not yet seen by an audit: rules that close VIPs may be missing.
     pub(crate) tampered: bool,
-    /// Whether they may have, and no audit has looked at it now.
+    /// Whether they may have, and no audit has run since.
     pub(crate) unsure: bool,
-    /// Whether the daemon says that the kernel holds what is desired, having looked since others last could change it.
+    /// Whether the daemon reports the desired state, having read the kernel since others could last change it.
     pub(crate) in_step: bool,
-    /// Networks whose virtual servers belong to others once they are not wanted.
+    /// Networks whose virtual servers belong to others once they are no longer desired.
     pub(crate) excluded: &'a [IpNet],
 }
 
-/// What is wrong with a step.
+/// Returns what is wrong with a step.
 pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     if !seen.made.is_empty() {
         let bounds = Bounds::new(seen.before, seen.desired);
-        // What others opened is closed again on the way, and not before the first change.
+        // What others opened is closed during the round, but not before the first change.
         let open: BTreeSet<String> = bounds.open_filters(seen.before).into_iter().collect();
         for (change, state) in seen.made {
-            // A virtual server of an excluded network stays when it is not wanted any more, without its filters.
+            // A virtual server in an excluded network stays when it is no longer desired, without its filters.
             let mut found = match seen.tampered || !seen.excluded.is_empty() {
                 true => Vec::new(),
                 false => bounds.open_filters(state),
@@ -78,13 +78,13 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
         now.forget_excluded(seen.excluded, seen.desired);
         let differences = now.differences(seen.desired);
         if !differences.is_empty() {
-            wrong.push(format!("it believes to be in step, and differs: {differences:?}"));
+            wrong.push(format!("reported in step, but differs: {differences:?}"));
         }
     }
     for output in seen.outputs {
         match output {
             Output::Round(done) if done.drift && !seen.interfered && made(&done.round) > 0 => {
-                wrong.push(format!("nobody interfered, and it calls this drift: {:?}", done.round.changes));
+                wrong.push(format!("reported as drift without interference: {:?}", done.round.changes));
             }
             Output::UpToDate(family) if !seen.unsure => {
                 wrong.extend(unfounded(*family, now, seen.desired));
@@ -99,12 +99,12 @@ fn made(round: &Round) -> usize {
     round.changes.iter().filter(|(_, outcome)| outcome.is_ok()).count()
 }
 
-/// Whether something that was tried failed.
+/// Whether an attempted change failed.
 pub(crate) fn failed(done: &Done) -> bool {
     done.round.failures().any(|(_, failure)| failure.kind != FailureKind::Prerequisite)
 }
 
-/// A family that is said to be up to date has its sets and chains.
+/// A family that is reported up to date must have its sets and chains.
 fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Option<String> {
     let sets = desired.sets.iter().filter(|(name, _)| name.family == family);
     let lacks_set = sets.filter(|(name, kind)| state.sets.get(name) != Some(kind)).count();
@@ -114,11 +114,12 @@ fn unfounded(family: Family, state: &KernelState, desired: &KernelState) -> Opti
         .filter(|((of, _, chain), _)| *of == family && chain.ownership() == Ownership::Own);
     let lacks_chain = chains.filter(|(key, rules)| state.rules.get(key) != Some(rules)).count();
     (lacks_set + lacks_chain > 0).then(|| {
-        format!("{family} is said to be up to date and lacks {lacks_set} sets and {lacks_chain} chains")
+        format!("{family} is reported up to date but lacks {lacks_set} sets and {lacks_chain} chains")
     })
 }
 
-/// After an answer that left open what the kernel holds, the next round reads it. `since` is how often it had been read then.
+/// After an answer that leaves the kernel's state unknown, the next round must read it. `since` is the number of
+/// reads at that time.
 pub(crate) fn doubts(outputs: &[Output], since: &mut Option<u64>, reads: u64) -> Option<String> {
     let mut rounds = outputs.iter().filter_map(|output| match output {
         Output::Round(done) => Some(&done.round),
@@ -129,10 +130,10 @@ pub(crate) fn doubts(outputs: &[Output], since: &mut Option<u64>, reads: u64) ->
     if last.failures().any(|(_, failure)| failure.kind == FailureKind::Stale) {
         *since = Some(reads);
     }
-    wrong.then(|| "it does not know what the kernel holds, and does not read it".to_owned())
+    wrong.then(|| "the kernel's state is unknown, but was not read".to_owned())
 }
 
-/// What the kernel refused by itself, in a round that no planned fault struck.
+/// Returns what the kernel refused by itself, in a round without planned faults.
 pub(crate) fn refused(outputs: &[Output]) -> Option<String> {
     let rounds = outputs.iter().filter_map(|output| match output {
         Output::Round(done) => Some(&done.round),
@@ -145,10 +146,10 @@ pub(crate) fn refused(outputs: &[Output]) -> Option<String> {
     if failures.iter().any(|failure| planned.iter().any(|end| failure.message.ends_with(end))) {
         return None;
     }
-    failures.first().map(|failure| format!("the kernel refuses what was right to be made: {failure}"))
+    failures.first().map(|failure| format!("the kernel refuses a correct change: {failure}"))
 }
 
-/// Hints that were told and do not stand.
+/// Returns hints that were reported but do not apply.
 pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<String> {
     let told = outputs.iter().filter_map(|output| match output {
         Output::Report(report) if report.reason.is_hint() => Some(report),
@@ -157,10 +158,10 @@ pub(crate) fn unfounded_hints(outputs: &[Output], planner: &Planner) -> Vec<Stri
     let stands = |told: &Report| {
         planner.reports().iter().any(|now| (&now.service, now.reason) == (&told.service, told.reason))
     };
-    told.filter(|told| !stands(told)).map(|told| format!("told, and not so any more: {told}")).collect()
+    told.filter(|told| !stands(told)).map(|told| format!("reported, but no longer true: {told}")).collect()
 }
 
-/// What an overview says that is not so.
+/// Returns wrong statements in an overview.
 pub(crate) fn untrue(outputs: &[Output], planner: &Planner) -> Vec<String> {
     let (mut wrong, mut last) = (Vec::new(), None);
     for output in outputs {
@@ -170,18 +171,20 @@ pub(crate) fn untrue(outputs: &[Output], planner: &Planner) -> Vec<String> {
             Output::Overview(overview) => {
                 if last.is_some_and(|good| good != overview.in_step_since.is_some()) {
                     wrong.push(format!(
-                        "in step since {:?} in an overview, and not so",
+                        "overview says in step since {:?}, which is wrong",
                         overview.in_step_since
                     ));
                 }
                 let failed = overview.failing > 0 || overview.unread.is_some();
                 if last == Some(false) && !failed || failed && overview.in_step_since.is_some() {
-                    wrong.push(format!("an overview hides what fails: {overview:?}"));
+                    wrong.push(format!("overview hides failures: {overview:?}"));
                 }
                 let services = planner.service_names().count();
                 if last.is_some() && overview.tally.services as usize != services {
-                    wrong
-                        .push(format!("{} services in an overview, not {services}", overview.tally.services));
+                    wrong.push(format!(
+                        "overview has {} services, expected {services}",
+                        overview.tally.services
+                    ));
                 }
                 let mut reports = BTreeMap::<_, BTreeSet<_>>::new();
                 for report in planner.reports() {
@@ -189,7 +192,7 @@ pub(crate) fn untrue(outputs: &[Output], planner: &Planner) -> Vec<String> {
                 }
                 let counted = overview.reports.iter().map(|(reason, reported)| (*reason, reported.services));
                 if last.is_some() && !counted.eq(reports.iter().map(|(reason, of)| (*reason, of.len()))) {
-                    wrong.push(format!("reports in an overview: {:?}, not {reports:?}", overview.reports));
+                    wrong.push(format!("reports in overview: {:?}, expected {reports:?}", overview.reports));
                 }
             }
             _ => {}
@@ -199,7 +202,7 @@ pub(crate) fn untrue(outputs: &[Output], planner: &Planner) -> Vec<String> {
 }
 
 impl Told {
-    /// Takes note of outputs, and says what is wrong with them.
+    /// Records outputs, and returns what is wrong with them.
     pub(crate) fn note(&mut self, outputs: &[Output]) -> Vec<String> {
         let mut wrong = Vec::new();
         for output in outputs {
@@ -209,7 +212,7 @@ impl Told {
                 Output::Report(report) => {
                     let cause = (report.service.clone(), report.reason);
                     if report.reason.is_hint() && !self.hints.insert(cause) {
-                        wrong.push(format!("told twice: {report}"));
+                        wrong.push(format!("reported twice: {report}"));
                     }
                     self.reports.push(report.clone());
                 }
@@ -235,13 +238,13 @@ impl Told {
         wrong
     }
 
-    /// A service is gone: one of its name may have the same faults.
+    /// A service was deleted: a new one with its name may have the same faults.
     pub(crate) fn forget(&mut self, name: &ObjectName) {
         self.hints.retain(|(of, _)| of != name);
         self.reports.retain(|report| report.service != *name);
     }
 
-    /// Whether a family is in the kernel as far as was asked for.
+    /// Whether a family has reached the last request.
     pub(crate) fn is_up_to_date(&self, family: Family) -> bool {
         self.up_to.get(&family) == Some(&self.requests)
     }

@@ -1,4 +1,4 @@
-//! Laws about real servers that go: connections are kept as long as the policy says, and no longer.
+//! Laws about departing real servers: connections are kept as long as the policy says, and no longer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use weir_core::diff::Change;
 use weir_core::net::Protocol;
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
 
-/// How much later than its deadline a real server may go: news are gathered, and a round takes time.
+/// How much later than its deadline a real server may be removed: news are gathered, and a round takes time.
 const SLACK: Duration = Duration::from_secs(1);
 
 type Leaving = (VirtualServer, RealServer);
 
-/// Connections, and the real servers that go, with when that was first seen and when they must be gone.
+/// Connections, and the departing real servers, with the time they were first seen departing and their deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Leavers {
     connections: BTreeMap<Leaving, u32>,
@@ -30,33 +30,33 @@ impl Leavers {
         self.connections.clear();
     }
 
-    /// What happened leaves open how long anything takes.
+    /// An event makes it unknown how long anything takes.
     pub(crate) fn forget(&mut self) {
         self.leaving.clear();
     }
 
-    /// What should have gone by now.
+    /// Returns a real server that should be gone by now.
     pub(crate) fn late(&self, now: Duration, state: &KernelState) -> Option<String> {
         let late = self.leaving.iter().find(|((server, real), (_, until))| {
             until.is_some_and(|until| now > until) && state.weight(*server, *real).is_some()
         });
-        late.map(|((server, real), _)| format!("{server} -> {real} drains for longer than its deadline"))
+        late.map(|((server, real), _)| format!("{server} -> {real} drains beyond its deadline"))
     }
 
-    /// Real servers that were deleted with connections that were to be waited for.
+    /// Returns real servers that were deleted although their connections should have been waited for.
     pub(crate) fn cut(&self, made: &[(Change, KernelState)], desired: &mut Desired) -> Vec<String> {
         let mut wrong = Vec::new();
         for (change, _) in made {
             let Change::DeleteRealServer(server, real) = change else { continue };
             let busy = self.connections.get(&(*server, *real)).is_some_and(|count| *count > 0);
             if server.protocol == Protocol::Tcp && busy && desired.drain(*server) == Drain::UntilIdle {
-                wrong.push(format!("{server} -> {real} goes with its connections"));
+                wrong.push(format!("{server} -> {real} is deleted despite its connections"));
             }
         }
         wrong
     }
 
-    /// Looks at a kernel after a round in which all went well.
+    /// Checks a kernel after a round without failures.
     pub(crate) fn note(
         &mut self,
         state: &KernelState,
@@ -80,7 +80,7 @@ impl Leavers {
                         Drain::UntilIdle => None,
                         Drain::UntilDeadline(time) => Some(since + time + pause + SLACK),
                         Drain::AtOnce => {
-                            wrong.push(format!("{server} -> {real} drains and was to go at once"));
+                            wrong.push(format!("{server} -> {real} drains instead of being deleted at once"));
                             None
                         }
                     };
@@ -92,13 +92,13 @@ impl Leavers {
         self.leaving = leaving;
         let differences = rest.differences(wanted);
         if !differences.is_empty() {
-            wrong.push(format!("nothing failed, and yet it differs: {differences:?}"));
+            wrong.push(format!("differs although nothing failed: {differences:?}"));
         }
         wrong
     }
 }
 
-/// The UDP virtual servers that lost real servers and whose flows were not forgotten afterwards.
+/// Returns UDP virtual servers that lost real servers without their flows being forgotten.
 pub(crate) fn flows_kept(made: &[(Change, KernelState)]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (index, (change, _)) in made.iter().enumerate() {

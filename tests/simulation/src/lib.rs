@@ -1,16 +1,17 @@
-//! weir-simulation: a whole daemon, and everything around it that can go wrong, by seed.
+//! weir-simulation: a whole daemon and everything around it that can go wrong, by seed.
 //!
 //! ```text
-//! seed ─▶ Scenario: a node, an API server, a policy, and what happens one thing after the other
+//! seed ─▶ Scenario: a node, an API server, a policy, and a sequence of steps
 //!            │
 //!            ▼
-//! ApiServer ─events that lag, repeat, are listed again─▶ Daemon ─▶ Machine: weir-core's kernel, a clock, addresses
-//!                                                          ▲        │ faults, lost answers, crashes, others who tamper
+//! ApiServer ─events: delayed, repeated, listed again───▶ Daemon ─▶ Machine: weir-core's kernel, a clock, addresses
+//!                                                          ▲        │ faults, lost answers, crashes, tampering
 //!                                                          └────────┘
-//! judge: looks at every output, at the kernel after every change, and at everything when it has been quiet
+//! judge: checks every output, the kernel after every change, and everything after a quiet period
 //! ```
 //!
-//! The daemon is the one of `weir run`; what is simulated is around it. The same seed is the same run, to the last change.
+//! The daemon is that of `weir run`; only its environment is simulated. The same seed gives the same run, down to
+//! the last change.
 
 mod bugs;
 mod cluster;

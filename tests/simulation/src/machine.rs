@@ -1,4 +1,4 @@
-//! The machine that the daemon runs on: a kernel in memory, a clock that only the simulation moves, and addresses.
+//! The machine the daemon runs on: a kernel in memory, a clock controlled by the simulation, and addresses.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
@@ -16,13 +16,13 @@ use weir_core::simulated::Simulated;
 use weir_core::state::{KernelState, RealServer, VirtualServer};
 use weir_daemon::Host;
 
-/// What each call to the kernel takes.
+/// Duration of each call to the kernel.
 const CALL: Duration = Duration::from_micros(200);
 
-/// The changes that were made, each with what the kernel held after it.
+/// The changes that were made, each with the kernel's state after it.
 type Log = Arc<Mutex<Vec<(Change, KernelState)>>>;
 
-/// A machine that outlives the daemons on it. Clones are the same machine.
+/// A machine that outlives its daemons. Clones are the same machine.
 #[derive(Clone)]
 pub(crate) struct Machine(Rc<RefCell<Parts>>);
 
@@ -33,7 +33,7 @@ pub(crate) struct Parts {
     /// Whether addresses can be read.
     pub(crate) readable: bool,
     pub(crate) missing: PerFamily<BTreeSet<Extension>>,
-    /// How often the kernel was read, or tried to be.
+    /// How often the kernel was read, including failed attempts.
     pub(crate) reads: u64,
     log: Log,
 }
@@ -66,14 +66,14 @@ impl Machine {
         self.0.borrow_mut()
     }
 
-    /// The changes since this was asked last.
+    /// The changes since the last call.
     pub(crate) fn take_log(&self) -> Vec<(Change, KernelState)> {
         let parts = self.parts();
         let mut log = parts.log.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *log)
     }
 
-    /// Puts others' deeds in the place of what the kernel holds.
+    /// Applies changes made by others to the kernel's state.
     pub(crate) fn tamper(&self, deed: impl FnOnce(&mut KernelState)) {
         self.parts().kernel.tamper(deed);
     }

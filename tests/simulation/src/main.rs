@@ -1,29 +1,29 @@
-//! Runs scenarios by seed, or one again.
+//! Runs scenarios by seed, or a single one again.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use weir_simulation::{Failure, Tally, all, first, hunt, scenario, try_seed};
 
-/// A whole daemon with everything around it that can go wrong, by seed
+/// Runs a whole daemon with everything around it that can go wrong, by seed
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Run this seed only
+    /// Run only this seed
     #[arg(long)]
     seed: Option<u64>,
     /// Show the scenario of the seed
     #[arg(long, requires = "seed")]
     show: bool,
-    /// How many seeds to run
+    /// Number of seeds to run
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// The first of them
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Say in one line which seed fails, without a search for a smaller scenario
+    /// Print the failing seed on one line, without searching for a smaller scenario
     #[arg(long)]
     first: bool,
-    /// Run seeds with each deliberate bug of `bugs.json` whose name contains this, and say which seed finds it
+    /// Insert each deliberate bug of `bugs.json` whose name contains NAME, and print the seed that finds it
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     bugs: Option<String>,
 }
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         }
         return report(try_seed(seed).map(|tally| vec![tally]));
     }
-    // A panic is told with its seed; where it came from is seen when that is run alone.
+    // A panic is reported with its seed; run that seed alone to see where it came from.
     std::panic::set_hook(Box::new(|_| {}));
     if !briefly {
         return report(all(from, seeds));
@@ -69,7 +69,7 @@ fn report(result: Result<Vec<Tally>, Failure>) -> ExitCode {
         Ok(tallies) => {
             let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
             println!(
-                "{} runs, {} steps of the daemon, {} changes of the kernel, {} crashes: all is well",
+                "{} runs, {} steps of the daemon, {} changes of the kernel, {} crashes: no failures",
                 tallies.len(),
                 sum(|tally| tally.steps),
                 sum(|tally| tally.changes),
@@ -78,8 +78,8 @@ fn report(result: Result<Vec<Tally>, Failure>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Failure { seed, scenario, why }) => {
-            println!("seed {seed}: {why}\n\nthe smallest scenario that fails:\n{scenario:#?}");
-            println!("\nagain: cargo run -p weir-simulation -- --seed {seed}");
+            println!("seed {seed}: {why}\n\nsmallest failing scenario:\n{scenario:#?}");
+            println!("\nto reproduce: cargo run -p weir-simulation -- --seed {seed}");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! Laws about time: when a round is due at the latest, and at the earliest.
+//! Laws about time: the earliest and latest time for a round.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use weir_daemon::{Daemon, Output, Remark};
 
 use crate::machine::Machine;
 
-/// How long the daemon gathers news at most.
+/// The longest time the daemon gathers news.
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
 /// How long VIPs wait for the list of nodes.
 const NODES_WAIT: Duration = Duration::from_secs(30);
 
-/// What a round itself may take.
+/// Time limit for the round itself.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// When something last happened to one daemon.
@@ -21,16 +21,16 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct Pace {
     started: Duration,
     shortest: Duration,
-    /// When news came that no round has seen.
+    /// When news arrived that no round has processed.
     asked: Option<Duration>,
     last_end: Option<Duration>,
     /// Since when VIPs are held back.
     awaited: Option<Duration>,
-    /// Whether the daemon knows that it has to read addresses.
+    /// Whether the daemon knows that it must read addresses.
     pub(crate) addresses_asked: bool,
 }
 
-/// What was known before a step.
+/// The state before a step.
 pub(crate) struct Before {
     now: Duration,
     next: Duration,
@@ -44,17 +44,17 @@ impl Pace {
         Pace { started, shortest, ..Pace::default() }
     }
 
-    /// Looks at a daemon before a step. `news` says whether the step brings any.
+    /// Checks a daemon before a step. `news` says whether the step brings any.
     pub(crate) fn before(&mut self, daemon: &Daemon<Machine>, now: Duration, news: bool) -> Before {
         if news {
             self.asked.get_or_insert(now);
         }
         let late = self.awaited.is_some_and(|since| now > since + NODES_WAIT + self.shortest + SLACK);
-        let wrong = late.then(|| "VIPs are held back for longer than nodes are waited for".to_owned());
+        let wrong = late.then(|| "VIPs are held back beyond the wait for nodes".to_owned());
         Before { now, next: daemon.next(), complete: daemon.is_complete(), news, wrong }
     }
 
-    /// Looks at the same daemon after it, and says what is wrong.
+    /// Checks the same daemon after the step, and returns what is wrong.
     pub(crate) fn after(
         &mut self,
         daemon: &Daemon<Machine>,
@@ -70,7 +70,10 @@ impl Pace {
             && before.news
             && due < before.next.min(end + self.shortest)
         {
-            wrong.push(format!("news make a round due {due:?}, {:?} after the last one ended", due - end));
+            wrong.push(format!(
+                "news make a round due at {due:?}, {:?} after the end of the last one",
+                due - end
+            ));
         }
         if round || unread {
             (self.asked, self.last_end) = (None, Some(now));
@@ -98,7 +101,7 @@ impl Pace {
         now.saturating_sub(self.started)
     }
 
-    /// How long the daemon may take to see what it was told of.
+    /// How long the daemon may take to notice what it was told.
     pub(crate) fn patience(&self) -> Duration {
         self.shortest + Duration::from_secs(3)
     }

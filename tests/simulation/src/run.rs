@@ -1,4 +1,4 @@
-//! One run: a scenario from its start until it is quiet.
+//! One run: a scenario from its start until nothing happens any more.
 
 use std::time::Duration;
 
@@ -24,32 +24,32 @@ use crate::machine::Machine;
 use crate::pace::Pace;
 use crate::scenario::{Scenario, Step};
 
-/// The shortest pause between two rounds that nothing new asks for, and some rounds that something does.
+/// The shortest pause between two rounds without news, and the number of rounds allowed after news.
 const ROUND: Duration = Duration::from_millis(100);
 const SOME_ROUNDS: u32 = 20;
 
-/// What a run did.
+/// Statistics of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Steps of the daemon.
     pub steps: u64,
-    /// Changes that the kernel made.
+    /// Changes made by the kernel.
     pub changes: u64,
-    /// Times the daemon was ended by a fault.
+    /// Number of times a fault stopped the daemon.
     pub crashes: u64,
 }
 
 /// Runs a scenario.
 ///
 /// # Errors
-/// With what is wrong first.
+/// The first thing that is wrong.
 pub fn run(scenario: &Scenario) -> Result<Tally, String> {
     let mut run = Run::new(scenario);
     run.wait(Duration::ZERO)?;
     for (number, step) in scenario.steps.iter().enumerate() {
         run.happens(step).map_err(|why| format!("in step {number}, {step:?}: {why}"))?;
     }
-    run.ends().map_err(|why| format!("when all is quiet: {why}"))?;
+    run.ends().map_err(|why| format!("after the quiet period: {why}"))?;
     Ok(run.tally)
 }
 
@@ -63,14 +63,14 @@ struct Run<'s> {
     policy: AnyPolicy,
     told: Told,
     foreign: Foreign,
-    /// Whether the kernel held just what was desired after the last step.
+    /// Whether the kernel had exactly the desired state after the last step.
     calm: bool,
     interfered: bool,
     /// Whether others changed something since the last audit.
     tampered: bool,
-    /// Whether the kernel could not be read at the last try.
+    /// Whether the last attempt to read the kernel failed.
     unread: bool,
-    /// How often the kernel had been read when an answer left open what it holds.
+    /// How often the kernel had been read when an answer left its state unknown.
     doubted: Option<u64>,
     pace: Pace,
     leavers: Leavers,
@@ -241,7 +241,7 @@ impl<'s> Run<'s> {
         self.pace.addresses_asked = false;
         match self.daemon.planner().node().host_addresses == addresses {
             true => Ok(()),
-            false => Err("it was told that addresses changed, and did not read them".to_owned()),
+            false => Err("addresses changed but were not read, despite a notification".to_owned()),
         }
     }
 
@@ -302,7 +302,7 @@ impl<'s> Run<'s> {
                 _ => false,
             });
         if !was_complete && !self.daemon.is_complete() && !made.is_empty() {
-            return Err(format!("it knows too little and does `{}`", made[0].0));
+            return Err(format!("changes the kernel before it is ready: `{}`", made[0].0));
         }
         if !was_complete && self.daemon.is_complete() {
             self.completes(now)?;
@@ -336,7 +336,7 @@ impl<'s> Run<'s> {
             self.calm = in_step && !failed;
         }
         if *self.machine.parts().kernel.foreign() != self.foreign {
-            wrong.push("it changed what belongs to others".to_owned());
+            wrong.push("changed state that belongs to others".to_owned());
         }
         if crashed {
             self.tally.crashes += 1;
@@ -359,23 +359,21 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// The daemon says that it knows enough to write.
+    /// The daemon reports that it knows enough to write.
     fn completes(&self, now: Duration) -> Result<(), String> {
         let listed = self.server.listed();
         let reads = self.daemon.planner().reads();
         let waited = self.pace.age(now) >= Duration::from_secs(30);
         if !listed.covers(Reads::default()) {
-            return Err(
-                "it goes to work before services, their endpoints and its node were listed".to_owned()
-            );
+            return Err("starts working before services, endpoints and its node were listed".to_owned());
         }
         if !listed.covers(reads) && !waited && listed != Listed::ALL {
-            return Err("it goes to work before what its policy reads was listed".to_owned());
+            return Err("starts working before the objects its policy reads were listed".to_owned());
         }
         Ok(())
     }
 
-    /// Looks at real servers that go, and what went with them.
+    /// Checks departing real servers and their connections.
     fn looks_after(
         &mut self,
         outputs: &[Output],

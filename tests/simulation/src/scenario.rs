@@ -1,4 +1,4 @@
-//! What happens in a run.
+//! The steps of a run.
 
 use std::time::Duration;
 
@@ -16,62 +16,62 @@ use weir_laws::world::{Facts, World, event, facts, world};
 
 use crate::cluster::Feed;
 
-/// A run: what there is, and what happens.
+/// A run: the initial state, and the steps.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub(crate) facts: Facts,
     pub(crate) policy: AnyPolicy,
     /// A cluster whose plan another proxy left in the kernel.
     pub(crate) left: Option<World>,
-    /// What the API server holds when the daemon starts.
+    /// The objects in the API server when the daemon starts.
     pub(crate) objects: Vec<Event>,
     pub(crate) steps: Vec<Step>,
 }
 
-/// Something that happens.
+/// A step.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// The API server takes this; watches lag.
+    /// The API server stores or deletes this; watches lag.
     Store(Box<Event>),
-    /// The API server takes this, and its watch tells everything up to it at once.
+    /// The API server stores or deletes this, and its watch immediately delivers everything up to it.
     Tell(Box<Event>),
-    /// A watch tells so many events.
+    /// A watch delivers this many events.
     Read(Feed, usize),
-    /// A watch is lost and lists.
+    /// A watch is lost and lists again.
     List(Feed),
-    /// A watch tells something again.
+    /// A watch repeats an event.
     Repeat(Feed, usize),
-    /// A watch tells so many things again, one after the other with such pauses.
+    /// A watch repeats this many events, one after the other with these pauses.
     Stream(Feed, usize, Duration),
-    /// Time goes by.
+    /// Time passes.
     Wait(Duration),
-    /// Calls of the kernel to come go wrong.
+    /// Future kernel calls fail.
     Faults(Vec<(u64, Fault)>),
     /// Others change our part of the kernel.
     Tamper(Vec<Tamper>),
-    /// Real servers have so many connections.
+    /// Real servers have this many connections.
     Connect(Vec<u32>),
-    /// All connections end.
+    /// All connections close.
     Disconnect,
-    /// Matches and targets that the kernel lacked are there.
+    /// Missing matches and targets of the kernel become available.
     Mend,
-    /// Rules of these families cannot be read from now on.
+    /// Rules of these families can no longer be read.
     Hide(Vec<Family>),
-    /// The node has other addresses. Whether somebody says so.
+    /// The node gets other addresses; whether the daemon is notified.
     Addresses(Vec<HostAddress>, bool),
     /// Whether addresses can be read from now on.
     Readable(bool),
-    /// Another policy is to decide.
+    /// Another policy takes over.
     Policy(Box<AnyPolicy>),
-    /// The daemon is ended and started again, by a clock that was set by so many seconds.
+    /// The daemon is stopped and restarted; its clock has been set forward or back by this many seconds.
     Restart(i32),
 }
 
-/// A scenario of any kind.
+/// Generates scenarios of any kind.
 pub(crate) fn scenarios() -> impl Strategy<Value = Scenario> {
     let left = prop::option::weighted(0.25, world(8));
     let objects = prop::collection::vec(event(), 0..14);
-    // Mostly all is listed at once, as it is in life; what comes then is what can go wrong.
+    // Mostly everything is listed at once, as in practice; what follows is what can go wrong.
     let at_once = prop_oneof![3 => Just(Feed::ALL.to_vec()), 1 => prop::collection::vec(feed(), 0..3)];
     let steps = (at_once, prop::collection::vec(step(), 4..32)).prop_map(|(at_once, steps)| {
         let lists = at_once.into_iter().map(Step::List);
@@ -86,13 +86,13 @@ pub(crate) fn scenarios() -> impl Strategy<Value = Scenario> {
     )
 }
 
-/// The pause between rounds, and what others own.
+/// Generates the pause between rounds, and what others own.
 fn clocks() -> impl Strategy<Value = (Duration, Vec<IpNet>)> {
     let pause = prop_oneof![
         3 => Just(Duration::ZERO),
         1 => (100..5_000u64).prop_map(Duration::from_millis),
     ];
-    let network: IpNet = "203.0.113.0/24".parse().expect("a network");
+    let network: IpNet = "203.0.113.0/24".parse().expect("a valid network");
     let excluded = prop_oneof![7 => Just(Vec::new()), 1 => Just(vec![network])];
     (pause, excluded)
 }

@@ -11,17 +11,17 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::run::{Tally, run};
 use crate::scenario::{Scenario, scenarios};
 
-/// How many smaller scenarios are tried before the smallest failing one is shown.
+/// How many smaller scenarios are tried before the smallest failing one is printed.
 const SHRINKS: u32 = 2_000;
 
-/// A scenario that something was wrong with.
+/// A failed scenario.
 #[derive(Debug)]
 pub struct Failure {
-    /// Its number.
+    /// Its seed.
     pub seed: u64,
-    /// The smallest scenario like it that fails.
+    /// The smallest similar scenario that fails.
     pub scenario: Box<Scenario>,
-    /// What is wrong there.
+    /// What is wrong in that scenario.
     pub why: String,
 }
 
@@ -36,18 +36,18 @@ pub fn scenario(seed: u64) -> Scenario {
 /// Runs seeds on all processors until one fails.
 ///
 /// # Errors
-/// With the smallest scenario like the first that fails.
+/// The smallest failing scenario similar to the first that failed.
 pub fn all(from: u64, count: u64) -> Result<Vec<Tally>, Failure> {
     first(from, count).or_else(|(seed, _)| try_seed(seed).map(|tally| vec![tally]))
 }
 
-/// The same without a search for a smaller scenario.
+/// Like [`all`], without the search for a smaller scenario.
 ///
 /// # Errors
-/// With the first seed that fails, and why.
+/// The first seed that fails, and why.
 ///
 /// # Panics
-/// Never: what panics is a failure of its seed.
+/// Never: a panic is a failure of its seed.
 pub fn first(from: u64, count: u64) -> Result<Vec<Tally>, (u64, String)> {
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
     let results = Mutex::new(BTreeMap::new());
@@ -67,7 +67,7 @@ pub fn first(from: u64, count: u64) -> Result<Vec<Tally>, (u64, String)> {
             });
         }
     });
-    // Every seed before one that fails was run to its end.
+    // Every seed before a failing one has run to completion.
     let results = results.into_inner().expect("no thread panics here");
     results.into_iter().map(|(seed, result)| result.map_err(|why| (seed, why))).collect()
 }
@@ -75,7 +75,7 @@ pub fn first(from: u64, count: u64) -> Result<Vec<Tally>, (u64, String)> {
 /// Runs the scenario of a seed.
 ///
 /// # Errors
-/// With the smallest scenario that fails.
+/// The smallest scenario that fails.
 pub fn try_seed(seed: u64) -> Result<Tally, Failure> {
     let first = match attempt(&scenario(seed)) {
         Ok(tally) => return Ok(tally),
@@ -114,6 +114,6 @@ fn attempt(scenario: &Scenario) -> Result<Tally, String> {
     catch_unwind(AssertUnwindSafe(|| run(scenario))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("it panicked: {}", text.unwrap_or("without a word")))
+        Err(format!("it panicked: {}", text.unwrap_or("without a message")))
     })
 }

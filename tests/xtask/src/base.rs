@@ -1,4 +1,4 @@
-//! The guest's kernel and the part of its root that is the same for every run, made once and kept in `.lab`.
+//! The guest's kernel and the part of its root that every run shares, built once and kept in `.lab`.
 //!
 //! ```text
 //!  apt-get download ─▶ .lab/packages ─dpkg-deb -x─▶ tree ─depmod─▶ .lab/base/{vmlinuz, root.cpio, manifest}
@@ -15,10 +15,10 @@ use crate::cpio::Archive;
 use crate::packages::{self, Package};
 use crate::{kernel, process, workspace};
 
-/// To be raised when this code makes another root from the same packages.
+/// Increase this when the code builds a different root from the same packages.
 const FORMAT: u32 = 4;
 
-/// What the guest consists of; apt adds what these depend on.
+/// The guest's packages; apt adds their dependencies.
 const PACKAGES: &[&str] = &[
     "bash",
     "busybox-static",
@@ -40,7 +40,7 @@ const PACKAGES: &[&str] = &[
     "tcpdump",
 ];
 
-/// Dependencies that only installation scripts need. None of those runs here.
+/// Dependencies that only installation scripts need. Those scripts never run here.
 const FOR_INSTALLATION: &[&str] = &[
     "adduser",
     "debconf",
@@ -52,10 +52,10 @@ const FOR_INSTALLATION: &[&str] = &[
     "sysvinit-utils",
 ];
 
-/// With `/usr` merged, packages that still name the old places end up in the new ones.
+/// With `/usr` merged, files that packages still place in these directories end up below `/usr`.
 pub(crate) const MERGED_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib64"];
 
-/// Left out of the root: nothing in the guest reads it, and every byte is unpacked by an emulated processor.
+/// Paths excluded from the root: nothing in the guest reads them, and an emulated processor unpacks every byte.
 const LEFT_OUT: &[&str] = &[
     "boot",
     "usr/lib/x86_64-linux-gnu/gconv",
@@ -72,7 +72,7 @@ const LEFT_OUT: &[&str] = &[
     "var/cache",
 ];
 
-/// Links that packages leave to their installation scripts, which never run here. Link and what it leads to.
+/// Links that packages normally create in installation scripts, which never run here: link and target.
 const ALTERNATIVES: &[(&str, &str)] = &[
     ("usr/bin/awk", "mawk"),
     ("usr/bin/nc", "nc.openbsd"),
@@ -85,7 +85,7 @@ const ALTERNATIVES: &[(&str, &str)] = &[
     ("usr/sbin/iptables-save", "iptables-nft-save"),
 ];
 
-/// Programs that busybox provides where no package does.
+/// Programs that busybox provides because no package does.
 const APPLETS: &[&str] = &[
     "diff", "dmesg", "find", "flock", "gunzip", "gzip", "hostname", "httpd", "less", "mount", "nsenter",
     "nslookup", "pgrep", "pidof", "ping", "ping6", "pkill", "ps", "setsid", "sysctl", "tar", "top", "umount",
@@ -101,14 +101,14 @@ pub(crate) struct Base {
 /// Whether a base from an earlier run will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// The one at hand, if this code made it.
+    /// The existing one, if this code built it.
     Any,
     /// A new one, from the newest packages that apt knows.
     Newest,
 }
 
 impl Base {
-    /// The kernel, as QEMU boots it.
+    /// The kernel that QEMU boots.
     pub(crate) fn kernel(&self) -> PathBuf {
         self.directory.join("vmlinuz")
     }
@@ -118,7 +118,7 @@ impl Base {
         self.directory.join("root.cpio")
     }
 
-    /// What the base was made of: a line about this code, then one for each package, its name first.
+    /// What the base was built from: a line about this code, then one line per package, starting with its name.
     pub(crate) fn manifest(&self) -> Result<String> {
         fs::read_to_string(self.directory.join("manifest")).context("cannot read the base's manifest")
     }
@@ -131,7 +131,7 @@ impl Base {
         process::run(&mut cpio)
     }
 
-    /// The base, made when it is missing.
+    /// Returns the base, building it if it is missing.
     pub(crate) fn get(freshness: Freshness) -> Result<Self> {
         let _lock = workspace::lock_lab()?;
         let base = Self::at_its_place();
@@ -173,21 +173,21 @@ impl Base {
         if self.directory.exists() {
             fs::remove_dir_all(&self.directory).context("cannot remove the old base")?;
         }
-        fs::rename(&result, &self.directory).context("cannot put the base in its place")?;
-        eprintln!("guest made: Linux {version}, {} packages", found.len());
+        fs::rename(&result, &self.directory).context("cannot move the base into place")?;
+        eprintln!("guest built: Linux {version}, {} packages", found.len());
         Ok(())
     }
 }
 
-/// `path` with `/bin` and the like replaced by what they lead to in the guest. An archive appended to the root would
-/// put a directory in the place of the link, and nothing would find its libraries any more.
+/// Replaces `/bin` and the like in `path` by their targets in the guest. Otherwise an archive appended to the root
+/// would replace the link by a directory, and programs would no longer find their libraries.
 pub(crate) fn merged(path: &str) -> String {
     let path = path.trim_start_matches('/');
     let first = path.split('/').next().unwrap_or(path);
     if MERGED_DIRECTORIES.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
 }
 
-/// What the base's content depends on in this code.
+/// Identifies the parts of this code that determine the base's content.
 fn key() -> String {
     format!("format {FORMAT}: {}", PACKAGES.join(" "))
 }
@@ -197,17 +197,18 @@ fn manifest(found: &[Package]) -> String {
     [key(), "\n".to_owned()].into_iter().chain(lines).collect()
 }
 
-/// Whether a package is there only to install others.
+/// Whether a package only serves to install others.
 pub(crate) fn is_for_installation(package: &Package) -> bool {
     FOR_INSTALLATION.contains(&package.name.as_str())
 }
 
-/// The packages that hold a kernel and modules, out of what a meta package brings along for a real installation.
+/// Selects the packages that contain a kernel and modules; a meta package also pulls in what only a real
+/// installation needs.
 fn is_kernel(package: &Package) -> bool {
     package.name.starts_with("linux-image-") || package.name.starts_with("linux-modules-")
 }
 
-/// Makes `/bin` and the like links, before packages are unpacked over them.
+/// Makes `/bin` and the like links before packages are unpacked over them.
 pub(crate) fn merge_directories(tree: &Path) -> Result<()> {
     for directory in MERGED_DIRECTORIES {
         let place = tree.join("usr").join(directory);
@@ -224,7 +225,7 @@ fn lay_out(tree: &Path) -> Result<()> {
     for directory in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var"] {
         fs::create_dir_all(tree.join(directory))?;
     }
-    // Names that programs look up: without them `root` has no name and `localhost` no address.
+    // Without these entries `root` has no name and `localhost` no address.
     fs::write(
         tree.join("etc/passwd"),
         "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n",
@@ -247,7 +248,7 @@ fn link_programs(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the kernel to `result` and returns its version, under which its modules are found.
+/// Copies the kernel to `result` and returns its version, which is also the name of its modules directory.
 fn take_kernel(tree: &Path, result: &Path) -> Result<String> {
     let mut versions = Vec::new();
     for entry in fs::read_dir(tree.join("boot")).context("the kernel's package has no /boot")? {
@@ -261,7 +262,7 @@ fn take_kernel(tree: &Path, result: &Path) -> Result<String> {
     Ok(version)
 }
 
-/// Debian keeps `depmod` out of users' search paths.
+/// Debian does not put `depmod` in the search path of normal users.
 fn administrator_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: what the work and the plugins cost, counted on a real kernel; with `--native`, what planning and
-//! rounds cost on this machine, over a kernel in memory; with `--rivals`, what weir and kube-proxy cost side by side.
+//! `cargo xtask bench`: counts what weir and its plugins cost on a real kernel; with `--native`, measures planning
+//! and rounds on this machine against a kernel in memory; with `--rivals`, measures weir and kube-proxy side by
+//! side.
 
 use std::process::ExitCode;
 
@@ -9,17 +10,17 @@ use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::{rivals, workspace};
 
-/// Seconds; emulation is slow, a hang is not endless.
+/// Seconds. Emulation is slow, but a hang must end.
 const TIMEOUT: u64 = 1800;
 
-/// Optimised, and quicker to build than a release.
+/// Optimised, and faster to build than a release.
 const PROFILE: &str = "lab";
 
-/// The plugin that keeps everything as it is, and one that follows the kernel's counters.
+/// A plugin that changes nothing, and one that reads the kernel's counters.
 const IDENTITY: &str = "weir-guest-identity";
 const SAMPLER: &str = "weir-plugin-load-aware";
 
-/// What is measured, and how it is printed.
+/// What to measure and how to print it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Measure planning and rounds on this machine, without a guest
@@ -30,12 +31,12 @@ pub(crate) struct Options {
     rivals: bool,
     #[command(flatten)]
     rival_options: rivals::Options,
-    /// How to print what `--native` or `--rivals` measures
+    /// Output format of `--native` and `--rivals`
     #[arg(long, short, value_enum, default_value_t = Output::Text, requires = "measured")]
     output: Output,
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Output {
     /// A table
@@ -44,7 +45,7 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Measures.
+/// Runs the measurements.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match (options.native, options.rivals) {
         (true, _) => native(options.output),
@@ -53,7 +54,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     }
 }
 
-/// Runs the program that measures natively, with the built-in policy, an identity plugin, and one that reads counters.
+/// Runs the native benchmark with the built-in policy, an identity plugin, and one that reads counters.
 fn native(output: Output) -> Result<ExitCode> {
     let [identity, sampler] = [IDENTITY, SAMPLER].map(|package| workspace::components(&[package]));
     let mut bench = workspace::cargo();
@@ -67,7 +68,7 @@ fn native(output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the counting tests with optimised code and shows what they print, and then what calls of plugins cost here.
+/// Runs the counting tests with optimised code and shows their output, then measures plugin calls on this machine.
 fn guest() -> Result<ExitCode> {
     let select = |package: &str, target: &str| Selection {
         package: package.to_owned(),

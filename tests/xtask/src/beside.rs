@@ -1,4 +1,5 @@
-//! The real kube-proxy and weir in one guest, driven by a program of `tests/parity`; the API server runs here.
+//! Runs the real kube-proxy and weir in one guest, driven by a program of `tests/parity`. The API server runs on
+//! the host.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use crate::overlay::Given;
 use crate::workspace::{self, Role};
 use crate::{cluster, process, setup};
 
-/// The programs that it takes.
+/// The programs it needs.
 pub(crate) struct Beside {
     driver: PathBuf,
     weir: PathBuf,
@@ -20,15 +21,15 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Builds them; a weir may be given instead.
+    /// Builds them; an existing weir can be given instead.
     ///
     /// # Errors
-    /// When something is missing, or cannot be built.
+    /// When something is missing or cannot be built.
     pub(crate) fn build(driver: &str, weir: Option<&Path>) -> Result<Beside> {
         Beside::build_as("dev", driver, weir)
     }
 
-    /// The same in another one of cargo's profiles.
+    /// Like [`Beside::build`], with another cargo profile.
     ///
     /// # Errors
     /// As [`Beside::build`].
@@ -47,10 +48,10 @@ impl Beside {
         })
     }
 
-    /// Runs the driver with these arguments, after those that say where everything is, against a new API server.
+    /// Runs the driver against a new API server, with the paths it needs followed by these arguments.
     ///
     /// # Errors
-    /// When the API server or the guest does not start, or the guest ends early.
+    /// When the API server or the guest does not start, or the guest stops early.
     pub(crate) fn run(
         &self,
         arguments: Vec<String>,
@@ -60,7 +61,7 @@ impl Beside {
         self.run_with(&Cluster::start()?, Hardware::with_timeout(timeout), arguments, listener)
     }
 
-    /// The same against an API server that runs already, in a guest with this hardware.
+    /// Like [`Beside::run`], but against a running API server and in a guest with this hardware.
     ///
     /// # Errors
     /// As [`Beside::run`].
@@ -114,14 +115,14 @@ impl Beside {
     }
 }
 
-/// The program of a package, built.
+/// Builds a package's program.
 pub(crate) fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
     let built = workspace::build(&["build", "--profile", profile, "--package", package, "--bin", name])?;
     let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
     found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }
 
-/// A path as an argument.
+/// Converts a path to an argument.
 pub(crate) fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
 }

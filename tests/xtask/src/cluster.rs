@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: a real API server for tests and people.
+//! `cargo xtask cluster`: a real API server for tests and manual use.
 
 mod build;
 mod serve;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-pub(crate) use build::{build, build_for_nodes, missing, missing_for_nodes};
+pub(crate) use build::{build, build_for_nodes, kubernetes_version, missing, missing_for_nodes};
 
 /// Options of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -19,13 +19,13 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build kube-apiserver, etcd, kubectl and kube-proxy with Go; the first time that takes some minutes
+    /// Build kube-apiserver, etcd, kubectl and kube-proxy with Go; the first build takes some minutes
     Build {
-        /// Build also what nodes with kubelets and Kubernetes' own tests need (`cargo xtask e2e`)
+        /// Also build what nodes with kubelets and Kubernetes' own tests need (`cargo xtask e2e`)
         #[arg(long)]
         nodes: bool,
     },
-    /// Start a cluster without nodes and say how to reach it, until Ctrl-C
+    /// Start a cluster without nodes, print how to reach it, and run until Ctrl-C
     Run(serve::Options),
 }
 

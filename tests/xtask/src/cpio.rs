@@ -1,8 +1,7 @@
-//! Writes cpio archives in the "newc" format, the one the kernel unpacks as its first root file system
+//! Writes cpio archives in the "newc" format, which the kernel unpacks as its first root file system
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! Written here rather than by the `cpio` program because device-less, root-owned archives of chosen files then need
-//! neither root nor a staging directory.
+//! The `cpio` program would need root and a staging directory to write archives of selected files, owned by root.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +15,7 @@ const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 
-/// An archive being written. Parent directories are added as they are needed; everything belongs to root.
+/// An archive being written. Parent directories are added as needed; root owns everything.
 pub(crate) struct Archive<W> {
     output: W,
     written: BTreeSet<String>,
@@ -28,7 +27,7 @@ impl<W: Write> Archive<W> {
         Archive { output, written: BTreeSet::new(), next_inode: 1 }
     }
 
-    /// Adds a directory with `mode` (permission bits only) unless it is there already.
+    /// Adds a directory with `mode` (permission bits only) unless it exists.
     pub(crate) fn directory(&mut self, path: &str, mode: u32) -> io::Result<()> {
         let path = path.trim_matches('/');
         if path.is_empty() || !self.written.insert(path.to_owned()) {
@@ -45,15 +44,15 @@ impl<W: Write> Archive<W> {
         self.entry(path, FILE | mode, content)
     }
 
-    /// Adds a symbolic link at `path` that leads to `target`.
+    /// Adds a symbolic link at `path` to `target`.
     pub(crate) fn symlink(&mut self, path: &str, target: &str) -> io::Result<()> {
         let path = path.trim_matches('/');
         self.parents(path)?;
         self.entry(path, SYMLINK | 0o777, target.as_bytes())
     }
 
-    /// Adds what `host` names, at `path`: a file, a symbolic link as such, or a directory with all below it for
-    /// which `wanted` (given the path in the archive, without the leading slash) holds.
+    /// Adds `host` at `path`: a file, a symbolic link (not followed), or a directory with everything below it that
+    /// `wanted` accepts; `wanted` gets the path in the archive, without the leading slash.
     pub(crate) fn tree(&mut self, path: &str, host: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let path = path.trim_matches('/');
         if !wanted(path) {
@@ -87,7 +86,7 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// Ends the archive. Another one may follow in the same file.
+    /// Ends the archive. Another archive may follow in the same file.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.next_inode = 0;
         self.entry("TRAILER!!!", 0, &[])?;
@@ -162,7 +161,7 @@ mod tests {
         assert_eq!(text.matches("a/b\0").count(), 1);
     }
 
-    /// The independent witness, where it is installed.
+    /// An independent check, where cpio is installed.
     #[test]
     fn the_cpio_program_reads_it() {
         let child = Command::new("cpio")
@@ -171,7 +170,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut child) = child else {
-            println!("SKIPPED: the program cpio is not installed");
+            println!("SKIPPED: cpio is not installed");
             return;
         };
         child.stdin.take().unwrap().write_all(&sample()).unwrap();

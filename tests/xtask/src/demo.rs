@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: weir on a small cluster in a guest, for people to watch.
+//! `cargo xtask demo`: shows weir on a small cluster in a guest.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ const MANIFESTS: &str = "tests/demo/manifests";
 
 const WHAT_NEXT: &str = "
 What next
-  cargo xtask vm --shell             look around in the guest: ipvsadm, ipset, iptables, ip
+  cargo xtask vm --shell             explore the guest: ipvsadm, ipset, iptables, ip
   tests/demo/manifests               change the Services and run this again
-  cargo xtask test                   everything that must hold
+  cargo xtask test                   run all checks and tests
   README.md                          what weir is, and how to run it on a node";
 
-/// Installs what is missing, builds weir and plays the demonstration.
+/// Installs what is missing, builds weir and runs the demo.
 pub(crate) fn main() -> Result<ExitCode> {
     if !setup::missing().is_empty() || !Base::is_ready(Freshness::Any) {
-        eprintln!("First the guest: packages are downloaded, and unpacked below .lab");
+        eprintln!("Preparing the guest: downloading packages and unpacking them below .lab");
         setup::main(&setup::Options::default())?;
     }
-    eprintln!("Building weir; the first time that takes some minutes");
+    eprintln!("Building weir; the first build takes some minutes");
     let programs = Programs::build()?;
     eprintln!("Booting a guest with a real IPVS kernel");
     let status = vm::run_one(&programs.job()?)?;
@@ -41,7 +41,7 @@ pub(crate) fn main() -> Result<ExitCode> {
     Ok(status)
 }
 
-/// What runs in the guest.
+/// The programs that run in the guest.
 struct Programs {
     weir: PathBuf,
     demo: PathBuf,
@@ -94,7 +94,7 @@ fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
 }
 
-/// Asks without loading anything.
+/// Checks without loading anything.
 fn this_machine_has_ipvs() -> bool {
     let mut modprobe = process::Command::new("modprobe");
     modprobe.args(["--dry-run", "--quiet", "ip_vs"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,5 @@
-//! `cargo deny`: licences, sources and banned crates. Advisories need their database and have a workflow of their own.
+//! `cargo deny`: licences, sources and banned crates. Advisories need their database, so they have their own
+//! workflow.
 
 use std::process::Command;
 
@@ -8,13 +9,13 @@ use crate::{process, workspace};
 
 const VERSION: &str = "0.20.2";
 
-/// The workspace, and what cannot be in it.
+/// The workspace, and the packages that cannot be part of it.
 const MANIFESTS: [&str; 3] = ["Cargo.toml", "tests/componentize/Cargo.toml", "tests/fuzz/Cargo.toml"];
 
 /// Runs the checks.
 ///
 /// # Errors
-/// [`NotInstalled`] in the chain when cargo-deny is neither here nor to be had; else when a check fails.
+/// Contains [`NotInstalled`] when cargo-deny is missing and cannot be installed; otherwise, when a check fails.
 pub(crate) fn check() -> Result<()> {
     for manifest in MANIFESTS {
         let mut check = command()?;
@@ -37,7 +38,7 @@ impl std::fmt::Display for NotInstalled {
 
 impl std::error::Error for NotInstalled {}
 
-/// cargo-deny from the search path or from our own directory, built there (some minutes) if there is none.
+/// Returns cargo-deny from the search path or from our own directory, building it there (some minutes) if needed.
 fn command() -> Result<Command> {
     let mut cargo = workspace::cargo();
     if process::exists("cargo-deny") {
@@ -47,7 +48,7 @@ fn command() -> Result<Command> {
     let root = workspace::lab().join("tools");
     let program = root.join("bin/cargo-deny");
     if !program.exists() {
-        eprintln!("building cargo-deny {VERSION}, once");
+        eprintln!("building cargo-deny {VERSION} (first use only)");
         cargo.args(["install", "--quiet", "--locked", "--root"]).arg(&root);
         process::run(cargo.arg(format!("cargo-deny@{VERSION}"))).context(NotInstalled)?;
     }

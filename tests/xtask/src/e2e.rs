@@ -3,18 +3,21 @@
 //! ```text
 //!  Go's programs, images ─▶ disk.rs ─┐            ┌ bring_up.rs: API server, nodes, weir's DaemonSet, DNS
 //!  weir ─▶ weir.tar ─────────────────┼─ unshare ─▶┤
-//!                                    │  (network, └ kubernetes.rs: e2e.test ─▶ report
-//!                                    │  processes)
+//!                                    │  (network, ├ kubernetes.rs: e2e.test ─▶ report
+//!                                    │  processes)└ scenario.rs: migration, restarts, rolling updates, under traffic.rs
 //! ```
 //! Everything that runs does so in a namespace of processes and one of networks: when the first of these processes
 //! ends, for whatever reason, the kernel ends the others and removes bridge and taps.
 
 mod bring_up;
 mod disk;
+mod install;
 mod kubernetes;
 mod load_balancer;
 mod network;
 mod node;
+mod scenario;
+mod traffic;
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,6 +32,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use scenario::Scenario;
 
 use crate::{cluster, image, setup, workspace};
 
@@ -53,6 +58,12 @@ pub(crate) struct Options {
     /// Run the few tests that prove the machinery
     #[arg(long, conflicts_with = "focus")]
     small: bool,
+    /// Do something else than run tests: change the cluster under traffic, and count what is lost
+    #[arg(long, value_enum, conflicts_with_all = ["focus", "small", "list"])]
+    scenario: Option<Scenario>,
+    /// Rolling updates of that scenario
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    updates: u32,
     /// Print the names of the tests that would run, and nothing else
     #[arg(long)]
     list: bool,
@@ -62,9 +73,9 @@ pub(crate) struct Options {
     /// Nodes: guests with 2 GB, and one processor each, or two if there is only one
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// What serves Services
-    #[arg(long, value_enum, default_value_t = Proxy::Weir)]
-    proxy: Proxy,
+    /// What serves Services [default: weir; the migration begins with kube-proxy]
+    #[arg(long, value_enum)]
+    proxy: Option<Proxy>,
     /// A weir that is built already, instead of a build with the profile `lab`
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
@@ -77,6 +88,9 @@ pub(crate) struct Options {
     /// Empty or new directory for logs and results [default: target/e2e, emptied]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// The program that makes traffic
+    #[arg(long, hide = true)]
+    load: Option<PathBuf>,
     /// Inside the namespaces already
     #[arg(long, hide = true)]
     inside: bool,
@@ -87,13 +101,24 @@ pub(crate) struct Options {
 enum Proxy {
     /// From its own image, as the DaemonSet of host/install
     Weir,
-    /// The real one in IPVS mode, a process of the node
+    /// The real one in IPVS mode, installed by kubeadm
     KubeProxy,
 }
 
 impl Options {
     fn report(&self) -> PathBuf {
         self.report.clone().unwrap_or_else(|| workspace::target().join("e2e"))
+    }
+
+    fn proxy(&self) -> Proxy {
+        self.proxy.unwrap_or(match self.scenario {
+            Some(Scenario::Migration) => Proxy::KubeProxy,
+            _ => Proxy::Weir,
+        })
+    }
+
+    fn needs_weir(&self) -> bool {
+        self.proxy() == Proxy::Weir || self.scenario == Some(Scenario::Migration)
     }
 
     fn focus(&self) -> &str {
@@ -103,14 +128,20 @@ impl Options {
     /// The command line for the run inside its namespaces, where everything is built.
     fn inside(&self) -> Vec<OsString> {
         let mut line: Vec<OsString> = vec!["e2e".into(), "--inside".into()];
-        let proxy = self.proxy.to_possible_value();
-        let proxy = proxy.map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+        };
+        if let Some(scenario) = self.scenario {
+            line.extend(["--scenario".into(), name(scenario.to_possible_value()).into()]);
+        } else {
+            line.extend(["--focus".into(), self.focus().into()]);
+        }
         for (name, value) in [
-            ("--focus", self.focus().into()),
             ("--skip", self.skip.clone().into()),
             ("--timeout", self.timeout.to_string().into()),
             ("--nodes", self.nodes.to_string().into()),
-            ("--proxy", proxy.into()),
+            ("--proxy", name(self.proxy().to_possible_value()).into()),
+            ("--updates", self.updates.to_string().into()),
             ("--report", self.report().into_os_string()),
         ] {
             line.extend([name.into(), value]);
@@ -148,14 +179,18 @@ fn run(options: &Options) -> Result<ExitStatus> {
     let mut present = fs::read_dir(&report).with_context(|| format!("cannot list {}", report.display()))?;
     ensure!(present.next().is_none(), "{} is not empty", report.display());
     disk::get()?;
-    if options.proxy == Proxy::Weir {
+    if options.needs_weir() {
         let weir = match &options.weir {
             Some(file) => file.clone(),
             None => image::build("lab")?,
         };
         image::write_weir(&weir, &weir_archive(&report))?;
     }
-    in_namespaces(&options.inside())
+    let mut line = options.inside();
+    if options.scenario.is_some() {
+        line.extend(["--load".into(), traffic::build()?.into()]);
+    }
+    in_namespaces(&line)
 }
 
 /// A few tests that prove the whole machinery.

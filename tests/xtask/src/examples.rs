@@ -1,6 +1,6 @@
-//! `cargo xtask examples`: the plugins in other languages than Rust, made by those languages' own tools.
+//! `cargo xtask examples`: builds the plugins in languages other than Rust with those languages' own tools.
 //!
-//! What the tools need is installed below `target`, in the versions that each example pins.
+//! The tools' dependencies are installed below `target`, in the versions that each example pins.
 
 pub(crate) mod toolchain;
 mod views;
@@ -17,23 +17,23 @@ use crate::suite::Report;
 use crate::tally::Counts;
 use crate::{process, workspace};
 
-/// What all examples implement.
+/// The world that all examples implement.
 const WORLD: &str = "scheduler-policy";
 
-/// The Go module of the example, whose packages the generated code calls.
+/// The example's Go module, whose packages the generated code calls.
 const GO_MODULE: &str = "weir.example/by-port";
 
 /// Options of `cargo xtask examples`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only these; default: all
+    /// Build only these [default: all]
     languages: Vec<Language>,
-    /// Ask each component what is in its tests/views, with this weir
+    /// Check each component against its tests/views with this weir binary
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
 }
 
-/// What an example is written in.
+/// The language of an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
     Go,
@@ -51,11 +51,11 @@ impl fmt::Display for Language {
     }
 }
 
-/// Makes the examples whose toolchains are here; a failed one does not stop the others.
+/// Builds the examples whose toolchains are installed; a failure does not stop the others.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let all = Language::value_variants();
     let languages = if options.languages.is_empty() { all } else { &options.languages };
-    // Relative to where we were started, not to where other programs are.
+    // Paths are relative to our working directory, not to that of the programs we start.
     let weir = options
         .weir
         .as_ref()
@@ -75,7 +75,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(report.finish())
 }
 
-/// An example and where its files are.
+/// An example and its directories.
 struct Example {
     language: Language,
     source: PathBuf,
@@ -95,15 +95,15 @@ impl Example {
         }
     }
 
-    /// Runs its own tests, makes the component, and asks it if there is somebody to do it.
+    /// Runs its own tests, builds the component, and checks it if a weir is given.
     fn check(&self, weir: Option<&Path>) -> Result<Counts> {
-        fs::create_dir_all(&self.work).with_context(|| format!("cannot make {}", self.work.display()))?;
+        fs::create_dir_all(&self.work).with_context(|| format!("cannot create {}", self.work.display()))?;
         match self.language {
             Language::Go => self.make_go()?,
             Language::Javascript => self.make_javascript()?,
             Language::Python => self.make_python()?,
         }
-        let size = fs::metadata(&self.component).context("the tools made no component")?.len();
+        let size = fs::metadata(&self.component).context("the tools produced no component")?.len();
         eprintln!("{}: {size} bytes", self.component.display());
         if let Some(weir) = weir {
             views::check(weir, &self.component, &self.source.join("tests/views"))?;
@@ -117,13 +117,13 @@ impl Example {
         let module = self.work.join("module.wasm");
         let mut build = self.go();
         build.env("GOOS", "wasip1").env("GOARCH", "wasm").args(["build", "-trimpath", "-buildvcs=false"]);
-        // The module's runtime package calls parts of Go's runtime that have no public name.
+        // The module's runtime package calls parts of Go's runtime that are not public.
         build.args(["-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-o"]).arg(&module);
         process::run(build.arg("."))?;
         process::run(componentize().arg("component").arg(&module).arg("--out").arg(&self.component))
     }
 
-    /// Go without the network: all modules are here, and another toolchain than the one at hand is not asked for.
+    /// Go without network access: all modules are present, and it must not download another toolchain.
     fn go(&self) -> Command {
         let mut go = Command::new("go");
         go.current_dir(&self.source).env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
@@ -142,7 +142,7 @@ impl Example {
         let mut build = Command::new(self.work.join("node_modules/.bin/componentize-qjs"));
         build.current_dir(&self.source).args(["--world", WORLD, "--js", "plugin.js"]);
         build.arg("--wit").arg(contract()).args(["--sync", "--stub-wasi"]);
-        // It tells every step; only errors matter.
+        // It prints every step; only errors matter.
         process::output(build.arg("--output").arg(&self.component)).map(drop)
     }
 
@@ -158,20 +158,20 @@ impl Example {
         })?;
         let tests = ["-B", "-m", "unittest", "--quiet"];
         process::run(Command::new("python3").args(tests).current_dir(&self.source))?;
-        // From a copy, beside which it may leave compiled modules.
+        // Works on a copy, because it may leave compiled modules next to the sources.
         let modules = self.work.join("modules");
         self.copy(&["defaults.py", "plugin.py"], &modules)?;
         let mut build = Command::new(tools.join("componentize-py"));
-        // Else it would look for packages in whatever environment we were started in.
+        // Otherwise it would search for packages in whatever environment we were started in.
         build.current_dir(&modules).env("VIRTUAL_ENV", &environment);
         build.arg("--quiet").arg("--wit-path").arg(contract()).args(["--world", WORLD]);
         build.args(["componentize", "--stub-wasi", "plugin", "--output"]);
         process::run(build.arg(&self.component))
     }
 
-    /// Copies some of its files, for tools that write beside what they read.
+    /// Copies some of its files, for tools that write next to their sources.
     fn copy(&self, names: &[&str], to: &Path) -> Result<()> {
-        fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+        fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
         for name in names {
             let copying = || format!("cannot copy {name} to {}", to.display());
             fs::copy(self.source.join(name), to.join(name)).with_context(copying)?;
@@ -184,7 +184,7 @@ fn contract() -> PathBuf {
     workspace::root().join("wit")
 }
 
-/// Our own tool for what Go's toolchain lacks. It is built apart: nothing else needs its dependencies.
+/// Our own tool for what Go's toolchain lacks. It is built separately, as nothing else needs its dependencies.
 fn componentize() -> Command {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--quiet", "--locked", "--manifest-path", "tests/componentize/Cargo.toml"]);
@@ -193,14 +193,14 @@ fn componentize() -> Command {
     cargo
 }
 
-/// Installs what a list names, unless the last successful installation was for the same list.
+/// Runs the installation unless the last successful one was for the same list.
 fn once_for(list: &Path, work: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
     let installed = work.join("installed");
     if fs::read(&installed).is_ok_and(|last| last == wanted) {
         return Ok(());
     }
-    // What an interrupted installation leaves behind is of no list.
+    // An interrupted installation matches no list.
     if installed.exists() {
         fs::remove_file(&installed).with_context(|| format!("cannot remove {}", installed.display()))?;
     }
@@ -234,7 +234,7 @@ mod tests {
         fs::write(&list, "a==2\n").unwrap();
         assert!(installs(&list, folder.path(), Err(anyhow::anyhow!("no network"))));
         fs::write(&list, "a==1\n").unwrap();
-        assert!(installs(&list, folder.path(), Ok(())), "the failed one may have taken away what was there");
+        assert!(installs(&list, folder.path(), Ok(())), "the failed installation may have removed files");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `cargo xtask experiment`: a load of `weir lab` on a real kernel.
+//! `cargo xtask experiment`: runs a `weir lab` load on a real kernel.
 //!
-//! The guest plays, driven by `weir-experiment`; the same program reports here, with what `weir lab` says beside it.
+//! `weir-experiment` plays the load in the guest; on the host it reports the results next to those of `weir lab`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -20,10 +20,10 @@ use crate::process::output;
 use crate::tally::Counts;
 use crate::{fixtures, workspace};
 
-/// The program that plays and reports.
+/// The program that plays the load and reports.
 const DRIVER: &str = "weir-experiment";
 
-/// Memory of the guest in MiB: up to 40 programs with plugins, and thousands of connections that wait.
+/// Memory of the guest in MiB: up to 40 programs with plugins, and thousands of waiting connections.
 const MEMORY: u64 = 4096;
 
 /// Traffic files and manifests.
@@ -35,10 +35,10 @@ const PLUGINS: [&str; 2] = [LOAD_AWARE, "weir-plugin-node-weights"];
 /// Options of `cargo xtask experiment`.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// A traffic file of tests/experiment/scenarios: half-old, half-old-20, equal, slowed, refusing, short
+    /// Name of a traffic file in tests/experiment/scenarios: half-old, half-old-20, equal, slowed, refusing, short
     #[arg(default_value = "half-old")]
     scenario: String,
-    /// What balances
+    /// Schedulers or plugins to compare
     #[arg(
         long,
         value_delimiter = ',',
@@ -46,50 +46,50 @@ pub(crate) struct Options {
         default_values_t = ["rr", "lc", "wlc", "sh", "random", "known", "load-aware"].map(str::to_owned)
     )]
     arms: Vec<String>,
-    /// Only these loads of the traffic file, as `75%`
+    /// Only these loads of the traffic file, such as `75%`
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
-    /// These seeds instead of those of the traffic file
+    /// Use these seeds instead of those in the traffic file
     #[arg(long, value_delimiter = ',')]
     seeds: Vec<u64>,
-    /// How many arms play side by side
+    /// Number of arms to run at the same time
     #[arg(long, default_value_t = 7)]
     beside: u32,
-    /// Append what was played to this file, and report all that is in it
+    /// Append the results to this file, and report everything in it
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
-    /// Play nothing, and report what is in the file
+    /// Run nothing; only report what is in the file
     #[arg(long, requires = "rows")]
     report: bool,
-    /// How to print results
+    /// Output format
     #[arg(long, short, value_parser = ["text", "json", "csv", "svg"], default_value = "text")]
     output: String,
-    /// Seconds after which the guest is ended
+    /// Stop the guest after this many seconds
     #[arg(long, default_value_t = 7200)]
     timeout: u64,
-    /// Cargo's profile; the default is optimised, as for all that is measured
+    /// Cargo profile; the default is optimised, as for all measurements
     #[arg(long, default_value = "lab")]
     profile: String,
-    /// This weir instead of one that is built
+    /// Use this weir binary instead of building one
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
 }
 
-/// Plays, and prints what came of it.
+/// Runs the experiment and prints the results.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let experiment = Experiment::build(options)?;
-    let temporary = tempfile::NamedTempFile::new().context("no file for results")?;
+    let temporary = tempfile::NamedTempFile::new().context("cannot create a file for results")?;
     let rows = options.rows.as_deref().unwrap_or(temporary.path());
     let played = options.report || experiment.play(options, rows)?;
     print!("{}", experiment.report(options, rows)?);
     Ok(if played { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Half a minute of it, as a test of the machinery: every arm must carry connections in time, and those that fail must
-/// have been refused by the pod that refuses.
+/// Half a minute of it, to test the machinery: every arm must serve connections in time, and connections may only
+/// fail because the refusing pod refused them.
 ///
 /// # Errors
-/// When it cannot be played, or an arm does something else.
+/// When it cannot run, or an arm behaves differently.
 pub(crate) fn tier() -> Result<Counts> {
     let options = Options::parse_from([
         "",
@@ -102,13 +102,13 @@ pub(crate) fn tier() -> Result<Counts> {
         "json",
     ]);
     let experiment = Experiment::build(&options)?;
-    let rows = tempfile::NamedTempFile::new().context("no file for results")?;
-    ensure!(experiment.play(&options, rows.path())?, "it was not played to its end");
+    let rows = tempfile::NamedTempFile::new().context("cannot create a file for results")?;
+    ensure!(experiment.play(&options, rows.path())?, "the experiment did not run to its end");
     let lines = experiment.report(&options, rows.path())?;
     for arm in &options.arms {
         let line = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut line = line.filter(|line| line["policy"] == arm.as_str());
-        judge(&line.next().with_context(|| format!("{arm} is not among the results"))?)?;
+        judge(&line.next().with_context(|| format!("no result for {arm}"))?)?;
     }
     Ok(Counts { passed: 1, ..Counts::default() })
 }
@@ -117,7 +117,7 @@ fn judge(line: &Value) -> Result<()> {
     ensure!(line["objection"].is_null(), "{line}");
     let failures = line["failures"].as_object();
     let refused = failures.is_some_and(|all| all.len() == 1 && all.contains_key("connection refused"));
-    // An eighth of 100 connections, while it refuses.
+    // An eighth of 100 connections, while the pod refuses.
     let share = line["share"]["10.244.0.1:8080"].as_f64();
     ensure!(refused && share.is_some_and(|share| (3.0..25.0).contains(&share)), "{line}");
     Ok(())
@@ -145,7 +145,7 @@ impl Experiment {
         })
     }
 
-    /// Whether all was played.
+    /// Returns whether everything was played.
     fn play(&self, options: &Options, rows: &Path) -> Result<bool> {
         let mut arguments =
             vec![text(&self.driver)?, "--traffic".into(), text(&self.traffic)?, "play".into()];
@@ -180,15 +180,15 @@ impl Experiment {
     }
 
     fn report(&self, options: &Options, rows: &Path) -> Result<String> {
-        let folder = tempfile::tempdir().context("no folder for the lab")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for the lab")?;
         let lab = folder.path().join("lab.json");
-        fs::write(&lab, self.lab(options, folder.path())?).context("cannot write what the lab said")?;
+        fs::write(&lab, self.lab(options, folder.path())?).context("cannot write the lab's output")?;
         let mut report = process::Command::new(&self.driver);
         report.arg("--traffic").arg(&self.traffic).arg("report").arg("--rows").arg(rows);
         output(report.arg("--lab").arg(lab).args(["--output", &options.output]))
     }
 
-    /// What `weir lab` says to the same traffic, with the same plugin; it knows all arms but `random`.
+    /// What `weir lab` prints for the same traffic and plugin; it knows all arms except `random`.
     fn lab(&self, options: &Options, folder: &Path) -> Result<String> {
         let component = workspace::components(&[LOAD_AWARE])?.remove(0);
         let plugin = json!({"name": "load-aware", "source": component.file});
@@ -204,7 +204,7 @@ impl Experiment {
     }
 }
 
-/// Keeps what was played, and shows everything else to the person who waits.
+/// Keeps the results and prints everything else.
 struct Rows(fs::File);
 
 impl TakeLine for Rows {

@@ -1,5 +1,5 @@
-//! What guest tests read, at the same place in the guest: files of the workspace, and components, which are built here
-//! because nothing can be built there.
+//! Files that guest tests read, at the same path in the guest: files of the workspace, and components, which
+//! cannot be built in the guest.
 
 use anyhow::Result;
 
@@ -13,9 +13,9 @@ struct Fixtures {
     target: &'static str,
     /// Relative to the workspace.
     files: &'static [&'static str],
-    /// Packages that are built for the plugins' target.
+    /// Packages built for the plugins' target.
     components: &'static [&'static str],
-    /// Of Debian's package prometheus, in `/usr/bin`.
+    /// From Debian's package prometheus, in `/usr/bin`.
     monitoring: &'static [&'static str],
 }
 
@@ -51,7 +51,7 @@ const FIXTURES: &[Fixtures] = &[
     },
 ];
 
-/// Everything that these tests read.
+/// Returns everything these tests read.
 pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
     let wanted = |fixtures: &&Fixtures| selections.iter().any(|selection| fixtures.are_for(selection));
     let (mut given, mut packages) = (Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
     Ok(given)
 }
 
-/// Components of these packages, where programs in the guest look for them.
+/// Builds the components of these packages, placed where programs in the guest look for them.
 pub(crate) fn components(packages: &[&str]) -> Result<Vec<Given>> {
     let given = |component: Component| Given {
         guest: component.place().to_str().map(str::to_owned),

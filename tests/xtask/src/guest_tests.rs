@@ -1,4 +1,4 @@
-//! Test binaries, built here and run in one guest.
+//! Builds test binaries on the host and runs them in one guest.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use crate::overlay::Given;
 use crate::tally::{Counts, Tally};
 use crate::workspace::{self, Artifact, Role};
 
-/// Tests of one package: one target, or all that `cargo test` would run.
+/// The tests of one package: one target, or all that `cargo test` would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
     pub(crate) package: String,
@@ -34,24 +34,24 @@ impl FromStr for Selection {
     }
 }
 
-/// How a run of test binaries is put together.
+/// A run of test binaries.
 pub(crate) struct Run {
     pub(crate) hardware: Hardware,
     pub(crate) selections: Vec<Selection>,
-    /// Cargo's profile: an optimised one takes longer to build and less to run, being emulated.
+    /// Cargo's profile. An optimised one takes longer to build but runs faster under emulation.
     pub(crate) profile: String,
-    /// Beside what the tests are known to read.
+    /// In addition to what the tests are known to read.
     pub(crate) files: Vec<Given>,
     pub(crate) environment: Vec<(String, String)>,
-    /// For libtest: a filter, `--exact`, ...
+    /// Arguments for libtest: a filter, `--exact`, ...
     pub(crate) arguments: Vec<String>,
 }
 
 impl Run {
-    /// Builds the tests, runs them in one guest and counts.
+    /// Builds the tests, runs them in one guest and counts the results.
     ///
     /// # Errors
-    /// When they cannot be built or the guest ends early; a failed test is no error but a count.
+    /// When they cannot be built or the guest stops early. A failed test is a count, not an error.
     pub(crate) fn run(self) -> Result<Counts> {
         let mut files = fixtures::of(&self.selections)?;
         files.extend(self.files);
@@ -79,7 +79,7 @@ fn build(selection: &Selection, profile: &str) -> Result<Vec<Artifact>> {
     workspace::build(&arguments)
 }
 
-/// The command `cargo test` would run.
+/// Returns the command `cargo test` would run.
 fn command(artifact: &Artifact, environment: &[(String, String)], arguments: &[String]) -> Result<Command> {
     let text = |path: &std::path::Path| {
         path.to_str().map(str::to_owned).with_context(|| format!("{path:?} is not UTF-8"))
@@ -87,13 +87,13 @@ fn command(artifact: &Artifact, environment: &[(String, String)], arguments: &[S
     let directory = text(&artifact.directory)?;
     let mut environment = environment.to_vec();
     environment.push(("CARGO_MANIFEST_DIR".to_owned(), directory.clone()));
-    // What a passing test has to say includes that it did not run.
+    // Passing tests must show their output: a test that did not run prints so.
     let mut all = vec![text(&artifact.executable)?, "--show-output".to_owned()];
     all.extend_from_slice(arguments);
     Ok(Command { streams: Streams::Port, directory, environment, arguments: all })
 }
 
-/// Passes on what commands print, and counts the tests among it.
+/// Prints the commands' output and counts the tests in it.
 pub(crate) struct Progress {
     titles: Vec<String>,
     tally: Tally,
@@ -101,12 +101,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of commands with these titles.
+    /// For commands with these titles.
     pub(crate) fn of(titles: Vec<String>) -> Progress {
         Progress { titles, tally: Tally::default(), counts: Counts::default() }
     }
 
-    /// The tests of all commands that ended; one that failed without a failed test counts as one.
+    /// Counts the tests of all finished commands; a command that failed without a failed test counts as one
+    /// failure.
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }

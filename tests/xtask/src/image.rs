@@ -1,11 +1,12 @@
-//! `cargo xtask image`: the container image, assembled without a daemon.
+//! `cargo xtask image`: assembles the container image without a daemon.
 //!
 //! ```text
-//!  Debian packages ─▶ root.rs (programs and what elf.rs says they need) ─┐
+//!  Debian packages ─▶ root.rs (programs and libraries found by elf.rs) ──┐
 //!                                                                        ├─▶ layer.rs ─▶ layout.rs ─▶ oci/, weir.tar
 //!  cargo build ─▶ weir ──────────────────────────────────────────────────┘                  └─ check.rs ─▶ the guest
 //! ```
-//! The same commit, packages and toolchain give the same bytes: entries are sorted, times are zero, all is root's.
+//! The same commit, packages and toolchain give the same bytes: entries are sorted, times are zero, root owns
+//! everything.
 
 mod check;
 mod elf;
@@ -32,29 +33,29 @@ pub(crate) use nodes::{write_for_nodes, write_weir};
 /// Options of `cargo xtask image`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Directory for the image: `oci` in it is a layout, `weir.tar` the same as one file [default: target/image]
+    /// Output directory: `oci` in it is an OCI layout, `weir.tar` the same as one file [default: target/image]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Cargo's profile for weir
+    /// Cargo profile to build weir with
     #[arg(long, default_value = "release")]
     profile: String,
-    /// A program that is built already, instead
+    /// Use this weir binary instead of building one
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     weir: Option<PathBuf>,
-    /// Name and tag that a node's container runtime gives the image when it is imported
+    /// Name and tag of the image when a node's container runtime imports it
     #[arg(long, value_name = "NAME:TAG", default_value_t = default_name())]
     name: String,
-    /// Run what was made in the guest: its root, read-only, with both variants of iptables
+    /// Run the image in the guest: read-only root, both variants of iptables
     #[arg(long)]
     check: bool,
 }
 
-/// The name under which host/install/base expects it.
+/// The name that host/install/base uses.
 fn default_name() -> String {
     format!("localhost/weir:{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Makes the image, says how large it is, and checks it if asked to.
+/// Builds the image, prints its size, and checks it on request.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let weir = match &options.weir {
         Some(file) => file.clone(),
@@ -74,13 +75,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tier of `cargo xtask test`: an image with the program that the other tiers test, too.
+/// The tier of `cargo xtask test`: an image with the same program that the other tiers test.
 pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
     let filter = filter.unwrap_or_default();
     if !check::any(filter) {
         return Ok(Counts::default());
     }
-    // Nothing is kept, so nothing is gained by packing well.
+    // The image is discarded, so compressing it well gains nothing.
     check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?, filter)
 }
 
@@ -91,7 +92,7 @@ pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     Ok(found.context("cargo did not name weir")?.executable)
 }
 
-/// Two layers, so that an upgrade of weir is a download of weir.
+/// Two layers, so that an upgrade of weir only downloads weir.
 fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<Image> {
     let (debian, packages) = root::debian(weir)?;
     let history = format!("Debian packages: {}", packages.join(" "));

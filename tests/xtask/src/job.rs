@@ -17,7 +17,7 @@ use crate::workspace;
 /// The guest's hardware, as options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Hardware {
-    /// Seconds after which the guest is ended
+    /// Stop the guest after this many seconds
     #[arg(long, default_value_t = Hardware::default().timeout)]
     pub(crate) timeout: u64,
     /// Memory in MiB [default: 1024, or more if many files are given]
@@ -26,10 +26,10 @@ pub(crate) struct Hardware {
     /// Emulated processors
     #[arg(long, default_value_t = Hardware::default().smp)]
     pub(crate) smp: u32,
-    /// Let the guest's clock count instructions, for measurements whose ratios repeat
+    /// Make the guest's clock count instructions, for measurements with repeatable ratios
     #[arg(long)]
     pub(crate) icount: bool,
-    /// A port of the host's loopback that the guest shall reach: a cluster's API server
+    /// A loopback port of the host that the guest can reach: a cluster's API server
     #[arg(skip)]
     pub(crate) api_server: Option<u16>,
     #[arg(skip)]
@@ -53,18 +53,19 @@ impl Default for Hardware {
 }
 
 impl Hardware {
-    /// The usual guest, ended after this many seconds.
+    /// The usual guest, stopped after this many seconds.
     pub(crate) fn with_timeout(timeout: u64) -> Self {
         Hardware { timeout, ..Hardware::default() }
     }
 
-    /// One processor whose clock counts instructions: other work on the host makes it take longer, and nothing else.
+    /// One processor whose clock counts instructions: other work on the host only makes the run take longer.
     pub(crate) fn counting_instructions(timeout: u64) -> Self {
         Hardware { smp: 1, icount: true, ..Hardware::with_timeout(timeout) }
     }
 
     fn machine(&self, root_size: u64, streams: Streams) -> Machine {
-        // The archive and what is unpacked from it are in memory at the same time, and the latter may fill half of it.
+        // The archive and its unpacked content are in memory at the same time, and the content may fill half of
+        // it.
         let needed = 512 + 3 * (root_size >> 20);
         Machine {
             memory: self.memory.unwrap_or(needed.max(1024)),
@@ -79,7 +80,7 @@ impl Hardware {
     }
 }
 
-/// What a guest is to do.
+/// The work of a guest.
 pub(crate) struct Job {
     pub(crate) hardware: Hardware,
     pub(crate) commands: Vec<Command>,
@@ -101,7 +102,7 @@ impl Job {
     }
 }
 
-/// The files of a guest that runs. A lock tells them from those of an xtask that was killed.
+/// The files of a running guest. A lock distinguishes them from those of an xtask that was killed.
 struct RunDirectory {
     place: TempDir,
     _alive: File,
@@ -109,7 +110,7 @@ struct RunDirectory {
 
 impl RunDirectory {
     fn new(lab: &Path) -> Result<Self> {
-        // Or another xtask could take this directory for abandoned before it is locked.
+        // Otherwise another xtask could consider this directory abandoned before it is locked.
         let _lock = workspace::lock_lab()?;
         let creating = "cannot create a directory for the guest's files";
         let place = tempfile::Builder::new().prefix("run-").tempdir_in(lab).context(creating)?;
@@ -122,8 +123,8 @@ impl RunDirectory {
 
 fn remove_abandoned(lab: &Path) -> Result<()> {
     for entry in fs::read_dir(lab).with_context(|| format!("cannot list {}", lab.display()))? {
-        let path = entry.context("cannot list the laboratory's directory")?.path();
-        // What has no lock file is no guest's; one that vanishes meanwhile was not abandoned.
+        let path = entry.context("cannot list the lab directory")?.path();
+        // A directory without a lock file belongs to no guest; one that vanishes meanwhile was not abandoned.
         let Ok(alive) = File::open(path.join("alive")) else { continue };
         if alive.try_lock().is_ok() {
             let _ = fs::remove_dir_all(&path);

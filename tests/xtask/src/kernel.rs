@@ -1,11 +1,11 @@
-//! The guest's kernel: which of its modules the guest gets.
+//! Selects the guest's kernel and its modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Debian's and Ubuntu's names of "the newest kernel with the drivers of virtual machines".
+/// Debian's and Ubuntu's names for "the newest kernel with the drivers of virtual machines".
 pub(crate) const META_PACKAGES: &[&str] = &["linux-image-cloud-amd64", "linux-image-generic"];
 
-/// Module directories (below `kernel/`) taken whole, and single modules, without their suffix.
+/// Module directories (below `kernel/`) to copy whole, and single modules, without suffix.
 const WANTED: &[&str] = &[
     "net/",
     "crypto/",
@@ -29,8 +29,8 @@ const WANTED: &[&str] = &[
     "lib/",
 ];
 
-/// The modules to copy: the wanted ones and all they depend on. `dependencies` is `modules.dep`, whose lines read
-/// `kernel/a/b.ko: kernel/c/d.ko ...` with every indirect dependency listed.
+/// Returns the modules to copy: the wanted ones and all their dependencies. `dependencies` is `modules.dep`, whose
+/// lines read `kernel/a/b.ko: kernel/c/d.ko ...` and list every indirect dependency.
 pub(crate) fn select_modules(dependencies: &str) -> BTreeSet<String> {
     let table: BTreeMap<&str, Vec<&str>> = dependencies
         .lines()

@@ -1,17 +1,17 @@
-//! The output of the guest's only command, line by line.
+//! Handles the output of the guest's only command line by line.
 
 use anyhow::Result;
 use weir_guest_init::Status;
 
 use crate::machine::Listener;
 
-/// What lines are handed to.
+/// Receives lines.
 pub(crate) trait TakeLine {
-    /// A line, without its end.
+    /// A line, without its line break.
     fn take(&mut self, line: &str) -> Result<()>;
 }
 
-/// Hands lines on, and remembers how the command ended.
+/// Passes lines on and remembers the command's exit status.
 pub(crate) struct Lines<T> {
     pub(crate) taker: T,
     pub(crate) status: Option<Status>,

@@ -1,4 +1,5 @@
-//! One run of QEMU: emulates the processor in software, so that it behaves the same everywhere and needs no rights.
+//! One run of QEMU. It emulates the processor in software, so it behaves the same everywhere and needs no
+//! privileges.
 
 mod command_line;
 mod logs;
@@ -21,9 +22,9 @@ use logs::Logs;
 /// How the guest's clock runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clock {
-    /// With the host's time; each emulated processor is a thread of its own.
+    /// Follows the host's time; each emulated processor has its own thread.
     Host,
-    /// One tick per instruction on a single thread: slower, but ratios repeat.
+    /// One tick per instruction on a single thread: slower, but ratios are repeatable.
     Instructions,
 }
 
@@ -37,22 +38,22 @@ pub(crate) struct Machine {
     /// Wall-clock limit of the whole run.
     pub(crate) timeout: Duration,
     pub(crate) streams: Streams,
-    /// A port of the host's loopback that the guest reaches as [`weir_cluster::GUEST_ADDRESS`]; nothing else of the
-    /// host is within its reach.
+    /// A loopback port of the host that the guest reaches as [`weir_cluster::GUEST_ADDRESS`]; it can reach nothing
+    /// else of the host.
     pub(crate) api_server: Option<u16>,
     pub(crate) disk: Option<Disk>,
-    /// Instead of QEMU's own network, where `api_server` has no meaning.
+    /// Replaces QEMU's own network; `api_server` then has no effect.
     pub(crate) tap: Option<Tap>,
 }
 
-/// A file that the guest has as its first virtio disk.
+/// A file that becomes the guest's first virtio disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) image: PathBuf,
     pub(crate) writes: Writes,
 }
 
-/// What becomes of that which the guest writes to a disk.
+/// What happens to data that the guest writes to a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writes {
     Kept,
@@ -73,22 +74,22 @@ enum Event {
     Interrupted(i32),
 }
 
-/// What a command's output and end are handed to.
+/// Receives the commands' output and exit status.
 pub(crate) trait Listener {
-    /// The command of this index starts; what follows is its output.
+    /// The command with this index starts; its output follows.
     fn begun(&mut self, index: usize) -> Result<()>;
-    /// The command that runs wrote `bytes`.
+    /// The running command wrote `bytes`.
     fn output(&mut self, bytes: &[u8]) -> Result<()>;
-    /// The command of this index ended.
+    /// The command with this index ended.
     fn ended(&mut self, index: usize, status: Status) -> Result<()>;
 }
 
 impl Machine {
-    /// Boots `kernel` with `root`, passes on everything to `listener`, and returns when the guest said it is done.
+    /// Boots `kernel` with `root`, passes everything to `listener`, and returns when the guest is done.
     ///
     /// # Errors
-    /// When QEMU cannot start, or the guest ends early: panic, out of memory, timeout, Ctrl-C. The error holds the
-    /// end of the kernel's console.
+    /// When QEMU cannot start, or the guest stops early: panic, out of memory, timeout, Ctrl-C. The error contains
+    /// the end of the kernel's console output.
     pub(crate) fn run(
         &self,
         kernel: &Path,
@@ -120,18 +121,18 @@ impl Machine {
     }
 }
 
-/// A QEMU that ends when it goes out of scope.
+/// A QEMU process that is stopped on drop.
 struct Qemu {
     child: Child,
 }
 
 impl Qemu {
     fn end(&mut self) {
-        // A polite signal first: QEMU then restores the terminal's settings.
+        // SIGTERM first, so that QEMU restores the terminal's settings.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
             && matches!(self.child.try_wait(), Ok(None))
         {
-            // It may be gone between the two calls, which is what is wanted.
+            // It may have exited between the two calls, which is fine.
             let _ = kill_process(pid, Signal::TERM);
         }
         let deadline = Instant::now() + Duration::from_secs(3);
@@ -149,11 +150,11 @@ impl Drop for Qemu {
     }
 }
 
-/// Waits until QEMU ends by itself; meanwhile the terminal belongs to the guest.
+/// Waits until QEMU exits by itself; meanwhile the guest uses the terminal.
 fn wait_for_user(qemu: &mut Qemu, events: &Receiver<Event>) -> Result<()> {
     while qemu.child.try_wait().context("cannot wait for QEMU")?.is_none() {
         if let Ok(Event::Interrupted(signal)) = events.recv_timeout(Duration::from_millis(50)) {
-            bail!("ended by signal {signal}");
+            bail!("stopped by signal {signal}");
         }
     }
     Ok(())
@@ -194,9 +195,9 @@ fn follow(events: &Receiver<Event>, deadline: Instant, listener: &mut dyn Listen
     loop {
         let bytes = match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Bytes(bytes)) => bytes,
-            Ok(Event::Interrupted(signal)) => bail!("ended by signal {signal}"),
+            Ok(Event::Interrupted(signal)) => bail!("stopped by signal {signal}"),
             Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(ended_early(running, "the guest ended early"));
+                return Err(ended_early(running, "the guest stopped early"));
             }
             Err(RecvTimeoutError::Timeout) => return Err(ended_early(running, "timeout")),
         };
@@ -216,8 +217,8 @@ fn follow(events: &Receiver<Event>, deadline: Instant, listener: &mut dyn Listen
 
 fn ended_early(running: Option<usize>, reason: &str) -> Error {
     match running {
-        Some(index) => anyhow!("{reason}, while command {} ran", index + 1),
-        None => anyhow!("{reason}, before the first command ran"),
+        Some(index) => anyhow!("{reason} while command {} was running", index + 1),
+        None => anyhow!("{reason} before the first command ran"),
     }
 }
 
@@ -225,7 +226,7 @@ fn ended_early(running: Option<usize>, reason: &str) -> Error {
 mod tests {
     use super::*;
 
-    /// Notes what it hears.
+    /// Records its calls.
     #[derive(Default)]
     struct Notes(Vec<String>);
 
@@ -246,7 +247,7 @@ mod tests {
         }
     }
 
-    /// What `follow` makes of these events and a moment's silence after them.
+    /// Runs `follow` on these events, followed by a moment of silence.
     fn followed(events: Vec<Event>) -> (Vec<String>, Result<(), String>) {
         let (sender, receiver) = mpsc::channel();
         for event in events {
@@ -278,20 +279,20 @@ mod tests {
     #[test]
     fn says_what_ran_when_the_guest_vanished() {
         let (_, result) = followed(vec![frames(&[Frame::Begin(2)]), Event::Closed]);
-        assert_eq!(result, Err("the guest ended early, while command 3 ran".to_owned()));
+        assert_eq!(result, Err("the guest stopped early while command 3 was running".to_owned()));
         let (_, result) = followed(vec![Event::Closed]);
-        assert_eq!(result, Err("the guest ended early, before the first command ran".to_owned()));
+        assert_eq!(result, Err("the guest stopped early before the first command ran".to_owned()));
     }
 
     #[test]
     fn waits_no_longer_than_the_deadline() {
         let (_, result) = followed(vec![frames(&[Frame::Begin(0)])]);
-        assert_eq!(result, Err("timeout, while command 1 ran".to_owned()));
+        assert_eq!(result, Err("timeout while command 1 was running".to_owned()));
     }
 
     #[test]
     fn a_signal_ends_the_run() {
         let (_, result) = followed(vec![Event::Interrupted(SIGINT)]);
-        assert_eq!(result, Err("ended by signal 2".to_owned()));
+        assert_eq!(result, Err("stopped by signal 2".to_owned()));
     }
 }

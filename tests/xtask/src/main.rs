@@ -1,4 +1,4 @@
-//! Development commands, as `cargo xtask COMMAND`.
+//! Development commands: `cargo xtask COMMAND`.
 
 mod base;
 mod bench;
@@ -45,9 +45,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what the other commands need, or say how to
+    /// Install what the other commands need, or print the commands that do
     Setup(setup::Options),
-    /// Run all checks and tests, and end with one line of counts
+    /// Run all checks and tests, then print one line of counts
     Test(suite::Options),
     /// Watch weir on a small cluster: requests, spread, a rollout
     Demo,
@@ -55,21 +55,22 @@ enum Command {
     Vm(vm::Options),
     /// Count processes, messages and system calls on a real kernel, or measure planning and rounds without one
     Bench(bench::Options),
-    /// Play a load of `weir lab` on a real kernel, in a guest, and put both side by side
+    /// Run a `weir lab` load on a real kernel in a guest and compare the results
     Experiment(experiment::Options),
-    /// Make the container image, without a daemon
+    /// Build the container image, without a container daemon
     Image(image::Options),
-    /// Build or start a real API server with etcd, for tests and people
+    /// Build or start a real API server with etcd, for tests and manual use
     Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
     Examples(examples::Options),
     /// Compare weir with the real kube-proxy on random clusters, in a guest
     Parity(parity::Options),
-    /// Let kube-proxy and weir take a node over from each other, in a guest, under traffic
+    /// Hand a node over from kube-proxy to weir and back, in a guest, under traffic
     Takeover(takeover::Options),
-    /// Run Kubernetes' own tests against a cluster with kubelets whose service proxy is weir, or the real kube-proxy
+    /// Run Kubernetes' own tests against a cluster with kubelets, with weir or the real kube-proxy as service
+    /// proxy
     E2e(e2e::Options),
-    /// Connect standard input and output with a port on loopback: what QEMU starts for a guest's connection
+    /// Connect standard input and output to a loopback port; QEMU runs this for each connection from a guest
     #[command(hide = true)]
     Relay(relay::Options),
     /// Check licences, sources and banned crates with cargo-deny
@@ -78,7 +79,7 @@ enum Command {
 
 fn main() -> ExitCode {
     run(Arguments::parse().command).unwrap_or_else(|error| {
-        // The chain without the backtrace that anyhow adds when RUST_BACKTRACE is set for tests.
+        // Prints the chain without the backtrace that anyhow adds when RUST_BACKTRACE is set for tests.
         let mut causes = error.chain();
         eprintln!("error: {}", causes.next().map(ToString::to_string).unwrap_or_default());
         causes.for_each(|cause| eprintln!("  because: {cause}"));

@@ -1,5 +1,5 @@
-//! Debian's Prometheus, unpacked and never installed: its `promtool` judges the alerts of `host/install/monitoring`, and the server
-//! scrapes weir in a guest test.
+//! Debian's Prometheus, unpacked but never installed: its `promtool` checks the alerts of
+//! `host/install/monitoring`, and the server scrapes weir in a guest test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,31 +10,31 @@ use anyhow::{Context, Result, ensure};
 use crate::tally::Counts;
 use crate::{packages, process, workspace};
 
-/// The alerts, and the tests of them.
+/// The alerts and their tests.
 const CHECKS: [[&str; 3]; 2] = [["check", "rules", "rules.yaml"], ["test", "rules", "rules.test.yaml"]];
 
-/// A program of the package: `prometheus` or `promtool`.
+/// Returns the path of a program of the package: `prometheus` or `promtool`.
 ///
 /// # Errors
-/// When the package cannot be had.
+/// When the package cannot be downloaded.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let _lock = workspace::lock_lab()?;
     let root = workspace::lab().join("prometheus");
     let program = root.join("usr/bin").join(name);
     if !program.exists() {
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-        // Of all that it depends on, only what its pages in a browser show is not on every machine.
+        // Its only dependency missing on some machines is for its web pages.
         let found = packages::fetch(&["prometheus"], |package| package.name == "prometheus")?;
         packages::unpack(found.iter().map(|(_, file)| file), &root)?;
-        ensure!(program.exists(), "the package prometheus has no {name}");
+        ensure!(program.exists(), "the package prometheus does not contain {name}");
     }
     Ok(program)
 }
 
-/// The alerts, judged by `promtool`.
+/// Checks the alerts with `promtool`.
 ///
 /// # Errors
-/// When it cannot be had; rules that are wrong are no error but a count.
+/// When it is not available. Wrong rules are a count, not an error.
 pub(crate) fn tier() -> Result<Counts> {
     let promtool = program("promtool")?;
     let folder = workspace::root().join("host/install/monitoring");

@@ -11,11 +11,11 @@ use weir_guest_init::{COMMANDS, Command};
 use crate::base::{self, Base};
 use crate::cpio::Archive;
 
-/// A file or directory of the host and its place in the guest.
+/// A file or directory of the host and its path in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) host: PathBuf,
-    /// Where it shall be; the host's own path if absent, so that paths mean the same on both sides.
+    /// Path in the guest. Defaults to the host's path, so that paths are valid on both sides.
     pub(crate) guest: Option<String>,
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn write(
 }
 
 fn add(archive: &mut Archive<BufWriter<File>>, given: &Given) -> Result<()> {
-    // A link given by name stands for what it leads to.
-    let real = given.host.canonicalize().with_context(|| format!("no file {}", given.host.display()))?;
+    // A link given on the command line stands for its target.
+    let real = given.host.canonicalize().with_context(|| format!("cannot find {}", given.host.display()))?;
     let place = match &given.guest {
         Some(place) => place.clone(),
         None => {

@@ -13,19 +13,19 @@ use crate::{base, process, workspace};
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// The file's name in apt's archive directory, where a colon of the version is written `%3a`.
+    /// The file's name in apt's archive directory, where a colon in the version is written as `%3a`.
     pub(crate) file: String,
 }
 
-/// The packages with all they depend on, as if nothing was installed: the result does not vary with the host.
-/// `directory` is an empty one that apt may use.
+/// Resolves the packages and all their dependencies as if nothing were installed, so the result does not vary with
+/// the host. `directory` is an empty directory for apt.
 fn closure(directory: &Path, names: &[&str]) -> Result<Vec<Package>> {
     let status = directory.join("nothing-installed");
     fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
     fs::create_dir_all(directory.join("partial")).context("cannot create apt's directory")?;
     let mut apt = Command::new("apt-get");
     apt.args(["--quiet=2", "--print-uris", "--no-install-recommends", "-o", "Debug::NoLocking=true"]);
-    // Nothing counts as installed, and nothing as downloaded: apt does not name what it has.
+    // Nothing counts as installed or downloaded: apt omits what it already has.
     apt.args(["-o", &format!("Dir::State::status={}", status.display())]);
     apt.args(["-o", &format!("Dir::Cache::archives={}", directory.display())]);
     apt.arg("install").args(names);
@@ -49,7 +49,7 @@ fn parse_uri(line: &str) -> Result<Package> {
     package().with_context(|| format!("unknown line of apt-get --print-uris: {line}"))
 }
 
-/// The files of the packages `names` and of those of their dependencies that are wanted, downloaded unless they are here.
+/// Downloads the packages `names` and the wanted dependencies, unless present, and returns their files.
 pub(crate) fn fetch(names: &[&str], is_wanted: impl Fn(&Package) -> bool) -> Result<Vec<(Package, PathBuf)>> {
     let archives = workspace::lab().join("packages");
     fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
@@ -60,27 +60,27 @@ pub(crate) fn fetch(names: &[&str], is_wanted: impl Fn(&Package) -> bool) -> Res
     Ok(found.into_iter().zip(files).collect())
 }
 
-/// Downloads what `directory` does not hold yet, and returns the paths of all package files.
+/// Downloads what `directory` does not contain yet, and returns the paths of all package files.
 fn download(directory: &Path, packages: &[Package]) -> Result<Vec<PathBuf>> {
     let missing: Vec<&Package> = packages.iter().filter(|p| !directory.join(&p.file).exists()).collect();
     if !missing.is_empty() {
         eprintln!("downloading {} packages", missing.len());
         let mut apt = Command::new("apt-get");
-        // Root's apt would first try to write as another user, who may not write here.
+        // As root, apt would first try to write as another user, who has no access here.
         apt.args(["--quiet=2", "-o", "APT::Sandbox::User=root", "download"]).current_dir(directory);
         apt.args(missing.iter().map(|p| format!("{}={}", p.name, p.version)));
         process::run(&mut apt)
-            .context("cannot download packages; if the package lists are old run: apt-get update")?;
+            .context("cannot download packages; if the package lists are old, run: apt-get update")?;
     }
     let files: Vec<PathBuf> = packages.iter().map(|p| directory.join(&p.file)).collect();
     for file in &files {
-        ensure!(file.exists(), "apt-get download did not leave {}", file.display());
+        ensure!(file.exists(), "apt-get download did not create {}", file.display());
     }
     Ok(files)
 }
 
-/// Unpacks package files below `root`, one over the other. Links to directories in `root` are followed, which
-/// `dpkg-deb --extract` would replace.
+/// Unpacks package files below `root`, one over the other. Follows links to directories in `root`, which `dpkg-deb
+/// --extract` would replace.
 pub(crate) fn unpack<'a>(files: impl IntoIterator<Item = &'a PathBuf>, root: &Path) -> Result<()> {
     for file in files {
         let mut open = Command::new("dpkg-deb");
@@ -98,16 +98,16 @@ pub(crate) fn unpack<'a>(files: impl IntoIterator<Item = &'a PathBuf>, root: &Pa
     Ok(())
 }
 
-/// What a package file has: paths without a slash at the start, where they are once `/usr` is merged.
+/// Lists a package file's paths, without leading slashes, as they are once `/usr` is merged.
 pub(crate) fn list(file: &Path) -> Result<Vec<String>> {
-    // Columns as of `ls -l`; a link is followed by what it leads to.
+    // Columns as in `ls -l`; a link is followed by its target.
     let text = process::output(Command::new("dpkg-deb").arg("--contents").arg(file))?;
     let paths = text.lines().filter_map(|line| line.split_once(" ./")).map(|(_, path)| path);
     let paths = paths.map(|path| path.split(" -> ").next().unwrap_or(path).trim_end_matches('/'));
     Ok(paths.filter(|path| !path.is_empty()).map(base::merged).collect())
 }
 
-/// The first of `candidates` that apt knows: distributions name the same thing differently.
+/// Returns the first of `candidates` that apt knows, as distributions use different names.
 pub(crate) fn first_known<'a>(candidates: &[&'a str]) -> Result<&'a str> {
     for name in candidates {
         let policy = process::output(Command::new("apt-cache").args(["policy", name]))?;
@@ -116,7 +116,7 @@ pub(crate) fn first_known<'a>(candidates: &[&'a str]) -> Result<&'a str> {
             return Ok(name);
         }
     }
-    bail!("apt knows none of {candidates:?}; run apt-get update")
+    bail!("apt does not know any of {candidates:?}; run: apt-get update")
 }
 
 #[cfg(test)]

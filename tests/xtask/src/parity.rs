@@ -1,6 +1,6 @@
-//! `cargo xtask parity`: weir and the real kube-proxy side by side, on random clusters from a real API server.
+//! `cargo xtask parity`: compares weir with the real kube-proxy on random clusters from a real API server.
 //!
-//! The API server runs here, on loopback; both programs run in one guest, and `weir-parity` there drives them.
+//! The API server runs on the host, on loopback; both programs run in one guest, driven there by `weir-parity`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,32 +20,32 @@ use crate::workspace;
 /// Options of `cargo xtask parity`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// From the first seed, up to but not with the second
+    /// Range of seeds, without the last
     #[arg(long, value_name = "A..B", default_value = "0..10")]
     seeds: String,
-    /// Mutations of each case
+    /// Mutations per case
     #[arg(long, default_value_t = 20)]
     mutations: usize,
-    /// Mutations before the kernels are compared; 1 to find the one that a difference is due to
+    /// Mutations between comparisons; 1 finds the mutation that causes a difference
     #[arg(long, default_value_t = 10)]
     batch: usize,
-    /// This weir instead of one that is built
+    /// Use this weir binary instead of building one
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
-    /// Seconds after which the guest is ended
+    /// Stop the guest after this many seconds
     #[arg(long, default_value_t = 3600)]
     timeout: u64,
 }
 
-/// Runs the comparison; what differs is in folders below `target/parity`.
+/// Runs the comparison; differences are written to directories below `target/parity`.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if run(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Two seeds, as one test: one with the configuration of the recordings, one with another.
+/// Two seeds as one test: one with the configuration of the recordings, one with a different configuration.
 ///
 /// # Errors
-/// When it cannot be run.
+/// When it cannot run.
 pub(crate) fn tier() -> Result<Counts> {
     let options = Options { seeds: "4..6".to_owned(), mutations: 20, batch: 10, weir: None, timeout: 1200 };
     Ok(if run(&options)? {
@@ -55,9 +55,9 @@ pub(crate) fn tier() -> Result<Counts> {
     })
 }
 
-/// Whether there was no unexplained difference.
+/// Returns whether there was no unexplained difference.
 fn run(options: &Options) -> Result<bool> {
-    ensure!(options.batch > 0, "--batch is at least 1");
+    ensure!(options.batch > 0, "--batch must be at least 1");
     let beside = Beside::build("weir-parity", options.weir.as_deref())?;
     let arguments = ["--seeds", &options.seeds, "--mutations", &options.mutations.to_string(), "--batch"];
     let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
@@ -67,12 +67,12 @@ fn run(options: &Options) -> Result<bool> {
     beside.run(arguments, options.timeout, &mut output)?;
     let Lines { taker: Output { folder, files }, status, .. } = output;
     if files > 0 {
-        eprintln!("the differences, each with what leads to it: {}", folder.display());
+        eprintln!("differences, each with the steps that lead to it: {}", folder.display());
     }
     Ok(status.is_some_and(Status::is_success))
 }
 
-/// Passes on what is for people, and keeps what is files.
+/// Prints lines for people and keeps the files.
 struct Output {
     folder: PathBuf,
     files: usize,
@@ -92,9 +92,9 @@ impl TakeLine for Output {
                 .and_then(|()| output.flush())
                 .context("cannot write the output");
         };
-        let Handed { path, text } = serde_json::from_str(file).context("a file from the guest")?;
+        let Handed { path, text } = serde_json::from_str(file).context("invalid file from the guest")?;
         let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-        ensure!(inside, "the guest names a file outside: {}", path.display());
+        ensure!(inside, "the guest names a file outside of the output directory: {}", path.display());
         let path = self.folder.join(path);
         let writing = || format!("cannot write {}", path.display());
         fs::create_dir_all(path.parent().unwrap_or(&self.folder)).with_context(writing)?;

@@ -1,17 +1,17 @@
-//! Programs started by xtask, with errors that name the whole command.
+//! Runs programs, with errors that contain the whole command.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Runs to the end with the streams of xtask; anything but success is an error.
+/// Runs a command with xtask's own streams; anything but success is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())
 }
 
-/// Standard output of a program that must succeed.
+/// Returns the standard output of a program that must succeed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output =
         command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
@@ -22,7 +22,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Whether a program of this name is in the search path.
 pub(crate) fn exists(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian keeps administrators' programs out of users' paths.
+    // Debian does not put administrators' programs in the search path of normal users.
     let beside = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(beside).any(|directory| directory.join(name).is_file())
 }

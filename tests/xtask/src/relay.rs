@@ -1,4 +1,4 @@
-//! One connection of a guest to the host's loopback.
+//! Connects a guest to the host's loopback.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -14,17 +14,18 @@ pub(crate) struct Options {
     port: u16,
 }
 
-/// Passes on bytes until the server closes the connection; QEMU closes the other end.
+/// Relays bytes until the server closes the connection; QEMU closes the other end.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, options.port)).context("cannot connect")?;
-    server.set_nodelay(true).context("cannot send at once")?;
-    let upstream = server.try_clone().context("cannot share the connection")?;
+    let server =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, options.port)).context("cannot connect to the server")?;
+    server.set_nodelay(true).context("cannot disable send delays")?;
+    let upstream = server.try_clone().context("cannot clone the connection")?;
     thread::spawn(move || {
-        // Either end may go at any time; what counts is that the other one hears of it.
+        // Either end may close at any time; the other end must notice.
         let _ = pass_on(io::stdin().lock(), &upstream);
         let _ = upstream.shutdown(Shutdown::Both);
     });
-    pass_on(&server, io::stdout().lock()).context("cannot pass on")?;
+    pass_on(&server, io::stdout().lock()).context("cannot relay data")?;
     Ok(ExitCode::SUCCESS)
 }
 

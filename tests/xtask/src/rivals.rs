@@ -1,6 +1,7 @@
-//! `cargo xtask bench --rivals`: weir and the real kube-proxy in IPVS and nftables mode, measured side by side.
+//! `cargo xtask bench --rivals`: measures weir and the real kube-proxy in IPVS and nftables mode side by side.
 //!
-//! The API server runs here and is filled from here; the proxies take turns in one guest, driven by `weir-rivals`.
+//! The API server runs on the host and is filled from there; the proxies take turns in one guest, driven by
+//! `weir-rivals`.
 
 mod table;
 
@@ -22,26 +23,26 @@ use crate::lines::{Lines, TakeLine};
 /// The program that writes the objects, and measures in the guest.
 const DRIVER: &str = "weir-rivals";
 
-/// Optimised, as for all that is measured.
+/// Optimised, as for all measurements.
 const PROFILE: &str = "lab";
 
-/// Memory of the guest in MiB: the proxies, and what they put into the kernel.
+/// Memory of the guest in MiB: for the proxies and their kernel state.
 const MEMORY: u64 = 6144;
 
 /// Options of `cargo xtask bench --rivals`.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Services with ten endpoints each; several numbers are measured one after the other
+    /// Number of Services, with ten endpoints each; several numbers are measured one after the other
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
     services: Vec<u32>,
-    /// Changes that are measured for each proxy
+    /// Number of changes to measure for each proxy
     #[arg(long, default_value_t = 10, requires = "rivals")]
     changes: u32,
-    /// How often every proxy gets its turn; the medians count
+    /// Number of runs per proxy; the result is the median
     #[arg(long, default_value_t = 1, requires = "rivals")]
     rounds: u32,
-    /// The proxies, in this order
+    /// Proxies to measure, in this order
     #[arg(
         long,
         value_delimiter = ',',
@@ -50,15 +51,15 @@ pub(crate) struct Options {
         requires = "rivals"
     )]
     only: Vec<String>,
-    /// This weir instead of one that is built
+    /// Use this weir binary instead of building one
     #[arg(long, value_name = "PROGRAM", requires = "rivals")]
     weir: Option<PathBuf>,
-    /// Seconds after which a guest is ended
+    /// Stop a guest after this many seconds
     #[arg(long, default_value_t = 3600, requires = "rivals")]
     timeout: u64,
 }
 
-/// Measures, and prints rows as they come or a table in the end.
+/// Measures, and prints rows as they arrive or a table at the end.
 pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
     let beside = Beside::build_as(PROFILE, DRIVER, options.weir.as_deref())?;
     let mut all_measured = true;
@@ -86,7 +87,7 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
     Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Keeps the rows that the driver prints, and shows everything else to the person who waits.
+/// Keeps the rows that the driver prints, and prints everything else.
 struct Rows {
     output: Output,
     rows: Vec<Value>,

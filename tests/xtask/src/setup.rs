@@ -1,4 +1,4 @@
-//! What the host must have, and how to get it.
+//! What the host needs, and how to get it.
 
 use std::process::{Command, ExitCode};
 
@@ -11,12 +11,12 @@ use crate::{packages, process, workspace};
 /// Options of `cargo xtask setup`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
-    /// Make the guest anew from the newest packages
+    /// Rebuild the guest from the newest packages
     #[arg(long)]
     refresh: bool,
 }
 
-/// A program and the Debian package that has it.
+/// A program and the Debian package that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Requirement {
     pub(crate) program: &'static str,
@@ -27,7 +27,7 @@ const fn from(package: &'static str, program: &'static str) -> Requirement {
     Requirement { program, package }
 }
 
-/// Everything that the laboratory and the host's tests start.
+/// All programs that the lab and the host tests start.
 const REQUIREMENTS: &[Requirement] = &[
     from("apt", "apt-get"),
     from("dpkg", "dpkg-deb"),
@@ -36,7 +36,7 @@ const REQUIREMENTS: &[Requirement] = &[
     from("qemu-system-x86", "qemu-system-x86_64"),
     from("tar", "tar"),
     from("util-linux", "setpriv"),
-    // Witnesses: tests compare what we wrote or read with what these say.
+    // Independent programs: tests compare what we wrote or read with their output.
     from("conntrack", "conntrack"),
     from("cpio", "cpio"),
     from("iproute2", "ip"),
@@ -44,25 +44,25 @@ const REQUIREMENTS: &[Requirement] = &[
     from("iptables", "iptables"),
 ];
 
-/// Plugins are components for this target.
+/// The target of plugins, which are components.
 const PLUGIN_TARGET: &str = "wasm32-wasip2";
 
-/// What is not installed.
+/// Returns what is not installed.
 pub(crate) fn missing() -> Vec<Requirement> {
     REQUIREMENTS.iter().filter(|requirement| !process::exists(requirement.program)).copied().collect()
 }
 
-/// Why there can be no guest.
+/// Returns why a guest cannot run here.
 pub(crate) fn reason() -> Option<String> {
     let programs: Vec<&str> = missing().iter().map(|requirement| requirement.program).collect();
-    (!programs.is_empty()).then(|| format!("{} not installed; run: cargo xtask setup", programs.join(", ")))
+    (!programs.is_empty()).then(|| format!("not installed: {}; run: cargo xtask setup", programs.join(", ")))
 }
 
-/// Installs what is missing, or says how to, and makes the guest.
+/// Installs what is missing, or prints how to, and builds the guest.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        "the laboratory takes the guest's programs from the host's distribution, so it needs Linux on x86-64"
+        "the guest is built from the host distribution's packages, which requires Linux on x86-64"
     );
     let freshness = if options.refresh { Freshness::Newest } else { Freshness::Any };
     let missing = missing();
@@ -73,19 +73,19 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     install(&missing)?;
     add_plugin_target()?;
     Base::get(freshness)?;
-    println!("ready: cargo xtask test, cargo xtask vm --shell");
+    println!("ready; next: cargo xtask test, or cargo xtask vm --shell");
     Ok(ExitCode::SUCCESS)
 }
 
 fn update_lists() -> Result<()> {
     ensure!(
         process::exists("apt-get"),
-        "apt-get is not here: the guest is made of Debian or Ubuntu packages. Use such a system or container, with {}",
+        "apt-get not found: the guest is built from Debian or Ubuntu packages. Use a Debian or Ubuntu system or container with {}",
         REQUIREMENTS.iter().map(|r| r.program).collect::<Vec<_>>().join(", ")
     );
     match administrator("apt-get") {
         Some(mut command) => process::run(command.args(["--quiet=2", "update"])),
-        // Without rights the lists at hand must do.
+        // Without root, the existing lists have to do.
         None => packages::first_known(&["libc6"]).map(drop).context("run as root: apt-get update"),
     }
 }
@@ -100,11 +100,11 @@ fn install(missing: &[Requirement]) -> Result<()> {
     };
     eprintln!("installing {}", names.join(" "));
     apt.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(names);
-    // dpkg tells every package it unpacks; only errors matter.
+    // dpkg prints every package it unpacks; only errors matter.
     process::output(&mut apt).map(drop)
 }
 
-/// `program` with the rights of root, if they can be had without a question.
+/// Returns `program` to be run as root, if that needs no password.
 fn administrator(program: &str) -> Option<Command> {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("env")
@@ -121,10 +121,10 @@ fn administrator(program: &str) -> Option<Command> {
     Some(command)
 }
 
-/// rustup may have been told not to install by itself what `rust-toolchain.toml` names.
+/// rustup may be configured not to install the targets in `rust-toolchain.toml` by itself.
 fn add_plugin_target() -> Result<()> {
     if !process::exists("rustup") {
-        eprintln!("rustup is not here: make sure that the Rust target {PLUGIN_TARGET} is installed");
+        eprintln!("rustup not found: make sure the Rust target {PLUGIN_TARGET} is installed");
         return Ok(());
     }
     let mut rustup = Command::new("rustup");

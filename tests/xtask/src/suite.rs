@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold, and one line of counts.
+//! `cargo xtask test`: runs all checks and tests and prints one line of counts.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
 use crate::{cluster, deny, experiment, image, monitoring, parity, setup, takeover, workspace};
 
-/// Test targets that run in the guest, all in one boot, as package and target.
+/// Test targets that run in the guest, all in one boot: package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
     ("weir-guest-init", "guest"),
     ("weir-netlink", "guest_ipvs"),
@@ -27,26 +27,27 @@ const GUEST_TESTS: &[(&str, &str)] = &[
 const CLUSTER_TESTS: &[(&str, &str)] =
     &[("weir-cluster", "api_server"), ("weir-parity", "accepted"), ("weir-watch", "real")];
 
-/// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
+/// Seconds for all guest tests together; a hanging test must not block continuous integration forever.
 const GUEST_TIMEOUT: u64 = 3600;
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only what needs neither the guest, nor a cluster, nor cargo-deny
+    /// Run only what needs no guest, cluster or cargo-deny
     #[arg(long)]
     quick: bool,
     /// Run only tests whose name contains this, and no other checks
     filter: Option<String>,
 }
 
-/// Runs all tiers; a failed one does not stop the others.
+/// Runs all tiers; a failed tier does not stop the others.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let mut report = Report::default();
     let everything = options.filter.is_none();
     if everything {
         report.check("format", workspace::cargo().args(["fmt", "--all", "--check"]));
-        // `--all-targets` passes over targets with `test = false`, and makes cargo ignore `--test`: so it is two runs.
+        // `--all-targets` skips targets with `test = false` and makes cargo ignore `--test`, so this takes two
+        // runs.
         let common = ["clippy", "--quiet", "--workspace"];
         let mut clippy = |targets: &[&str]| {
             let mut command = workspace::cargo();
@@ -163,7 +164,7 @@ fn guest_tests(filter: Option<String>) -> Result<Counts> {
     run.run()
 }
 
-/// What the tiers came to.
+/// The results of the tiers.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     counts: Counts,
@@ -209,12 +210,12 @@ impl Report {
     }
 }
 
-/// What a skipped test means for the whole.
+/// Whether skipped tests fail the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Skips {
-    /// A person at the terminal reads why.
+    /// Someone at the terminal reads the reason.
     Pass,
-    /// In continuous integration nobody does.
+    /// In continuous integration, no one does.
     Fail,
 }
 

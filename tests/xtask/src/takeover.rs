@@ -1,4 +1,4 @@
-//! `cargo xtask takeover`: kube-proxy and weir take a node over from each other, under traffic.
+//! `cargo xtask takeover`: hands a node over between kube-proxy and weir, under traffic.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,30 +13,30 @@ use crate::tally::Counts;
 /// The program in the guest.
 const DRIVER: &str = "weir-takeover";
 
-/// Seconds after which the guest is ended.
+/// Stop the guest after this many seconds.
 const TIMEOUT: u64 = 1200;
 
 /// Options of `cargo xtask takeover`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Break things on a programmed node instead, and tell what each program does about it
+    /// Break things on a programmed node instead, and report what each program does about it
     #[arg(long)]
     drift: bool,
-    /// This weir instead of one that is built
+    /// Use this weir binary instead of building one
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
 }
 
-/// Runs it, and prints what was claimed and seen.
+/// Runs it, and prints expectations and observations.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let counts = run(options)?;
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The claims as tests.
+/// The expectations as tests.
 ///
 /// # Errors
-/// When it cannot be run; a claim that does not hold is no error but a count.
+/// When it cannot run. A failed expectation is a count, not an error.
 pub(crate) fn tier() -> Result<Counts> {
     run(&Options { drift: false, weir: None })
 }

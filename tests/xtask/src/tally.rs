@@ -1,14 +1,14 @@
-//! Counts what libtest prints, over any number of test binaries.
+//! Counts the results that libtest prints, over any number of test binaries.
 
 use std::fmt;
 use std::ops::AddAssign;
 
-/// How tests ended.
+/// Test results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
-    /// Ignored, or unable to run and saying so.
+    /// Ignored, or reported as skipped by the test itself.
     pub(crate) skipped: usize,
 }
 
@@ -26,20 +26,20 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a test that cannot run prints at the start of a line, and why after it.
+/// Printed at the start of a line by a test that cannot run, followed by the reason.
 pub(crate) const SKIPPED: &str = "SKIPPED";
 
-/// Reads the output of libtest as it comes.
+/// Parses the output of libtest as it arrives.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     line: Vec<u8>,
-    /// `SKIPPED` lines of the binary that is running: libtest counts those tests as passed.
+    /// `SKIPPED` lines of the running binary: libtest counts those tests as passed.
     pending: usize,
     counts: Counts,
 }
 
 impl Tally {
-    /// Takes the next bytes, however they are cut.
+    /// Accepts the next bytes, split anywhere.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
@@ -51,7 +51,7 @@ impl Tally {
         }
     }
 
-    /// The counts once the program has ended; a program that fails without a failed test failed as a whole.
+    /// Returns the counts once the program has exited; a failure without a failed test counts as one.
     pub(crate) fn finish(mut self, success: bool) -> Counts {
         let rest = std::mem::take(&mut self.line);
         self.read_line(&String::from_utf8_lossy(&rest));

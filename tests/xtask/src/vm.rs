@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: one command, one shell or some tests in a guest.
+//! `cargo xtask vm`: runs one command, a shell or tests in a guest.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,19 +20,19 @@ pub(crate) struct Options {
     /// Open an interactive shell; leave it with `exit`
     #[arg(long)]
     shell: bool,
-    /// Copy HOST[:GUEST] into the guest; without GUEST it has the same path there. Repeatable
+    /// Copy HOST[:GUEST] into the guest; GUEST defaults to the same path. Repeatable
     #[arg(long = "file", value_name = "HOST[:GUEST]")]
     files: Vec<Given>,
     /// Set NAME=VALUE for the command. Repeatable
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
-    /// Build the tests of PACKAGE[:TARGET] and run them; what follows `--` are arguments for them. Repeatable
+    /// Build and run the tests of PACKAGE[:TARGET]; arguments after `--` go to the tests. Repeatable
     #[arg(long = "test", value_name = "PACKAGE[:TARGET]", conflicts_with = "shell")]
     tests: Vec<Selection>,
-    /// Cargo's profile for --test; `lab` is optimised, which emulation rewards
+    /// Cargo profile for --test; `lab` is optimised, which pays off under emulation
     #[arg(long, default_value = "dev", requires = "tests")]
     profile: String,
-    /// The command and its arguments
+    /// Command to run, with its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -59,13 +59,13 @@ pub(crate) fn main(options: Options) -> Result<ExitCode> {
     run_one(&Job { hardware: options.hardware, commands: vec![command], files: options.files })
 }
 
-/// Runs a job of one command; the exit code is the command's.
+/// Runs a job with a single command; the exit code is the command's.
 pub(crate) fn run_one(job: &Job) -> Result<ExitCode> {
     let mut only = OnlyCommand { status: None };
     job.run(&mut only)?;
     Ok(match only.status.context("the guest did not run the command")? {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
-        // As shells do it.
+        // As shells do.
         Status::Signaled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         Status::NotStarted => ExitCode::from(127),
     })
@@ -85,7 +85,7 @@ fn run_tests(options: Options) -> Result<ExitCode> {
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// An interactive shell in a terminal of the host's size, which a virtio console is not told.
+/// An interactive shell that sets the host's terminal size, which a virtio console does not pass on.
 fn shell() -> Vec<String> {
     let size = rustix::termios::tcgetwinsize(io::stdin()).ok().filter(|size| size.ws_row > 0);
     let resize =

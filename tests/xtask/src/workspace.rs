@@ -1,4 +1,4 @@
-//! The workspace: where it is, and what cargo builds in it.
+//! The workspace: its directories, and what cargo builds in it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ pub(crate) fn root() -> &'static Path {
     here.ancestors().nth(2).unwrap_or(here)
 }
 
-/// Where cargo and we put what can be made again.
+/// Directory for everything that can be rebuilt.
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
-/// Where kernels, packages and running guests have their files.
+/// Directory for kernels, packages and running guests.
 pub(crate) fn lab() -> PathBuf {
     root().join(".lab")
 }
 
-/// Makes the laboratory's directory and locks it until the file is closed: several guests may start at once.
+/// Creates the lab directory and locks it until the file is closed, as several guests may start at once.
 pub(crate) fn lock_lab() -> Result<File> {
     let locking = || format!("cannot lock {}", lab().display());
     fs::create_dir_all(lab()).with_context(locking)?;
@@ -37,7 +37,7 @@ pub(crate) fn lock_lab() -> Result<File> {
 pub(crate) struct Artifact {
     /// Name of the target (binary, test file or library).
     pub(crate) name: String,
-    /// Whether it holds tests rather than the program itself.
+    /// Whether it contains tests rather than the program itself.
     pub(crate) role: Role,
     pub(crate) executable: PathBuf,
     /// Directory of its package.
@@ -57,7 +57,7 @@ struct Message {
     reason: String,
     manifest_path: Option<PathBuf>,
     executable: Option<PathBuf>,
-    /// Everything that a target was made into.
+    /// All files built for a target.
     #[serde(default)]
     filenames: Vec<PathBuf>,
     target: Option<Target>,
@@ -81,7 +81,7 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    /// Where tests look for it if cargo is told nothing.
+    /// Where tests look for it by default.
     pub(crate) fn place(&self) -> PathBuf {
         target().join("wasm32-wasip2/plugin").join(self.file.file_name().unwrap_or_default())
     }
@@ -93,7 +93,7 @@ pub(crate) fn components(packages: &[&str]) -> Result<Vec<Component>> {
         return Ok(Vec::new());
     }
     let mut command = cargo();
-    // Flags for our own machine code are not for components.
+    // Flags for native code do not apply to components.
     command.env_remove("RUSTFLAGS").args(["build", "--profile", "plugin", "--target", "wasm32-wasip2"]);
     command.args(packages.iter().flat_map(|package| ["--package", package]));
     let files = messages(&mut command)?.into_iter().flat_map(|message| message.filenames);
@@ -103,19 +103,19 @@ pub(crate) fn components(packages: &[&str]) -> Result<Vec<Component>> {
     Ok(components)
 }
 
-/// Cargo, as it was called itself, in the workspace.
+/// Returns the cargo that runs us, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Runs a building cargo command and returns the executables it made or found up to date.
+/// Runs a cargo build command and returns the executables it built or found up to date.
 pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
     Ok(messages(cargo().args(arguments))?.into_iter().filter_map(artifact).collect())
 }
 
-/// What a building cargo command says of what it made or found up to date.
+/// Returns the messages of a cargo build command.
 fn messages(command: &mut Command) -> Result<Vec<Message>> {
     command.args(["--quiet", "--message-format=json-render-diagnostics"]);
     let output =
@@ -125,7 +125,7 @@ fn messages(command: &mut Command) -> Result<Vec<Message>> {
 }
 
 fn message(line: &str) -> Result<Message> {
-    serde_json::from_str(line).with_context(|| format!("unknown message of cargo: {line}"))
+    serde_json::from_str(line).with_context(|| format!("unknown message from cargo: {line}"))
 }
 
 fn artifact(message: Message) -> Option<Artifact> {

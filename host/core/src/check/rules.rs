@@ -1,4 +1,4 @@
-//! What must be true of chains and rules.
+//! Invariants of chains and rules.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Check<'_> {
     }
 }
 
-/// The families of the addresses in a rule and of its answer.
+/// The families of the addresses in a rule and of its ICMP reply.
 fn families(rule: &Rule) -> Vec<Family> {
     let Rule::Known(matches, target) = rule else { return Vec::new() };
     let mut families: Vec<Family> = matches

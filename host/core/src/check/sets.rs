@@ -1,4 +1,4 @@
-//! What must be true of sets and their entries.
+//! Invariants of sets and their entries.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -41,7 +41,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether a virtual server has what the entry says is a VIP or a node port.
+    /// Whether a virtual server exists for the VIP or node port that an entry names.
     fn is_served(&self, name: SetName, entry: SetEntry) -> bool {
         match name.set.row().fill {
             Fill::Vip(_) | Fill::Sources(_) | Fill::Itself(_) => {
@@ -52,7 +52,7 @@ impl Check<'_> {
                 let SetEntry::Port(port) = entry else { return false };
                 self.ports.contains(&(name.family, protocol, port))
             }
-            // Endpoints, ports of the health check server, and addresses that are checked with the device.
+            // Endpoints, health check ports, and addresses, which are checked with the device.
             Fill::Hairpin | Fill::HealthPort | Fill::Address(_) => true,
         }
     }

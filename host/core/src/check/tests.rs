@@ -46,7 +46,7 @@ fn each_added_line_breaks_one_law() {
         ("entry KUBE-6-CLUSTER-IP 10.96.0.10,tcp:53", "not of its set's type and family"),
         ("entry KUBE-CLUSTER-IP 10.96.0.10,udp:53", "has no virtual server"),
         ("entry KUBE-NODE-PORT-TCP 54", "has no virtual server"),
-        ("entry KUBE-LOAD-BALANCER-FW 10.96.0.10,tcp:53", "has no entry in KUBE-LOAD-BALANCER"),
+        ("entry KUBE-LOAD-BALANCER-FW 10.96.0.10,tcp:53", "has no counterpart in KUBE-LOAD-BALANCER"),
         ("chain ip filter KUBE-SERVICES", "chain IPv4 filter KUBE-SERVICES"),
         ("rule ip nat KUBE-SERVICES -s ::1/128 -j RETURN", "mixes families"),
         (
@@ -59,10 +59,10 @@ fn each_added_line_breaks_one_law() {
         ),
         ("rule ip nat OUTPUT -j KUBE-NODE-PORT", "jumps to KUBE-NODE-PORT"),
         ("rule ip nat KUBE-SERVICES -g WEIR-MASQUERADE", "jumps to WEIR-MASQUERADE"),
-        ("rule ip nat WEIR-MASQUERADE -j KUBE-SERVICES", "names what is kube-proxy's"),
+        ("rule ip nat WEIR-MASQUERADE -j KUBE-SERVICES", "refers to a chain or set of kube-proxy"),
         (
             "rule ip nat WEIR-POSTROUTING -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT",
-            "names what is kube-proxy's",
+            "refers to a chain or set of kube-proxy",
         ),
         ("chain ip filter WEIR-MASQUERADE", "chain IPv4 filter WEIR-MASQUERADE"),
         ("entry KUBE-IPVS-IPS 10.96.0.12", "not on kube-ipvs0"),
@@ -79,7 +79,7 @@ fn an_address_needs_its_device_its_set_and_a_virtual_server() {
     assert_eq!(
         found,
         [
-            "there are addresses without the device kube-ipvs0",
+            "addresses exist without the device kube-ipvs0",
             "address 10.96.0.10 has no virtual server",
             "address 10.96.0.10 is not in KUBE-IPVS-IPS, so the host's ports are open on it",
         ]

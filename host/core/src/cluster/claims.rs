@@ -1,4 +1,4 @@
-//! Which services claim which addresses and port numbers, so that a change asks only for what it touches.
+//! The addresses and port numbers claimed by services, so that a change replans only what it affects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,22 +11,22 @@ use crate::objects::{ObjectName, Service};
 
 type Names = BTreeSet<ObjectName>;
 
-/// A port number of one protocol, as rules for node ports of a family know it.
+/// A port number of one protocol, as matched by the node port rules of a family.
 pub type NodePort = (Family, Protocol, u16);
 
 /// The claims of all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Mostly one service each; sorted.
+    /// Sorted, and mostly one service each.
     vips: BTreeMap<(VipKind, IpAddr), Vec<ObjectName>>,
     /// The ports of cluster IPs.
     ports: BTreeMap<(Protocol, u16), Names>,
-    /// The node ports whose traffic is masqueraded by number, whatever its address.
+    /// The node ports whose traffic is masqueraded by port number, whatever the address.
     node_ports: BTreeMap<NodePort, Names>,
 }
 
 impl Claims {
-    /// Puts the claims of a service's newer version in the place of the older one's.
+    /// Replaces the claims of a service's old version with those of its new one.
     pub(super) fn replace(&mut self, old: Option<&Service>, new: Option<&Service>) {
         if let Some(service) = old {
             for key in vips(service) {
@@ -63,7 +63,7 @@ impl Claims {
         self.vips.range(all).map(|((_, ip), _)| *ip)
     }
 
-    /// The services that have the address as a VIP of a kind.
+    /// The services with the address as a VIP of a kind.
     pub fn services_at(&self, kind: VipKind, ip: IpAddr) -> impl Iterator<Item = &ObjectName> {
         self.vips.get(&(kind, ip)).into_iter().flatten()
     }
@@ -75,12 +75,12 @@ impl Claims {
         Some((*ip, names.first()?))
     }
 
-    /// The services that have a port of this number at their cluster IPs.
+    /// The services with this port at their cluster IPs.
     pub fn services_with_port(&self, port: (Protocol, u16)) -> impl Iterator<Item = &ObjectName> {
         self.ports.get(&port).into_iter().flatten()
     }
 
-    /// The first service with a node port of this number, packets to which are masqueraded at any local address.
+    /// The first service with this node port, if packets to it are masqueraded at any local address.
     pub fn node_port(&self, port: NodePort) -> Option<&ObjectName> {
         self.node_ports.get(&port)?.first()
     }
@@ -99,7 +99,7 @@ fn remove<K: Ord>(map: &mut BTreeMap<K, Names>, key: K, name: &ObjectName) {
     }
 }
 
-/// The VIPs of a service that it may have.
+/// The VIPs of a service, without addresses that no service may have.
 pub(crate) fn vips(service: &Service) -> impl Iterator<Item = (VipKind, IpAddr)> {
     service.vips().filter(|(_, ip)| unusable(*ip).is_none())
 }
@@ -108,7 +108,7 @@ fn ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> {
     service.ports.iter().map(|port| (port.protocol, port.port))
 }
 
-/// Sets of SCTP node ports hold addresses, and what stays on the node is not masqueraded.
+/// The sets of SCTP node ports contain addresses, and traffic that stays on the node is not masqueraded.
 pub(crate) fn node_ports(service: &Service) -> impl Iterator<Item = NodePort> {
     let masqueraded = !service.external_policy_is_local(|ip| unusable(ip).is_none());
     let families =

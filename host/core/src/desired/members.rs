@@ -1,4 +1,4 @@
-//! What is wanted by how many: members of sets, and addresses.
+//! Reference counts of wanted keys: members of sets, and addresses.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ pub(super) struct Counted<K>(BTreeMap<K, Count>);
 
 #[derive(Debug, Default)]
 struct Count {
-    /// How many want it.
+    /// The number of services that want it.
     wanted_by: u32,
-    /// The comparison in which the kernel was last seen to have it.
+    /// The last comparison that found it in the kernel.
     seen: u32,
 }
 
@@ -24,14 +24,14 @@ impl<K> Default for Counted<K> {
 }
 
 impl<K: Ord> Counted<K> {
-    /// Wants a key once more, and says whether it is new.
+    /// Increments a key's count, and returns whether the key is new.
     pub(super) fn add(&mut self, key: K) -> bool {
         let count = self.0.entry(key).or_default();
         count.wanted_by += 1;
         count.wanted_by == 1
     }
 
-    /// Wants a key once less, and says whether it is gone.
+    /// Decrements a key's count, and returns whether the key is gone.
     pub(super) fn drop(&mut self, key: &K) -> bool {
         let Some(count) = self.0.get_mut(key) else { return false };
         count.wanted_by -= 1;
@@ -50,12 +50,12 @@ impl<K: Ord> Counted<K> {
         self.0.keys()
     }
 
-    /// Marks a key as seen in a comparison, and says whether it is wanted.
+    /// Marks a key as seen in a comparison, and returns whether it is wanted.
     pub(super) fn see(&mut self, key: &K, comparison: u32) -> bool {
         self.0.get_mut(key).map(|count| count.seen = comparison).is_some()
     }
 
-    /// The keys that were not seen in a comparison.
+    /// The keys not seen in a comparison.
     pub(super) fn unseen(&self, comparison: u32) -> impl Iterator<Item = &K> {
         self.0.iter().filter(move |(_, count)| count.seen != comparison).map(|(key, _)| key)
     }
@@ -65,7 +65,7 @@ impl<K: Ord> Counted<K> {
 #[derive(Debug, Default)]
 struct Content {
     members: Counted<SetEntry>,
-    /// For how many the set was last said to have room; `None` for a set without members.
+    /// The capacity last planned for the set; `None` for a set without members.
     room: Option<u32>,
 }
 
@@ -83,22 +83,22 @@ impl Default for Members {
 }
 
 impl Members {
-    /// Adds a member, and says whether it is new.
+    /// Adds a member, and returns whether it is new.
     pub(super) fn add(&mut self, name: SetName, entry: SetEntry) -> bool {
         self.sets.entry(name).or_default().members.add(entry)
     }
 
-    /// Takes a member back, and says whether it is gone.
+    /// Removes a member, and returns whether it is gone.
     pub(super) fn drop(&mut self, name: SetName, entry: SetEntry) -> bool {
         self.sets.get_mut(&name).is_some_and(|content| content.members.drop(&entry))
     }
 
-    /// How many entries a set has room for when it needs no more.
+    /// Sets the usual capacity of a set.
     pub(super) fn set_usual_room(&mut self, usual: u32) {
         self.usual = usual;
     }
 
-    /// Whether a set needs another room than [`Members::rooms`] said last.
+    /// Whether a set needs a capacity other than the one that [`Members::rooms`] last returned.
     pub(super) fn room_changed(&self, name: SetName) -> bool {
         self.sets.get(&name).is_some_and(|content| content.room != self.needed(content))
     }
@@ -108,7 +108,7 @@ impl Members {
         (count > 0).then(|| room(count, self.usual))
     }
 
-    /// How many entries each set that has any needs room for.
+    /// The capacity that each non-empty set needs.
     pub(super) fn rooms(&mut self) -> BTreeMap<SetName, u32> {
         let needed: Vec<Option<u32>> = self.sets.values().map(|content| self.needed(content)).collect();
         self.sets.values_mut().zip(&needed).for_each(|(content, room)| content.room = *room);
@@ -119,7 +119,7 @@ impl Members {
         self.sets.get(&name).is_some_and(|content| content.members.has(&entry))
     }
 
-    /// How many members a set has.
+    /// The number of members of a set.
     pub(super) fn count(&self, name: SetName) -> usize {
         self.sets.get(&name).map_or(0, |content| content.members.0.len())
     }
@@ -133,12 +133,12 @@ impl Members {
         self.sets.iter().flat_map(|(name, content)| content.members.keys().map(|entry| (*name, *entry)))
     }
 
-    /// Marks a member as seen in a comparison, and says whether it is wanted.
+    /// Marks a member as seen in a comparison, and returns whether it is wanted.
     pub(super) fn see(&mut self, name: SetName, entry: SetEntry, comparison: u32) -> bool {
         self.sets.get_mut(&name).is_some_and(|content| content.members.see(&entry, comparison))
     }
 
-    /// The members that were not seen in a comparison.
+    /// The members not seen in a comparison.
     pub(super) fn unseen(&self, comparison: u32) -> impl Iterator<Item = (SetName, SetEntry)> {
         self.sets
             .iter()

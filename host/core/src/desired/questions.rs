@@ -1,4 +1,4 @@
-//! What others ask of the desired state.
+//! Queries of the desired state.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,12 +17,12 @@ use crate::state::{KernelState, VirtualServer};
 use crate::wants::Want;
 
 impl Desired {
-    /// What is wanted of a virtual server, by the service that got it.
+    /// What is wanted of a virtual server by the service that has it.
     pub fn server(&self, server: VirtualServer) -> Option<&Want> {
         self.want_of(&self.claims.get(&server)?.first, server)
     }
 
-    /// The virtual servers that a service got, with what it wants of them.
+    /// The virtual servers that a service has, with what it wants of them.
     pub fn servers_of(&self, name: &ObjectName) -> impl Iterator<Item = (VirtualServer, &Want)> {
         let planned = self.services.get(name).into_iter();
         planned.flat_map(|planned| {
@@ -41,7 +41,7 @@ impl Desired {
         protocols.flat_map(of).map(|(server, _)| *server).collect()
     }
 
-    /// How connections to a virtual server end.
+    /// How connections to a virtual server are drained.
     pub fn drain(&self, server: VirtualServer) -> Drain {
         let owner = self.claims.get(&server).and_then(|claims| self.services.get(&claims.first.name));
         owner.map(|planned| planned.wants.drain).unwrap_or_default()
@@ -57,7 +57,7 @@ impl Desired {
         self.addresses.keys().copied()
     }
 
-    /// Whether a set is to have a member.
+    /// Whether a set should have a member.
     pub(crate) fn member(&self, name: SetName, entry: SetEntry) -> Option<()> {
         self.members.has(name, entry).then_some(())
     }
@@ -74,17 +74,17 @@ impl Desired {
             .filter_map(|(server, claims)| Some((*server, self.want_of(&claims.first, *server)?)))
     }
 
-    /// The addresses that are to be turned on before all others.
+    /// The addresses that are turned on before all others.
     pub fn first(&self) -> &BTreeSet<IpAddr> {
         &self.first
     }
 
-    /// Networks in which virtual servers that are not wanted belong to other programs.
+    /// Networks in which unwanted virtual servers belong to other programs.
     pub fn excluded(&self) -> &[IpNet] {
         self.node.as_ref().map(|node| node.config.exclude_cidrs.as_slice()).unwrap_or_default()
     }
 
-    /// What is wanted as a whole.
+    /// The complete wanted state.
     pub fn state(&self) -> KernelState {
         let mut state = self.own.clone();
         state.entries = self.members.all().map(|key| (key, ())).collect();
@@ -93,7 +93,7 @@ impl Desired {
         state
     }
 
-    /// What is wanted of one virtual server and of the node: enough to follow a packet to it.
+    /// What is wanted of one virtual server and of the node: enough to trace a packet to it.
     pub fn excerpt(&self, server: VirtualServer) -> KernelState {
         let mut state = self.own.clone();
         let owner = self.claims.get(&server).and_then(|claims| self.services.get(&claims.first.name));
@@ -118,7 +118,7 @@ impl Desired {
                 service: loser.name.clone(),
                 reason: Reason::VirtualServerConflict,
                 message: format!(
-                    "{server} belongs to {owner}, which is older; give one of them another address or port"
+                    "{server} is already used by {owner}, which is older; change the address or port of one of them"
                 ),
             }));
         }
@@ -130,8 +130,8 @@ impl Desired {
                     service: owner.name.clone(),
                     reason: Reason::DecisionClamped,
                     message: format!(
-                        "{server}: the source cannot become {address}, because older services have taken the \
-                         {SNAT_SLOTS} places with {}; an address that the kernel picks is used",
+                        "{server}: the source address cannot be {address}, because older services use the \
+                         {SNAT_SLOTS} slots for {}; the kernel picks an address",
                         places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
                     ),
                 });
@@ -149,20 +149,20 @@ impl Desired {
     }
 }
 
-/// What comparing the kernel with it needs: marks on what was seen there, so that no copy has to be made.
+/// Support for comparisons with the kernel: marks on what was seen there, so that no copy is made.
 impl Desired {
-    /// Begins a comparison and returns its number; marks of the ones before mean nothing any more.
+    /// Starts a comparison and returns its number; marks of earlier comparisons become invalid.
     pub(crate) fn begin_comparison(&mut self) -> u32 {
         self.comparisons = self.comparisons.wrapping_add(1).max(1);
         self.comparisons
     }
 
-    /// Marks an entry as seen in a comparison, and says whether it is wanted.
+    /// Marks an entry as seen in a comparison, and returns whether it is wanted.
     pub(crate) fn see_entry(&mut self, name: SetName, entry: SetEntry, comparison: u32) -> bool {
         self.members.see(name, entry, comparison)
     }
 
-    /// Marks a virtual server as seen, and returns what is wanted of it.
+    /// Marks a virtual server as seen in a comparison, and returns what is wanted of it.
     pub(crate) fn see_server(&mut self, server: VirtualServer, comparison: u32) -> Option<&Want> {
         let claims = self.claims.get_mut(&server)?;
         claims.seen = comparison;
@@ -170,22 +170,22 @@ impl Desired {
         self.want_of(&owner, server)
     }
 
-    /// Marks an address as seen, and says whether it is wanted.
+    /// Marks an address as seen in a comparison, and returns whether it is wanted.
     pub(crate) fn see_address(&mut self, ip: IpAddr, comparison: u32) -> bool {
         self.addresses.see(&ip, comparison)
     }
 
-    /// Entries that were not seen in a comparison.
+    /// Entries not seen in a comparison.
     pub(crate) fn unseen_entries(&self, comparison: u32) -> impl Iterator<Item = (SetName, SetEntry)> {
         self.members.unseen(comparison)
     }
 
-    /// Addresses that were not seen in a comparison.
+    /// Addresses not seen in a comparison.
     pub(crate) fn unseen_addresses(&self, comparison: u32) -> impl Iterator<Item = IpAddr> {
         self.addresses.unseen(comparison).copied()
     }
 
-    /// Virtual servers that were not seen in a comparison.
+    /// Virtual servers not seen in a comparison.
     pub(crate) fn unseen_servers(&self, comparison: u32) -> impl Iterator<Item = VirtualServer> {
         self.claims.iter().filter(move |(_, claims)| claims.seen != comparison).map(|(server, _)| *server)
     }
@@ -221,21 +221,21 @@ impl Wanted for Desired {
 }
 
 impl Want {
-    /// The virtual server as the table of sets sees it, when these addresses have places.
+    /// The virtual server as used by the table of sets, when these addresses have slots.
     pub(crate) fn vip(&self, server: VirtualServer, slots: &[IpAddr]) -> Vip<'_> {
         let slot = match self.treatment {
             Treatment::Address(address) => slots.iter().position(|place| *place == address),
             _ => None,
         };
         let treatment = match self.treatment {
-            // Without a place the kernel picks the address.
+            // Without a slot, the kernel picks the address.
             Treatment::Address(_) if slot.is_none() => Treatment::Always,
             treatment => treatment,
         };
         Vip { server, want: self, treatment, slot }
     }
 
-    /// Whether sets say the same of it.
+    /// Whether both have the same set entries.
     pub(super) fn has_same_entries(&self, other: &Want) -> bool {
         // Destructured so that a new field cannot be forgotten here.
         let Want { kinds, external, server: _, bound, treatment, limits } = self;

@@ -9,7 +9,7 @@ use crate::state::{RealServer, Scheduling, Server, Weight};
 
 const DEADLINE: Drain = Drain::UntilDeadline(Duration::from_secs(30));
 
-/// A service that was created at a time, in seconds.
+/// A service created at a time in seconds.
 fn service(name: &str, created: i64) -> Service {
     Service {
         name: ObjectName::new("default", name),
@@ -42,7 +42,7 @@ fn wants(last: u8, drain: Drain) -> Wants {
     }
 }
 
-/// One whose clients' source becomes an address of the node.
+/// A want whose clients' source is replaced by an address of the node.
 fn from_address(last: u8, address: &str) -> Wants {
     let mut wants = wants(last, Drain::UntilIdle);
     wants
@@ -56,7 +56,7 @@ fn node() -> NodeView {
     NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed())
 }
 
-/// The sets of policies with their entries, and where sources go, by the chains.
+/// The entries of policies' sets, and the SNAT rules, as lines.
 fn slots(desired: &mut Desired) -> Vec<String> {
     desired.settle(&node());
     let lines = desired.state().lines().into_iter();
@@ -80,16 +80,20 @@ fn chosen_addresses_are_sorted_and_the_oldest_services_choose_first() {
     ];
     let mut desired = Desired::default();
     services.iter().for_each(|(service, wants)| desired.replace(service, wants.clone()));
-    assert_eq!(slots(&mut desired)[4..8], expected, "beside the entries that say that a policy decides");
+    assert_eq!(
+        slots(&mut desired)[4..8],
+        expected,
+        "apart from the entries that mark VIPs as decided by a policy"
+    );
     let [report] = &desired.reports()[..] else { panic!("one report") };
     assert_eq!(report.service.name, "b");
-    assert!(report.message.contains("taken the 2 places with 192.0.2.20 and 192.0.2.30"), "{report}");
+    assert!(report.message.contains("use the 2 slots for 192.0.2.20 and 192.0.2.30"), "{report}");
     let mut backwards = Desired::default();
     services.iter().rev().for_each(|(service, wants)| backwards.replace(service, wants.clone()));
     assert_eq!(slots(&mut backwards), slots(&mut desired));
     desired.remove(&services[1].0.name);
     desired.settle(&node());
-    assert!(desired.reports().is_empty(), "a place is free again");
+    assert!(desired.reports().is_empty(), "a slot is free again");
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn a_change_touches_what_it_changes_and_nothing_else() {
     assert_eq!(desired.take_touched(), Some(Actual::default()));
 }
 
-/// A packet to a virtual server goes the same way by its excerpt as by everything.
+/// A packet to a virtual server takes the same path through its excerpt as through the complete state.
 #[test]
 fn an_excerpt_is_enough_to_follow_a_packet() {
     use crate::trace::{example, trace};
@@ -151,10 +155,10 @@ fn an_excerpt_is_enough_to_follow_a_packet() {
     assert!(excerpt.virtual_servers.len() < whole.virtual_servers.len());
     let way = trace(&excerpt, &[], &packet);
     assert_eq!(way, trace(&whole, &[], &packet));
-    assert!(way.to_string().contains("goes by virtual tcp 10.96.0.2:80 to one of"), "{way}");
+    assert!(way.to_string().contains("goes through virtual tcp 10.96.0.2:80 to one of"), "{way}");
     assert_eq!(
         desired.excerpt(vip(9)),
         KernelState { ..desired.own().clone() },
-        "nothing of what is not wanted"
+        "empty for an unwanted virtual server"
     );
 }

@@ -1,4 +1,4 @@
-//! Where what is wanted and what is there differ, key by key.
+//! Differences between the wanted and the actual state, key by key.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,16 +9,17 @@ use crate::rule::Chains;
 use crate::set::{Fill, SETS, SetEntry, SetKind, SetName, Step};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer};
 
-/// What is wanted for a key, and what is there; `None` = nothing.
+/// The wanted and the actual value of a key; `None` = absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair<V> {
-    /// What is wanted.
+    /// The wanted value.
     pub desired: Option<V>,
-    /// What is there.
+    /// The actual value.
     pub actual: Option<V>,
 }
 
-/// The keys whose values differ, or may: a pair of equal values asks for no change. Each list is sorted by its key.
+/// The keys whose values differ, or may differ: a pair of equal values causes no change. Each list is sorted by
+/// key.
 #[derive(Clone, Debug, Default)]
 pub struct Differences<'a> {
     /// Sysctls, with the wanted value.
@@ -29,11 +30,11 @@ pub struct Differences<'a> {
     pub devices: Vec<(Device, Pair<()>)>,
     /// Sets.
     pub sets: Vec<(SetName, Pair<&'a SetKind>)>,
-    /// Members of sets that are wanted and not there.
+    /// Wanted members of sets that are missing.
     pub missing: Vec<(SetName, SetEntry)>,
-    /// Members of sets that are there and not wanted.
+    /// Actual members of sets that are not wanted.
     pub extra: Vec<(SetName, SetEntry)>,
-    /// All chains that are wanted and all that are there, if any differ or sets do.
+    /// All wanted and all actual chains, if any chain or set differs.
     pub rules: Option<(&'a Chains, Chains)>,
     /// Addresses of the dummy device.
     pub addresses: Vec<(IpAddr, Pair<()>)>,
@@ -41,7 +42,7 @@ pub struct Differences<'a> {
     pub servers: Vec<(VirtualServer, Pair<&'a Server>)>,
 }
 
-/// What ordering changes and holding them back must know of what is wanted, beyond what differs.
+/// What is needed of the wanted state, beyond the differences, to order changes and to hold them back.
 pub trait Wanted {
     /// All members of a set.
     fn entries_of(&self, name: SetName) -> Vec<SetEntry>;
@@ -49,16 +50,16 @@ pub trait Wanted {
     /// How many members a set has.
     fn count(&self, name: SetName) -> usize;
 
-    /// What a set is.
+    /// The kind of a set.
     fn kind_of(&self, name: SetName) -> Option<&SetKind>;
 
     /// Whether a set has a member.
     fn has_entry(&self, name: SetName, entry: SetEntry) -> bool;
 
-    /// Whether the kernel holds a virtual server at an address already, as far as is known.
+    /// Whether the kernel is known to have a virtual server at an address already.
     fn is_served(&self, ip: IpAddr) -> bool;
 
-    /// The entries without which a virtual server would be open to sources that it is closed to.
+    /// The entries without which a virtual server would be open to sources that must be kept out.
     fn closing(&self, server: VirtualServer) -> Vec<(SetName, SetEntry)>;
 }
 
@@ -106,7 +107,7 @@ impl Wanted for KernelState {
 }
 
 impl<'a> Differences<'a> {
-    /// Where two states differ. Sysctls and timeouts that `desired` does not name are no difference.
+    /// The differences between two states. Sysctls and timeouts not named in `desired` do not count.
     pub fn between(desired: &'a KernelState, actual: &'a KernelState) -> Differences<'a> {
         let sets = pairs(&desired.sets, &actual.sets);
         let differ = !sets.is_empty() || desired.rules != actual.rules;

@@ -1,7 +1,7 @@
 //! The order of changes.
 //!
-//! Turned on: sets and static rules first (masquerading must work before anything answers), then virtual servers
-//! with their real servers, and only then the address that makes traffic arrive. Turned off: the reverse.
+//! Turning on: first sets and static rules (masquerading must work before anything answers), then virtual servers
+//! with their real servers, and only then the address that attracts traffic. Turning off: the reverse.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,7 +13,8 @@ use crate::rule::Chains;
 use crate::set::{SetEntry, SetKind, SetName, Step};
 use crate::state::{Server, VirtualServer, Weight};
 
-/// The changes that remove the differences. Sets for which `waits` holds are not tried now. What turns the addresses `first` on comes before all other virtual servers.
+/// The changes that remove the differences. Sets for which `waits` returns true are not tried now. What turns on
+/// the addresses in `first` comes before all other virtual servers.
 pub(crate) fn order(
     differences: &Differences<'_>,
     wanted: &impl Wanted,
@@ -28,7 +29,7 @@ pub(crate) fn order(
         Some((desired, _)) => rules::compare(desired, &actual_rules),
         None => Vec::new(),
     };
-    // Rules that go can only be missed by what goes with them, so they go last.
+    // Rules are removed last, because only what is removed with them can still need them.
     let (gains, losses): (Vec<_>, Vec<_>) =
         rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
     order.changes.extend(gains.into_iter().map(Change::WriteRules));
@@ -36,7 +37,8 @@ pub(crate) fn order(
     order.turn_on(|ip| first.contains(&ip));
     order.turn_on(|ip| !first.contains(&ip));
     order.turn_off();
-    // Who is no longer admitted may have been denied until now: that stays in force until the permission is gone.
+    // A source that is no longer admitted may also have been denied: the denial stays in force until the
+    // permission is gone.
     let (permissions, others): (Vec<_>, Vec<_>) =
         order.extra_entries(&recreated).into_iter().partition(|entry| order.admits_to_closed(*entry));
     order.delete_entries(permissions);
@@ -53,13 +55,13 @@ struct Order<'a, W> {
     changes: Vec<Change>,
 }
 
-/// What the sets were prepared for.
+/// The result of preparing the sets.
 struct Prepared {
-    /// The actual rules without those that had to go with sets.
+    /// The actual rules without those that had to be removed with sets.
     rules: Chains,
-    /// Sets that are made anew with all their entries.
+    /// Sets that are recreated with all their entries.
     recreated: BTreeSet<SetName>,
-    /// Sets that get their wanted kind when entries were deleted.
+    /// Sets that get their wanted kind after entries were deleted.
     shrinking: Vec<SetName>,
 }
 
@@ -74,8 +76,8 @@ impl<W: Wanted> Order<'_, W> {
         self.changes.extend(missing.map(|(device, _)| Change::CreateDevice(*device)));
     }
 
-    /// Creates sets, and makes room in those that need it. A set of another type or family cannot be exchanged while
-    /// rules name it, so these rules are taken out first and come back with the others.
+    /// Creates sets, and enlarges those that are too small. A set of another type or family cannot be exchanged
+    /// while rules refer to it, so these rules are removed first and return with the others.
     fn sets(&mut self, waits: impl Fn(SetName) -> bool) -> Prepared {
         let mut rules = self.differences.rules.as_ref().map(|(_, actual)| actual.clone()).unwrap_or_default();
         let (mut created, mut grown, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
@@ -134,12 +136,12 @@ impl<W: Wanted> Order<'_, W> {
         sets
     }
 
-    /// What a set must be while entries come before others go: both need room.
+    /// The kind a set needs while entries are added before others are deleted: both need room.
     fn kind_during(&self, name: SetName, wanted: &SetKind, actual: &SetKind) -> SetKind {
         let extra = self.differences.extra.iter().filter(|(of, _)| *of == name).count();
         let needed = self.wanted.count(name) + extra;
         match (wanted, actual) {
-            // Large enough already, or about to shrink.
+            // Already large enough, or about to shrink.
             (SetKind::Hash { .. }, SetKind::Hash { max_elements, .. })
                 if needed <= *max_elements as usize =>
             {
@@ -153,7 +155,7 @@ impl<W: Wanted> Order<'_, W> {
         }
     }
 
-    /// The entries that a set has.
+    /// The actual entries of a set.
     fn actual_entries(&self, name: SetName) -> Vec<SetEntry> {
         let of = |list: &[(SetName, SetEntry)]| -> BTreeSet<SetEntry> {
             list.iter().filter(|(of, _)| *of == name).map(|(_, entry)| *entry).collect()
@@ -171,8 +173,8 @@ impl<W: Wanted> Order<'_, W> {
         }
     }
 
-    /// Returns the changes that admit sources to a VIP that is closed already: they come when everything else that closes it
-    /// is there, the rules too.
+    /// Adds entries. Returns those that admit sources to a VIP that is already closed: they are added after
+    /// everything else that closes it, including the rules.
     fn add_entries(&mut self, recreated: &BTreeSet<SetName>) -> Vec<Change> {
         let mut missing: Vec<_> = self.differences.missing.iter().collect();
         missing.retain(|(name, _)| !recreated.contains(name));
@@ -186,12 +188,12 @@ impl<W: Wanted> Order<'_, W> {
         late.into_iter().map(add).collect()
     }
 
-    /// Whether the VIP to which an entry admits sources is closed to others now.
+    /// Whether the VIP to which an entry admits sources is already closed to others.
     fn is_closed_already(&self, name: SetName, entry: SetEntry) -> bool {
         name.companion(entry).is_some_and(|closing| self.differences.missing.binary_search(&closing).is_err())
     }
 
-    /// The entries that go, in the order in which they do. Those of sets that go as a whole are left out.
+    /// The entries to delete, in order, without those of sets that are destroyed or recreated.
     fn extra_entries(&self, recreated: &BTreeSet<SetName>) -> Vec<(SetName, SetEntry)> {
         let going = self.differences.sets.iter().filter(|(_, pair)| pair.desired.is_none());
         let going: BTreeSet<SetName> = going.map(|(name, _)| *name).collect();
@@ -230,7 +232,7 @@ impl<W: Wanted> Order<'_, W> {
             Some(old) if *old == desired.scheduling => {}
             Some(_) => self.changes.push(Change::UpdateVirtualServer(server, desired.scheduling.clone())),
         }
-        // Those that are quiesced come last: the others may be the only ones that take connections then.
+        // Quiescing comes last: until then, these may be the only real servers that take connections.
         for quiesced in [false, true] {
             for (real, weight) in desired.real_servers().filter(|(_, w)| (*w == Weight::QUIESCED) == quiesced)
             {

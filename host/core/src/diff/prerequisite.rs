@@ -1,7 +1,7 @@
 //! Which changes must not be made because another change failed.
 //!
-//! Few pairs count: those where the second change without the first would let packets pass that a filter should
-//! stop, bring up a VIP before it can work, or fail anyway with a less telling error.
+//! Only a few pairs matter: those where the second change without the first would let packets pass that a filter
+//! should stop, bring up a VIP before it can work, or fail anyway with a less helpful error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,26 +13,26 @@ use crate::rule::{Chain, Rule, Table};
 use crate::set::{Fill, SetEntry, SetName, Step};
 use crate::state::{Device, VirtualServer};
 
-/// What failed so far in one round.
+/// The failures so far in one round.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     devices: BTreeSet<Device>,
-    /// Sets that are not there.
+    /// Sets that do not exist.
     sets: BTreeSet<SetName>,
-    /// Sets that could not be exchanged for larger ones.
+    /// Sets that could not be enlarged.
     small: BTreeSet<SetName>,
     /// Sets from which some entries could not be deleted.
     crowded: BTreeSet<SetName>,
-    /// Entries that are not there and close something.
+    /// Missing entries that would close something.
     entries: BTreeSet<(SetName, SetEntry)>,
     /// Families whose new filter rules are not in force.
     rules: BTreeSet<Family>,
     /// Families in which the host's own ports would answer on every new address.
     open: BTreeSet<Family>,
     not_created: BTreeSet<VirtualServer>,
-    /// Whether any virtual server was created at an address.
+    /// For each address, whether any virtual server was created.
     started: BTreeMap<IpAddr, Started>,
-    /// Virtual servers that are still there, as members of a set of VIPs.
+    /// Virtual servers that still exist, as members of a set of VIPs.
     not_deleted: BTreeSet<SetEntry>,
     still_bound: BTreeSet<IpAddr>,
 }
@@ -44,8 +44,8 @@ enum Started {
 }
 
 impl Failures {
-    /// Takes note of what became of a change, and says it in the right words: a real server whose virtual server could
-    /// not be made failed for that reason.
+    /// Records the outcome of a change, and corrects its reason: a real server whose virtual server could not be
+    /// created failed because of that.
     pub fn judge(&mut self, change: &Change, outcome: Outcome) -> Outcome {
         match outcome {
             Ok(()) => {
@@ -59,7 +59,7 @@ impl Failures {
                 if let Change::AddRealServer(server, ..) = change
                     && self.not_created.contains(server)
                 {
-                    let message = format!("{change}: its virtual server could not be made");
+                    let message = format!("{change}: its virtual server could not be created");
                     return Err(Failure { kind: FailureKind::Prerequisite, message });
                 }
                 Err(failure)
@@ -67,7 +67,7 @@ impl Failures {
         }
     }
 
-    /// Takes note of a change that failed or was not tried.
+    /// Records a change that failed or was not tried.
     pub fn note_failed(&mut self, change: &Change) {
         match change {
             Change::CreateDevice(device) => drop(self.devices.insert(*device)),
@@ -109,15 +109,13 @@ impl Failures {
         }
     }
 
-    /// Why a change must not be made now, if it must not.
+    /// Why a change must not be made now; `None` if it may.
     pub fn forbid(&self, change: &Change, wanted: &impl Wanted) -> Option<&'static str> {
         match change {
             Change::CreateSet(name, _) | Change::AddEntry(name, _) if self.sets.contains(name) => {
-                Some("its set could not be made")
+                Some("its set could not be created")
             }
-            Change::AddEntry(name, _) if self.small.contains(name) => {
-                Some("its set could not be made larger")
-            }
+            Change::AddEntry(name, _) if self.small.contains(name) => Some("its set could not be enlarged"),
             Change::AddEntry(name, entry) if name.set.row().step == Step::Admits => {
                 self.forbid_admission(*name, *entry)
             }
@@ -126,7 +124,7 @@ impl Failures {
             }
             Change::CreateVirtualServer(server, _) => self.forbid_server(*server, wanted),
             Change::AddRealServer(server, ..) if self.not_created.contains(server) => {
-                Some("its virtual server could not be made")
+                Some("its virtual server could not be created")
             }
             Change::AddAddress(ip) => self.forbid_address(*ip, wanted),
             Change::DeleteEntry(name, entry) => self.forbid_delete_entry(*name, *entry),
@@ -152,7 +150,7 @@ impl Failures {
         }
     }
 
-    /// Whether an entry that was to be there is not.
+    /// Whether an entry that should exist does not.
     fn misses(&self, key: &(SetName, SetEntry)) -> bool {
         self.entries.contains(key) || self.sets.contains(&key.0)
     }
@@ -168,26 +166,27 @@ impl Failures {
         (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
     }
 
-    /// Sources are admitted to a VIP that is closed already after everything else that closes it, and only with it.
+    /// Sources are admitted to a VIP that is already closed after everything else that closes it, and only if that
+    /// succeeded.
     fn forbid_admission(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {
         let vip = entry.without_source();
         let open = self.rules.contains(&name.family)
             || self.entries.iter().any(|(_, failed)| failed.without_source() == vip);
-        open.then_some("what limits these sources could not be put in force")
+        open.then_some("the limits for these sources could not be applied")
     }
 
     fn forbid_address(&self, ip: IpAddr, wanted: &impl Wanted) -> Option<&'static str> {
         if self.devices.contains(&Device::KubeIpvs0) {
-            return Some("its device could not be made");
+            return Some("its device could not be created");
         }
         let guards = crate::set::SETS.iter().filter(|row| matches!(row.fill, Fill::Address(_)));
         let mut guards = guards.map(|row| (SetName::new(Family::of(ip), row.set), SetEntry::Ip(ip)));
         if guards.any(|key| self.misses(&key)) || self.open.contains(&Family::of(ip)) {
             return Some("the host's own ports on it could not be closed");
         }
-        // Where some of its virtual servers are there, those are worth having.
+        // If some of its virtual servers exist, it is worth having.
         let none = self.started.get(&ip) == Some(&Started::None) && !wanted.is_served(ip);
-        none.then_some("none of its virtual servers could be made")
+        none.then_some("none of its virtual servers could be created")
     }
 
     fn forbid_delete_entry(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {
@@ -206,7 +205,8 @@ impl Failures {
     }
 }
 
-/// Whether a change makes the rules that refuse what is for the host and not for a service, or leads packets to them.
+/// Whether a change creates the rules that reject packets meant for the host instead of a service, or leads
+/// packets to them.
 fn closes_host_ports(change: &TableChange) -> bool {
     let leads_there = |(_, rule): &(Chain, Rule)| rule.jump() == Some(Chain::KubeIpvsFilter);
     change.write.contains_key(&Chain::KubeIpvsFilter) || change.insert.iter().any(leads_there)
@@ -219,8 +219,8 @@ mod tests {
     use crate::net::Protocol;
     use crate::state::KernelState;
 
-    /// A node whose rules cannot be written must not answer on VIPs with its own ports; one whose rules are there already,
-    /// and only cannot be changed elsewhere, goes on.
+    /// A node whose rules cannot be written must not answer on VIPs with its own ports. A node whose rules already
+    /// exist, and only cannot be changed elsewhere, continues.
     #[test]
     fn no_address_comes_up_before_the_rules_that_close_it() {
         let writes = |table, chain| {
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(forbidden(writes(Table::Nat, Chain::KubeServices)), [false, false]);
     }
 
-    /// What a laws' script of random faults seldom hits: the removal of a filter while what it filters stays.
+    /// A case that the laws' random faults rarely hit: the filter is removed while what it filters stays.
     #[test]
     fn filters_stay_while_their_vip_stays() {
         let removes = |family| {
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// A policy may admit a network and deny a part of it in one step. Where the second cannot be done, nor is the first.
+    /// A policy may admit a network and deny a part of it in one step. If the second fails, the first is not done.
     #[test]
     fn sources_wait_for_what_denies_some_of_them() {
         let key = |text: &str| {
@@ -293,7 +293,7 @@ mod tests {
         }
     }
 
-    /// A set that could not grow holds what its members would have closed.
+    /// A set that could not grow lacks members that would have closed something.
     #[test]
     fn a_virtual_server_waits_for_the_set_that_was_to_grow() {
         let wanted: KernelState = "\

@@ -1,4 +1,4 @@
-//! What a state is after a change succeeded.
+//! The state after a successful change.
 
 use std::collections::btree_map::Entry;
 
@@ -6,7 +6,7 @@ use super::{Change, RulesChange};
 use crate::rule::{Chains, Rule};
 use crate::state::{KernelState, Server};
 
-/// Takes a change that was made into account.
+/// Records a change that was made.
 pub fn record(state: &mut KernelState, change: &Change) {
     match change {
         Change::SetSysctl(key, value) => {
@@ -67,7 +67,7 @@ pub fn record(state: &mut KernelState, change: &Change) {
     }
 }
 
-/// Takes a change of a virtual server or what is behind it into account, and says whether it is still there.
+/// Records a change of a virtual server or its real servers, and returns whether the virtual server still exists.
 pub(crate) fn record_server(server: &mut Server, change: &Change) -> bool {
     match change {
         Change::CreateVirtualServer(_, scheduling) | Change::UpdateVirtualServer(_, scheduling) => {
@@ -95,7 +95,7 @@ pub(crate) fn record_server(server: &mut Server, change: &Change) -> bool {
     true
 }
 
-/// Takes written rules into account.
+/// Records written rules.
 pub(crate) fn record_rules(chains: &mut Chains, change: &RulesChange) {
     for (table, change_of_table) in &change.tables {
         let key = |chain| (change.family, *table, chain);

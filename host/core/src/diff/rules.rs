@@ -1,4 +1,4 @@
-//! The difference between two sets of chains, and the text for `iptables-restore` that removes it.
+//! The difference between two sets of chains, and the `iptables-restore` input that removes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,29 +12,29 @@ use crate::rule::{Chain, Chains, Ownership, Rule, Table};
 pub struct RulesChange {
     /// The family.
     pub family: Family,
-    /// Whether rules come or only go.
+    /// Whether rules are added or only removed.
     pub direction: Direction,
-    /// What changes in each table.
+    /// The changes in each table.
     pub tables: BTreeMap<Table, TableChange>,
 }
 
 /// Whether a change of rules adds any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
-    /// Rules come; others may go.
+    /// Rules are added; others may be removed.
     Adds,
-    /// Rules only go. They may filter what is still there, so they go after it.
+    /// Rules are only removed. They may filter something that still exists, so they are removed after it.
     Removes,
 }
 
 /// New content for some chains of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableChange {
-    /// Chains of ours with their complete new content; they are created if missing.
+    /// Our chains to write, with their complete new content; created if missing.
     pub write: BTreeMap<Chain, Vec<Rule>>,
-    /// Chains of ours to delete.
+    /// Our chains to delete.
     pub delete: Vec<Chain>,
-    /// Jumps to insert at the top of built-in chains, first one last.
+    /// Jumps to insert at the top of built-in chains, the first one last.
     pub insert: Vec<(Chain, Rule)>,
     /// Jumps to delete from built-in chains.
     pub remove: Vec<(Chain, Rule)>,
@@ -46,7 +46,7 @@ impl TableChange {
     }
 }
 
-/// What must change in one table, in both directions.
+/// The changes in one table, in both directions.
 #[derive(Default)]
 struct TableChanges {
     adds: TableChange,
@@ -83,7 +83,7 @@ impl TableChanges {
         self.adds.write.insert(chain, wanted.to_vec());
     }
 
-    /// Where a jump stands among other rules is not ours to say; only that it is there.
+    /// A jump's position among other rules is not ours to decide; only its presence counts.
     fn compare_jumps(&mut self, chain: Chain, wanted: &[Rule], present: &[Rule]) {
         let missing = wanted.iter().filter(|rule| !present.contains(rule));
         self.adds.insert.extend(missing.rev().map(|rule| (chain, rule.clone())));
@@ -92,18 +92,19 @@ impl TableChanges {
     }
 }
 
-/// Whether a rule keeps packets from what may still be there: it drops them, or leads to the chain that does.
+/// Whether a rule keeps packets from something that may still exist: it drops them, or leads to the chain that
+/// does.
 fn filters(rule: &Rule) -> bool {
     rule.drops() || rule.jump() == Some(Chain::KubeSourceRangesFirewall)
 }
 
-/// Whether leaving out some of `all` gives `part`.
+/// Whether `part` is `all` with some elements left out.
 fn is_subsequence(part: &[Rule], all: &[Rule]) -> bool {
     let mut rest = all.iter();
     part.iter().all(|rule| rest.any(|other| other == rule))
 }
 
-/// What must change from `actual` to `desired`: at most one change per family and direction, additions first.
+/// The changes from `actual` to `desired`: at most one per family and direction, additions first.
 pub(super) fn compare(desired: &Chains, actual: &Chains) -> Vec<RulesChange> {
     let mut changes: BTreeMap<(Direction, Family), BTreeMap<Table, TableChange>> = BTreeMap::new();
     let keys: BTreeSet<_> = desired.keys().chain(actual.keys()).collect();
@@ -126,7 +127,7 @@ pub(super) fn compare(desired: &Chains, actual: &Chains) -> Vec<RulesChange> {
 }
 
 impl RulesChange {
-    /// The input for `iptables-restore --noflush`. Declaring a chain creates or empties it.
+    /// The input for `iptables-restore --noflush`. Declaring a chain creates or flushes it.
     pub fn restore_input(&self) -> String {
         let mut text = String::new();
         for (table, change) in &self.tables {
@@ -178,7 +179,7 @@ mod tests {
     const FILTERED: &str = "-m set --match-set KUBE-LOAD-BALANCER-FW dst,dst -j KUBE-SOURCE-RANGES-FIREWALL";
     const EXTERNAL: &str = "-m set --match-set KUBE-EXTERNAL-IP dst,dst -j KUBE-MARK-MASQ";
 
-    /// A new rule for one service must not take along the filter of another that is on its way out.
+    /// A new rule for one service must not remove the filter of another one that is being deleted.
     #[test]
     fn rules_go_after_what_they_filter() {
         let actual = chains(&[
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!(written, [2, 1]);
     }
 
-    /// One service's source ranges go while another one's list of denied sources comes into the same chain.
+    /// One service's source ranges are removed while another's list of denied sources is added to the same chain.
     #[test]
     fn source_ranges_stay_until_what_they_filter_is_gone() {
         const DENIED: &str = "-m set --match-set WEIR-SOURCE-DENY dst,dst,src -j DROP";

@@ -17,11 +17,11 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn nets(count: u32) -> Vec<IpNet> {
-    // Every other /32, so that no two can be summed up.
+    // Every other /32, so that no two can be aggregated.
     (0..count).map(|n| IpNet::from(IpAddr::from((0x0a00_0000 + 2 * n).to_be_bytes()))).collect()
 }
 
-/// A node that can tell the pods of one family, with some schedulers.
+/// A node that knows the pod networks of one family, with some schedulers.
 fn node() -> NodeView {
     let host = OWN.map(|a| HostAddress { interface: "eth0".to_owned(), address: ip(a), prefix: 24 }).to_vec();
     let detect_local = DetectLocal::ClusterCidr(vec!["10.244.0.0/16".parse().unwrap()]);
@@ -81,12 +81,12 @@ fn view_of(service: Service) -> ServiceView {
     ServiceView::new(&cluster, &name, &node()).unwrap()
 }
 
-/// What becomes of the built-in decision with an edit, and what is said of it.
+/// The built-in decision after an edit and the guard, and the reports.
 fn clamped(view: &ServiceView, edit: impl FnOnce(&mut Decision)) -> (Decision, Vec<String>) {
     let mut decision = Decision::upstream(view, &node());
     edit(&mut decision);
     let (clamped, reports) = clamp(view, decision, &node());
-    assert_eq!(clamp(view, clamped.clone(), &node()).0, clamped, "clamping twice is clamping once");
+    assert_eq!(clamp(view, clamped.clone(), &node()).0, clamped, "clamping is idempotent");
     (clamped, reports.iter().map(|report| format!("{}: {}", report.reason, report.message)).collect())
 }
 
@@ -129,10 +129,10 @@ fn the_api_server_is_kept_whatever_is_said() {
         decision.ports[0].dropped.insert(0);
         decision.ports[0].weights[0] = Weight(5);
     });
-    assert_eq!(decision.ports[0].weights[0], Weight(5), "scheduling is free");
+    assert_eq!(decision.ports[0].weights[0], Weight(5), "scheduling may be decided");
     assert_eq!(Decision { ports: upstream.ports.clone(), ..decision.clone() }, upstream);
     assert!(decision.ports[0].dropped.is_empty());
-    assert!(said[0].ends_with("although a policy said: leave it alone: tired\\n"), "{said:?}");
+    assert!(said[0].ends_with("although a policy decided to ignore it: tired\\n"), "{said:?}");
 }
 
 #[test]
@@ -172,15 +172,15 @@ fn lists_of_networks_are_bounded() {
     assert_eq!(
         said,
         [
-            "DecisionClamped: a policy gave 258 networks for node ports; the first 256 are used, node ports are not \
-             served on the others",
-            "DecisionClamped: a policy gave 300 denied networks; the first 256 are used, the others may connect",
-            "DecisionClamped: a policy gave 257 networks that are never masqueraded; the first 256 are used, the \
-             others are treated like all",
+            "DecisionClamped: a policy gave 258 networks for node ports; only the first 256 are used, node ports are not \
+             served on the rest",
+            "DecisionClamped: a policy gave 300 denied networks; only the first 256 are used, the rest may connect",
+            "DecisionClamped: a policy gave 257 networks that are never masqueraded; only the first 256 are used, the \
+             rest are treated like any source",
         ]
     );
     let (_, said) = web(|decision| decision.sources = vec![filter(Deny, Vec::new()); 17]);
-    assert!(said[0].contains("gave 17 source filters; the first 16 are used"), "{said:?}");
+    assert!(said[0].contains("gave 17 source filters; only the first 16 are used"), "{said:?}");
 }
 
 #[test]
@@ -207,13 +207,16 @@ fn sources_become_addresses_of_this_node_only() {
         let (decision, said) = treat(address);
         assert_eq!(decision.masquerade.treatments.node_port, Treatment::Address(ip(address)));
         assert_eq!(said.len(), 1);
-        let expected = format!("node-port VIPs ({other}): the source cannot become {address}");
+        let expected = format!("node-port VIPs ({other}): the source address cannot be {address}");
         assert!(said[0].contains(&expected), "{said:?}");
     }
     for address in ["8.8.8.8", "169.254.20.10", "127.0.0.1", "0.0.0.0", "::", CLUSTER_IP] {
         let (decision, said) = treat(address);
         assert_eq!(decision.masquerade.treatments.node_port, Treatment::Default);
-        assert!(said[0].contains(&format!("node-port VIPs: the source cannot become {address}")), "{said:?}");
+        assert!(
+            said[0].contains(&format!("node-port VIPs: the source address cannot be {address}")),
+            "{said:?}"
+        );
     }
 }
 
@@ -231,8 +234,11 @@ fn what_cannot_tell_the_cluster_from_others_is_named() {
     let off_cluster =
         |decision: &mut Decision| decision.masquerade.treatments.cluster = Treatment::OffCluster;
     let (decision, said) = web(off_cluster);
-    assert_eq!(decision.masquerade.treatments.cluster, Treatment::OffCluster, "it holds for IPv4");
-    assert!(said[0].contains("cluster VIPs (IPv6): nothing tells"), "{said:?}");
+    assert_eq!(decision.masquerade.treatments.cluster, Treatment::OffCluster, "it applies to IPv4");
+    assert!(
+        said[0].contains("cluster VIPs (IPv6): sources outside the cluster cannot be recognized"),
+        "{said:?}"
+    );
     let mut only_v6 = service("default", "web", Protocol::Tcp);
     only_v6.cluster_ips.v4 = None;
     let (decision, said) = clamped(&view_of(only_v6), off_cluster);
@@ -276,13 +282,13 @@ fn weights_of_endpoints_that_are_left_out_do_not_count() {
 fn weights_need_a_scheduler_that_heeds_them() {
     let (decision, said) = scheduled("rr", [1, 2, 3]);
     assert_eq!(decision.ports[0].scheduling.scheduler, "wrr");
-    assert!(said[0].contains("`rr` takes no notice of weights; `wrr` is used"), "{said:?}");
+    assert!(said[0].contains("`rr` ignores weights; using `wrr`"), "{said:?}");
     // This kernel has no `wlc`.
     for name in ["lc", "dh"] {
         let (decision, said) = scheduled(name, [0, 2, 3]);
         assert_eq!(decision.ports[0].scheduling.scheduler, name);
         assert_eq!(decision.ports[0].weights, [Weight::QUIESCED, Weight::DEFAULT, Weight::DEFAULT]);
-        assert!(said[0].contains("all but 0 count as 1"), "{said:?}");
+        assert!(said[0].contains("every weight except 0 counts as 1"), "{said:?}");
     }
     for (name, weights) in [("rr", [0, 5, 5]), ("sh", [1, 2, 3]), ("dh", [7, 7, 7])] {
         let (decision, said) = scheduled(name, weights);
@@ -301,10 +307,10 @@ fn flags_are_for_whom_they_mean_something() {
     assert_eq!(flagged(Protocol::Tcp, "sh", hashing), (hashing.0, vec![]));
     let (flags, said) = flagged(Protocol::Tcp, "rr", hashing);
     assert_eq!(flags, 0);
-    assert!(said[0].contains("for sh and mh, not for `rr`"), "{said:?}");
+    assert!(said[0].contains("to sh and mh, not to `rr`"), "{said:?}");
     let (flags, said) = flagged(Protocol::Tcp, "rr", SchedulerFlags::ONE_PACKET);
     assert_eq!(flags, 0);
-    assert!(said[0].contains("one-packet scheduling is for UDP"), "{said:?}");
+    assert!(said[0].contains("one-packet scheduling only applies to UDP"), "{said:?}");
     let (flags, said) = flagged(Protocol::Udp, "rr", SchedulerFlags::ONE_PACKET);
     assert_eq!(flags, SchedulerFlags::ONE_PACKET.0);
     assert!(said[0].starts_with("OnePacket: "), "{said:?}");
@@ -323,11 +329,11 @@ fn persistence_has_its_ranges_and_every_port_its_decision() {
     let (decision, said) = persist(0, 33);
     let clamped = Persistence { timeout: 1, prefix: 32 };
     assert_eq!(decision.ports[0].scheduling.persistence, Some(clamped));
-    assert!(said[0].contains("persistence 0/33 is out of range; 1/32 is used"), "{said:?}");
+    assert!(said[0].contains("persistence 0/33 is out of range; using 1/32"), "{said:?}");
     assert_eq!(persist(86_400, 24).1, [""; 0]);
     let (decision, said) = web(|decision| decision.ports.truncate(1));
     assert_eq!(decision.ports.len(), 2);
-    assert!(said[0].contains("decided 1 ports where there are 2"), "{said:?}");
+    assert!(said[0].contains("decided 1 ports, but the service has 2"), "{said:?}");
 }
 
 #[test]
@@ -338,9 +344,9 @@ fn what_cannot_be_a_name_is_shown_so_that_it_harms_no_terminal_and_no_shell() {
         told.concat()
     };
     let odd = told("no such; rm -rf\n\u{1b}[31m\u{202e}");
-    assert!(odd.contains(r#""no such; rm -rf\n\u{1b}[31m\u{202e}" cannot be"#), "{odd}");
+    assert!(odd.contains(r#""no such; rm -rf\n\u{1b}[31m\u{202e}" is not a valid scheduler name"#), "{odd}");
     assert!(!odd.contains("modprobe") && !odd.contains(char::is_control), "{odd}");
-    assert!(told("").contains(r#""" cannot be"#));
-    assert!(told("sixteen_letters_").contains("cannot be"));
+    assert!(told("").contains(r#""" is not a valid scheduler name"#));
+    assert!(told("sixteen_letters_").contains("is not a valid scheduler name"));
     assert!(told("nope").contains("modprobe ip_vs_nope"));
 }

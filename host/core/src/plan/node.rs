@@ -1,4 +1,4 @@
-//! What the node itself puts into the kernel: sysctls, timeouts, the dummy device, sets, chains and rules.
+//! What the node itself needs in the kernel: sysctls, timeouts, the dummy device, sets, chains and rules.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,20 +14,20 @@ use crate::state::{Device, KernelState, Sysctl, Timeout};
 
 mod chains;
 
-/// What the node's part depends on of all services together: which sets have entries, and which load-balancer VIPs the
-/// node itself may not use.
+/// What the node's part depends on from all services together: which sets have entries, and which load-balancer
+/// VIPs the node itself may not use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// How many entries each set must have room for; sets without entries are absent.
+    /// The capacity that each set needs; sets without entries are absent.
     pub sets: BTreeMap<SetName, u32>,
-    /// Load-balancer VIPs whose source ranges leave the node out.
+    /// Load-balancer VIPs whose source ranges exclude the node.
     pub closed_to_node: BTreeSet<(IpAddr, Protocol, u16)>,
     /// The addresses that replace sources in each family, at most [`SNAT_SLOTS`].
     pub snat: PerFamily<Vec<IpAddr>>,
 }
 
-/// How many addresses can replace sources at the same time in one family: as many as the two spare bits of the packet
-/// mark can tell from each other and from masquerading by endpoint.
+/// How many addresses can replace sources at the same time in one family: as many as the two spare bits of the
+/// packet mark can encode besides masquerading by endpoint.
 pub const SNAT_SLOTS: usize = 2;
 
 impl Totals {
@@ -35,12 +35,12 @@ impl Totals {
         self.sets.contains_key(&SetName::new(family, set))
     }
 
-    /// Whether a set is there: a policy's only while some rule asks for it.
+    /// Whether a set must exist; a policy's set only while some rule uses it.
     fn needs(&self, name: SetName) -> bool {
         let row = name.set.row();
         match row.beside {
-            // Asked together with the set beside even while it admits no source, so that sources that come and go in it
-            // change no rule.
+            // Used by the rule that also uses its companion set, even while it admits no source, so that adding
+            // and removing sources never changes a rule.
             Some(beside) if row.step == Step::Admits && name.set.is_of_policy() => {
                 self.has(name.family, beside)
             }
@@ -49,8 +49,8 @@ impl Totals {
     }
 }
 
-/// How many entries a hash set is made for. It grows beyond the usual size only while it must, because kube-proxy accepts
-/// that alone.
+/// The capacity with which a hash set is created. It exceeds the usual capacity only while necessary, because
+/// kube-proxy accepts no other value.
 pub(crate) fn room(entries: usize, usual: u32) -> u32 {
     let entries = u32::try_from(entries).unwrap_or(u32::MAX);
     if entries > usual { entries.checked_next_power_of_two().unwrap_or(u32::MAX) } else { usual }
@@ -109,7 +109,7 @@ fn timeouts(node: &NodeView) -> BTreeMap<Timeout, u32> {
     .collect()
 }
 
-/// Tells traffic of this node's pods from other traffic, if the family has what it takes.
+/// Matches traffic from this node's pods, if the family has the necessary information.
 pub(crate) fn detector(node: &NodeView, family: Family) -> Option<Match> {
     let outside = |nets: &[IpNet]| {
         let net = nets.iter().find(|net| Family::of_net(net) == family)?;

@@ -1,4 +1,4 @@
-//! What one service wants: its ports and VIPs, as the decision for it says.
+//! What one service wants: its ports and VIPs, according to its decision.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ mod sources;
 
 use hints::hints;
 
-/// What a service wants, and what a person should know about it.
+/// What a service wants, and the reports about it.
 pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Wants, Vec<Report>) {
     let mut wants = Wants { drain: decision.drain, ..Wants::default() };
     if matches!(decision.handling, Handling::Ignore(_)) {
@@ -36,7 +36,7 @@ pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) ->
     (wants, reports)
 }
 
-/// Limits who may connect, and tells where that leaves no source.
+/// Limits which sources may connect, and reports VIPs that no source can reach.
 fn plan_sources(view: &ServiceView, decision: &Decision, wants: &mut Wants) -> Option<Report> {
     if decision.sources.is_empty() {
         return None;
@@ -56,8 +56,8 @@ fn plan_sources(view: &ServiceView, decision: &Decision, wants: &mut Wants) -> O
         service: view.service.name.clone(),
         reason: Reason::ClosedToAll,
         message: format!(
-            "a policy's source filters let nobody connect to {}: they deny everybody, or what they allow has no \
-             network of that family in common",
+            "no source can connect to {} because of a policy's source filters: they deny all sources, or their allow \
+             lists have no network of that family in common",
             names.join(", ")
         ),
     })
@@ -72,7 +72,7 @@ struct PortPlan<'a> {
     wants: &'a mut Wants,
 }
 
-/// Whether a VIP is bound when an interface of the host has it already, or another node.
+/// Whether a VIP is bound if an interface of the host, or another node, already has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Binding {
     Always,
@@ -154,7 +154,7 @@ impl<'a> PortPlan<'a> {
         let node_port = self.port.port.node_port.map(u16::from);
         let node_ips =
             if node_port.is_some() { self.node.node_port_ips(self.port.family) } else { Vec::new() };
-        // A health check port cannot be asked on a node without node port addresses (kube-proxy skips it too).
+        // A health check port cannot be queried on a node without node port addresses (kube-proxy skips it too).
         if node_port.is_none() || !node_ips.is_empty() {
             self.plan_health_check();
         }
@@ -196,7 +196,7 @@ impl<'a> PortPlan<'a> {
         let treatment = self.treatment(kind);
         let is_taken = self.is_taken(ip);
         let stays_local = self.view.external_local;
-        // One address may be two kinds of VIP of the same service; the later kind decides, as in kube-proxy.
+        // One address may be a VIP of two kinds for the same service; the later kind decides, as in kube-proxy.
         let want = match self.wants.servers.entry(server) {
             Entry::Vacant(place) => place.insert(Want::new(behind)),
             Entry::Occupied(place) => {
@@ -225,30 +225,30 @@ impl<'a> PortPlan<'a> {
         want
     }
 
-    /// Whether an address is a machine's, and so not to be bound to the dummy device: this one has it there already, and
-    /// could not reach another one any more.
+    /// Whether an address belongs to a machine and so must not be bound to the dummy device: this node already has
+    /// it, or would lose its connection to the node that has it.
     fn is_taken(&self, ip: IpAddr) -> bool {
         let awaited = self.node.others == OtherNodes::Awaited && !self.node.is_own_address(ip);
         self.node.is_host_address(ip) || self.view.encounters.nodes.contains_key(&ip) || awaited
     }
 
-    /// Whether the port is some node port too, which kube-proxy's rules would masquerade at any address of the node.
+    /// Whether the port is also a node port, which kube-proxy's rules would masquerade at any address of the node.
     fn is_node_port_number(&self) -> bool {
         let number = (self.port.family, self.protocol(), self.port.port.port);
         self.view.encounters.node_ports.contains_key(&number) && !self.node.config.masquerade_all
     }
 
-    /// What becomes of the source of connections to VIPs of a kind.
+    /// The treatment of sources of connections to VIPs of a kind.
     fn treatment(&self, kind: VipKind) -> Treatment {
         let family = self.port.family;
         let masquerade = &self.decision.masquerade;
-        // The kernel's sets hold no network of everything, and this says the same.
+        // The kernel's sets cannot contain a network that covers everything; this has the same effect.
         if masquerade.except.iter().any(|net| Family::of_net(net) == family && net.prefix_len() == 0) {
             return Treatment::Never;
         }
         let mut treatment = *masquerade.treatments.get(kind);
         if treatment == Treatment::Default && self.is_node_port_number() {
-            // What kube-proxy means for the VIP, before its rules for node ports get the packet.
+            // kube-proxy's behaviour for the VIP, before its rules for node ports see the packet.
             treatment = match kind {
                 VipKind::Cluster => Treatment::OffCluster,
                 VipKind::LoadBalancer if self.view.external_local => Treatment::Never,
@@ -257,7 +257,7 @@ impl<'a> PortPlan<'a> {
         }
         match treatment {
             Treatment::Address(address) if Family::of(address) != family => Treatment::Default,
-            // Nothing tells the cluster's sources from others; the guard says so.
+            // Sources in the cluster cannot be recognized, as the guard reports.
             Treatment::OffCluster if detector(self.node, family).is_none() => Treatment::Default,
             treatment => treatment,
         }

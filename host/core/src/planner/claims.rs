@@ -1,4 +1,4 @@
-//! Where services meet the node, other nodes and each other: kept up to date by what an event touches.
+//! Where services affect the node, other nodes and each other, updated incrementally by events.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ use crate::objects::{ObjectName, Service};
 use crate::report::{Reason, Report};
 
 impl Planner {
-    /// Whether some load-balancer or external IP may be the address of another node, so that these should be known. Where
-    /// they are not, it is bound.
+    /// Whether some load-balancer or external IP may be the address of another node, so that those addresses
+    /// should be known. While they are unknown, it is bound.
     pub fn asks_for_nodes(&self) -> bool {
         if let Some(asks) = self.asks_for_nodes.get() {
             return asks;
@@ -29,7 +29,7 @@ impl Planner {
         asks
     }
 
-    /// Says whether the addresses of other nodes are known, or about to be.
+    /// Sets whether the addresses of other nodes are known or about to be.
     pub fn set_other_nodes(&mut self, others: OtherNodes) {
         if std::mem::replace(&mut self.node.others, others) == others {
             return;
@@ -40,7 +40,7 @@ impl Planner {
         }
     }
 
-    /// Whether a service has cluster IPs only, which no other service and no interface has.
+    /// Whether a service has only cluster IPs, which no other service and no interface has.
     pub(super) fn stands_alone(&self, name: &ObjectName) -> bool {
         let Some(service) = self.cluster.service(name) else { return false };
         let claims = self.cluster.claims();
@@ -52,7 +52,7 @@ impl Planner {
             && service.ports.iter().all(|port| port.node_port.is_none())
     }
 
-    /// Takes note of what a service claims now, and of what it did before.
+    /// Updates the claims of a service.
     pub(super) fn note_claims(&mut self, before: Option<&Service>, after: Option<&Service>) {
         if before == after {
             return;
@@ -76,14 +76,14 @@ impl Planner {
         }
     }
 
-    /// The addresses of the host that are there only as VIPs, put there by whichever program.
+    /// The addresses of the host that are only VIPs, whichever program bound them.
     pub(super) fn vips_here(&self, node: &NodeView) -> BTreeSet<IpAddr> {
         let claims = self.cluster.claims();
         let addresses = node.host_addresses.iter().map(|host| host.address);
         addresses.filter(|ip| claims.is_vip(*ip) && node.is_only_a_vip(*ip)).collect()
     }
 
-    /// A report if cluster IPs are in a network of pods: the node's own packets to them are taken for a pod's.
+    /// Reports cluster IPs inside a pod network: the node's own packets to them are mistaken for a pod's.
     pub(super) fn service_network(&self) -> Option<Report> {
         let config = &self.node.config;
         let (nets, field): (&[IpNet], _) = match &config.detect_local {
@@ -95,7 +95,7 @@ impl Planner {
         let runs = |net: &&IpNet| self.node.runs(Family::of_net(net)) && !config.masquerade_all;
         let (net, (ip, first)) =
             nets.iter().filter(runs).find_map(|net| Some((net, claims.cluster_ip_in(net)?)))?;
-        // One report for all, about the service that matters most.
+        // One report for all, on the most important service.
         let api = ObjectName::new("default", "kubernetes");
         let of_api = self.cluster.service(&api).and_then(|service| *service.cluster_ips.get(Family::of(ip)));
         let (ip, service) = of_api.filter(|ip| net.contains(ip)).map_or((ip, first), |ip| (ip, &api));
@@ -104,7 +104,7 @@ impl Planner {
             reason: Reason::ServiceNetworkInPodNetwork,
             message: format!(
                 "its cluster IP {ip} is inside {net} of {field}, so this node's own packets to cluster IPs keep a VIP as \
-                 their source, and time out; {field} must hold the networks of pods and not those of services"
+                 their source and time out; {field} must contain the networks of pods, not those of services"
             ),
         })
     }

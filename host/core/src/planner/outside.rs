@@ -1,4 +1,5 @@
-//! What can be seen of services beside the kernel: reports for their owners and answers for load balancers, as differences.
+//! What is visible of services outside the kernel: reports for their owners and answers for load balancers, as
+//! differences.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,17 @@ use crate::rule::Extension;
 use crate::standing::Standing;
 use crate::state::VirtualServer;
 
-/// What can be seen of a service beside the kernel.
+/// What is visible of a service outside the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
-    /// What was refused, clamped or overruled for it alone.
+    /// What was refused, clamped or overruled for this service alone.
     pub reports: Vec<Report>,
     /// What load balancers and operators see of it.
     pub standing: Standing,
 }
 
 impl Planner {
-    /// What can be seen of a service now.
+    /// What is visible of a service now.
     pub fn outside(&self, name: &ObjectName) -> Outside {
         Outside {
             reports: self.reports.get(name).cloned().unwrap_or_default(),
@@ -34,7 +35,7 @@ impl Planner {
         before.into_iter().filter(|(name, before)| *before != self.outside(name)).collect()
     }
 
-    /// What is reported of services because of other services or of the node.
+    /// Reports about services that are caused by other services or the node.
     pub fn shared_reports(&self) -> Vec<Report> {
         let mut reports = self.desired.reports();
         reports.extend(self.left_out());
@@ -42,7 +43,7 @@ impl Planner {
         reports
     }
 
-    /// Puts what can be seen of a service in the place of what could be seen before.
+    /// Replaces the external view of a service.
     pub(super) fn show(&mut self, name: &ObjectName, outside: Outside) {
         let Outside { reports, standing } = outside;
         let old_reports = match reports.is_empty() {
@@ -62,7 +63,7 @@ impl Planner {
         }
     }
 
-    /// A report per VIP whose rule was left out because the kernel cannot run it.
+    /// Reports each VIP whose rule was left out because the kernel cannot run it.
     fn left_out(&self) -> Vec<Report> {
         let lacks = |server: VirtualServer| !self.node.capabilities.has(server.family(), Extension::Ipvs);
         if Family::BOTH.iter().all(|family| self.node.capabilities.has(*family, Extension::Ipvs)) {
@@ -74,8 +75,8 @@ impl Planner {
                 service: owner.clone(),
                 reason: Reason::RuleLeftOut,
                 message: format!(
-                    "this node can reach {}/{} although its source ranges leave it out, because the kernel has no \
-                     `ipvs` match: `modprobe xt_ipvs`",
+                    "this node can reach {}/{} although the source ranges exclude it, because the kernel has no \
+                     `ipvs` match: run `modprobe xt_ipvs`",
                     server.address, server.protocol
                 ),
             })

@@ -1,4 +1,4 @@
-//! Which virtual servers are to be read for policies that ask for counts, and what was read.
+//! Which virtual servers must be read for policies that request statistics, and the results.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::sampling::{Port, Readings, Sampler};
 use crate::state::VirtualServer;
 use crate::wants::Want;
 
-/// A service to read, and what to read of it.
+/// A service to read, and its virtual servers.
 pub type DueService = (ObjectName, Vec<(Port, VirtualServer)>);
 
-/// What became of reading a service.
+/// The result of reading a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
-    /// Whether its counts changed: then it is decided again by the next plan.
+    /// Whether its statistics changed: if so, the next plan decides it again.
     pub news: bool,
     /// The first virtual server that could not be read.
     pub unread: Option<VirtualServer>,
 }
 
 impl Planner {
-    /// What is counted for real servers.
+    /// The counters of real servers.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 
-    /// The services whose counters are to be read now, at most so many, with their TCP virtual servers. `now` is the time
-    /// since 1970 on the clock that plans are made by.
+    /// The services whose counters are due to be read, at most `most`, with their TCP virtual servers. `now` is
+    /// the time since 1970 on the clock used for plans.
     pub fn due_samples(&self, now: Duration, most: usize) -> Vec<DueService> {
         let servers = |name: ObjectName| {
             let service = self.cluster.service(&name)?;
@@ -41,7 +41,7 @@ impl Planner {
         self.sampler.due(now, most).into_iter().filter_map(servers).collect()
     }
 
-    /// Reads a service that is due, and takes in what was read.
+    /// Reads a service that is due, and records the result.
     pub fn sample(
         &mut self,
         (name, servers): DueService,
@@ -54,8 +54,8 @@ impl Planner {
         Sampled { news: self.sampled(&name, &servers, now), unread }
     }
 
-    /// Takes in what was read of a service, and says whether that shows in its counts: then it is decided again by the
-    /// next plan.
+    /// Records what was read of a service, and returns whether its statistics changed: if so, the next plan
+    /// decides it again.
     pub fn sampled(
         &mut self,
         name: &ObjectName,

@@ -11,7 +11,7 @@ use crate::objects::{
     TrafficPolicy,
 };
 
-/// Decides as kube-proxy does, and notes what it was shown.
+/// Decides as kube-proxy does, and records what it was shown.
 #[derive(Clone, Default)]
 struct Onlooker {
     reads: Reads,
@@ -34,12 +34,12 @@ impl Onlooker {
         Onlooker { reads, ..Onlooker::default() }
     }
 
-    /// The services it was asked about since the last time.
+    /// The services it was asked about since the last call.
     fn asked(&self) -> Vec<String> {
         self.asked.take().iter().map(|view| view.service.name.to_string()).collect()
     }
 
-    /// Since when the endpoints of what it was asked about are ready.
+    /// Since when the endpoints it was asked about have been ready.
     fn seen_ready_since(&self) -> Vec<Option<u64>> {
         let views = self.asked.take();
         let ports = views.iter().flat_map(|view| &view.ports);
@@ -125,7 +125,7 @@ fn namespace(name: &str, tier: &str) -> Event {
     }))
 }
 
-/// Tells of an event, and returns which services a policy was asked about again; what `apply` says must fit that.
+/// Applies an event, and returns the services a policy was asked about again; the result of `apply` must match.
 fn asked_after(planner: &mut Planner, policy: &Onlooker, event: Event) -> Vec<String> {
     let dirty = planner.apply(event);
     planner.plan();
@@ -134,7 +134,7 @@ fn asked_after(planner: &mut Planner, policy: &Onlooker, event: Event) -> Vec<St
     asked
 }
 
-/// What each event has a policy decide again: a node that comes, is heard of again, changes, and goes, and the same of
+/// What each event makes a policy decide again: a node is added, repeated, changed, and deleted, and the same for
 /// a namespace.
 fn asked_by_each_event(reads: Reads) -> [Vec<String>; 8] {
     let policy = Onlooker::of(reads);
@@ -181,7 +181,7 @@ fn who_reads_neither_is_not_asked_again() {
     }
 }
 
-/// A namespace that is heard of before or after its services is in their views all the same.
+/// A namespace that arrives before or after its services is in their views either way.
 #[test]
 fn a_view_has_the_namespace_as_last_seen() {
     let policy = Onlooker::of(NAMESPACES);
@@ -210,7 +210,7 @@ fn endpoints_of_the_first_plan_are_no_newcomers_and_later_ones_are() {
     assert_eq!(policy.seen_ready_since(), [None, Some(200)]);
 }
 
-/// Everything would start slowly otherwise when a policy with a slow start is installed on a running node.
+/// Otherwise everything would start slowly when a policy with a slow start is installed on a running node.
 #[test]
 fn endpoints_that_were_ready_before_a_policy_wanted_to_know_are_no_newcomers() {
     let uninterested = Onlooker::default();
@@ -227,7 +227,7 @@ fn endpoints_that_were_ready_before_a_policy_wanted_to_know_are_no_newcomers() {
     assert_eq!(policy.seen_ready_since(), [None, Some(300)]);
 }
 
-/// Leaves everything alone.
+/// Ignores everything.
 struct Idle;
 
 impl Policy for Idle {
@@ -247,7 +247,7 @@ fn another_policy_decides_once_it_is_accepted_and_not_before() {
     assert!(!before.state.virtual_servers.is_empty());
     let candidate = planner.consider(Idle, 0);
     assert_eq!((candidate.changed, candidate.services), (2, 2));
-    assert_eq!(planner.plan(), before, "what was not accepted leaves nothing behind");
+    assert_eq!(planner.plan(), before, "a rejected policy leaves nothing behind");
     assert!(planner.policy::<Onlooker>().is_some());
     planner.consider(Idle, 0).accept();
     assert!(planner.plan().state.virtual_servers.is_empty());
@@ -255,7 +255,7 @@ fn another_policy_decides_once_it_is_accepted_and_not_before() {
     assert_eq!(planner.consider(Idle, 0).changed, 0);
 }
 
-/// The tally of all is what the services add, whatever order they came and went in.
+/// The total tally is the sum over services, in whatever order they came and went.
 #[test]
 fn services_and_endpoints_are_counted_by_state() {
     use crate::tally::Tally;
@@ -277,7 +277,7 @@ fn services_and_endpoints_are_counted_by_state() {
     slice.endpoints[0].conditions = Conditions { ready: false, serving: true, terminating: true };
     let leaving = Tally { services: 2, without_endpoints: 1, ready: 1, terminating: 1, ..Tally::default() };
     assert_eq!(tally(vec![Event::Slice(slice)]), leaving);
-    assert_eq!(tally(vec![service("default", "web")]), leaving, "what comes again is not counted twice");
+    assert_eq!(tally(vec![service("default", "web")]), leaving, "a repeated event is not counted twice");
     let web = Tally { services: 1, ready: 1, terminating: 1, ..Tally::default() };
     assert_eq!(tally(vec![Event::ServiceGone(ObjectName::new("shop", "cart"))]), web);
     planner.set_policy(Box::new(Idle));

@@ -70,12 +70,12 @@ fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
     }
 }
 
-/// What is known of the endpoints 0, 1 and 2 of a service.
+/// What is known about the endpoints 0, 1 and 2 of a service.
 fn since(readiness: &Readiness, service: &str) -> [Option<u64>; 3] {
     [0, 1, 2].map(|n| readiness.since(&name(service), key(n)))
 }
 
-/// The state after a first look at `web` with these endpoints.
+/// The state after first seeing `web` with these endpoints.
 fn running(endpoints: &[Conditions]) -> Readiness {
     let mut readiness = Readiness::default();
     readiness.observe(&view("web", endpoints), 100);
@@ -104,7 +104,7 @@ fn a_service_that_comes_later_has_newcomers_only() {
     let mut readiness = running(&[READY]);
     readiness.observe(&view("cart", &[READY]), 200);
     assert_eq!(since(&readiness, "cart"), [Some(200), None, None]);
-    assert_eq!(since(&readiness, "web"), [None; 3], "of another service nothing changed");
+    assert_eq!(since(&readiness, "web"), [None; 3], "nothing changed for the other service");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn becoming_ready_again_counts_from_then() {
     }
 }
 
-/// The only endpoint of a service that is rolled over, for instance.
+/// For example, the only endpoint of a service during a rollout.
 #[test]
 fn a_service_that_had_no_ready_endpoint_for_a_while_has_newcomers() {
     let mut readiness = running(&[READY]);
@@ -139,8 +139,8 @@ fn a_service_that_is_gone_is_forgotten() {
     assert_eq!(since(&readiness, "cart"), [Some(300), None, None]);
 }
 
-/// What was known goes on, what came while nobody looked is new from now on, and a service that the earlier process
-/// did not know is as at a first look.
+/// Known times are kept, endpoints that became ready while no process ran are newcomers from now on, and a service
+/// unknown to the earlier process is treated as seen for the first time.
 #[test]
 fn a_restart_goes_on_with_what_was_known() {
     let mut earlier = running(&[READY]);
@@ -167,7 +167,7 @@ fn a_pause_is_like_a_restart() {
     assert_eq!(paused, restored);
 }
 
-/// One address may serve two protocols, and be ready in one only.
+/// One address may serve two protocols, and be ready for only one.
 #[test]
 fn protocols_are_told_apart() {
     let mut readiness = running(&[READY]);

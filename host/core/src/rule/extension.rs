@@ -1,5 +1,5 @@
-//! The matches and targets of iptables that are modules of their own, in one table: what each is called, what it takes,
-//! and what becomes of rules that use it where it is missing. Plans, the probe of the kernel and `weir doctor` read it.
+//! The matches and targets of iptables that are separate modules, in one table: their names, requirements, and
+//! what happens to rules that use a missing one. Used by plans, the kernel probe and `weir doctor`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 use super::{Match, Ports, Rule, Table, Target};
 use crate::net::{Family, PerFamily};
 
-/// A match or target that a kernel or an installation of iptables may lack.
+/// A match or target that a kernel or an iptables installation may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extension {
     /// `-m comment`
@@ -52,28 +52,28 @@ impl fmt::Display for Role {
     }
 }
 
-/// What becomes of a rule that uses a missing extension.
+/// What happens to a rule that uses a missing extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
-    /// The rule is written in another way, which is as safe.
+    /// The rule is written in another, equally safe way.
     Rewritten,
     /// The rule is left out.
     LeftOut(Loss),
-    /// The rule stays in the plan: leaving it out would open what it closes. Its table is refused as a whole, and VIPs do
-    /// not come up; rules that are in the kernel already stay.
+    /// The rule stays in the plan, because without it something would be open. Its table is refused, and VIPs do
+    /// not come up; rules already in the kernel stay.
     Needed,
 }
 
-/// How much is lost with the rules that are left out.
+/// How much is lost without the rules that are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Services work, with a limit.
+    /// Services work, with limitations.
     Some,
-    /// Some VIPs do not work: the node must not call itself healthy.
+    /// Some VIPs do not work: the node must not report itself healthy.
     Vips,
 }
 
-/// What is known of an extension.
+/// Everything known about an extension.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The extension.
@@ -84,17 +84,17 @@ pub struct Row {
     pub role: Role,
     /// The kernel's module in each family.
     pub modules: PerFamily<&'static str>,
-    /// The table that the example is for.
+    /// The table of the example.
     pub table: Table,
-    /// A rule that uses it: see [`Row::example`].
+    /// A rule that uses it; see [`Row::example`].
     example: &'static str,
-    /// What becomes of rules without it.
+    /// What happens to rules without it.
     pub without: Without,
-    /// What that means for users.
+    /// The consequences for users.
     pub means: &'static str,
 }
 
-/// Every extension that rules of weir use.
+/// Every extension that weir's rules use.
 pub const EXTENSIONS: [Row; 11] = [
     Row {
         extension: Extension::Comment,
@@ -104,7 +104,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m comment --comment weir -j RETURN",
         without: Without::Rewritten,
-        means: "rules are written without their comments, and work",
+        means: "rules are written without comments, and work",
     },
     Row {
         extension: Extension::BridgePort,
@@ -114,7 +114,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m physdev ! --physdev-is-in -j RETURN",
         without: Without::Rewritten,
-        // The rule behind it accepts what the match spares, because a VIP is an address of this node.
+        // The rule after it accepts what the match excludes, because a VIP is an address of this node.
         means: "rules for external IPs are written without it, and work",
     },
     Row {
@@ -125,7 +125,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m addrtype --dst-type LOCAL -j RETURN",
         without: Without::LeftOut(Loss::Vips),
-        means: "requests to node ports are not masqueraded: endpoints on other nodes do not answer them",
+        means: "requests to node ports are not masqueraded, so they fail if the endpoint is on another node",
     },
     Row {
         extension: Extension::ConnectionState,
@@ -155,8 +155,8 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m mark --mark 0x1/0x1 -j RETURN",
         without: Without::LeftOut(Loss::Vips),
-        means: "nothing but hairpin traffic is masqueraded: node ports, external IPs and the node's own requests fail \
-                where the endpoint is on another node",
+        means: "only hairpin traffic is masqueraded: node ports, external IPs and the node's own requests fail \
+                if the endpoint is on another node",
     },
     Row {
         extension: Extension::Ipvs,
@@ -166,7 +166,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m ipvs --ipvs -j RETURN",
         without: Without::LeftOut(Loss::Some),
-        means: "nodes outside a load balancer's source ranges cannot be kept off it",
+        means: "a node outside a load balancer's source ranges can still reach it",
     },
     Row {
         extension: Extension::SetMark,
@@ -176,8 +176,8 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-j MARK --set-xmark 0x1/0x1",
         without: Without::LeftOut(Loss::Vips),
-        means: "nothing but hairpin traffic is masqueraded: node ports, external IPs and the node's own requests fail \
-                where the endpoint is on another node",
+        means: "only hairpin traffic is masqueraded: node ports, external IPs and the node's own requests fail \
+                if the endpoint is on another node",
     },
     Row {
         extension: Extension::Masquerade,
@@ -187,8 +187,8 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Nat,
         example: "-j MASQUERADE --random-fully",
         without: Without::LeftOut(Loss::Vips),
-        means: "nothing is masqueraded: node ports, external IPs and the node's own requests fail where the endpoint is \
-                on another node, and pods do not reach themselves through a VIP",
+        means: "nothing is masqueraded: node ports, external IPs and the node's own requests fail if the endpoint is \
+                on another node, and pods cannot reach themselves through a VIP",
     },
     Row {
         extension: Extension::Snat,
@@ -199,7 +199,7 @@ pub const EXTENSIONS: [Row; 11] = [
         // Its address depends on the family.
         example: "",
         without: Without::Rewritten,
-        means: "where a policy chose a source address, the kernel chooses one",
+        means: "the kernel picks a source address instead of the one that a policy chose",
     },
     Row {
         extension: Extension::Reject,
@@ -210,7 +210,7 @@ pub const EXTENSIONS: [Row; 11] = [
         // Its option depends on the family.
         example: "",
         without: Without::Rewritten,
-        means: "packets to the host's own ports on VIPs are dropped, not refused",
+        means: "packets to the host's own ports on VIPs are dropped instead of rejected",
     },
 ];
 
@@ -221,14 +221,14 @@ const fn both(module: &'static str) -> PerFamily<&'static str> {
 impl Extension {
     /// Its row of the table.
     pub fn row(self) -> &'static Row {
-        // The table is in the order of the variants; a test holds it to that.
+        // The table is in the order of the variants, which a test checks.
         &EXTENSIONS[self as usize]
     }
 }
 
 impl Row {
-    /// The example in the words of a family. Targets have an option: without one, iptables takes the name of a target that is
-    /// not installed for a chain's.
+    /// The example for a family. Targets have an option: without one, iptables mistakes the name of a target that
+    /// is not installed for a chain.
     pub fn example(&self, family: Family) -> &'static str {
         match (self.extension, family) {
             (Extension::Snat, Family::V4) => "-j SNAT --to-source 192.0.2.1",
@@ -241,7 +241,7 @@ impl Row {
 }
 
 impl Rule {
-    /// The extensions that the rule uses. What others wrote is not looked at.
+    /// The extensions that the rule uses. Rules of other programs are not analyzed.
     pub fn extensions(&self) -> BTreeSet<Extension> {
         let Rule::Known(matches, target) = self else { return BTreeSet::new() };
         let asked = matches.iter().filter_map(|test| match test {
@@ -267,8 +267,8 @@ impl Rule {
 
 /// The content of a chain for a kernel that lacks these extensions.
 ///
-/// Where a rule is left out that returns packets to the calling chain, the rest of its chain is left out, too: it would
-/// meet packets that are none of its business, and masquerade all that leaves the node.
+/// If a rule that returns packets to the calling chain is left out, the rest of its chain is left out, too: it
+/// would see packets not meant for it, and masquerade everything that leaves the node.
 pub(crate) fn fit(rules: Vec<Rule>, missing: &BTreeSet<Extension>) -> Vec<Rule> {
     let mut fitted = Vec::with_capacity(rules.len());
     for rule in rules {
@@ -285,7 +285,7 @@ pub(crate) fn fit(rules: Vec<Rule>, missing: &BTreeSet<Extension>) -> Vec<Rule> 
     fitted
 }
 
-/// The rule without what can be said in another way.
+/// The rule without the parts that can be expressed differently.
 fn rewrite(rule: Rule, missing: &BTreeSet<Extension>) -> Rule {
     let Rule::Known(mut matches, mut target) = rule else { return rule };
     matches.retain(|test| match test {

@@ -1,4 +1,4 @@
-//! Reads rules back from `iptables-save` text.
+//! Parses rules from `iptables-save` text.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{Chain, ConnectionState, Match, Ports, Rule, Sense, Side, Target};
 use crate::net::{Family, Protocol};
 
-/// Reads one rule; `None` when any word of it is outside the vocabulary.
+/// Parses one rule; `None` if any word of it is outside the vocabulary.
 pub(super) fn parse(text: &str) -> Option<Rule> {
     let words = split(text)?;
     let mut words = words.iter().map(String::as_str);
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Option<Rule> {
     }
 }
 
-/// Splits at blanks; a quoted word may hold blanks and backslash escapes.
+/// Splits at blanks; a quoted word may contain blanks and backslash escapes.
 fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();
@@ -78,7 +78,7 @@ fn parse_plain<'a>(sense: Sense, word: &str, words: &mut impl Iterator<Item = &'
 fn parse_net(text: &str) -> Option<IpNet> {
     match text.parse() {
         Ok(net) => Some(net),
-        // Newer versions print a single address without its length.
+        // Newer versions print a single address without its prefix length.
         Err(_) => text.parse::<IpAddr>().ok().map(IpNet::from),
     }
 }

@@ -79,12 +79,12 @@ fn sums_forget_by_their_own_memory() {
     let mut sampler = wanting(&[(1, MEMORY), (5, 10)]);
     sampler.take(&name("web"), &[read("10.96.0.1", 0, 0)], at(1000));
     sampler.take(&name("web"), &[read("10.96.0.1", 3, 1000)], at(2000));
-    // Twenty seconds without anything: one memory of the one, two of the other.
+    // Twenty seconds without traffic: one memory for the first, two for the second.
     sampler.take(&name("web"), &[read("10.96.0.1", 0, 1000)], at(22_000));
     let recent = |memory| sampler.count(&name("web"), 80, endpoint("10.0.0.1:8080"), memory).unwrap().recent;
     assert_eq!(recent(MEMORY), Recent { connections: 367_879, active_time: 1104 });
     assert_eq!(recent(10), Recent { connections: 135_335, active_time: 406 });
-    assert_eq!(count(&sampler).totals.connections, 1000, "totals forget nothing");
+    assert_eq!(count(&sampler).totals.connections, 1000, "totals do not decay");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn an_idle_service_is_news_only_until_it_is_forgotten() {
     let idle = || [read("10.96.0.1", 0, 8)];
     sampler.take(&name("web"), &[read("10.96.0.1", 0, 7)], at(1000));
     assert!(sampler.take(&name("web"), &idle(), at(2000)), "a connection");
-    assert!(sampler.take(&name("web"), &idle(), at(3000)), "it counts less");
+    assert!(sampler.take(&name("web"), &idle(), at(3000)), "it has decayed");
     for second in 4..30 {
         sampler.take(&name("web"), &idle(), at(second * 1000));
     }
@@ -128,7 +128,7 @@ fn what_is_overdue_comes_first_and_is_not_made_up_for() {
     assert_eq!(sampler.due(at(100_000), 1).len(), 1);
     assert_eq!(sampler.due(at(100_000), 9).len(), 2);
     sampler.take(&name("web"), &[], at(100_000));
-    assert!(sampler.next().unwrap() <= at(60_125), "the other is still due");
+    assert!(sampler.next().unwrap() <= at(60_125), "the other one is still due");
     sampler.take(&name("api"), &[], at(100_000));
     assert!(sampler.next().unwrap() > at(100_000));
     sampler.want(&name("web"), BTreeSet::new(), at(0));

@@ -1,4 +1,4 @@
-//! Members of sets, and their text.
+//! Members of sets, and their text form.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub enum SetEntry {
 }
 
 impl SetEntry {
-    /// The type of set the entry fits in.
+    /// The type of set that the entry fits.
     pub fn set_type(&self) -> SetType {
         match self {
             SetEntry::Ip(_) => SetType::HashIp,
@@ -65,8 +65,8 @@ impl SetEntry {
 }
 
 impl fmt::Display for SetEntry {
-    /// Prints the entry as `ipset list` does, but a network of one address keeps its length, so that the text
-    /// can be read back without knowing the set.
+    /// Prints the entry as `ipset list` does, except that a network of one address keeps its prefix length, so
+    /// that the text can be parsed without knowing the set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SetEntry::Ip(ip) => write!(f, "{ip}"),
@@ -78,7 +78,7 @@ impl fmt::Display for SetEntry {
     }
 }
 
-/// A text that is no entry of any of the set types in use.
+/// Text that is not an entry of any set type in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a set entry")]
 pub struct BadEntry(pub String);

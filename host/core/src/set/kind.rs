@@ -1,4 +1,4 @@
-//! What a set is: its type and size.
+//! A set's kind: its type and size.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,7 @@ impl SetType {
         SetType::BitmapPort,
     ];
 
-    /// The name the kernel knows the type by.
+    /// The kernel's name for the type.
     pub fn name(self) -> &'static str {
         match self {
             SetType::HashIp => "hash:ip",
@@ -48,12 +48,12 @@ impl fmt::Display for SetType {
     }
 }
 
-/// How many entries a hash set may hold, as kube-proxy creates it.
+/// The maximum number of entries of a hash set as kube-proxy creates it.
 pub const MAX_ELEMENTS: u32 = 65536;
 
-/// What a set is: its type and the parameters that must match for kube-proxy to accept it.
+/// A set's kind: its type and the parameters that must match for kube-proxy to accept it.
 ///
-/// `hashsize` and `bucketsize` are left out: the kernel grows the first, and `create -exist` accepts any.
+/// `hashsize` and `bucketsize` are left out: the kernel grows the first, and `create -exist` accepts any value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetKind {
     /// A hash set.
@@ -62,19 +62,19 @@ pub enum SetKind {
         set_type: SetType,
         /// The family of its addresses.
         family: Family,
-        /// How many entries it may hold.
+        /// The maximum number of entries.
         max_elements: u32,
     },
     /// `bitmap:port range 0-65535`; it has no family.
     Bitmap,
-    /// Anything else that was found under one of our names, described in the kernel's words: another type,
-    /// another range, or extensions (counters, comments, timeouts), which kube-proxy refuses.
+    /// Any other set found under one of our names, as described by the kernel: another type, another range, or
+    /// extensions (counters, comments, timeouts), which kube-proxy refuses.
     Foreign(String),
 }
 
 impl SetKind {
-    /// Whether a set of the other kind can take this one's place while rules name it: the kernel asks for the
-    /// same type and family (`ip_set_swap`, `net/netfilter/ipset/ip_set_core.c`).
+    /// Whether a set of the other kind can be swapped with this one while rules refer to it: the kernel requires
+    /// the same type and family (`ip_set_swap`, `net/netfilter/ipset/ip_set_core.c`).
     pub fn swaps_with(&self, other: &SetKind) -> bool {
         let (a, b) = (self.to_string(), other.to_string());
         let essence = |text: &str| -> Vec<String> {
@@ -105,7 +105,7 @@ impl fmt::Display for SetKind {
 impl FromStr for SetKind {
     type Err = std::convert::Infallible;
 
-    /// Reads what [`SetKind`] prints; everything else is [`SetKind::Foreign`].
+    /// Parses what [`SetKind`] prints; everything else is [`SetKind::Foreign`].
     fn from_str(text: &str) -> Result<SetKind, Self::Err> {
         if text == SetKind::Bitmap.to_string() {
             return Ok(SetKind::Bitmap);

@@ -1,5 +1,5 @@
-//! The table of sets: everything that weir knows of a set is in its row. Plans, comparisons, prerequisites, checks and
-//! rules read it; a new set is a variant of [`Set`], a row here, and the rule that asks for it.
+//! The table of sets: everything weir knows about a set is in its row. Plans, comparisons, prerequisites, checks
+//! and rules use it. A new set needs a variant of [`Set`], a row here, and a rule that uses it.
 
 use ipnet::IpNet;
 
@@ -11,43 +11,43 @@ use crate::objects::TrafficPolicy;
 use crate::state::VirtualServer;
 use crate::wants::{Limits, Ranges, Want};
 
-/// What there is to know of a set.
+/// Everything known about a set.
 pub struct Row {
     /// The set.
     pub set: Set,
-    /// Who else knows it.
+    /// Which programs know it.
     pub owner: Owner,
-    /// The name without the owner's and family's prefix.
+    /// The name without the prefixes for owner and family.
     pub suffix: &'static str,
-    /// The comment of the rules that ask for it.
+    /// The comment of the rules that use it.
     pub comment: &'static str,
-    /// What its entries do, which orders them.
+    /// The effect of its entries, which determines their order.
     pub step: Step,
-    /// The set in which an entry's VIP is, too: without that the entry means nothing.
+    /// The set that must also contain an entry's VIP; without that, the entry has no meaning.
     pub beside: Option<Set>,
     /// Which entries it has.
     pub fill: Fill,
 }
 
-/// Who knows a set.
+/// The programs that know a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// kube-proxy, for which it must always be there.
+    /// kube-proxy, which requires the set to exist.
     KubeProxy,
-    /// weir alone; it is there only while a rule asks for it.
+    /// Only weir; the set exists only while a rule uses it.
     Weir,
 }
 
-/// What entries of a set do, in the order in which they are added; they are removed in the reverse order.
+/// The effect of a set's entries, in the order in which they are added; they are removed in reverse order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// They admit sources to a VIP that an entry of the set beside closes, so they come before it.
+    /// They admit sources to a VIP that an entry of the companion set closes, so they are added first.
     Admits,
     /// They close a VIP to sources: it must not be reachable without them.
     Closes,
-    /// They say how a VIP is treated, before it is known as one.
+    /// They determine how a VIP is treated, before it is recognized as one.
     Refines,
-    /// They make a VIP known.
+    /// They make a VIP recognized.
     Serves,
     /// They close the host's own ports on an address: it must not be bound without them.
     Guards,
@@ -55,24 +55,24 @@ pub enum Step {
 
 /// Which entries a set has.
 pub enum Fill {
-    /// Address and port of each VIP that this selects.
+    /// Address and port of each selected VIP.
     Vip(fn(&Vip<'_>) -> bool),
-    /// The port number of each VIP of this protocol that this selects.
+    /// The port number of each selected VIP of this protocol.
     Port(Protocol, fn(&Vip<'_>) -> bool),
     /// VIPs with these sources.
     Sources(for<'a> fn(&Vip<'a>) -> &'a [IpNet]),
-    /// Each VIP that this selects, with its own address as the source.
+    /// Each selected VIP, with its own address as the source.
     Itself(fn(&Vip<'_>) -> bool),
-    /// The address of each VIP that this selects.
+    /// The address of each selected VIP.
     Address(fn(&Vip<'_>) -> bool),
     /// Endpoints on this node, with their own address as the source.
     Hairpin,
-    /// Ports on which services are asked for their health.
+    /// Health check ports of services.
     HealthPort,
 }
 
 impl Fill {
-    /// The type of a set that is filled so.
+    /// The type of a set with this fill.
     pub fn set_type(&self) -> SetType {
         match self {
             Fill::Vip(_) => SetType::HashIpPort,
@@ -84,20 +84,20 @@ impl Fill {
     }
 }
 
-/// A virtual server as the table sees it.
+/// A virtual server as used by the table.
 pub struct Vip<'a> {
     /// The virtual server.
     pub server: VirtualServer,
     /// What is wanted of it.
     pub want: &'a Want,
-    /// What becomes of clients' sources, after all services got their places.
+    /// The treatment of clients' sources, after slots were assigned among all services.
     pub treatment: Treatment,
-    /// The place of the address that replaces sources, if there is one.
+    /// The slot of the address that replaces sources, if any.
     pub slot: Option<usize>,
 }
 
 impl<'a> Vip<'a> {
-    /// Calls `entry` with each entry that the sets of its family have for it.
+    /// Calls `entry` for each entry that the sets of its family have for it.
     pub fn entries(&self, mut entry: impl FnMut(Set, SetEntry)) {
         let (ip, port, protocol) =
             (self.server.address.ip(), self.server.address.port(), self.server.protocol);
@@ -126,7 +126,7 @@ impl<'a> Vip<'a> {
         self.want.external == TrafficPolicy::Local
     }
 
-    /// Its protocol has no bitmap of ports, so that the set names the address too.
+    /// SCTP has no bitmap of ports, so the set also names the address.
     fn is_sctp_node_port(&self) -> bool {
         self.server.protocol == Protocol::Sctp && self.is(NodePort)
     }

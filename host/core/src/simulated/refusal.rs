@@ -1,4 +1,4 @@
-//! When the kernel refuses a change of anything but rules.
+//! When the kernel refuses a change other than of rules.
 
 use super::Simulated;
 use crate::diff::Change;
@@ -59,7 +59,7 @@ fn present(there: bool) -> Check {
     require(there, Stale, "it does not exist (ENOENT)")
 }
 
-/// Nobody creates a set of a kind that weir knows only from reading.
+/// Sets of kinds that weir only reads are never created.
 fn not_foreign(kind: &SetKind) -> Check {
     require(!matches!(kind, SetKind::Foreign(_)), Refused, "sets of this kind are never made")
 }
@@ -86,7 +86,7 @@ fn add_entry(state: &KernelState, name: SetName, entry: SetEntry) -> Check {
     let kind = state.sets.get(&name).ok_or((Stale, "no such set (ENOENT)"))?;
     absent(state.entries.contains_key(&(name, entry)))?;
     fits(entry, kind)?;
-    // Counting is slow; all sets together seldom hold as many as one may.
+    // Counting is slow, and all sets together rarely have as many entries as one set may have.
     let room = capacity(kind);
     let fits = (state.entries.len() as u64) < room || (state.entries_of(name).count() as u64) < room;
     require(fits, Refused, "set is full (IPSET_ERR_HASH_FULL)")

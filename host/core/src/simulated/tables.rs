@@ -1,4 +1,4 @@
-//! What `iptables-restore --noflush` does with a change of rules.
+//! The effect of `iptables-restore --noflush` with a change of rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::state::KernelState;
 
 type Refusal = (FailureKind, String);
 
-/// The part of a change that concerns its first table.
+/// The part of a change for its first table.
 pub(super) fn first_table(change: &RulesChange) -> Option<RulesChange> {
     let (table, first) = change.tables.first_key_value()?;
     Some(RulesChange { tables: BTreeMap::from([(*table, first.clone())]), ..change.clone() })
@@ -30,7 +30,7 @@ pub(super) fn written(
         tables.run(change_of_table)?;
         tables.commit(state)?;
     }
-    // A built-in chain without rules of ours is not listed.
+    // A built-in chain without our rules is not listed.
     chains.retain(|(.., chain), rules| chain.ownership() == Ownership::Own || !rules.is_empty());
     Ok(chains)
 }
@@ -47,7 +47,7 @@ impl Restore<'_> {
         (self.family, self.table, chain)
     }
 
-    /// The lines in the order of [`RulesChange::restore_input`].
+    /// Runs the lines in the order of [`RulesChange::restore_input`].
     fn run(&mut self, change: &TableChange) -> Result<(), Refusal> {
         for chain in change.write.keys().chain(&change.delete) {
             self.chains.insert(self.key(*chain), Vec::new());
@@ -93,7 +93,7 @@ impl Restore<'_> {
         own.flat_map(|(_, rules)| rules).chain(foreign.map(|(.., rule)| rule))
     }
 
-    /// What the kernel checks when the table is committed.
+    /// Checks what the kernel checks when the table is committed.
     fn commit(&self, state: &KernelState) -> Result<(), Refusal> {
         let sets: BTreeSet<String> = state.sets.keys().map(SetName::to_string).collect();
         for rule in self.all_rules() {

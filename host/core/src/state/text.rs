@@ -1,5 +1,5 @@
-//! The text form: one sorted line per key, in the words of the glossary. It is the golden format of tests,
-//! the output of `plan`, and what a support bundle holds; a diff is the same lines with `+`, `-` and `~`.
+//! The text form: one sorted line per key, in the words of the glossary. It is the golden format of tests, the
+//! output of `plan`, and part of support bundles; a diff has the same lines with `+`, `-` and `~`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,14 +25,14 @@ impl ParseError {
     }
 }
 
-/// What a line of a comparison says.
+/// The sign of a line in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// Wanted, not there.
+    /// Wanted but missing.
     Missing,
-    /// There, not wanted.
+    /// Present but not wanted.
     Extra,
-    /// There, with another value than the wanted one that the line shows.
+    /// Present, but with a value other than the wanted one on the line.
     Different,
 }
 
@@ -93,8 +93,8 @@ impl KernelState {
         lines
     }
 
-    /// The lines that must change to get from `self` (actual) to `desired`. Sysctls and timeouts that `desired`
-    /// does not name are no difference: weir has no opinion on them.
+    /// The lines that must change to get from `self` (actual) to `desired`. Sysctls and timeouts not named in
+    /// `desired` do not count: weir has no opinion on them.
     pub fn differences(&self, desired: &KernelState) -> Vec<(Sign, String)> {
         let mut out = Vec::new();
         compare(self, desired, |sign, line| out.push((sign, line)));
@@ -102,7 +102,7 @@ impl KernelState {
     }
 }
 
-/// Calls `found` for each line in which two states differ.
+/// Calls `found` for each line that differs between two states.
 fn compare(actual: &KernelState, desired: &KernelState, mut found: impl FnMut(Sign, String)) {
     // Destructured so that a new field cannot be forgotten here.
     let KernelState { sysctls, timeouts, devices, sets, entries, rules, addresses, virtual_servers: _ } =
@@ -146,8 +146,8 @@ fn compare_map<K: Ord, V: PartialEq>(
     }
 }
 
-/// Chains are compared rule by rule; a chain of ours whose rules only changed places is one `~ chain` line. In
-/// built-in chains the place of a jump, and how often it is there, is not ours to say.
+/// Chains are compared rule by rule; a chain of ours whose rules only changed order is one `~ chain` line. In
+/// built-in chains, the position and the number of our jumps do not count.
 fn compare_chains(
     actual: &BTreeMap<ChainKey, Vec<Rule>>,
     desired: &BTreeMap<ChainKey, Vec<Rule>>,
@@ -179,8 +179,8 @@ impl fmt::Display for KernelState {
 impl FromStr for KernelState {
     type Err = ParseError;
 
-    /// Reads the text form; blank lines are skipped. The order of lines matters for the rules of one chain only, and a
-    /// real server comes after its virtual server.
+    /// Parses the text form; blank lines are skipped. The order of lines only matters for the rules of one chain,
+    /// and a real server must come after its virtual server.
     fn from_str(text: &str) -> Result<KernelState, ParseError> {
         let mut state = KernelState::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {

@@ -1,4 +1,4 @@
-//! A packet that is worth following to see how a node works.
+//! Picks an example packet that shows how a node works.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,17 +7,18 @@ use super::{Origin, Packet};
 use crate::net::{Family, Protocol};
 use crate::state::{RealServer, Server, VirtualServer, Weight};
 
-/// At most so many virtual servers are looked at.
+/// The maximum number of virtual servers inspected.
 const LOOKED_AT: usize = 1000;
 
-/// More real servers make no better picture.
+/// More real servers would not make a better example.
 const ENOUGH: usize = 3;
 
-/// The source port; no rule of ours looks at it.
+/// The source port; none of our rules matches on it.
 const SOURCE_PORT: u16 = 40_000;
 
-/// The first packet of a connection to one of these virtual servers, by an interface of the node, from an endpoint of another
-/// one, as a pod would send it. `None` if none of them takes connections. The same for the same virtual servers.
+/// The first packet of a connection to one of these virtual servers, entering through an interface of the node,
+/// from an endpoint of another virtual server, as a pod would send it. `None` if no virtual server takes
+/// connections. The result is the same for the same virtual servers.
 pub fn example<'a>(
     servers: impl IntoIterator<Item = (VirtualServer, &'a Server)>,
 ) -> Option<(VirtualServer, Packet)> {

@@ -1,4 +1,4 @@
-//! Whether a rule applies to a packet.
+//! Whether a rule matches a packet.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use crate::rule::{ConnectionState, Match, Sense, Side};
 use crate::set::{SetEntry, SetName, SetType};
 
 impl Walk<'_> {
-    /// Whether the packet, as it is now, passes a test.
+    /// Whether the packet, in its current form, passes a test.
     pub(super) fn passes(&self, test: &Match) -> bool {
         match test {
             Match::Source(sense, net) => holds(*sense, net.contains(&self.packet.source.ip())),
@@ -20,7 +20,7 @@ impl Walk<'_> {
             Match::Mark(sense, value, mask) => holds(*sense, self.mark & mask == *value),
             Match::LocalAddress(sense, side) => holds(*sense, self.is_local(self.side(*side).ip())),
             Match::BridgedIn(sense) => holds(*sense, matches!(self.packet.origin, Origin::Bridge(_))),
-            // It is the first packet.
+            // The packet is the first of its connection.
             Match::ConnectionState(states) => states.contains(&ConnectionState::New),
             Match::VirtualServer(protocol, ip, port) => self.server.is_some_and(|server| {
                 server.protocol == *protocol && server.address == SocketAddr::new(*ip, *port)
@@ -36,7 +36,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an interface of the host, the dummy device or the loopback has an address.
+    /// Whether the address belongs to an interface of the host, the dummy device or loopback.
     pub(super) fn is_local(&self, ip: IpAddr) -> bool {
         ip.is_loopback()
             || self.host.iter().any(|host| host.address == ip)
@@ -51,7 +51,7 @@ impl Walk<'_> {
     }
 
     fn is_in_set(&self, name: &str, sides: &[Side]) -> bool {
-        // A rule may name a set of somebody else; nothing is known of its entries.
+        // A rule may refer to another program's set, whose entries are unknown.
         let Ok(name) = name.parse::<SetName>() else { return false };
         let protocol = self.packet.protocol;
         let wanted = |entry| self.state.entries.contains_key(&(name, entry));
@@ -59,7 +59,7 @@ impl Walk<'_> {
         let fields = (at(0), at(1), at(2));
         let family_fits = Family::of(self.packet.source.ip()) == name.family;
         match (name.set.set_type(), fields) {
-            // Ports have no family, and the type does not ask for the protocol (`ip_set_bitmap_port.c`).
+            // Ports have no family, and the type does not check the protocol (`ip_set_bitmap_port.c`).
             (SetType::BitmapPort, (Some(a), ..)) => wanted(SetEntry::Port(a.port())),
             _ if !family_fits => false,
             (SetType::HashIp, (Some(a), ..)) => wanted(SetEntry::Ip(a.ip())),
@@ -75,7 +75,7 @@ impl Walk<'_> {
                     if (ip, of, port) == (a.ip(), protocol, b.port()) && net.contains(&c.ip()))
                 })
             }
-            // A set that asks for more than the rule gives never matches (`ip_set_test`).
+            // A set with more dimensions than the rule gives never matches (`ip_set_test`).
             _ => false,
         }
     }

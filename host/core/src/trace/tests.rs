@@ -74,7 +74,7 @@ fn by(interface: &str) -> Origin {
     Origin::Interface(interface.to_owned())
 }
 
-/// The last line of the answer, or all real servers with how they see the source.
+/// The last line of the result, or all real servers with how they see the source.
 fn verdict(source: &str, destination: &str, origin: Origin) -> Vec<String> {
     match follow(Protocol::Tcp, source, destination, origin).verdict {
         Verdict::Delivered(_, ways) => ways
@@ -96,12 +96,12 @@ fn who_is_masqueraded_on_the_way_to_a_cluster_ip() {
         verdict("198.51.100.7", service, by("eth0")),
         ["10.244.0.1:53 KUBE-POSTROUTING", "10.244.1.1:53 KUBE-POSTROUTING"]
     );
-    // An endpoint that reaches itself must be masqueraded, or it would answer itself directly.
+    // An endpoint that reaches itself must be masqueraded; otherwise it would reply to itself directly.
     assert_eq!(
         verdict("10.244.0.1", service, by("cni0")),
         ["10.244.0.1:53 KUBE-POSTROUTING", "10.244.1.1:53 kept"]
     );
-    // The host's own packets have no interface they came by.
+    // The host's own packets have no input interface.
     assert_eq!(verdict("10.96.0.10", service, Origin::Host)[1], "10.244.1.1:53 KUBE-POSTROUTING");
     let dropped = verdict("127.0.0.1", service, Origin::Host);
     assert_eq!(dropped, ["is dropped by IPVS: a loopback address cannot reach another machine"]);
@@ -113,7 +113,7 @@ fn source_ranges_are_asked() {
     assert_eq!(verdict("198.51.100.7", service, by("eth0")), ["10.244.1.1:443 kept"]);
     let dropped = verdict("192.0.2.77", service, by("eth0"));
     assert_eq!(dropped, ["is dropped by filter KUBE-SOURCE-RANGES-FIREWALL: -j DROP"]);
-    // The host has the VIP as its source, and only the chain after IPVS sees that.
+    // The host has the VIP as its source, which only the chain after IPVS sees.
     let dropped = verdict("203.0.113.1", service, Origin::Host);
     assert!(dropped[0].starts_with("is dropped by filter KUBE-IPVS-OUT-FILTER"), "{dropped:?}");
 }
@@ -134,14 +134,14 @@ fn what_no_virtual_server_has() {
     );
     assert_eq!(
         verdict("10.244.0.1", "198.51.100.7:80", by("cni0")),
-        ["goes on to its destination, source kept: no virtual server has it"]
+        ["continues to its destination, source kept: it belongs to no virtual server"]
     );
 }
 
 #[test]
 fn quiesced_real_servers_are_nobody() {
     let trace = follow(Protocol::Udp, "10.244.0.9", "10.96.0.10:53", by("cni0"));
-    assert!(matches!(trace.verdict, Verdict::Refused(..)), "the set has the tcp port only: {trace}");
+    assert!(matches!(trace.verdict, Verdict::Refused(..)), "the set only contains the tcp port: {trace}");
     let host = follow(Protocol::Udp, "10.96.0.10", "10.96.0.10:53", Origin::Host);
     assert!(matches!(host.verdict, Verdict::NoRealServer(_)), "{host}");
 }
@@ -152,7 +152,7 @@ fn steps_tell_the_rules_that_applied() {
     assert_eq!(
         trace.to_string(),
         "nat PREROUTING: -j KUBE-SERVICES
-nat KUBE-SERVICES: not understood, taken not to apply: -p tcp -m tcp --dport 1 -j ACCEPT
+nat KUBE-SERVICES: unknown rule, assumed not to match: -p tcp -m tcp --dport 1 -j ACCEPT
 nat KUBE-SERVICES: -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
 203.0.113.1 is an address of this node
 filter INPUT: -j KUBE-IPVS-FILTER
@@ -164,7 +164,7 @@ IPVS has virtual tcp 203.0.113.1:443 rr
 filter OUTPUT: -j KUBE-IPVS-OUT-FILTER
 nat POSTROUTING: -j KUBE-POSTROUTING
 nat KUBE-POSTROUTING: -m mark ! --mark 0x4000/0x4000 -j RETURN
-goes by virtual tcp 203.0.113.1:443 to 10.244.1.1:443 (weight 1), source kept
+goes through virtual tcp 203.0.113.1:443 to 10.244.1.1:443 (weight 1), source kept
 "
     );
 }

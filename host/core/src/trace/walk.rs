@@ -1,4 +1,4 @@
-//! The hooks in their order, and the chains at each.
+//! The hooks in order, and the chains at each.
 
 use super::{Cause, Delivery, Origin, Packet, Source, Step, Trace, Verdict};
 use crate::net::Family;
@@ -20,15 +20,15 @@ pub(super) struct Walk<'a> {
 
 /// How a chain ends for a packet.
 enum End {
-    /// No rule decided; the calling chain goes on.
+    /// No rule decided; the calling chain continues.
     Through,
-    /// The table is left.
+    /// The packet leaves the table.
     Accepted,
     Masqueraded(Place, Rule),
     Stopped(Verdict),
 }
 
-/// Deeper than this no chains of ours can call each other; the kernel refuses loops.
+/// Our chains never call each other deeper than this; the kernel refuses loops.
 const DEPTH: usize = 8;
 
 impl<'a> Walk<'a> {
@@ -41,7 +41,7 @@ impl<'a> Walk<'a> {
             Origin::Interface(_) | Origin::Bridge(_) => self.arrive(),
             Origin::Host => self.depart(),
         };
-        // A verdict stands for the error case too: it is what stopped the packet.
+        // `Err` carries a verdict, too: the one that stopped the packet.
         let verdict = verdict.unwrap_or_else(|stopped| stopped);
         Trace { steps: self.steps, verdict }
     }
@@ -51,7 +51,7 @@ impl<'a> Walk<'a> {
         self.pass(Table::Nat, Chain::Prerouting)?;
         let destination = self.packet.destination.ip();
         if !self.is_local(destination) {
-            self.event(format!("{destination} is no address of this node"));
+            self.event(format!("{destination} is not an address of this node"));
             self.pass(Table::Filter, Chain::Forward)?;
             return Ok(Verdict::Onward(self.pass(Table::Nat, Chain::Postrouting)?));
         }
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         if !self.is_local(self.packet.destination.ip()) {
             return Ok(Verdict::Onward(source));
         }
-        // It comes back by the loopback device; nat was asked already.
+        // It returns through the loopback device; nat was already evaluated.
         self.pass(Table::Filter, Chain::Input)?;
         Ok(Verdict::ToHost)
     }
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         for (real, weight) in takers {
             let mut way = Walk { server: Some(server), steps: Vec::new(), ..self.clone() };
             let outcome = way.send_to(real);
-            // The ways mostly meet the same rules; each is told once.
+            // The ways mostly match the same rules; each step is listed once.
             for step in way.steps {
                 if !self.steps.contains(&step) {
                     self.steps.push(step);
@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
         self.packet.destination = real.0;
         let here = self.is_local(real.0.ip());
         if here && self.packet.origin != Origin::Host {
-            // It is at LOCAL_IN already and stays there.
+            // It is already at LOCAL_IN and stays there.
             return Ok(Source::Kept);
         }
         if !here && self.packet.source.ip().is_loopback() {
@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
         let tracked = self.state.sysctls.get(&Sysctl::new("net/ipv4/vs/conntrack"));
         if tracked == Some(&0) {
             self.steps.truncate(before);
-            self.event("net/ipv4/vs/conntrack is 0, so packets of IPVS are never masqueraded".to_owned());
+            self.event("net/ipv4/vs/conntrack is 0, so IPVS packets are never masqueraded".to_owned());
             return Ok(Source::Kept);
         }
         Ok(source)
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
         self.steps.push(Step::Event(text));
     }
 
-    /// Asks a built-in chain; `Err` is a verdict that stops the packet.
+    /// Evaluates a built-in chain; `Err` is a verdict that stops the packet.
     fn pass(&mut self, table: Table, chain: Chain) -> Result<Source, Verdict> {
         match self.walk(table, chain, DEPTH) {
             End::Through | End::Accepted => Ok(Source::Kept),
@@ -172,7 +172,7 @@ impl<'a> Walk<'a> {
                     End::Through => {}
                     end => return end,
                 },
-                // Where the chain ends, this one ends too.
+                // When that chain ends, this one ends too.
                 Target::Goto(to) if depth > 0 => return self.walk(table, to, depth - 1),
                 Target::Jump(_) | Target::Goto(_) => {}
             }

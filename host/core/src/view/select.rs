@@ -1,4 +1,4 @@
-//! Which endpoints a port uses (kube-proxy's `CategorizeEndpoints` and what `syncEndpoint` makes of it).
+//! Which endpoints a port uses (kube-proxy's `CategorizeEndpoints` and how `syncEndpoint` applies it).
 
 use super::{EndpointView, Location};
 use crate::node::InternalLocal;
@@ -13,7 +13,7 @@ pub struct Selection {
     pub external: Vec<usize>,
 }
 
-/// What the service asks for.
+/// What the service requires.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policies {
     pub(super) internal: TrafficPolicy,
@@ -22,12 +22,12 @@ pub(super) struct Policies {
     pub(super) internal_local: InternalLocal,
 }
 
-/// From where a port can be reached.
+/// How a port can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// By its cluster IP only.
     Internal,
-    /// By a node port, an external IP or a load-balancer VIP too.
+    /// Also by a node port, an external IP or a load-balancer VIP.
     External,
 }
 
@@ -43,13 +43,13 @@ pub(super) fn select(
     let local = usable(endpoints, local, local);
     let choose = |policy: TrafficPolicy| match policy {
         TrafficPolicy::Local if !local.is_empty() => local.clone(),
-        // With no endpoint here the cluster's are used: pods can then still reach the service, while traffic
+        // Without an endpoint here, the cluster's are used: pods can then still reach the service, while traffic
         // from outside keeps its source address and is answered past this node (kk#97081).
         TrafficPolicy::Local | TrafficPolicy::Cluster => cluster.clone(),
     };
     let internal = match (policies.internal, policies.reachable) {
         (TrafficPolicy::Local, Reach::Internal) => local.clone(),
-        // The API promises that nothing is reached then; kube-proxy does it otherwise.
+        // The API promises that nothing is reached in this case; kube-proxy behaves differently.
         (TrafficPolicy::Local, Reach::External) if policies.internal_local == InternalLocal::Enforced => {
             local.clone()
         }
@@ -58,8 +58,8 @@ pub(super) fn select(
     Selection { internal, external: choose(policies.external) }
 }
 
-/// Ready endpoints in scope; where there is none, those on their way out that still answer. Topology narrows
-/// only the ready ones, hence two scopes.
+/// Ready endpoints in scope; without any, the terminating ones that still serve. Topology narrows only the ready
+/// ones, hence two scopes.
 fn usable(
     endpoints: &[EndpointView],
     in_scope: impl Fn(&EndpointView) -> bool,
@@ -75,8 +75,8 @@ fn usable(
     pick(&|e| e.conditions.serving && e.conditions.terminating && in_fallback_scope(e))
 }
 
-/// Which hints count: a node's over a zone's, and each only when every ready endpoint has some and one of them
-/// names this node or zone.
+/// The hints that apply: node hints take precedence over zone hints, and each applies only if every ready endpoint
+/// has some and one of them names this node or zone.
 enum Topology<'a> {
     Anywhere,
     Node(&'a str),
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(run(&[hinted(1, &["b"], &[]), hinted(2, &["c"], &[])], cluster).0, [0, 1]);
         let nodes = [hinted(1, &["a"], &["node1"]), hinted(2, &["a"], &["node2"])];
         assert_eq!(run(&nodes, cluster).0, [0]);
-        // A hint on an endpoint that is not ready neither counts nor is missed.
+        // A hint on an endpoint that is not ready does not count, nor does a missing one.
         let mut unready = hinted(2, &[], &[]);
         unready.conditions = UNREADY;
         assert_eq!(run(&[hinted(1, &["a"], &[]), unready], cluster).0, [0]);

@@ -1,4 +1,4 @@
-//! How the daemon is doing, as one bounded value after each round: what `weir status` shows.
+//! The daemon's state as one bounded value after each round: what `weir status` shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,39 +18,39 @@ use crate::message::Done;
 
 use super::Daemon;
 
-/// The most causes of failures, and real servers that drain, that are listed one by one.
+/// The most failure causes and draining real servers that are listed individually.
 const LISTED: usize = 20;
 
-/// How the daemon is doing. Its size does not grow with the cluster. Times are those of [`Host::time`].
+/// The daemon's state. Its size does not grow with the cluster. Times are those of [`Host::time`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overview {
-    /// What is missing before anything may be written; `None` once nothing is.
+    /// What must be known before anything may be written; `None` once everything is.
     pub awaits: Option<Awaited>,
-    /// Since when each round made everything that it had to change; `None` while something fails.
+    /// Since when every round has made all its changes; `None` while something fails.
     pub in_step_since: Option<Duration>,
     /// The last round that changed something.
     pub last_change: Option<LastChange>,
-    /// What fails and is tried again, by cause: at most 20.
+    /// Failing changes that are being retried, by cause: at most 20.
     pub pending: Vec<Pending>,
     /// How many changes fail.
     pub failing: usize,
-    /// How many changes are not tried because they would be wrong before another one that fails.
+    /// How many changes are held back because they would be wrong before a failing one.
     pub held: usize,
-    /// Why the last read of the kernel failed, and when that began.
+    /// Since when the kernel cannot be read, and why.
     pub unread: Option<(Duration, ReadError)>,
     /// Services and endpoints by state.
     pub tally: Tally,
-    /// How many real servers keep connections and are to go.
+    /// How many real servers are draining.
     pub draining: usize,
     /// The first 20 of them.
     pub leaving: Vec<Leaving>,
-    /// What is reported of services, by reason.
+    /// Reports about services, by reason.
     pub reports: BTreeMap<Reason, Reported>,
-    /// A packet and its way through this node, as of the last audit.
+    /// A packet and its path through this node, as of the last audit.
     pub example: Option<Arc<(Packet, Trace)>>,
 }
 
-/// What is missing before anything may be written.
+/// What must be known before anything may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
     /// The node's addresses, which could not be read yet.
@@ -68,7 +68,7 @@ pub enum Awaited {
 /// A round that changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastChange {
-    /// When it ended.
+    /// When it finished.
     pub at: Duration,
     /// How long it took, planning included.
     pub took: Duration,
@@ -76,35 +76,35 @@ pub struct LastChange {
     pub made: usize,
 }
 
-/// Changes that fail for one cause.
+/// Changes that fail for the same cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// The first of them, in words.
+    /// The first of them, as text.
     pub change: String,
-    /// Why, and how to mend it.
+    /// Why, and how to fix it.
     pub why: String,
-    /// Whether another program holds a lock, so that it may work soon.
+    /// Whether another program holds a lock, so that a retry may soon succeed.
     pub busy: bool,
-    /// When the first of them failed first.
+    /// When the first of them first failed.
     pub since: Duration,
-    /// How many others fail for this cause.
+    /// How many other changes fail for this cause.
     pub others: usize,
 }
 
-/// A real server that keeps connections and is to go.
+/// A real server that is kept for its connections until it can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaving {
-    /// Behind which virtual server.
+    /// Its virtual server.
     pub server: VirtualServer,
     /// The real server.
     pub real: RealServer,
-    /// Since when it is to go.
+    /// Since when it has been draining.
     pub since: Duration,
-    /// When it goes although it has connections; `None` = when they have ended.
+    /// When it is removed even if it has connections; `None` = when they have ended.
     pub deadline: Option<Duration>,
 }
 
-/// Reports of one reason.
+/// Reports with the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
     /// How many services they are about.
@@ -125,14 +125,14 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// What has to be remembered between rounds for an overview.
+/// State kept between rounds for the overview.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     in_step_since: Option<Duration>,
     last_change: Option<LastChange>,
     held: usize,
     unread: Option<(Duration, ReadError)>,
-    /// The services with reports of their own, by reason.
+    /// The services with reports about themselves, by reason.
     reported: BTreeMap<Reason, BTreeSet<ObjectName>>,
     example: Option<Arc<(Packet, Trace)>>,
 }
@@ -155,7 +155,7 @@ impl Notes {
         (self.unread, self.in_step_since) = (Some((since, error.clone())), None);
     }
 
-    /// The reports of a service, in the place of earlier ones.
+    /// Replaces the reports of a service.
     pub(super) fn reported(&mut self, service: &ObjectName, reports: &[Report]) {
         for services in self.reported.values_mut() {
             services.remove(service);
@@ -203,7 +203,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Follows a packet by the plan. Only with audits, which cost far more.
+    /// Traces a packet through the plan. Only done in audits, which cost far more.
     pub(super) fn follow_example(&mut self) {
         let desired = self.planner.desired();
         let bound = desired.servers().filter(|(_, want)| want.bound);
@@ -243,7 +243,7 @@ impl<H: Host> Daemon<H> {
             let reported = example.map(|example| Reported { services: services.len(), example });
             all.extend(reported.map(|reported| (*reason, reported)));
         }
-        // A service may have several of one reason, and some of its own too.
+        // A service may have several reports with one reason, and some of its own too.
         let mut counted = BTreeSet::new();
         for report in &self.shared {
             let own = self.notes.reported.get(&report.reason);

@@ -1,4 +1,4 @@
-//! Reading the kernel's counters for plugins, in small parts between rounds.
+//! Reads the kernel's counters for plugins, in small parts between rounds.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use crate::message::Output;
 
 use super::Daemon;
 
-/// The most services that are read in one go, and for how long at most: a change must not wait for it.
+/// The most services read in one part, and the longest time for it: a change must not wait for it.
 const PART: usize = 32;
 const PART_TIME: Duration = Duration::from_millis(5);
 
-/// The pause between two parts, so that a plugin that asks for everything each second leaves time for everything else.
+/// The pause between two parts, so that a plugin that needs everything each second leaves time for other work.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl<H: Host> Daemon<H> {
-    /// When the next part is due; `None` if nothing is sampled, or it is not known what the kernel holds.
+    /// When the next part is due; `None` if nothing is sampled or the contents of the kernel are unknown.
     pub(super) fn next_sampling(&self) -> Option<Duration> {
         let due = self.planner.sampler().next().filter(|_| self.syncer.is_certain())?;
         let due = due.saturating_sub(Duration::from_secs(self.setup.epoch));
         Some(self.sampled.map_or(due, |last| due.max(last + PAUSE)))
     }
 
-    /// Reads what is due, a part of it if that is much, and asks for a round if plugins may see something else now.
+    /// Reads what is due, at most one part, and requests a round if plugins may see something new.
     pub(super) fn sample(&mut self, begin: Duration) {
         if self.next_sampling().is_none_or(|due| begin < due) {
             return;
         }
-        // The same clock that policies are told the time by.
+        // The same clock as the time given to policies.
         let now = Duration::from_secs(self.setup.epoch) + begin;
         let (mut read, mut failed, mut news) = (0, 0, false);
         for due in self.planner.due_samples(now, PART) {

@@ -1,4 +1,4 @@
-//! What is told of plans and rounds: as differences, and each thing once.
+//! Outputs about plans and rounds: only differences, each once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,12 +31,12 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(served.into_iter().map(Output::UpToDate));
     }
 
-    /// Tells what is new in a plan.
+    /// Outputs what is new in a plan.
     pub(super) fn tell_of_plan(&mut self, now: Duration) {
         let mut health_checks = BTreeMap::new();
         let mut before = self.planner.take_outside();
         for name in std::mem::take(&mut self.deleted) {
-            // Another one of its name may be just like it.
+            // A new service of the same name may look the same.
             before.entry(name.clone()).or_insert_with(|| self.planner.outside(&name)).reports.clear();
         }
         for (name, before) in before {

@@ -16,7 +16,7 @@ use weir_k8s::objects::{self, Decoded};
 
 use super::*;
 
-/// A machine that counts what it is asked.
+/// A machine that counts calls.
 #[derive(Clone, Default)]
 struct Counting(Rc<RefCell<Counts>>);
 
@@ -75,7 +75,7 @@ impl Host for Counting {
     }
 }
 
-/// Number 0 is the API server's.
+/// Service number 0 is the API server's.
 fn service(n: u32) -> Event {
     let name = if n == 0 { "kubernetes".to_owned() } else { format!("web-{n}") };
     let object = json!({
@@ -100,7 +100,7 @@ fn daemon(machine: &Counting) -> Daemon<Counting> {
     Daemon::new(setup, machine.clone(), Box::new(BuiltIn))
 }
 
-/// The daemon in step with so many services.
+/// A daemon in sync with this many services.
 fn running(machine: &Counting, services: u32) -> Daemon<Counting> {
     let mut daemon = daemon(machine);
     let events = (0..services).map(service).collect();
@@ -145,7 +145,7 @@ fn a_cold_start_serves_the_api_server_first_whatever_else_there_is() {
         let last = outputs.iter().rposition(|output| matches!(output, Output::Round(_)));
         assert!(told > last, "a family is reported up to date only after the last round");
     }
-    assert_eq!(first[0], first[1], "what it takes does not grow with the cluster");
+    assert_eq!(first[0], first[1], "its cost does not grow with the cluster");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn addresses_are_read_once_however_often_they_changed() {
     }
     daemon.step(Input::Time, at(&machine, 2_000));
     let counts = machine.0.borrow();
-    // News are gathered for 20 ms after the last and 200 ms at most, so all of these are one round.
+    // Changes are gathered for 20 ms after the last one and for 200 ms at most, so all of these are one round.
     assert_eq!((counts.addresses, counts.reads, counts.batches), (1, 0, 0));
 }
 
@@ -184,7 +184,7 @@ fn news_that_come_together_are_one_round_and_cost_what_they_change() {
     }
     ended += rounds(&daemon.step(Input::Time, at(&machine, 2_000))).len();
     let counts = machine.0.borrow();
-    assert_eq!((ended, counts.reads, counts.batches), (1, 0, 0), "nothing of it is new");
+    assert_eq!((ended, counts.reads, counts.batches), (1, 0, 0), "nothing is new");
 }
 
 #[test]

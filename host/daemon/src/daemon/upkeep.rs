@@ -1,5 +1,5 @@
-//! What an audit looks at beside the state of the kernel: what others did to the dummy device, and whether a match or target
-//! that was missing is there now.
+//! What an audit checks in addition to the kernel's state: networks on the dummy device, and whether a missing match
+//! or target is available now.
 
 use weir_core::diff::Change;
 use weir_core::kernel::{Failure, FailureKind};
@@ -15,7 +15,7 @@ use super::Daemon;
 impl<H: Host> Daemon<H> {
     pub(super) fn look_after_node(&mut self) {
         self.host().clear_device();
-        // As long as all is well, nothing is asked: a module that rules use cannot be unloaded.
+        // Nothing is probed while all is well: a module that rules use cannot be unloaded.
         let missing = &self.planner().node().capabilities.missing;
         if self.rules_failed || !(missing.v4.is_empty() && missing.v6.is_empty()) {
             self.look_for_extensions();
@@ -36,7 +36,7 @@ impl<H: Host> Daemon<H> {
     }
 }
 
-/// Whether rules were refused, and not for a lock; `None` while they wait for their next try.
+/// Whether rules were refused for a reason other than a lock; `None` while they wait for their retry.
 pub(super) fn rules_failed(round: &Round) -> Option<bool> {
     let mut failures = round.failures().filter(|(change, _)| matches!(change, Change::WriteRules(_)));
     let Some((_, first)) = failures.next() else { return Some(false) };
@@ -44,8 +44,8 @@ pub(super) fn rules_failed(round: &Round) -> Option<bool> {
     (refused(first) || failures.any(|(_, failure)| refused(failure))).then_some(true)
 }
 
-/// Whether a family has what all of its services need after this round: kube-proxy ends its synchronisation where that fails,
-/// and is not healthy until it gets past it. One service that cannot be had is no reason to take the node out of rotation.
+/// Whether a family has what all of its services need after this round: kube-proxy aborts its synchronisation if that
+/// fails, and is unhealthy until it succeeds. A single failing service is no reason to take the node out of rotation.
 pub(super) fn has_foundation(round: &Round, family: Family) -> bool {
     !round.failures().any(|(change, _)| is_foundation(change, family))
 }

@@ -1,4 +1,4 @@
-//! What the daemon takes from a configuration, beside what shapes plans.
+//! The daemon's part of a configuration, in addition to what affects plans.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::{Configuration, validate};
 
-/// `conntrack`: what the node's connection tracking is to be. Zero leaves the kernel's value.
+/// `conntrack`: the settings of connection tracking. Zero keeps the kernel's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
     /// `maxPerCore`
     pub max_per_core: u64,
-    /// `min`; means nothing without the former.
+    /// `min`; has no effect without `maxPerCore`.
     pub min: u64,
     /// `tcpEstablishedTimeout`
     pub tcp_established_timeout: Duration,
@@ -26,7 +26,7 @@ pub struct Conntrack {
     pub udp_stream_timeout: Duration,
 }
 
-/// `clientConnection`: how to talk to the API server.
+/// `clientConnection`: how to connect to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConnection {
     /// `kubeconfig`; empty if there is none.
@@ -41,7 +41,7 @@ pub struct ClientConnection {
     pub burst: u32,
 }
 
-/// The form of log lines.
+/// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -55,7 +55,7 @@ pub enum LogFormat {
 pub struct Logging {
     /// `format`
     pub format: LogFormat,
-    /// `verbosity`: 0 is least; kube-proxy's messages of interest to operators end at 4.
+    /// `verbosity`: 0 is lowest; kube-proxy's messages for operators end at 4.
     pub verbosity: u32,
 }
 
@@ -100,17 +100,17 @@ impl Configuration {
         self.number("oomScoreAdj").unwrap_or_default()
     }
 
-    /// `healthzBindAddress`; `None` = no such server.
+    /// `healthzBindAddress`; `None` = disabled.
     pub fn healthz_bind_address(&self) -> Option<SocketAddr> {
         validate::socket_address(self.text("healthzBindAddress"))
     }
 
-    /// `metricsBindAddress`; `None` = no such server.
+    /// `metricsBindAddress`; `None` = disabled.
     pub fn metrics_bind_address(&self) -> Option<SocketAddr> {
         validate::socket_address(self.text("metricsBindAddress"))
     }
 
-    /// `bindAddressHardFail`: whether a server that cannot listen ends the daemon.
+    /// `bindAddressHardFail`: whether the daemon exits if one of these addresses cannot be bound.
     pub fn bind_address_hard_fail(&self) -> bool {
         self.is_on("bindAddressHardFail")
     }
@@ -130,7 +130,7 @@ impl Configuration {
         self.duration("configSyncPeriod").unwrap_or_default()
     }
 
-    /// What `featureGates` says of a gate.
+    /// The value of a gate in `featureGates`.
     pub fn feature_gate(&self, gate: &str) -> Option<bool> {
         self.get("featureGates")?.get(gate)?.as_bool()
     }

@@ -1,4 +1,4 @@
-//! What a field means that is not set (kube-proxy's `pkg/proxy/apis/config/v1alpha1/defaults.go`).
+//! Defaults of unset fields (kube-proxy's `pkg/proxy/apis/config/v1alpha1/defaults.go`).
 
 use serde_json::{Map, Value, json};
 use weir_core::net::parse_ip_sloppy;
@@ -7,7 +7,7 @@ use super::duration::{format_duration, parse_duration};
 use super::{fields, schema};
 use crate::problem::{Problems, abridged};
 
-/// Where nothing is set; an explicit zero is kept.
+/// Used if nothing is set; an explicit zero is kept.
 const ABSENT: &[(&str, Fixed)] = &[
     ("oomScoreAdj", Fixed::Number(-999)),
     ("iptables.localhostNodePorts", Fixed::Yes),
@@ -19,7 +19,7 @@ const ABSENT: &[(&str, Fixed)] = &[
     ("conntrack.tcpCloseWaitTimeout", Fixed::Text("1h0m0s")),
 ];
 
-/// Where nothing is set, or zero.
+/// Used if nothing or zero is set.
 const ZERO: &[(&str, Fixed)] = &[
     ("mode", Fixed::Text("ipvs")),
     ("bindAddress", Fixed::Text("0.0.0.0")),
@@ -33,7 +33,7 @@ const ZERO: &[(&str, Fixed)] = &[
     ("logging.flushFrequency", Fixed::Text("5s")),
 ];
 
-/// Fields that only other modes, systems or log libraries read, with what says nothing.
+/// Fields that only other modes, systems or log libraries use, with their neutral values.
 const NO_EFFECT: &[(&str, Fixed)] = &[
     ("iptables.localhostNodePorts", Fixed::Yes),
     ("iptables.syncPeriod", Fixed::Text("30s")),
@@ -57,7 +57,7 @@ const NO_EFFECT: &[(&str, Fixed)] = &[
     ("logging.options.json.infoBufferSize", Fixed::Text("0")),
 ];
 
-/// Of the above, those that mode ipvs leaves out of what it writes.
+/// Those of the above that kube-proxy omits when it writes a configuration for mode ipvs.
 const OF_OTHER_MODES: [&str; 5] = [
     "iptables.syncPeriod",
     "iptables.minSyncPeriod",
@@ -89,7 +89,7 @@ impl Fixed {
 const HEALTHZ_PORT: u16 = 10256;
 const METRICS_PORT: u16 = 10249;
 
-/// Sets what is not set, as for a file.
+/// Sets defaults as for a file.
 pub(super) fn fill(values: &mut Map<String, Value>) {
     for (path, fixed) in ABSENT {
         if fields::get(values, path).is_none() {
@@ -102,7 +102,7 @@ pub(super) fn fill(values: &mut Map<String, Value>) {
         }
     }
     let bind = fields::text(values, "bindAddress");
-    // Whatever is no IPv4 address; what is none at all is refused later.
+    // Anything but an IPv4 address; invalid ones are refused later.
     let any_v6 = parse_ip_sloppy(bind).is_none_or(|ip| ip.is_ipv6());
     let (healthz, metrics) = if any_v6 { ("::", "::1") } else { ("0.0.0.0", "127.0.0.1") };
     for (field, address, port) in
@@ -114,7 +114,7 @@ pub(super) fn fill(values: &mut Map<String, Value>) {
     }
 }
 
-/// Completes what [`fill`] leaves open, and brings it into the form in which kube-proxy writes it.
+/// Completes what [`fill`] leaves open, and converts it to the form in which kube-proxy writes it.
 pub(super) fn normalise(values: &mut Map<String, Value>) {
     for path in schema::durations() {
         let nanos = fields::get(values, path).and_then(Value::as_u64).map(std::time::Duration::from_nanos);
@@ -150,12 +150,12 @@ pub(super) fn normalise(values: &mut Map<String, Value>) {
     }
 }
 
-/// Whether a field means nothing in IPVS mode or to weir.
+/// Whether a field has no effect in IPVS mode or in weir.
 pub(super) fn is_without_effect(path: &str) -> bool {
     NO_EFFECT.iter().any(|(known, _)| *known == path)
 }
 
-/// Says once which fields were set in vain.
+/// Adds one warning with all fields that were set but have no effect.
 pub(super) fn note_without_effect(values: &Map<String, Value>, warnings: &mut Problems) {
     let silent = |path: &str, value: &Value| {
         let default = NO_EFFECT.iter().find(|(known, _)| *known == path).map(|(_, fixed)| fixed.value());
@@ -165,7 +165,7 @@ pub(super) fn note_without_effect(values: &Map<String, Value>, warnings: &mut Pr
             }
             _ => value == other,
         };
-        // False is what says something where true is the default.
+        // False matters where true is the default.
         let zero = is_zero(value) && !matches!(value, Value::Bool(false));
         zero || default.is_some_and(|default| same(&default))
     };
@@ -180,7 +180,7 @@ pub(super) fn note_without_effect(values: &Map<String, Value>, warnings: &mut Pr
     }
 }
 
-/// An address gets a port if it has none; anything else stays as it is.
+/// Adds a port to an address without one; anything else is unchanged.
 pub fn with_port(address: &str, port: u16) -> String {
     match parse_ip_sloppy(address) {
         Some(ip) if ip.is_ipv4() => format!("{address}:{port}"),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads a duration that is not negative. Go's `time.ParseDuration` is the model: a sequence of decimal numbers
-/// with units, or a bare `0`.
+/// Parses a non-negative duration like Go's `time.ParseDuration`: a sequence of decimal numbers with units, or a bare
+/// `0`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
@@ -34,7 +34,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && fits).then_some(total)
 }
 
-/// Writes a duration as Go does.
+/// Formats a duration as Go does.
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 {
@@ -55,7 +55,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// A number and its decimal places, without zeros at the end.
+/// A number with its decimal places, without trailing zeros.
 fn decimal(whole: u32, fraction: u32, places: usize) -> String {
     let text = format!("{whole}.{fraction:0places$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,4 +1,4 @@
-//! What a configuration means on a node with certain families.
+//! Problems of a configuration that depend on the node's families.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::Configuration;
 use crate::problem::{Problem, Problems};
 
 impl Configuration {
-    /// What deserves a warning on a node that serves these families. kube-proxy says the same when it starts.
+    /// Warnings for a node with these families. kube-proxy gives the same at its start.
     pub fn warnings_for(&self, families: &[Family]) -> Vec<Problem> {
         let mut warnings = Problems::default();
         if self.texts("nodePortAddresses").next().is_none() {
@@ -24,10 +24,14 @@ impl Configuration {
             ("healthzBindAddress", self.healthz_bind_address()),
             ("metricsBindAddress", self.metrics_bind_address()),
         ] {
-            // `0.0.0.0` listens for no IPv6 connections, while `::` takes both.
+            // `0.0.0.0` accepts no IPv6 connections, while `::` accepts both families.
             let fits = |ip: IpAddr| Family::of(ip) == *family || ip == IpAddr::from([0u16; 8]);
             if let Some(address) = address.filter(|address| !fits(address.ip())) {
-                warnings.note(field, address, format!("is no address of this node's only family, {family}"));
+                warnings.note(
+                    field,
+                    address,
+                    format!("is not an address of this node's only family, {family}"),
+                );
             }
         }
         for text in self.texts("ipvs.excludeCIDRs") {
@@ -35,14 +39,14 @@ impl Configuration {
                 warnings.note(
                     "ipvs.excludeCIDRs",
                     text,
-                    format!("is no network of this node's only family, {family}"),
+                    format!("is not a network of this node's only family, {family}"),
                 );
             }
         }
         warnings.into_vec()
     }
 
-    /// What cannot work on a node that serves these families.
+    /// Errors for a node with these families.
     pub fn errors_for(&self, families: &[Family]) -> Vec<Problem> {
         let mut errors = Problems::default();
         if let DetectLocal::ClusterCidr(nets) = self.detect_local()

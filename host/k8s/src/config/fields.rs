@@ -9,12 +9,12 @@ pub(super) fn get<'v>(values: &'v Map<String, Value>, path: &str) -> Option<&'v 
     parts.try_fold(first, |value, part| value.get(part)).filter(|value| !value.is_null())
 }
 
-/// The text at a path; empty when there is none.
+/// The text at a path; empty if there is none.
 pub(super) fn text<'v>(values: &'v Map<String, Value>, path: &str) -> &'v str {
     get(values, path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Sets the value at a path, and makes the sections on the way.
+/// Sets the value at a path, creating sections as necessary.
 pub fn set(values: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
@@ -46,7 +46,7 @@ pub(super) fn remove(values: &mut Map<String, Value>, path: &str) {
     }
 }
 
-/// Lays other values over these. Lists of log modules are joined, the new ones first, as kube-proxy does.
+/// Overrides these values with others. Lists of log modules are joined, the new ones first, as in kube-proxy.
 pub(super) fn overlay(values: &mut Map<String, Value>, over: Map<String, Value>) {
     for (key, new) in over {
         match (values.get_mut(&key), new) {

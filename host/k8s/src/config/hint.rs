@@ -1,16 +1,16 @@
-//! What may be meant by a key that is not known.
+//! Suggestions for unknown keys.
 
 use super::{defaults, schema};
 use crate::problem::nearest;
 
-/// Fields that kube-proxy once had, with what became of them.
+/// Fields that kube-proxy once had, and their replacements.
 const GONE: [(&str, &str); 3] = [
-    ("conntrack.max", "kube-proxy has `conntrack.maxPerCore` and `conntrack.min` instead"),
+    ("conntrack.max", "kube-proxy replaced it by `conntrack.maxPerCore` and `conntrack.min`"),
     ("resourceContainer", "kube-proxy no longer has it"),
     ("udpIdleTimeout", "it belonged to the userspace mode, which kube-proxy no longer has"),
 ];
 
-/// The end of a sentence about an unknown key; empty if nothing is similar.
+/// The end of a message about an unknown key; empty if nothing is similar.
 pub(super) fn hint(path: &str) -> String {
     if let Some((_, what)) = GONE.iter().find(|(gone, _)| plain(gone) == plain(path)) {
         return format!("; {what}");
@@ -18,10 +18,10 @@ pub(super) fn hint(path: &str) -> String {
     let same = alike(path);
     let meant = if same.is_empty() { similar(path).into_iter().collect() } else { same };
     let meant: Vec<String> = meant.iter().map(|field| format!("`{field}`")).collect();
-    if meant.is_empty() { String::new() } else { format!("; is {} meant?", meant.join(" or ")) }
+    if meant.is_empty() { String::new() } else { format!("; did you mean {}?", meant.join(" or ")) }
 }
 
-/// Fields of this name, at another place or in another spelling. Those that IPVS mode does not read only count if there
+/// Fields of this name at another place or in another spelling. Those without effect in IPVS mode only count if there
 /// is no other.
 fn alike(path: &str) -> Vec<&'static str> {
     let is_same = |field: &&str| plain(field) == plain(path) || plain(name(field)) == plain(name(path));
@@ -30,7 +30,7 @@ fn alike(path: &str) -> Vec<&'static str> {
     if read.is_empty() { same } else { read }
 }
 
-/// The field whose name is most similar: in the same section, else anywhere.
+/// The field with the most similar name: in the same section, otherwise anywhere.
 fn similar(path: &str) -> Option<&'static str> {
     let section = |path: &str| path.len() - name(path).len();
     let is_sibling = |field: &&str| field[..section(field)] == path[..section(path)];
@@ -47,7 +47,7 @@ fn name(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// A name without what its spellings differ by: case, dashes, underscores, dots.
+/// A name without the differences between spellings: case, dashes, underscores, dots.
 fn plain(path: &str) -> String {
     path.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -59,21 +59,21 @@ mod tests {
     #[test]
     fn a_field_at_a_wrong_place_is_shown_the_right_one() {
         for (path, expected) in [
-            ("ipvs.masqueradeAll", "; is `iptables.masqueradeAll` meant?"),
-            ("masqueradeBit", "; is `iptables.masqueradeBit` meant?"),
-            ("syncPeriod", "; is `ipvs.syncPeriod` meant?"),
-            ("scheduler", "; is `ipvs.scheduler` meant?"),
-            ("ipvs-scheduler", "; is `ipvs.scheduler` meant?"),
-            ("ipvs.strictArp", "; is `ipvs.strictARP` meant?"),
-            ("conntrack.clusterCIDR", "; is `clusterCIDR` meant?"),
-            ("ipvs.conntrack", "; is `conntrack` meant?"),
-            ("kubeconfig", "; is `clientConnection.kubeconfig` meant?"),
-            ("udpTimeout", "; is `ipvs.udpTimeout` or `conntrack.udpTimeout` meant?"),
-            ("iptables.enableDSR", "; is `winkernel.enableDSR` meant?"),
-            ("ipvs.sheduler", "; is `ipvs.scheduler` meant?"),
-            ("sheduler", "; is `ipvs.scheduler` meant?"),
+            ("ipvs.masqueradeAll", "; did you mean `iptables.masqueradeAll`?"),
+            ("masqueradeBit", "; did you mean `iptables.masqueradeBit`?"),
+            ("syncPeriod", "; did you mean `ipvs.syncPeriod`?"),
+            ("scheduler", "; did you mean `ipvs.scheduler`?"),
+            ("ipvs-scheduler", "; did you mean `ipvs.scheduler`?"),
+            ("ipvs.strictArp", "; did you mean `ipvs.strictARP`?"),
+            ("conntrack.clusterCIDR", "; did you mean `clusterCIDR`?"),
+            ("ipvs.conntrack", "; did you mean `conntrack`?"),
+            ("kubeconfig", "; did you mean `clientConnection.kubeconfig`?"),
+            ("udpTimeout", "; did you mean `ipvs.udpTimeout` or `conntrack.udpTimeout`?"),
+            ("iptables.enableDSR", "; did you mean `winkernel.enableDSR`?"),
+            ("ipvs.sheduler", "; did you mean `ipvs.scheduler`?"),
+            ("sheduler", "; did you mean `ipvs.scheduler`?"),
             ("udpIdleTimeout", "; it belonged to the userspace mode, which kube-proxy no longer has"),
-            ("conntrack.max", "; kube-proxy has `conntrack.maxPerCore` and `conntrack.min` instead"),
+            ("conntrack.max", "; kube-proxy replaced it by `conntrack.maxPerCore` and `conntrack.min`"),
             ("zzz", ""),
         ] {
             assert_eq!(hint(path), expected, "{path}");

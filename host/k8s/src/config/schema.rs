@@ -6,22 +6,22 @@ use super::duration::parse_duration;
 use super::hint::hint;
 use crate::problem::{Problems, abridged};
 
-/// What a field may hold.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Text,
     Bool,
     Number,
-    /// A text that is a duration.
+    /// A duration as text.
     Duration,
     Texts,
     /// Names with `true` or `false`.
     Gates,
     /// A duration, or a number of nanoseconds.
     Interval,
-    /// An amount of bytes: a number, or a text such as `512Ki`.
+    /// A number of bytes, or a text such as `512Ki`.
     Quantity,
-    /// File patterns with a number each.
+    /// File patterns, each with a number.
     Modules,
     /// Other fields, listed by their paths.
     Section,
@@ -106,12 +106,12 @@ const FIELDS: &[(&str, Kind)] = &[
     ("windowsRunAsService", Bool),
 ];
 
-/// Keeps the known fields of the right type. Unknown keys do no harm, wrong types do.
+/// Keeps the known fields of the right type. Unknown keys are warnings, wrong types are errors.
 pub(super) fn read(value: Value, warnings: &mut Problems, errors: &mut Problems) -> Map<String, Value> {
     match value {
         Value::Object(fields) => read_section("", fields, warnings, errors),
         other => {
-            errors.note("", abridged(&other), "the file must hold keys and values");
+            errors.note("", abridged(&other), "the file must contain keys and values");
             Map::new()
         }
     }
@@ -149,8 +149,8 @@ fn read_section(
     kept
 }
 
-/// YAML 1.1, which kube-proxy reads, has more words for true and false than YAML 1.2; and a whole number may be written as a
-/// decimal one.
+/// YAML 1.1, which kube-proxy reads, has more words for true and false than YAML 1.2, and whole numbers may be
+/// written with decimals.
 fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
     match (kind, value) {
         (Bool, Value::String(text)) => match text.as_str() {
@@ -159,13 +159,13 @@ fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
             _ => Value::String(text),
         },
         (Gates, Value::Object(gates)) => {
-            // Go has false where a map of booleans says null.
+            // In Go, null in a map of booleans means false.
             let is_on =
                 |on: Value| if on.is_null() { Value::Bool(false) } else { as_kube_proxy_reads(Bool, on) };
             Value::Object(gates.into_iter().map(|(gate, on)| (gate, is_on(on))).collect())
         }
         (Number, Value::Number(number)) => match number.as_f64().filter(|float| float.fract() == 0.0) {
-            // The text of a whole float has no exponent and no decimals.
+            // A whole float formats without exponent and decimals.
             Some(float) if number.is_f64() => {
                 format!("{float:.0}").parse::<i64>().map_or(Value::Number(number), Value::from)
             }
@@ -175,7 +175,7 @@ fn as_kube_proxy_reads(kind: Kind, value: Value) -> Value {
     }
 }
 
-/// What is allowed, if the value is not.
+/// What is expected, if the value is invalid.
 fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
     match (kind, value) {
         (Text, Value::String(_)) | (Bool, Value::Bool(_)) => None,
@@ -187,15 +187,15 @@ fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
         (Duration, Value::String(text)) if is_duration(text) => None,
         (Texts, Value::Array(list)) if list.iter().all(Value::is_string) => None,
         (Gates, Value::Object(gates)) if gates.values().all(Value::is_boolean) => None,
-        (Text, _) => Some("a text is expected"),
-        (Bool, _) => Some("true or false is expected"),
-        (Number, _) => Some("a number is expected"),
-        (Duration | Interval, _) => Some("a duration such as 30s, 1m30s or 1.5h is expected"),
-        (Texts, _) => Some("a list of texts is expected"),
-        (Gates, _) => Some("names with true or false are expected"),
-        (Quantity, _) => Some("a number of bytes such as 512Ki is expected"),
-        (Modules, _) => Some("a list of filePattern with verbosity is expected"),
-        (Section, _) => Some("keys and values are expected"),
+        (Text, _) => Some("expected a string"),
+        (Bool, _) => Some("expected true or false"),
+        (Number, _) => Some("expected a number"),
+        (Duration | Interval, _) => Some("expected a duration such as 30s, 1m30s or 1.5h"),
+        (Texts, _) => Some("expected a list of strings"),
+        (Gates, _) => Some("expected names with true or false"),
+        (Quantity, _) => Some("expected a number of bytes such as 512Ki"),
+        (Modules, _) => Some("expected a list of filePattern with verbosity"),
+        (Section, _) => Some("expected keys and values"),
     }
 }
 
@@ -205,7 +205,7 @@ fn is_module(value: &Value) -> bool {
     pattern.is_some() && value.get("verbosity").is_none_or(Value::is_u64)
 }
 
-/// The fields that hold values, with what kube-proxy writes where nothing is set.
+/// The fields with values, and what kube-proxy writes for unset ones.
 pub(super) fn empty_values() -> impl Iterator<Item = (&'static str, Value)> {
     FIELDS.iter().filter_map(|(path, kind)| {
         let empty = match kind {
@@ -215,7 +215,7 @@ pub(super) fn empty_values() -> impl Iterator<Item = (&'static str, Value)> {
             Duration | Interval => Value::from("0s"),
             Texts => Value::Null,
             Quantity => Value::from("0"),
-            // Written only where there are any.
+            // Written only if set.
             Gates | Modules | Section => return None,
         };
         Some((*path, empty))
@@ -232,7 +232,7 @@ pub(super) fn durations() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().filter(|(_, kind)| matches!(kind, Duration | Interval)).map(|(path, _)| *path)
 }
 
-/// A negative duration is one too; what it is good for, validation says.
+/// Includes negative durations, which validation refuses.
 fn is_duration(text: &str) -> bool {
     parse_duration(text.strip_prefix('-').unwrap_or(text)).is_some()
 }

@@ -116,16 +116,16 @@ fn all_mistakes_are_told_at_once() {
          oomScoreAdj: -1001\n",
     );
     let expected = [
-        "ipvs.strictARP: `1`: true or false is expected",
+        "ipvs.strictARP: `1`: expected true or false",
         "ipvs.tcpTimeout: `-1s`: must be greater than or equal to 0",
         "ipvs.minSyncPeriod: `6s`: must not be greater than ipvs.syncPeriod, which is 5s",
         "iptables.masqueradeBit: `32`: must be a whole number from 0 to 31",
         "oomScoreAdj: `-1001`: must be a whole number from -1000 to 1000",
-        "bindAddress: `localhost`: must be an IP address, 10.0.0.1 or fd00::1 for instance",
+        "bindAddress: `localhost`: must be an IP address such as 10.0.0.1 or fd00::1",
         "healthzBindAddress: `0.0.0.0:0`: must be IP:port, with a port from 1 to 65535",
-        "ipvs.excludeCIDRs[0]: `10.0.0.0`: must be a network, 10.0.0.0/8 for instance",
-        "nodePortAddresses[1]: `all`: is there more than once",
-        "nodePortAddresses[2]: `eth0`: must be a network, 10.0.0.0/8 for instance, or primary, localhost or all",
+        "ipvs.excludeCIDRs[0]: `10.0.0.0`: must be a network such as 10.0.0.0/8",
+        "nodePortAddresses[1]: `all`: occurs more than once",
+        "nodePortAddresses[2]: `eth0`: must be a network such as 10.0.0.0/8, or primary, localhost or all",
         "clusterCIDR: `10.0.0.0/8,10.1.0.0/16`: two networks must be of different families",
     ];
     assert_eq!(told, expected);
@@ -136,9 +136,9 @@ fn unknown_and_repeated_keys_do_no_harm_and_are_told() {
     assert_eq!(
         problems("ipvs: {sheduler: lc}\nclusterCidr: 10.0.0.0/8\niptables: {}\niptables: {}\n"),
         [
-            "warning: iptables: is written more than once; the last one counts",
-            "warning: clusterCidr: unknown key, ignored; is `clusterCIDR` meant?",
-            "warning: ipvs.sheduler: unknown key, ignored; is `ipvs.scheduler` meant?",
+            "warning: iptables: occurs more than once; the last one is used",
+            "warning: clusterCidr: unknown key, ignored; did you mean `clusterCIDR`?",
+            "warning: ipvs.sheduler: unknown key, ignored; did you mean `ipvs.scheduler`?",
         ]
     );
 }
@@ -169,8 +169,9 @@ fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
             let (configuration, warnings) = parse(&text, Map::new()).unwrap();
             assert_eq!(configuration.proxy_config().scheduler, "lc");
             let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-            let read = "is used as the configuration; kube-proxy itself accepts only this text, in a file of its own";
-            let unknown = "sheduler: unknown key, ignored; is `ipvs.scheduler` meant?";
+            let read =
+                "is used as the configuration; kube-proxy itself accepts only this text, in a separate file";
+            let unknown = "sheduler: unknown key, ignored; did you mean `ipvs.scheduler`?";
             assert_eq!(warnings, [format!("{place}: {read}"), format!("{place}: {unknown}")]);
         }
     }
@@ -181,7 +182,7 @@ fn a_key_that_a_config_map_repeats_is_told() {
     let text = config_map("a", &[("b", OWN)]).to_string().replacen('{', "{\"kind\": \"ConfigMap\",", 1);
     let (_, warnings) = parse(&text, Map::new()).unwrap();
     let last = warnings.last().unwrap().to_string();
-    assert_eq!(last, "kind: is written more than once; the last one counts");
+    assert_eq!(last, "kind: occurs more than once; the last one is used");
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn what_is_wrong_in_a_config_map_is_told_with_its_key() {
     assert_eq!(
         told(config_map("kube-proxy-config", &[("config", &iptables)])),
         format!(
-            "{place}: mode: `iptables`: weir does IPVS only: set `mode: ipvs`, or keep running kube-proxy on this node"
+            "{place}: mode: `iptables`: weir supports only IPVS: set `mode: ipvs`, or keep running kube-proxy on this node"
         )
     );
     let broken = OWN.to_owned() + "a: [";
@@ -252,9 +253,7 @@ fn other_modes_are_refused_with_a_way_out() {
 fn wrong_files_are_refused() {
     let refused = |text: &str| parse(text, Map::new()).unwrap_err().to_string();
     assert!(refused("").starts_with("it is empty"));
-    assert!(
-        refused("apiVersion: v1\nkind: Pod\nmode: ipvs").contains("`KubeProxyConfiguration` is expected")
-    );
+    assert!(refused("apiVersion: v1\nkind: Pod\nmode: ipvs").contains("expected `KubeProxyConfiguration`"));
     assert!(refused("[1]").contains("keys and values"));
     assert!(refused("{").starts_with("not readable"));
     assert!(

@@ -1,5 +1,5 @@
-//! What the values may be (kube-proxy's `pkg/proxy/apis/config/validation`), each mistake with its field, its value
-//! and what is allowed.
+//! The allowed values (kube-proxy's `pkg/proxy/apis/config/validation`). Each error has the field, its value and what
+//! is allowed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,7 @@ pub(super) fn header(configuration: &Configuration, errors: &mut Problems) {
         if found.is_empty() {
             errors.note(field, "", format!("is missing; add `{field}: {wanted}`"));
         } else if found != wanted {
-            errors.note(field, found, format!("`{wanted}` is expected"));
+            errors.note(field, found, format!("expected `{wanted}`"));
         }
     }
 }
@@ -37,17 +37,17 @@ pub(super) fn values(configuration: &Configuration, warnings: &mut Problems, err
     gates(configuration, warnings, errors);
 }
 
-/// The mode, as it was set.
+/// The mode.
 pub(super) fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
     match configuration.text("mode") {
         "ipvs" => {}
-        "" => warnings.note("mode", "", "not set, which means iptables to kube-proxy; weir always uses ipvs"),
+        "" => warnings.note("mode", "", "not set; kube-proxy would use iptables, weir always uses ipvs"),
         mode @ ("iptables" | "nftables") => errors.note(
             "mode",
             mode,
-            "weir does IPVS only: set `mode: ipvs`, or keep running kube-proxy on this node",
+            "weir supports only IPVS: set `mode: ipvs`, or keep running kube-proxy on this node",
         ),
-        mode => errors.note("mode", mode, "ipvs is allowed"),
+        mode => errors.note("mode", mode, "only ipvs is allowed"),
     }
 }
 
@@ -88,7 +88,7 @@ fn is_negative(configuration: &Configuration, field: &str) -> bool {
 }
 
 fn numbers(configuration: &Configuration, errors: &mut Problems) {
-    // kube-proxy counts in 32 bits.
+    // kube-proxy uses 32 bits.
     const MOST: i64 = i32::MAX as i64;
     let ranges = [
         ("iptables.masqueradeBit", 0, 31),
@@ -109,11 +109,11 @@ fn numbers(configuration: &Configuration, errors: &mut Problems) {
 fn addresses(configuration: &Configuration, errors: &mut Problems) {
     let bind = configuration.text("bindAddress");
     if parse_ip_sloppy(bind).is_none() {
-        errors.note("bindAddress", bind, "must be an IP address, 10.0.0.1 or fd00::1 for instance");
+        errors.note("bindAddress", bind, "must be an IP address such as 10.0.0.1 or fd00::1");
     }
     for field in ["healthzBindAddress", "metricsBindAddress"] {
         let text = configuration.text(field);
-        // Only flags can say that there is to be no such server.
+        // Only flags can disable such a server.
         if !text.is_empty() && socket_address(text).is_none() {
             errors.note(field, text, "must be IP:port, with a port from 1 to 65535");
         }
@@ -127,12 +127,12 @@ fn addresses(configuration: &Configuration, errors: &mut Problems) {
         errors.note(
             "showHiddenMetricsForVersion",
             version,
-            format!("must be `{PREVIOUS_VERSION}`, the version before, or not set"),
+            format!("must be `{PREVIOUS_VERSION}`, the previous version, or not set"),
         );
     }
 }
 
-/// What kube-proxy 1.37 takes for the previous version.
+/// The previous version according to kube-proxy 1.37.
 const PREVIOUS_VERSION: &str = "1.36";
 
 /// Address and port, the address as kube-proxy reads it.
@@ -160,9 +160,9 @@ fn logging(configuration: &Configuration, errors: &mut Problems) {
         let field = format!("logging.vmodule[{index}]");
         let pattern = module.get("filePattern").and_then(|pattern| pattern.as_str()).unwrap_or_default();
         if pattern.is_empty() || pattern.contains(['=', ',']) {
-            errors.note(field, pattern, "a file pattern without = and comma is expected");
+            errors.note(field, pattern, "expected a file pattern without = and comma");
         } else if format == "json" {
-            errors.note(field, pattern, "kube-proxy takes it with the text format only");
+            errors.note(field, pattern, "kube-proxy accepts it only with the text format");
         }
     }
 }
@@ -170,11 +170,7 @@ fn logging(configuration: &Configuration, errors: &mut Problems) {
 fn networks(configuration: &Configuration, errors: &mut Problems) {
     for (index, text) in configuration.texts("ipvs.excludeCIDRs").enumerate() {
         if parse_cidr_sloppy(text).is_none() {
-            errors.note(
-                format!("ipvs.excludeCIDRs[{index}]"),
-                text,
-                "must be a network, 10.0.0.0/8 for instance",
-            );
+            errors.note(format!("ipvs.excludeCIDRs[{index}]"), text, "must be a network such as 10.0.0.0/8");
         }
     }
 }
@@ -186,15 +182,11 @@ fn node_port_addresses(configuration: &Configuration, warnings: &mut Problems, e
         let field = format!("nodePortAddresses[{index}]");
         if KEYWORDS.contains(&text) {
             if seen.contains(&text) {
-                errors.note(field, text, "is there more than once");
+                errors.note(field, text, "occurs more than once");
             }
             seen.push(text);
         } else if parse_cidr_sloppy(text).is_none() {
-            errors.note(
-                field,
-                text,
-                "must be a network, 10.0.0.0/8 for instance, or primary, localhost or all",
-            );
+            errors.note(field, text, "must be a network such as 10.0.0.0/8, or primary, localhost or all");
         }
     }
     let nets: Vec<_> = configuration.texts("nodePortAddresses").filter_map(parse_cidr_sloppy).collect();
@@ -226,21 +218,21 @@ fn detect_local(configuration: &Configuration, errors: &mut Problems) {
     }
 }
 
-/// The longest name of an interface (`IFNAMSIZ` is 16 with the closing zero, `include/uapi/linux/if.h`).
+/// The longest interface name (`IFNAMSIZ` is 16 including the terminating zero, `include/uapi/linux/if.h`).
 const INTERFACE_NAME_BYTES: usize = 15;
 
 fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
     let name = configuration.text(field);
     let fits = (1..=INTERFACE_NAME_BYTES).contains(&name.len());
-    // The kernel refuses blanks, `/` and `:` (`dev_valid_name`, `net/core/dev.c`); the others mean something else in
-    // a rule.
+    // The kernel refuses blanks, `/` and `:` (`dev_valid_name`, `net/core/dev.c`); the others have a special meaning
+    // in a rule.
     let odd = |c: char| c.is_whitespace() || c.is_control() || r#"/:"'\\!+"#.contains(c);
     if !fits || name.chars().any(odd) {
         let mode = configuration.text("detectLocalMode");
         errors.note(
             field,
             name,
-            format!("detectLocalMode {mode} needs the name of an interface here: 1 to 15 characters, none of / : \" ' \\ ! +"),
+            format!("detectLocalMode {mode} needs the name of an interface here: 1 to 15 characters, without / : \" ' \\ ! +"),
         );
     }
 }
@@ -250,7 +242,7 @@ fn cluster_cidr(configuration: &Configuration, errors: &mut Problems) {
     let parts: Vec<&str> = configuration.cluster_cidrs().collect();
     let nets: Vec<_> = parts.iter().filter_map(|part| parse_cidr_sloppy(part)).collect();
     for part in parts.iter().filter(|part| parse_cidr_sloppy(part).is_none()) {
-        errors.note(FIELD, part, "must be a network, 10.244.0.0/16 for instance");
+        errors.note(FIELD, part, "must be a network such as 10.244.0.0/16");
     }
     let text = configuration.text(FIELD);
     match nets[..] {
@@ -278,9 +270,9 @@ fn gates(configuration: &Configuration, warnings: &mut Problems, errors: &mut Pr
         if LOCKED_ON.contains(&gate.as_str()) && off {
             errors.note(field, value, "is locked to true");
         } else if gate == "KubeProxyIPVS" && off {
-            errors.note(field, value, "forbids IPVS mode, which is all that weir does");
+            errors.note(field, value, "forbids IPVS mode, the only mode that weir supports");
         } else if !KNOWN.contains(&gate.as_str()) && !LOCKED_ON.contains(&gate.as_str()) {
-            warnings.note(field, "", "means nothing to weir");
+            warnings.note(field, "", "has no effect in weir");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A configuration inside of what a cluster or a cloud hands out: a ConfigMap, or the description of an EKS add-on.
+//! A configuration inside a wrapper: a ConfigMap, or the description of an EKS add-on.
 
 use serde_json::Value;
 
@@ -7,16 +7,16 @@ use crate::document::{self, Document, Format, SyntaxError};
 use crate::objects::name_of;
 use crate::problem::Problem;
 
-/// The field of an EKS add-on's description (`aws eks describe-addon`) that holds a configuration.
+/// The field of an EKS add-on's description (`aws eks describe-addon`) that contains a configuration.
 const OF_ADDON: &str = "/addon/configurationValues";
 
-/// A text, and what its place is called.
+/// A text and the name of its place.
 struct Part {
     place: String,
     text: String,
 }
 
-/// The configuration in a document, and its place there; the document itself, and no place, if it is no wrapper.
+/// The configuration in a document and its place; if the document is not a wrapper, the document itself and no place.
 pub(super) fn open(document: Document) -> Result<(Document, String), Problem> {
     if let Some(text) = document.value.pointer(OF_ADDON).and_then(Value::as_str) {
         return Part { place: "addon.configurationValues".to_owned(), text: text.to_owned() }.read();
@@ -34,7 +34,7 @@ pub(super) fn open(document: Document) -> Result<(Document, String), Problem> {
         _ => {
             let places: Vec<&str> = found.iter().map(|part| part.place.as_str()).collect();
             format!(
-                "holds more than one {KIND}; pass the text of one of them as the file: {}",
+                "contains more than one {KIND}; pass the text of one of them as the file: {}",
                 places.join("; ")
             )
         }
@@ -53,7 +53,7 @@ fn parts(map: &Value) -> Vec<Part> {
 }
 
 impl Part {
-    /// Whether it is one, or would be if it could be read.
+    /// Whether it is a configuration, or would be one if it could be parsed.
     fn is_configuration(&self) -> bool {
         match first(&self.text) {
             Ok(document) => document.is_some_and(|document| document.value["kind"] == KIND),
@@ -64,7 +64,7 @@ impl Part {
     fn read(self) -> Result<(Document, String), Problem> {
         match first(&self.text) {
             Ok(Some(document)) => Ok((document, self.place)),
-            Ok(None) => Err(Problem::of_object(self.place, format!("is empty, where a {KIND} is expected"))),
+            Ok(None) => Err(Problem::of_object(self.place, format!("is empty; expected a {KIND}"))),
             Err(error) => Err(Problem::of_object(self.place, format!("not readable as YAML: {error}"))),
         }
     }

@@ -1,6 +1,6 @@
 //! Bytes of a file as text.
 
-/// A text, and the line of the first byte that is not UTF-8 in it, which was replaced.
+/// A text, and the line of its first invalid UTF-8 byte. Such bytes were replaced.
 pub(super) struct Text {
     pub(super) text: String,
     pub(super) replaced: Option<usize>,
@@ -11,7 +11,7 @@ pub(super) struct Text {
 #[error("it is UTF-16 text; save it as UTF-8")]
 pub(super) struct Utf16;
 
-/// Reads bytes as UTF-8; each that is not becomes a replacement character.
+/// Decodes bytes as UTF-8, replacing invalid ones.
 pub(super) fn text(bytes: Vec<u8>) -> Result<Text, Utf16> {
     if is_utf16(&bytes) {
         return Err(Utf16);
@@ -26,7 +26,7 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<Text, Utf16> {
     })
 }
 
-/// By its byte order mark, or by its first character, which is an ASCII one in every manifest.
+/// By its byte order mark, or by its first character, which is ASCII in every manifest.
 fn is_utf16(bytes: &[u8]) -> bool {
     match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,

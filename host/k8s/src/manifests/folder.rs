@@ -1,4 +1,4 @@
-//! A folder of manifests that is looked at again and again.
+//! A folder of manifests that is scanned repeatedly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
@@ -17,9 +17,9 @@ use crate::objects::Decoded;
 
 /// A folder of manifests, or a single file, with the last good version of each.
 ///
-/// Mistakes never take anything away: a file that cannot be read keeps what it gave before, so does an object that is
-/// invalid, a file with a document that cannot be parsed keeps what its other documents do not name, and a folder that is
-/// missing keeps everything. Only a file that is gone from a folder, or an object that is gone from a good file, is gone.
+/// Mistakes never remove anything: an unreadable file or an invalid object keeps its previous version, a file with an
+/// unparseable document keeps the objects that its other documents do not name, and a missing folder keeps
+/// everything. Only a file deleted from a folder, or an object removed from a valid file, is gone.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -33,10 +33,10 @@ pub struct Folder {
 /// One file, as last read.
 #[derive(Debug, Default)]
 struct FileState {
-    /// `None` when it was never read, or not completely.
+    /// `None` if it was never read completely.
     stamp: Option<Stamp>,
-    /// Whether the file was read again after the stamp was first seen. A write within the clock tick of an
-    /// earlier one may leave the stamp as it was, so that one reading alone does not prove the content.
+    /// Whether the file was read again after the stamp was first seen. A second write within the same clock tick may
+    /// not change the stamp, so a single reading does not prove the content.
     reading: Reading,
     digest: Option<u64>,
     objects: BTreeMap<Key, Object>,
@@ -46,7 +46,7 @@ struct FileState {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reading {
-    /// To be read once more.
+    /// Must be read once more.
     #[default]
     First,
     /// Read twice with the same stamp.
@@ -63,7 +63,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// Why nothing new is known of a file.
+/// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
 enum FileError {
     #[error("cannot be read: {0}")]
@@ -76,11 +76,11 @@ enum FileError {
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 256 << 20;
-/// The endings of files that are read in a folder.
+/// The extensions of files that are read in a folder.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
 impl Folder {
-    /// A folder, or a single file, that was not looked at yet. `node` is the name of this node.
+    /// A folder, or a single file, that has not been scanned. `node` is the name of this node.
     pub fn new(path: &Path, node: &str) -> Folder {
         Folder {
             path: path.to_owned(),
@@ -91,8 +91,8 @@ impl Folder {
         }
     }
 
-    /// Looks at what changed since the last scan. The events lead from what the last scan announced to what is
-    /// there now; the problems are all that stand now, again each time.
+    /// Scans for changes. The events lead from the state announced by the last scan to the current one; all current
+    /// problems are returned each time.
     pub fn scan(&mut self) -> (Vec<Event>, Vec<Problem>) {
         let mut problems = Vec::new();
         match list(&self.path) {
@@ -102,7 +102,7 @@ impl Folder {
             }
             Err(error) => problems.push(Problem::of_file(
                 &self.path,
-                format!("cannot be read: {error}; what was read before stays in use"),
+                format!("cannot be read: {error}; its last known content stays in use"),
             )),
         }
         let (inventory, clashes) = self.merged();
@@ -113,13 +113,13 @@ impl Folder {
         (events, problems)
     }
 
-    /// Whether the path could be listed at least once. Before that nothing is known of what is wanted, which is
-    /// not the same as nothing being wanted.
+    /// Whether the path could be listed at least once. Before that, what is wanted is unknown, as opposed to nothing
+    /// being wanted.
     pub fn is_complete(&self) -> bool {
         self.listed
     }
 
-    /// How many objects of other kinds were left aside.
+    /// How many objects of other kinds were ignored.
     pub fn ignored(&self) -> usize {
         self.files.values().map(|file| file.ignored).sum()
     }
@@ -131,7 +131,7 @@ impl Folder {
         }
     }
 
-    /// All objects; where two files have the same one, that of the last file counts.
+    /// All objects; if two files contain the same one, the last file's is used.
     fn merged(&self) -> (Inventory, Vec<Problem>) {
         let mut inventory = Inventory::default();
         let mut clashes = Vec::new();
@@ -142,7 +142,7 @@ impl Folder {
                 if let Some(other) = origin.insert(key, path)
                     && !key.is_second()
                 {
-                    let message = format!("is in {} too; this one counts", other.display());
+                    let message = format!("is also in {}; this one is used", other.display());
                     let problem = Problem::of_object(key.to_string(), message);
                     clashes.push(Problem { file: Some(path.clone()), ..problem });
                 }
@@ -160,7 +160,7 @@ fn list(path: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut paths = BTreeSet::new();
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        // A link that leads nowhere is a file that is gone, not a reason to stop.
+        // A dangling link counts as a deleted file and is no reason to stop.
         if is_manifest(&path) && fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
             paths.insert(path);
         }
@@ -168,7 +168,7 @@ fn list(path: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Ok(paths)
 }
 
-/// Whether a name is that of a manifest; editors' temporary files are hidden or have another ending.
+/// Whether a file name is that of a manifest; editors' temporary files are hidden or have another extension.
 fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let ending = path.extension().and_then(|ending| ending.to_str());
@@ -188,10 +188,10 @@ impl FileState {
         }
     }
 
-    /// Reads the file. What can be known of it now is taken over, all of it or nothing.
+    /// Reads the file. The new state is used completely or not at all.
     fn read(&mut self, path: &Path, node: &str) -> Result<(), FileError> {
         let previous = self.stamp.take();
-        // Taken as well, so that a file that was unreadable for a while is judged anew.
+        // Taken as well, so that a file that was unreadable for a while is judged again.
         let known = self.digest.take();
         let mut file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
@@ -212,7 +212,7 @@ impl FileState {
         if let Some(line) = replaced {
             contents.is_partial = true;
             let message =
-                format!("line {line}: not UTF-8 text; what is not is read as \u{fffd}; save it as UTF-8");
+                format!("line {line}: not UTF-8 text; invalid bytes are read as \u{fffd}; save it as UTF-8");
             contents.problems.insert(0, Problem::of_object("", message));
         }
         self.take_over(path, contents);
@@ -240,10 +240,10 @@ impl FileState {
             };
             self.objects.extend(object.map(|object| (key, object)));
         }
-        // What cannot be read may hold any of the objects that are missing now.
+        // An unreadable part may contain any of the objects that are missing now.
         last_good.retain(|_, _| contents.is_partial || !contents.broken.is_empty());
         if contents.broken.is_empty() && !last_good.is_empty() {
-            let message = "not readable as a whole; its last good version stays in use";
+            let message = "not completely readable; its last good version stays in use";
             problems.push(Problem::of_object("", message));
         }
         let stays = match (last_good.is_empty(), self.objects.is_empty()) {

@@ -1,4 +1,4 @@
-//! A set of objects, and how one set becomes another.
+//! A set of objects, and the changes between two sets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_core::cluster::Event;
 use weir_core::objects::{EndpointSlice, Namespace, Node, ObjectName, Service};
 
-/// What an object is called. The order is that in which new objects are announced.
+/// The name of an object. New objects are announced in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     /// This node's object.
@@ -25,7 +25,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// Whether the object has another key too, under which problems are told: this node is one of all nodes.
+    /// Whether the object also has another key, under which problems are reported: this node is one of all nodes.
     pub(super) fn is_second(&self) -> bool {
         matches!(self, Key::Node(_))
     }
@@ -51,7 +51,7 @@ pub(super) enum Object {
     Namespace(Arc<Namespace>),
     Service(Arc<Service>),
     Slice(Arc<EndpointSlice>),
-    /// One with addresses.
+    /// Endpoints with addresses.
     Endpoints(ObjectName),
 }
 
@@ -62,15 +62,15 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// The objects of a text of YAML documents. `node` is the name of this node.
+    /// The objects in a text of YAML documents. `node` is the name of this node.
     ///
-    /// Whatever is wrong is left out and named in a problem.
+    /// Invalid parts are left out and reported as problems.
     pub fn parse(text: &str, node: &str) -> (Inventory, Vec<crate::Problem>) {
         super::text::inventory(text, node)
     }
 
-    /// The events that lead from this set to `newer`: new and changed objects first, so that what moves from
-    /// one object to another is never missing in between, then those that are gone.
+    /// The events that lead from this set to `newer`: first new and changed objects, so that what moves from one
+    /// object to another is never missing in between, then deleted ones.
     pub fn changes_to(&self, newer: &Inventory) -> Vec<Event> {
         let here = newer.objects.iter().filter(|(key, object)| self.objects.get(*key) != Some(*object));
         let gone = self.objects.keys().filter(|key| !newer.objects.contains_key(*key));

@@ -11,22 +11,22 @@ use crate::document::{self, FaultKind, Format, KeyFault, SyntaxError};
 use crate::objects::{self, Decoded};
 use crate::problem::abridged;
 
-/// What one text holds.
+/// The contents of one text.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// What became of each object; the last one counts where a name occurs twice.
+    /// Each decoded object; if a name occurs twice, the last one is used.
     pub(super) objects: BTreeMap<Key, Decoded<Object>>,
-    /// What is wrong with single objects.
+    /// Problems with single objects.
     pub(super) problems: Vec<Problem>,
-    /// How many objects of other kinds there are.
+    /// The number of objects of other kinds.
     pub(super) ignored: usize,
-    /// Why some documents cannot be read: what they hold is unknown.
+    /// Errors of unreadable documents, whose contents are unknown.
     pub(super) broken: Vec<SyntaxError>,
-    /// Whether parts of it were left out that may have named objects.
+    /// Whether parts that may have named objects were left out.
     pub(super) is_partial: bool,
 }
 
-/// Reads a text.
+/// Parses a text.
 pub(super) fn read(text: &str, format: Format, node: &str) -> Contents {
     let (documents, broken) = document::parse_each(text.trim_start_matches('\u{feff}'), format);
     let mut contents = Contents { broken, ..Contents::default() };
@@ -57,7 +57,7 @@ struct TypeMeta<'v> {
     kind: &'v str,
 }
 
-/// The kinds that matter, each with its API group (empty for the core group).
+/// The relevant kinds, each with its API group (empty for the core group).
 const KINDS: [(&str, &str); 5] = [
     ("", "Service"),
     ("discovery.k8s.io", "EndpointSlice"),
@@ -65,11 +65,11 @@ const KINDS: [(&str, &str); 5] = [
     ("", "Namespace"),
     ("", "Endpoints"),
 ];
-/// The version that is understood, of every group.
+/// The supported version of every group.
 const VERSION: &str = "v1";
 
 impl TypeMeta<'_> {
-    /// The known kind of this group and version that is the same but for capital letters and an `s` at the end.
+    /// The known kind of this group and version that differs only in capital letters and a final `s`.
     fn meant(&self) -> Option<&'static str> {
         let (group, version) = self.group_version();
         let same = |known: &str| {
@@ -80,15 +80,15 @@ impl TypeMeta<'_> {
         known.find(|(_, kind)| same(kind)).map(|(_, kind)| *kind)
     }
 
-    /// Group and version; the core group is written as its version alone.
+    /// Group and version; the core group is written as its version only.
     fn group_version(&self) -> (&str, &str) {
         self.api_version.split_once('/').unwrap_or(("", self.api_version))
     }
 }
 
 impl Contents {
-    /// Adds an object, or the items of a list. `faults` are what is wrong with its keys; `inherited` is what the list says
-    /// of items that do not say what they are.
+    /// Adds an object, or the items of a list. `faults` are its invalid keys; `inherited` is the list's type for
+    /// items without one.
     fn add(&mut self, value: &Value, faults: &[KeyFault], inherited: Option<TypeMeta<'_>>, node: &str) {
         let text_of = |key| value.get(key).and_then(Value::as_str);
         let kind = text_of("kind").or(inherited.map(|list| list.kind));
@@ -143,14 +143,14 @@ impl Contents {
         self.add_known(value, meta.kind, node);
     }
 
-    /// Counts an object of another kind, and tells where it may be meant as one of those that matter.
+    /// Counts an object of another kind, and reports it if a relevant kind may have been meant.
     fn add_unknown(&mut self, value: &Value, meta: TypeMeta<'_>) {
         let list_of = meta.kind.strip_suffix("List").filter(|kind| kind.is_empty() || is_known(kind));
         let (field, found, message) = if let Some(items) = value.get("items").filter(|_| list_of.is_some()) {
             self.is_partial = true;
             ("items", abridged(items), "must be a list; the objects in it are left out".to_owned())
         } else if let Some(meant) = meta.meant() {
-            ("kind", meta.kind.to_owned(), format!("is `{meant}` meant? The object is left out"))
+            ("kind", meta.kind.to_owned(), format!("did you mean `{meant}`? The object is left out"))
         } else {
             self.ignored += 1;
             return;
@@ -202,12 +202,12 @@ impl Contents {
         let object = key.to_string();
         if self.objects.insert(key, decoded).is_some() {
             self.problems
-                .push(Problem::of_object(object, "is written more than once here; the last one counts"));
+                .push(Problem::of_object(object, "occurs more than once here; the last one is used"));
         }
     }
 }
 
-/// Kind and items, if this is a list that matters; a list of any objects has no kind of items.
+/// Kind and items, if this is a list of a relevant kind; a list of arbitrary objects has no item kind.
 fn item_kind<'v>(kind: &'v str, value: &'v Value) -> Option<(&'v str, &'v [Value])> {
     let item_kind = kind.strip_suffix("List")?;
     match value.get("items") {
@@ -221,7 +221,7 @@ fn is_known(kind: &str) -> bool {
     KINDS.iter().any(|(_, known)| *known == kind)
 }
 
-/// Faults of a list, by the item that they are in, and those that are in none.
+/// A list's faults by item, and those outside of items.
 fn by_item(faults: &[KeyFault], is_list: bool) -> (BTreeMap<usize, Vec<KeyFault>>, Vec<KeyFault>) {
     let mut inner: BTreeMap<usize, Vec<KeyFault>> = BTreeMap::new();
     let mut own = Vec::new();

@@ -1,4 +1,4 @@
-//! Which addresses an object may name.
+//! The addresses that an object may name.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use weir_core::net::{Family, parse_ip_sloppy, unusable};
 
 use crate::problem::Problems;
 
-/// Reads an address; `None`, with a problem, when it is none.
+/// Parses an address; `None`, with a problem, if it is invalid.
 pub(super) fn address(text: &str, field: impl Into<String>, problems: &mut Problems) -> Option<IpAddr> {
     let address = parse_ip_sloppy(text);
     if address.is_none() {
@@ -15,7 +15,7 @@ pub(super) fn address(text: &str, field: impl Into<String>, problems: &mut Probl
     address
 }
 
-/// Reads the address of an endpoint, which must be one that traffic of others can go to ([`unusable`]).
+/// Parses an endpoint's address, which must accept traffic from other hosts ([`unusable`]).
 pub(super) fn endpoint_address(
     text: &str,
     field: impl Into<String>,
@@ -28,7 +28,7 @@ pub(super) fn endpoint_address(
     None
 }
 
-/// Reads `IPv4` or `IPv6`, the API's names of the families.
+/// Parses `IPv4` or `IPv6`, the API's names of the families.
 pub(super) fn family(text: &str) -> Option<Family> {
     Family::BOTH.into_iter().find(|family| family.to_string() == text)
 }

@@ -1,4 +1,4 @@
-//! `metadata`, and how an object is called in problems.
+//! `metadata`, and how problems name an object.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use weir_core::objects::{Attributes, ObjectName};
 use super::timestamp;
 use crate::problem::Problems;
 
-/// The namespace of objects that name none.
+/// The namespace of objects that do not name one.
 const DEFAULT_NAMESPACE: &str = "default";
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,7 +22,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// The object's name; `None`, with a problem, when it has none.
+    /// The object's name; `None`, with a problem, if it has none.
     pub(super) fn object_name(&self, problems: &mut Problems) -> Option<ObjectName> {
         if self.name.is_empty() {
             problems.note("metadata.name", "", "an object must have a name; the object is left out");
@@ -39,7 +39,7 @@ impl Metadata {
             problems.note(
                 "metadata.creationTimestamp",
                 text,
-                "must be a time as in `2006-01-02T15:04:05Z`; the object counts as just created",
+                "must be a time such as `2006-01-02T15:04:05Z`; the object is treated as just created",
             );
         }
         seconds
@@ -50,7 +50,7 @@ fn namespace_or_default(namespace: &str) -> &str {
     if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace }
 }
 
-/// The name of an object whatever else is wrong with it; `None` when even that cannot be read.
+/// The name of an object, whatever else is wrong with it; `None` if even that cannot be read.
 pub(crate) fn name_of(object: &Value) -> Option<ObjectName> {
     let metadata = object.get("metadata")?;
     let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
@@ -61,7 +61,7 @@ pub(crate) fn name_of(object: &Value) -> Option<ObjectName> {
     Some(ObjectName::new(namespace, name))
 }
 
-/// How an object of a kind is called in problems: `Service default/web`.
+/// How problems name an object: `Service default/web`.
 pub(super) fn describe(kind: &str, object: &Value) -> String {
     match name_of(object) {
         Some(name) => format!("{kind} {name}"),

@@ -47,7 +47,7 @@ impl Taint {
         let Taint { key, value, effect } = self;
         for (part, text) in [("key", key), ("effect", effect)] {
             if text.is_empty() {
-                problems.note(format!("{field}.{part}"), "", "a taint must have one; the taint is left out");
+                problems.note(format!("{field}.{part}"), "", "must not be empty; the taint is left out");
             }
         }
         let text =
@@ -82,7 +82,7 @@ impl Status {
     }
 }
 
-/// The amount of a resource: the allocatable one, else the capacity; 0 if neither is known.
+/// The amount of a resource: allocatable, otherwise capacity; 0 if neither is known.
 fn amount(
     resource: &str,
     values: [&Option<Value>; 2],
@@ -96,7 +96,7 @@ fn amount(
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     read(&text).unwrap_or_else(|| {
         let field = format!("status.{part}.{resource}");
-        problems.note(field, text, "must be a quantity as in `500m` or `16Gi`; it counts as unknown");
+        problems.note(field, text, "must be a quantity such as `500m` or `16Gi`; treated as unknown");
         0
     })
 }
@@ -167,7 +167,7 @@ impl Spec {
         for (field, text) in fields {
             match parse_cidr_sloppy(text) {
                 Some(network) => networks.push(network),
-                None => problems.note(field, text, "must be a network as in `10.0.0.0/8`; it is left out"),
+                None => problems.note(field, text, "must be a network such as `10.0.0.0/8`; it is left out"),
             }
         }
         networks

@@ -1,4 +1,4 @@
-//! Ports and protocols, as Services and EndpointSlices write them.
+//! Ports and protocols of Services and EndpointSlices.
 
 use std::num::NonZeroU16;
 
@@ -7,7 +7,7 @@ use weir_core::net::Protocol;
 
 use crate::problem::Problems;
 
-/// Reads a port number. `what` says what is left out otherwise.
+/// Parses a port number. `what` names what is left out if it is invalid.
 pub(super) fn number(
     port: Option<&Number>,
     field: String,
@@ -23,7 +23,7 @@ pub(super) fn number(
     valid
 }
 
-/// Reads a port number that may be absent or 0.
+/// Parses a port number that may be absent or 0.
 pub(super) fn optional(
     port: Option<&Number>,
     field: String,
@@ -34,7 +34,7 @@ pub(super) fn optional(
     number(Some(port), field, what, problems)
 }
 
-/// Reads a protocol; an absent one is TCP.
+/// Parses a protocol; the default is TCP.
 pub(super) fn protocol(text: &str, field: String, problems: &mut Problems) -> Option<Protocol> {
     match text {
         "" | "TCP" => Some(Protocol::Tcp),

@@ -1,18 +1,18 @@
 //! Quantities as Kubernetes writes them: `500m`, `4`, `1.5`, `2e3`, `16Gi`, `129M`
 //! (`k8s.io/apimachinery/pkg/api/resource`).
 
-/// Thousandths, rounded up; `None` if it is no quantity, negative, or too large.
+/// Thousandths, rounded up; `None` if the quantity is invalid, negative or too large.
 pub(crate) fn millis(text: &str) -> Option<u64> {
     scaled(text, 3)
 }
 
-/// A Kubernetes quantity in whole units, rounded up; `None` if it is none, negative, or too large.
+/// A Kubernetes quantity in whole units, rounded up; `None` if it is invalid, negative or too large.
 pub fn bytes(text: &str) -> Option<u64> {
     scaled(text, 0)
 }
 
-/// The quantity in units of 10^-`places`. Counted in integers: `9m` is 9 thousandths, and 9 × 0.001 × 1000 of floating
-/// point is a little more.
+/// The quantity in units of 10^-`places`. Integer arithmetic, because in floating point 9 × 0.001 × 1000 is slightly
+/// more than the 9 thousandths of `9m`.
 fn scaled(text: &str, places: i32) -> Option<u64> {
     let unsigned = text.strip_prefix('+').unwrap_or(text);
     let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
@@ -30,15 +30,15 @@ fn scaled(text: &str, places: i32) -> Option<u64> {
     let value = match power {
         _ if fine == 0 => 0,
         Some(power) if shift < 0 => fine.div_ceil(power),
-        // More digits than the number can have: something, but less than one.
+        // More digits than the number can have: more than zero but less than one.
         None if shift < 0 => 1,
         power => fine.checked_mul(power?)?,
     };
-    // What fits the API server's own integers.
+    // The range of the API server's own integers.
     i64::try_from(value).ok()?.try_into().ok()
 }
 
-/// What a suffix multiplies by, as powers of two and of ten.
+/// A suffix's factor, as powers of two and of ten.
 fn factor(suffix: &str) -> Option<(u32, i32)> {
     let exponents = match suffix {
         "" => (0, 0),

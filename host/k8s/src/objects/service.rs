@@ -90,7 +90,7 @@ struct Ingress {
     ip_mode: Option<String>,
 }
 
-/// What the API server fills in for session affinity without a timeout (`DefaultClientIPServiceAffinitySeconds`).
+/// The API server's default for session affinity without a timeout (`DefaultClientIPServiceAffinitySeconds`).
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 /// The longest affinity the API server accepts (`MaxClientIPServiceAffinitySeconds`).
 const MAX_AFFINITY_SECONDS: i64 = 86_400;
@@ -104,7 +104,7 @@ pub(super) fn decode(value: &Value) -> (Decoded<Service>, Vec<Problem>) {
     (service.map_or(Decoded::Invalid, Decoded::Here), problems.into_vec())
 }
 
-/// What a manifest should say that was never in a cluster: the API server would give the service a cluster IP.
+/// A manifest that was never in a cluster may lack the cluster IP that the API server would assign.
 pub(super) fn hint(value: &Value, service: &Service) -> Option<Problem> {
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let spec = value.get("spec").unwrap_or(&Value::Null);
@@ -115,15 +115,15 @@ pub(super) fn hint(value: &Value, service: &Service) -> Option<Problem> {
         problems.note(
             "spec.clusterIP",
             "",
-            "is missing, and the API server would give one; write it, or export the object with `kubectl get -o yaml`",
+            "is missing, because the API server assigns it; add it, or export the object with `kubectl get -o yaml`",
         );
         problems.into_vec().remove(0)
     })
 }
 
 impl Wire {
-    /// The service, or `None` when something is wrong that has no harmless reading. Everything is looked at
-    /// before that is decided, so that all problems are named at once.
+    /// The service, or `None` if an error has no harmless interpretation. Everything is checked first, so that all
+    /// problems are reported at once.
     fn service(self, problems: &mut Problems) -> Option<Service> {
         let created = self.metadata.created(problems);
         let name = self.metadata.object_name(problems);
@@ -180,7 +180,7 @@ impl Spec {
         }
     }
 
-    /// The cluster IPs by family; `None` when one of them cannot be read.
+    /// The cluster IPs by family; `None` if one of them is invalid.
     fn cluster_ips(
         &self,
         service_type: Option<ServiceType>,
@@ -213,7 +213,7 @@ impl Spec {
             let place = of_family.get_mut(Family::of(ip));
             match place {
                 Some(first) => {
-                    let message = format!("must be of another family than {first}; it is left out");
+                    let message = format!("must be of a different family than {first}; it is left out");
                     problems.note(field, text, message);
                 }
                 None => *place = Some(ip),
@@ -222,8 +222,8 @@ impl Spec {
         readable.then_some(of_family)
     }
 
-    /// `clusterIPs`, or `clusterIP` alone where the API server would copy it, each with its field's path. Empty items
-    /// are as if they were not there.
+    /// `clusterIPs`, or just `clusterIP` where the API server would copy it, each with its field's path. Empty items
+    /// are ignored.
     fn cluster_ip_texts(&self, problems: &mut Problems) -> Vec<(String, &str)> {
         let fields = self.cluster_ips.iter().enumerate().filter(|(_, text)| !text.is_empty());
         let texts: Vec<(String, &str)> =
@@ -256,7 +256,7 @@ impl Spec {
         }
     }
 
-    /// The affinity's timeout, if there is affinity; `None` when that cannot be read.
+    /// The affinity's timeout, if there is affinity; `None` if it is invalid.
     fn client_ip_affinity(&self, problems: &mut Problems) -> Option<Option<u32>> {
         match self.session_affinity.as_str() {
             "" | "None" => return Some(None),
@@ -304,7 +304,7 @@ impl Spec {
                 None => problems.note(
                     format!("spec.loadBalancerSourceRanges[{i}]"),
                     text,
-                    "must be a network as in `10.0.0.0/8`; it is left out",
+                    "must be a network such as `10.0.0.0/8`; it is left out",
                 ),
             }
         }
@@ -312,13 +312,13 @@ impl Spec {
     }
 }
 
-/// The family that `spec.ipFamilies` gives a cluster IP.
+/// The family that `spec.ipFamilies` gives to a cluster IP.
 enum FamilyAt {
     /// This one.
     Named(Family),
-    /// That of the address itself.
+    /// The address's own family.
     OfAddress,
-    /// None: the list is shorter, and the API has no such service in that family.
+    /// None: the list is shorter, so the service has no such family in the API.
     Beyond,
 }
 
@@ -339,7 +339,7 @@ impl Port {
 }
 
 impl LoadBalancer {
-    /// The addresses this node is to serve: those whose traffic arrives with them as its destination.
+    /// The addresses that this node serves: those that arriving traffic has as its destination.
     fn ips(&self, problems: &mut Problems) -> Vec<IpAddr> {
         let mut ips = Vec::new();
         for (i, ingress) in self.ingress.iter().enumerate().filter(|(_, ingress)| !ingress.ip.is_empty()) {
@@ -356,7 +356,7 @@ impl LoadBalancer {
     }
 }
 
-/// Notes ports of one service that the API server would not accept beside each other, because they are one.
+/// Notes colliding ports of one service, which the API server would not accept.
 fn note_meetings(ports: &[(usize, ServicePort)], problems: &mut Problems) {
     let (mut names, mut numbers, mut node_ports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (i, port) in ports {

@@ -91,7 +91,7 @@ impl Wire {
                 problems.note(
                     "addressType",
                     "FQDN",
-                    "names cannot be load balanced, only IPv4 and IPv6 addresses; the object is left out",
+                    "only IPv4 and IPv6 addresses can be load balanced, not names; the object is left out",
                 );
                 return Decoded::Gone;
             }

@@ -1,8 +1,8 @@
-//! Times as the API writes them (RFC 3339).
+//! Times in the API's format (RFC 3339).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Seconds since 1970 of a time such as `2006-01-02T15:04:05Z`; fractions are cut off, offsets applied.
+/// Parses a time such as `2006-01-02T15:04:05Z` into seconds since 1970; fractions are truncated, offsets applied.
 pub(super) fn parse(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', 't'])?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Option<i64> {
     Some(seconds - offset(zone)?)
 }
 
-/// A time with its fraction of a second, to the nanosecond.
+/// Parses a time with its fraction of a second, to the nanosecond.
 pub(crate) fn parse_precisely(text: &str) -> Option<SystemTime> {
     let seconds = Duration::from_secs(parse(text)?.unsigned_abs());
     let whole =
@@ -37,7 +37,7 @@ pub(crate) fn parse_precisely(text: &str) -> Option<SystemTime> {
     whole.checked_add(Duration::from_nanos(nanoseconds.into()))
 }
 
-/// The seconds that a zone is ahead of UTC.
+/// A zone's offset from UTC in seconds.
 fn offset(zone: &str) -> Option<i64> {
     let sign = match zone.chars().next()? {
         'Z' | 'z' => return (zone.len() == 1).then_some(0),
@@ -79,7 +79,7 @@ fn days_in(year: i64, month: i64) -> i64 {
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let before = year - 1;
     let leap_days = before / 4 - before / 100 + before / 400;
-    // 719162 days lie between the first days of the years 1 and 1970.
+    // Days between the first days of the years 1 and 1970.
     let years = before * 365 + leap_days - 719_162;
     let months: i64 = (1..month).map(|month| days_in(year, month)).sum();
     years + months + day - 1

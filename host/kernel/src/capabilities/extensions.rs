@@ -1,4 +1,4 @@
-//! The modules that sets and rules need, and the matches and targets that do not work, each with what that means.
+//! Kernel modules needed by sets and rules, and the matches and targets that do not work, with the consequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{Finding, Probe, Verdict};
 use crate::iptables::extensions::Lack;
 use crate::iptables::{self, Variant};
 
-/// Modules that are needed beside those of IPVS and of matches and targets.
+/// Modules needed in addition to those of IPVS and of matches and targets.
 const ALWAYS: [&str; 8] = [
     "dummy",
     "ip_set",
@@ -25,10 +25,10 @@ const ALWAYS: [&str; 8] = [
     "nf_conntrack_netlink",
 ];
 
-/// What iptables needs for any match or target, where it uses nf_tables.
+/// Needed by iptables for every match and target when it uses nf_tables.
 const NFT_COMPAT: &str = "nft_compat";
 
-/// Which modules are not there, in one finding.
+/// Reports all missing modules as one finding.
 pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
     const TOPIC: &str = "modules";
     let mut needed: Vec<(&str, Verdict)> = ALWAYS.map(|name| (name, Verdict::Bad)).into();
@@ -52,7 +52,7 @@ pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
     let left_over = match left_over[..] {
         [] => String::new(),
         _ => {
-            format!("loaded, but not installed, so gone after a restart of the node: {}", left_over.join(" "))
+            format!("loaded but not installed, so missing after a reboot: {}", left_over.join(" "))
         }
     };
     if let Some(verdict) = missing.values().max() {
@@ -69,10 +69,11 @@ pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
         return Finding::warning(TOPIC, left_over, package.install.clone());
     }
     match modules.has(ALWAYS[0]) {
-        Presence::Unknown => {
-            Finding::good(TOPIC, "not listed here; what sets and rules need is built in or loads by itself")
-        }
-        _ => Finding::good(TOPIC, "all that sets and rules need are there, and load by themselves"),
+        Presence::Unknown => Finding::good(
+            TOPIC,
+            "cannot be listed here; modules for sets and rules are built in or load automatically",
+        ),
+        _ => Finding::good(TOPIC, "all modules for sets and rules are available and load automatically"),
     }
 }
 
@@ -89,18 +90,19 @@ fn verdict(row: &Row) -> Verdict {
 
 type Missing = PerFamily<BTreeMap<Extension, Lack>>;
 
-/// Tries every match and target of rules: a module that is listed may be kept from loading, and its library may not be
-/// installed. Rules that cannot be loaded would keep all others out, too.
+/// Tests every match and target that rules use: a listed module may be blocked from loading, and its library may
+/// not be installed. One rule that cannot be loaded would keep out all the others.
 pub fn try_extensions(probe: &mut Probe) {
     let (missing, findings) = find_missing(&probe.capabilities.families);
     probe.capabilities.missing = missing;
     probe.findings.extend(findings);
 }
 
-/// The matches and targets that do not work now in these families, and what that means.
+/// The matches and targets that do not work in these families, and the consequences.
 pub fn find_missing(families: &[Family]) -> (PerFamily<BTreeSet<Extension>>, Vec<Finding>) {
     let modules = Modules::read();
-    // Before Linux 5.0 the match loads the module that sends bridged packets through iptables, which changes the node.
+    // Before Linux 5.0, this match loads the module that sends bridged packets through iptables, which changes the
+    // node.
     let bridges = modules.version() < (5, 0) && !Path::new("/proc/sys/net/bridge").exists();
     let skipped: &[Extension] = if bridges { &[Extension::BridgePort] } else { &[] };
     let mut missing = Missing::default();
@@ -108,7 +110,7 @@ pub fn find_missing(families: &[Family]) -> (PerFamily<BTreeSet<Extension>>, Vec
         *missing.get_mut(*family) = iptables::extensions::missing(*family, skipped);
     }
     let package = Package::of(&modules.release);
-    // Through this one, nf_tables uses all the others.
+    // nf_tables uses all other modules through this one.
     let no_compat = uses_nf_tables() && modules.has(NFT_COMPAT) == Presence::Absent;
     let presence = |module: &'static str| match modules.has(module) {
         Presence::Loaded | Presence::Loadable if no_compat => (NFT_COMPAT, Presence::Absent),
@@ -135,19 +137,19 @@ fn finding(
     let (why, fix) = match (lack, presence) {
         (Lack::Library, presence) if presence != Presence::Absent => (
             format!("iptables has no library for `{}` (libxt_{0}.so)", row.name),
-            "install the package `iptables` as a whole".to_owned(),
+            "install the complete package `iptables`".to_owned(),
         ),
         (_, Presence::Loaded | Presence::Loadable) => (
             format!("the kernel module {module} does not load"),
-            format!("see what `modprobe {module}` says (a file in /etc/modprobe.d may forbid it)"),
+            format!("run `modprobe {module}` to see why (a file in /etc/modprobe.d may block it)"),
         ),
         (_, Presence::Absent) => (format!("the kernel has no module {module}"), package.fix(module)),
         (_, Presence::Unknown) => {
             let fix = format!(
-                "`modprobe {module}` on the node; if there is no such module, {}",
+                "run `modprobe {module}` on the node; if there is no such module, {}",
                 package.fix(module)
             );
-            (format!("the kernel module {module} is not there"), fix)
+            (format!("the kernel module {module} is not loaded"), fix)
         }
     };
     Some(Finding {
@@ -189,7 +191,7 @@ mod tests {
         assert!(forbidden.fix.unwrap().contains("/etc/modprobe.d"));
         let library = found(Extension::BridgePort, Lack::Library, Presence::Loadable);
         assert!(library.fix.unwrap().contains("package `iptables`"));
-        // Older iptables says of a missing module that it cannot load the match.
+        // For a missing module, older iptables reports that it cannot load the match.
         let both = found(Extension::BridgePort, Lack::Library, Presence::Absent);
         assert!(both.text.contains("xt_physdev"), "{}", both.text);
     }

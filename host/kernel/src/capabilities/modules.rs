@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-/// Whether a module is there.
+/// Whether a module is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Loaded,
@@ -39,14 +39,14 @@ impl Modules {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
-    /// Whether a module is loaded that the node could not load again: its package is gone.
+    /// Whether a module is loaded but could not be loaded again, because its package is gone.
     pub(super) fn is_left_over(&self, name: &str) -> bool {
         self.loaded.contains(name)
             && self.available.as_ref().is_some_and(|available| !available.contains(name))
     }
 
     pub(super) fn has(&self, name: &str) -> Presence {
-        // Before Linux 5.2 each family had its own.
+        // Before Linux 5.2, each family had its own module.
         let earlier = if name == "xt_MASQUERADE" { "ipt_MASQUERADE" } else { name };
         let among = |modules: &BTreeSet<String>| modules.contains(name) || modules.contains(earlier);
         if among(&self.loaded) {
@@ -60,7 +60,7 @@ impl Modules {
     }
 }
 
-/// The module's name in a line such as `kernel/net/netfilter/ipvs/ip_vs_rr.ko.xz: …`.
+/// Extracts the module's name from a line such as `kernel/net/netfilter/ipvs/ip_vs_rr.ko.xz: …`.
 fn module_name(line: &str) -> Option<String> {
     let path = line.split(':').next()?;
     let file = path.rsplit('/').next()?;

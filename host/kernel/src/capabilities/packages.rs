@@ -1,23 +1,24 @@
-//! The package that has the kernel modules which a plain installation lacks.
+//! The package with the kernel modules that a minimal installation lacks.
 //!
-//! The kernel's own release says which distribution built it, also inside a container, whose /etc/os-release is that of
-//! its image. Only where it says nothing is a file asked: the host's, where its process 1 can be seen, else ours.
+//! The kernel release identifies the distribution that built it, even inside a container, whose /etc/os-release is
+//! the image's. os-release is only read where the release says nothing: the host's if its process 1 is visible,
+//! otherwise our own.
 
 use std::fs;
 
-/// How to get more modules for the running kernel.
+/// How to install more modules for the running kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Package {
     /// The command, or what to do where there is no package.
     pub(super) install: String,
 }
 
-/// Builders of kernels by what their releases contain.
+/// Kernel builders, grouped by what their packages contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Builder {
     /// Red Hat Enterprise Linux from 10 on and its rebuilds, Amazon Linux 2023.
     Extra,
-    /// The same before 10, and Fedora.
+    /// The same before version 10, and Fedora.
     ModulesAndExtra,
     Ubuntu,
     Debian,
@@ -42,16 +43,16 @@ impl Package {
                 format!("`dnf install kernel-modules-{release} kernel-modules-extra-{release}`")
             }
             Builder::Ubuntu => format!("`apt-get install linux-modules-extra-{release}`"),
-            // The kernel for clouds lacks drivers only; all others are in the package of the kernel itself.
+            // Debian's cloud kernel lacks only drivers; everything else is in the kernel's own package.
             Builder::Debian => format!("`apt-get install --reinstall linux-image-{release}`"),
-            Builder::Suse => "`zypper install kernel-default` in the place of kernel-default-base".to_owned(),
-            Builder::Alpine => "`apk add linux-lts` in the place of linux-virt".to_owned(),
-            Builder::Unknown => format!("install the package that has all modules of Linux {release}"),
+            Builder::Suse => "`zypper install kernel-default` to replace kernel-default-base".to_owned(),
+            Builder::Alpine => "`apk add linux-lts` to replace linux-virt".to_owned(),
+            Builder::Unknown => format!("install the package with all modules of Linux {release}"),
         };
         Package { install }
     }
 
-    /// What to do about a module that is not there.
+    /// What to do about a missing module.
     pub(super) fn fix(&self, module: &str) -> String {
         format!("{} on the node, then `modprobe {module}`", self.install)
     }

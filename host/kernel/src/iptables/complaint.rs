@@ -1,40 +1,40 @@
-//! What programs of iptables complain about, why, and what to do: one row per complaint, the first that fits is told.
+//! Complaints of the iptables programs, with cause and fix. The first matching row counts.
 
 use weir_core::rule::extension::EXTENSIONS;
 
-/// A complaint of iptables 1.8 and what it means here.
+/// A complaint of iptables 1.8 and what it means for weir.
 #[derive(Clone, Copy, Debug)]
 pub struct Complaint {
-    /// Words of the program, of which any tells this cause.
+    /// Words the program prints; any of them identifies this cause.
     pub words: &'static [&'static str],
     /// The cause.
     pub cause: &'static str,
-    /// The way out.
+    /// The fix.
     pub fix: &'static str,
 }
 
-/// The complaints that are known, the more telling ones first.
+/// The known complaints, the more specific ones first.
 pub const COMPLAINTS: [Complaint; 9] = [
     Complaint {
         words: &["Permission denied", "you must be root"],
-        cause: "the process may not change the network",
-        fix: "run as root, or with the capability CAP_NET_ADMIN",
+        cause: "the process is not allowed to change the network",
+        fix: "run as root or with the capability CAP_NET_ADMIN",
     },
     Complaint {
         // `get_version` of libxt_set opens a raw socket.
         words: &["Can't open socket to ipset"],
         cause: "the match `set` opens a raw socket",
-        fix: "the capability CAP_NET_RAW is needed, too",
+        fix: "add the capability CAP_NET_RAW",
     },
     Complaint {
         words: &["is incompatible, use 'nft' tool"],
-        cause: "the table holds what only nft can write, such as a set or a map",
-        fix: "see `nft list ruleset`, and move what is not of iptables to a table of its own, of any other name",
+        cause: "the table contains something only nft can write, such as a set or a map",
+        fix: "check `nft list ruleset`, and move everything not written by iptables to a table with another name",
     },
     Complaint {
         words: &["can't initialize", "Could not fetch rule set generation id", "Table does not exist"],
-        cause: "the kernel has no such table",
-        fix: "load the tables: `modprobe -a ip_tables ip6_tables nf_tables`",
+        cause: "the kernel does not have this table",
+        fix: "load the modules: `modprobe -a ip_tables ip6_tables nf_tables`",
     },
     Complaint {
         words: &[
@@ -44,39 +44,39 @@ pub const COMPLAINTS: [Complaint; 9] = [
             "Couldn't find target",
             "unknown option",
         ],
-        cause: "a library of iptables is not installed",
-        fix: "install the package `iptables` as a whole",
+        cause: "an iptables library is not installed",
+        fix: "install the complete package `iptables`",
     },
     Complaint {
         words: &["doesn't exist", "does not exist"],
-        cause: "a rule names a set or a chain that is not there",
-        fix: "what should have made it has a line of its own",
+        cause: "a rule refers to a set or chain that does not exist",
+        fix: "the failure to create it is logged on its own line",
     },
     Complaint {
         words: &["CHAIN_ADD failed (Operation not supported)", "CHAIN_ADD failed (No such file"],
-        cause: "the kernel cannot translate addresses in nf_tables",
+        cause: "the kernel has no NAT for nf_tables",
         fix: "load the module: `modprobe nft_chain_nat`",
     },
     Complaint {
         words: &["CHAIN_DEL failed (Device or resource busy)", "Too many links"],
-        cause: "a rule of another program leads to a chain of weir",
-        fix: "remove that rule: `iptables-save` shows it",
+        cause: "another program's rule jumps to a weir chain",
+        fix: "remove that rule; `iptables-save` shows it",
     },
     Complaint {
         words: &["RULE_APPEND failed", "RULE_INSERT failed", "No chain/target/match by that name"],
-        cause: "the kernel lacks what the rule uses",
-        fix: "`weir doctor` names the module and its package",
+        cause: "the kernel lacks a match or target that the rule uses",
+        fix: "run `weir doctor`, which names the module and its package",
     },
 ];
 
-/// Cause and way out, as the end of a sentence; empty where nothing is known.
+/// Cause and fix, as the end of a sentence; empty if unknown.
 pub fn explain(said: &str) -> String {
-    // The program itself says which module it misses, and that is worth more than where it failed then.
+    // The program itself names the missing module, which says more than the line that then failed.
     let missing = EXTENSIONS.iter().find(|row| said.contains(&format!("Extension {} revision", row.name)));
     if let Some(row) = missing {
         let module = row.modules.v4;
         return format!(
-            "; the kernel has no `{}` {}: `modprobe {module}`; if that fails, `weir doctor` names its package",
+            "; the kernel has no `{}` {}: run `modprobe {module}`; if that fails, `weir doctor` names its package",
             row.name, row.role
         );
     }
@@ -101,7 +101,7 @@ mod tests {
                 "iptables-restore v1.8.9 (nf_tables): Couldn't load match `physdev':No such file",
                 "package `iptables`",
             ),
-            ("iptables-restore v1.8.9 (nf_tables): Set KUBE-CLUSTER-IP doesn't exist.", "a set or a chain"),
+            ("iptables-restore v1.8.9 (nf_tables): Set KUBE-CLUSTER-IP doesn't exist.", "a set or chain"),
             ("line 3: RULE_APPEND failed (No such file or directory): rule in chain X", "weir doctor"),
         ] {
             assert!(explain(said).contains(words), "{said}: {}", explain(said));

@@ -1,7 +1,7 @@
-//! Which matches and targets iptables cannot use here.
+//! Which matches and targets iptables cannot use on this machine.
 //!
-//! `iptables-restore --test` loads the library of an extension and asks the kernel whether it has its part, which loads a
-//! module if there is one. It writes nothing.
+//! `iptables-restore --test` loads an extension's library and checks the kernel for the matching module, loading
+//! it if there is one. It writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use weir_core::rule::{Extension, Table};
 use super::{LOCK_WAIT, offending_line, program};
 use crate::process::{self, Finished};
 
-/// What an extension is missing.
+/// What an extension lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
     /// The kernel's part.
@@ -21,14 +21,14 @@ pub enum Lack {
     Library,
 }
 
-/// The extensions that do not work in a family, `skipped` ones left aside. What cannot be asked, for want of a permission
-/// or of the program, is not among them: whoever writes rules hears of that.
+/// The extensions that do not work in a family, except the `skipped` ones. Extensions that cannot be tested
+/// because a permission or the program is missing are not included: writing rules will report that.
 pub fn missing(family: Family, skipped: &[Extension]) -> BTreeMap<Extension, Lack> {
     let mut asked: Vec<&Row> = EXTENSIONS.iter().filter(|row| !skipped.contains(&row.extension)).collect();
-    // The set that its example names is not there, which ends the program: all others come first.
+    // The set named by this match's example does not exist, which stops the program, so all others come first.
     asked.sort_by_key(|row| (row.table == Table::Filter, row.extension == Extension::Set));
     let mut missing = BTreeMap::new();
-    // The program stops at the first library that it does not have, and tells the rest when it is asked again.
+    // The program stops at the first library it lacks, so the remaining extensions need another run.
     while let Some(done) = test(family, &asked) {
         let mut found: BTreeMap<Extension, Lack> =
             asked.iter().filter_map(|row| Some((row.extension, lack(row, &done.stderr)?))).collect();
@@ -47,13 +47,13 @@ pub fn missing(family: Family, skipped: &[Extension]) -> BTreeMap<Extension, Lac
     missing
 }
 
-/// `None` where the program could not be run.
+/// Returns `None` if the program could not be run.
 fn test(family: Family, rows: &[&Row]) -> Option<Finished> {
     let arguments = ["-w", LOCK_WAIT, "--noflush", "--test"];
     process::run(&program(family, "restore"), &arguments, &input(family, rows)).ok()
 }
 
-/// The examples in their tables, in their order.
+/// The examples in their tables, in the given order.
 fn input(family: Family, rows: &[&Row]) -> String {
     let mut text = String::new();
     for rows in rows.chunk_by(|a, b| a.table == b.table) {
@@ -65,7 +65,8 @@ fn input(family: Family, rows: &[&Row]) -> String {
     text
 }
 
-/// What the program said of one extension. The words are those of `libxtables/xtables.c` and `libxt_set.h` of iptables 1.8.
+/// What the program said about one extension. The texts come from `libxtables/xtables.c` and `libxt_set.h` of
+/// iptables 1.8.
 fn lack(row: &Row, said: &str) -> Option<Lack> {
     let Row { name, role, .. } = row;
     let of_kernel = [format!("Extension {name} revision"), format!("Kernel module xt_{name} is not loaded")];
@@ -80,7 +81,7 @@ fn lack(row: &Row, said: &str) -> Option<Lack> {
     }
 }
 
-/// The target whose option is unknown, because its library is not installed: the program says no more.
+/// The target whose option is unknown because its library is not installed. The program gives no other sign.
 fn unknown_option<'a>(family: Family, asked: &[&'a Row], said: &str) -> Option<&'a Row> {
     let input = input(family, asked);
     let line = said.contains("unknown option").then(|| offending_line(said, &input)).flatten()?;
@@ -91,7 +92,7 @@ fn unknown_option<'a>(family: Family, asked: &[&'a Row], said: &str) -> Option<&
 mod tests {
     use super::*;
 
-    /// As iptables 1.8.9 of both variants says it.
+    /// The output is that of iptables 1.8.9, both variants.
     #[test]
     fn what_is_missing_is_read_from_what_the_program_says() {
         let lack = |extension: Extension, said: &str| lack(extension.row(), said);
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(lack(Extension::BridgePort, library), Some(Lack::Library));
         let target = library.replace("match `physdev'", "target `REJECT'");
         assert_eq!(lack(Extension::Reject, &target), Some(Lack::Library));
-        // The set of the example is never there, and a missing permission is no answer.
+        // The example's set never exists, and a missing permission is no answer.
         let no_set = "iptables-nft-restore v1.8.9 (nf_tables): Set WEIR-TRY doesn't exist.\n\nError occurred at line: 3\n";
         assert_eq!(lack(Extension::Set, no_set), None);
         assert_eq!(

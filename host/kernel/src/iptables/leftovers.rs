@@ -1,21 +1,21 @@
-//! What service proxies leave in iptables: the chains of IPVS mode and of iptables mode, and the jumps to them.
+//! What service proxies leave behind in iptables: the chains of IPVS and iptables mode, and the jumps to them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use weir_core::rule::{Chain, Ownership};
 
-/// Chains of iptables mode with a fixed name (`pkg/proxy/iptables/proxier.go` and its predecessors). The kubelet's
-/// own chains (KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-MARK-DROP, KUBE-IPTABLES-HINT) are not among them.
+/// Chains of iptables mode with fixed names (`pkg/proxy/iptables/proxier.go` and its predecessors). The kubelet's
+/// own chains (KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-MARK-DROP, KUBE-IPTABLES-HINT) are not included.
 const FIXED: [&str; 4] = ["KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-CANARY", "KUBE-XLB"];
 
-/// Beginnings of the names of chains that iptables mode makes per service and per endpoint.
+/// Name prefixes of the chains that iptables mode creates per service and per endpoint.
 const PREFIXES: [&str; 6] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "KUBE-XLB-"];
 
 /// The leftovers of one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Tables with what is left in them, in the order of `iptables-save`.
+    /// Tables with leftovers, in the order of `iptables-save`.
     pub tables: Vec<TableLeftovers>,
 }
 
@@ -26,20 +26,20 @@ pub struct TableLeftovers {
     pub table: String,
     /// Chains to remove.
     pub chains: BTreeSet<String>,
-    /// Rules elsewhere that jump to them, as chain and rule text.
+    /// Rules in other chains that jump to them, as chain and rule text.
     pub jumps: Vec<(String, String)>,
 }
 
-/// Which of the modes a chain belongs to.
+/// The proxy mode that a chain belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// IPVS mode (some of these chains iptables mode has too).
+    /// IPVS mode (iptables mode has some of these chains, too).
     Ipvs,
     /// iptables mode.
     Iptables,
 }
 
-/// The mode that makes a chain of this name, if it is a service proxy's.
+/// The mode that creates a chain of this name, if it belongs to a service proxy.
 pub fn mode(chain: &str) -> Option<Mode> {
     let ours = |c: &&Chain| c.ownership() == Ownership::Own && c.name() == chain;
     if Chain::ALL.iter().any(|c| ours(&c)) {
@@ -72,7 +72,7 @@ pub fn find(text: &str) -> Leftovers {
     Leftovers { tables }
 }
 
-/// The chain that a rule leads to. What is quoted is a comment, which may look like a jump.
+/// The chain that a rule jumps to. Quoted text is a comment, which may look like a jump.
 fn jump(rule: &str) -> Option<&str> {
     let mut quoted = false;
     let mut words = rule.split(' ').filter(|word| {
@@ -84,7 +84,7 @@ fn jump(rule: &str) -> Option<&str> {
     words.next()
 }
 
-/// How many quotes without a backslash before them a word has.
+/// How many unescaped quotes a word contains.
 fn quotes(word: &str) -> usize {
     let mut escaped = false;
     let opens = |c: &char| {
@@ -96,19 +96,19 @@ fn quotes(word: &str) -> usize {
 }
 
 impl Leftovers {
-    /// Whether there are none.
+    /// Whether there are no leftovers.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
 
-    /// How many chains of iptables mode there are.
+    /// The number of iptables-mode chains.
     pub fn iptables_mode_chains(&self) -> usize {
         let chains = self.tables.iter().flat_map(|table| &table.chains);
         chains.filter(|chain| mode(chain) == Some(Mode::Iptables)).count()
     }
 
-    /// Input for `iptables-restore --noflush` that removes them: jumps first, then all chains are emptied, then
-    /// deleted, so that no chain refers to another when it goes.
+    /// Input for `iptables-restore --noflush` that removes the leftovers: first the jumps, then all chains are
+    /// flushed, then deleted, so that no chain is referenced when it is deleted.
     pub fn restore_input(&self) -> String {
         let mut text = String::new();
         for table in &self.tables {
@@ -176,7 +176,7 @@ COMMIT
         assert!(find("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").is_empty());
     }
 
-    /// After a kube-proxy that took over has cleaned up too, only what it does not know is left.
+    /// After a kube-proxy took over and then cleaned up as well, only the chains unknown to it remain.
     #[test]
     fn chains_of_policies_are_found_without_those_that_led_to_them() {
         let text = "\

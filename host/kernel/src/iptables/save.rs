@@ -1,4 +1,4 @@
-//! Reads `iptables-save` text: our chains with their rules, and our jumps from built-in chains.
+//! Parses `iptables-save` output: our chains with their rules, and our jumps from built-in chains.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use weir_core::rule::{Chain, Match, Ownership, Rule, Table};
 /// Chains with their rules.
 pub type Chains = BTreeMap<(Family, Table, Chain), Vec<Rule>>;
 
-/// The part of `iptables-save` output that IPVS mode owns.
+/// Parses the part of `iptables-save` output that IPVS mode owns.
 pub fn parse(family: Family, text: &str) -> Chains {
     let mut chains = Chains::new();
     let mut table = None;
@@ -40,14 +40,14 @@ fn read_rule(chains: &mut Chains, family: Family, table: Table, name: &str, text
         && is_our_jump(&rule)
     {
         let rules = chains.entry((family, table, *chain)).or_default();
-        // A jump that is there twice does nothing the second time.
+        // A duplicate jump has no effect.
         if !rules.contains(&rule) {
             rules.push(rule);
         }
     }
 }
 
-/// The chain and the rule of an `-A` line; counters in front of it are skipped.
+/// The chain and the rule of an `-A` line; leading counters are skipped.
 fn appended(line: &str) -> Option<(&str, &str)> {
     let line = match line.strip_prefix('[') {
         Some(rest) => rest.split_once("] ")?.1,
@@ -60,8 +60,9 @@ fn own_chain(table: Table, name: &str) -> Option<Chain> {
     table.own_chains().iter().find(|chain| chain.name() == name).copied()
 }
 
-/// A jump of IPVS mode has a comment and nothing else, or not even that where comments cannot be written; iptables mode has jumps to chains of the same names that
-/// also look at the connection's state, and those are not ours to touch while running.
+/// A jump of IPVS mode has a comment and nothing else, or not even that where comments cannot be written. iptables
+/// mode has jumps to chains of the same names that also match the connection state; a running weir must not touch
+/// those.
 fn is_our_jump(rule: &Rule) -> bool {
     let Rule::Known(matches, _) = rule else { return false };
     let to_own = rule.jump().is_some_and(|chain| chain.ownership() == Ownership::Own);
@@ -92,7 +93,7 @@ COMMIT
         assert_eq!(rules.len(), 2);
     }
 
-    /// Else each audit would add them once more.
+    /// Otherwise each audit would add them again.
     #[test]
     fn jumps_without_comments_are_ours() {
         let chains = parse(Family::V4, "*nat\n-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j DOCKER\nCOMMIT\n");

@@ -1,9 +1,9 @@
-//! Which variant of iptables is used: the one in which the kubelet left its mark.
+//! Which variant of iptables is used: the one in which the kubelet left its chains.
 //!
-//! Rules of both variants decide about packets, each in an order of its own, so all programs of a node have to use one.
-//! On a node that is how its `iptables` was set up. In a container nothing says it but the node's kernel, where the
-//! kubelet makes a chain for this very purpose. kube-proxy's official image reads it in scripts in the place of
-//! `iptables`; here the two kernel interfaces are asked, which takes no process and makes no table.
+//! Rules of both variants filter packets, in no common order, so all programs on a node must use the same one. On
+//! a node, the setup of its `iptables` decides. A container has only the node's kernel to go by, where the kubelet
+//! creates a chain for this very purpose. kube-proxy's official image checks it with wrapper scripts in place of
+//! `iptables`; weir queries the two kernel interfaces, which starts no process and creates no table.
 
 use std::sync::OnceLock;
 
@@ -12,14 +12,15 @@ use weir_netlink::rules::{Client, legacy};
 
 use crate::process;
 
-/// Chains of the kubelet in the table `mangle` (`pkg/kubelet/kubelet_network_linux.go`): the first is made for others
-/// to see, the second is how the kubelet notices that rules were flushed, and was a sign before the first one existed.
+/// Chains of the kubelet in the table `mangle` (`pkg/kubelet/kubelet_network_linux.go`). The first is made as a
+/// hint for other programs. The second lets the kubelet notice flushed rules, and served as a hint before the
+/// first one existed.
 const HINTS: [&str; 2] = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
 
-/// The table in which the kubelet makes them.
+/// The table in which the kubelet creates them.
 const TABLE: &str = "mangle";
 
-/// Which kernel interface programs of iptables use.
+/// The kernel interface that iptables programs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// nf_tables.
@@ -29,7 +30,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// The other one.
+    /// The other variant.
     pub fn other(self) -> Variant {
         match self {
             Variant::Nft => Variant::Legacy,
@@ -38,17 +39,17 @@ impl Variant {
     }
 }
 
-/// Which names of programs are called.
+/// Which program names are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// `iptables-restore`: whatever the machine was set up to use.
+    /// `iptables-restore`: whatever the machine is set up to use.
     Plain,
     /// `iptables-nft-restore` or `iptables-legacy-restore`.
     Of(Variant),
 }
 
 impl Naming {
-    /// Name of a program of one family; the action is `save` or `restore`.
+    /// The name of a family's program; the action is `save` or `restore`.
     pub fn program(self, family: Family, action: &str) -> String {
         let iptables = match family {
             Family::V4 => "iptables",
@@ -67,11 +68,11 @@ impl Naming {
 pub struct Choice {
     /// How programs are called.
     pub naming: Naming,
-    /// The variant that the kubelet uses, if it says so.
+    /// The variant that the kubelet uses, if it left a hint.
     pub hint: Option<Variant>,
 }
 
-/// The choice of this process. It is made once: a process that changed its mind would leave rules in both variants.
+/// The choice of this process. It is made only once: changing it would leave rules in both variants.
 pub fn choice() -> Choice {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
     *CHOICE.get_or_init(|| {
@@ -80,12 +81,12 @@ pub fn choice() -> Choice {
     })
 }
 
-/// What the kubelet uses comes first, then what the machine was set up to use. Where neither says anything, as in an
-/// image without plain names on a node whose kubelet makes no chains, it is nf_tables, as in kube-proxy's image.
+/// The kubelet's variant comes first, then the machine's default. If neither is known, as in an image without
+/// plain names on a node whose kubelet creates no chains, it is nf_tables, as in kube-proxy's image.
 fn choose(hint: Option<Variant>, is_installed: impl Fn(Naming) -> bool) -> Naming {
     let usual = [Naming::Plain, Naming::Of(Variant::Nft), Naming::Of(Variant::Legacy)];
     let order = hint.map(Naming::Of).into_iter().chain(usual);
-    // Where nothing is installed, the plain name is the one to miss.
+    // If nothing is installed, report the plain name as missing.
     order.into_iter().find(|naming| is_installed(*naming)).unwrap_or(Naming::Plain)
 }
 
@@ -93,10 +94,10 @@ fn is_installed(naming: Naming) -> bool {
     process::find(&naming.program(Family::V4, "restore")).is_some()
 }
 
-/// A table's name and a chain's.
+/// The names of a table and a chain.
 type ChainName = (String, String);
 
-/// nf_tables first: a node that was moved from the older variant to it may have chains of the kubelet in both.
+/// Checks nf_tables first: a node that was migrated to it may have kubelet chains in both.
 fn hint(nft: &[ChainName], legacy: &[ChainName]) -> Option<Variant> {
     let has = |chains: &[ChainName]| {
         chains.iter().any(|(table, chain)| table == TABLE && HINTS.contains(&chain.as_str()))
@@ -110,7 +111,7 @@ fn hint(nft: &[ChainName], legacy: &[ChainName]) -> Option<Variant> {
     }
 }
 
-/// What cannot be read is no hint: whoever then reads or writes rules hears why.
+/// A failed read is no hint: reading or writing rules later reports the reason.
 fn read_hint() -> Option<Variant> {
     let families = [weir_netlink::Family::V4, weir_netlink::Family::V6];
     let mut nft = Vec::new();
@@ -128,7 +129,7 @@ fn read_hint() -> Option<Variant> {
 mod tests {
     use super::*;
 
-    /// As `iptables-save` of either variant prints a node where the kubelet (1.37) and a proxy have run.
+    /// What `iptables-save` of either variant prints on a node where the kubelet (1.37) and a proxy have run.
     const NODE: &str = "\
 *mangle
 :PREROUTING ACCEPT [0:0]
@@ -160,7 +161,7 @@ COMMIT
         let node = chains(NODE);
         assert_eq!(hint(&node, &[]), Some(Variant::Nft));
         assert_eq!(hint(&[], &node), Some(Variant::Legacy));
-        // Before 1.24 there was the canary alone.
+        // Before 1.24 there was only the canary.
         let earlier = chains(&NODE.replace(":KUBE-IPTABLES-HINT - [0:0]\n", ""));
         assert_eq!(hint(&[], &earlier), Some(Variant::Legacy));
     }
@@ -171,7 +172,8 @@ COMMIT
         assert_eq!(hint(&node, &node), Some(Variant::Nft));
     }
 
-    /// A proxy that took the wrong variant once must not be followed, nor a chain that only begins alike.
+    /// A proxy that once chose the wrong variant must not be followed, nor a chain whose name only starts the
+    /// same.
     #[test]
     fn a_proxys_chains_are_no_hint() {
         let proxy = chains("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n");
@@ -193,7 +195,7 @@ COMMIT
         assert_eq!(choose(Some(Variant::Nft), &image), NFT);
         assert_eq!(choose(None, &image), NFT);
         assert_eq!(choose(None, &[LEGACY]), LEGACY);
-        // What is not there cannot be followed.
+        // A variant that is not installed cannot be followed.
         assert_eq!(choose(Some(Variant::Nft), &[Naming::Plain]), Naming::Plain);
         assert_eq!(choose(None, &[]), Naming::Plain);
     }

@@ -23,7 +23,7 @@ type Addresses = BTreeMap<IpAddr, ()>;
 #[derive(Default)]
 pub(super) struct DummyDevice {
     session: Session<Client>,
-    /// Its number; looked up again when an operation says it is gone.
+    /// Its index, looked up again when an operation reports it gone.
     index: Option<LinkIndex>,
 }
 
@@ -32,8 +32,8 @@ impl DummyDevice {
         self.session.counters()
     }
 
-    /// The device with the VIPs on it. An address that the kernel put there by itself (IPv6 link-local, with its network)
-    /// is not ours; a single one is what a proxy made of a Service that names it.
+    /// The device with its VIPs. An address that the kernel added by itself (IPv6 link-local, with its prefix) is
+    /// not ours; a link-local address without a prefix was bound by a proxy for a Service that names it.
     pub(super) fn read(&mut self) -> Result<(Devices, Addresses), NetlinkError> {
         self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);
         let Some(index) = self.index else { return Ok((Devices::new(), Addresses::new())) };
@@ -109,7 +109,7 @@ impl DummyDevice {
         }
         let outcomes: Vec<Outcome> =
             changes.iter().zip(results).map(|(change, result)| outcome(change, result)).collect();
-        // The device may have been made anew, with another number.
+        // The device may have been recreated with another index.
         if outcomes.iter().any(|o| o.as_ref().is_err_and(|f| f.kind == FailureKind::Stale)) {
             self.index = None;
         }
@@ -121,7 +121,7 @@ impl DummyDevice {
         Ok(self.index.is_some())
     }
 
-    /// Addresses that others put on the device with a network, which attracts all packets for it.
+    /// Addresses that other programs put on the device with a prefix, which attracts all packets for that network.
     pub(super) fn networks(&mut self) -> Result<Vec<IpNet>, NetlinkError> {
         self.index = self.session.call(|client| client.link(DUMMY_DEVICE))?.map(|link| link.index);
         let Some(index) = self.index else { return Ok(Vec::new()) };
@@ -133,7 +133,7 @@ impl DummyDevice {
             .collect())
     }
 
-    /// Takes these networks away. Their addresses stay; whether they are wanted is for others to say.
+    /// Removes these networks. Their addresses stay; the caller decides whether they are wanted.
     pub(super) fn remove_networks(&mut self, networks: &[IpNet]) -> Result<(), NetlinkError> {
         let index = self.find()?;
         let changes: Vec<route::Change> = networks
@@ -141,7 +141,7 @@ impl DummyDevice {
             .flat_map(|net| {
                 let add = route::Change::Add(index, net.addr());
                 let delete = route::Change::DeleteNetwork(index, net.addr(), net.prefix_len());
-                // IPv4 can have both, so that the address is there at every moment; IPv6 cannot.
+                // IPv4 can have both, so the address never disappears in between; IPv6 cannot.
                 match net {
                     IpNet::V4(_) => [add, delete],
                     IpNet::V6(_) => [delete, add],
@@ -169,13 +169,14 @@ fn is_vip(address: &Address) -> bool {
     whole || !is_loopback_or_link_local(address.address)
 }
 
-/// Whether the kernel refused an address because IPv6 is switched off for the device.
+/// Whether the kernel refused an address because IPv6 is disabled for the device.
 fn is_forbidden(result: &Result<(), NetlinkError>) -> bool {
     result.as_ref().is_err_and(|error| error.refused_with() == Some(Errno::EACCES))
 }
 
-/// Hardening guides switch IPv6 off for devices that are made later. For the dummy device that says nothing: it carries no
-/// packets. Where IPv6 is off for all devices, an administrator means this one, too. Whether it was switched on.
+/// Enables IPv6 on the dummy device and returns whether it did. Hardening guides disable IPv6 for devices created
+/// later, which has no bearing on the dummy device: it carries no packets. If IPv6 is disabled for all devices,
+/// the administrator means this one, too.
 fn switch_ipv6_on() -> bool {
     let on = |device: &str| Sysctl::new(&format!("net/ipv6/conf/{device}/disable_ipv6"));
     let off_for_all = sysctl::read(&on("all")).is_ok_and(|value| value == Some(1));
@@ -185,7 +186,7 @@ fn switch_ipv6_on() -> bool {
 fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     match (change, result) {
         (_, Ok(())) => Ok(()),
-        // The address is as wanted already.
+        // The address is already as wanted.
         (Change::AddAddress(_), Err(error)) if error.refused_with() == Some(Errno::EEXIST) => Ok(()),
         (Change::DeleteAddress(_), Err(error)) if error.refused_with() == Some(Errno::EADDRNOTAVAIL) => {
             Ok(())
@@ -210,6 +211,6 @@ mod tests {
         for bound in ["10.96.0.1/32", "127.0.0.5/32", "fd00::1/128", "fe80::5/128", "10.96.31.1/24"] {
             assert!(found(bound), "{bound}");
         }
-        assert!(!found("fe80::5054:ff:fe12:3456/64"), "the kernel's own");
+        assert!(!found("fe80::5054:ff:fe12:3456/64"), "added by the kernel");
     }
 }

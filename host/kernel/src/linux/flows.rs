@@ -1,4 +1,4 @@
-//! The connection tracker's UDP flows.
+//! UDP flows in the connection tracker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::netlink_family;
 use super::session::Session;
 use crate::refusals;
 
-/// How often a dump that a concurrent change disturbed is repeated; flows change all the time.
+/// How often a dump disturbed by a concurrent change is repeated; flows change all the time.
 const DUMP_TRIES: u32 = 5;
 
 /// The connection tracker.
@@ -25,14 +25,14 @@ pub(super) struct Flows {
     forgotten: Vec<Forgotten>,
 }
 
-/// One search for UDP flows that have to be forgotten.
+/// One search for stale UDP flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Whose flows were looked through.
+    /// The family that was searched.
     pub family: Family,
-    /// How long that and forgetting took.
+    /// How long the search and the deletions took.
     pub took: Duration,
-    /// How many were forgotten.
+    /// How many flows were deleted.
     pub flows: u64,
 }
 
@@ -43,12 +43,12 @@ impl Flows {
         self.session.counters()
     }
 
-    /// The searches since the last time.
+    /// The searches since the last call.
     pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Forgets flows of all these virtual servers with one dump per family.
+    /// Deletes the flows of all these virtual servers with one dump per family.
     pub(super) fn forget(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let mut failed: BTreeMap<Family, Failure> = BTreeMap::new();
         for family in Family::BOTH {
@@ -68,7 +68,7 @@ impl Flows {
                 Ok(flows) => self.forgotten.push(Forgotten { family, took: start.elapsed(), flows }),
                 Err(error) => {
                     let mut failure = refusals::failure(&error, &format!("forget {family} UDP flows"));
-                    // Virtual servers are as wanted whatever becomes of flows.
+                    // A failure here does not affect the virtual servers.
                     failure.kind = FailureKind::Busy;
                     failed.insert(family, failure);
                 }
@@ -81,7 +81,7 @@ impl Flows {
         changes.iter().map(|change| of_family(change).map_or(Ok(()), Err)).collect()
     }
 
-    /// How many flows were forgotten.
+    /// Deletes a family's stale flows and returns their number.
     fn forget_family(&mut self, family: Family, kept: &Kept<'_>) -> Result<u64, NetlinkError> {
         let mut flows = self.dump(family);
         for _ in 1..DUMP_TRIES {
@@ -111,7 +111,7 @@ impl Flows {
     }
 }
 
-/// Whether a flow goes to one of these virtual servers and is answered by none of the real servers that are kept.
+/// Whether a flow goes to one of these virtual servers and is not answered by a real server that is kept.
 fn is_stale(flow: &Flow, kept: &Kept<'_>) -> bool {
     let Some(protocol) = Protocol::from_number(flow.original.protocol.0) else { return false };
     let server = VirtualServer::new(protocol, flow.original.destination, flow.original.destination_port);

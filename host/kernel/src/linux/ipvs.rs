@@ -20,14 +20,14 @@ use super::traffic::{AllTraffic, Listed, Traffic};
 use super::{chain, proc_ip_vs};
 use crate::refusals;
 
-/// A failed read of virtual servers.
+/// Why virtual servers could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IpvsError {
-    /// The kernel did not answer as hoped.
+    /// The kernel refused or did not answer as expected.
     #[error(transparent)]
     Netlink(NetlinkError),
     /// The kernel has no IPVS.
-    #[error("this kernel has no IPVS: `modprobe ip_vs`, or install a kernel that has the module")]
+    #[error("this kernel has no IPVS: run `modprobe ip_vs`, or install a kernel that has the module")]
     Absent,
     /// The list of real servers could not be read.
     #[error("cannot read {path}")]
@@ -38,7 +38,7 @@ pub(super) enum IpvsError {
         #[source]
         source: std::io::Error,
     },
-    /// The list of real servers was not understood.
+    /// A line of the list was malformed.
     #[error(transparent)]
     Line(#[from] proc_ip_vs::BadLine),
 }
@@ -66,7 +66,7 @@ impl Ipvs {
         Ok(self.session.call(call)?)
     }
 
-    /// Whether the kernel has IPVS loaded.
+    /// Whether IPVS is loaded.
     pub(super) fn is_there(&mut self) -> bool {
         !matches!(self.call(Client::information), Err(IpvsError::Absent))
     }
@@ -90,12 +90,13 @@ impl Ipvs {
         self.call(|client| client.set_timeouts(&wanted)).map_err(|error| refused(&error, "IPVS timeouts"))
     }
 
-    /// All virtual servers of ours with their real servers. Schedulers and flags come from one dump, real
-    /// servers from `/proc/net/ip_vs`, which lists those of all virtual servers at once, where netlink would
-    /// need a dump for each; both must agree on the virtual servers.
+    /// All our virtual servers with their real servers. Schedulers and flags come from one dump. Real servers come
+    /// from `/proc/net/ip_vs`, which lists those of all virtual servers at once, where netlink would need a dump
+    /// for each. Both must agree on the virtual servers.
     ///
-    /// The file leaves out virtual servers while other network namespaces have some too: `ip_vs_info_seq_next`
-    /// (`net/netfilter/ipvs/ip_vs_ctl.c`) counts theirs, `ip_vs_info_seq_start` does not. Then netlink has to tell.
+    /// The file omits virtual servers while other network namespaces have some too: `ip_vs_info_seq_next`
+    /// (`net/netfilter/ipvs/ip_vs_ctl.c`) counts theirs, `ip_vs_info_seq_start` does not. In that case real
+    /// servers are read by netlink.
     pub(super) fn read(&mut self) -> Result<Servers, IpvsError> {
         let services = self.call(Client::services)?;
         let server =
@@ -181,11 +182,11 @@ impl Ipvs {
         connections
     }
 
-    /// The counters behind a virtual server, in one dump; `None` if it cannot be read. Of a virtual server that the kernel
-    /// does not have there are none.
+    /// The counters behind a virtual server, in one dump; `None` if they cannot be read. A virtual server unknown
+    /// to the kernel has none.
     ///
-    /// `/proc/net/ip_vs` lists all real servers for less, but without what they count, and `/proc/net/ip_vs_stats` only has
-    /// the sum of all.
+    /// Reading `/proc/net/ip_vs` for all real servers would be cheaper, but it has no counters, and
+    /// `/proc/net/ip_vs_stats` has only the totals.
     pub(super) fn sample(&mut self, server: VirtualServer) -> Readings {
         let destinations = self.call(|client| client.destinations(&key(server))).ok()?;
         Some(destinations.iter().map(reading).collect())
@@ -218,8 +219,8 @@ fn key(server: VirtualServer) -> ServiceKey {
     }
 }
 
-/// `None` for virtual servers that no Service can have: firewall marks and other protocols. They are somebody
-/// else's.
+/// Returns `None` for virtual servers that no Service can have: firewall marks and other protocols. They belong to
+/// other programs.
 fn virtual_server(key: &ServiceKey) -> Option<VirtualServer> {
     match key {
         ServiceKey::Address { protocol, address, port } => {
@@ -233,7 +234,7 @@ fn scheduling(service: &Service) -> Scheduling {
     let persistence = service.flags.contains(Flags::PERSISTENT).then(|| Persistence {
         timeout: service.timeout,
         prefix: match service.netmask {
-            // A mask with holes is nobody's; its length differs from any that is wanted.
+            // No proxy sets a mask with holes; its length differs from any that is wanted.
             Netmask::V4(mask) => u8::try_from(u32::from(mask).count_ones()).unwrap_or(0),
             Netmask::V6(length) => u8::try_from(length).unwrap_or(0),
         },
@@ -295,7 +296,7 @@ fn message(change: &Change) -> Option<ipvs::Change> {
 
 fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     let Err(error) = result else { return Ok(()) };
-    // The kernel says ENOENT for a scheduler that it neither has nor can load.
+    // The kernel returns ENOENT for a scheduler that it neither has nor can load.
     let mut unknown_scheduler = None;
     if let Change::CreateVirtualServer(_, how) | Change::UpdateVirtualServer(_, how) = change
         && error.refused_with() == Some(Errno::ENOENT)
@@ -306,7 +307,7 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     if let Some(name) = unknown_scheduler {
         failure.kind = FailureKind::Refused;
         failure.message = format!(
-            "{change}: {}: the kernel has no scheduler `{name}`: `modprobe ip_vs_{name}`",
+            "{change}: {}: the kernel has no scheduler `{name}`: run `modprobe ip_vs_{name}`",
             chain(&error)
         );
     }

@@ -13,15 +13,15 @@ use super::traffic::Listed;
 
 const PATH: &str = "/proc/net/ip_vs";
 
-/// A line that is not as the kernel writes it.
+/// A line in an unexpected format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {number} of {PATH} was not understood: `{line}`")]
+#[error("line {number} of {PATH} is malformed: `{line}`")]
 pub(super) struct BadLine {
     number: usize,
     line: String,
 }
 
-/// What the file lists.
+/// The parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     pub(super) servers: Vec<VirtualServer>,
@@ -39,7 +39,7 @@ pub(super) fn read() -> Result<Listing, IpvsError> {
     Ok(parse(&text)?)
 }
 
-/// What the lines that follow a virtual server belong to.
+/// What the lines after a virtual server belong to.
 #[derive(Clone, Copy)]
 enum Under {
     Server(VirtualServer),
@@ -59,7 +59,8 @@ fn parse(text: &str) -> Result<Listing, BadLine> {
             ["->", address, _method, weight, active, inactive, ..] => {
                 let Under::Server(server) = under else { continue };
                 let real = RealServer(parse_address(address).ok_or_else(bad)?);
-                // Others may have set weights that ours cannot have; any such value differs from what is wanted.
+                // Other programs may have set weights outside our range; any such value differs from what is
+                // wanted.
                 let weight: i64 = weight.parse().map_err(|_| bad())?;
                 let weight = Weight(u16::try_from(weight).unwrap_or(u16::MAX));
                 let (active, inactive) =

@@ -14,7 +14,7 @@ use super::{chain, netlink_family};
 use crate::iptables;
 use crate::iptables::save::Chains;
 
-/// Reads and writes rules, and counts the processes that takes.
+/// Reads and writes rules, and counts the processes started.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) processes: u64,
@@ -25,12 +25,12 @@ pub(super) struct Rules {
 /// Tables that could not be read, and why.
 pub(super) type Unread = BTreeMap<Table, Failure>;
 
-/// Equal fingerprints: the rules of a family were not touched in between.
+/// If two fingerprints are equal, the rules of a family were not touched in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint {
-    /// nf_tables' count of transactions; absent where the kernel has no nf_tables.
+    /// The nf_tables transaction counter; absent if the kernel has no nf_tables.
     generation: Option<Generation>,
-    /// A hash of each x_tables table; absent where the kernel has no such table.
+    /// A hash of each x_tables table; absent if the kernel has no such table.
     legacy: Vec<Option<u64>>,
 }
 
@@ -39,8 +39,8 @@ impl Rules {
         self.session.counters()
     }
 
-    /// Our chains, and the tables that could not be read. A process is started only if rules were touched since the last
-    /// time, and there are chains of ours, or nobody looked yet whether others' can be read.
+    /// Our chains, and the tables that could not be read. A process is started only if rules were touched since
+    /// the last call and the tables contain our chains, or if it is not yet known whether they can be read.
     pub(super) fn read(&mut self, family: Family) -> Result<(Chains, Unread), Failure> {
         let (fingerprint, names) = self.look(family)?;
         if let Some((known, chains)) = self.last.get(&family)
@@ -56,8 +56,8 @@ impl Rules {
             chains = iptables::save::parse(family, &saved.text);
             unread = saved.unread;
         }
-        // Only if nothing happened while the rules were read is it certain what they belong to. What kept them from being
-        // read may be mended without a change of rules.
+        // The fingerprint belongs to these rules only if nothing changed while they were read. A read failure can
+        // be fixed without changing any rule, so its fingerprint is not kept.
         if unread.is_empty() && self.look(family)?.0 == fingerprint {
             self.last.insert(family, (fingerprint, chains.clone()));
         }
@@ -69,7 +69,7 @@ impl Rules {
         iptables::restore(change)
     }
 
-    /// The fingerprint, and the names of all chains in the tables that matter.
+    /// The fingerprint, and the names of all chains in the relevant tables.
     fn look(&mut self, family: Family) -> Result<(Fingerprint, Vec<String>), Failure> {
         let failed = |error: &dyn std::error::Error| Failure {
             kind: FailureKind::Busy,

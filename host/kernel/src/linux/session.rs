@@ -1,15 +1,15 @@
-//! A client whose socket is opened when it is first needed, and again after it broke.
+//! A client whose socket is opened on first use, and reopened after it breaks.
 
 use weir_netlink::ipset::SetError;
 use weir_netlink::{Counters, NetlinkError, conntrack, ipset, ipvs, route, rules};
 
-/// A client of one part of the kernel.
+/// A client of one kernel subsystem.
 pub(super) trait Client: Sized {
-    /// What its calls fail with.
+    /// The error of its calls.
     type Error;
     fn open() -> Result<Self, Self::Error>;
     fn counters(&self) -> Counters;
-    /// Whether the socket cannot be used any more.
+    /// Whether the socket is no longer usable.
     fn is_broken(error: &Self::Error) -> bool;
 }
 
@@ -48,7 +48,7 @@ impl Client for ipset::Client {
     }
 }
 
-/// Keeps a client, and counts what went through the ones before it.
+/// Keeps a client, and counts the traffic of its predecessors.
 pub(super) struct Session<C> {
     client: Option<C>,
     closed: Counters,
@@ -65,7 +65,7 @@ impl<C: Client> Session<C> {
         self.client.as_ref().map_or(self.closed, |client| self.closed + client.counters())
     }
 
-    /// One call.
+    /// Makes one call.
     pub(super) fn call<V>(
         &mut self,
         call: impl FnOnce(&mut C) -> Result<V, C::Error>,
@@ -77,7 +77,7 @@ impl<C: Client> Session<C> {
         result
     }
 
-    /// A batch of changes, each with a result of its own.
+    /// Sends a batch of changes, each with its own result.
     pub(super) fn batch(
         &mut self,
         call: impl FnOnce(&mut C) -> Vec<Result<(), C::Error>>,

@@ -13,10 +13,10 @@ use super::netlink_family;
 use super::session::Session;
 use crate::refusals::set_failure as failure;
 
-/// Buckets of a new hash set, as kube-proxy creates them.
+/// Buckets of a new hash set, the same as kube-proxy's.
 const HASH_BUCKETS: u32 = 1024;
 
-/// Name of the set that is filled and then swapped in; it exists only during a replacement.
+/// The set that is filled and then swapped in; it exists only during a replacement.
 const SCRATCH: &str = "KUBE-WEIR-SCRATCH";
 
 /// The kernel's ipsets.
@@ -30,7 +30,7 @@ impl Sets {
         self.session.counters()
     }
 
-    /// Whether the kernel has ipset: without its module the first message is refused as unknown.
+    /// Whether the kernel has ipset. Without the module, the first message is refused as unknown.
     pub(super) fn is_there(&mut self) -> bool {
         match self.session.call(|client| Ok(client.protocol())) {
             Err(SetError::Netlink(error)) => error.refused_with() != Some(weir_netlink::Errno::EINVAL),
@@ -38,14 +38,14 @@ impl Sets {
         }
     }
 
-    /// Which of our sets there are. Sets of others are not looked at: they may be large.
+    /// The names of our existing sets. Other programs' sets are not read: they may be large.
     pub(super) fn names(&mut self, families: &[Family]) -> Result<Vec<SetName>, SetError> {
         let present = self.session.call(Client::headers)?;
         let ours = present.into_iter().filter_map(|header| header.name.parse::<SetName>().ok());
         Ok(ours.filter(|name| families.contains(&name.family)).collect())
     }
 
-    /// Tells a set with its entries, once all of it was read.
+    /// Reports a set with its entries, once it was read completely.
     pub(super) fn read(&mut self, name: SetName, see: &mut dyn FnMut(Fact<'_>)) -> Result<(), SetError> {
         let text = name.to_string();
         let Some(listing) = self.session.call(|client| client.list_one(&text))? else { return Ok(()) };
@@ -80,7 +80,7 @@ impl Sets {
                 size: Size::Ports { from: 0, to: u16::MAX },
             },
             SetKind::Foreign(text) => {
-                let message = format!("create set {name}: `{text}` is not a kind that weir makes");
+                let message = format!("create set {name}: weir cannot create sets of the kind `{text}`");
                 return Err(Failure { kind: FailureKind::Refused, message });
             }
         };
@@ -89,7 +89,7 @@ impl Sets {
             .map_err(|error| failure(&error, &format!("create set {name} {kind}")))
     }
 
-    /// Fills a set beside the old one and swaps the two, so that rules see one or the other.
+    /// Fills a set next to the old one and swaps the two, so that rules see either one or the other.
     pub(super) fn replace(&mut self, name: SetName, kind: &SetKind, entries: &[SetEntry]) -> Outcome {
         let what = format!("replace set {name}");
         self.destroy_scratch()?;
@@ -103,7 +103,7 @@ impl Sets {
         done.and(cleaned)
     }
 
-    /// Destroys what a run that was killed during a replacement left.
+    /// Destroys what a run killed during a replacement left behind.
     pub(super) fn destroy_scratch(&mut self) -> Outcome {
         match self.session.call(|client| client.destroy(SCRATCH)) {
             Err(error) if !error.is_absent() => Err(failure(&error, &format!("destroy set {SCRATCH}"))),
@@ -144,7 +144,7 @@ impl Sets {
             .iter()
             .map(|(set, action, element)| ElementChange { set, action: *action, element })
             .collect();
-        // Adding what is there and removing what is gone is no failure: the set is as wanted then.
+        // Adding an existing entry or removing an absent one is no failure: the set is as wanted.
         let results = match self.session.batch(|client| client.apply(&messages, Existing::Accept)) {
             Ok(results) => results,
             Err(error) => {
@@ -181,7 +181,7 @@ fn kind(set: &Set) -> SetKind {
     }
 }
 
-/// The set in ipset's words, type and family first.
+/// Describes the set as ipset does, with type and family first.
 fn describe(set: &Set) -> String {
     let mut words = vec![set.set_type.name().to_owned()];
     match set.family {
@@ -227,7 +227,7 @@ fn element(entry: &SetEntry) -> Element {
     }
 }
 
-/// `None` for elements that weir never makes.
+/// Returns `None` for elements that weir never creates.
 fn entry(element: &Element) -> Option<SetEntry> {
     let known = |protocol: TransportProtocol| Protocol::from_number(protocol.0);
     Some(match *element {

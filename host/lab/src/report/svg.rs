@@ -12,15 +12,15 @@ const WIDTH: u32 = 900;
 /// The height of one panel in pixels.
 const HEIGHT: u32 = 340;
 
-/// A plot could not be drawn.
+/// The plot could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw the plot: {0}")]
 pub struct PlotError(String);
 
-/// A line with its name, drawn in the colour of its place.
+/// A line with its name; its colour depends on its position.
 type Line = (String, Vec<(f64, f64)>);
 
-/// What one panel shows.
+/// The content of one panel.
 struct Panel {
     title: String,
     x: String,
@@ -30,8 +30,8 @@ struct Panel {
     logarithmic: bool,
 }
 
-/// An SVG document with one panel below the other. For each service: p99 against load, or p99 over time if there is one
-/// load; then, for its last load, weights and shares over time with each policy that moves weights.
+/// An SVG document with panels below each other. For each service: p99 against load, or p99 over time if there is
+/// only one load; then, for its last load, weights and shares over time for each policy that changes weights.
 ///
 /// # Errors
 /// If the plotting library fails.
@@ -107,7 +107,7 @@ fn over_time(played: &Played) -> Vec<(f64, f64)> {
     slices.filter_map(|slice| Some((slice.until.as_secs_f64(), slice.p99?))).collect()
 }
 
-/// A line over time for each endpoint, of the first seed.
+/// A line over time for each endpoint, from the first seed.
 fn by_endpoint(played: &Played, figure: impl Fn(&Slice, usize) -> Option<f64>) -> Vec<Line> {
     let line = |(endpoint, address): (usize, &std::net::SocketAddr)| {
         let slices = played.outcomes.first().into_iter().flat_map(|outcome| &outcome.timeline);
@@ -133,7 +133,7 @@ fn draw<'a>(document: &'a mut String, panels: &[Panel]) -> Result<(), DrawError<
         }
         let (left, right) = range(&mut points().map(|(x, _)| *x));
         let (low, high) = range(&mut points().map(|(_, y)| *y));
-        // A single point still needs some width, and the legend some room beside the lines.
+        // A single point still needs some width, and the legend needs room next to the lines.
         let right = left + (right - left).max(1.0) * 1.25;
         let mut builder = ChartBuilder::on(area);
         builder

@@ -7,13 +7,13 @@ use weir_k8s::config::format_duration;
 use super::Played;
 use crate::outcome::Slice;
 
-/// How many rows a timeline has at most.
+/// The most rows of a timeline.
 const ROWS: usize = 15;
-/// How wide an IPv4 address without its port may be.
+/// The width of an IPv4 address without its port.
 const ADDRESS: usize = 15;
 
-/// A table by service: latencies, failed connections and spread of each load and policy, each the median of all seeds.
-/// Below it, for the last load, the share of each endpoint, and weights over time where they move.
+/// A table per service: latencies, failed connections and spread for each load and policy, each the median of all
+/// seeds. Below it, for the last load, the share of each endpoint, and weights over time if they change.
 pub fn text(all: &[Played]) -> String {
     let mut out = String::new();
     let mut rest = all;
@@ -82,7 +82,7 @@ fn of_service(out: &mut String, first: &Played, all: &[Played]) -> std::fmt::Res
     writeln!(out)
 }
 
-/// Weights and latency over time, of the first seed.
+/// Weights and latency over time, from the first seed.
 fn timeline(out: &mut String, played: &Played) -> std::fmt::Result {
     let Some(outcome) = played.outcomes.first() else { return Ok(()) };
     writeln!(

@@ -3,15 +3,15 @@
 use super::least_connection::cheapest;
 use super::{Client, Scheduler, Server};
 
-/// The connections that a new one would share the real server with, itself included; inactive ones do not count.
+/// The active connections including a new one; inactive ones do not count.
 fn with_new(server: &Server) -> u64 {
     u64::from(server.active) + 1
 }
 
-/// `sed`: the smallest (active + 1) / weight, the first of the list among equals.
+/// `sed`: the smallest (active + 1) / weight; the first in the list among equals.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_sed.c`. Where each node holds few connections all nodes choose the largest weight
-/// first, and so all the same real servers.
+/// Source: `net/netfilter/ipvs/ip_vs_sed.c`. If each node has few connections, all nodes choose the largest weights
+/// first, and therefore the same real servers.
 #[derive(Debug)]
 pub(super) struct Shortest;
 
@@ -21,9 +21,9 @@ impl Scheduler for Shortest {
     }
 }
 
-/// `nq`: the first real server of the list that is idle, else as `sed`.
+/// `nq`: the first idle real server in the list, otherwise as `sed`.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_nq.c`. An idle real server is taken however small its weight, unless it is 0.
+/// Source: `net/netfilter/ipvs/ip_vs_nq.c`. An idle real server is chosen however small its weight, unless it is 0.
 #[derive(Debug)]
 pub(super) struct NeverQueue;
 

@@ -1,4 +1,4 @@
-//! `sh` and `mh`: by the client's address.
+//! `sh` and `mh`: hashing of the client's address.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -7,12 +7,12 @@ use siphasher::sip::SipHasher13;
 
 use super::{Client, Scheduler, Server, common_divisor};
 
-/// Flags of a virtual server that both understand.
+/// Flags of a virtual server that both schedulers use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags {
-    /// Look for another real server if the chosen one has weight 0; else the connection fails.
+    /// Look for another real server if the chosen one has weight 0; otherwise the connection fails.
     pub(super) fallback: bool,
-    /// The client's port counts too.
+    /// Include the client's port.
     pub(super) port: bool,
 }
 
@@ -33,8 +33,8 @@ fn folded(address: IpAddr) -> u32 {
     }
 }
 
-/// Takes the real server in the table's slot for the client. With `fallback` other slots are tried, in the order of the
-/// hash with growing offsets.
+/// Returns the real server in the client's slot. With `fallback`, other slots are tried, in the order of the hash
+/// with growing offsets.
 fn look_up(
     servers: &[Server],
     table: &[usize],
@@ -50,14 +50,15 @@ fn look_up(
     (0..size).filter(|_| fallback).find_map(|offset| open(slot(((first + offset) % size) as u32)))
 }
 
-/// The buckets of `sh`.
+/// The number of buckets of `sh`.
 const BUCKETS: usize = 256;
 
-/// `sh`: 256 buckets, filled by going round the list; a real server takes as many buckets in a row as its weight, at
-/// least one.
+/// `sh`: 256 buckets, filled by cycling through the list; a real server gets as many buckets in a row as its weight,
+/// at least one.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_sh.c`. Weights that add up to more than 256 leave the end of the list without a
-/// bucket, and so without traffic. A real server of weight 0 keeps a bucket, and without `sh-fallback` its clients fail.
+/// Source: `net/netfilter/ipvs/ip_vs_sh.c`. If the weights add up to more than 256, the end of the list gets no
+/// bucket and therefore no traffic. A real server of weight 0 keeps a bucket, and without `sh-fallback` its clients
+/// fail.
 #[derive(Debug)]
 pub(super) struct Source {
     flags: Flags,
@@ -70,7 +71,7 @@ impl Source {
     }
 }
 
-/// Multiplies by the golden ratio and keeps the upper eight bits, as `hash_32` of `include/linux/hash.h`.
+/// Multiplies by the golden ratio and keeps the upper eight bits, like `hash_32` in `include/linux/hash.h`.
 fn golden_hash(value: u32) -> u32 {
     value.wrapping_mul(0x61c8_8647) >> 24
 }
@@ -90,16 +91,16 @@ impl Scheduler for Source {
 
 /// The slots of `mh` with the kernel's default `CONFIG_IP_VS_MH_TAB_INDEX`: a prime near 4,096.
 const SLOTS: usize = 4093;
-/// Turns of one real server are kept below two to this power.
+/// The turns of a real server stay below two to this power.
 const TURN_BITS: u32 = 6;
-/// The keys of the two hashes: of clients and first places, and of steps.
+/// The keys of the two hashes: for clients and first slots, and for steps.
 const KEYS: [u64; 2] = [2_654_435_761, 2_654_446_892];
 
-/// `mh`: a table as of Maglev, with the list's real servers choosing free slots in turns, each along its own order of
-/// slots, and as many in one turn as its weight says.
+/// `mh`: a table as in Maglev. The list's real servers choose free slots in turns, each along its own order of slots,
+/// and as many per turn as its weight.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_mh.c`. Weights are divided by their common divisor and shifted so that none has more
-/// than six bits; what becomes 0 by that counts as 1. The last weight that was not 0 counts: a real server that takes no
+/// Source: `net/netfilter/ipvs/ip_vs_mh.c`. Weights are divided by their common divisor and shifted so that none has
+/// more than six bits; a result of 0 counts as 1. The last weight other than 0 is used: a real server that accepts no
 /// new connections keeps its slots, and without `mh-fallback` its clients fail.
 #[derive(Debug)]
 pub(super) struct Maglev {
@@ -120,7 +121,7 @@ fn keyed_hash(address: IpAddr, port: u16, offset: u32, key: u64) -> usize {
     hasher.finish() as u32 as usize
 }
 
-/// A real server on its way through the slots that it prefers.
+/// A real server's position in its preferred order of slots.
 struct Walk {
     slot: usize,
     step: usize,

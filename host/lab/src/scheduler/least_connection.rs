@@ -2,13 +2,14 @@
 
 use super::{Client, Scheduler, Server};
 
-/// What the connections of a real server count: an active one as 256 inactive ones (`ip_vs_dest_conn_overhead` in
-/// `include/net/ip_vs.h`).
+/// The cost of a real server's connections: an active one costs as much as 256 inactive ones
+/// (`ip_vs_dest_conn_overhead` in `include/net/ip_vs.h`).
 fn overhead(server: &Server) -> u64 {
     u64::from(server.active) * 256 + u64::from(server.inactive)
 }
 
-/// `lc`: the real server with the fewest connections, the first of the list among equals; weights count as 0 or not 0.
+/// `lc`: the real server with the fewest connections, the first in the list among equals; weights only matter as 0 or
+/// not 0.
 ///
 /// Source: `net/netfilter/ipvs/ip_vs_lc.c`. Only this node's connections are known.
 #[derive(Debug)]
@@ -21,10 +22,10 @@ impl Scheduler for Plain {
     }
 }
 
-/// `wlc`: the fewest connections for its weight, the first of the list among equals.
+/// `wlc`: the fewest connections relative to its weight; the first in the list among equals.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_wlc.c`. Inactive connections count, so a real server whose weight grew is caught up
-/// with by a burst of connections. Idle real servers are equal whatever their weights.
+/// Source: `net/netfilter/ipvs/ip_vs_wlc.c`. Inactive connections count, so a real server whose weight was raised
+/// gets a burst of connections until it has caught up. Idle real servers are equal whatever their weights.
 #[derive(Debug)]
 pub(super) struct Weighted;
 
@@ -34,8 +35,8 @@ impl Scheduler for Weighted {
     }
 }
 
-/// The first real server with the smallest cost for its weight. Costs are compared by cross multiplication, as the
-/// kernel has no fractions; a weight of 0 never wins.
+/// The first real server with the smallest cost relative to its weight. Costs are compared by cross-multiplication,
+/// because the kernel has no fractions; a weight of 0 never wins.
 pub(super) fn cheapest(servers: &[Server], cost: fn(&Server) -> u64) -> Option<usize> {
     let mut open = (0..servers.len()).filter(|index| servers[*index].weight > 0);
     let first = open.next()?;

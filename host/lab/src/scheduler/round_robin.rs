@@ -1,17 +1,17 @@
-//! `rr` and `wrr`: one after the other.
+//! `rr` and `wrr`: round robin.
 
 use super::{Client, Scheduler, Server, common_divisor};
 
-/// Where to go on in the list: after the last one that was chosen, or at the beginning.
+/// The next position in the list: after the last chosen one, or at the start.
 fn next_index(servers: &[Server], last: Option<usize>) -> usize {
     let position = last.and_then(|last| servers.iter().position(|server| server.endpoint == last));
     position.map_or(0, |position| position + 1)
 }
 
-/// `rr`: the next real server of the list whose weight is not 0; how large the weight is does not matter.
+/// `rr`: the next real server in the list whose weight is not 0; otherwise the weight does not matter.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_rr.c`. When the one that was chosen last is removed, the search goes on where it
-/// stood in the list.
+/// Source: `net/netfilter/ipvs/ip_vs_rr.c`. If the last chosen real server is removed, the search continues at its
+/// place in the list.
 #[derive(Debug, Default)]
 pub(super) struct RoundRobin {
     last: Option<usize>,
@@ -32,12 +32,12 @@ impl Scheduler for RoundRobin {
     }
 }
 
-/// `wrr`: passes over the list, each for all real servers of at least a level; the level falls from the largest weight
-/// to the smallest in steps of the weights' common divisor, and starts again at the top.
+/// `wrr`: passes through the list, each for all real servers with at least a certain weight, the level; it falls from
+/// the largest weight to the smallest in steps of the weights' common divisor, and then starts again at the top.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_wrr.c`. Two quirks matter. It is not smooth: with weights 150 and 100 in steps of
-/// 1, fifty passes in a row go to the first alone. And every change of a weight sends it back to the beginning of the
-/// list while the level stays, so that real servers at the beginning are favoured when weights change often.
+/// Source: `net/netfilter/ipvs/ip_vs_wrr.c`. Two quirks matter. It is not smooth: with weights 150 and 100 and steps
+/// of 1, fifty passes in a row go to the first real server only. And every change of a weight resets it to the start
+/// of the list but keeps the level, so real servers at the start are favoured when weights change often.
 #[derive(Debug, Default)]
 pub(super) struct Weighted {
     last: Option<usize>,
@@ -52,7 +52,7 @@ impl Scheduler for Weighted {
             return None;
         }
         let mut first = next_index(servers, self.last);
-        // The largest weight reaches every level, so this ends at the latest when the level is back at the top.
+        // The largest weight reaches every level, so this ends when the level is back at the top at the latest.
         loop {
             let reaches = |index: &usize| i32::from(servers[*index].weight) >= self.level;
             if let Some(index) = (first..servers.len()).find(reaches) {
@@ -71,7 +71,7 @@ impl Scheduler for Weighted {
         let weights = || servers.iter().map(|server| server.weight);
         self.last = None;
         self.step = i32::from(common_divisor(weights()).max(1));
-        // The last level of a cycle is 1, not the step, to catch a weight that was lowered meanwhile.
+        // The last level of a cycle is 1, not the step, to include a weight that has been lowered since.
         self.top = i32::from(weights().max().unwrap_or(0)) - (self.step - 1);
         if self.level > self.top || self.level == 0 {
             self.level = self.top;

@@ -7,7 +7,7 @@ use super::*;
 
 const HERE: Client = Client { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 244, 0, 1)), port: 40_000 };
 
-/// Real servers in the order of the list, each with its weight.
+/// Real servers in list order, each with its weight.
 fn servers(weights: &[u16]) -> Vec<Server> {
     let address = |i| SocketAddr::from(([10, 0, 0, i as u8 + 1], 80));
     weights.iter().enumerate().map(|(i, weight)| Server::new(i, address(i), *weight)).collect()
@@ -23,7 +23,7 @@ fn started(name: &str, servers: &[Server]) -> Box<dyn Scheduler> {
     scheduler
 }
 
-/// So many choices; connections stay open.
+/// This many choices; connections stay open.
 fn choices(scheduler: &mut dyn Scheduler, servers: &mut [Server], count: usize) -> Vec<usize> {
     let mut choose = || {
         let index = scheduler.pick(servers, HERE)?;
@@ -49,11 +49,11 @@ fn sequences_are_those_worked_out_from_the_kernels_rules() {
     golden("wrr", &[6, 2], &[0, 0, 0, 1, 0, 0, 0, 1]);
     golden("wrr", &[0, 3, 0], &[1, 1, 1]);
     golden("lc", &[1, 9, 0, 1], &[0, 1, 3, 0, 1, 3]);
-    // All idle: the first. Then 1 / 1 against 0 / 3, and so on; equal ratios go to the first of the list.
+    // All idle: the first. Then 1 / 1 against 0 / 3, and so on; equal ratios go to the first in the list.
     golden("wlc", &[1, 3, 0], &[0, 1, 1, 1, 0, 1, 1, 1]);
-    // (0+1)/1 against (0+1)/3; with two there it is 1 against 1, which the first has.
+    // (0+1)/1 against (0+1)/3; with two there it is 1 against 1, and the first wins.
     golden("sed", &[1, 3, 0], &[1, 1, 0, 1, 1]);
-    // Both idle at first. Then 2 / 1 against (active + 1) / 3, until both are 2.
+    // Both are idle at first. Then 2 / 1 against (active + 1) / 3, until both are 2.
     golden("nq", &[1, 3, 0], &[0, 1, 1, 1, 1, 1, 0]);
 }
 
@@ -85,7 +85,7 @@ fn wrr_starts_at_the_beginning_after_a_change_and_keeps_its_level() {
     assert_eq!(choices(&mut *wrr, &mut list, 4), [0, 0, 0, 1]);
     list[2].weight = 2;
     wrr.changed(&list);
-    // It stood at level 2 of 4. The step is 2 now, so the levels are 3 and 1: the nearest to 2 is 3.
+    // It was at level 2 of 4. The step is 2 now, so the levels are 3 and 1: the nearest to 2 is 3.
     assert_eq!(choices(&mut *wrr, &mut list, 4), [0, 0, 1, 2]);
     list[0].weight = 0;
     wrr.changed(&list);
@@ -192,7 +192,7 @@ proptest! {
         let mut scheduler = started(name, &list);
         choices(&mut *scheduler, &mut list, total);
         for server in &list {
-            // One idle real server may be taken for one that has room, but for wrr.
+            // Except with wrr, one idle real server may be chosen instead of one with room.
             let off = u32::from(server.weight).abs_diff(server.active);
             let allowed = if name == "wrr" { 0 } else { list.len() as u32 };
             prop_assert!(off <= allowed, "{} {:?}", name, list);

@@ -1,26 +1,26 @@
-//! A pod: some workers, and a queue before them.
+//! A pod: some workers and a queue.
 
 use std::collections::VecDeque;
 
 use crate::traffic::{Change, Group};
 
-/// A connection on its way.
+/// A connection in progress.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Request {
-    /// When the client wanted to connect, in nanoseconds.
+    /// When the client attempted to connect, in nanoseconds.
     pub(super) arrived: u64,
     /// The client node.
     pub(super) node: usize,
-    /// How much it asks for, exponential around 1.
+    /// Its amount of work, exponential around 1.
     pub(super) work: f64,
 }
 
-/// What an endpoint does with a connection.
+/// How an endpoint responds to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A worker takes it.
+    /// A worker processes it.
     Starts,
-    /// All workers are busy.
+    /// It waits: all workers are busy.
     Waits,
     /// It is refused.
     Refuses,
@@ -64,7 +64,7 @@ impl Endpoint {
         Answer::Waits
     }
 
-    /// A worker is free; the connection that it takes next.
+    /// A worker becomes free; returns the connection that it processes next.
     pub(super) fn finish(&mut self) -> Option<Request> {
         let next = self.queue.pop_front();
         if next.is_none() {
@@ -73,7 +73,7 @@ impl Endpoint {
         next
     }
 
-    /// How long so much work takes if it starts now, in nanoseconds.
+    /// How long this amount of work takes if it starts now, in nanoseconds.
     pub(super) fn time(&self, work: f64) -> u64 {
         self.behaviour.time_of(work, self.speed)
     }

@@ -26,12 +26,12 @@ fn played(load: &Load, policy: &mut dyn Weights) -> Outcome {
 
 #[test]
 fn one_worker_waits_as_theory_says() {
-    // M/M/1 at 50 %: the time in the system is exponential with a mean of twice the time of work, so half of the
+    // M/M/1 at 50 %: the time in the system is exponential with a mean of twice the processing time, so half of the
     // connections take less than 2 × ln 2 of it, and one in a hundred more than 2 × ln 100.
     let outcome = played(&load("duration: 3h", "50%", 1, "{time: 100ms}"), &mut fixed("rr", &[1]));
     let near = |part: f64, expected: f64| {
         let value = outcome.percentile(part).unwrap();
-        assert!((value / expected - 1.0).abs() < 0.05, "p{part}: {value} and not {expected}");
+        assert!((value / expected - 1.0).abs() < 0.05, "p{part}: {value} instead of {expected}");
     };
     near(0.5, 200.0 * 2f64.ln());
     near(0.99, 200.0 * 100f64.ln());

@@ -27,25 +27,25 @@ const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 
-/// `CTA_FILTER_F_CTA_PROTO_NUM` of net/netfilter/nf_internals.h: the protocol in the tuple is to be compared.
+/// `CTA_FILTER_F_CTA_PROTO_NUM` of net/netfilter/nf_internals.h: compare the protocol in the tuple.
 const FILTER_PROTOCOL: u32 = 1 << 3;
 
-/// A flow as connection tracking knows it.
+/// A flow in connection tracking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// Packets as the first one came.
+    /// The original direction, with the addresses of the first packet.
     pub original: Tuple,
-    /// Packets of the other direction as they are expected, so with translated addresses.
+    /// The expected reply direction, with translated addresses.
     pub reply: Tuple,
-    /// What has been seen and done.
+    /// What was seen and done.
     pub status: FlowStatus,
-    /// Seconds until it is forgotten without further packets.
+    /// Seconds until it is forgotten if no packet arrives.
     pub timeout: u32,
     /// The connection's mark.
     pub mark: u32,
-    /// The zone of both directions; 0 unless rules set one.
+    /// The zone of both directions; 0 unless set by a rule.
     pub zone: u16,
-    /// Tells this flow from a later one with the same addresses.
+    /// Distinguishes this flow from a later one with the same addresses.
     pub id: Option<u32>,
 }
 
@@ -58,15 +58,15 @@ pub struct Tuple {
     pub destination: IpAddr,
     /// Protocol.
     pub protocol: TransportProtocol,
-    /// Source port; 0 when the protocol has none.
+    /// Source port; 0 if the protocol has no ports.
     pub source_port: u16,
-    /// Destination port; 0 when the protocol has none.
+    /// Destination port; 0 if the protocol has no ports.
     pub destination_port: u16,
-    /// The zone of this direction alone.
+    /// The zone of this direction only.
     pub zone: Option<u16>,
 }
 
-/// What has been seen and done with a flow (`IPS_*` of include/uapi/linux/netfilter/nf_conntrack_common.h).
+/// What was seen and done for a flow (`IPS_*` of include/uapi/linux/netfilter/nf_conntrack_common.h).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowStatus(pub u32);
 
@@ -87,7 +87,7 @@ impl FlowStatus {
 }
 
 impl Flow {
-    /// Reads the body of a flow message; `None` for a family that is neither IPv4 nor IPv6.
+    /// Decodes the body of a flow message; `None` for a family other than IPv4 and IPv6.
     pub fn decode(body: &[u8]) -> Result<Option<Self>, DecodeError> {
         if Family::from_number(netfilter::family(body, "flow")?.into()).is_none() {
             return Ok(None);
@@ -105,10 +105,10 @@ impl Flow {
         }))
     }
 
-    /// The body of a request that means exactly this flow.
+    /// The body of a request that identifies exactly this flow.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut writer = netfilter::begin(Family::of(self.original.source).number());
-        // Without a tuple the kernel would delete every flow of the family.
+        // Without a tuple, the kernel would delete every flow of the family.
         writer.nested(CTA_TUPLE_ORIG, |writer| self.original.encode(writer));
         writer.nested(CTA_TUPLE_REPLY, |writer| self.reply.encode(writer));
         if self.zone != 0 {
@@ -166,7 +166,7 @@ fn decode_address(attributes: Attributes<'_>, [v4, v6]: [u16; 2]) -> Result<IpAd
     }
 }
 
-/// Asks for the flows of one family, and of one protocol. Kernels before 5.8 ignore the filter.
+/// Requests the flows of one family, and of one protocol. Kernels before 5.8 ignore the filter.
 pub(super) fn filter(family: Family, protocol: Option<TransportProtocol>) -> Vec<u8> {
     let mut writer = netfilter::begin(family.number());
     if let Some(protocol) = protocol {

@@ -1,4 +1,4 @@
-//! Numbers of include/uapi/linux/netfilter/ipset/ip_set.h.
+//! Numbers from include/uapi/linux/netfilter/ipset/ip_set.h.
 
 /// include/uapi/linux/netfilter/nfnetlink.h
 pub(super) const NFNL_SUBSYS_IPSET: u8 = 6;

@@ -14,25 +14,25 @@ use crate::{DecodeError, Family, TransportProtocol};
 /// One element of a set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// Of `hash:ip`.
+    /// For `hash:ip`.
     Ip(IpAddr),
-    /// Of `hash:net`.
+    /// For `hash:net`.
     Net {
-        /// Any address of the network; the kernel keeps its first.
+        /// Any address of the network; the kernel stores the first.
         address: IpAddr,
         /// Prefix length, 1 to 32 or 128.
         prefix: u8,
     },
-    /// Of `hash:ip,port`.
+    /// For `hash:ip,port`.
     IpPort {
         /// The address.
         address: IpAddr,
         /// The protocol.
         protocol: TransportProtocol,
-        /// The port; type and code for ICMP.
+        /// The port; for ICMP, type and code.
         port: u16,
     },
-    /// Of `hash:ip,port,ip`.
+    /// For `hash:ip,port,ip`.
     IpPortIp {
         /// The first address.
         address: IpAddr,
@@ -43,7 +43,7 @@ pub enum Element {
         /// The second address.
         second: IpAddr,
     },
-    /// Of `hash:ip,port,net`.
+    /// For `hash:ip,port,net`.
     IpPortNet {
         /// The address.
         address: IpAddr,
@@ -51,20 +51,20 @@ pub enum Element {
         protocol: TransportProtocol,
         /// The port.
         port: u16,
-        /// Any address of the network; the kernel keeps its first.
+        /// Any address of the network; the kernel stores the first.
         network: IpAddr,
         /// Prefix length of the network, 1 to 32 or 128.
         prefix: u8,
     },
-    /// Of `bitmap:port`.
+    /// For `bitmap:port`.
     Port(u16),
-    /// Of a type that is not known here, or with an option that changes its meaning: its attributes.
+    /// An element of an unknown type, or with an option that changes its meaning: its raw attributes.
     Opaque(Vec<u8>),
 }
 
 impl fmt::Display for Element {
-    /// As the `ipset` program prints it, except that a protocol without a name here is its number and that a prefix
-    /// length is always there.
+    /// Prints the element like the `ipset` program, except that a protocol without a name here is printed as its
+    /// number and the prefix length is always printed.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => write!(formatter, "{address}"),
@@ -83,7 +83,7 @@ impl fmt::Display for Element {
 }
 
 impl Element {
-    /// The set type this element belongs to, or `None` for an opaque one.
+    /// The set type of this element; `None` for an opaque one.
     pub fn set_type(&self) -> Option<SetType> {
         match self {
             Self::Ip(_) => Some(SetType::HashIp),
@@ -96,7 +96,7 @@ impl Element {
         }
     }
 
-    /// Writes the element's attributes. An opaque element cannot reach this: see [`super::elements::apply`].
+    /// Writes the element's attributes. Never called for an opaque element: see [`super::elements::apply`].
     pub(super) fn encode(&self, writer: &mut Writer) {
         match self {
             Self::Ip(ip) => address(writer, IPSET_ATTR_IP, *ip),
@@ -119,7 +119,7 @@ impl Element {
         }
     }
 
-    /// Reads an element of a set of this type from its container.
+    /// Decodes an element of a set of this type from its container.
     pub(super) fn decode(set_type: &SetType, container: Attribute<'_>) -> Result<Self, DecodeError> {
         let attributes = container.nested("set element");
         if !is_plain(attributes)? {
@@ -183,7 +183,7 @@ fn decode_prefix(attributes: Attributes<'_>, kind: u16, network: IpAddr) -> Resu
     }
 }
 
-/// Whether everything in the element is either its key or an extension that does not change which packets match.
+/// Whether every attribute is either part of the key or an extension that does not change which packets match.
 fn is_plain(attributes: Attributes<'_>) -> Result<bool, DecodeError> {
     for attribute in attributes {
         let attribute = attribute?;

@@ -1,7 +1,7 @@
-//! Adding and removing elements, many per message.
+//! Adds and removes elements, many per message.
 //!
-//! The kernel works through the elements of a message until one is refused; those before it stay. Its refusal echoes
-//! the message with the line number of that element, which is how the element is found.
+//! The kernel processes the elements of a message until it refuses one; those before it are kept. Its refusal
+//! echoes the message with the line number of the refused element, which identifies it.
 
 use netlink_packet_core::NLM_F_EXCL;
 
@@ -13,38 +13,38 @@ use crate::attribute::Writer;
 use crate::netfilter;
 use crate::socket::{Refusal, Request, Socket, Transport};
 
-/// Whether an element is added or removed.
+/// Whether to add or remove an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// It is added.
+    /// Add it.
     Add,
-    /// It is removed.
+    /// Remove it.
     Delete,
 }
 
-/// One element to be added to a set or removed from it.
+/// An element to add to or remove from a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElementChange<'a> {
     /// The set's name.
     pub set: &'a str,
-    /// What happens.
+    /// The action.
     pub action: Action,
-    /// To which element.
+    /// The element.
     pub element: &'a Element,
 }
 
-/// Bytes of elements after which a message is closed; a container's length is a 16-bit number, and an element has at
-/// most 84 bytes.
+/// Bytes of elements after which a message is closed. A container's length is a 16-bit number, and an element has
+/// at most 84 bytes.
 const MAX_CONTAINER_BYTES: usize = 60 * 1024;
 
-/// How often a message is sent again without its refused elements. Elements are refused one at a time, so a message of
-/// nothing but refused elements would otherwise be sent once for each.
+/// How often a message is sent again without its refused elements. Elements are refused one at a time, so a
+/// message with only refused elements would otherwise be sent once per element.
 const MAX_ROUNDS: usize = 64;
 
-/// Size of the netlink header in front of an echoed message.
+/// Size of the netlink header before an echoed message.
 const NETLINK_HEADER: usize = 16;
 
-/// The changes of one message, by their index: all of one set and one action.
+/// The changes of one message, by index: all for one set and one action.
 struct Group {
     members: Vec<usize>,
     request: Request,
@@ -89,7 +89,7 @@ fn refuse_opaque(change: &ElementChange<'_>) -> Result<(), SetError> {
     }
 }
 
-/// Packs neighbours with the same set and action into one message.
+/// Packs consecutive changes with the same set and action into one message.
 fn group(protocol: u8, changes: &[ElementChange<'_>], waiting: &[usize], existing: Existing) -> Vec<Group> {
     let mut groups = Vec::new();
     let same = |left: &usize, right: &usize| {
@@ -107,7 +107,7 @@ fn group(protocol: u8, changes: &[ElementChange<'_>], waiting: &[usize], existin
     groups
 }
 
-/// One message with as many of `members` as fit, and how many these are.
+/// One message with as many of `members` as fit, and their number.
 fn message(
     protocol: u8,
     first: &ElementChange<'_>,
@@ -117,7 +117,7 @@ fn message(
 ) -> (Request, usize) {
     let mut writer = begin(protocol);
     writer.text(IPSET_ATTR_SETNAME, first.set);
-    // The kernel writes the refused element's line into this attribute of its echo.
+    // In its echo, the kernel writes the refused element's line into this attribute.
     writer.u32(IPSET_ATTR_LINENO, 0);
     let mut taken = 0;
     writer.nested(IPSET_ATTR_ADT, |writer| {
@@ -149,7 +149,7 @@ fn encode(writer: &mut Writer, element: &Element, line: u32) {
     });
 }
 
-/// Lines begin at 1: the kernel reports no line when it is 0.
+/// Lines start at 1: the kernel reports no line if it is 0.
 fn line(place: usize) -> u32 {
     place as u32 + 1
 }
@@ -161,9 +161,9 @@ fn operation(action: Action) -> &'static str {
     }
 }
 
-/// Where a message stopped, and why.
+/// Where and why a message failed.
 struct Failed {
-    /// Place of the refused element in its message; 0 when the message as a whole was refused.
+    /// The position of the refused element in its message; 0 if the whole message was refused.
     first: usize,
     whole: bool,
     error: SetError,
@@ -181,13 +181,13 @@ impl Failed {
         Self { first, whole: place.is_none(), error }
     }
 
-    /// Whether the elements after the refused one would be refused too.
+    /// Whether the elements after the refused one would be refused, too.
     fn is_hopeless(&self) -> bool {
         self.whole || self.error.code() == Some(Code::HashFull)
     }
 }
 
-/// The line in the echo of a refused message, or `None` when the message as a whole was refused.
+/// The line in the echo of a refused message; `None` if the whole message was refused.
 fn refused_line(echo: &[u8]) -> Option<u32> {
     let body = echo.get(NETLINK_HEADER..)?;
     let line = netfilter::attributes(body, "echo").ok()?.find(IPSET_ATTR_LINENO).ok()??.u32().ok()?;

@@ -3,15 +3,15 @@ use std::fmt;
 use super::SetType;
 use crate::{Errno, NetlinkError};
 
-/// An ipset error number: `enum ipset_errno` of include/uapi/linux/netfilter/ipset/ip_set.h and, from 4352 on, those of
-/// ip_set_hash.h and ip_set_bitmap.h, whose meaning depends on the set's type.
+/// An ipset error number: `enum ipset_errno` of include/uapi/linux/netfilter/ipset/ip_set.h and, from 4352, those
+/// of ip_set_hash.h and ip_set_bitmap.h, whose meaning depends on the set's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// 4097: the message is malformed, or speaks another protocol version.
+    /// 4097: the message is malformed, or has another protocol version.
     Protocol,
     /// 4098: the kernel has no such set type.
     FindType,
-    /// 4099: no more sets can be made.
+    /// 4099: no more sets can be created.
     MaxSets,
     /// 4100: the set is in use.
     Busy,
@@ -19,11 +19,11 @@ pub enum Code {
     ExistSetName2,
     /// 4102: the two sets have different types.
     TypeMismatch,
-    /// 4103: it exists already, or is absent already.
+    /// 4103: it already exists, or is already absent.
     Exist,
-    /// 4104: the prefix length is impossible.
+    /// 4104: the prefix length is invalid.
     InvalidCidr,
-    /// 4105: the netmask is impossible.
+    /// 4105: the netmask is invalid.
     InvalidNetmask,
     /// 4106: the set has another family.
     InvalidFamily,
@@ -39,28 +39,28 @@ pub enum Code {
     Counter,
     /// 4112: a comment for a set without comments.
     Comment,
-    /// 4113: the mark's mask is impossible.
+    /// 4113: the mark's mask is invalid.
     InvalidMarkMask,
-    /// 4114: packet marks for a set without them.
+    /// 4114: packet marks for a set without packet marks.
     SkbInfo,
-    /// 4352 in a hash: it holds as many elements as it may.
+    /// 4352 in a hash: it has reached its maximum number of elements.
     HashFull,
-    /// 4352 in a bitmap: the port is outside of the range.
+    /// 4352 in a bitmap: the port is outside the range.
     BitmapRange,
-    /// 4353 in a hash: an element of zeros, which a hash cannot hold.
+    /// 4353 in a hash: an all-zero element, which a hash cannot contain.
     NullElement,
     /// 4354 in a hash: the protocol has no ports.
     InvalidProtocol,
     /// 4355 in a hash: the protocol is missing.
     MissingProtocol,
-    /// From 4352 on, in a set whose type is not known here or with a meaning that is not.
+    /// From 4352: the set's type, or the meaning for that type, is unknown.
     TypeSpecific(u16),
-    /// A number below 4352 that this list does not have.
+    /// An unknown number below 4352.
     Unknown(u16),
 }
 
 impl Code {
-    /// The code of a number from 4096 on; `set_type` gives the meaning from 4352 on.
+    /// The code for a number from 4096; `set_type` determines the meaning from 4352.
     pub fn of(errno: Errno, set_type: Option<&SetType>) -> Option<Self> {
         let number = u16::try_from(errno.0).ok().filter(|number| *number >= 4096)?;
         Some(match number {
@@ -106,13 +106,13 @@ impl fmt::Display for Code {
         let text = match self {
             Self::Protocol => "malformed message or another protocol version",
             Self::FindType => "no such set type in this kernel",
-            Self::MaxSets => "no more sets can be made",
+            Self::MaxSets => "no more sets can be created",
             Self::Busy => "the set is in use",
             Self::ExistSetName2 => "a set with the second name exists",
             Self::TypeMismatch => "the sets have different types",
-            Self::Exist => "exists already, or is absent already",
-            Self::InvalidCidr => "impossible prefix length",
-            Self::InvalidNetmask => "impossible netmask",
+            Self::Exist => "already exists, or is already absent",
+            Self::InvalidCidr => "invalid prefix length",
+            Self::InvalidNetmask => "invalid netmask",
             Self::InvalidFamily => "the set has another family",
             Self::Timeout => "the set has no timeouts",
             Self::Referenced => "the set is referenced by a rule",
@@ -120,11 +120,11 @@ impl fmt::Display for Code {
             Self::IpAddrIpv6 => "missing or malformed IPv6 address",
             Self::Counter => "the set has no counters",
             Self::Comment => "the set has no comments",
-            Self::InvalidMarkMask => "impossible mark mask",
+            Self::InvalidMarkMask => "invalid mark mask",
             Self::SkbInfo => "the set has no packet marks",
             Self::HashFull => "the set is full",
-            Self::BitmapRange => "the port is outside of the set's range",
-            Self::NullElement => "a hash cannot hold an element of zeros",
+            Self::BitmapRange => "the port is outside the set's range",
+            Self::NullElement => "a hash cannot contain an all-zero element",
             Self::InvalidProtocol => "the protocol has no ports",
             Self::MissingProtocol => "the protocol is missing",
             Self::TypeSpecific(number) | Self::Unknown(number) => {
@@ -140,39 +140,39 @@ impl std::error::Error for Code {}
 /// Why an operation on sets failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
-    /// ipset refused it for a reason of its own.
+    /// ipset refused it with its own error code.
     #[error("{operation}: refused by ipset")]
     Refused {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
-        /// Why.
+        /// The code.
         source: Code,
     },
-    /// Any other failure; `ENOENT` says that a set is absent.
+    /// Any other failure; `ENOENT` means that a set does not exist.
     #[error(transparent)]
     Netlink(NetlinkError),
-    /// The kernel's protocol versions are not those spoken here.
-    #[error("the kernel speaks ipset protocols {oldest} to {newest}, not 6 or 7")]
+    /// The kernel's protocol versions are not supported.
+    #[error("the kernel supports ipset protocols {oldest} to {newest}; weir needs 6 or 7")]
     Protocol {
-        /// The oldest it speaks.
+        /// The oldest version of the kernel.
         oldest: u8,
-        /// The newest it speaks.
+        /// The newest version of the kernel.
         newest: u8,
     },
-    /// The kernel's revisions of a set type are not those known here.
-    #[error("the kernel offers revisions {oldest} to {newest} of {set_type}, none of which is known")]
+    /// The kernel's revisions of a set type are unknown.
+    #[error("the kernel offers revisions {oldest} to {newest} of {set_type}, which weir does not support")]
     Revision {
         /// The set type.
         set_type: SetType,
-        /// The oldest it offers.
+        /// The oldest revision offered.
         oldest: u8,
-        /// The newest it offers.
+        /// The newest revision offered.
         newest: u8,
     },
-    /// An element cannot be written to a set, because it was read from one whose type is not known.
+    /// The element cannot be written to a set, because it was read from a set of an unknown type.
     #[error("{operation}: an element of an unknown type cannot be written")]
     OpaqueElement {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
     },
 }
@@ -184,7 +184,7 @@ impl From<NetlinkError> for SetError {
 }
 
 impl SetError {
-    /// Gives a kernel refusal its ipset meaning.
+    /// Converts a kernel refusal to its ipset meaning.
     pub(super) fn of(error: NetlinkError, set_type: Option<&SetType>) -> Self {
         match &error {
             NetlinkError::Refused { operation, source, .. } => match Code::of(*source, set_type) {
@@ -195,7 +195,7 @@ impl SetError {
         }
     }
 
-    /// The ipset error code, when ipset refused for a reason of its own.
+    /// The ipset error code, if ipset refused with its own code.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { source, .. } => Some(*source),
@@ -203,8 +203,8 @@ impl SetError {
         }
     }
 
-    /// Whether a set or an element is there already. Making a set that exists is refused with `EEXIST`, everything else
-    /// with a code of ipset's own.
+    /// Whether a set or an element already exists. Creating an existing set is refused with `EEXIST`, everything
+    /// else with an ipset code.
     pub fn is_existing(&self) -> bool {
         match self {
             Self::Refused { source, .. } => matches!(source, Code::Exist | Code::ExistSetName2),
@@ -213,7 +213,7 @@ impl SetError {
         }
     }
 
-    /// Whether the set, or an element's set, is absent.
+    /// Whether the set, or an element's set, does not exist.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Netlink(error) if error.refused_with() == Some(Errno::ENOENT))
     }

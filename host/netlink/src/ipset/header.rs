@@ -14,42 +14,43 @@ use crate::{DecodeError, Family, netfilter};
 pub struct Set {
     /// Its name.
     pub name: String,
-    /// What it holds.
+    /// The type of its elements.
     pub set_type: SetType,
-    /// The revision of the type it was made with.
+    /// The revision of the type with which it was created.
     pub revision: u8,
     /// The family of its addresses; `None` for types without addresses.
     pub family: Option<Family>,
-    /// How it was made and how large it is now; all absent in the answer of [`super::Client::header`].
+    /// How it was created and its current size; all absent in the result of [`super::Client::header`].
     pub parameters: Parameters,
 }
 
-/// How a set was made and how large it is now. Absent is what the kernel did not report for this type or revision.
+/// How a set was created, and its current size. A value is absent if the kernel does not report it for this type
+/// or revision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// Buckets of a hash, a power of two; grows with the set.
+    /// The number of buckets of a hash, a power of two; grows with the set.
     pub hash_size: Option<u32>,
-    /// Most elements of a hash.
+    /// The maximum number of elements of a hash.
     pub max_elements: Option<u32>,
     /// Elements per bucket of a hash.
     pub bucket_size: Option<u8>,
-    /// Prefix length to which addresses are cut before they are stored.
+    /// The prefix length to which addresses are masked before they are stored.
     pub netmask: Option<u8>,
     /// First and last port of a bitmap.
     pub ports: Option<(u16, u16)>,
-    /// Seconds after which elements are removed, when the set has timeouts.
+    /// The number of seconds after which elements are removed, if the set has timeouts.
     pub timeout: Option<u32>,
     /// Extensions.
     pub flags: CreateFlags,
-    /// Rules and sets that refer to it.
+    /// The number of rules and sets that refer to it.
     pub references: Option<u32>,
-    /// Bytes of kernel memory.
+    /// Its kernel memory in bytes.
     pub memory: Option<u32>,
-    /// Elements; since Linux 4.9.
+    /// The number of elements; since Linux 4.9.
     pub elements: Option<u32>,
 }
 
-/// The extensions a set was made with (`IPSET_FLAG_WITH_*`).
+/// The extensions with which a set was created (`IPSET_FLAG_WITH_*`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CreateFlags(pub u32);
 
@@ -58,7 +59,7 @@ impl CreateFlags {
     pub const COUNTERS: Self = Self(IPSET_FLAG_WITH_COUNTERS);
     /// Elements may have comments.
     pub const COMMENT: Self = Self(IPSET_FLAG_WITH_COMMENT);
-    /// A full set drops an element for a new one.
+    /// A full set drops an existing element to add a new one.
     pub const FORCE_ADD: Self = Self(IPSET_FLAG_WITH_FORCEADD);
     /// Elements may set marks on packets.
     pub const SKB_INFO: Self = Self(IPSET_FLAG_WITH_SKBINFO);
@@ -70,8 +71,8 @@ impl CreateFlags {
 }
 
 impl Set {
-    /// Reads the head of a listing, or the answer to `IPSET_CMD_HEADER`; `None` for a later part of a listing, which
-    /// names the set only.
+    /// Decodes the head of a listing, or the answer to `IPSET_CMD_HEADER`; `None` for a later part of a listing,
+    /// which only names the set.
     pub fn decode_part(body: &[u8]) -> Result<Option<Self>, DecodeError> {
         let attributes = netfilter::attributes(body, "set")?;
         let Some(type_name) = attributes.find(IPSET_ATTR_TYPENAME)? else {

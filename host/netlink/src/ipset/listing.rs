@@ -11,7 +11,7 @@ pub struct Listing {
     pub elements: Vec<Element>,
 }
 
-/// Reads one part of a dump into `listings`. A large set comes in several parts that follow each other; only the first
+/// Decodes one part of a dump into `listings`. A large set spans several consecutive parts; only the first one
 /// describes it.
 pub fn decode_part(body: &[u8], listings: &mut Vec<Listing>) -> Result<(), DecodeError> {
     if let Some(set) = Set::decode_part(body)? {

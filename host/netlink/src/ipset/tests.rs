@@ -61,7 +61,7 @@ proptest! {
         }
     }
 
-    /// Whatever the kernel refuses, every change gets its own result and the others are carried out.
+    /// Whatever the kernel refuses, every change gets its own result and the others are applied.
     #[test]
     fn every_change_has_its_own_result(refused in proptest::collection::btree_set(0_u16..60, 0..20), count in 0_u16..60) {
         let elements = (0..count).map(Element::Port).collect::<Vec<_>>();
@@ -86,7 +86,7 @@ impl<T: Transport> Client<T> {
     }
 }
 
-/// A kernel with one bitmap of ports that refuses some of them.
+/// A kernel with one bitmap of ports that refuses some ports.
 #[derive(Default)]
 struct Refusing {
     code: i32,
@@ -101,7 +101,7 @@ fn client(kernel: Refusing) -> Client<Refusing> {
 }
 
 impl Refusing {
-    /// Carries a message out as the kernel does, and returns the line of the refused element.
+    /// Applies a message as the kernel does, and returns the line of the refused element.
     fn carry_out(&mut self, body: &[u8]) -> Option<u32> {
         let attributes = netfilter::attributes(body, "test").unwrap();
         for element in attributes.require(8).unwrap().nested("test") {
@@ -149,7 +149,7 @@ impl Transport for Refusing {
     }
 }
 
-/// Where in the body the value of the message's own line is.
+/// The offset of the line number's value in the message body.
 fn place_of_line(body: &[u8]) -> usize {
     let line = netfilter::attributes(body, "test").unwrap().require(9).unwrap().value;
     line.as_ptr() as usize - body.as_ptr() as usize

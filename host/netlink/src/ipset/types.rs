@@ -4,7 +4,7 @@ use super::attributes::{IPSET_ATTR_REVISION, IPSET_ATTR_REVISION_MIN};
 use super::error::SetError;
 use crate::{DecodeError, netfilter};
 
-/// What a set holds.
+/// The type of a set's elements.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetType {
     /// Addresses.
@@ -19,11 +19,11 @@ pub enum SetType {
     HashNet,
     /// Ports.
     BitmapPort,
-    /// A type that this module lists but cannot make or fill, by its name.
+    /// A type that this module can list but not create or fill, by name.
     Other(String),
 }
 
-/// The revisions of a set type that a kernel offers.
+/// The revisions of a set type offered by a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revisions {
     /// The oldest.
@@ -33,7 +33,7 @@ pub struct Revisions {
 }
 
 impl SetType {
-    /// The types this module can make and fill.
+    /// The types that this module can create and fill.
     pub const KNOWN: [Self; 6] = [
         Self::HashIp,
         Self::HashIpPort,
@@ -56,7 +56,7 @@ impl SetType {
         }
     }
 
-    /// The type with a name.
+    /// The type with this name.
     pub fn of(name: &str) -> Self {
         Self::KNOWN
             .into_iter()
@@ -64,9 +64,9 @@ impl SetType {
             .unwrap_or_else(|| Self::Other(name.to_owned()))
     }
 
-    /// The newest revision whose meaning is known here: `IPSET_TYPE_REV_MAX` of net/netfilter/ipset/ip_set_hash_ip.c and
-    /// its neighbours in Linux 6.18, which ipset 7.17 uses there too. Later revisions only added extensions; a set made
-    /// without them is the same in every revision.
+    /// The newest known revision: `IPSET_TYPE_REV_MAX` of net/netfilter/ipset/ip_set_hash_ip.c and its neighbours
+    /// in Linux 6.18, which is also what ipset 7.17 uses there. Later revisions only added extensions; a set
+    /// created without them is the same in every revision.
     const fn newest_known(&self) -> Option<u8> {
         match self {
             Self::HashIp | Self::HashIpPortIp => Some(6),
@@ -77,7 +77,7 @@ impl SetType {
         }
     }
 
-    /// The newest revision that is offered and known.
+    /// The newest revision that is both offered and known.
     pub(super) fn choose(&self, offered: Revisions) -> Result<u8, SetError> {
         let unsupported =
             || SetError::Revision { set_type: self.clone(), oldest: offered.oldest, newest: offered.newest };
@@ -95,7 +95,7 @@ impl fmt::Display for SetType {
     }
 }
 
-/// Reads the answer to `IPSET_CMD_TYPE`.
+/// Decodes the answer to `IPSET_CMD_TYPE`.
 pub fn decode_revisions(body: &[u8]) -> Result<Revisions, DecodeError> {
     let attributes = netfilter::attributes(body, "set type")?;
     Ok(Revisions {
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn the_newest_common_revision_is_chosen() {
         let choose = |oldest, newest| SetType::HashIpPort.choose(Revisions { oldest, newest });
-        assert_eq!(choose(0, 5), Ok(5), "an older kernel decides");
-        assert_eq!(choose(0, 9), Ok(7), "a newer kernel offers what is not known here");
+        assert_eq!(choose(0, 5), Ok(5), "limited by an older kernel");
+        assert_eq!(choose(0, 9), Ok(7), "limited by the newest known revision");
         assert!(matches!(choose(8, 9), Err(SetError::Revision { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers of include/uapi/linux/ip_vs.h.
+//! Numbers from include/uapi/linux/ip_vs.h.
 
 pub(super) const IPVS_GENL_NAME: &str = "IPVS";
 pub(super) const IPVS_GENL_VERSION: u8 = 1;

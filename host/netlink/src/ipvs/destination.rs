@@ -10,32 +10,32 @@ use super::statistics::{self, Statistics};
 use crate::attribute::{Attribute, Attributes, Writer};
 use crate::{DecodeError, Family};
 
-/// What identifies a destination within its service.
+/// The identity of a destination within its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestinationKey {
-    /// Where packets go.
+    /// The address to which packets are sent.
     pub address: IpAddr,
-    /// The port there; 0 with a service for every port or for a mark.
+    /// The port there; 0 for a service with all ports or a mark.
     pub port: u16,
 }
 
-/// How packets reach a destination, with the connection flags the kernel keeps in the same number
+/// How packets reach a destination, including the connection flags that the kernel stores in the same number
 /// (`IP_VS_CONN_F_*`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Forwarding(pub u32);
 
-/// The forwarding method alone.
+/// The forwarding method only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ForwardingMethod {
     /// Addresses are translated.
     Masquerade,
-    /// Delivered on this node.
+    /// Packets are delivered on this node.
     Local,
-    /// Sent in a tunnel.
+    /// Packets are sent through a tunnel.
     Tunnel,
-    /// Sent unchanged to the destination's link address.
+    /// Packets are sent unchanged to the destination's link address.
     DirectRoute,
-    /// Sent on as if there were no service.
+    /// Packets are sent on as if there were no service.
     Bypass,
     /// A number without a meaning in this kernel header: 5 to 7.
     Unknown(u8),
@@ -61,15 +61,15 @@ impl Forwarding {
 /// A destination: where a service's connections are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// What identifies it.
+    /// Its identity.
     pub key: DestinationKey,
     /// How packets reach it.
     pub forwarding: Forwarding,
-    /// Its share; 0 takes no new connections.
+    /// Its weight; 0 takes no new connections.
     pub weight: u32,
-    /// Connections from which on it takes no new ones; 0 for no limit.
+    /// The number of connections from which it takes no new ones; 0 for no limit.
     pub upper_threshold: u32,
-    /// Connections below which it takes new ones again.
+    /// The number of connections below which it takes new ones again.
     pub lower_threshold: u32,
     /// Established connections; ignored in requests.
     pub active_connections: u32,
@@ -77,7 +77,7 @@ pub struct Destination {
     pub inactive_connections: u32,
     /// Persistence templates; ignored in requests.
     pub persistent_connections: u32,
-    /// Traffic so far; ignored in requests.
+    /// Traffic counters; ignored in requests.
     pub statistics: Statistics,
 }
 
@@ -113,7 +113,7 @@ impl Destination {
         writer.u32(IPVS_DEST_ATTR_L_THRESH, self.lower_threshold);
     }
 
-    /// `service_family` is the family where the kernel does not name one: before Linux 3.18.
+    /// `service_family` is the family if the kernel does not report it, as before Linux 3.18.
     pub(super) fn decode(attributes: Attributes<'_>, service_family: Family) -> Result<Self, DecodeError> {
         let family = match attributes.find(IPVS_DEST_ATTR_ADDR_FAMILY)? {
             Some(attribute) => Family::decode(attribute.u16()?, "destination family")?,

@@ -20,7 +20,7 @@ const HEADER: usize = 4;
 /// `CTRL_ATTR_FAMILY_ID` of include/uapi/linux/genetlink.h.
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 
-/// Asks the controller, which loads the module when it can; `ENOENT` when there is no such family.
+/// Queries the controller, which loads the module if it can; `ENOENT` if there is no such family.
 pub(super) fn resolve<T: Transport>(socket: &mut Socket<T>) -> Result<u16, NetlinkError> {
     let answer = socket.get(&Request::new(RESOLVE, CONTROLLER, question()))?;
     decode(&answer).map_err(|source| NetlinkError::Decode { operation: RESOLVE, source })
@@ -34,7 +34,7 @@ fn question() -> Vec<u8> {
     body
 }
 
-/// Reads the one attribute that is needed; the others (operations, policies) differ between kernels.
+/// Decodes only the attribute needed; the others (operations, policies) differ between kernels.
 fn decode(body: &[u8]) -> Result<u16, DecodeError> {
     attribute::read_after(body, HEADER, "generic family")?.require(CTRL_ATTR_FAMILY_ID)?.u16()
 }

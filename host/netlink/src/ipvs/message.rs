@@ -15,7 +15,7 @@ use crate::{DecodeError, Family};
 
 /// One message of the IPVS generic netlink family: a command and its attributes.
 ///
-/// Requests are made by one constructor each; answers are read as what they are expected to hold.
+/// Each request has its own constructor; answers are decoded as the type that is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     command: u8,
@@ -70,7 +70,7 @@ impl Message {
         })
     }
 
-    /// Makes a service.
+    /// Creates a service.
     pub fn new_service(service: &Service) -> Self {
         Self::filled(IPVS_CMD_NEW_SERVICE, |writer| {
             writer.nested(IPVS_CMD_ATTR_SERVICE, |writer| service.encode(writer));
@@ -82,22 +82,22 @@ impl Message {
         Self { command: IPVS_CMD_SET_SERVICE, ..Self::new_service(service) }
     }
 
-    /// Removes a service.
+    /// Deletes a service.
     pub fn delete_service(key: &ServiceKey) -> Self {
         Self::about_service(IPVS_CMD_DEL_SERVICE, key)
     }
 
-    /// Asks for one service.
+    /// Requests one service.
     pub fn get_service(key: &ServiceKey) -> Self {
         Self::about_service(IPVS_CMD_GET_SERVICE, key)
     }
 
-    /// Asks for all services.
+    /// Requests all services.
     pub fn get_services() -> Self {
         Self::plain(IPVS_CMD_GET_SERVICE)
     }
 
-    /// Makes a destination.
+    /// Creates a destination.
     pub fn new_destination(key: &ServiceKey, destination: &Destination) -> Self {
         Self::about_destination(IPVS_CMD_NEW_DEST, key, |writer| destination.encode(writer))
     }
@@ -107,22 +107,22 @@ impl Message {
         Self { command: IPVS_CMD_SET_DEST, ..Self::new_destination(key, destination) }
     }
 
-    /// Removes a destination.
+    /// Deletes a destination.
     pub fn delete_destination(key: &ServiceKey, destination: &DestinationKey) -> Self {
         Self::about_destination(IPVS_CMD_DEL_DEST, key, |writer| destination.encode(writer))
     }
 
-    /// Asks for the destinations of one service.
+    /// Requests the destinations of one service.
     pub fn get_destinations(key: &ServiceKey) -> Self {
         Self::about_service(IPVS_CMD_GET_DEST, key)
     }
 
-    /// Removes all services.
+    /// Deletes all services.
     pub fn flush() -> Self {
         Self::plain(IPVS_CMD_FLUSH)
     }
 
-    /// Asks for the timeouts.
+    /// Requests the timeouts.
     pub fn get_timeouts() -> Self {
         Self::plain(IPVS_CMD_GET_CONFIG)
     }
@@ -136,12 +136,12 @@ impl Message {
         })
     }
 
-    /// Asks for version and table size.
+    /// Requests version and table size.
     pub fn get_information() -> Self {
         Self::plain(IPVS_CMD_GET_INFO)
     }
 
-    /// What follows the netlink header: the generic header and the attributes.
+    /// The bytes after the netlink header: the generic header and the attributes.
     pub fn encode(&self) -> Vec<u8> {
         let header = GenlHeader { cmd: self.command(), version: self.version() };
         let mut body = vec![0; header.buffer_len() + self.buffer_len()];
@@ -150,7 +150,7 @@ impl Message {
         body
     }
 
-    /// Reads a message from what follows the netlink header.
+    /// Decodes a message from the bytes after the netlink header.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let short = DecodeError::Short { what: "generic message", needed: GENL_HDRLEN, found: body.len() };
         let (header, attributes) = body.split_at_checked(GENL_HDRLEN).ok_or(short.clone())?;
@@ -163,7 +163,7 @@ impl Message {
         Service::decode(self.attributes().require(IPVS_CMD_ATTR_SERVICE)?.nested("service"))
     }
 
-    /// The destination in this message; `service_family` is its family where the kernel does not say.
+    /// The destination in this message; `service_family` is its family if the kernel does not report it.
     pub fn destination(&self, service_family: Family) -> Result<Destination, DecodeError> {
         let container = self.attributes().require(IPVS_CMD_ATTR_DEST)?;
         Destination::decode(container.nested("destination"), service_family)

@@ -10,7 +10,7 @@ use super::statistics::{self, Statistics};
 use crate::attribute::{Attribute, Attributes, Writer};
 use crate::{DecodeError, Family, TransportProtocol};
 
-/// What identifies a service.
+/// The identity of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceKey {
     /// Traffic to an address and a port.
@@ -19,7 +19,7 @@ pub enum ServiceKey {
         protocol: TransportProtocol,
         /// Destination address.
         address: IpAddr,
-        /// Destination port; 0 takes every port and needs persistence.
+        /// Destination port; 0 means all ports and requires persistence.
         port: u16,
     },
     /// Traffic with a firewall mark.
@@ -80,7 +80,7 @@ pub(super) fn address_union(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Reads `union nf_inet_addr`; which part of it counts is said by the family alone.
+/// Decodes `union nf_inet_addr`; only the family says which part of it is valid.
 pub(super) fn address(attribute: Attribute<'_>, family: Family) -> Result<IpAddr, DecodeError> {
     match family {
         Family::V6 => attribute.ipv6().map(IpAddr::V6),
@@ -104,15 +104,15 @@ pub struct Flags(pub u32);
 impl Flags {
     /// A client stays with its destination for the service's timeout.
     pub const PERSISTENT: Self = Self(0x1);
-    /// Set by the kernel on every service it lists; means nothing to us.
+    /// Set by the kernel on every service it lists; has no meaning for us.
     pub const HASHED: Self = Self(0x2);
     /// Every UDP packet is scheduled on its own.
     pub const ONE_PACKET: Self = Self(0x4);
-    /// First flag of the scheduler: fallback for `sh` and `mh`.
+    /// First scheduler flag: fallback for `sh` and `mh`.
     pub const SCHED1: Self = Self(0x8);
-    /// Second flag of the scheduler: the port is hashed too for `sh` and `mh`.
+    /// Second scheduler flag: `sh` and `mh` also hash the port.
     pub const SCHED2: Self = Self(0x10);
-    /// Third flag of the scheduler.
+    /// Third scheduler flag.
     pub const SCHED3: Self = Self(0x20);
 
     /// Whether all of `flags` are set.
@@ -137,14 +137,14 @@ impl BitOr for Flags {
 /// Which clients count as one for persistence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Netmask {
-    /// Clients with the same bits under this mask.
+    /// Clients that are equal under this mask.
     V4(Ipv4Addr),
     /// Clients with the same prefix of this length, 1 to 128.
     V6(u32),
 }
 
 impl Netmask {
-    /// Every client counts by itself.
+    /// Every client counts separately.
     pub const fn full(family: Family) -> Self {
         match family {
             Family::V4 => Netmask::V4(Ipv4Addr::BROADCAST),
@@ -168,10 +168,10 @@ impl Netmask {
     }
 }
 
-/// A service: an address, or a mark, whose traffic is spread over destinations.
+/// A service: an address or a mark whose traffic is spread over destinations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// What identifies it.
+    /// Its identity.
     pub key: ServiceKey,
     /// The scheduler's name, at most 15 bytes.
     pub scheduler: String,
@@ -183,11 +183,11 @@ pub struct Service {
     pub timeout: u32,
     /// Which clients count as one for persistence.
     pub netmask: Netmask,
-    /// Traffic so far; ignored in requests.
+    /// Traffic counters; ignored in requests.
     pub statistics: Statistics,
 }
 
-/// `struct ip_vs_flags`: the flags and which of them are meant.
+/// `struct ip_vs_flags`: the flags and a mask of those that apply.
 const ALL_FLAGS: u32 = u32::MAX;
 
 impl Service {
@@ -238,7 +238,7 @@ impl Service {
 }
 
 fn flags(attribute: Attribute<'_>) -> Result<Flags, DecodeError> {
-    // `flags` and `mask` are each 32 bits; read as one number the flags are its first half in memory order.
+    // `flags` and `mask` are 32 bits each; read as one number, the flags are the first half in memory order.
     let bytes = attribute.u64()?.to_ne_bytes();
     Ok(Flags(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
 }

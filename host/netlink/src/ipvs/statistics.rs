@@ -6,7 +6,7 @@ use super::attributes::{
 use crate::DecodeError;
 use crate::attribute::{Attribute, Attributes};
 
-/// Traffic of a service or a destination since it was made or its counters were zeroed.
+/// Traffic of a service or a destination since it was created or its counters were zeroed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Connections scheduled.
@@ -19,19 +19,19 @@ pub struct Statistics {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
-    /// Connections per second, lately.
+    /// Recent connections per second.
     pub connection_rate: u64,
-    /// Packets per second from clients, lately.
+    /// Recent packets per second from clients.
     pub packet_rate_in: u64,
-    /// Packets per second to clients, lately.
+    /// Recent packets per second to clients.
     pub packet_rate_out: u64,
-    /// Bytes per second from clients, lately.
+    /// Recent bytes per second from clients.
     pub byte_rate_in: u64,
-    /// Bytes per second to clients, lately.
+    /// Recent bytes per second to clients.
     pub byte_rate_out: u64,
 }
 
-/// Reads the 64-bit counters, or the mixed ones of kernels before 4.1; zero where there are none.
+/// Decodes the 64-bit counters, or the mixed ones of kernels before 4.1; zero if there are none.
 pub(super) fn find(attributes: Attributes<'_>, mixed: u16, wide: u16) -> Result<Statistics, DecodeError> {
     let container = match attributes.find(wide)? {
         Some(container) => Some(container),

@@ -107,12 +107,12 @@ fn a_destination_without_a_family_has_its_services() {
     assert_eq!(Destination::decode(attributes, Family::V4).unwrap(), destination);
 }
 
-/// A kernel whose IPVS family has another number after each of `families` look-ups.
+/// A kernel whose IPVS family changes its number after each of `families` look-ups.
 struct Reloaded {
     families: Vec<u16>,
     current: u16,
     answers: Vec<Vec<u8>>,
-    /// Bodies of the parts that a dump of services gets.
+    /// The bodies of the parts returned by a dump of services.
     dump: Vec<Vec<u8>>,
 }
 

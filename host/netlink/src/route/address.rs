@@ -8,7 +8,7 @@ use crate::{DecodeError, Family};
 /// Size of `struct ifaddrmsg`: family, prefix length, flags, scope, link.
 const HEADER: usize = 8;
 
-/// Attributes of include/uapi/linux/if_addr.h.
+/// Attributes from include/uapi/linux/if_addr.h.
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
@@ -33,7 +33,7 @@ impl Scope {
 pub struct Address {
     /// The link.
     pub link: LinkIndex,
-    /// The address; on a point-to-point link the near end.
+    /// The address; on a point-to-point link, the near end.
     pub address: IpAddr,
     /// Length of the prefix on the link.
     pub prefix: u8,
@@ -44,14 +44,15 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads the body of an `RTM_NEWADDR` message; `None` for a family that is neither IPv4 nor IPv6.
+    /// Decodes the body of an `RTM_NEWADDR` message; `None` for a family other than IPv4 and IPv6.
     pub fn decode(body: &[u8]) -> Result<Option<Self>, DecodeError> {
         let [family, prefix, flags, scope, index @ ..] = head(body)?;
         let Some(family) = Family::from_number(family.into()) else {
             return Ok(None);
         };
         let attributes = attribute::read_after(body, HEADER, "address")?;
-        // On a point-to-point link IFA_ADDRESS is the far end and IFA_LOCAL the near one; IPv6 sends IFA_LOCAL then only.
+        // On a point-to-point link, IFA_ADDRESS is the far end and IFA_LOCAL the near one; IPv6 sends IFA_LOCAL
+        // only then.
         let address = match attributes.find(IFA_LOCAL)? {
             Some(local) => local,
             None => attributes.require(IFA_ADDRESS)?,
@@ -60,7 +61,7 @@ impl Address {
             Family::V4 => IpAddr::V4(address.ipv4()?),
             Family::V6 => IpAddr::V6(address.ipv6()?),
         };
-        // Flags above the eighth do not fit the header.
+        // Flags beyond the eighth bit do not fit into the header.
         let wide = attributes.find(IFA_FLAGS)?.map(Attribute::u32).transpose()?;
         Ok(Some(Self {
             link: LinkIndex(u32::from_ne_bytes(index)),
@@ -89,17 +90,17 @@ fn begin(family: u8, prefix: u8, link: u32) -> Writer {
     Writer::after(&header)
 }
 
-/// Asks for the addresses of all links.
+/// Requests the addresses of all links.
 pub(super) fn everything() -> Vec<u8> {
     begin(0, 0, 0).into_bytes()
 }
 
-/// An address by itself on a link.
+/// An address with its full prefix length on a link.
 pub(super) fn single(link: LinkIndex, address: IpAddr) -> Vec<u8> {
     with_prefix(link, address, Family::of(address).full_prefix())
 }
 
-/// An address of a network on a link.
+/// An address with a network prefix on a link.
 pub(super) fn with_prefix(link: LinkIndex, address: IpAddr, prefix: u8) -> Vec<u8> {
     let mut writer = begin(Family::of(address).number(), prefix, link.0);
     writer.bytes(IFA_LOCAL, &octets(address));

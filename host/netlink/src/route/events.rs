@@ -6,7 +6,7 @@ use crate::DecodeError;
 use crate::socket::{KernelTransport, Messages, NetlinkError, PortId, Protocol, Transport, Wait};
 use crate::{Errno, socket::RECEIVE_BYTES};
 
-/// Groups of include/uapi/linux/rtnetlink.h.
+/// Groups from include/uapi/linux/rtnetlink.h.
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
@@ -14,12 +14,13 @@ const RTNLGRP_IPV6_IFADDR: u32 = 9;
 /// The operation's name in errors.
 const WATCH: &str = "watch links and addresses";
 
-/// Something changed; what it is now must be read.
+/// A notice that something changed; the new state must be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The link of this number and name was made, changed or removed. The name is empty if the kernel left it out.
+    /// The link with this index and name was created, changed or deleted. The name is empty if the kernel did not
+    /// send it.
     Link(LinkIndex, String),
-    /// An address of this link was added, changed or removed.
+    /// An address of this link was added, changed or deleted.
     Address(LinkIndex),
     /// Events were lost: anything may have changed.
     Overflow,
@@ -33,7 +34,7 @@ pub struct Events<T = KernelTransport> {
 }
 
 impl Events<KernelTransport> {
-    /// Subscribes. Changes from now on are reported, so what should not be missed is read after this.
+    /// Subscribes. Changes are reported from now on, so read the state that must not be missed after this.
     pub fn open() -> Result<Self, NetlinkError> {
         let transport = KernelTransport::open(Protocol::Route)?;
         for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
@@ -48,14 +49,14 @@ impl Events<KernelTransport> {
 }
 
 impl<T: Transport> Events<T> {
-    /// Uses a transport that is subscribed already.
+    /// Uses a transport that is already subscribed.
     pub fn over(transport: T) -> Self {
         Self { transport, buffer: Vec::with_capacity(RECEIVE_BYTES) }
     }
 
-    /// Waits for changes and returns those of one datagram; none when there was none within `timeout`.
+    /// Waits for changes and returns those of one datagram; empty if none arrived within `timeout`.
     ///
-    /// An answer that cannot be read counts as [`Event::Overflow`]: it may have been anything.
+    /// An answer that cannot be decoded counts as [`Event::Overflow`]: it may have been any change.
     pub fn next(&mut self, timeout: Duration) -> Result<Vec<Event>, NetlinkError> {
         let started = Instant::now();
         loop {
@@ -79,7 +80,7 @@ impl<T: Transport> Events<T> {
     }
 }
 
-/// Reads the changes in one datagram.
+/// Decodes the changes in one datagram.
 pub fn decode_event(datagram: &[u8]) -> Result<Vec<Event>, DecodeError> {
     let mut events = Vec::new();
     for message in Messages::of(datagram) {

@@ -5,7 +5,7 @@ use crate::attribute::{self, Attribute, Writer};
 /// Size of `struct ifinfomsg`: family, padding, type, index, flags, change mask.
 const HEADER: usize = 16;
 
-/// Attributes of include/uapi/linux/if_link.h.
+/// Attributes from include/uapi/linux/if_link.h.
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_OPERSTATE: u16 = 16;
@@ -15,17 +15,17 @@ const IFLA_INFO_KIND: u16 = 1;
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its number.
+    /// Its index.
     pub index: LinkIndex,
     /// Its name.
     pub name: String,
-    /// `dummy`, `veth`, `bridge` …; `None` for hardware and the loopback.
+    /// `dummy`, `veth`, `bridge` …; `None` for hardware and loopback.
     pub kind: Option<String>,
     /// Flags.
     pub flags: LinkFlags,
-    /// Largest packet in bytes.
+    /// The maximum packet size in bytes.
     pub mtu: u32,
-    /// What it can do at present.
+    /// Its operational state.
     pub state: OperationalState,
 }
 
@@ -34,9 +34,9 @@ pub struct Link {
 pub struct LinkFlags(pub u32);
 
 impl LinkFlags {
-    /// The administrator enabled it.
+    /// Enabled by the administrator.
     pub const UP: Self = Self(0x1);
-    /// The loopback.
+    /// The loopback device.
     pub const LOOPBACK: Self = Self(0x8);
     /// It does not resolve addresses.
     pub const NO_ARP: Self = Self(0x80);
@@ -47,24 +47,24 @@ impl LinkFlags {
     }
 }
 
-/// What a link can do at present (`IF_OPER_*` of include/uapi/linux/if.h).
+/// The operational state of a link (`IF_OPER_*` of include/uapi/linux/if.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperationalState {
     /// The driver does not say; usual for loopback and dummy links.
     Unknown,
-    /// A component is absent.
+    /// A component is missing.
     NotPresent,
-    /// No packets pass.
+    /// Down: no packets pass.
     Down,
-    /// A link below it is down.
+    /// An underlying link is down.
     LowerLayerDown,
     /// Under test.
     Testing,
-    /// Waiting for something, such as authentication.
+    /// Waiting for an event, such as authentication.
     Dormant,
-    /// Packets pass.
+    /// Up: packets pass.
     Up,
-    /// A number that this list does not have.
+    /// An unknown number.
     Other(u8),
 }
 
@@ -84,7 +84,7 @@ impl From<u8> for OperationalState {
 }
 
 impl Link {
-    /// Reads the body of an `RTM_NEWLINK` message.
+    /// Decodes the body of an `RTM_NEWLINK` message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let (index, flags) = head(body)?;
         let attributes = attribute::read_after(body, HEADER, "link")?;
@@ -103,14 +103,14 @@ impl Link {
     }
 }
 
-/// Number and name, for those who need no more.
+/// Only the index and the name.
 pub(super) fn identity(body: &[u8]) -> Result<(LinkIndex, String), DecodeError> {
     let (index, _) = head(body)?;
     let name = attribute::read_after(body, HEADER, "link")?.find(IFLA_IFNAME)?;
     Ok((index, name.map(Attribute::text).transpose()?.unwrap_or_default()))
 }
 
-/// Number and flags in the fixed header.
+/// The index and the flags in the fixed header.
 fn head(body: &[u8]) -> Result<(LinkIndex, LinkFlags), DecodeError> {
     let short = DecodeError::Short { what: "link", needed: HEADER, found: body.len() };
     let header = body.first_chunk::<HEADER>().ok_or(short)?;
@@ -124,24 +124,24 @@ fn begin(index: u32) -> Writer {
     Writer::after(&header)
 }
 
-/// Asks for every link.
+/// Requests all links.
 pub(super) fn everything() -> Vec<u8> {
     begin(0).into_bytes()
 }
 
-/// Asks for one link by name.
+/// Requests one link by name.
 pub(super) fn named(name: &str) -> Vec<u8> {
     let mut writer = begin(0);
     writer.text(IFLA_IFNAME, name);
     writer.into_bytes()
 }
 
-/// Means one link by number.
+/// Identifies one link by index.
 pub(super) fn numbered(index: LinkIndex) -> Vec<u8> {
     begin(index.0).into_bytes()
 }
 
-/// Describes a dummy link to be made.
+/// Describes a dummy link to create.
 pub(super) fn dummy(name: &str) -> Vec<u8> {
     let mut writer = begin(0);
     writer.text(IFLA_IFNAME, name);

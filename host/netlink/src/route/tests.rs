@@ -42,11 +42,11 @@ proptest! {
 
 #[test]
 fn an_address_of_another_family_is_left_out() {
-    // AF_MCTP of include/linux/socket.h has addresses too.
+    // AF_MCTP of include/linux/socket.h has addresses, too.
     assert_eq!(Address::decode(&[45, 8, 0, 0, 1, 0, 0, 0]).unwrap(), None);
 }
 
-/// Plays datagrams and errors back.
+/// Plays back datagrams and errors.
 struct Script(VecDeque<Result<(PortId, Vec<u8>), Errno>>);
 
 impl Transport for Script {
@@ -86,6 +86,6 @@ fn events_come_with_losses_and_without_forgeries() {
     let next = |events: &mut Events<Script>| events.next(second).unwrap();
     assert_eq!(next(&mut events), [Event::Address(LinkIndex(7)), Event::Address(LinkIndex(8))]);
     assert_eq!(next(&mut events), [Event::Overflow]);
-    assert_eq!(next(&mut events), [Event::Overflow], "what cannot be read may be anything");
+    assert_eq!(next(&mut events), [Event::Overflow], "an unreadable event may be any change");
     assert_eq!(events.next(Duration::ZERO).unwrap(), []);
 }

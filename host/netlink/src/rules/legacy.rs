@@ -1,7 +1,7 @@
 //! Tables of x_tables, the older kind of iptables.
 //!
-//! Structures are those of include/uapi/linux/netfilter/x_tables.h, netfilter_ipv4/ip_tables.h and
-//! netfilter_ipv6/ip6_tables.h; their alignment is that of 64-bit kernels.
+//! Structures are from include/uapi/linux/netfilter/x_tables.h, netfilter_ipv4/ip_tables.h and
+//! netfilter_ipv6/ip6_tables.h, with the alignment of 64-bit kernels.
 
 mod blob;
 mod sockopt;
@@ -13,34 +13,34 @@ use crate::{DecodeError, Errno, Family};
 
 pub use blob::{Layout, Table};
 
-/// How often a table that is replaced while it is read is read again.
+/// How often a table that is replaced during the read is read again.
 const ATTEMPTS: usize = 5;
 
 /// Why a table could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LegacyError {
     /// The list of tables could not be read.
-    #[error("reading {path}")]
+    #[error("cannot read {path}")]
     Names {
         /// The file.
         path: &'static str,
         /// Why.
         source: io::Error,
     },
-    /// The kernel did not give the table out.
-    #[error("reading {family} table {table}")]
+    /// The kernel did not return the table.
+    #[error("cannot read {family} table {table}")]
     Read {
-        /// Family of the table.
+        /// The table's family.
         family: Family,
         /// Its name.
         table: String,
-        /// Why; `EAGAIN` when it was replaced again and again.
+        /// Why; `EAGAIN` if it was replaced again and again.
         source: Errno,
     },
-    /// The table was not understood.
-    #[error("reading {family} table {table}")]
+    /// The table could not be decoded.
+    #[error("cannot decode {family} table {table}")]
     Decode {
-        /// Family of the table.
+        /// The table's family.
         family: Family,
         /// Its name.
         table: String,
@@ -49,9 +49,9 @@ pub enum LegacyError {
     },
 }
 
-/// Reads one table of this thread's network namespace, or `None` when it is not there.
+/// Reads one table of this thread's network namespace; `None` if it does not exist.
 pub fn table(family: Family, name: &str) -> Result<Option<Table>, LegacyError> {
-    // Asking for a table makes the kernel load and register it, so it is asked for only when it is listed.
+    // Querying a table makes the kernel load and register it, so only listed tables are queried.
     if !is_listed(family, name)? {
         return Ok(None);
     }
@@ -74,7 +74,7 @@ pub fn table(family: Family, name: &str) -> Result<Option<Table>, LegacyError> {
     }
 }
 
-/// The file belongs to the thread, not to the process, because each thread may be in a network namespace of its own.
+/// The file belongs to the thread, not to the process, because each thread may be in its own network namespace.
 fn is_listed(family: Family, name: &str) -> Result<bool, LegacyError> {
     let path = match family {
         Family::V4 => "/proc/thread-self/net/ip_tables_names",

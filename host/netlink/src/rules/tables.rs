@@ -1,7 +1,7 @@
-//! Whole tables of nf_tables, asked for and deleted by their names.
+//! Queries and deletes whole nf_tables tables by name.
 //!
-//! Constants are those of include/uapi/linux/netfilter/nf_tables.h. Changes are transactions, of one table each here; a
-//! table goes with all that is in it.
+//! Constants are from include/uapi/linux/netfilter/nf_tables.h. Changes are transactions, here of one table each;
+//! a table is deleted with everything in it.
 
 use crate::netfilter::{self, NFNL_SUBSYS_NFTABLES, is_absent};
 use crate::socket::{NetlinkError, Request, Transport};
@@ -14,8 +14,8 @@ const NFT_MSG_DELTABLE: u8 = 2;
 const NFTA_TABLE_NAME: u16 = 1;
 
 impl<T: Transport> Client<T> {
-    /// Whether there is a table of this family and name. There is none where the kernel has no nf_tables, nor, before
-    /// Linux 4.16, where the family's own module is not loaded.
+    /// Whether a table of this family and name exists. It does not if the kernel has no nf_tables or, before Linux
+    /// 4.16, if the family's own module is not loaded.
     pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
         match self.socket.get(&request("find table", NFT_MSG_GETTABLE, family, name)) {
             Ok(_) => Ok(true),
@@ -27,8 +27,8 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Deletes the table of this family and name with its chains, rules and sets, in one transaction. `ENOENT` says that
-    /// there is none.
+    /// Deletes the table of this family and name with its chains, rules and sets, in one transaction. `ENOENT`
+    /// means that it does not exist.
     pub fn delete_table(&mut self, family: Family, name: &str) -> Result<(), NetlinkError> {
         let change = request("delete table", NFT_MSG_DELTABLE, family, name);
         let marks = netfilter::transaction(change.operation, NFNL_SUBSYS_NFTABLES);
@@ -36,7 +36,7 @@ impl<T: Transport> Client<T> {
     }
 }
 
-/// Family and name are always there: without them the kernel would delete every table.
+/// Family and name are always included: without them the kernel would delete every table.
 fn request(operation: &'static str, command: u8, family: Family, name: &str) -> Request {
     let mut body = netfilter::begin(family.number());
     body.text(NFTA_TABLE_NAME, name);

@@ -28,7 +28,7 @@ proptest! {
     }
 }
 
-/// An IPv4 entry with counters and a target of this name and content.
+/// An IPv4 entry with counters and a target with this name and content.
 fn entry(counter: u8, name: &str, content: &str) -> Vec<u8> {
     let mut bytes = vec![0; 112 + 32 + 32];
     let length = bytes.len() as u16;

@@ -12,7 +12,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes as many of `requests` as one send may carry, at least one.
+    /// Packs as many of `requests` as one send may carry, at least one.
     pub(super) fn pack(requests: &[Request], first: u32) -> Self {
         let mut size = 0;
         let count = requests
@@ -32,8 +32,8 @@ impl Batch {
         Self { bytes, first, count, dump: false }
     }
 
-    /// One change between the two marks of a transaction. All three have the change's sequence number, so that whatever
-    /// the kernel says of any of them settles it; only the change is acknowledged, because older kernels do not
+    /// One change between the two marks of a transaction. All three have the change's sequence number, so that any
+    /// answer to one of them settles it. Only the change requests an acknowledgement, because older kernels do not
     /// acknowledge marks.
     pub(super) fn transaction(marks: &[Request; 2], change: &Request, first: u32) -> Self {
         let [begin, end] = marks;

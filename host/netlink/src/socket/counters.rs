@@ -1,19 +1,19 @@
 use std::ops::{Add, Sub};
 
-/// What went through a socket; exact, so that a benchmark may expect exact numbers.
+/// The traffic of a socket; exact, so that a benchmark may expect exact numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Requests that were sent.
+    /// Requests sent.
     pub messages: u64,
-    /// Calls of `sendto`, those ended by a signal included.
+    /// Calls of `sendto`, including those interrupted by a signal.
     pub sends: u64,
-    /// Calls of `recvfrom`, those ended by a signal or by the receive timeout included.
+    /// Calls of `recvfrom`, including those interrupted by a signal or the receive timeout.
     pub receives: u64,
-    /// Bytes sent, netlink headers included.
+    /// Bytes sent, including netlink headers.
     pub bytes_sent: u64,
-    /// Bytes received from the kernel, netlink headers included.
+    /// Bytes received from the kernel, including netlink headers.
     pub bytes_received: u64,
-    /// Datagrams of another sender and answers to requests given up earlier.
+    /// Datagrams from other senders, and answers to requests abandoned earlier.
     pub ignored: u64,
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::Protocol;
 use crate::DecodeError;
 
-/// An error number of the kernel, positive.
+/// A positive error number of the kernel.
 ///
-/// Subsystems have numbers of their own above 4096 (ipset: see [`crate::ipset::SetError`]).
+/// Subsystems have their own numbers above 4096 (for ipset, see [`crate::ipset::SetError`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(pub i32);
 
-/// Names of include/uapi/asm-generic/errno-base.h and errno.h that callers tell apart.
+/// The names from include/uapi/asm-generic/errno-base.h and errno.h that callers distinguish.
 impl Errno {
     /// Not permitted: `CAP_NET_ADMIN` is missing.
     pub const EPERM: Self = Self(libc::EPERM);
@@ -19,21 +19,21 @@ impl Errno {
     pub const ENOENT: Self = Self(libc::ENOENT);
     /// No such virtual server.
     pub const ESRCH: Self = Self(libc::ESRCH);
-    /// A signal came first.
+    /// Interrupted by a signal.
     pub const EINTR: Self = Self(libc::EINTR);
     /// Nothing to receive before the timeout.
     pub const EAGAIN: Self = Self(libc::EAGAIN);
     /// The kernel is short of memory.
     pub const ENOMEM: Self = Self(libc::ENOMEM);
-    /// Forbidden by a setting, such as IPv6 that is switched off for a device.
+    /// Forbidden by a setting, such as IPv6 disabled on a device.
     pub const EACCES: Self = Self(libc::EACCES);
-    /// Another dump runs on this socket.
+    /// Another dump is in progress on this socket.
     pub const EBUSY: Self = Self(libc::EBUSY);
-    /// It exists already.
+    /// It already exists.
     pub const EEXIST: Self = Self(libc::EEXIST);
     /// No such device.
     pub const ENODEV: Self = Self(libc::ENODEV);
-    /// The kernel does not understand the request; also: the subsystem is absent.
+    /// The kernel does not understand the request, or the subsystem does not exist.
     pub const EINVAL: Self = Self(libc::EINVAL);
     /// The message is larger than a buffer.
     pub const EMSGSIZE: Self = Self(libc::EMSGSIZE);
@@ -41,7 +41,7 @@ impl Errno {
     pub const EADDRNOTAVAIL: Self = Self(libc::EADDRNOTAVAIL);
     /// The receive buffer overflowed; answers are lost.
     pub const ENOBUFS: Self = Self(libc::ENOBUFS);
-    /// The kernel does not know the address family.
+    /// The kernel does not support the address family.
     pub const EAFNOSUPPORT: Self = Self(libc::EAFNOSUPPORT);
     /// Not supported by this kernel.
     pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
@@ -63,16 +63,16 @@ impl std::error::Error for Errno {}
 
 impl From<io::Error> for Errno {
     fn from(error: io::Error) -> Self {
-        // Only an error made outside the kernel has no number; transports do not make such errors.
+        // Only an error created outside the kernel has no number; transports do not create such errors.
         Self(error.raw_os_error().unwrap_or(libc::EIO))
     }
 }
 
-/// Why a request has no result. `operation` says what was asked for, in words such as `create set`.
+/// Why a request has no result. `operation` is a short description such as `create set`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetlinkError {
     /// The socket could not be opened.
-    #[error("opening a netlink socket for {protocol}: {step}")]
+    #[error("cannot open a netlink socket for {protocol}: {step}")]
     Open {
         /// The netlink protocol.
         protocol: Protocol,
@@ -81,18 +81,18 @@ pub enum NetlinkError {
         /// Why.
         source: Errno,
     },
-    /// The request did not reach the kernel.
+    /// The request could not be sent.
     #[error("{operation}: sending failed")]
     Send {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
         /// Why.
         source: Errno,
     },
-    /// The answer could not be received; whether the request was carried out is unknown.
+    /// The answer could not be received; whether the request was executed is unknown.
     #[error("{operation}: receiving failed")]
     Receive {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
         /// Why.
         source: Errno,
@@ -100,64 +100,64 @@ pub enum NetlinkError {
     /// The kernel refused the request.
     #[error("{operation}: refused by the kernel{}", Text(.text))]
     Refused {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
-        /// The kernel's explanation, where it gives one.
+        /// The kernel's explanation, if it gives one.
         text: Option<String>,
-        /// The kernel's number.
+        /// The kernel's error number.
         source: Errno,
     },
-    /// Something changed during the dump, so it may be incomplete: read again.
+    /// Something changed during the dump, so it may be incomplete and must be repeated.
     #[error("{operation}: the dump was interrupted by a change and may be incomplete")]
     Interrupted {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
     },
-    /// The receive buffer overflowed: the request may have been carried out, and state must be read again.
-    #[error("{operation}: answers of the kernel were lost, state must be read again")]
+    /// The receive buffer overflowed: the request may have been executed, and the state must be read again.
+    #[error("{operation}: answers from the kernel were lost, so the state must be read again")]
     Overrun {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
     },
-    /// No answer before the deadline: the socket must be opened anew and state read again.
+    /// No answer before the deadline: the socket must be reopened and the state read again.
     #[error("{operation}: no answer after {after:?}")]
     Timeout {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
         /// The deadline.
         after: Duration,
     },
-    /// An earlier batch broke the socket, and this request was kept back.
-    #[error("{operation}: not sent, because the socket broke before")]
+    /// An earlier batch broke the socket, and this request was not sent.
+    #[error("{operation}: not sent, because the socket failed earlier")]
     NotSent {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
     },
     /// The request is larger than the socket's send buffer.
-    #[error("{operation}: {bytes} bytes do not fit one message")]
+    #[error("{operation}: {bytes} bytes do not fit into one message")]
     TooLarge {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
         /// Size of the message.
         bytes: usize,
     },
-    /// The answer was not understood.
-    #[error("{operation}: the answer was not understood")]
+    /// The answer could not be decoded.
+    #[error("{operation}: cannot decode the answer")]
     Decode {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
         /// Why.
         source: DecodeError,
     },
-    /// The kernel acknowledged a question and sent no answer.
+    /// The kernel acknowledged a query without sending an answer.
     #[error("{operation}: acknowledged without an answer")]
     NoAnswer {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
     },
 }
 
-/// The kernel's own words behind a colon, or nothing.
+/// The kernel's own text in parentheses, or nothing.
 struct Text<'a>(&'a Option<String>);
 
 impl fmt::Display for Text<'_> {
@@ -170,7 +170,7 @@ impl fmt::Display for Text<'_> {
 }
 
 impl NetlinkError {
-    /// The number the kernel refused with, or `None` when it did not refuse.
+    /// The error number of the kernel's refusal; `None` for any other error.
     pub fn refused_with(&self) -> Option<Errno> {
         match self {
             Self::Refused { source, .. } => Some(*source),
@@ -178,7 +178,7 @@ impl NetlinkError {
         }
     }
 
-    /// Whether the socket is of no further use, because an answer may still be on its way or cannot be read.
+    /// Whether the socket must be replaced, because an answer may still arrive or cannot be read.
     pub fn needs_new_socket(&self) -> bool {
         match self {
             Self::Open { .. }

@@ -22,7 +22,7 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 /// One request: a netlink message without its sequence number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for, for errors: a verb and a noun.
+    /// The operation, for errors: a verb and a noun.
     pub operation: &'static str,
     pub(super) kind: u16,
     pub(super) flags: u16,
@@ -30,12 +30,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// A question or a change; `kind` is the netlink message type, `body` what follows the netlink header.
+    /// A query or a change; `kind` is the netlink message type, `body` the bytes after the netlink header.
     pub fn new(operation: &'static str, kind: u16, body: Vec<u8>) -> Self {
         Self { operation, kind, flags: NLM_F_REQUEST, body }
     }
 
-    /// The same with more `NLM_F_*` flags.
+    /// Adds `NLM_F_*` flags.
     pub fn with_flags(mut self, flags: u16) -> Self {
         self.flags |= flags;
         self
@@ -43,11 +43,11 @@ impl Request {
 
     /// A dump: refused, or answered by parts and an end.
     pub fn dump(operation: &'static str, kind: u16, body: Vec<u8>) -> Self {
-        // Without the acknowledgement flag ipset would not say that a set to be dumped does not exist.
+        // Without the acknowledgement flag, ipset would not report that the set to dump does not exist.
         Self::new(operation, kind, body).with_flags(NLM_F_DUMP | NLM_F_ACK)
     }
 
-    /// What follows the netlink header.
+    /// The bytes after the netlink header.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -70,7 +70,7 @@ impl Request {
     }
 }
 
-/// One message as received.
+/// One received message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {
     pub(crate) kind: u16,
@@ -79,11 +79,11 @@ pub(crate) struct Incoming<'a> {
     pub(super) sequence: u32,
 }
 
-/// A request that failed, with what the kernel echoed of it.
+/// A failed request, with the kernel's echo of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     cause: Cause,
-    /// The refused message with its netlink header; empty when the kernel left it out.
+    /// The refused message with its netlink header; empty if the kernel did not echo it.
     pub(crate) echo: Vec<u8>,
 }
 
@@ -116,7 +116,7 @@ impl Refusal {
 }
 
 impl<'a> Incoming<'a> {
-    /// Messages about the transport itself; no kernel in use sends them, and they answer nothing.
+    /// Messages about the transport itself; no current kernel sends them, and they answer nothing.
     pub(super) fn is_noise(&self) -> bool {
         matches!(self.kind, NLMSG_NOOP | NLMSG_OVERRUN)
     }

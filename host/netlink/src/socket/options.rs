@@ -1,4 +1,4 @@
-//! The two socket options that netlink-sys does not offer.
+//! The two socket options missing from netlink-sys.
 #![allow(unsafe_code, reason = "setsockopt(2) takes a pointer and a length")]
 
 use std::io;
@@ -6,12 +6,12 @@ use std::mem::size_of;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// Sets the receive buffer past the limit of `net.core.rmem_max`.
+/// Sets the receive buffer's size beyond the limit of `net.core.rmem_max`.
 pub(super) fn force_receive_buffer(fd: RawFd, bytes: u32) -> io::Result<()> {
     set(fd, libc::SO_RCVBUFFORCE, &bytes)
 }
 
-/// Lets a receive fail with `EAGAIN` after this time.
+/// Makes a receive fail with `EAGAIN` after this time.
 pub(super) fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
     let value = libc::timeval {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),

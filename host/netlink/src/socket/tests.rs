@@ -1,4 +1,4 @@
-//! A kernel made of a script: what it answers to each send, and what goes wrong on the way.
+//! A scripted kernel: its answers to each send, and faults along the way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,13 +10,13 @@ use super::{Errno, MAX_BATCH_BYTES, NetlinkError, PortId, Received, Request, Soc
 
 const DATA: u16 = 0x20;
 
-/// What one receive does.
+/// What one receive returns.
 enum Step {
     Datagram(PortId, Vec<u8>),
     Fail(Errno),
 }
 
-/// Answers each send with the steps that `answer` makes of its messages' sequence numbers and flags.
+/// Answers each send with the steps that `answer` derives from its messages' sequence numbers and flags.
 struct Script<F> {
     answer: F,
     queue: VecDeque<Step>,
@@ -343,7 +343,7 @@ fn an_interrupted_dump_is_an_error_wherever_it_is_flagged() {
             vec![part(sent[0], flag(0), &[1; 4]), part(sent[0], flag(1), &[2; 4]), kernel(end)]
         });
         assert_eq!(dump(&mut socket), Err(NetlinkError::Interrupted { operation: "test" }), "{place}");
-        assert!(socket.transport.queue.is_empty(), "the dump was received to its end");
+        assert!(socket.transport.queue.is_empty(), "the dump was received completely");
     }
 }
 
@@ -379,7 +379,7 @@ fn a_part_that_is_not_understood_fails_the_dump_and_not_the_next() {
     assert_eq!(dump(&mut socket).unwrap().len(), 8);
 }
 
-/// Every fault at every position: the results are never better than the truth.
+/// Every fault at every position: no result claims more success than there was.
 #[test]
 fn no_fault_turns_a_refusal_into_a_success() {
     let faults: [fn() -> Option<Step>; 5] = [

@@ -1,4 +1,4 @@
-//! What carries the bytes: the kernel's socket, or a test's script.
+//! The transport of the bytes: the kernel's socket, or a test's script.
 
 use std::fmt;
 use std::io;
@@ -9,14 +9,14 @@ use netlink_sys::{Socket as RawSocket, SocketAddr};
 
 use super::{Errno, NetlinkError, options};
 
-/// Room for one datagram. Dump parts are at most 32 KiB and grow with the reader's buffer up to that; an ipset refusal
-/// echoes the request, which is at most [`super::MAX_BATCH_BYTES`].
+/// Room for one datagram. Dump parts grow with the reader's buffer up to 32 KiB; an ipset refusal echoes the
+/// request, which has at most [`super::MAX_BATCH_BYTES`].
 pub(crate) const RECEIVE_BYTES: usize = 128 * 1024;
 
-/// What is asked of the kernel as the receive buffer; it doubles the number itself.
+/// The receive buffer requested from the kernel, which doubles the number.
 const RECEIVE_QUEUE_BYTES: u32 = 1024 * 1024;
 
-/// How long one receive blocks before the deadline is looked at.
+/// How long one receive blocks before the deadline is checked.
 const RECEIVE_TICK: Duration = Duration::from_millis(250);
 
 /// The netlink protocols of include/uapi/linux/netlink.h used here.
@@ -55,34 +55,34 @@ impl fmt::Display for Protocol {
 pub struct PortId(pub u32);
 
 impl PortId {
-    /// The kernel. Any process may send to our socket, so nothing else is believed.
+    /// The kernel. Any process may send to our socket, so all other senders are ignored.
     pub const KERNEL: Self = Self(0);
 }
 
 /// Whether a receive may block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Up to the transport's own tick, then `EAGAIN`.
+    /// For at most the transport's own tick, then `EAGAIN`.
     Yes,
-    /// `EAGAIN` at once when nothing is queued.
+    /// `EAGAIN` at once if nothing is queued.
     No,
 }
 
-/// One datagram that was received.
+/// A received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// Who sent it.
+    /// The sender.
     pub from: PortId,
-    /// Its full size; larger than the buffer when it was cut.
+    /// Its full size; larger than the buffer if it was truncated.
     pub length: usize,
 }
 
-/// Sends and receives datagrams. Errors carry the kernel's error number.
+/// Sends and receives datagrams. Errors have the kernel's error number.
 pub trait Transport {
     /// Sends one datagram to the kernel.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Replaces `buffer` with one datagram, cut to the buffer's capacity.
+    /// Replaces `buffer` with one datagram, truncated to the buffer's capacity.
     fn receive(&mut self, buffer: &mut Vec<u8>, wait: Wait) -> io::Result<Received>;
 }
 
@@ -99,15 +99,17 @@ impl KernelTransport {
             |step| move |error: io::Error| NetlinkError::Open { protocol, step, source: Errno::from(error) };
         let mut socket = RawSocket::new(protocol.number()).map_err(failed("socket"))?;
         socket.bind_auto().map_err(failed("bind"))?;
-        // Explanations, short echoes and strict checks came with Linux 4.12, 4.3 and 4.20. Without them answers are
-        // poorer or longer, never wrong: strict checks make the kernel filter dumps, and readers filter again.
+        // Explanations, short echoes and strict checks came with Linux 4.12, 4.3 and 4.20. Without them, answers
+        // are less detailed or longer, but never wrong: strict checks make the kernel filter dumps, and readers
+        // filter again.
         let _ = socket.set_ext_ack(true);
         let _ = socket.set_cap_ack(true);
         if protocol == Protocol::Route {
             let _ = socket.set_netlink_get_strict_chk(true);
         }
         let fd = socket.as_raw_fd();
-        // The forced size needs CAP_NET_ADMIN in the initial user namespace; batches are bounded to fit without it.
+        // The forced size needs CAP_NET_ADMIN in the initial user namespace; batches are limited so that they fit
+        // without it.
         if options::force_receive_buffer(fd, RECEIVE_QUEUE_BYTES).is_err() {
             socket.set_rx_buf_sz(RECEIVE_QUEUE_BYTES).map_err(failed("SO_RCVBUF"))?;
         }

@@ -38,7 +38,7 @@ fn examples() -> Vec<(Definition, Element)> {
     examples
 }
 
-/// Every ipset message once, with what the kernel is expected to answer.
+/// Sends every ipset message once and checks the kernel's answers.
 pub(crate) fn run<T: Transport>(socket: Socket<T>) {
     let mut client = Client::over(socket).unwrap();
     assert_eq!(client.protocol(), 7);

@@ -12,7 +12,7 @@ fn destination(address: &str, port: u16, weight: u32) -> Destination {
     Destination::new(address.parse().unwrap(), port, weight)
 }
 
-/// Every IPVS message once, with what the kernel is expected to answer.
+/// Sends every IPVS message once and checks the kernel's answers.
 pub(crate) fn run<T: Transport>(socket: Socket<T>) {
     let mut client = Client::over(socket).unwrap();
     let four = Service {

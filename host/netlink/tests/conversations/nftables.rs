@@ -2,7 +2,7 @@ use weir_netlink::rules::Client;
 use weir_netlink::socket::{Socket, Transport};
 use weir_netlink::{Errno, Family};
 
-/// Every message about tables once. There is an IPv4 table named `nat` with a chain in it, and nothing else.
+/// Sends every message about tables once. Expects an IPv4 table `nat` with one chain, and nothing else.
 pub(crate) fn run<T: Transport>(socket: Socket<T>) {
     let mut client = Client::over(socket);
     assert_eq!(client.has_table(Family::V4, "nat"), Ok(true));

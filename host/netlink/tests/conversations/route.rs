@@ -4,7 +4,7 @@ use weir_netlink::Errno;
 use weir_netlink::route::{Change, Client, LinkFlags};
 use weir_netlink::socket::{Socket, Transport};
 
-/// Every link and address message once. There is a link named `near` that is down and has no addresses.
+/// Sends every link and address message once. Expects a link `near` that is down and has no addresses.
 pub(crate) fn run<T: Transport>(socket: Socket<T>) {
     let mut client = Client::over(socket);
     let near = client.link("near").unwrap().unwrap();

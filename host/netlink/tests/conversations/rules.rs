@@ -2,7 +2,7 @@ use weir_netlink::Family;
 use weir_netlink::rules::{Chain, Client};
 use weir_netlink::socket::{Socket, Transport};
 
-/// Every nf_tables message once. There is a chain named `OURS` in the IPv4 table `nat`, and nothing else.
+/// Sends every nf_tables message once. Expects a chain `OURS` in the IPv4 table `nat`, and nothing else.
 pub(crate) fn run<T: Transport>(socket: Socket<T>) {
     let mut client = Client::over(socket);
     let generation = client.generation().unwrap().unwrap();

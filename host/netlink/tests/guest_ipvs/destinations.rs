@@ -140,7 +140,7 @@ fn traffic_is_counted() {
         let mut buffer = [0; 8];
         assert_eq!(server.recv(&mut buffer).unwrap(), 5);
 
-        // The kernel adds the processors' counters up every two seconds.
+        // The kernel sums the processors' counters every two seconds.
         let started = Instant::now();
         let statistics = loop {
             let statistics = client.service(&service.key).unwrap().unwrap().statistics;

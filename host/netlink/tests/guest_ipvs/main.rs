@@ -1,4 +1,4 @@
-//! The running kernel's IPVS and its dummy links, with ipvsadm and ip as witnesses. Runs in the guest:
+//! Tests against the running kernel's IPVS and dummy links, with ipvsadm and ip as witnesses. Runs in the guest:
 //! `cargo xtask vm --test weir-netlink:guest_ipvs`.
 
 #[path = "../conversations/ipvs.rs"]
@@ -23,18 +23,18 @@ use namespace::{isolated, output};
 /// Runs `test` in a fresh network namespace with a client, unless this kernel has no IPVS. In the guest that is a
 /// failure; elsewhere the test is counted as skipped.
 ///
-/// Tests take turns: all namespaces share the kernel's table of services, and a dump goes on from a place in that table,
-/// so a service made in another namespace meanwhile makes it repeat one.
+/// Tests take turns: all namespaces share the kernel's table of services, and a dump continues from a position in
+/// that table, so a service created meanwhile in another namespace makes it repeat one.
 fn with_ipvs(test: impl FnOnce(Client)) {
     static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed has left nothing behind for the next.
+    // A failed test leaves nothing behind for the next.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     isolated(|| match Client::open() {
         Ok(client) => {
-            // Without a local routing table the kernel takes no address for a unicast one and refuses destinations.
+            // Without a local routing table, the kernel accepts no address as unicast and refuses destinations.
             output("ip", &["link", "set", "lo", "up"]);
             test(client);
-            // The kernel would remove them some time after the namespace is gone, during the next test.
+            // Otherwise the kernel would remove them some time after the namespace is gone, during the next test.
             output("ipvsadm", &["-C"]);
         }
         Err(error) if ipvs::is_absent(&error) && std::env::var("WEIR_GUEST").as_deref() != Ok("1") => {
@@ -53,7 +53,7 @@ fn key(protocol: TransportProtocol, address: &str, port: u16) -> ServiceKey {
     ServiceKey::Address { protocol, address: ip(address), port }
 }
 
-/// The lines of `ipvsadm -Sn`, sorted, without the spaces at their ends.
+/// The lines of `ipvsadm -Sn`, sorted, without trailing spaces.
 fn saved() -> Vec<String> {
     let text = output("ipvsadm", &["-Sn"]);
     let mut lines = text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();

@@ -12,7 +12,7 @@ fn flagged(key: ServiceKey, scheduler: &str, flags: Flags, timeout: u32) -> Serv
     Service { flags, timeout, ..Service::new(key, scheduler) }
 }
 
-/// Services of every kind, with the arguments that make the same one with ipvsadm, which are also what it saves.
+/// Services of every kind, with the ipvsadm arguments that create the same one, which are also what it saves.
 fn examples() -> Vec<(Service, &'static str)> {
     let marked = |family, mark| ServiceKey::FirewallMark { family, mark };
     vec![
@@ -65,7 +65,7 @@ fn examples() -> Vec<(Service, &'static str)> {
     ]
 }
 
-/// What the kernel reports: our service with the flag that it sets by itself.
+/// What the kernel reports: our service with the flag that the kernel sets by itself.
 fn reported(service: &Service) -> Service {
     Service { flags: service.flags | Flags::HASHED, ..service.clone() }
 }

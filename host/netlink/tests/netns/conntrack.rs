@@ -5,7 +5,7 @@ use weir_netlink::{Errno, Family, TransportProtocol};
 
 use crate::namespace::{isolated, output};
 
-/// A flow of each family over the loopback, where a rule makes connection tracking look at it.
+/// A flow of each family over loopback, with a rule that makes connection tracking see it.
 pub(crate) fn make_flows() -> [u16; 2] {
     output("ip", &["link", "set", "lo", "up"]);
     let rule = ["-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW,ESTABLISHED", "-j", "ACCEPT"];

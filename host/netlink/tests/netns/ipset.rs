@@ -22,7 +22,7 @@ fn define(name: &str, set_type: SetType, family: Option<Family>) -> Definition {
     Definition { name: name.to_owned(), set_type, family, size }
 }
 
-/// A set, the words that make the same one with `ipset create`, and elements with what `ipset` prints.
+/// A set, the arguments that create the same one with `ipset create`, and elements with what `ipset` prints.
 type Example = (Definition, &'static str, Vec<(Element, &'static str)>);
 
 /// A set of every type and family.
@@ -118,7 +118,7 @@ fn delete<'a>(set: &'a str, element: &'a Element) -> ElementChange<'a> {
     ElementChange { set, action: Action::Delete, element }
 }
 
-/// `ipset list -t` of one set without its name and without the random seed of its hash.
+/// `ipset list -t` of one set without its name and the random seed of its hash.
 fn described(name: &str) -> String {
     let text = output("ipset", &["list", "-t", name]);
     let words = text.lines().filter(|line| !line.starts_with("Name:")).collect::<Vec<_>>().join("\n");

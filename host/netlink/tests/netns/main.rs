@@ -1,4 +1,5 @@
-//! The running kernel's ipset, rtnetlink, connection tracking and packet filters, with the usual programs as witnesses.
+//! Tests against the running kernel's ipset, rtnetlink, connection tracking and packet filters, with the usual
+//! programs as witnesses.
 
 mod conntrack;
 mod ipset;

@@ -1,4 +1,4 @@
-//! The recorded conversations with the running kernel; see `tests/recorded/main.rs`.
+//! Runs the recorded conversations against the running kernel; see `tests/recorded/main.rs`.
 
 #[path = "../conversations/conntrack.rs"]
 mod conntrack;

@@ -10,7 +10,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A pair of links stands in for the dummy link that not every kernel has.
+/// A pair of links stands in for a dummy link, which not every kernel has.
 fn make_link() -> LinkIndex {
     output("ip", &["link", "add", "near", "type", "veth", "peer", "name", "far"]);
     output("ip", &["link", "set", "near", "arp", "off"]);
@@ -133,7 +133,7 @@ fn changes_are_reported_and_an_overflow_too() {
         assert_eq!(events.next(second).unwrap(), [Event::Link(index, "near".to_owned())]);
         while !events.next(Duration::ZERO).unwrap().is_empty() {}
 
-        // Each event occupies about a kilobyte of the receive buffer, which is at most 2 MiB.
+        // Each event occupies about a kilobyte of the receive buffer, which has at most 2 MiB.
         for _ in 0..4 {
             for change in [Change::Add, Change::Delete] {
                 let changes = (0..1000_u32)
@@ -179,7 +179,7 @@ fn a_dump_with_address_churn_is_whole_or_an_error() {
                 }
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(interrupted > 0, "the churn interrupted no dump");
+            assert!(interrupted > 0, "the churn did not interrupt any dump");
         });
     });
 }

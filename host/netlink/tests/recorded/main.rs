@@ -1,7 +1,7 @@
-//! The same conversations as with the running kernel, against what a kernel answered once: every request must be equal to
-//! the recorded one byte by byte, so these tests hold encoders and decoders to real bytes on any machine.
+//! Runs the same conversations as with the running kernel against recorded answers. Every request must equal the
+//! recorded one byte by byte, so these tests check encoders and decoders against real bytes on any machine.
 //!
-//! To record anew: `WEIR_RECORD=1 cargo test -p weir-netlink --test netns recorded`, and for IPVS in the guest
+//! To record again: `WEIR_RECORD=1 cargo test -p weir-netlink --test netns recorded`, and for IPVS in the guest
 //! `cargo xtask vm --env WEIR_RECORD=print --test weir-netlink:guest_ipvs -- recorded --nocapture`.
 
 #[path = "../conversations/conntrack.rs"]
@@ -21,7 +21,7 @@ use std::io;
 
 use weir_netlink::socket::{PortId, Received, Socket, Transport, Wait};
 
-/// Plays a recording back.
+/// Plays back a recording.
 struct Replay {
     lines: std::vec::IntoIter<(char, Vec<u8>)>,
 }
@@ -39,15 +39,15 @@ fn replay(text: &str) -> Socket<Replay> {
 
 impl Transport for Replay {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (direction, recorded) = self.lines.next().expect("a request more than was recorded");
-        assert_eq!(direction, '>', "a request while an answer was expected");
-        assert_eq!(bytes, recorded, "another request than was recorded");
+        let (direction, recorded) = self.lines.next().expect("one more request than was recorded");
+        assert_eq!(direction, '>', "got a request, expected an answer");
+        assert_eq!(bytes, recorded, "the request differs from the recorded one");
         Ok(())
     }
 
     fn receive(&mut self, buffer: &mut Vec<u8>, _: Wait) -> io::Result<Received> {
-        let (direction, recorded) = self.lines.next().expect("a wait more than was recorded");
-        assert_eq!(direction, '<', "a wait while a request was expected");
+        let (direction, recorded) = self.lines.next().expect("one more wait than was recorded");
+        assert_eq!(direction, '<', "got a wait, expected a request");
         buffer.clear();
         buffer.extend_from_slice(&recorded);
         Ok(Received { from: PortId::KERNEL, length: recorded.len() })

@@ -1,4 +1,4 @@
-//! Tests in a network namespace of their own, so that nothing of this machine is read or changed.
+//! Runs tests in their own network namespace, so that they neither read nor change anything on this machine.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 const INSIDE: &str = "WEIR_TEST_NAMESPACE";
 
-/// Runs `test` in a fresh network namespace: the test binary starts itself again, for this one test, below `unshare`.
+/// Runs `test` in a fresh network namespace: the test binary restarts itself, for this one test, under `unshare`.
 pub(crate) fn isolated(test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return test();
@@ -30,7 +30,7 @@ pub(crate) fn isolated(test: impl FnOnce()) {
         if line.starts_with("recorded") {
             println!("{line}");
         }
-        // The harness keeps what a passing test prints, but a skip must be seen.
+        // The harness hides the output of a passing test, but a skip must be visible.
         if line.starts_with("SKIPPED") {
             writeln!(std::io::stdout(), "{line}").expect("stdout is open");
         }
@@ -41,7 +41,7 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// What a program prints; it must succeed.
+/// The output of a program, which must succeed.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)

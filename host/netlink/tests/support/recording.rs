@@ -1,4 +1,4 @@
-//! Conversations with a real kernel, kept as text: `> HEX` was sent, `< HEX` was received.
+//! Records conversations with a real kernel as text: `> HEX` was sent, `< HEX` was received.
 
 use std::fmt::Write;
 use std::io;
@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use weir_netlink::socket::{KernelTransport, Protocol, Received, Socket, Transport, Wait};
 
-/// A socket to the kernel. With `WEIR_RECORD` set, what passes is written to the file of this name, or printed as
-/// `recorded NAME LINE` when `WEIR_RECORD` is `print`.
+/// A socket to the kernel. If `WEIR_RECORD` is set, the traffic is written to the file of this name, or printed as
+/// `recorded NAME LINE` if `WEIR_RECORD` is `print`.
 pub(crate) fn recording(name: &'static str, protocol: Protocol) -> Socket<Recorder> {
     let kernel = KernelTransport::open(protocol).expect("the socket opens");
     Socket::over(Recorder { name, kernel, text: String::new() })
 }
 
-/// Where the conversation of this name is kept.
+/// The path of the conversation with this name.
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name).with_extension("txt")
 }
@@ -28,7 +28,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     fn keep(&mut self, direction: char, bytes: &[u8]) {
         let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        writeln!(self.text, "{direction} {hex}").expect("a string can be written to");
+        writeln!(self.text, "{direction} {hex}").expect("writing to a string cannot fail");
     }
 }
 
@@ -54,7 +54,7 @@ impl Drop for Recorder {
         if mode == "print" {
             self.text.lines().for_each(|line| println!("recorded {} {line}", self.name));
         } else {
-            std::fs::write(path(self.name), &self.text).expect("the recording is written");
+            std::fs::write(path(self.name), &self.text).expect("the recording can be written");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{LoadError, PACKAGE, TRACK};
 use crate::configuration::Interface;
 use crate::wasi;
 
-/// The names of what a component exports and imports.
+/// The names of a component's exports and imports.
 pub(super) struct Names {
     pub(super) exports: Vec<String>,
     pub(super) imports: Vec<String>,
@@ -17,7 +17,7 @@ impl Names {
     pub(super) fn of(component: &Component, engine: &Engine) -> Names {
         let component_type = component.component_type();
         let exports = component_type.exports(engine).map(|(name, _)| name.to_owned()).collect();
-        // A plugin that only uses the contract's types names their interface too; nothing is behind it.
+        // A plugin that only uses the contract's types also imports their interface; it has no functions.
         let imports = component_type
             .imports(engine)
             .filter(|(_, import)| match &import.ty {
@@ -49,7 +49,10 @@ impl Names {
             return Err(LoadError::NoInterface { found });
         }
         if !self.exports.iter().any(|name| speaks(name, "lifecycle")) {
-            return Err(LoadError::Missing { interface: "lifecycle".to_owned(), why: "every plugin has" });
+            return Err(LoadError::Missing {
+                interface: "lifecycle".to_owned(),
+                why: "every plugin must export",
+            });
         }
         self.imports.iter().try_for_each(|import| check_import(import))
     }
@@ -59,12 +62,12 @@ impl Names {
 pub(super) fn advice(export: &str) -> &'static str {
     match export.split_once('@') {
         Some((_, version)) if version.starts_with("0.1.") => {
-            "rebuild it with the plugin SDK of this weir, in Rust without a change; elsewhere, lists and texts that are \
+            "rebuild it with this weir's plugin SDK; Rust code needs no change; in other languages, lists and strings that are \
              usually empty became options (in answers `reason`, `extra`, `ports`, `refusals`, `dropped-endpoints` and \
              `sources`; in questions labels, annotations, `endpoints`, `slices`, `source-ranges`, `name` and \
              `app-protocol`) and `service-type` an enum: wit/README.md, \"From 0.1 to 0.2\""
         }
-        _ => "build it against the contract of this weir",
+        _ => "build it against this weir's version of the contract",
     }
 }
 
@@ -84,7 +87,7 @@ fn check_import(import: &str) -> Result<(), LoadError> {
     }
     let what = match wasi::unversioned(import) {
         name if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") => "network",
-        name if name.starts_with(PACKAGE) => "such interface of this version of weir",
+        name if name.starts_with(PACKAGE) => "such interface in this version of weir",
         _ => "such interface",
     };
     Err(LoadError::Import { import: import.to_owned(), what })
@@ -116,7 +119,7 @@ mod tests {
         assert!(names(&[], &[]).unwrap_err().contains("nothing"));
         assert!(names(&[LIFECYCLE], &[]).unwrap_err().contains("exports none of"));
         assert!(names(&["weir:policy/filter@0.2.0"], &[]).unwrap_err().contains("lifecycle"));
-        // Toolchains add exports of their own.
+        // Toolchains add their own exports.
         assert_eq!(names(&[LIFECYCLE, "weir:policy/filter@0.2.0", "init"], &[]), Ok(()));
     }
 

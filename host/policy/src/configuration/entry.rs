@@ -22,7 +22,7 @@ const MEMORY: RangeInclusive<u64> = 1 << 20..=64 << 20;
 const CALL_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(5);
 const LONGEST_BUDGET: Duration = Duration::from_secs(10);
 
-/// The entry that a path leads into, as its index, and the rest of the path: `plugins[2].limits.memory`.
+/// Splits a path such as `plugins[2].limits.memory` into the entry's index and the rest.
 pub(super) fn split(path: &str) -> Option<(usize, &str)> {
     let (index, field) = path.strip_prefix("plugins[")?.split_once("].")?;
     Some((index.parse().ok()?, field))
@@ -30,13 +30,13 @@ pub(super) fn split(path: &str) -> Option<(usize, &str)> {
 
 /// Reads all entries.
 pub(super) fn entries(values: &[Value], twice: &Repeated<'_>, folder: &Path) -> Vec<PluginEntry> {
-    // The place of each name's first entry.
+    // Where each name first occurs.
     let mut names = BTreeMap::new();
     let mut entries = Vec::with_capacity(values.len());
     for (i, value) in values.iter().enumerate() {
         let named = value.get("name").and_then(Value::as_str).filter(|name| is_name(name));
         let first = named.map(|name| *names.entry(name).or_insert(i)).filter(|first| *first != i);
-        // Two entries of one name are told apart by their places.
+        // Two entries with the same name are told apart by their positions.
         let name = match (named, first) {
             (Some(name), None) => name.to_owned(),
             _ => format!("plugins[{i}]"),
@@ -47,7 +47,7 @@ pub(super) fn entries(values: &[Value], twice: &Repeated<'_>, folder: &Path) -> 
         }
         let read = reader.entry(value);
         if let (Some(name), Some(first)) = (named, first) {
-            let message = format!("is the name of plugins[{first}] too; give one of them another");
+            let message = format!("is also the name of plugins[{first}]; rename one of them");
             reader.problems.note("name", name, message);
         }
         let problems = reader.problems.into_vec();
@@ -68,7 +68,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().last().is_some_and(inner)
 }
 
-/// Whether a namespace can be called so, whatever `*` stands for.
+/// Whether a namespace name can match this pattern, whatever `*` stands for.
 fn is_pattern(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'*';
     !text.is_empty() && text.bytes().all(allowed)
@@ -89,7 +89,11 @@ impl Reader<'_> {
         let name = fields.get("name").and_then(Value::as_str).filter(|name| is_name(name));
         if name.is_none() {
             let found = fields.get("name").map(abridged).unwrap_or_default();
-            self.problems.note("name", found, "must be 1 to 63 of a-z, 0-9 and -, as a name in Kubernetes");
+            self.problems.note(
+                "name",
+                found,
+                "must consist of 1 to 63 characters a-z, 0-9 and -, like a Kubernetes name",
+            );
         }
         let source = self.source(fields.get("source"));
         Some(PluginConfiguration {
@@ -122,21 +126,21 @@ impl Reader<'_> {
     fn source(&mut self, value: Option<&Value>) -> Option<PathBuf> {
         let Some(text) = value.and_then(Value::as_str).filter(|text| !text.is_empty()) else {
             let found = value.map(abridged).unwrap_or_default();
-            self.problems.note("source", found, "must name the component's file");
+            self.problems.note("source", found, "must be the path of the component's file");
             return None;
         };
         let path = match text.split_once("://") {
             None => text,
             Some(("file", path)) if path.starts_with('/') => path,
             Some(("file", _)) => {
-                let message = "must have a third slash: file:///PATH, with the file's whole path";
+                let message = "needs a third slash: file:///PATH, with the absolute path";
                 self.problems.note("source", text, message);
                 return None;
             }
             Some((scheme, _)) => {
                 let message = format!(
-                    "`{scheme}://` cannot be fetched by this version of weir: put the component into a file, \
-                     and name that by its path or as file:///PATH"
+                    "this version of weir cannot fetch `{scheme}://` sources: put the component into a file, \
+                     and give its path or file:///PATH"
                 );
                 self.problems.note("source", text, message);
                 return None;
@@ -150,7 +154,7 @@ impl Reader<'_> {
             None => None,
             Some(Value::String(text)) => Some(text),
             Some(other) => {
-                self.problems.note(key, abridged(other), "must be a text");
+                self.problems.note(key, abridged(other), "must be a string");
                 None
             }
         }
@@ -189,7 +193,7 @@ impl Reader<'_> {
             self.problems.note(
                 "interfaces",
                 "",
-                "must name one; leave it out to use all, or the entry to use none",
+                "must name at least one; omit the field to use all, or remove the plugin to use none",
             );
         }
         Some(interfaces)
@@ -209,10 +213,15 @@ impl Reader<'_> {
         if let Some(value) = field(fields, "namespaces") {
             selector.namespaces = texts(value, "select.namespaces", &mut self.problems);
             if value.as_array().is_some_and(Vec::is_empty) {
-                self.problems.note("select.namespaces", "", "must name one; leave it out for all");
+                self.problems.note(
+                    "select.namespaces",
+                    "",
+                    "must name at least one; omit the field to select all",
+                );
             }
             for (i, pattern) in selector.namespaces.iter().enumerate().filter(|(_, text)| !is_pattern(text)) {
-                let message = "fits no namespace: must be of a-z, 0-9, - and *, which stands for any text";
+                let message =
+                    "cannot match any namespace: use only a-z, 0-9, - and *, which matches any text";
                 self.problems.note(format!("select.namespaces[{i}]"), pattern, message);
             }
         }
@@ -227,7 +236,7 @@ impl Reader<'_> {
                         other => self.problems.note(
                             format!("select.labels.{key}"),
                             abridged(other),
-                            "must be a text",
+                            "must be a string",
                         ),
                     }
                 }
@@ -280,16 +289,16 @@ impl Reader<'_> {
         let value = field(fields, key)?;
         let time = value.as_str().and_then(parse_duration).filter(|time| allowed.contains(time));
         if time.is_none() {
-            let message = format!("must be a duration of {words}, as `100ms`");
+            let message = format!("must be a duration of {words}, such as `100ms`");
             self.problems.note(format!("limits.{key}"), abridged(value), message);
         }
         time
     }
 }
 
-/// The problems of an entry as one sentence.
+/// The problems of an entry, as one sentence.
 impl super::PluginEntry {
-    /// Why the entry cannot be used, if it cannot; without its name.
+    /// Why the entry cannot be used, without its name; `None` if it can.
     pub fn refusal(&self) -> Option<String> {
         let problems: &Vec<Problem> = self.plugin.as_ref().err()?;
         Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

@@ -76,10 +76,7 @@ fn a_bad_entry_is_refused_with_all_its_mistakes_and_no_other() {
     let said = bad.refusal().unwrap();
     assert!(said.contains("did you mean `failurePolicy`?") && said.contains("enforce, shadow"), "{said}");
     assert_eq!(twice.name, "plugins[2]");
-    assert_eq!(
-        twice.refusal().unwrap(),
-        "name: `good`: is the name of plugins[0] too; give one of them another"
-    );
+    assert_eq!(twice.refusal().unwrap(), "name: `good`: is also the name of plugins[0]; rename one of them");
     assert_eq!(unnamed.name, "plugins[3]");
     assert!(unnamed.refusal().unwrap().contains("name"));
 }
@@ -92,11 +89,11 @@ fn what_cannot_be_is_named() {
         ("{name: x}", "component's file"),
         ("{name: X, source: a}", "a-z"),
         ("{name: x, source: a, sha256: abc}", "64 hexadecimal"),
-        ("{name: x, source: a, interfaces: []}", "must name one"),
+        ("{name: x, source: a, interfaces: []}", "must name at least one"),
         ("{name: x, source: a, interfaces: [route]}", "filter, scheduler or masquerade"),
-        ("{name: x, source: a, select: {namespaces: []}}", "leave it out for all"),
+        ("{name: x, source: a, select: {namespaces: []}}", "omit the field to select all"),
         ("{name: x, source: a, select: {namespaces: [a, \"prod-?\"]}}", "select.namespaces[1]: `prod-?`"),
-        ("{name: x, source: a, select: {namespaces: [\"\"]}}", "fits no namespace"),
+        ("{name: x, source: a, select: {namespaces: [\"\"]}}", "cannot match any namespace"),
         ("{name: x, source: a, select: {labels: {a: 1}}}", "select.labels.a"),
         ("{name: x, source: a, limits: {memory: 1Gi}}", "1Mi to 64Mi"),
         ("{name: x, source: a, limits: {callTimeout: 0}}", "1ms to 5s"),
@@ -117,8 +114,8 @@ fn a_key_that_is_written_twice_refuses_its_entry_and_no_other() {
     );
     let refusals: Vec<_> = configuration.plugins.iter().map(PluginEntry::refusal).collect();
     let [None, Some(second), Some(third)] = &refusals[..] else { panic!("{refusals:?}") };
-    assert_eq!(second, "mode: is there more than once; which one is meant cannot be known");
-    assert!(third.starts_with("configuration.x[0].y: is there more than once"), "{third}");
+    assert_eq!(second, "mode: appears more than once; remove the duplicates");
+    assert!(third.starts_with("configuration.x[0].y: appears more than once"), "{third}");
 }
 
 #[test]
@@ -203,7 +200,7 @@ fn a_mistake_outside_the_entries_refuses_the_file() {
         (format!("{head}confirmed: [x]"), "confirmed[0]"),
         (format!("{head}plugins: []\nplugins: []"), "more than once"),
         (String::new(), "0 documents"),
-        ("a: [".to_owned(), "not readable"),
+        ("a: [".to_owned(), "not valid YAML"),
     ] {
         let said = error(&text);
         assert!(said.contains(wanted), "{text:?}: {said}");
@@ -219,7 +216,7 @@ fn a_file_that_is_no_text_is_told_by_what_it_is() {
         load(&file).unwrap_err().to_string()
     };
     assert!(said(b"\0asm\x0d\0\x01\0").contains("is a WebAssembly file"));
-    assert!(said(b"\xff\xfe").contains("is no text"));
+    assert!(said(b"\xff\xfe").contains("is not text"));
     let folder = load(folder.path()).unwrap_err();
     assert!(matches!(folder, PolicyConfigError::Read { source: FileError::Kind, .. }), "{folder:?}");
 }
@@ -272,13 +269,13 @@ fn a_service_is_selected_if_one_namespace_and_all_labels_fit() {
 #[test]
 fn a_change_is_too_large_when_it_exceeds_both_bounds() {
     let most = MaxChange { percent: 20, services: 50 };
-    assert!(!most.is_exceeded(10, 10), "few services may all change");
-    assert!(!most.is_exceeded(60, 1000), "few percent may change");
+    assert!(!most.is_exceeded(10, 10), "a few services may all change");
+    assert!(!most.is_exceeded(60, 1000), "a small percentage may change");
     assert!(most.is_exceeded(60, 100));
     assert!(!MaxChange { percent: 100, services: 0 }.is_exceeded(9, 9));
 }
 
-/// Any JSON, texts that mean something here among it.
+/// Any JSON, including strings with a meaning here.
 fn any_value() -> impl Strategy<Value = Value> {
     let texts = ["", "x", "*", "16Mi", "1s", "filter", "shadow", "Default", "oci://x", "file:///x"];
     let leaf = prop_oneof![
@@ -319,7 +316,7 @@ proptest! {
                 prop_assert!(plugin.interfaces.as_ref().is_none_or(|interfaces| !interfaces.is_empty()));
             }
             Err(problems) => {
-                // Every problem is the odd field's own.
+                // Every problem concerns the odd field.
                 prop_assert!(!problems.is_empty());
                 prop_assert!(problems.iter().all(|problem| problem.field.starts_with(at)), "{problems:?}");
             }

@@ -12,7 +12,7 @@ use crate::lower::{ip, kind, kinds};
 /// The restrictions of one plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FilterPatch {
-    /// Why the service is left alone.
+    /// Why the service is ignored.
     pub(super) ignore: Option<String>,
     /// The only kinds of VIPs that are served.
     pub(super) kinds: Option<VipKinds>,
@@ -97,7 +97,7 @@ impl Patch for FilterPatch {
     }
 
     fn fitted(mut self, _: &ServiceView) -> Option<FilterPatch> {
-        // Indexes of endpoints that are other endpoints now.
+        // The indexes may now refer to other endpoints.
         self.dropped.clear();
         Some(self)
     }

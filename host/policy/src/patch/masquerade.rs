@@ -1,4 +1,4 @@
-//! Whose source address is replaced.
+//! Which source addresses are replaced.
 
 use ipnet::IpNet;
 use weir_core::decision::{Decision, PerVipKind, Treatment, VipKind};
@@ -10,14 +10,14 @@ use super::{
 use crate::bindings::masquerade;
 use crate::lower::{address, ip};
 
-/// What one plugin, or all that were asked so far, say of masquerading; `None` = nothing.
+/// What one plugin, or all asked so far, say about masquerading; `None` = nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct MasqueradePatch {
     pub(super) treatments: PerVipKind<Option<Treatment>>,
     pub(super) except: Option<Vec<IpNet>>,
 }
 
-/// The modes; `None` = the one that takes an address.
+/// The modes; `None` = the mode that requires an address.
 const MODES: &[(&str, Option<Treatment>)] = &[
     ("default", Some(Treatment::Default)),
     ("never", Some(Treatment::Never)),
@@ -85,7 +85,7 @@ impl Patch for MasqueradePatch {
 }
 
 impl MasqueradePatch {
-    /// The patch in the contract's words.
+    /// The patch as the contract's types.
     pub(crate) fn print(&self) -> masquerade::Treatments {
         let PerVipKind { cluster, external, load_balancer, node_port } = self.treatments;
         masquerade::Treatments {
@@ -106,8 +106,8 @@ fn treatment(wire: &masquerade::Treatment) -> Result<Treatment, String> {
     match (value(MODES, &wire.mode, "masquerade modes")?, wire.source) {
         (Some(plain), None) => Ok(plain),
         (None, Some(source)) => Ok(Treatment::Address(ip(source))),
-        (None, None) => Err(format!("the masquerade mode {} lacks a source", wire.mode)),
-        (Some(_), Some(_)) => Err(format!("the masquerade mode {} has no source", wire.mode)),
+        (None, None) => Err(format!("the masquerade mode {} requires a source", wire.mode)),
+        (Some(_), Some(_)) => Err(format!("the masquerade mode {} does not accept a source", wire.mode)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How connections are spread, and what becomes of those of endpoints that go.
+//! How connections are spread, and how endpoints that go are drained.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use weir_core::view::{PortView, ServiceView};
 use super::{Answer, Opinion, Patch, metrics, no_extra, reason, shown, supersede, value};
 use crate::bindings::scheduler;
 
-/// What one plugin, or all that were asked so far, say of scheduling; `None` = nothing.
+/// What one plugin, or all asked so far, say about scheduling; `None` = nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SchedulerPatch {
-    /// One per port of the service, or none at all.
+    /// One per port of the service, or empty.
     pub(super) ports: Vec<PortPatch>,
     pub(super) drain: Option<Drain>,
 }
 
-/// What is said of one port.
+/// What is said about one port.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct PortPatch {
     pub(super) scheduler: Option<Scheduler>,
@@ -33,7 +33,7 @@ pub(super) enum Scheduler {
     Named(String),
 }
 
-/// Whether a client stays with an endpoint.
+/// Whether a client stays with its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stay {
     SessionAffinity,
@@ -57,7 +57,7 @@ const FLAGS: &[(&str, SchedulerFlags)] = &[
     ("one-packet", SchedulerFlags::ONE_PACKET),
 ];
 
-/// The modes of draining; `None` = the one that takes a deadline.
+/// The drain modes; `None` = the mode that requires a deadline.
 const DRAINS: &[(&str, Option<Drain>)] =
     &[("until-idle", Some(Drain::UntilIdle)), ("until-deadline", None), ("at-once", Some(Drain::AtOnce))];
 
@@ -68,7 +68,7 @@ impl Patch for SchedulerPatch {
         no_extra(&wire.extra)?;
         let ports = wire.ports.as_deref().unwrap_or_default();
         if !ports.is_empty() && ports.len() != view.ports.len() {
-            return Err(format!("it has {} ports, the service {}", ports.len(), view.ports.len()));
+            return Err(format!("it has {} ports, but the service has {}", ports.len(), view.ports.len()));
         }
         let ports = ports.iter().zip(&view.ports).map(|(wire, port)| PortPatch::parse(wire, port));
         let patch = SchedulerPatch {
@@ -128,10 +128,10 @@ impl Patch for SchedulerPatch {
 }
 
 impl SchedulerPatch {
-    /// The patch in the contract's words.
+    /// The patch as the contract's types.
     pub(crate) fn print(&self) -> scheduler::Schedule {
         scheduler::Schedule {
-            // Most services have no earlier opinion, and what is absent costs nothing.
+            // Most services have no earlier opinion, and an absent field costs nothing.
             ports: (!self.ports.is_empty()).then(|| self.ports.iter().map(PortPatch::print).collect()),
             drain: self.drain.map(print_drain),
             reason: None,
@@ -156,7 +156,7 @@ impl PortPatch {
             }
             scheduler::Weights::Each(each) => {
                 let (given, endpoints, port) = (each.len(), port.endpoints.len(), port.port.port);
-                return Err(format!("it has {given} weights for {endpoints} endpoints of port {port}"));
+                return Err(format!("it has {given} weights for the {endpoints} endpoints of port {port}"));
             }
         };
         Ok(PortPatch {
@@ -204,12 +204,12 @@ impl PortPatch {
         }
     }
 
-    /// Changes what a plugin asked for in the built-in decision about a port, which is that of the configured scheduler,
-    /// the session affinity and equal weights.
+    /// Applies what a plugin requested to the built-in decision about a port: the configured scheduler, the
+    /// session affinity and equal weights.
     fn apply(&self, decided: &mut PortDecision) {
         if let Some(Scheduler::Named(name)) = &self.scheduler {
             decided.scheduling.scheduler.clone_from(name);
-            // As kube-proxy would set them if the scheduler were the configured one.
+            // As kube-proxy would set them if this scheduler were configured.
             decided.scheduling.flags =
                 if name == "mh" { SchedulerFlags::PORT } else { SchedulerFlags::default() };
         }
@@ -237,14 +237,14 @@ impl PortPatch {
             format!("flags [{}]", words.join(" "))
         }));
         said.extend(self.persistence.map(|stay| match stay {
-            Stay::SessionAffinity => "persistence as session affinity".to_owned(),
+            Stay::SessionAffinity => "persistence from session affinity".to_owned(),
             Stay::Never => "no persistence".to_owned(),
             Stay::For(Persistence { timeout, prefix }) => format!("persistence {timeout} s /{prefix}"),
         }));
         match &self.weights {
             None => {}
             Some(Weights::Equal) => said.push("equal weights".to_owned()),
-            // Of no endpoints.
+            // A port without endpoints.
             Some(Weights::Each(weights)) if weights.is_empty() => {}
             Some(Weights::Each(weights)) => {
                 let shown: Vec<String> = weights.iter().take(16).map(|weight| weight.0.to_string()).collect();
@@ -256,7 +256,7 @@ impl PortPatch {
     }
 }
 
-/// A port as people call it: `port http 80/tcp`, with its family where there is one of each.
+/// A port as people call it: `port http 80/tcp`, with its family where the port exists in both.
 fn port_name(port: &PortView, view: &ServiceView) -> String {
     let ServicePort { name, port: number, protocol, .. } = &port.port;
     let both = view.ports.iter().any(|other| other.family != port.family && other.port == port.port);
@@ -279,15 +279,15 @@ fn drain(wire: &scheduler::Drain) -> Result<Drain, String> {
     match (value(DRAINS, &wire.mode, "drain modes")?, wire.deadline) {
         (Some(mode), None) => Ok(mode),
         (None, Some(seconds)) => Ok(Drain::UntilDeadline(Duration::from_secs(seconds.into()))),
-        (None, None) => Err(format!("the drain mode {} lacks a deadline", wire.mode)),
-        (Some(_), Some(_)) => Err(format!("the drain mode {} has no deadline", wire.mode)),
+        (None, None) => Err(format!("the drain mode {} requires a deadline", wire.mode)),
+        (Some(_), Some(_)) => Err(format!("the drain mode {} does not accept a deadline", wire.mode)),
     }
 }
 
 fn print_drain(drain: Drain) -> scheduler::Drain {
     let (mode, deadline) = match drain {
         Drain::UntilIdle => ("until-idle", None),
-        // It was parsed from such a number.
+        // It was parsed from a u32.
         Drain::UntilDeadline(time) => {
             ("until-deadline", Some(u32::try_from(time.as_secs()).unwrap_or(u32::MAX)))
         }

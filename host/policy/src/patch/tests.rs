@@ -1,4 +1,4 @@
-//! For every answer: either it is refused, or its patch says the same as it did.
+//! Every answer is either refused, or its patch means the same.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ fn view() -> impl Strategy<Value = ServiceView> {
     })
 }
 
-/// Parses answers about services. `valid` says which can be parsed, and `same` what they mean.
+/// Parses answers about services. `valid` says which can be parsed, and `same` brings them into a comparable form.
 fn round_trip<P: Patch + Debug>(
     answers: impl Strategy<Value = (ServiceView, P::Wire)>,
     valid: impl Fn(&P::Wire, &ServiceView) -> bool,
@@ -38,7 +38,7 @@ fn round_trip<P: Patch + Debug>(
     let result = runner.run(&answers, |(view, wire)| {
         match P::parse(&wire, &view) {
             Ok(answer) => {
-                prop_assert!(valid(&wire, &view), "it is taken");
+                prop_assert!(valid(&wire, &view), "accepted although invalid");
                 let printed = print(&answer.patch);
                 prop_assert_eq!(&printed, &same(wire));
                 let again = P::parse(&printed, &view).map(|answer| answer.patch);
@@ -46,7 +46,7 @@ fn round_trip<P: Patch + Debug>(
                 taken.set(taken.get() + 1);
             }
             Err(why) => {
-                prop_assert!(!valid(&wire, &view), "it is refused: {}", why);
+                prop_assert!(!valid(&wire, &view), "refused although valid: {}", why);
                 refused.set(refused.get() + 1);
             }
         }
@@ -54,7 +54,7 @@ fn round_trip<P: Patch + Debug>(
     });
     result.unwrap_or_else(|error| panic!("{error}"));
     let (taken, refused) = (taken.get(), refused.get());
-    assert!(taken > 30 && refused > 30, "{taken} taken, {refused} refused: that tries little");
+    assert!(taken > 30 && refused > 30, "{taken} accepted, {refused} refused: too few to test much");
 }
 
 fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -244,7 +244,7 @@ fn treatments_are_refused_or_mean_what_they_said() {
             && is_empty(&wire.extra)
             && are_networks(wire.except_sources.as_deref().unwrap_or_default())
     };
-    // `hairpin` is another word for `never`.
+    // `hairpin` means the same as `never`.
     let same = |mut wire: masquerade::Treatments| {
         for asked in [&mut wire.cluster, &mut wire.external, &mut wire.load_balancer, &mut wire.node_port] {
             if let Some(asked) = asked.as_mut().filter(|asked| asked.mode == "hairpin") {
@@ -262,7 +262,7 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
     let place = (any::<Index>(), any::<Index>()).prop_map(move |(port, endpoint)| {
         let port = if counts.is_empty() { 0 } else { port.index(counts.len()) };
         let count = counts.get(port).copied().unwrap_or_default();
-        // One in many is one too far.
+        // One in many is out of range.
         (port as u32, endpoint.index(8 * count + 1).div_ceil(8) as u32)
     });
     let kind = select(
@@ -311,7 +311,7 @@ fn print_kinds(kinds: &VipKinds) -> types::VipKinds {
     held.fold(types::VipKinds::empty(), |all, (_, flag)| all | flag)
 }
 
-/// No plugin is told what filters said; only here is it printed.
+/// Plugins never see what filters said; only this test prints it.
 fn print_filter(patch: &FilterPatch) -> filter::Verdict {
     let kind = |kind| match kind {
         VipKind::Cluster => types::VipKind::Cluster,
@@ -363,7 +363,7 @@ fn a_verdict_is_refused_or_means_what_it_said() {
             source.ranges = truncated(std::mem::take(&mut source.ranges));
             source.extra = None;
         }
-        // Words of others are kept as they will be shown.
+        // Other plugins' texts are kept in their printable form.
         wire.refusals.iter_mut().flatten().for_each(|refusal| refusal.reason = r"not\there".to_owned());
         filter::Verdict {
             refusals: wire.refusals.filter(|list| !list.is_empty()),

@@ -1,4 +1,4 @@
-//! Asking: in batches, and when one fails, down to the services that make it fail.
+//! Asks in batches, and splits a failing batch down to the services that make it fail.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::hook::Hook;
 use crate::patch::Answer;
 use crate::record::record;
 
-/// Services per call: enough to make the cost of an instance small, few enough to find a bad one quickly.
+/// Services per call: enough to amortize the cost of an instance, few enough to find a bad service quickly.
 pub(crate) const BATCH: usize = 256;
 
 /// Services in the first call after a pause.
 const TRIAL: usize = 16;
 
-/// Calls that may be spent on finding out which services of a batch fail the plugin. One takes 16.
+/// Calls that may be spent on finding the services of a batch that make the plugin fail. Finding one takes 16.
 const SEARCH: u32 = 64;
 
-/// What became of a question.
+/// The outcome of a question.
 pub(super) type Asked<P> = Result<Arc<Answer<P>>, Lack>;
 
 impl Plugin {
-    /// Asks the first questions that are open, as many as fit into a call, as far as breaker and budget allow.
+    /// Asks the first open questions, as many as fit into a call, and as far as breaker and budget allow.
     pub(super) fn ask_open<H: Hook>(
         &mut self,
         round: &mut Round<'_>,
@@ -56,7 +56,7 @@ impl Plugin {
         }
     }
 
-    /// One batch; if it fails, its halves, and so on down to the services that make it fail.
+    /// Asks one batch; if it fails, its halves, and so on down to the services that make it fail.
     fn ask_batch<H: Hook>(
         &mut self,
         round: &mut Round<'_>,
@@ -66,7 +66,7 @@ impl Plugin {
     ) -> Vec<Asked<H>> {
         let mut results: Vec<Asked<H>> = Vec::with_capacity(batch.len());
         let mut search = SEARCH;
-        // Parts that are still to be asked, the next one last.
+        // Parts that still have to be asked, the next one last.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let Some(time) = round.time(H::INTERFACE) else {
@@ -99,7 +99,7 @@ impl Plugin {
         results
     }
 
-    /// Parses the answer to a question, and keeps a record of it if that is wanted.
+    /// Parses the answer to a question, and records it if wanted.
     fn take<H: Hook>(
         &mut self,
         context: &types::Context,
@@ -111,12 +111,12 @@ impl Plugin {
         let parsed = H::parse(&answer, view).map_err(void)?;
         let (given, declared) = (parsed.metrics.len(), self.artifact.facts().metrics.len());
         if given > 0 && given != declared {
-            return Err(void(format!("it has {given} metrics, and the plugin declares {declared}")));
+            return Err(void(format!("it has {given} metrics, but the plugin declares {declared}")));
         }
         if let Some(records) = &mut self.records {
             records.push(record::<H>(&self.artifact, context, request, answer));
         }
-        // Most services get the same answer as the one before.
+        // Most services get the same answer as the previous one.
         let last = &mut H::state(&mut self.interfaces).last;
         match last {
             Some(last) if **last == parsed => Ok(last.clone()),
@@ -124,7 +124,7 @@ impl Plugin {
         }
     }
 
-    /// One call of a fresh instance.
+    /// Makes one call of a fresh instance.
     pub(super) fn call<H: Hook>(
         &mut self,
         context: &types::Context,
@@ -154,8 +154,8 @@ impl Plugin {
     }
 }
 
-/// Draws conclusions about the plugin from a batch. A single service that fails it is that service's trouble, or a
-/// tenant could switch a policy off for everybody; but time that is lost is lost for all.
+/// Judges the plugin by a batch. A single service that makes it fail is that service's problem; otherwise a tenant
+/// could switch a policy off for everyone. A timeout costs all services and always counts.
 fn judge<P>(breaker: &mut Breaker, asked: &[Asked<P>], now: u64) {
     let failures = || {
         asked.iter().filter_map(|result| match result {

@@ -1,4 +1,4 @@
-//! What is asked in one round, and what comes of it.
+//! The questions of one round, and their outcomes.
 
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::hook::Hook;
 use crate::lower::{Lowering, Zones};
 use crate::patch::Answer;
 
-/// What a plugin contributes to the decision about one service.
+/// A plugin's contribution to the decision about one service.
 pub(crate) struct Reply<P> {
-    /// Its answer, or what stands in for it; `None` = none.
+    /// Its answer, or the fallback; `None` = neither.
     pub(crate) answer: Option<Arc<Answer<P>>>,
-    /// Why it has no answer of its own.
+    /// Why it has no answer.
     pub(crate) failure: Option<Failure>,
     /// When to ask again, in seconds since 1970.
     pub(crate) expires: Option<u64>,
 }
 
-/// A failure and what stands in.
+/// A failure and its fallback.
 pub(crate) struct Failure {
     pub(crate) text: String,
-    /// Whether the service shall be left alone.
+    /// Whether the service must be ignored.
     pub(crate) skip: bool,
 }
 
@@ -34,31 +34,31 @@ pub(crate) struct Failure {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Lack {
     Failed(CallFailure),
-    /// The plugin is not asked for now.
+    /// The plugin is suspended.
     Suspended(Option<u64>),
     /// There was no time left to ask.
     Budget,
 }
 
-/// A plugin in one round: what is the same for everything that it is asked about.
+/// A plugin in one round: everything that is the same for all services.
 pub(crate) struct Round<'a> {
     pub(super) context: types::Context,
     pub(super) now: u64,
     lowering: Lowering<'a>,
-    /// What makes hashes of records, and what has taken in the context, to make keys of them.
+    /// Hashes records, and has hashed the context, to form keys.
     records: RandomState,
     keys: DefaultHasher,
-    /// The longest time for one call, and what is left for all calls through each interface.
+    /// The time limit of one call, and the time left for all calls through each interface.
     call: Duration,
     left: [Duration; Interface::ALL.len()],
-    /// The services that the plugin is asked about together, by their place among them.
+    /// The services that the plugin is asked about together, by position.
     services: Vec<Option<Lowered>>,
 }
 
-/// A service as the plugin sees it: made once for all interfaces.
+/// A service as the plugin sees it, built once for all interfaces.
 struct Lowered {
     hash: u64,
-    /// Not here while it is part of a question.
+    /// Absent while it is part of a question.
     record: Option<types::Service>,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Round<'a> {
         now: u64,
     ) -> Round<'a> {
         let mut context = lowering.context();
-        // Time that passes does not make an answer old; the answer's own lifetime does.
+        // Passing time does not outdate an answer; its own lifetime does.
         let time = context.now.take();
         let mut keys = records.build_hasher();
         context.hash(&mut keys);
@@ -79,7 +79,7 @@ impl<'a> Round<'a> {
         Round { context, now, lowering, records, keys, call: limits.call_timeout, left, services: Vec::new() }
     }
 
-    /// Goes on to other services.
+    /// Moves on to other services.
     pub(crate) fn turn(&mut self) {
         self.services.clear();
     }
@@ -88,7 +88,7 @@ impl<'a> Round<'a> {
         self.lowering.into_zones()
     }
 
-    /// The key that an answer about a service is remembered by.
+    /// The key under which an answer about a service is remembered.
     pub(super) fn key<P: Hash>(&mut self, place: usize, view: &ServiceView, prior: &P) -> u64 {
         if self.services.len() <= place {
             self.services.resize_with(place + 1, || None);
@@ -103,12 +103,12 @@ impl<'a> Round<'a> {
         key.finish()
     }
 
-    /// Takes the record of a service, after its key was made.
+    /// Takes the record of a service, after its key was computed.
     pub(super) fn take(&mut self, place: usize) -> Option<types::Service> {
         self.services[place].as_mut()?.record.take()
     }
 
-    /// Puts it back when its question was answered.
+    /// Puts the record back when its question was answered.
     pub(super) fn put(&mut self, place: usize, record: types::Service) {
         if let Some(lowered) = &mut self.services[place] {
             lowered.record = Some(record);
@@ -121,22 +121,22 @@ impl<'a> Round<'a> {
         (!left.is_zero()).then_some(left.min(self.call))
     }
 
-    /// A call through an interface took so long.
+    /// Deducts the duration of a call through an interface.
     pub(super) fn spend(&mut self, interface: Interface, time: Duration) {
         let left = &mut self.left[interface as usize];
         *left = left.saturating_sub(time);
     }
 
-    /// Tells the context of the zones that records refer to.
+    /// Adds the zones that records refer to to the context.
     pub(super) fn learn_zones(&mut self) {
         let known = self.context.zones.len();
         self.context.zones.extend_from_slice(&self.lowering.zones()[known..]);
     }
 }
 
-/// Questions through one interface that no memory answers.
+/// Questions through one interface that memory does not answer.
 pub(super) struct Questions<H: Hook> {
     pub(super) requests: Vec<H::Request>,
-    /// Of each the index of the item that it is about, and its key.
+    /// For each, the index of its item and its key.
     pub(super) open: Vec<(usize, u64)>,
 }

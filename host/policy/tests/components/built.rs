@@ -1,4 +1,4 @@
-//! Components that were built for an earlier weir load and answer as they did then.
+//! Components built for an earlier weir load and answer as they did then.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,10 @@ fn components_of_every_track_answer_as_they_did() {
         for component in
             listed(&track).into_iter().filter(|path| path.extension().is_some_and(|e| e == "wasm"))
         {
-            // The package only names one that can be built; the source goes before it.
+            // The package only names a component that can be built; `source` takes precedence.
             check("weir-guest-identity", &json!({"source": component}), &component.with_extension(""));
             asked.push(component.strip_prefix(root).unwrap().to_owned());
         }
     }
-    assert!(asked.len() >= 2, "there are components of track 0.2: {asked:?}");
+    assert!(asked.len() >= 2, "expected components of track 0.2: {asked:?}");
 }

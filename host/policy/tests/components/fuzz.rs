@@ -13,7 +13,7 @@ use crate::world::loader;
 
 const HOSTILE: &str = "weir-guest-hostile";
 
-/// Two plugins that throw dice, one after the other: the second is asked with what the first said.
+/// Two plugins that roll dice, in sequence: the second sees what the first said.
 #[test]
 fn dice_never_make_an_unsound_plan() {
     let file = policy_file(&[("one", HOSTILE), ("two", HOSTILE)], "fuzz");
@@ -24,7 +24,7 @@ fn dice_never_make_an_unsound_plan() {
     let result = runner.run(&world(24), |world| {
         let plan = world.planned(chain()).plan();
         prop_assert_eq!(check(&plan.state), vec![]);
-        // The dice begin with the question, so whoever hears the same later decides the same.
+        // The dice are seeded by the question, so a planner that learns the same later decides the same.
         let mut late = world.planner(chain());
         for event in world.last_events() {
             world.facts.tell(&mut late, event);
@@ -41,6 +41,6 @@ fn dice_never_make_an_unsound_plan() {
     let (worlds, others) = (worlds.get(), others.get());
     assert!(
         worlds > 50 && others > worlds / 2,
-        "the dice change {others} of {worlds} plans, which tries little"
+        "the dice change only {others} of {worlds} plans, too few to test much"
     );
 }

@@ -1,5 +1,5 @@
-//! The stock plugins as components answer what they answer natively: addresses, indexes and numbers pass the contract
-//! unharmed, and nothing that they need is missing in a component.
+//! The stock plugins answer the same as components and natively: addresses, indexes and numbers pass through the
+//! contract unchanged, and components lack nothing they need.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use weir_policy::configuration::Interface;
 
 use crate::world::{configuration, loader};
 
-/// Asks the component of a package everything in its golden files, as one batch and each service alone.
+/// Asks a package's component everything in its golden files, as one batch and for each service alone.
 fn answers_as_written_down(plugin: &str) {
     let package = format!("weir-plugin-{plugin}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     check(&package, &json!({}), &root.join("plugins").join(plugin).join("tests/views"));
 }
 
-/// Asks a component everything in the golden files of a folder.
+/// Asks a component everything in a folder's golden files.
 pub(crate) fn check(package: &str, source: &Value, views: &Path) {
     let loader = loader();
     for (path, golden) in testing::goldens(views) {
@@ -36,7 +36,7 @@ pub(crate) fn check(package: &str, source: &Value, views: &Path) {
     }
 }
 
-/// The file with the component's answers in place of the expected ones.
+/// The file with the component's answers instead of the expected ones.
 fn answers(artifact: &Artifact, golden: &Golden) -> Golden {
     Golden {
         verdicts: ask(artifact, Interface::Filter, golden, &[]),
@@ -50,7 +50,7 @@ fn values(list: &[impl Serialize]) -> Vec<Value> {
     list.iter().map(|item| serde_json::to_value(item).unwrap()).collect()
 }
 
-/// Nothing, if the component does not have the interface: a golden file has no answers there either.
+/// Empty if the component does not have the interface: a golden file has no answers for it either.
 fn ask<A: DeserializeOwned>(
     artifact: &Artifact,
     interface: Interface,
@@ -62,7 +62,7 @@ fn ask<A: DeserializeOwned>(
     has.then(|| asked().unwrap().into_iter().map(|answer| serde_json::from_value(answer).unwrap()).collect())
 }
 
-/// One service of the file, with what belongs to it.
+/// One service of the file, with everything that belongs to it.
 fn alone(golden: &Golden, index: usize) -> Golden {
     fn only<T: Clone>(list: &[T], index: usize) -> Vec<T> {
         list.get(index).cloned().into_iter().collect()

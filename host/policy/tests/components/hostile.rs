@@ -1,4 +1,4 @@
-//! Guests that do what they must not: each has its documented outcome, and nobody else notices.
+//! Misbehaving guests: each has its documented outcome, and nothing else is affected.
 
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,13 @@ fn built_in(services: u32) -> Plan {
     planner(BuiltIn, services).plan()
 }
 
-/// What is said of failures, per service.
+/// The reported failures, one per service.
 fn failures(plan: &Plan) -> Vec<&str> {
     let failed = plan.reports.iter().filter(|report| report.reason == Reason::PolicyFailed);
     failed.map(|report| report.message.as_str()).collect()
 }
 
-/// A guest that fails whatever it is asked changes nothing, and each service is told why.
+/// A guest that fails on every question changes nothing, and each service gets the reason.
 fn changes_nothing(behaviour: &str, word: &str) {
     let plan = plan(behaviour, 3);
     assert_eq!(plan.state, built_in(3).state, "{behaviour}");
@@ -47,7 +47,7 @@ fn changes_nothing(behaviour: &str, word: &str) {
 fn guests_that_never_answer_are_stopped() {
     let start = Instant::now();
     changes_nothing("loop", "time");
-    // A bound for a hang, not for speed: the budget of a round is half a second.
+    // A bound to catch hangs, not to measure speed: the budget of a round is half a second.
     assert!(start.elapsed() < Duration::from_secs(60));
     changes_nothing("recurse", "trapped");
     changes_nothing("memory", "limits.memory");
@@ -83,7 +83,7 @@ fn an_answer_counts_if_it_comes_in_time_and_not_if_it_is_a_little_late() {
     in_time.plan();
     let cost = account(&in_time);
     assert_eq!((cost.calls, cost.failures.len()), (1, 0), "{cost:?}");
-    // Work of the same size, with a tenth of the time that it took.
+    // The same amount of work, with a tenth of the time that it took.
     let mut late = with(&format!("{}ms", (cost.time.as_millis() / 10).max(1)));
     let plan = late.plan();
     assert_eq!(plan.state, built_in(1).state);
@@ -103,8 +103,8 @@ fn answers_that_are_none_are_refused() {
     changes_nothing("few", "answers for");
     changes_nothing("many", "answers for");
     changes_nothing("huge", "trapped");
-    changes_nothing("few-ports", "3 ports, the service 1");
-    changes_nothing("wrong-weights", "9 weights for 2 endpoints");
+    changes_nothing("few-ports", "3 ports, but the service has 1");
+    changes_nothing("wrong-weights", "9 weights for the 2 endpoints");
     changes_nothing("unknown-flag", "`turbo`");
     changes_nothing("group", "reserved");
     changes_nothing("extra", "`future`");
@@ -112,7 +112,7 @@ fn answers_that_are_none_are_refused() {
     changes_nothing("filter-nonsense", "endpoint 9 of port 9");
     changes_nothing("filter-action", "`perhaps`");
     changes_nothing("treat-nonsense", "`sometimes`");
-    changes_nothing("treat-address", "lacks a source");
+    changes_nothing("treat-address", "requires a source");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn errors_of_the_contract_have_their_outcomes() {
 #[test]
 fn unwise_answers_are_clamped() {
     for behaviour in ["unknown-scheduler", "long-scheduler", "zero-weights", "filter-drop-all"] {
-        // Schedulers are checked against the kernel's where that is known.
+        // Schedulers are checked against the kernel's, where those are known.
         let mut planner = planner(chain(HOSTILE, json!({"configuration": behaviour})), 3);
         let mut node = planner.node().clone();
         node.capabilities.schedulers = Some(["rr", "wrr", "mh"].map(str::to_owned).into());
@@ -161,7 +161,7 @@ fn a_poisonous_service_is_found_and_the_others_are_decided() {
     assert_eq!(decided, 299);
     assert_eq!(failures(&plan).len(), 1);
     let cost = account(&planner);
-    // One batch is one call; the other, of 44, is halved down to one service, two calls a step.
+    // One batch is one call; the other, of 44 services, is halved down to one, at two calls per step.
     assert_eq!((cost.calls, cost.failures["trap"]), (12, 6));
     // It is not asked again until something changes.
     hear(&mut planner, service("s77", &[("not", "needed")], 2));
@@ -183,7 +183,7 @@ fn a_plugin_that_fails_all_the_time_is_left_alone_for_a_while() {
     hear(&mut planner, service("newer", &[], 1));
     planner.plan_at(until);
     assert!(account(&planner).calls > first);
-    // After enough tries it is given up.
+    // After enough attempts it is given up.
     let mut now = until;
     for i in 0..40 {
         now += 100;
@@ -249,7 +249,7 @@ fn a_plugin_that_lies_about_what_it_reads_is_found_out() {
     let calls = account(&planner).calls;
     hear(&mut planner, service("s1", &[("not", "needed")], 2));
     planner.plan();
-    assert_eq!(account(&planner).calls, calls + 1, "nothing is remembered of it any more");
+    assert_eq!(account(&planner).calls, calls + 1, "its answers are no longer remembered");
 }
 
 #[test]
@@ -261,15 +261,18 @@ fn what_a_plugin_may_not_be_is_found_when_it_is_loaded() {
     assert!(said("describe-memory").contains("limits.memory"));
     assert!(said("needs-unknown").contains("`wallet`"));
     assert!(said("needs-statistics").contains("from 1s to 60s"));
-    assert_eq!(said("metrics-many"), "it declares 10000 metrics: at most 8 are exported for a plugin");
-    assert!(said("metrics-kind").contains("`summary`: write `sum`, `max` or `counter`"));
+    assert_eq!(said("metrics-many"), "it declares 10000 metrics: at most 8 are exported per plugin");
+    assert!(said("metrics-kind").contains("`summary`: use `sum`, `max` or `counter`"));
     let names = said("metrics-names");
-    assert!(names.len() < 2_000 && names.matches("a name is a lower-case letter").count() == 5, "{names}");
+    assert!(
+        names.len() < 2_000 && names.matches("a name starts with a lower-case letter").count() == 5,
+        "{names}"
+    );
     assert!(!names.contains('\n') && names.ends_with("it declares the metric `ok` twice"), "{names}");
     assert!(refusal("weir-guest-identity", json!({"limits": {"memory": "1Mi"}})).contains("limits.memory"));
 }
 
-/// Numbers as large as they can be stay numbers; others than were declared make an answer void.
+/// Numbers of any size are accepted; undeclared or missing ones make an answer void.
 #[test]
 fn numbers_are_those_that_were_declared() {
     let asked = |behaviour: &str| {
@@ -291,7 +294,7 @@ fn numbers_are_those_that_were_declared() {
     }
 }
 
-/// The identity plugin with some names in it written otherwise.
+/// The identity plugin with some of its names changed.
 fn renamed(from: &str, to: &str) -> String {
     assert_eq!(from.len(), to.len());
     let mut bytes = std::fs::read(configuration("weir-guest-identity", json!({})).source).unwrap();
@@ -302,7 +305,7 @@ fn renamed(from: &str, to: &str) -> String {
             found += 1;
         }
     }
-    assert!(found > 0, "there is no {from}");
+    assert!(found > 0, "{from} not found");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renamed.wasm");
     std::fs::write(&path, bytes).unwrap();
@@ -321,7 +324,7 @@ fn a_plugin_that_asks_for_sockets_is_refused() {
     assert!(said.contains("wasi:sockets/tcp-socket1@0.2.6") && said.contains("no network"), "{said}");
 }
 
-/// In a process of its own: other tests need memory now and then.
+/// Runs in its own process, because other tests need varying amounts of memory.
 #[test]
 fn ten_thousand_failures_leak_nothing() {
     const ALONE: &str = "WEIR_TEST_ALONE";
@@ -337,8 +340,8 @@ fn ten_thousand_failures_leak_nothing() {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Three plugins that fail in ways of their own whenever one service is among those that they are asked about. All of
-/// them change all the time, so that the one is found again and again.
+/// Three plugins that each fail in a different way whenever one service is among those they are asked about. All
+/// services change all the time, so the bad one has to be found again and again.
 fn fail_ten_thousand_times() {
     const SERVICES: u32 = 12;
     let plugins = ["trap s1", "few s1", "exit s1"].map(|behaviour| {

@@ -1,4 +1,4 @@
-//! A plugin that does what it should.
+//! A well-behaved plugin.
 
 use serde_json::json;
 use weir_core::planner::Planner;
@@ -31,11 +31,11 @@ fn a_plugin_is_asked_once_and_then_only_about_what_changed() {
     hear(&mut planner, service("s7", &[("not", "needed")], 3));
     planner.plan();
     let warm = account(&planner);
-    assert_eq!((warm.calls, warm.remembered), (3, 0), "the number of endpoints is always seen");
+    assert_eq!((warm.calls, warm.remembered), (3, 0), "a plugin always sees the number of endpoints");
     hear(&mut planner, service("s7", &[("still", "not needed")], 3));
     planner.plan();
     let warm = account(&planner);
-    assert_eq!((warm.calls, warm.remembered), (3, 1), "what was not declared is no reason to ask");
+    assert_eq!((warm.calls, warm.remembered), (3, 1), "undeclared data is no reason to ask");
 }
 
 #[test]
@@ -63,12 +63,12 @@ fn files_that_are_no_plugins_are_refused_by_name() {
     assert!(said(file("text", b"not wasm")).contains("not a component"));
     assert!(said(file("core", b"\0asm\x01\0\0\0")).contains("core WebAssembly module"));
     assert!(said(file("empty", b"\0asm\x0d\0\x01\0")).contains("exports none of"));
-    assert!(said(json!({"sha256": "00".repeat(32)})).contains("wants sha256:0000"));
+    assert!(said(json!({"sha256": "00".repeat(32)})).contains("requires sha256:0000"));
     let whole = std::fs::read(configuration(package, json!({})).source).unwrap();
     assert!(said(file("cut", &whole[..whole.len() / 2])).contains("not a component"));
 }
 
-/// Two components in one, with a string that goes from one's memory to the other's.
+/// Two components in one, with a string passed from one's memory to the other's.
 const SEVERAL: &str = r#"(component
   (component $inner
     (core module $m
@@ -97,7 +97,8 @@ fn a_component_made_of_several_is_looked_at_like_any_other() {
     assert!(said.contains("exports none of"), "{said}");
 }
 
-/// What the engine is built with and does not take (GHSA-2674-w29h-wqvj): shared memory, in a module and in an import.
+/// Supported by the engine's build, but disabled (GHSA-2674-w29h-wqvj): shared memory, in a module and in an
+/// import.
 #[test]
 fn shared_memory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,7 +118,7 @@ fn shared_memory_is_refused() {
 fn compiled_code_is_made_by_a_child_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("compiler");
-    // Stands for a compiler that dies; the real one is tried by the program's own tests.
+    // Stands in for a compiler that crashes; the program's own tests cover the real one.
     std::fs::write(&script, "#!/bin/sh\ncat > /dev/null\necho 'it is too odd' >&2\nexit 1\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let mut loader = loader();
@@ -142,7 +143,7 @@ fn a_plugin_that_is_to_be_watched_and_is_not_there_refuses_the_file() {
         "plugins": [entry("a"), entry("b")]});
     let file = weir_policy::configuration::parse(&file.to_string(), std::path::Path::new("")).unwrap();
     let error = loader.load(&file).err().unwrap().to_string();
-    assert!(error.contains("--shadow zzz") && error.ends_with("it has: a, b"), "{error}");
+    assert!(error.contains("--shadow zzz") && error.ends_with("its plugins: a, b"), "{error}");
     loader.shadow = vec!["b".to_owned()];
     assert_eq!(loader.load(&file).unwrap().refused.len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Real components behind the policy: what they may do, what they cost, and what becomes of their failures.
+//! Real components behind the policy: what they may do, what they cost, and how their failures are handled.
 
 mod built;
 mod fuzz;

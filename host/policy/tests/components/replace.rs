@@ -1,4 +1,4 @@
-//! Plugins that are exchanged while they decide.
+//! Plugins that are replaced while they decide.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::world::{ample, loader, planner};
 const HOSTILE: &str = "weir-guest-hostile";
 const IDENTITY: &str = "weir-guest-identity";
 
-/// A policy file with these plugins; `more` adds fields beside them.
+/// A policy file with these plugins; `more` adds top-level fields.
 fn policy(plugins: &[(&str, &str, Value)], more: Value) -> PolicyConfiguration {
     let entry = |(name, package, configuration): &(&str, &str, Value)| {
         json!({"name": name, "source": component(package), "limits": ample(), "interfaces": ["scheduler"],
@@ -27,7 +27,7 @@ fn policy(plugins: &[(&str, &str, Value)], more: Value) -> PolicyConfiguration {
     configuration::parse(&file.to_string(), Path::new("")).unwrap()
 }
 
-/// A policy file of plugins with one configuration and all their interfaces.
+/// A policy file of plugins that share one configuration and use all their interfaces.
 pub(crate) fn policy_file(plugins: &[(&str, &str)], configuration: &str) -> PolicyConfiguration {
     let entry = |(name, package): &(&str, &str)| json!({"name": name, "source": component(package), "limits": ample(), "configuration": configuration});
     let plugins: Vec<Value> = plugins.iter().map(entry).collect();
@@ -42,7 +42,7 @@ struct World {
 }
 
 impl World {
-    /// So many services, decided by the plugins of a file.
+    /// This many services, decided by the plugins of a file.
     fn new(services: u32, file: &PolicyConfiguration) -> World {
         let mut loader = loader();
         let mut planner = planner(loader.load(file).unwrap().chain, services);
@@ -76,7 +76,7 @@ fn a_large_change_is_held_until_it_is_confirmed() {
     let Replacement::Held { changed: 300, services: 300, unconfirmed } = &held else { panic!("{held}") };
     let digest = unconfirmed[0].1.to_string();
     assert!(held.to_string().contains(&format!("add {digest} to `confirmed`")), "{held}");
-    assert_eq!(world.plan(), before, "the old one goes on");
+    assert_eq!(world.plan(), before, "the old one stays");
     let confirmed = policy(&[("p", HOSTILE, json!("good"))], json!({"confirmed": [digest]}));
     assert_eq!(world.replace(&confirmed), Replacement::Taken { changed: 300, services: 300 });
     assert_eq!(wrr(&world.plan()), 300);
@@ -92,7 +92,7 @@ fn a_small_change_needs_no_confirmation_and_less_is_never_held() {
     assert_eq!(
         world.replace(&policy(&[], strict)),
         Replacement::Taken { changed: 40, services: 40 },
-        "what an operator takes away is meant"
+        "removing a plugin is always intended"
     );
     assert_eq!(wrr(&world.plan()), 0);
 }
@@ -104,7 +104,10 @@ fn a_version_that_never_answers_does_not_replace_one_that_does() {
     assert_eq!(broken, Replacement::Broken(vec!["p".to_owned()]));
     assert_eq!(wrr(&world.plan()), 40);
     let one = world.replace(&policy(&[("p", HOSTILE, json!("trap s7"))], json!({})));
-    assert!(matches!(one, Replacement::Taken { .. }), "one that answers about some is taken: {one}");
+    assert!(
+        matches!(one, Replacement::Taken { .. }),
+        "a plugin that answers about some services is accepted: {one}"
+    );
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn the_others_go_on_with_what_they_remember_and_the_refused_in_its_old_version()
     let taken = world.replace(&policy(&[refused, ("same", IDENTITY, Value::Null), added], json!({})));
     assert_eq!(taken, Replacement::Taken { changed: 0, services: 40 });
     assert_eq!(wrr(&world.plan()), 40);
-    // The order is the new file's, and only who is new was asked.
+    // The order is the new file's, and only the new plugin was asked.
     let expected = [("good", 1), ("same", 2), ("more", 1)].map(|(name, calls)| (name.to_owned(), calls));
-    assert_eq!(world.calls(), expected, "`same` is asked again since it has a predecessor now");
+    assert_eq!(world.calls(), expected, "`same` is asked again because another plugin now precedes it");
 }

@@ -1,4 +1,4 @@
-//! A plugin that asks for statistics: what is read for it, when, and what becomes of it.
+//! A plugin that requests statistics: what is read for it, when, and what it does with them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::world::{chain, hear, planner, service};
 
 const LOAD_AWARE: &str = "weir-plugin-load-aware";
 
-/// A scale on which small differences show.
+/// A scale fine enough to show small differences.
 fn fine() -> serde_json::Value {
     json!({"configuration": {"scale": 100, "period": "1s"}})
 }
@@ -25,7 +25,7 @@ fn at(millis: u64) -> Duration {
     Duration::from_millis(1_000_000_000 + millis)
 }
 
-/// Has a service read: for each endpoint, active connections and connections begun.
+/// Supplies a sample of a service: for each endpoint, active connections and total connections.
 fn read(planner: &mut Planner, name: &str, counts: &[(u32, u64)], now: Duration) {
     let name = ObjectName::new("default", name);
     let due = planner.due_samples(now, usize::MAX);
@@ -70,7 +70,7 @@ fn counts_become_weights_and_only_news_is_a_question() {
     );
     let asked = account(&planner).asked;
     planner.plan_at(at(5000).as_secs());
-    assert_eq!(account(&planner).asked, asked, "nothing was read since");
+    assert_eq!(account(&planner).asked, asked, "nothing was read in between");
 }
 
 #[test]
@@ -98,7 +98,8 @@ fn sampling_ends_with_the_service_and_with_the_plugin() {
     assert_eq!(planner.sampler().services(), 0);
 }
 
-/// Whoever asks for everything each second gets what there is time for, oldest first, and changes are planned between.
+/// A plugin that requests everything each second gets what there is time for, oldest first, and changes are
+/// planned in between.
 #[test]
 fn a_plugin_that_wants_everything_at_once_is_served_in_small_parts() {
     let mut planner = planner(chain(LOAD_AWARE, fine()), 300);
@@ -111,15 +112,15 @@ fn a_plugin_that_wants_everything_at_once_is_served_in_small_parts() {
     let second = planner.due_samples(at(5000), 16);
     assert!(
         second.iter().all(|(name, _)| first.iter().all(|(other, _)| other != name)),
-        "others have their turn"
+        "the other services have their turn"
     );
     hear(&mut planner, service("s7", &[], 1));
     planner.plan_at(at(5000).as_secs());
     assert_eq!(weights(&mut planner, "s7").1, [100]);
 }
 
-/// One that asks for everything each second and never answers costs each round its budget at most, and a change that comes
-/// at the same time is in the same round's plan.
+/// A plugin that requests everything each second and never answers costs each round at most its budget, and a
+/// change that arrives at the same time is in the same round's plan.
 #[test]
 fn a_plugin_that_hangs_over_its_samples_costs_its_budget_and_no_more() {
     let limits = json!({"callTimeout": "20ms", "syncBudget": "100ms"});
@@ -139,7 +140,8 @@ fn a_plugin_that_hangs_over_its_samples_costs_its_budget_and_no_more() {
         let before = account(&planner).time;
         planner.plan_at(now.as_secs());
         let cost = account(&planner).time - before;
-        // Without a budget 299 calls of 20 ms would take six seconds; half of that is left to a busy machine.
+        // Without a budget, 299 calls of 20 ms would take six seconds; half of that leaves room for a busy
+        // machine.
         assert!(cost < Duration::from_secs(3), "round {second}: {cost:?}");
         assert_eq!(weights(&mut planner, "s7").1.len(), second as usize);
     }

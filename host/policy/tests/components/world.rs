@@ -21,7 +21,7 @@ use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
 /// This node's name.
 pub(crate) const NODE: &str = "node1";
 
-/// Time enough for a machine that is busy with other tests.
+/// Enough time for a machine that is busy with other tests.
 pub(crate) fn ample() -> Value {
     json!({"callTimeout": "5s", "syncBudget": "10s"})
 }
@@ -51,7 +51,7 @@ pub(crate) fn load(package: &str, more: Value) -> Result<Arc<Artifact>, LoadErro
 /// Why a plugin is refused.
 pub(crate) fn refusal(package: &str, more: Value) -> String {
     match load(package, more) {
-        Ok(_) => panic!("{package} was taken"),
+        Ok(_) => panic!("{package} was accepted"),
         Err(error) => error.to_string(),
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -
     [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
 }
 
-/// A planner that has heard of some services `s0`, `s1`, ….
+/// A planner that knows some services `s0`, `s1`, ….
 pub(crate) fn planner(policy: impl Policy + 'static, services: u32) -> Planner {
     let node = NodeView::new(NODE, None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
     let mut planner = Planner::new(node, Box::new(policy));
@@ -120,7 +120,7 @@ pub(crate) fn planner(policy: impl Policy + 'static, services: u32) -> Planner {
     planner
 }
 
-/// Tells a planner something.
+/// Passes events to a planner.
 pub(crate) fn hear(planner: &mut Planner, events: impl IntoIterator<Item = Event>) {
     events.into_iter().for_each(|event| {
         planner.apply(event);

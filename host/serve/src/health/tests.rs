@@ -1,4 +1,4 @@
-//! The answers, byte for byte.
+//! The answers, byte by byte.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use super::*;
 /// 2025-10-09T08:53:20Z
 const START: u64 = 1_760_000_000;
 
-/// A clock that stands still until it is told, and health with a synchronisation period of 30 s.
+/// A clock that only moves when told to, and health with a synchronisation period of 30 s.
 struct Scene {
     start: Moment,
     millis: Arc<AtomicU64>,
@@ -93,7 +93,7 @@ fn both_families_keep_up() {
     );
 }
 
-/// From the first request that waits; later ones change nothing.
+/// Late since the first request that waits; later ones change nothing.
 #[test]
 fn a_family_that_is_late_says_when_it_last_was_not() {
     let scene = Scene::new();

@@ -7,7 +7,7 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 use super::declare::{counts, gauges};
 use super::proxy::timestamp;
 
-/// Metrics of the API client. Clones are handles to the same.
+/// Metrics of the API client. Clones share their state.
 #[derive(Clone)]
 pub struct ClientMetrics {
     requests: IntCounterVec,
@@ -15,16 +15,16 @@ pub struct ClientMetrics {
     contact: GaugeVec,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// With this HTTP status.
+    /// An answer with this HTTP status.
     Status(u16),
-    /// Without one.
+    /// No answer.
     Error,
 }
 
-/// What is watched.
+/// A watched resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Services.
@@ -80,7 +80,7 @@ impl ClientMetrics {
                 registry,
                 Opts::new(
                     "weir_api_last_contact_timestamp_seconds",
-                    "The last time the API server answered or sent something.",
+                    "The last time the API server answered or sent data.",
                 ),
                 &[],
             ),
@@ -91,7 +91,8 @@ impl ClientMetrics {
         metrics
     }
 
-    /// How many requests ended so. `method` is in capitals; `host` is the API server's, with its port.
+    /// Sets the number of requests with this outcome. `method` is in capitals; `host` is the API server's, with its
+    /// port.
     pub fn requested(&self, outcome: RequestOutcome, method: &str, host: &str, total: u64) {
         let code = match outcome {
             RequestOutcome::Status(status) => status.to_string(),
@@ -101,7 +102,7 @@ impl ClientMetrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
-    /// A watch ended with an error; not by the end that every watch has.
+    /// A watch ended with an error, as opposed to the regular end of every watch.
     pub fn watch_failed(&self, resource: Resource) {
         self.watch_errors.with_label_values(&[resource.label()]).inc();
     }

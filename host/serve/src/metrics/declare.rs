@@ -1,11 +1,11 @@
-//! Metrics that are declared once, by constant names: a wrong one fails in every test, and not at a user's.
+//! Metrics declared once, with constant names: an invalid one fails in every test, not on a user's node.
 
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-/// Puts a metric into a registry.
+/// Adds a metric to a registry.
 pub(super) fn register(registry: &Registry, metric: impl Collector + 'static) {
     registry.register(Box::new(metric)).expect("each metric is declared once");
 }
@@ -16,7 +16,7 @@ fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prome
     metric
 }
 
-/// Counters of whole things.
+/// Counters of integers.
 pub(super) fn counts(registry: &Registry, options: Opts, labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(options, labels))
 }
@@ -26,12 +26,12 @@ pub(super) fn seconds(registry: &Registry, options: Opts, labels: &[&str]) -> Co
     registered(registry, CounterVec::new(options, labels))
 }
 
-/// Gauges of whole things.
+/// Gauges of integers.
 pub(super) fn levels(registry: &Registry, options: Opts, labels: &[&str]) -> IntGaugeVec {
     registered(registry, IntGaugeVec::new(options, labels))
 }
 
-/// Gauges of anything.
+/// Gauges of any number.
 pub(super) fn gauges(registry: &Registry, options: Opts, labels: &[&str]) -> GaugeVec {
     registered(registry, GaugeVec::new(options, labels))
 }
@@ -41,8 +41,8 @@ pub(super) fn histograms(registry: &Registry, options: HistogramOpts, labels: &[
     registered(registry, HistogramVec::new(options, labels))
 }
 
-/// `count` upper bounds from `first`, each `factor` times the one before.
+/// `count` upper bounds from `first`, each `factor` times the previous one.
 pub(super) fn exponential(first: f64, factor: f64, count: i32) -> Vec<f64> {
-    // Multiplied step by step, as Go's ExponentialBuckets does, so that rounding is the same.
+    // Multiplied step by step, as in Go's ExponentialBuckets, so that rounding is the same.
     std::iter::successors(Some(first), |bound| Some(bound * factor)).take(count.max(0) as usize).collect()
 }

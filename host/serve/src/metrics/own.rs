@@ -1,6 +1,7 @@
-//! Numbers that plugins declare: one family for each name, with the plugin as its label.
+//! Metrics that plugins declare: one family per name, with the plugin as label.
 //!
-//! Families come and go with plugins, which a registry of constant ones cannot do, so they are made when they are read.
+//! Families appear and disappear with plugins, which a registry of constant ones does not support, so they are made
+//! when read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,33 +12,33 @@ use prometheus::{Counter, Gauge, Opts, Registry};
 use super::declare;
 use super::plugins::PluginMetrics;
 
-/// What all names begin with, so that no plugin has a name of weir's own.
+/// The prefix of all names, so that no plugin can use one of weir's own.
 const PREFIX: &str = "weir_policy_";
 
-/// A number that a plugin declared.
+/// A metric that a plugin declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnMetric {
-    /// Its name without what all begin with and counters end with, `[a-z][a-z0-9_]*`.
+    /// Its name without the common prefix and a counter's suffix, `[a-z][a-z0-9_]*`.
     pub name: String,
-    /// What it is.
+    /// Its help text.
     pub help: String,
-    /// What kind of number it is.
+    /// Its kind.
     pub kind: OwnKind,
-    /// The number.
+    /// Its value.
     pub value: u128,
 }
 
-/// Kinds of numbers.
+/// Kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnKind {
-    /// It goes up and down.
+    /// Goes up and down.
     Gauge,
-    /// It grows until the plugin is loaded anew.
+    /// Grows until the plugin is reloaded.
     Counter,
 }
 
 impl OwnMetric {
-    /// Its family with its one series; the registry puts together those of one name, with the first one's help.
+    /// Its family with its one series; the registry merges those with the same name and keeps the first help text.
     fn families(&self, plugin: &str) -> Vec<MetricFamily> {
         let options = |end: &str| {
             Opts::new(format!("{PREFIX}{}{end}", self.name), self.help.clone()).const_label("plugin", plugin)
@@ -53,12 +54,12 @@ impl OwnMetric {
                 counter.collect()
             }),
         };
-        // It fails for names and helps that are refused when a plugin is loaded.
+        // It fails only for names and help texts that are refused when a plugin is loaded.
         families.unwrap_or_default()
     }
 }
 
-/// Those of all plugins, by plugin in the order in which they are asked.
+/// The metrics of all plugins, by plugin in call order.
 pub(super) struct OwnSeries(Numbers);
 
 type Numbers = Arc<Mutex<Vec<(String, Vec<OwnMetric>)>>>;
@@ -66,8 +67,8 @@ type Numbers = Arc<Mutex<Vec<(String, Vec<OwnMetric>)>>>;
 impl OwnSeries {
     pub(super) fn new(registry: &Registry) -> OwnSeries {
         let numbers = Numbers::default();
-        // A registry knows collectors by what they describe; this stands for all families.
-        let title = Opts::new(PREFIX.trim_end_matches('_'), "Numbers that plugins declare.");
+        // A registry identifies collectors by their descriptions; this one stands for all families.
+        let title = Opts::new(PREFIX.trim_end_matches('_'), "Metrics that plugins declare.");
         let desc = title.describe().expect("names of metrics are valid");
         declare::register(registry, Families { desc, numbers: Arc::clone(&numbers) });
         OwnSeries(numbers)

@@ -1,4 +1,4 @@
-//! What plugins did, were kept from, and cost.
+//! What plugins did, what the guard changed, and what it cost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use super::own::{OwnMetric, OwnSeries};
 use super::proxy::level;
 use super::rounds::advance;
 
-/// The account of one plugin; counts are those since it was loaded.
+/// The counts of one plugin since it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginMetrics {
     /// Its name in the policy file.
     pub name: String,
     /// Calls of the guest.
     pub calls: u64,
-    /// Services it was asked about in them.
+    /// Services it was asked about in these calls.
     pub asked: u64,
-    /// Questions that were answered from memory.
+    /// Questions answered from the cache.
     pub remembered: u64,
-    /// Calls that failed, by the word for why.
+    /// Failed calls, by reason.
     pub failures: BTreeMap<&'static str, u64>,
-    /// Questions for which something else stood in.
+    /// Questions answered by a fallback.
     pub fallbacks: u64,
     /// Time in calls.
     pub time: Duration,
@@ -31,29 +31,29 @@ pub struct PluginMetrics {
     pub peak_memory: u64,
     /// Log lines that were dropped because there were too many.
     pub dropped_lines: u64,
-    /// Answers that were another when the same was asked again.
+    /// Answers that differed when the same question was asked again.
     pub impure: u64,
-    /// Whether it is asked.
+    /// Whether it is being asked.
     pub condition: PluginCondition,
-    /// Numbers of its own.
+    /// Its own metrics.
     pub own: Vec<OwnMetric>,
 }
 
-/// Whether a plugin is asked.
+/// Whether a plugin is being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PluginCondition {
-    /// It is.
+    /// Yes.
     Ready,
     /// Not for a while, because it failed too often.
     Suspended,
-    /// Not before plugin or configuration change.
+    /// Not until the plugin or its configuration changes.
     GivenUp,
 }
 
-/// What became of plugins that were to take the place of others.
+/// The outcome of replacing plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadResult {
-    /// They decide.
+    /// The new plugins are active.
     Taken,
     /// They would change too much.
     Held,
@@ -90,7 +90,7 @@ impl ReloadResult {
     }
 }
 
-/// The series, and the accounts they were made from.
+/// The series, and the counts they were made from.
 pub(super) struct PluginSeries {
     calls: IntCounterVec,
     asked: IntCounterVec,
@@ -110,10 +110,10 @@ pub(super) struct PluginSeries {
     shown: BTreeMap<String, Shown>,
 }
 
-/// What is shown of a plugin.
+/// What is exported for a plugin.
 struct Shown {
     account: PluginMetrics,
-    /// The words for failures that have a series, of earlier accounts too.
+    /// The failure reasons that have a series, including those of earlier counts.
     failures: Vec<&'static str>,
 }
 
@@ -121,49 +121,49 @@ impl PluginSeries {
     pub(super) fn new(registry: &Registry) -> PluginSeries {
         let count = |name, help| counts(registry, Opts::new(name, help), &["plugin"]);
         let series = PluginSeries {
-            calls: count("weir_plugin_calls_total", "Calls of plugins."),
-            asked: count("weir_plugin_asked_total", "Services that plugins were asked about in calls."),
-            remembered: count("weir_plugin_remembered_total", "Questions answered from memory."),
+            calls: count("weir_plugin_calls_total", "Calls to plugins."),
+            asked: count("weir_plugin_asked_total", "Services that plugins were asked about."),
+            remembered: count("weir_plugin_remembered_total", "Questions answered from the cache."),
             failures: counts(
                 registry,
-                Opts::new("weir_plugin_failures_total", "Calls of plugins that failed, by why."),
+                Opts::new("weir_plugin_failures_total", "Failed calls to plugins, by reason."),
                 &["plugin", "reason"],
             ),
             fallbacks: count(
                 "weir_plugin_fallbacks_total",
-                "Questions for which an earlier answer or none stood in.",
+                "Questions answered by a fallback: an earlier answer or none.",
             ),
             time: seconds(
                 registry,
-                Opts::new("weir_plugin_seconds_total", "Time in calls of plugins."),
+                Opts::new("weir_plugin_seconds_total", "Time spent in calls to plugins."),
                 &["plugin"],
             ),
             peak_memory: levels(
                 registry,
-                Opts::new(
-                    "weir_plugin_peak_memory_bytes",
-                    "The most memory that an instance of a plugin had.",
-                ),
+                Opts::new("weir_plugin_peak_memory_bytes", "Peak memory of an instance of the plugin."),
                 &["plugin"],
             ),
             dropped_lines: count(
                 "weir_plugin_dropped_lines_total",
                 "Log lines of plugins that were dropped.",
             ),
-            impure: count("weir_plugin_impure_total", "Answers that differed when the same was asked again."),
+            impure: count(
+                "weir_plugin_impure_total",
+                "Answers that differed when the same question was asked again.",
+            ),
             condition: levels(
                 registry,
-                Opts::new("weir_plugin_condition", "1 for the condition that a plugin is in."),
+                Opts::new("weir_plugin_condition", "1 for the current condition of the plugin."),
                 &["plugin", "condition"],
             ),
             reloads: counts(
                 registry,
-                Opts::new("weir_plugin_reloads_total", "Exchanges of plugins, by what became of them."),
+                Opts::new("weir_plugin_reloads_total", "Plugin reloads, by result."),
                 &["result"],
             ),
             clamps: counts(
                 registry,
-                Opts::new("weir_clamps_total", "Decisions changed by the guard, by why."),
+                Opts::new("weir_clamps_total", "Decisions changed by the guard, by reason."),
                 &["reason"],
             ),
             samples: counts(
@@ -173,13 +173,13 @@ impl PluginSeries {
             ),
             sampling: seconds(
                 registry,
-                Opts::new("weir_sampling_seconds_total", "Time in reading counters for plugins."),
+                Opts::new("weir_sampling_seconds_total", "Time spent reading counters for plugins."),
                 &[],
             ),
             own: OwnSeries::new(registry),
             shown: BTreeMap::new(),
         };
-        // A rate needs the zero that comes before the first event.
+        // A rate needs the zero before the first event.
         for result in ReloadResult::ALL {
             series.reloads.with_label_values(&[result.label()]);
         }
@@ -244,7 +244,8 @@ impl PluginSeries {
         }
     }
 
-    /// Each series that is removed here was made for this plugin, so that nothing fails; and if it did, nothing was lost.
+    /// Every series removed here was created for this plugin, so removing cannot fail; if it did, nothing would be
+    /// lost.
     fn forget(&self, name: &str, failures: &[&'static str]) {
         for series in
             [&self.calls, &self.asked, &self.remembered, &self.fallbacks, &self.dropped_lines, &self.impure]
@@ -263,7 +264,7 @@ impl PluginSeries {
 }
 
 impl PluginMetrics {
-    /// The account of the same plugin when nothing had happened yet.
+    /// The counts of the same plugin before anything happened.
     fn unused(now: &PluginMetrics) -> PluginMetrics {
         PluginMetrics {
             name: now.name.clone(),
@@ -281,7 +282,7 @@ impl PluginMetrics {
         }
     }
 
-    /// Whether this account was begun after the other one: within one, nothing falls.
+    /// Whether these counts started after the others: within one plugin instance, no count falls.
     fn is_anew(&self, before: &PluginMetrics) -> bool {
         let failed = |account: &PluginMetrics| account.failures.values().sum::<u64>();
         self.calls < before.calls

@@ -1,4 +1,4 @@
-//! The process as `/proc` shows it, under the names of Prometheus' client libraries.
+//! The process according to `/proc`, under the names used by Prometheus client libraries.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Opts};
 
-/// Reads when it is asked. What cannot be read is left out.
+/// Reads on demand. Unreadable values are left out.
 pub(super) struct Process {
     descriptions: Vec<Desc>,
 }
@@ -61,7 +61,7 @@ struct Stat {
     cpu_seconds: f64,
     virtual_bytes: f64,
     resident_bytes: f64,
-    /// Since the machine was booted.
+    /// Seconds after boot.
     start_seconds: f64,
 }
 
@@ -71,9 +71,9 @@ fn stat() -> Option<Stat> {
 }
 
 fn parse_stat(text: &str, tick: f64, page: f64) -> Option<Stat> {
-    // The second field is a name in parentheses, which may hold both spaces and parentheses.
+    // The second field is a name in parentheses, which may contain spaces and parentheses.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    // What follows the name is numbered from 3.
+    // Fields after the name are numbered from 3.
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     Some(Stat {
         cpu_seconds: (field(14)? + field(15)?) / tick,

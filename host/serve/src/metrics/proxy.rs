@@ -1,4 +1,4 @@
-//! kube-proxy's metrics, those that it has in IPVS mode: `pkg/proxy/metrics/metrics.go` of Kubernetes 1.37.2.
+//! kube-proxy's metrics in IPVS mode: `pkg/proxy/metrics/metrics.go` of Kubernetes 1.37.2.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use weir_core::standing::Scope;
 
 use super::declare::{counts, exponential, gauges, histograms, levels};
 
-/// kube-proxy's metrics. Clones are handles to the same.
+/// kube-proxy's metrics. Clones share their state.
 #[derive(Clone)]
 pub struct ProxyMetrics {
     duration: HistogramVec,
@@ -38,7 +38,7 @@ fn family_label(family: Family) -> &'static str {
     }
 }
 
-/// Seconds since 1970; 0 before.
+/// Seconds since 1970; 0 for earlier times.
 pub(super) fn timestamp(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -119,7 +119,7 @@ impl ProxyMetrics {
         .with_totals()
     }
 
-    /// What kube-proxy has no labels on is there from the start.
+    /// kube-proxy's metrics without labels exist from the start.
     fn with_totals(self) -> ProxyMetrics {
         self.endpoint_changes_pending.with_label_values::<&str>(&[]);
         self.service_changes_pending.with_label_values::<&str>(&[]);
@@ -128,59 +128,59 @@ impl ProxyMetrics {
         self
     }
 
-    /// A round of a family took this long, whether it succeeded or not. Not before everything was listed.
+    /// A round of a family took this long, successful or not. Not called before everything was listed.
     pub fn synchronised(&self, family: Family, took: Duration) {
         self.duration.with_label_values(&[family_label(family)]).observe(took.as_secs_f64());
     }
 
-    /// A round was asked for; also to be called when the loop starts.
+    /// A round was requested; also called when the loop starts.
     pub fn queued(&self, family: Family, at: SystemTime) {
         self.queued.with_label_values(&[family_label(family)]).set(timestamp(at));
     }
 
-    /// The kernel of a family was brought to the plan, when `Health::updated` is told.
+    /// The kernel of a family matches the plan; called together with `Health::updated`.
     pub fn updated(&self, family: Family, at: SystemTime) {
         self.synced.with_label_values(&[family_label(family)]).set(timestamp(at));
     }
 
-    /// So many changes of EndpointSlices came in.
+    /// Counts EndpointSlice changes that arrived.
     pub fn endpoint_changes(&self, changes: u64) {
         self.endpoint_changes.with_label_values::<&str>(&[]).inc_by(changes);
     }
 
-    /// So many changes of EndpointSlices are not in the kernel.
+    /// Sets the number of EndpointSlice changes that are not in the kernel.
     pub fn endpoint_changes_pending(&self, changes: u64) {
         self.endpoint_changes_pending.with_label_values::<&str>(&[]).set(level(changes));
     }
 
-    /// So many changes of Services came in. kube-proxy counts them once per family that it serves.
+    /// Counts Service changes that arrived. kube-proxy counts them once per family that it serves.
     pub fn service_changes(&self, changes: u64) {
         self.service_changes.with_label_values::<&str>(&[]).inc_by(changes);
     }
 
-    /// So many changes of Services are not in the kernel.
+    /// Sets the number of Service changes that are not in the kernel.
     pub fn service_changes_pending(&self, changes: u64) {
         self.service_changes_pending.with_label_values::<&str>(&[]).set(level(changes));
     }
 
-    /// A change that the annotation `endpoints.kubernetes.io/last-change-trigger-time` dates is in the kernel, this long
-    /// after it. Not for objects of a first list, whose time says nothing about this process.
+    /// A change dated by the annotation `endpoints.kubernetes.io/last-change-trigger-time` is in the kernel, this
+    /// long after it. Not called for objects of an initial list, whose time says nothing about this process.
     pub fn network_programmed(&self, family: Family, after: Duration) {
         self.network_programming.with_label_values(&[family_label(family)]).observe(after.as_secs_f64());
     }
 
-    /// So many services have a Local policy, endpoints, and none of them on this node.
+    /// Sets the number of services with a Local policy that have endpoints, but none on this node.
     pub fn no_local_endpoints(&self, scope: Scope, family: Family, services: u64) {
         let labels = [scope.label(), family_label(family)];
         self.no_local_endpoints.with_label_values(&labels).set(level(services));
     }
 
-    /// iptables-restore refused.
+    /// iptables-restore refused the rules.
     pub fn restore_failed(&self, family: Family) {
         self.restore_failures.with_label_values(&[family_label(family)]).inc();
     }
 
-    /// UDP flows were looked for and so many were forgotten, which took this long.
+    /// A search for UDP flows took this long and deleted this many.
     pub fn flows_forgotten(&self, family: Family, took: Duration, flows: u64) {
         self.conntrack_duration.with_label_values(&[family_label(family)]).observe(took.as_secs_f64());
         self.conntrack_deleted.with_label_values(&[family_label(family)]).inc_by(flows);
@@ -197,7 +197,7 @@ impl ProxyMetrics {
     }
 }
 
-/// A count as a gauge has it.
+/// A count as a gauge value.
 pub(super) fn level(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

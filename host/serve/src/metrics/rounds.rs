@@ -1,4 +1,4 @@
-//! What rounds did and cost.
+//! What rounds did and what they cost.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use weir_core::kernel::FailureKind;
 use super::declare::{counts, exponential, histograms, levels};
 use super::proxy::level;
 
-/// Metrics of rounds. Clones are handles to the same.
+/// Metrics of rounds. Clones share their state.
 #[derive(Clone)]
 pub struct RoundMetrics {
     rounds: IntCounterVec,
@@ -24,12 +24,12 @@ pub struct RoundMetrics {
     work: Arc<Mutex<KernelWork>>,
 }
 
-/// How a round ended.
+/// The outcome of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoundResult {
-    /// Everything that was to be changed was.
+    /// All changes were made.
     Succeeded,
-    /// Some changes failed and will be tried again.
+    /// Some changes failed and will be retried.
     Partial,
     /// The kernel could not be read, and nothing was changed.
     Unread,
@@ -42,13 +42,13 @@ pub enum Step {
     Plan,
     /// Reading the kernel.
     Read,
-    /// Comparing, and looking for connections of what is to go.
+    /// Comparing, and checking the connections of real servers to remove.
     Diff,
     /// Making changes.
     Apply,
 }
 
-/// What was asked of the kernel since the process started.
+/// The kernel calls since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelWork {
     /// Netlink messages.
@@ -84,31 +84,35 @@ impl RoundMetrics {
     pub(super) fn new(registry: &Registry) -> RoundMetrics {
         let count = |name, help, labels: &[&str]| counts(registry, Opts::new(name, help), labels);
         let metrics = RoundMetrics {
-            rounds: count("weir_rounds_total", "Rounds, by how they ended.", &["result"]),
+            rounds: count("weir_rounds_total", "Rounds, by result.", &["result"]),
             steps: histograms(
                 registry,
                 // 0.1 ms to 26 s: from a round that changes one real server to a cold start of ten thousand services.
-                HistogramOpts::new("weir_round_step_duration_seconds", "Time of the steps of rounds.")
+                HistogramOpts::new("weir_round_step_duration_seconds", "Duration of the steps of a round.")
                     .buckets(exponential(0.0001, 4.0, 10)),
                 &["step"],
             ),
             messages: count("weir_kernel_messages_total", "Netlink messages sent to the kernel.", &[]),
             sends: count("weir_kernel_sends_total", "System calls that sent netlink messages.", &[]),
             processes: count("weir_kernel_processes_total", "Processes started to read or write rules.", &[]),
-            changes: count("weir_changes_total", "Changes of the kernel, by outcome.", &["kind", "outcome"]),
-            drift: count("weir_drift_repaired_total", "Changes that undid what others had changed.", &[]),
+            changes: count("weir_changes_total", "Changes to the kernel, by outcome.", &["kind", "outcome"]),
+            drift: count(
+                "weir_drift_repaired_total",
+                "Changes that undid changes made by other programs.",
+                &[],
+            ),
             draining: levels(
                 registry,
                 Opts::new("weir_draining_real_servers", "Quiesced real servers that still have connections."),
                 &[],
             ),
-            retries: count("weir_retries_total", "Rounds that tried failed changes again.", &[]),
+            retries: count("weir_retries_total", "Rounds that retried failed changes.", &[]),
             work: Arc::default(),
         };
         metrics.with_zeros()
     }
 
-    /// A rate needs the zero that comes before the first event.
+    /// A rate needs the zero before the first event.
     fn with_zeros(self) -> RoundMetrics {
         for counter in [&self.messages, &self.sends, &self.processes, &self.drift, &self.retries] {
             counter.with_label_values::<&str>(&[]);
@@ -130,7 +134,7 @@ impl RoundMetrics {
         self.steps.with_label_values(&[step.label()]).observe(time.as_secs_f64());
     }
 
-    /// What was asked of the kernel until now; fewer than before are those of a new count.
+    /// Sets the kernel calls so far; a lower value than before means that the count restarted.
     pub fn kernel_work(&self, now: KernelWork) {
         let mut before = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let none: &[&str] = &[];
@@ -140,8 +144,8 @@ impl RoundMetrics {
         *before = now;
     }
 
-    /// A change was made or failed; one that was postponed was not tried. `kind` is a word for what it is, such as
-    /// `add-entry`: one of few.
+    /// A change was made or failed; a postponed one was not tried. `kind` is one of a few words for the kind of
+    /// change, such as `add-entry`.
     pub fn changed(&self, kind: &'static str, outcome: Result<(), FailureKind>) {
         let outcome = match outcome {
             Ok(()) => "made",
@@ -154,23 +158,23 @@ impl RoundMetrics {
         self.changes.with_label_values(&[kind, outcome]).inc();
     }
 
-    /// An audit found so many things that others had changed, and they were changed back.
+    /// An audit found and undid this many changes made by other programs.
     pub fn drift_repaired(&self, changes: u64) {
         self.drift.with_label_values::<&str>(&[]).inc_by(changes);
     }
 
-    /// So many real servers are quiesced and wait for their connections to end.
+    /// Sets the number of quiesced real servers that wait for their connections to end.
     pub fn draining(&self, real_servers: u64) {
         self.draining.with_label_values::<&str>(&[]).set(level(real_servers));
     }
 
-    /// A round is run because the one before failed.
+    /// A round runs because the previous one failed.
     pub fn retried(&self) {
         self.retries.with_label_values::<&str>(&[]).inc();
     }
 }
 
-/// By how much a count went on; if it fell, it started anew.
+/// By how much a count has grown; if it fell, it restarted from zero.
 pub(super) fn advance(before: u64, now: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }

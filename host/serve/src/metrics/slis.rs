@@ -1,4 +1,4 @@
-//! The metrics of `/metrics/slis`: the health checks of the metrics server, of which there is one, and it succeeds.
+//! The metrics of `/metrics/slis`: the only health check of the metrics server, which always succeeds.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -6,7 +6,7 @@ use super::declare::{counts, gauges, levels};
 use super::process;
 use super::text;
 
-/// Metrics in a registry of their own (`staging/src/k8s.io/component-base/metrics/prometheus/slis`).
+/// Metrics in a separate registry (`staging/src/k8s.io/component-base/metrics/prometheus/slis`).
 #[derive(Clone)]
 pub(crate) struct Slis {
     registry: Registry,
@@ -43,7 +43,7 @@ impl Slis {
         self.checks.with_label_values(&["ping", "healthz", "success"]).inc();
     }
 
-    /// Forgets the checks until now.
+    /// Resets the counts.
     pub(crate) fn reset(&self) {
         self.check.reset();
         self.checks.reset();

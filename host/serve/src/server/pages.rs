@@ -1,4 +1,4 @@
-//! What is answered on which path.
+//! The pages by path.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

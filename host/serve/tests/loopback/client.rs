@@ -1,4 +1,4 @@
-//! A client that sends bytes and takes answers apart, and servers to point it at.
+//! A client that sends bytes and parses answers, and servers for it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,19 +12,19 @@ use weir_serve::{BindFailure, BuildInfo, Health, Limits, Metrics, Options, Serve
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// By name in lower case.
+    /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }
 
 impl Reply {
-    /// A header, which must be there.
+    /// A header, which must exist.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 }
 
-/// Asks in a connection of its own.
+/// Sends a request on a new connection.
 pub(crate) fn ask(address: SocketAddr, method: &str, target: &str) -> Reply {
     let head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let answer = exchange(address, head.as_bytes());
@@ -35,7 +35,7 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Reply {
     ask(address, "GET", target)
 }
 
-/// Sends bytes and reads until the other side ends the connection, in whatever way.
+/// Sends bytes and reads until the server ends the connection in any way.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(request).unwrap();
@@ -48,7 +48,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// What comes until the connection ends; a reset is an end. Fails if it does not end in 20 s.
+/// Everything until the connection ends; a reset counts as an end. Fails if it does not end within 20 s.
 pub(crate) fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
@@ -66,7 +66,7 @@ pub(crate) fn parse(answer: &str) -> Reply {
     Reply { status, headers, body: body.to_owned() }
 }
 
-/// A server on ports of the kernel's choice, and the handles behind it.
+/// A server on ports chosen by the kernel, and its handles.
 pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) health: Health,
@@ -90,7 +90,7 @@ pub(crate) fn options() -> Options {
 }
 
 impl Scene {
-    /// With a synchronisation period of a day, so that nothing is late by itself.
+    /// With a synchronisation period of a day, so that nothing becomes late by itself.
     pub(crate) fn new() -> Scene {
         Scene::with(options(), Health::new(Duration::from_secs(86_400)))
     }
@@ -110,7 +110,7 @@ impl Scene {
     }
 }
 
-/// Waits until something holds, for 20 s at most.
+/// Waits until a condition holds, for 20 s at most.
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {

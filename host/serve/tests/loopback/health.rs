@@ -1,4 +1,4 @@
-//! `/healthz` and `/livez` as probes see them.
+//! `/healthz` and `/livez` as seen by probes.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn probes_follow_the_node_and_the_loop() {
     assert_eq!(body["status"]["IPv4"]["healthy"], true);
     assert!(body["status"].get("IPv6").is_none());
 
-    // With a period of 0 what is queued is late at once.
+    // With a period of 0, queued changes are late at once.
     scene.health.queued(Family::V4, Moment::now());
     for path in ["/healthz", "/livez"] {
         let late = get(address, path);

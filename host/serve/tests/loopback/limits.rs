@@ -1,4 +1,4 @@
-//! Clients that are slow, many, or have a lot to say.
+//! Clients that are slow, numerous, or send a lot.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn a_client_that_says_nothing_is_sent_away() {
         rest_of(&scene, begin);
     }
     assert!(start.elapsed() < Duration::from_secs(5));
-    // So is one that asked once and then is silent.
+    // So does one that sent one request and is then silent.
     let start = Instant::now();
     let answer = rest_of(&scene, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(parse(&answer).status, 200);
@@ -33,7 +33,7 @@ fn rest_of(scene: &Scene, begin: &str) -> String {
     rest(&mut stream)
 }
 
-/// A byte now and then does not help.
+/// An occasional byte does not help.
 #[test]
 fn a_client_that_drips_is_sent_away() {
     let scene = scene(Limits { head_time: Duration::from_millis(300), ..Limits::default() });
@@ -54,7 +54,7 @@ fn a_client_that_drips_is_sent_away() {
     }
 }
 
-/// Also one that goes on asking.
+/// Including one that keeps sending requests.
 #[test]
 fn no_connection_lives_for_ever() {
     let scene = scene(Limits { lifetime: Duration::from_millis(300), ..Limits::default() });
@@ -72,7 +72,7 @@ fn no_connection_lives_for_ever() {
     assert!((Duration::from_millis(250)..Duration::from_secs(10)).contains(&lived), "{lived:?}");
 }
 
-/// A client that takes no answers, and asks for more than the sockets hold.
+/// A client that reads no answers and requests more than the sockets can hold.
 #[test]
 fn a_client_that_does_not_read_is_sent_away() {
     let scene = scene(Limits { lifetime: Duration::from_millis(500), ..Limits::default() });
@@ -96,7 +96,7 @@ fn a_client_that_does_not_read_is_sent_away() {
             Err(_) => break,
         }
     }
-    assert!(waited, "the sockets never were full");
+    assert!(waited, "the sockets were never full");
     assert_eq!(get(scene.metrics_address(), "/proxyMode").status, 200);
 }
 
@@ -108,7 +108,7 @@ fn heads_are_of_limited_size() {
     let many = head("X-Many: x\r\n".repeat(200));
     for request in [long, many] {
         let answer = exchange(scene.health_address(), request.as_bytes());
-        // What was not read may turn the answer into a reset.
+        // Unread data may turn the answer into a reset.
         assert!(answer.is_empty() || parse(&answer).status == 431, "{answer}");
     }
     for nonsense in ["\x16\x03\x01\x02", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
@@ -126,7 +126,7 @@ fn bodies_are_ignored() {
     assert_eq!(parse(&exchange(scene.health_address(), request)).status, 200);
 }
 
-/// Whoever opens all connections keeps no probe out, and the oldest go.
+/// A client that opens all connections cannot keep probes out; the oldest connections are closed.
 #[test]
 fn many_silent_connections_keep_no_probe_out() {
     let scene = scene(Limits { connections: 8, ..Limits::default() });
@@ -139,7 +139,7 @@ fn many_silent_connections_keep_no_probe_out() {
         matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     });
     assert!(open.count() <= 8);
-    // The metrics have their own share.
+    // The metrics have a separate limit.
     assert_eq!(get(scene.metrics_address(), "/healthz").status, 200);
 }
 

@@ -1,4 +1,4 @@
-//! The server over loopback, by a client that shares no code with it.
+//! The server over loopback, tested by a client that shares no code with it.
 
 mod client;
 mod health;

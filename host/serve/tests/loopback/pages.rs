@@ -87,7 +87,7 @@ fn checks_are_counted_until_they_are_reset() {
     assert!(!get(address, "/metrics/slis").body.contains("kubernetes_healthcheck"));
 }
 
-/// They are made each time they are asked for, stand beside the metrics alone, and may load and run nothing in a browser.
+/// They are made for each request, are only served next to the metrics, and may load and run nothing in a browser.
 #[test]
 fn pages_of_the_caller_are_made_when_they_are_asked_for() {
     let asked = Arc::new(AtomicU32::new(0));
@@ -108,10 +108,10 @@ fn pages_of_the_caller_are_made_when_they_are_asked_for() {
     for path in ["/status/", "/status.jso"] {
         assert_eq!(get(scene.metrics_address(), path).status, 404, "{path}");
     }
-    assert_eq!(get(scene.health_address(), "/status").status, 404, "the health port is open to everybody");
+    assert_eq!(get(scene.health_address(), "/status").status, 404, "the health port is open to everyone");
 }
 
-/// Profiling and debugging pages are left out, and health answers are elsewhere.
+/// Profiling and debugging pages do not exist, and health answers are on another port.
 #[test]
 fn no_other_page() {
     let scene = Scene::new();

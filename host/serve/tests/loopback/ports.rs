@@ -71,7 +71,7 @@ fn a_node_that_is_late_is_not_available_and_says_how_many_it_would_have() {
     let mut ports = scene.server.health_check_ports();
     sync(&mut ports, &[("web", check(0, Some(3), None))]);
     let address = local(ports.addresses(&name("web"))[0]);
-    // An unknown Node is no reason.
+    // An unknown Node is no reason to fail.
     assert_eq!(get(address, "/").status, 200);
     scene.health.updated(Family::V6, Moment::now());
     scene.health.queued(Family::V6, Moment::now());
@@ -80,7 +80,7 @@ fn a_node_that_is_late_is_not_available_and_says_how_many_it_would_have() {
     assert!(late.body.contains("\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": false"));
 }
 
-/// Each family has its sockets and its count, on the same port.
+/// Each family has separate sockets and counts, on the same port.
 #[test]
 fn families_are_apart() {
     let scene = Scene::new();
@@ -101,7 +101,7 @@ fn families_are_apart() {
     assert_eq!(get(v6, "/").status, 200);
 }
 
-/// Also a connection that was open stays, with the new count.
+/// An open connection also stays, with the new count.
 #[test]
 fn what_stays_is_not_interrupted() {
     let scene = Scene::new();
@@ -148,7 +148,7 @@ fn a_port_that_is_taken_is_reported_and_opened_when_it_is_free() {
     let mut ports = scene.server.health_check_ports();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
-    // ::1 would do, but where one address of a family fails, none of it is open.
+    // ::1 would work, but if one address of a family fails, none is opened.
     let addresses = only(&["127.0.0.2", "127.0.0.1", "::1"]);
     let checks = wanted(&[("web", check(port, Some(1), Some(1))), ("fine", check(0, Some(1), None))]);
     let failures = ports.sync(&addresses, &checks);
@@ -166,7 +166,7 @@ fn a_port_that_is_taken_is_reported_and_opened_when_it_is_free() {
     assert_eq!(get(([127, 0, 0, 2], port).into(), "/").status, 200);
 }
 
-/// kube-proxy takes the addresses once, at its start.
+/// kube-proxy reads the addresses once, at its start.
 #[test]
 fn addresses_may_change() {
     let scene = Scene::new();

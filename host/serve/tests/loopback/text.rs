@@ -13,20 +13,20 @@ use weir_serve::{
 
 use crate::client::{Scene, get, options};
 
-/// A parser of the exposition format that is not the library's.
+/// A parser of the exposition format that is independent of the library's.
 mod exposition {
     use std::collections::BTreeMap;
 
-    /// What the text says of one metric.
+    /// The text's entry for one metric.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub(super) struct Described {
         pub(super) help: String,
         pub(super) kind: String,
-        /// Name with labels in their order, and the value.
+        /// Name with labels in order, and the value.
         pub(super) series: Vec<(String, f64)>,
     }
 
-    /// The metrics, by name; the text must have them in order and each together.
+    /// The metrics by name; the text must contain them in order and each in one block.
     pub(super) fn families(text: &str) -> BTreeMap<String, Described> {
         let mut all: BTreeMap<String, Described> = BTreeMap::new();
         let mut current = String::new();
@@ -66,8 +66,8 @@ fn value(metrics: &Metrics, series: &str) -> Option<f64> {
     families.values().flat_map(|family| &family.series).find(|(name, _)| name == series).map(|(_, v)| *v)
 }
 
-/// The recording is what kube-proxy 1.37.2 prints after `RegisterMetrics(ProxyModeIPVS)` and the same things were counted.
-/// Numbers are compared as numbers, because Go writes large ones with an exponent.
+/// The recording is what kube-proxy 1.37.2 prints after `RegisterMetrics(ProxyModeIPVS)` and the same counts. Numbers
+/// are compared as numbers, because Go writes large ones with an exponent.
 #[test]
 fn everything_of_kube_proxys_is_there_to_the_letter() {
     let scene = Scene::with(options(), Health::new(Duration::ZERO));
@@ -85,7 +85,7 @@ fn everything_of_kube_proxys_is_there_to_the_letter() {
     proxy.restore_failed(v4);
     proxy.flows_forgotten(v4, Duration::from_millis(3), 5);
     scene.metrics.client.requested(RequestOutcome::Status(200), "GET", "h:6443", 1);
-    // One answer of each code that the recording has.
+    // One answer of each code in the recording.
     scene.health.node(weir_serve::NodeState::Present);
     get(scene.health_address(), "/healthz");
     scene.health.updated(v4, weir_serve::Moment::now());
@@ -107,7 +107,7 @@ fn everything_of_kube_proxys_is_there_to_the_letter() {
     }
 }
 
-/// Before anything happened, kube-proxy has the metrics without labels, and no others.
+/// Before anything happened, kube-proxy exports the metrics without labels and no others.
 #[test]
 fn what_has_labels_appears_with_its_first_value() {
     let all = families(&metrics().text());
@@ -153,7 +153,7 @@ fn account(name: &str) -> PluginMetrics {
     }
 }
 
-/// Numbers of plugins share a family by name, and go with their plugin.
+/// Metrics of plugins share a family by name, and are removed with their plugin.
 #[test]
 fn what_plugins_declare_comes_and_goes() {
     let metrics = metrics();
@@ -177,7 +177,7 @@ fn what_plugins_declare_comes_and_goes() {
     assert!(!metrics.text().contains("weir_policy_"));
 }
 
-/// Each metric that is weir's own: type, names of labels.
+/// Each of weir's own metrics: type, label names.
 const OWN: [(&str, &str, &[&str]); 30] = [
     ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
     ("weir_changes_total", "counter", &["kind", "outcome"]),
@@ -275,7 +275,7 @@ fn what_the_kernel_was_asked_never_falls() {
     assert_eq!(value(&metrics, "weir_kernel_processes_total"), Some(2.0));
 }
 
-/// A plugin that is loaded anew starts a new account; what is shown goes on.
+/// A reloaded plugin starts new counts; the exported ones continue.
 #[test]
 fn accounts_of_plugins_go_on_over_a_reload() {
     let metrics = metrics();
@@ -296,7 +296,7 @@ fn accounts_of_plugins_go_on_over_a_reload() {
     metrics.plugins(&[anew]);
     for (series, expected) in [
         (r#"weir_plugin_calls_total{plugin="guard"}"#, Some(13.0)),
-        // The account is new as a whole, also where it is larger than the old one.
+        // All counts are new, including those that are larger than before.
         (r#"weir_plugin_asked_total{plugin="guard"}"#, Some(450.0)),
         (r#"weir_plugin_failures_total{plugin="guard",reason="deadline"}"#, Some(2.0)),
         (r#"weir_plugin_failures_total{plugin="guard",reason="trap"}"#, Some(2.0)),

@@ -11,7 +11,7 @@ use weir_kernel::sysctl;
 /// Programs that handle Services themselves; two on one node undo each other's work.
 const PROXIES: [&str; 4] = ["kube-proxy", "kube-router", "cilium-agent", "antrea-agent"];
 
-/// The values weir sets, and those it depends on without setting them.
+/// The sysctls that weir sets, and those that it depends on without setting them.
 pub(super) fn sysctls(config: &ProxyConfig, capabilities: &Capabilities) -> Vec<Finding> {
     let view = NodeView::new("", None, None, Vec::new(), config.clone(), capabilities.clone());
     let wanted = plan_node(&view, &Totals::default()).sysctls;
@@ -28,7 +28,7 @@ pub(super) fn sysctls(config: &ProxyConfig, capabilities: &Capabilities) -> Vec<
     if let Ok(Some(1)) = sysctl::read(&localnet) {
         findings.push(Finding::warning(
             "route_localnet",
-            "is 1: neighbours can reach services on 127.0.0.1 of this node (CVE-2020-8558); IPVS mode does \
+            "is 1: hosts on the same network can reach services on 127.0.0.1 of this node (CVE-2020-8558); IPVS mode does \
              not need it",
             "sysctl -w net.ipv4.conf.all.route_localnet=0",
         ));
@@ -42,7 +42,7 @@ fn wanted_value(key: &Sysctl, wanted: i64) -> Finding {
         Ok(Some(value)) if value == wanted => Finding::good(&name, format!("is {value}")),
         Ok(Some(value)) => Finding::warning(
             &name,
-            format!("is {value}, `weir run` sets it to {wanted}"),
+            format!("is {value}; `weir run` sets it to {wanted}"),
             format!("sysctl -w {name}={wanted}"),
         ),
         Ok(None) => Finding::warning(&name, "does not exist yet", "modprobe ip_vs"),
@@ -59,11 +59,11 @@ pub(super) fn conntrack() -> Vec<Finding> {
         return vec![Finding::warning(
             "connection tracking",
             "not loaded yet",
-            "nothing: the first masquerading rule loads it, or `modprobe nf_conntrack`",
+            "nothing to do: the first masquerading rule loads it, or run `modprobe nf_conntrack`",
         )];
     };
     let text = format!("{count} of {max} entries");
-    // A maximum of 0 is none at all.
+    // A maximum of 0 means no limit.
     vec![if max > 0 && count > max - max / 10 {
         Finding::bad(
             "connection tracking",
@@ -86,11 +86,11 @@ pub(super) fn other_proxies() -> Vec<Finding> {
     found.sort();
     found.dedup();
     if found.is_empty() {
-        return vec![Finding::good("other proxies", "none is running")];
+        return vec![Finding::good("other proxies", "none running")];
     }
     vec![Finding::warning(
         "other proxies",
         format!("running: {}", found.join(" ")),
-        "run one service proxy per node, unless they share services by label or address",
+        "run one service proxy per node, unless they divide the services by label or address",
     )]
 }

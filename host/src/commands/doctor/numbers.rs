@@ -1,4 +1,4 @@
-//! Numbers and networks that meet: what works as configured, and not as meant.
+//! Numbers and networks that collide: configurations that work, but not as intended.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use weir_kernel::capabilities::Finding;
 
 use super::state::some_of;
 
-/// Looks at the sets of both families.
+/// Checks the sets of both families.
 pub(super) fn findings(config: &ProxyConfig, actual: &KernelState) -> Vec<Finding> {
     if config.masquerade_all {
         return Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn findings(config: &ProxyConfig, actual: &KernelState) -> Vec<Findin
     node_ports(actual).into_iter().chain(service_network(config, actual)).collect()
 }
 
-/// Cluster IPs whose port is a node port, in a kernel that no proxy has prepared for that.
+/// Cluster IPs whose port is also a node port, in a kernel that no proxy has prepared for that.
 fn node_ports(actual: &KernelState) -> Option<Finding> {
     let has = |family, set, entry| actual.entries.contains_key(&(SetName::new(family, set), entry));
     let mut met = BTreeSet::new();
@@ -27,7 +27,7 @@ fn node_ports(actual: &KernelState) -> Option<Finding> {
         let (all, local) = match protocol {
             Protocol::Tcp => (Set::NodePortTcp, Set::NodePortLocalTcp),
             Protocol::Udp => (Set::NodePortUdp, Set::NodePortLocalUdp),
-            // Its sets hold addresses.
+            // Node port sets of SCTP contain addresses.
             Protocol::Sctp => continue,
         };
         let number = SetEntry::Port(port);
@@ -40,24 +40,24 @@ fn node_ports(actual: &KernelState) -> Option<Finding> {
         Finding::warning(
             "node ports",
             format!(
-                "also ports of cluster IPs, whose clients arrive with the node's address: {}",
+                "also ports of cluster IPs, where clients then appear with the node's address: {}",
                 some_of(met.into_iter().collect())
             ),
-            "give one of the two Services another number (`kubectl get services -A` shows both); `weir run` keeps the \
-             clients' addresses if `clusterCIDR` tells pods from others",
+            "change the port of one of the two Services (`kubectl get services -A` shows both); `weir run` keeps the \
+             clients' addresses if `clusterCIDR` is set to the pod networks",
         )
     })
 }
 
-/// Cluster IPs inside the network by which pods are told from others.
+/// Cluster IPs inside the pod networks.
 fn service_network(config: &ProxyConfig, actual: &KernelState) -> Option<Finding> {
     let DetectLocal::ClusterCidr(nets) = &config.detect_local else { return None };
     let inside = |ip: IpAddr| nets.iter().find(|net| net.contains(&ip)).map(|net| (ip, net));
     let (ip, net) = cluster_ips(actual).find_map(|(_, ip, ..)| inside(ip))?;
     Some(Finding::warning(
         "clusterCIDR",
-        format!("{net} holds the cluster IP {ip}: this node's own packets to cluster IPs time out"),
-        "set clusterCIDR to the networks of pods, without that of services",
+        format!("{net} contains the cluster IP {ip}: this node's own packets to cluster IPs time out"),
+        "set clusterCIDR to the pod networks, without the service network",
     ))
 }
 
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "clusterCIDR: 10.0.0.0/8 holds the cluster IP 10.96.5.10: this node's own packets to cluster IPs time out"
+                "clusterCIDR: 10.0.0.0/8 contains the cluster IP 10.96.5.10: this node's own packets to cluster IPs time out"
             ]
         );
         assert_eq!(topics(&config("10.244.0.0/16"), &[(Set::ClusterIp, vip)]), [""; 0]);

@@ -1,4 +1,4 @@
-//! What the kernel holds: device, sets, chains, virtual servers, and whether they fit together.
+//! The contents of the kernel: device, sets, chains, virtual servers, and whether they are consistent.
 
 use weir_core::net::Family;
 use weir_core::node::HostAddress;
@@ -7,7 +7,7 @@ use weir_core::set::{SetKind, SetName};
 use weir_core::state::{DUMMY_DEVICE, KernelState, Weight};
 use weir_kernel::capabilities::Finding;
 
-/// How many names to show before the rest is only counted.
+/// How many names are shown; the rest are only counted.
 const SHOWN: usize = 5;
 
 pub(super) fn some_of(mut names: Vec<String>) -> String {
@@ -33,15 +33,16 @@ pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
         .collect();
     if !unserved.is_empty() {
         findings.push(Finding::warning(
-            "addresses without service",
-            format!("{}: traffic to them ends on this node and is refused", some_of(unserved)),
-            "`weir run` removes them, or `ip addr del` by hand",
+            "addresses without a service",
+            format!("{}: traffic to them is delivered to this node and refused", some_of(unserved)),
+            "start `weir run`, which removes them, or use `ip addr del`",
         ));
     }
     findings
 }
 
-/// Addresses of VIPs on other interfaces: services there answer too, and IPVS sees only part of the traffic.
+/// VIPs that are also on another interface: local processes may answer on them, and IPVS sees only part of the
+/// traffic.
 pub(super) fn addresses(actual: &KernelState, host: &[HostAddress]) -> Vec<Finding> {
     let twice: Vec<String> = host
         .iter()
@@ -52,9 +53,9 @@ pub(super) fn addresses(actual: &KernelState, host: &[HostAddress]) -> Vec<Findi
         return Vec::new();
     }
     vec![Finding::warning(
-        "addresses twice",
+        "duplicate addresses",
         format!("on {DUMMY_DEVICE} and on another interface: {}", some_of(twice)),
-        "remove the address from the other interface, or from the service",
+        "remove the address from the other interface, or from the Service",
     )]
 }
 
@@ -68,7 +69,7 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
             .collect();
         if missing.is_empty() {
             let entries = actual.entries.keys().filter(|(name, _)| name.family == *family).count();
-            findings.push(Finding::good(&topic, format!("all are there, {entries} entries")));
+            findings.push(Finding::good(&topic, format!("all present, {entries} entries")));
         } else {
             let text = format!("missing: {}", some_of(missing));
             findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));
@@ -80,8 +81,8 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
         }
         let (text, fix) = match kind {
             SetKind::Hash { max_elements, .. } if *max_elements > weir_core::set::MAX_ELEMENTS => (
-                format!("was grown to {max_elements} entries; kube-proxy would not accept it"),
-                "nothing while weir runs",
+                format!("has room for {max_elements} entries; kube-proxy would not accept it"),
+                "nothing to do while weir runs",
             ),
             kind => (format!("is `{kind}`, not `{}`", name.kind()), "`weir run` replaces it"),
         };
@@ -101,7 +102,7 @@ pub(super) fn chains(actual: &KernelState, families: &[Family]) -> Vec<Finding> 
             .map(|(table, chain)| format!("{table} {chain}"))
             .collect();
         if missing.is_empty() {
-            findings.push(Finding::good(&topic, "all are there"));
+            findings.push(Finding::good(&topic, "all present"));
         } else {
             let text = format!("missing: {}", some_of(missing));
             findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));
@@ -122,8 +123,8 @@ pub(super) fn chains(actual: &KernelState, families: &[Family]) -> Vec<Finding> 
         if !unreached.is_empty() {
             findings.push(Finding::bad(
                 &format!("{family} jumps"),
-                format!("nothing leads from {} to our chains", some_of(unreached)),
-                "`weir run` inserts the jumps; something else removes them (a firewall reload?)",
+                format!("no jumps from {} to weir's chains", some_of(unreached)),
+                "start `weir run`, which inserts the jumps; something else removed them (a firewall reload?)",
             ));
         }
     }
@@ -147,7 +148,7 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
         findings.push(Finding::warning(
             "without endpoints",
             some_of(empty),
-            "clients are refused until endpoints are ready: `kubectl get endpointslices`",
+            "clients are refused until an endpoint is ready: check `kubectl get endpointslices`",
         ));
     }
     let quiesced: Vec<String> = actual
@@ -159,7 +160,7 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
         findings.push(Finding::warning(
             "draining",
             some_of(quiesced),
-            "nothing: they go when their connections have ended (`ipvsadm -Lnc` shows these)",
+            "nothing to do: they are removed when their connections have ended (`ipvsadm -Lnc` shows the connections)",
         ));
     }
     findings

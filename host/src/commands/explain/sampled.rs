@@ -11,22 +11,22 @@ use weir_core::planner::{Explanation, Planner};
 use weir_core::sampling::{Count, Readings};
 use weir_core::state::VirtualServer;
 
-/// How often it is looked whether a reading is due: they are due at multiples of an eighth of a second.
+/// How often to check whether a reading is due; readings are due at multiples of an eighth of a second.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// An endpoint of a port, and what was counted for it.
+/// An endpoint of a port, and its counts.
 pub(super) struct Sampled {
     family: Family,
     port: u16,
     endpoint: SocketAddr,
     count: Count,
-    /// By memory in seconds, the mean time of a connection in milliseconds.
+    /// The mean duration of a connection in milliseconds, by memory in seconds.
     times: Vec<(u32, Option<f64>)>,
-    /// The weight that is wanted.
+    /// The wanted weight.
     wanted: u16,
 }
 
-/// Reads the counters of a service for so long, as often as its plugins ask for.
+/// Reads the counters of a service for this long, as often as its plugins ask for.
 pub(super) fn sample(
     planner: &mut Planner,
     name: &ObjectName,
@@ -36,7 +36,7 @@ pub(super) fn sample(
     let begin = UNIX_EPOCH.elapsed().context("the clock")?;
     planner.update(begin.as_secs());
     if planner.sampler().wishes(name).next().is_none() {
-        bail!("no plugin reads the counters of {name} (the need `statistics`): leave --sample out");
+        bail!("no plugin needs the counters of {name} (the need `statistics`): omit --sample");
     }
     let started = Instant::now();
     loop {
@@ -44,7 +44,7 @@ pub(super) fn sample(
         let due = planner.due_samples(now, usize::MAX).into_iter().find(|(service, _)| service == name);
         if let Some(due) = due {
             if let Some(server) = planner.sample(due, now, &mut read).unread {
-                bail!("the counters of {server} cannot be read: run it as root on a node that serves {name}");
+                bail!("cannot read the counters of {server}: run this as root on a node that serves {name}");
             }
             planner.update(now.as_secs());
         }
@@ -55,7 +55,7 @@ pub(super) fn sample(
     }
 }
 
-/// What was counted for the endpoints of a service; nothing before the first reading.
+/// The counts for the endpoints of a service; empty before the first reading.
 pub(super) fn counted(planner: &Planner, explanation: &Explanation) -> Vec<Sampled> {
     let (sampler, name) = (planner.sampler(), &explanation.view.service.name);
     let mut all = Vec::new();
@@ -90,7 +90,7 @@ impl Sampled {
         let times: Vec<String> = times.collect();
         let (active, inactive, begun) = (count.active, count.inactive, count.totals.connections);
         format!(
-            "{family} TCP {port}: {endpoint} has {active} active and {inactive} inactive connections, {begun} begun; {}; \
+            "{family} TCP {port}: {endpoint} has {active} active and {inactive} inactive connections, {begun} started; {}; \
              weight {} in the kernel, {wanted} wanted",
             times.join(", "),
             count.weight,
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// Wants the second endpoint to have what it was counted for.
+    /// Gives the second endpoint a weight equal to its count.
     #[derive(Clone)]
     struct Counting;
 
@@ -197,7 +197,7 @@ mod tests {
             "{line}"
         );
         assert!(line.ends_with("(memory of 20 s); weight 1 in the kernel, 5 wanted"), "{line}");
-        // 4 at a time and 50 a second.
+        // 4 active at 50 per second.
         let time = sampled.json()["recent"][0]["mean-time-ms"].as_f64().unwrap();
         assert!((60.0..200.0).contains(&time), "{time}");
     }
@@ -208,7 +208,7 @@ mod tests {
             let name = ObjectName::new("shop", name);
             sample(&mut planner(), &name, Duration::from_secs(2), |_| read.clone()).unwrap_err().to_string()
         };
-        assert!(sample("web", None).contains("run it as root"));
-        assert!(sample("api", Some(Default::default())).contains("no plugin reads"));
+        assert!(sample("web", None).contains("run this as root"));
+        assert!(sample("api", Some(Default::default())).contains("no plugin needs"));
     }
 }

@@ -1,4 +1,4 @@
-//! Policies of the lab that are planned as a node would plan them, at virtual times.
+//! Lab policies that are planned as on a node, at virtual times.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,17 +26,18 @@ use weir_policy::configuration;
 
 use crate::inputs::{self, Settings};
 
-/// When virtual time begins, in seconds since 1970: 2026-01-01. A fixed moment, so that plugins that look at the time
-/// answer the same today and tomorrow.
+/// The start of virtual time, in seconds since 1970: 2026-01-01. It is fixed, so that plugins that use the time
+/// always give the same answers.
 const START: u64 = 1_767_225_600;
-/// How often it is looked whether a policy wants to be asked again.
+/// How often to check whether a policy wants to be asked again.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a plugin may take for an answer, of this machine's time.
+/// How long a plugin may take to answer, in real time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is said of a virtual server with persistence.
-const AFFINITY: &str = "session affinity is not played; each connection is scheduled anew";
+/// Printed for a virtual server with persistence.
+const AFFINITY: &str = "session affinity is not simulated; each connection is scheduled anew";
 
-/// What is played: the virtual server of a Service's cluster IP, and all endpoints that a client node may reach.
+/// The simulated target: the virtual server of a Service's cluster IP, and all endpoints that a client node may
+/// reach.
 pub(super) struct Target {
     service: ObjectName,
     server: VirtualServer,
@@ -44,16 +45,16 @@ pub(super) struct Target {
     pub(super) addresses: Vec<SocketAddr>,
 }
 
-/// The client nodes, and what they know.
+/// The client nodes and their objects.
 pub(super) struct Laboratory {
-    /// By client node that is planned for itself; one for all if they are only counted.
+    /// One per client node that is planned separately; one for all if they are only counted.
     nodes: Vec<(Settings, Vec<Event>)>,
-    /// Chains that were loaded, by policy file and place in `nodes`. Each play gets a fresh copy.
+    /// Loaded chains, by policy file and index in `nodes`. Each run gets a fresh copy.
     chains: BTreeMap<(PathBuf, usize), Chain>,
     notes: Rc<RefCell<Notes>>,
 }
 
-/// What was said about plugins, each thing once however often it is played.
+/// Messages about plugins, each printed once however often it occurs.
 #[derive(Default)]
 struct Notes {
     /// Whether a plugin was refused or failed.
@@ -98,16 +99,16 @@ impl Laboratory {
         if let Some(scheduler) = scheduler {
             settings.proxy.scheduler = scheduler.to_owned();
         }
-        // The lab plays cluster IPs, which do not depend on addresses of the node.
+        // The lab simulates cluster IPs, which do not depend on the node's addresses.
         inputs::planner_of(objects.clone(), &settings, chain, Vec::new(), Capabilities::assumed())
     }
 
-    /// The virtual server that a service's traffic is for.
+    /// The virtual server that a service's traffic goes to.
     pub(super) fn target(&self, traffic: &ServiceTraffic) -> anyhow::Result<Rc<Target>> {
         let service = &traffic.service;
         let (namespace, name) = service
             .split_once('/')
-            .with_context(|| format!("service `{service}` must be written as namespace/name"))?;
+            .with_context(|| format!("service `{service}`: write it as namespace/name"))?;
         let name = ObjectName::new(namespace, name);
         let mut addresses = BTreeSet::new();
         let mut servers = BTreeSet::new();
@@ -116,7 +117,7 @@ impl Laboratory {
             let Some(explanation) = planner.explain(&name, START) else {
                 let known: Vec<String> = planner.service_names().map(ToString::to_string).collect();
                 bail!(
-                    "service {name} is not in the manifests, or not handled by this node; the services are: {}",
+                    "service {name} not found in the manifests, or not handled by this node; available services: {}",
                     known.join(", ")
                 );
             };
@@ -132,24 +133,24 @@ impl Laboratory {
         let server = match (servers.first(), ports.len()) {
             (Some(server), 1) => *server,
             (None, _) => match traffic.port {
-                Some(port) => bail!("service {name} has no TCP port {port} at a cluster IP"),
-                None => bail!("service {name} has no TCP port at a cluster IP"),
+                Some(port) => bail!("service {name} has no TCP port {port} on a cluster IP"),
+                None => bail!("service {name} has no TCP port on a cluster IP"),
             },
             (Some(_), _) => {
                 let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
                 bail!("service {name} has several TCP ports; set `port` to one of {}", ports.join(", "))
             }
         };
-        // A Service of both families has its IPv4 endpoints here.
+        // A dual-stack Service also has IPv6 endpoints.
         addresses.retain(|address| address.is_ipv4() == server.address.is_ipv4());
         if addresses.is_empty() {
-            bail!("service {name} has no endpoints that take connections");
+            bail!("service {name} has no endpoints that accept connections");
         }
         Ok(Rc::new(Target { service: name, server, addresses: addresses.into_iter().collect() }))
     }
 
-    /// A policy as planned by weir for so many client nodes: the plugins of a file, or the built-in one, with another
-    /// default scheduler if one is given.
+    /// A policy planned by weir for this many client nodes: the plugins of a file, or the built-in policy, optionally
+    /// with another default scheduler.
     pub(super) fn planned(
         &mut self,
         target: &Rc<Target>,
@@ -173,7 +174,7 @@ impl Laboratory {
             let shortest = wishes.map(|wish| Duration::from_secs(wish.period.into())).min();
             period = period.into_iter().chain(shortest).min();
             if period.is_some() && self.nodes.len() == 1 {
-                // What is read on one node is not what is read on another.
+                // Each node reads its own counters.
                 nodes.resize_with(count, planner);
             }
         }
@@ -188,7 +189,7 @@ impl Laboratory {
         let place = || format!("policy {}", file.display());
         let mut configuration = configuration::load(file).with_context(place)?;
         for plugin in configuration.plugins.iter_mut().filter_map(|entry| entry.plugin.as_mut().ok()) {
-            // Time is virtual: how busy this machine is must not decide what comes out.
+            // Time is virtual: how busy this machine is must not affect the results.
             (plugin.limits.call_timeout, plugin.limits.sync_budget) = (PATIENCE, PATIENCE);
         }
         let plugins =
@@ -204,7 +205,7 @@ impl Laboratory {
     }
 }
 
-/// A policy that is planned by weir's planner, on each client node.
+/// A policy planned by weir's planner, on each client node.
 pub(super) struct Planned {
     target: Rc<Target>,
     /// One for all client nodes, if these are only counted and nothing is sampled.
@@ -214,7 +215,7 @@ pub(super) struct Planned {
     notes: Rc<RefCell<Notes>>,
 }
 
-/// What a client node plans.
+/// The planner of a client node.
 struct Node {
     planner: Planner,
     /// The last plan.
@@ -222,7 +223,7 @@ struct Node {
 }
 
 impl Target {
-    /// Has a planner take in what can be read of the kernel now, if that is due.
+    /// Feeds the planner what can be read of the kernel now, if a reading is due.
     fn sample(&self, planner: &mut Planner, now: Duration, seen: &[Option<Seen>]) -> bool {
         let reading = |seen: &Seen| Reading {
             active: seen.active,
@@ -255,7 +256,7 @@ impl Planned {
         let mut servers = planner.desired().servers_of(&self.target.service);
         let Some((_, want)) = servers.find(|(server, _)| *server == self.target.server) else {
             return Err(format!(
-                "the policy does not serve {}, so there is nothing to play",
+                "the policy does not serve {}, so there is nothing to simulate",
                 self.target.server
             ));
         };

@@ -1,4 +1,4 @@
-//! `weir plugin run`: what a plugin says of the services of a folder, or of those that somebody was asked about once.
+//! `weir plugin run`: a plugin's answers about the services in a folder, or to recorded questions.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::commands::replay;
 use crate::output::{complain, say};
 use crate::{inputs, style};
 
-/// Asks and prints. Exit status 1 if there are no services, or no answer about some.
+/// Asks and prints. Exit status 1 if there are no services, or if an answer is missing.
 pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     if let Some(file) = &arguments.records {
         return ask_recorded(arguments, file);
@@ -31,7 +31,7 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     let now = inputs::now();
     let views = planner.views();
     if views.is_empty() {
-        complain!("there are no services that this node handles in {}", manifests.display());
+        complain!("no services that this node handles in {}", manifests.display());
         return Ok(ExitCode::FAILURE);
     }
     let decided = planner.decide(&views, now);
@@ -43,13 +43,13 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
             weir_policy::status(&planner, now).iter().for_each(print_metrics);
         }
     }
-    // What the guard makes of it is asked from memory.
+    // The plan uses the cached answers; this shows what the guard makes of them.
     planner.plan_at(now).reports.iter().for_each(|report| inputs::warn(&report.to_string()));
     let failed = decided.iter().any(|decided| !decided.reports.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Asks what was asked once, whoever was asked, through the interfaces that this plugin has.
+/// Repeats recorded questions, of whatever plugin, through the interfaces that this plugin has.
 fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<ExitCode> {
     let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
     let (mut asked, mut failed) = (0_usize, 0_usize);
@@ -69,12 +69,12 @@ fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<E
         }
     }
     if asked == 0 {
-        complain!("{}: nothing was asked through an interface that this plugin has", file.display());
+        complain!("{}: no record is for an interface that this plugin has", file.display());
     }
     Ok(if asked == 0 || failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What the plugin's numbers come to over all services.
+/// The plugin's metrics, totalled over all services.
 fn print_metrics(status: &Status) {
     if !status.totals.is_empty() {
         say!("{}", style::heading("metrics"));
@@ -87,13 +87,13 @@ fn print_metrics(status: &Status) {
 fn print_text(view: &ServiceView, decided: &Decided) {
     say!("{}", style::heading(&view.service.name.to_string()));
     if decided.notes.is_empty() && decided.reports.is_empty() {
-        say!("  keeps everything");
+        say!("  no change");
     }
     for report in &decided.reports {
         say!("  {}", style::bad(&format!("{}: {}", report.reason, report.message)));
     }
     for note in &decided.notes {
-        let answer = if note.answer.is_empty() { "keeps everything" } else { &note.answer };
+        let answer = if note.answer.is_empty() { "no change" } else { &note.answer };
         let because = if note.reason.is_empty() { String::new() } else { format!(" ({})", note.reason) };
         say!("  {}: {answer}{because}", note.hook);
     }

@@ -1,4 +1,4 @@
-//! `weir plugin bench`: what a plugin costs. Times are for comparing plugins on one machine, not for promises.
+//! `weir plugin bench`: the cost of a plugin. The times are for comparing plugins on one machine.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use weir_plugin_views::{Context, Endpoint, Family, Port, Protocol, Service};
 use crate::cli::{Output, PluginFileArguments};
 use crate::output::say;
 
-/// How often each thing is measured; the median is shown.
+/// How often each measurement is repeated; the median is shown.
 const ROUNDS: usize = 15;
 
 /// Services in a full call.
@@ -26,7 +26,7 @@ const BATCH: u32 = 256;
 /// Measures and prints.
 pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    // Of all that is asked here, a plugin would write the same again and again.
+    // The plugin would write the same lines again and again.
     let artifact = super::taken(arguments, LevelFilter::ERROR)?;
     let mut rows = vec![("load and compile".to_owned(), start.elapsed())];
     rows.push(("instantiate and configure".to_owned(), median(|| Ok(artifact.start_once()?))?));
@@ -66,7 +66,7 @@ pub(super) fn bench(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// A time in the unit in which it has a few digits.
+/// Formats a time in a unit that leaves a few digits.
 fn readable(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
@@ -87,7 +87,7 @@ fn median(mut measure: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Dur
     Ok(times[ROUNDS / 2])
 }
 
-/// A planner that knows services with so many endpoints each.
+/// A planner that knows services with this many endpoints each.
 fn planner(endpoints: u32) -> anyhow::Result<Planner> {
     let node =
         NodeView::new("bench", None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
@@ -108,7 +108,7 @@ fn planner(endpoints: u32) -> anyhow::Result<Planner> {
         let (Decoded::Here(service), Decoded::Here(slice)) =
             (objects::service(&service).0, objects::endpoint_slice(&slice).0)
         else {
-            bail!("the bench's own objects are refused");
+            bail!("the benchmark's own objects are refused");
         };
         planner.apply(Event::Service(Box::new(service)));
         planner.apply(Event::Slice(Box::new(slice)));
@@ -116,7 +116,7 @@ fn planner(endpoints: u32) -> anyhow::Result<Planner> {
     Ok(planner)
 }
 
-/// Services of one port with so many endpoints.
+/// Services with one port and this many endpoints.
 fn services(count: u32, endpoints: u32) -> Vec<Service> {
     let endpoint = |i: u32| Endpoint {
         address: (Ipv4Addr::from(0x0a00_0000 + i), 8080).into(),

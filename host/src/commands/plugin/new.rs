@@ -1,4 +1,4 @@
-//! `weir plugin new`: a plugin in Rust to begin with.
+//! `weir plugin new`: creates a Rust plugin from a template.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::cli::PluginNewArguments;
 use crate::output::say;
 use crate::style;
 
-/// The files of a new plugin, with `{{name}}`, `{{component}}` and `{{sdk}}` to be filled in.
+/// The files of a new plugin, with the placeholders `{{name}}`, `{{component}}` and `{{sdk}}`.
 const TEMPLATE: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("../../../../plugin-sdk/template/Cargo.toml.in")),
     ("src/lib.rs", include_str!("../../../../plugin-sdk/template/src/lib.rs.in")),
@@ -23,11 +23,11 @@ const TEMPLATE: [(&str, &str); 6] = [
     ("README.md", include_str!("../../../../plugin-sdk/template/README.md.in")),
 ];
 
-/// The configuration without which the starter is refused.
+/// The configuration that the starter plugin requires.
 const CONFIGURATION: &str = "{annotation: example.com/scheduler, allowed: [rr, lc]}";
 
-/// Names of crates that a plugin is built with or Rust comes with, words of the language (The Rust Reference, "Keywords"),
-/// and folders that cargo makes. As names of crates, with `_`.
+/// Names that cannot be used: crates that a plugin depends on or that come with Rust, Rust keywords (The Rust
+/// Reference, "Keywords"), and folders that cargo creates. As crate names, with `_`.
 const TAKEN: &[&str] = &[
     "alloc",
     "core",
@@ -97,20 +97,20 @@ const TAKEN: &[&str] = &[
     "yield",
 ];
 
-/// The longest name; a policy file has no longer ones.
+/// The longest name; policy files accept no longer ones.
 const LONGEST: usize = 63;
 
-/// Makes the folder and says what to do there.
+/// Creates the folder and prints the next steps.
 pub(super) fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
     let name = &arguments.name;
     check_name(name)?;
     let sdk = sdk(&arguments.sdk)?;
     let component = name.replace('-', "_");
     let folder = Path::new(name);
-    ensure!(!folder.exists(), "{name} is there already");
+    ensure!(!folder.exists(), "{name} already exists");
     for (file, text) in TEMPLATE {
         let path = folder.join(file);
-        let making = || format!("cannot make {}", path.display());
+        let making = || format!("cannot create {}", path.display());
         fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(making)?;
         let text =
             text.replace("{{name}}", name).replace("{{component}}", &component).replace("{{sdk}}", &sdk);
@@ -123,7 +123,7 @@ pub(super) fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
     let file = format!("target/wasm32-wasip2/release/{component}.wasm");
     say!("  weir plugin check {file} --configuration '{CONFIGURATION}'");
     say!("  weir plan --manifests manifests --node node1 --policy policy.yaml");
-    say!("Each of the two builds compiles what the plugin depends on once, which takes a minute or so.");
+    say!("Each of the two builds first compiles the plugin's dependencies, which takes about a minute.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,33 +134,33 @@ fn check_name(name: &str) -> anyhow::Result<()> {
             && name.bytes().all(fits)
             && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
             && !name.ends_with('-'),
-        "`{name}` is no name for a plugin: use up to {LONGEST} small letters, digits and dashes, a letter first and no \
-         dash last"
+        "`{name}` is not a valid plugin name: use up to {LONGEST} lowercase letters, digits and dashes, starting with a \
+         letter and not ending with a dash"
     );
     ensure!(
         !TAKEN.contains(&name.replace('-', "_").as_str()),
-        "`{name}` is no name for a plugin: a crate of that name cannot be built here; take another, as `my-{name}`"
+        "`{name}` is not a valid plugin name: a crate of that name cannot be built here; use another, such as `my-{name}`"
     );
     Ok(())
 }
 
-/// The folder of the SDK, as a TOML string.
+/// The SDK's folder, as a TOML string.
 fn sdk(folder: &Path) -> anyhow::Result<String> {
     let place = || format!("--sdk {}", folder.display());
     let folder: PathBuf = folder.canonicalize().with_context(place)?;
     let manifest = folder.join("Cargo.toml");
-    ensure!(manifest.exists(), "{}: there is no Cargo.toml", place());
+    ensure!(manifest.exists(), "{}: contains no Cargo.toml", place());
     let text = fs::read_to_string(&manifest).with_context(place)?;
     ensure!(
         package_name(&text) == Some("weir-plugin-sdk"),
-        "{}: its Cargo.toml is not that of the package weir-plugin-sdk; give the folder plugin-sdk of weir's sources",
+        "{}: its Cargo.toml is not that of the package weir-plugin-sdk; give the folder plugin-sdk of weir's source tree",
         place()
     );
     let path = folder.to_str().with_context(|| format!("{}: the path is not UTF-8", place()))?;
     Ok(quoted(path))
 }
 
-/// The name in the section `package` of a Cargo.toml.
+/// The name in the `package` section of a Cargo.toml.
 fn package_name(manifest: &str) -> Option<&str> {
     let lines = manifest.lines().map(str::trim);
     let section =
@@ -171,7 +171,7 @@ fn package_name(manifest: &str) -> Option<&str> {
         .map(|(_, value)| value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']))
 }
 
-/// A basic string of TOML: JSON's escapes are among TOML's, which wants one more.
+/// A basic string of TOML: JSON's escapes are valid in TOML, which requires one more.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }

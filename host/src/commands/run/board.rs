@@ -1,5 +1,5 @@
-//! Answers `weir status` with what the loop reported last. A request never waits for the loop, so the answer also shows a
-//! loop that hangs.
+//! Answers `weir status` with the loop's last report. A request never waits for the loop, so the answer also reveals
+//! a loop that hangs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,34 +19,34 @@ use crate::status::{
     Services, Status, Unread,
 };
 
-/// What is told. Clones are handles to the same.
+/// The status to serve. Clones share it.
 #[derive(Clone)]
 pub(super) struct Board(Arc<Shared>);
 
 struct Shared {
-    /// A status with what does not change.
+    /// The constant part of the status.
     base: Status,
     source: String,
-    /// What the API server's thread counts, if there is one.
+    /// Counters of the API server's thread, if there is one.
     account: Option<Arc<Account>>,
     health: Health,
     started: Instant,
     told: Mutex<Told>,
 }
 
-/// What the loop said last.
+/// The loop's last report.
 #[derive(Default)]
 struct Told {
     overview: Overview,
     plugins: Vec<weir_policy::Status>,
     refused: Vec<String>,
-    /// Why new plugins do not decide.
+    /// Why new plugins are not active.
     held_back: Option<String>,
     resources: Vec<Resource>,
 }
 
 impl Board {
-    /// One on which nothing is told yet.
+    /// Creates a board without a report.
     pub(super) fn new(
         settings: &Settings,
         families: &[Family],
@@ -86,12 +86,12 @@ impl Board {
         self.told().plugins = plugins;
     }
 
-    /// Plugins and policy files that are not used now.
+    /// Records plugins and policy files that are not used.
     pub(super) fn refused(&self, refused: &[String]) {
         self.told().refused = refused.to_vec();
     }
 
-    /// What became of plugins that were to decide.
+    /// Records the outcome of replacing plugins.
     pub(super) fn replaced(&self, replacement: &Replacement) {
         self.told().held_back = match replacement {
             Replacement::Taken { .. } => None,
@@ -128,7 +128,7 @@ impl Board {
 }
 
 impl Told {
-    /// The part that the loop told; `started` is when its times began, in seconds since 1970.
+    /// The part reported by the loop; `started` is the start of its clock, in seconds since 1970.
     fn running(&self, started: u64) -> Running {
         let at = |time: Duration| started + time.as_secs();
         let Overview {

@@ -1,4 +1,4 @@
-//! What the loop tells a person of a round.
+//! The log lines of a round.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use weir_kernel::capabilities::Finding;
 use weir_kernel::linux::Effort;
 use weir_policy::Replacement;
 
-/// What was found on this node, as far as there is something to do about it.
+/// Logs findings about this node; those with a fix as warnings.
 pub(super) fn findings(findings: &[Finding]) {
     for finding in findings {
         match &finding.fix {
@@ -20,7 +20,7 @@ pub(super) fn findings(findings: &[Finding]) {
     }
 }
 
-/// One line per round that did something, one per cause of failures, and one per change for those who want to see each.
+/// One line per round that did something, one per cause of failures, and one per change at debug level.
 pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
     let is_postponed = |(_, outcome): &&(Change, Outcome)| {
         outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Postponed)
@@ -30,14 +30,14 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
     for (change, outcome) in &round.changes {
         match outcome {
             Ok(()) => debug!(change = %change, "changed"),
-            // The change that it waits for has its own line, and may keep hundreds from being tried.
+            // The change that it waits for has its own line, and may block hundreds of others.
             Err(failure) => debug!(change = %change, "{failure}"),
         }
     }
     for (change, failure, others) in causes(round) {
         match others {
             0 => error!(change = %change, "{failure}"),
-            others => error!(change = %change, others, "{failure} (and {others} more like it)"),
+            others => error!(change = %change, others, "{failure} (and {others} more)"),
         }
     }
     let changes = round.changes.len() - postponed;
@@ -52,7 +52,7 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
     }
 }
 
-/// What became of plugins that were to decide.
+/// Logs the outcome of replacing plugins.
 pub(super) fn replaced(replacement: &Replacement) {
     match replacement {
         Replacement::Taken { .. } => info!("{replacement}"),

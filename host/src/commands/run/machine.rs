@@ -1,4 +1,4 @@
-//! This machine, as the daemon meets it.
+//! This machine, as seen by the daemon.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use super::log;
 pub(super) struct Machine {
     kernel: Linux,
     started: Instant,
-    /// What was told of already.
+    /// The effort already reported.
     told: Effort,
 }
 
@@ -30,13 +30,13 @@ impl Machine {
         Machine { kernel: Linux::new(families), started: Instant::now(), told: Effort::default() }
     }
 
-    /// What was done since this was asked last, and since the start.
+    /// The effort since the last call, and since the start.
     pub(super) fn take_effort(&mut self) -> (Effort, Effort) {
         let total = self.kernel.effort();
         (total - std::mem::replace(&mut self.told, total), total)
     }
 
-    /// The searches for UDP flows since this was asked last.
+    /// The searches for UDP flows since the last call.
     pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
         self.kernel.take_forgotten()
     }
@@ -66,7 +66,7 @@ impl Host for Machine {
     }
 
     fn is_untouched(&mut self) -> bool {
-        // The device first: where there is one, thousands of virtual servers need not be read.
+        // The device first: if it exists, thousands of virtual servers need not be read.
         matches!(self.kernel.has_device(), Ok(false))
             && self.kernel.virtual_servers().is_ok_and(|servers| servers.is_none_or(|all| all.is_empty()))
     }
@@ -78,7 +78,7 @@ impl Host for Machine {
     fn clear_device(&mut self) {
         let networks = match self.kernel.networks() {
             Ok(networks) => networks,
-            // The audit itself tells, which reads the same.
+            // The audit reads the same and reports the error.
             Err(_) => return,
         };
         if networks.is_empty() {
@@ -90,7 +90,7 @@ impl Host for Machine {
             Ok(()) => warn!(
                 fix = "keep other network daemons off the device (systemd-networkd: Unmanaged=yes; NetworkManager: \
                        unmanaged-devices=interface-name:kube-ipvs0)",
-                "another program put {names} on {DUMMY_DEVICE}, which attracts these networks: taken away"
+                "another program put {names} on {DUMMY_DEVICE}, which attracts traffic to these networks: removed"
             ),
             Err(failure) => error!("{failure}: {names}"),
         }

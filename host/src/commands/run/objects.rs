@@ -1,4 +1,4 @@
-//! Where the objects come from: a folder of manifests, or the API server.
+//! The source of the objects: a folder of manifests, or the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use crate::inputs::Settings;
 use crate::source::{ApiServer, Source};
 use crate::status;
 
-/// The objects of the cluster, as news.
+/// The objects of the cluster, as events.
 pub(super) enum Objects {
-    /// Of a folder or a file, which is read when somebody asks.
+    /// From a folder or a file, which is read on demand.
     Manifests {
         /// The folder.
         folder: Folder,
-        /// What was wrong in it last time, so that it is said once.
+        /// Its problems at the last reading, so that each is logged once.
         problems: Vec<Problem>,
-        /// What changed, and nobody took note of yet.
+        /// Changes not yet taken.
         news: Vec<Event>,
-        /// What was listed when somebody took note last.
+        /// What was listed at the last take.
         told: Listed,
     },
-    /// Of the API server, which tells.
+    /// From the API server, which sends events.
     ApiServer {
         /// The thread that follows it.
         handle: Handle,
-        /// How complete what it told is.
+        /// How complete its data is.
         standings: Standings,
-        /// What it told, and nobody took note of yet.
+        /// Events not yet taken.
         news: Vec<Event>,
-        /// What was listed when somebody took note last.
+        /// What was listed at the last take.
         told: Listed,
     },
 }
 
 impl Objects {
-    /// Starts to look for objects; the recorder is for Kubernetes Events, which need an API server.
+    /// Starts watching for objects; the recorder is for Kubernetes Events, which need an API server.
     pub(super) fn start(
         source: &Source,
         settings: &Settings,
@@ -72,7 +72,7 @@ impl Objects {
         }
     }
 
-    /// Takes note of what the API server tells, and says what is not followed any more by it.
+    /// Handles a message of the API server. Returns the resource that it has lost, if any.
     pub(super) fn hear(&mut self, message: Message) -> Option<Resource> {
         for problem in &message.problems {
             warn!("{problem}");
@@ -84,16 +84,16 @@ impl Objects {
         match (before, message.standing) {
             (Standing::Incomplete, Standing::Current) => info!(%resource, "listed"),
             (Standing::Current, Standing::Stale) => {
-                warn!(%resource, "the API server is not heard any more; what it said last stays in force");
+                warn!(%resource, "lost contact with the API server; its last known state stays in use");
             }
-            (Standing::Stale, Standing::Current) => info!(%resource, "the API server is heard again"),
+            (Standing::Stale, Standing::Current) => info!(%resource, "contact with the API server restored"),
             _ => {}
         }
         news.extend(message.events);
         lost.then_some(resource)
     }
 
-    /// What the API server's thread counts, if there is one.
+    /// Counters of the API server's thread, if there is one.
     pub(super) fn account(&self) -> Option<Arc<Account>> {
         match self {
             Objects::ApiServer { handle, .. } => Some(Arc::clone(handle.account())),
@@ -101,12 +101,12 @@ impl Objects {
         }
     }
 
-    /// How far what the API server said of what is needed can be relied on; empty without one.
+    /// How far the API server's data can be relied on, for the resources in use; empty without one.
     pub(super) fn resources(&self) -> Vec<status::Resource> {
         let Objects::ApiServer { standings, .. } = self else { return Vec::new() };
         let needed = Resource::NEEDED.into_iter().chain([Resource::OwnNode]);
         let others = Resource::ALL.into_iter().filter(|resource| !needed.clone().any(|of| of == *resource));
-        // Others are followed for plugins, and never listed where none reads them.
+        // The others are followed only for plugins, and never listed if no plugin reads them.
         let others = others.filter(|resource| standings.of(*resource) != Standing::Incomplete);
         let of = |resource: Resource| status::Resource {
             name: resource.to_string(),
@@ -119,7 +119,7 @@ impl Objects {
         needed.clone().chain(others).map(of).collect()
     }
 
-    /// Whether what changes would be heard of.
+    /// Whether changes would be noticed.
     pub(super) fn can_be_heard(&self) -> bool {
         match self {
             Objects::ApiServer { handle, .. } => handle.is_running(),
@@ -127,7 +127,7 @@ impl Objects {
         }
     }
 
-    /// How long ago the API server was heard; `None` if it never was, or there is none.
+    /// Time since the last contact with the API server; `None` if there was none.
     pub(super) fn since_contact(&self) -> Option<Duration> {
         match self {
             Objects::ApiServer { handle, .. } => handle.account().figures().since_contact,
@@ -135,7 +135,7 @@ impl Objects {
         }
     }
 
-    /// The requests to the API server so far.
+    /// The requests sent to the API server.
     pub(super) fn requests(&self) -> BTreeMap<Request, u64> {
         match self {
             Objects::ApiServer { handle, .. } => handle.account().requests(),
@@ -154,7 +154,7 @@ impl Objects {
         news.extend(events);
     }
 
-    /// What is new since the last time, with what was listed by now.
+    /// The events since the last call, and what is listed by now.
     pub(super) fn take(&mut self) -> Option<(Vec<Event>, Listed)> {
         let listed = self.listed();
         let (Objects::Manifests { news, told, .. } | Objects::ApiServer { news, told, .. }) = self;
@@ -165,7 +165,7 @@ impl Objects {
         Some((std::mem::take(news), listed))
     }
 
-    /// What was listed once, as a whole.
+    /// What has been listed completely.
     fn listed(&self) -> Listed {
         match self {
             Objects::Manifests { folder, .. } if folder.is_complete() => Listed::ALL,
@@ -179,7 +179,7 @@ impl Objects {
         }
     }
 
-    /// Whether there is an API server, so that this node's object is certain to come.
+    /// Whether there is an API server, so that this node's object is certain to arrive.
     pub(super) fn are_from_api_server(&self) -> bool {
         matches!(self, Objects::ApiServer { .. })
     }
@@ -199,7 +199,7 @@ fn resources(reads: Reads) -> BTreeSet<Resource> {
     needed.chain(nodes).chain(namespaces).collect()
 }
 
-/// As client-go takes them: zeros stand for its own defaults, and a negative rate sets no limit.
+/// As in client-go: zero means its own default, and a negative rate means no limit.
 fn rate(server: &ApiServer) -> Rate {
     let connection = &server.connection;
     let per_second = if connection.qps == 0.0 { 5.0 } else { connection.qps };

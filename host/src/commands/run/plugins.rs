@@ -1,4 +1,4 @@
-//! The plugins of the daemon: loaded beside the loop, again whenever a file changes, and handed over between rounds.
+//! The daemon's plugins: loaded in a separate thread, reloaded when a file changes, and handed over between rounds.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use weir_policy::{Cache, Compiler, Loaded, Loader, Runtime, configuration};
 use super::wake::{Wake, Waker};
 use crate::cli::PolicyArguments;
 
-/// How often the files are looked at. A `stat` of a few files costs nothing, and unlike a watch it sees through the links
-/// by which volumes of Kubernetes exchange all their files at once.
+/// How often the files are checked. A `stat` of a few files costs almost nothing and, unlike a watch, follows the
+/// links through which Kubernetes volumes replace all their files at once.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What a changed file came to: plugins, or why the whole file cannot be used.
+/// The result of loading a changed file: plugins, or why the whole file cannot be used.
 pub(super) type Update = anyhow::Result<Loaded>;
 
-/// The policy file and what it names.
+/// The policy file and the plugins that it names.
 pub(super) struct Plugins {
     file: PathBuf,
     loader: Loader,
-    /// The files as they were when they were read last.
+    /// The files as they were when last read.
     seen: Vec<Stamp>,
 }
 
-/// What changes when a file does. `None` = it cannot be looked at.
+/// What changes when a file does. `None` = the file cannot be accessed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
@@ -48,14 +48,14 @@ impl Stamp {
 }
 
 impl Plugins {
-    /// The plugins of a file; none without one.
+    /// The plugins of the policy file; `None` if no file was given.
     pub(super) fn new(
         arguments: &PolicyArguments,
         node: &str,
         cache: Option<Cache>,
     ) -> anyhow::Result<Option<Plugins>> {
         let Some(file) = &arguments.policy else { return Ok(None) };
-        // This program, even after a newer one took its place on disk.
+        // This program, even if a newer one has replaced it on disk.
         let program = PathBuf::from("/proc/self/exe");
         let compiler = Compiler::Child { program, arguments: vec!["compile-plugin".to_owned()], cache };
         let mut loader = Loader::new(Runtime::new()?, compiler, node);
@@ -63,19 +63,20 @@ impl Plugins {
         Ok(Some(Plugins { file: file.clone(), loader, seen: Vec::new() }))
     }
 
-    /// Reads the file and loads what it names.
+    /// Reads the file and loads its plugins.
     pub(super) fn load(&mut self) -> Update {
-        // Looked at before it is read, so that a change meanwhile is not missed.
+        // Stamped before reading, so that a change in the meantime is not missed.
         self.seen = vec![Stamp::of(&self.file)];
         let configuration =
             configuration::load(&self.file).with_context(|| format!("--policy {}", self.file.display()))?;
         let plugins = configuration.plugins.iter().filter_map(|entry| entry.plugin.as_ref().ok());
         self.seen.extend(plugins.map(|plugin| Stamp::of(&plugin.source)));
-        // A file without the plugin that is only to be watched is refused as a whole: nothing unwanted decides.
+        // If a plugin named in --shadow is missing, the whole file is refused, so that no plugin decides
+        // unintentionally.
         self.loader.load(&configuration).with_context(|| format!("--policy {}", self.file.display()))
     }
 
-    /// Loads again whenever a file changed and is left alone for a moment.
+    /// Loads again whenever a file has changed and then stayed unchanged for a moment.
     pub(super) fn watch(mut self, waker: Waker) -> Receiver<Update> {
         let (sender, updates) = channel();
         std::thread::spawn(move || {
@@ -114,7 +115,7 @@ mod tests {
 
     const NONE: &str = "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins: []\n";
 
-    /// Watches a folder with `policy.yaml`, which is a link to a file in a folder that is a link, as in a volume.
+    /// Watches a folder with `policy.yaml`, which links to a file in a linked folder, as in a volume.
     fn watching(text: &str) -> Kept {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -143,7 +144,7 @@ mod tests {
         fs::rename(at("next"), at("data")).unwrap();
         let refused = kept.updates.recv_timeout(HANGS).unwrap().unwrap().refused;
         assert!(refused[0].why.contains("cannot read"), "{}", refused[0].why);
-        fs::write(at("p.wasm"), "no component").unwrap();
+        fs::write(at("p.wasm"), "not a component").unwrap();
         let refused = kept.updates.recv_timeout(HANGS).unwrap().unwrap().refused;
         assert!(!refused[0].why.contains("cannot read"), "{}", refused[0].why);
     }

@@ -1,4 +1,4 @@
-//! Who decides while the daemon runs, and how that changes.
+//! The policy of the running daemon, and how it is replaced.
 
 use std::sync::mpsc::{Receiver, channel};
 
@@ -14,19 +14,19 @@ use super::records::Records;
 use super::wake::Waker;
 use crate::cli::RunArguments;
 
-/// The plugins that are to decide, and what is kept of their answers.
+/// The plugins to use, and the recorder of their answers.
 pub(super) struct Policy {
     updates: Receiver<Update>,
-    /// Whether a policy file could be used since the start.
+    /// Whether a policy file has been usable since the start.
     configured: bool,
     records: Option<Records>,
-    /// What is not used of the policy file as it is now.
+    /// What is not used of the current policy file.
     refused: Vec<String>,
 }
 
 impl Policy {
-    /// Loads the plugins and watches their files. A file that cannot be used does not keep this node without service: the
-    /// built-in policy decides until it can. Only who wants a single round is told by an error. Also returns who decides.
+    /// Loads the plugins and watches their files. If the file cannot be used, the built-in policy decides until it
+    /// can, so that the node still has services; only with `--once` is this an error. Also returns the policy.
     pub(super) fn start(
         arguments: &RunArguments,
         node: &str,
@@ -49,7 +49,8 @@ impl Policy {
                 policy.refused = loaded.refused.iter().map(refusal).collect();
                 for Status { name, mode, facts, .. } in loaded.chain.status(0) {
                     let (component, version, digest) = (facts.name, facts.version, facts.digest);
-                    let does = if mode == Mode::Shadow { "is watched" } else { "decides" };
+                    let does =
+                        if mode == Mode::Shadow { "plugin loaded in shadow mode" } else { "plugin loaded" };
                     info!(plugin = name, component, version, %digest, "{does}");
                 }
                 policy.configured = true;
@@ -58,7 +59,7 @@ impl Policy {
             }
             Err(error) if arguments.once => return Err(error),
             Err(error) => {
-                error!("{error:#}; decided as kube-proxy does until that is mended");
+                error!("{error:#}; deciding as kube-proxy does until that is fixed");
                 policy.refused = vec![format!("{error:#}")];
             }
         }
@@ -71,7 +72,7 @@ impl Policy {
         self.configured
     }
 
-    /// Takes note of files that changed: the plugins that are to decide, and what is not used.
+    /// Handles changed files: the plugins to use next, and what is not used.
     pub(super) fn take_updates(&mut self) -> (Option<Box<dyn Successor>>, Vec<String>) {
         let (mut next, mut refusals) = (None, Vec::new());
         while let Ok(update) = self.updates.try_recv() {
@@ -83,7 +84,7 @@ impl Policy {
                     next = Some(Box::new(Next { loaded, recorded: self.records.is_some() }) as _);
                 }
                 Err(error) => {
-                    warn!("{error:#}; what decides now goes on");
+                    warn!("{error:#}; the current plugins stay in use");
                     self.refused = vec![format!("{error:#}")];
                     refusals.extend(self.refused.iter().cloned());
                 }
@@ -92,12 +93,12 @@ impl Policy {
         (next, refusals)
     }
 
-    /// What is not used of the policy file as it is now, and why.
+    /// What is not used of the current policy file, and why.
     pub(super) fn refused(&self) -> &[String] {
         &self.refused
     }
 
-    /// Keeps what plugins were asked in this round, if that is wanted.
+    /// Records what plugins were asked in this round, if that is wanted.
     pub(super) fn keep_records(&mut self, planner: &mut Planner) {
         if let Some(records) = &mut self.records {
             records.append(&weir_policy::take_records(planner));
@@ -111,7 +112,7 @@ impl Policy {
     }
 }
 
-/// Plugins that were loaded, and not yet in the place of the ones that decide.
+/// Loaded plugins that have not yet replaced the current ones.
 struct Next {
     loaded: Loaded,
     recorded: bool,
@@ -124,7 +125,7 @@ impl Successor for Next {
 
     fn replace(mut self: Box<Self>, planner: &mut Planner, now: u64, first: bool) -> Replacement {
         if first {
-            // What could have been there from the start is no change.
+            // Plugins that could have been there from the start are not a change.
             self.loaded.max_change = MaxChange { percent: 100, services: u32::MAX };
         }
         let replacement = self.loaded.replace(planner, now);
@@ -144,6 +145,6 @@ fn refusal(Refused { name, why }: &Refused) -> String {
 
 fn tell(refused: &[Refused]) {
     for Refused { name, why } in refused {
-        warn!(plugin = name, "it is not used: {why}");
+        warn!(plugin = name, "plugin not used: {why}");
     }
 }

@@ -1,4 +1,4 @@
-//! What `weir run` does before its loop, and what it does instead of it.
+//! What `weir run` does before its loop, or instead of it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(super) struct Prepared {
     pub(super) probe: Probe,
 }
 
-/// Everything before the loop, in kube-proxy's order; or how the program ends without one.
+/// Everything before the loop, in kube-proxy's order; or the exit status if there is no loop.
 pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<ExitCode, Prepared>> {
     let done = Ok(ControlFlow::Break(ExitCode::SUCCESS));
     let special = &arguments.special;
@@ -51,11 +51,11 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
         return cleanup::clean(&settings.proxy.exclude_cidrs, false, Output::Text).map(ControlFlow::Break);
     }
     let source = Source::of(arguments, &settings);
-    // An initialisation needs no objects. Before anything is changed: most mistakes are made here.
+    // Initialisation needs no objects. Checked before anything is changed, because most mistakes are made here.
     if !special.init_only() {
         source.check()?;
     }
-    // Before connection tracking, which it loads.
+    // Before connection tracking, which this loads.
     capabilities::load_ipvs();
     use_scheduler(&settings.proxy.scheduler)?;
     track_connections(configuration)?;
@@ -73,7 +73,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
 }
 
 fn write(configuration: &Configuration, file: &Path) -> anyhow::Result<()> {
-    let text = configuration.to_yaml().context("the configuration as YAML")?;
+    let text = configuration.to_yaml().context("cannot write the configuration as YAML")?;
     std::fs::write(file, text).with_context(|| format!("--write-config-to {}", file.display()))?;
     info!(file = %file.display(), "wrote configuration");
     Ok(())
@@ -91,7 +91,7 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
         udp_stream_timeout: wanted.udp_stream_timeout,
     };
     let changed = conntrack::set(&limits).context(
-        "connection tracking (the fields of `conntrack` ask for it: maxPerCore 0 and timeouts of 0s leave the kernel's \
+        "cannot set connection tracking limits (requested by the fields of `conntrack`: maxPerCore 0 and timeouts of 0s keep the kernel's \
          values; or run --init-only once with all privileges)",
     )?;
     for (file, value) in changed {
@@ -100,7 +100,7 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What depends on the families that this node serves.
+/// Checks that depend on the families that this node serves.
 fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     let families = &probe.capabilities.families;
     for problem in configuration.warnings_for(families) {
@@ -114,18 +114,18 @@ fn judge(configuration: &Configuration, probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails where no virtual server could be made, before anything is changed. What works already is not tried.
+/// Fails, before anything is changed, if no virtual server could be created. A scheduler already in use is not tried.
 fn use_scheduler(scheduler: &str) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&Family::BOTH);
     let servers = match kernel.virtual_servers() {
         Ok(Some(servers)) => servers,
         Ok(None) => {
             bail!(
-                "can't use the IPVS proxier: IPVS is not in this kernel (`modprobe ip_vs`; `weir doctor` tells more)"
+                "can't use the IPVS proxier: this kernel has no IPVS (`modprobe ip_vs`; `weir doctor` shows more)"
             )
         }
         Err(error) => {
-            // The loop reads them again and again.
+            // The loop retries reading them.
             warn!("{error}: the scheduler {scheduler} was not tried");
             return Ok(());
         }
@@ -135,7 +135,7 @@ fn use_scheduler(scheduler: &str) -> anyhow::Result<()> {
         .with_context(|| format!("can't use the IPVS proxier with the scheduler {scheduler}"))
 }
 
-/// What takes more than the daemon itself needs: afterwards nothing of it has to be written again.
+/// Everything that needs more privileges than the daemon itself; afterwards none of it has to be written again.
 fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     let mut kernel = Linux::new(&probe.capabilities.families);
     let view = settings.node_view(None, Vec::new(), probe.capabilities.clone());
@@ -152,6 +152,6 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
             warn!("{failure}");
         }
     }
-    info!("initialised; from now on CAP_NET_ADMIN and CAP_NET_RAW are enough");
+    info!("initialised; from now on CAP_NET_ADMIN and CAP_NET_RAW are sufficient");
     Ok(())
 }

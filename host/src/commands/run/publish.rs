@@ -1,4 +1,4 @@
-//! What the daemon tells others: its health over HTTP, metrics, and Kubernetes Events.
+//! What the daemon publishes: health over HTTP, metrics, and Kubernetes Events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ use super::board::Board;
 use super::log;
 use crate::inputs::Settings;
 
-/// The reasons of Events that kube-proxy has, too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
+/// The reasons of Events that kube-proxy has too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
 const KUBE_PROXY_SAYS: [&str; 4] = [
     "Starting",
     "FailedToStartProxierHealthcheck",
@@ -37,32 +37,32 @@ const KUBE_PROXY_SAYS: [&str; 4] = [
     "FailedToStartServiceHealthcheck",
 ];
 
-/// The annotation of an EndpointSlice that says when what led to it happened.
+/// The annotation of an EndpointSlice with the time of the change that caused it.
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// Tells others. What it tells never holds up the loop.
+/// Publishes the daemon's state without ever blocking the loop.
 pub(super) struct Publisher {
     health: Health,
     pub(super) metrics: Metrics,
-    /// Before the server, whose thread answers on its sockets.
+    /// Declared before the server, whose thread serves its sockets.
     ports: Option<HealthCheckPorts>,
-    /// It answers for as long as it is kept.
+    /// Serves until it is dropped.
     _server: Option<Server>,
     recorder: Option<Recorder>,
     node: String,
     families: Vec<Family>,
     since: SystemTime,
-    /// When what is not in the kernel yet happened, of changes that somebody measures.
+    /// The times of measured changes that are not yet in the kernel.
     triggers: Vec<(Family, SystemTime)>,
     pending: Pending,
-    /// What load balancers are answered, and where.
+    /// The health checks of load balancers, and their answers.
     checks: BTreeMap<ObjectName, HealthCheck>,
     check_addresses: BTreeSet<IpAddr>,
-    /// Whether some of that could not be had.
+    /// Whether any of these could not be opened.
     checks_failed: bool,
 }
 
-/// Changes that were heard of and are in no plan yet.
+/// Changes that arrived and are not yet in a plan.
 #[derive(Default)]
 struct Pending {
     services: u64,
@@ -70,7 +70,7 @@ struct Pending {
 }
 
 impl Publisher {
-    /// Opens what is open for as long as the daemon runs; nothing for a single round.
+    /// Opens the ports that stay open while the daemon runs; opens nothing for a single round.
     pub(super) fn start(
         settings: &Settings,
         families: &[Family],
@@ -125,7 +125,7 @@ impl Publisher {
         self.about_node(Severity::Warning, reason, "StartKubeProxy", with_causes(error));
     }
 
-    /// The loop begins.
+    /// The loop starts.
     pub(super) fn begin(&self) {
         for family in &self.families {
             self.health.updated(*family, Moment::now());
@@ -134,7 +134,7 @@ impl Publisher {
         self.about_node(Severity::Normal, "Starting", "StartKubeProxy", String::new());
     }
 
-    /// A round is wanted.
+    /// A round was requested.
     pub(super) fn requested(&self) {
         for family in &self.families {
             self.health.queued(*family, Moment::now());
@@ -142,7 +142,7 @@ impl Publisher {
         }
     }
 
-    /// Something changed in the cluster.
+    /// An object changed.
     pub(super) fn heard(&mut self, event: &Event) {
         match event {
             Event::Node(node) => {
@@ -151,7 +151,7 @@ impl Publisher {
             }
             Event::NodeGone => self.health.node(NodeState::Unknown),
             Event::Service(_) | Event::ServiceGone(_) => {
-                // kube-proxy counts once for each family that it serves.
+                // kube-proxy counts once per family that it serves.
                 self.metrics.proxy.service_changes(self.families.len() as u64);
                 self.pending.services += 1;
                 self.metrics.proxy.service_changes_pending(self.pending.services);
@@ -177,7 +177,7 @@ impl Publisher {
         self.metrics.proxy.endpoint_changes_pending(self.pending.slices);
     }
 
-    /// Everything heard so far is in the plan. By policy and family, how many services have traffic that has nowhere to go.
+    /// All changes so far are in the plan. `stranded`: services whose traffic has no endpoint, by policy and family.
     pub(super) fn planned(&mut self, stranded: &BTreeMap<(Scope, Family), u64>) {
         self.pending = Pending::default();
         self.metrics.proxy.service_changes_pending(0);
@@ -190,7 +190,7 @@ impl Publisher {
         }
     }
 
-    /// Something about a service that its owner should know.
+    /// Reports something that a service's owner should know.
     pub(super) fn report(&self, report: &Report) {
         warn!(service = %report.service, reason = %report.reason, "{}", report.message);
         if !matches!(report.reason, Reason::ShadowDifference | Reason::PolicyImpure) {
@@ -209,7 +209,7 @@ impl Publisher {
         self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
     }
 
-    /// A round ended; `effort` is what was done since the start.
+    /// A round ended; `effort` is the total since the start.
     pub(super) fn ended(&mut self, done: &Done, effort: Effort) {
         let Done { round, drift, planning, kernel } = done;
         let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
@@ -242,14 +242,14 @@ impl Publisher {
         }
     }
 
-    /// The kernel holds everything of a family that came in.
+    /// The kernel is up to date for a family.
     pub(super) fn up_to_date(&mut self, family: Family) {
         self.health.updated(family, Moment::now());
         self.metrics.proxy.updated(family, SystemTime::now());
         self.programmed(family);
     }
 
-    /// A round that could not even begin.
+    /// A round failed before it started.
     pub(super) fn unread(&self) {
         self.metrics.rounds.ended(RoundResult::Unread);
         self.metrics.rounds.retried();
@@ -258,12 +258,12 @@ impl Publisher {
     fn programmed(&mut self, family: Family) {
         let now = SystemTime::now();
         for (_, at) in self.triggers.extract_if(.., |(of, _)| *of == family) {
-            // A clock that was set back makes no negative time.
+            // No negative time if the clock was set back.
             self.metrics.proxy.network_programmed(family, now.duration_since(at).unwrap_or_default());
         }
     }
 
-    /// Answers load balancers on the ports that services have for that, which these changes are about.
+    /// Serves load balancers on health check ports, for the services that these changes affect.
     pub(super) fn answer_health_checks(
         &mut self,
         changes: BTreeMap<ObjectName, Option<HealthCheck>>,
@@ -303,7 +303,7 @@ impl Publisher {
         }
     }
 
-    /// A resource is not followed any more, until the API server is heard again.
+    /// A resource is no longer followed, until contact with the API server is restored.
     pub(super) fn lost(&self, resource: Resource) {
         self.metrics.client.watch_failed(match resource {
             Resource::Services => weir_serve::Resource::Services,
@@ -313,7 +313,7 @@ impl Publisher {
         });
     }
 
-    /// How long ago the API server was heard, and what it was asked so far.
+    /// Time since the last contact with the API server, and the requests so far.
     pub(super) fn contact(&self, since: Option<Duration>, requests: &BTreeMap<Request, u64>) {
         for (request, total) in requests {
             let outcome = request.status.map_or(RequestOutcome::Error, RequestOutcome::Status);
@@ -324,14 +324,14 @@ impl Publisher {
         }
     }
 
-    /// Which UDP flows were forgotten.
+    /// The UDP flows that were deleted.
     pub(super) fn forgotten(&self, searches: &[Forgotten]) {
         for Forgotten { family, took, flows } in searches {
             self.metrics.proxy.flows_forgotten(*family, *took, *flows);
         }
     }
 
-    /// What plugins did and cost so far.
+    /// What plugins did and cost since the start.
     pub(super) fn plugins(&self, status: Vec<Status>) {
         let metrics = |status: Status| {
             let account = status.account;
@@ -362,13 +362,13 @@ impl Publisher {
         self.metrics.sampled(read, failed, time);
     }
 
-    /// A policy file or a plugin of it that is not used.
+    /// A policy file, or one of its plugins, is not used.
     pub(super) fn policy_refused(&self, text: String) {
         self.metrics.reloaded(ReloadResult::Refused);
         self.about_node(Severity::Warning, "PolicyRefused", "LoadPolicy", text);
     }
 
-    /// Plugins that were to take the place of others.
+    /// The outcome of replacing plugins.
     pub(super) fn replaced(&self, replacement: &Replacement) {
         let (result, severity, reason) = match replacement {
             Replacement::Taken { .. } => (ReloadResult::Taken, Severity::Normal, "PolicyTaken"),

@@ -1,4 +1,4 @@
-//! What plugins are asked and answer, kept while the daemon runs.
+//! Records of plugins' questions and answers, written while the daemon runs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 use weir_policy::Record;
 
-/// A file that became so large is put aside as `FILE.1`, so that a daemon that records for weeks fills no disk.
+/// At this size, the file is renamed to `FILE.1`, so that a daemon that records for weeks does not fill the disk.
 const LARGEST: u64 = 64 << 20;
 
-/// A file of records, one a line; `weir replay` reads it.
+/// A file of records, one per line, for `weir replay`.
 pub(super) struct Records {
     path: PathBuf,
-    /// Whether the last try failed, which is told once.
+    /// Whether the last attempt failed, which is logged once.
     failed: bool,
 }
 
@@ -23,7 +23,7 @@ impl Records {
         Records { path: path.to_owned(), failed: false }
     }
 
-    /// Appends. What cannot be written is lost: traffic does not wait for records.
+    /// Appends records. Those that cannot be written are lost: traffic does not wait for records.
     pub(super) fn append(&mut self, records: &[Record]) {
         if records.is_empty() {
             return;
@@ -32,7 +32,7 @@ impl Records {
         if let Err(error) = &result
             && !self.failed
         {
-            warn!(file = %self.path.display(), "records of plugins are lost: {error}");
+            warn!(file = %self.path.display(), "plugin records are lost: {error}");
         }
         self.failed = result.is_err();
     }

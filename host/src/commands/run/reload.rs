@@ -8,12 +8,12 @@ use weir_k8s::config::Configuration;
 use super::wake::{Wake, Waker};
 use crate::inputs::ConfigurationFile;
 
-/// How often the file is read. That is cheap, and unlike a watch it sees through the links by which volumes of Kubernetes
-/// exchange their files.
+/// How often the file is read. That is cheap and, unlike a watch, follows the links through which Kubernetes volumes
+/// replace their files.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Wakes the loop when the file says something else than what the daemon goes by. A file that cannot be used does not:
-/// the daemon would only end to fail when it is started again.
+/// Wakes the loop when the file differs in meaning from the configuration in use. A file that cannot be used is
+/// ignored: the daemon would exit only to fail at its next start.
 pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Waker) {
     std::thread::spawn(move || {
         let read = || std::fs::read(&file.path).ok();
@@ -22,11 +22,11 @@ pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Wake
         let mut judged = None;
         loop {
             let text = read();
-            // Half written files do not count, nor does the moment between two.
+            // Half-written files do not count, nor does the moment between two versions.
             if text.is_some() && text == last && text != judged {
                 match file.load() {
                     Ok((configuration, _)) if configuration == running => {
-                        debug!(file = %file.path.display(), "the configuration file means what is in force");
+                        debug!(file = %file.path.display(), "the configuration file has no effective changes");
                     }
                     Ok(_) => {
                         waker.wake(Wake::Configuration);
@@ -34,7 +34,7 @@ pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Wake
                     }
                     Err(error) => error!(
                         file = %file.path.display(),
-                        "the configuration file changed and cannot be used, what it said before stays in force: {error}"
+                        "the configuration file changed and cannot be used; the previous configuration stays in use: {error}"
                     ),
                 }
                 judged.clone_from(&text);

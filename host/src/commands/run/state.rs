@@ -1,4 +1,4 @@
-//! What a later daemon should find: compiled plugins, and since when endpoints are ready.
+//! The state for a later daemon: compiled plugins, and since when endpoints have been ready.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,13 +11,13 @@ use weir_core::objects::ObjectName;
 use weir_core::readiness::{EndpointKey, Readiness};
 use weir_policy::Cache;
 
-/// How often it is written at most while the daemon runs.
+/// The minimum time between two writes while the daemon runs.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// The first line of a file that this version understands.
 const HEAD: &str = "weir readiness 1";
 
-/// A directory that outlives the daemon. Without one everything works, but a restart costs more and forgets more.
+/// A directory that outlives the daemon. It is optional: without one, a restart takes more time and loses this state.
 pub(super) struct StateDirectory {
     path: PathBuf,
     written: Option<(Instant, String)>,
@@ -28,12 +28,12 @@ impl StateDirectory {
         StateDirectory { path: path.to_owned(), written: None }
     }
 
-    /// Where compiled plugins are kept. A directory that cannot be trusted is no reason to do nothing on this node.
+    /// Where compiled plugins are kept. An untrusted directory only disables the cache.
     pub(super) fn cache(&self) -> Option<Cache> {
         Cache::open(&self.path.join("plugins"))
             .map_err(|error| {
                 let error = anyhow::Error::new(error);
-                warn!("--state-dir: {error:#}; plugins are compiled again at each start");
+                warn!("--state-dir: {error:#}; plugins will be compiled again at each start");
             })
             .ok()
     }
@@ -42,33 +42,33 @@ impl StateDirectory {
         self.path.join("readiness")
     }
 
-    /// What an earlier daemon knew. What cannot be read is as if it had not been there.
+    /// The readiness known to an earlier daemon; empty if it cannot be read.
     pub(super) fn readiness(&self) -> Readiness {
         let file = self.file();
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Readiness::default(),
             Err(error) => {
-                warn!(file = %file.display(), "{error}: every endpoint counts as ready since long ago");
+                warn!(file = %file.display(), "{error}: treating every endpoint as ready for a long time");
                 return Readiness::default();
             }
         };
         match parse(&text) {
             Some(known) => {
-                info!(endpoints = known.len(), "goes on with what an earlier process knew of readiness");
+                info!(endpoints = known.len(), "restored endpoint readiness from an earlier process");
                 Readiness::restored(known)
             }
             None => {
                 warn!(
                     file = %file.display(),
-                    "it is not what weir writes there: every endpoint counts as ready since long ago"
+                    "unexpected content: treating every endpoint as ready for a long time"
                 );
                 Readiness::default()
             }
         }
     }
 
-    /// Keeps what is known if it changed and was not written just now.
+    /// Saves the readiness if it changed and was not saved recently.
     pub(super) fn keep(&mut self, readiness: &Readiness, now: Instant, last: bool) {
         if !last && self.written.as_ref().is_some_and(|(at, _)| now < *at + PAUSE) {
             return;
@@ -76,7 +76,7 @@ impl StateDirectory {
         let text = print(readiness);
         let same = self.written.as_ref().is_some_and(|(_, written)| *written == text);
         if !same && let Err(error) = write(&self.file(), &text) {
-            warn!(file = %self.file().display(), "{error}: a restart will take every endpoint for an old one");
+            warn!(file = %self.file().display(), "{error}: a restart will treat every endpoint as ready for a long time");
         }
         self.written = Some((now, text));
     }
@@ -87,7 +87,7 @@ fn print(readiness: &Readiness) -> String {
     let mut text = format!("{HEAD}\n");
     for (service, (protocol, address), since) in readiness.known() {
         let since = since.map_or("-".to_owned(), |since| since.to_string());
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{service} {protocol} {address} {since}");
     }
     text.push_str("end\n");
@@ -111,7 +111,7 @@ fn parse(text: &str) -> Option<Vec<(ObjectName, EndpointKey, Option<u64>)>> {
         .collect()
 }
 
-/// A whole new file or the old one.
+/// Replaces the file atomically.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut output = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

@@ -1,19 +1,20 @@
-//! What another mode of kube-proxy left on this node and IPVS mode removes, once it works.
+//! Leftovers of another kube-proxy mode that IPVS mode removes once it works.
 
 use tracing::{info, warn};
 use weir_core::net::Family;
 use weir_kernel::nftables::{self, Table};
 
-/// Deletes the tables of nftables mode, as kube-proxy does when it starts in IPVS mode. To be called when services work
-/// without them, so that there is no moment without either; one that cannot be had is no reason to wait. What fails is told and not tried again.
+/// Deletes the tables of nftables mode, as kube-proxy does when it starts in IPVS mode. Call this when services work
+/// without them, so that they are never interrupted; a service that cannot be set up is no reason to wait. Failures
+/// are logged and not retried.
 ///
-/// A family that this node does not serve keeps its table, because nothing takes its place.
+/// A family that this node does not serve keeps its table, because nothing replaces it.
 pub(super) fn end_nftables_mode(families: &[Family]) {
     let found = match nftables::leftovers() {
         Ok(found) => found,
         Err(failure) => {
             let fix = Table::BOTH.map(Table::command).join("; ");
-            warn!(fix, "whether kube-proxy's nftables mode left a table could not be found out: {failure}");
+            warn!(fix, "cannot check for tables of kube-proxy's nftables mode: {failure}");
             return;
         }
     };
@@ -22,15 +23,15 @@ pub(super) fn end_nftables_mode(families: &[Family]) {
             let fix = table.command();
             warn!(
                 fix,
-                "{table} of kube-proxy's nftables mode is left alone, because this node does not serve its family"
+                "{table} of kube-proxy's nftables mode is kept, because this node does not serve its family"
             );
             continue;
         }
         match table.delete() {
-            Ok(()) => info!("deleted {table}, which kube-proxy's nftables mode had left"),
+            Ok(()) => info!("deleted {table}, left by kube-proxy's nftables mode"),
             Err(failure) => {
                 let fix = table.command();
-                warn!(fix, "{table} of kube-proxy's nftables mode still catches traffic: {failure}");
+                warn!(fix, "{table} of kube-proxy's nftables mode still handles traffic: {failure}");
             }
         }
     }

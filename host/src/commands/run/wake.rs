@@ -16,8 +16,8 @@ use weir_watch::Message;
 
 /// Why the loop wakes.
 ///
-/// Each source has a place of its own: one that says the same thing a thousand times is heard once, and news of the API
-/// server never waits behind the others.
+/// Each source has its own bit: a repeated wake-up is handled once, and messages of the API server never wait behind
+/// other sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Wake {
@@ -27,9 +27,9 @@ pub(super) enum Wake {
     Addresses = 2,
     /// The policy file or a plugin changed.
     Policy = 4,
-    /// The configuration file says something else now.
+    /// The configuration file has changed in meaning.
     Configuration = 8,
-    /// A signal asks to stop.
+    /// A signal requests a stop.
     Stop = 16,
 }
 
@@ -37,10 +37,10 @@ impl Wake {
     const ALL: [Wake; 5] = [Wake::Manifests, Wake::Addresses, Wake::Policy, Wake::Configuration, Wake::Stop];
 }
 
-/// How many messages of the API server wait at most; with more, it is not read on.
+/// The most API server messages that wait; beyond that, no more are read.
 const CAPACITY: usize = 64;
 
-/// How often the folder is looked at where it cannot be watched, or was replaced as a whole.
+/// How often the folder is checked if it cannot be watched or was replaced as a whole.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Wakes the loop.
@@ -52,13 +52,13 @@ pub(super) struct Waker {
 }
 
 impl Waker {
-    /// Wakes the loop for this reason, and says whether the loop still runs.
+    /// Wakes the loop for this reason. Returns whether the loop still runs.
     pub(super) fn wake(&self, why: Wake) -> bool {
         self.said.fetch_or(why as u8, Ordering::AcqRel);
         self.ring()
     }
 
-    /// A bell that rings already does so for everything.
+    /// A pending wake-up is enough for all reasons.
     fn ring(&self) -> bool {
         !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
     }
@@ -72,7 +72,7 @@ impl Waker {
     }
 }
 
-/// What wakes the loop, at its end.
+/// The loop's end of the wake-ups.
 pub(super) struct Wakes {
     said: Arc<AtomicU8>,
     bell: Receiver<()>,
@@ -84,12 +84,12 @@ pub(super) struct Wakes {
 pub(super) struct News {
     /// Each reason once.
     pub(super) reasons: Vec<Wake>,
-    /// What the API server said, in order.
+    /// The API server's messages, in order.
     pub(super) messages: Vec<Message>,
 }
 
 impl Wakes {
-    /// Waits until something wakes the loop; nothing when nothing did within `pause`.
+    /// Waits until something wakes the loop; returns `None` after `pause`.
     pub(super) fn wait(&self, pause: Duration) -> Result<Option<News>, RecvTimeoutError> {
         match self.bell.recv_timeout(pause) {
             Ok(()) => Ok(Some(self.take())),
@@ -114,7 +114,7 @@ pub(super) fn channel() -> (Waker, Wakes) {
     (waker, Wakes { said, bell: rung, messages })
 }
 
-/// Starts what always wakes the loop; other sources can use the waker.
+/// Starts the permanent sources; others can use the waker.
 pub(super) fn start() -> anyhow::Result<(Waker, Wakes)> {
     let (waker, wakes) = channel();
     watch_signals(waker.clone())?;
@@ -140,24 +140,24 @@ fn watch_addresses(waker: Waker) {
             let changed = || if waker.wake(Wake::Addresses) { Watching::GoOn } else { Watching::Stop };
             match events::watch_addresses(changed) {
                 Ok(()) => return,
-                Err(error) => warn!("cannot watch addresses, tried again soon: {error}"),
+                Err(error) => warn!("cannot watch addresses, will retry soon: {error}"),
             }
             std::thread::sleep(Duration::from_secs(1));
-            // What happened meanwhile was not seen.
+            // Changes in the meantime were missed.
             waker.wake(Wake::Addresses);
         }
     });
 }
 
-/// Watches the folder, and the folder it is in: it may be replaced as a whole. While it cannot be watched it is
-/// looked at again and again.
+/// Watches the folder and its parent, because it may be replaced as a whole. While it cannot be watched, it is
+/// polled.
 pub(super) fn watch_manifests(path: &Path, waker: Waker) {
     let path = path.to_owned();
     std::thread::spawn(move || {
         loop {
             let (changed, changes) = std::sync::mpsc::channel();
             let watching = notify::recommended_watcher(move |event| {
-                // Fails only when this thread has gone on to another watcher.
+                // Fails only if this thread has moved on to another watcher.
                 let _ = changed.send(event);
             })
             .and_then(|mut watcher| watcher.watch(&path, RecursiveMode::NonRecursive).map(|()| watcher));
@@ -183,7 +183,7 @@ pub(super) fn watch_manifests(path: &Path, waker: Waker) {
     });
 }
 
-/// Which folder or file the path leads to now.
+/// The folder or file that the path leads to now.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))

@@ -1,4 +1,4 @@
-//! A match or target of iptables is missing: the rules that need it are written otherwise or left out, and no other.
+//! An iptables match or target is missing: only the rules that need it are written differently or left out.
 
 use std::os::unix::fs::symlink;
 
@@ -10,7 +10,7 @@ use weir_harness::witness::Dump;
 use super::says;
 use crate::stage::Stage;
 
-/// Starts weir with an installation of iptables that lacks these libraries.
+/// Starts weir with an iptables installation that lacks these libraries.
 fn start_without(stage: &Stage, libraries: &[&str]) -> Result<Running> {
     let copy = stage.scratch().join("xtables");
     let names: Vec<String> = libraries.iter().map(|name| format!("{}/{name}.so", copy.display())).collect();
@@ -41,11 +41,11 @@ fn settle(stage: &Stage, running: &Running, change: impl Fn(&str) -> Option<Stri
     .map_err(|error| running.blame(&error))
 }
 
-/// The list of modules promises a match that cannot be used: what needs it is left out, and everything else is there.
+/// The list of modules promises a match that does not work: what needs it is left out, and everything else exists.
 pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     let stage = Stage::named("lb-source-ranges-exclude-node")?;
     let mut running = start_without(&stage, &["libxt_ipvs"])?;
-    running.await_line("about the match", |line| says(line, &["libxt_ipvs", "cannot be kept off"]))?;
+    running.await_line("about the match", |line| says(line, &["libxt_ipvs", "can still reach it"]))?;
     let recorded = stage.recorded()?;
     let without: Vec<&String> =
         recorded.section("iptables").iter().filter(|line| !line.contains("-m ipvs")).collect();
@@ -59,7 +59,7 @@ pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     running.expect_health()
 }
 
-/// Kernels without `physdev` are common: only the match goes, and the rule that it was in stays.
+/// Kernels without `physdev` are common: only the match is dropped, and its rule stays.
 pub(crate) fn rules_for_external_ips_do_without_physdev() -> Result<()> {
     let stage = Stage::named("external-ip")?;
     let mut running = start_without(&stage, &["libxt_physdev"])?;
@@ -81,7 +81,8 @@ pub(crate) fn rules_for_external_ips_do_without_physdev() -> Result<()> {
     running.expect_health()
 }
 
-/// Rules without comments are recognised as ours: they are not written again, and get their comments back when they can.
+/// Rules without comments are recognised as weir's: they are not written again, and get their comments back once
+/// possible.
 pub(crate) fn rules_do_without_comments_and_refusals_and_get_them_back() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     let running = start_without(&stage, &["libxt_comment", "libipt_REJECT", "libip6t_REJECT"])?;
@@ -94,7 +95,7 @@ pub(crate) fn rules_do_without_comments_and_refusals_and_get_them_back() -> Resu
         Some(line.split_once(" -j REJECT").map_or(line.clone(), |(start, _)| format!("{start} -j DROP")))
     };
     settle(&stage, &running, plain)?;
-    // An audit finds nothing to do: no jump is there twice.
+    // An audit finds nothing to do: no jump exists twice.
     let audits = |running: &Running| -> Result<usize> {
         Ok(running.log()?.iter().filter(|line| line.text() == "synchronised").count())
     };
@@ -115,10 +116,11 @@ pub(crate) fn rules_do_without_comments_and_refusals_and_get_them_back() -> Resu
         )?;
     }
     stage.settle(&running, &stage.recorded()?)?;
-    running.await_line("that all is well", |line| says(line, &["all matches and targets"])).map(drop)
+    running.await_line("that all is well", |line| says(line, &["all iptables matches and targets"])).map(drop)
 }
 
-/// Without `conntrack` nothing can close the host's own ports on VIPs: no VIP comes up, and the node says that it is not well.
+/// Without `conntrack`, nothing can close the host's own ports on VIPs: no VIP comes up, and the node reports that it
+/// is unhealthy.
 pub(crate) fn no_vip_comes_up_whose_host_ports_cannot_be_closed() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     let running = start_without(&stage, &["libxt_conntrack"])?;

@@ -1,4 +1,4 @@
-//! What other programs did to tables and to the dummy device.
+//! Changes by other programs to tables and to the dummy device.
 
 use anyhow::{Result, ensure};
 use weir_harness::patience::{self, GENEROUS};
@@ -8,7 +8,7 @@ use weir_harness::witness::Dump;
 use super::says;
 use crate::stage::Stage;
 
-/// A rule of an administrator, as only nft can write it, in the table that iptables uses.
+/// An administrator's rule that only nft can write, in the table that iptables uses.
 const NATIVE: &str = "
     nft add table ip nat
     nft 'add set ip nat routed { type ipv4_addr; flags interval; elements = { 203.0.113.0/24 } }'
@@ -21,7 +21,7 @@ fn names_the_table(running: &Running) -> Result<()> {
     running.await_line("about the table", |line| line.level() == "ERROR" && says(line, &words)).map(drop)
 }
 
-/// The table is not read, hence not written; the table `filter`, and with it VIPs, do not wait for it.
+/// The table is not read, and therefore not written; the table `filter`, and with it VIPs, do not wait for it.
 pub(crate) fn table_that_only_nft_can_read_holds_up_no_other() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     let recorded = stage.recorded()?;
@@ -50,7 +50,7 @@ pub(crate) fn table_that_only_nft_can_read_holds_up_no_other() -> Result<()> {
     .map_err(|error| running.blame(&error))
 }
 
-/// The same while it runs: no audit may take the table for an empty one, and add its jumps once more.
+/// The same while weir runs: an audit must not mistake the table for an empty one and add its jumps again.
 pub(crate) fn table_that_nft_took_is_left_alone() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     let recorded = stage.recorded()?;
@@ -71,7 +71,7 @@ pub(crate) fn table_that_nft_took_is_left_alone() -> Result<()> {
     stage.settle(&running, &recorded)
 }
 
-/// Hardening guides switch IPv6 off for devices that are made later; the dummy device is one.
+/// Hardening guides disable IPv6 on devices created later, such as the dummy device.
 pub(crate) fn ipv6_that_is_off_for_new_devices_is_switched_on_for_ours() -> Result<()> {
     let stage = Stage::named("dual-stack")?;
     stage.netns.script("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")?;
@@ -79,7 +79,8 @@ pub(crate) fn ipv6_that_is_off_for_new_devices_is_switched_on_for_ours() -> Resu
     stage.settle(&running, &stage.recorded()?)
 }
 
-/// In a container that cannot write sysctls, the one to set is named, in one line for all addresses; setting it is enough.
+/// In a container that cannot write sysctls, the one to set is named, in one line for all addresses; setting it is
+/// sufficient.
 pub(crate) fn sysctl_that_keeps_ipv6_off_is_named() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     stage.netns.script("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")?;
@@ -97,7 +98,8 @@ pub(crate) fn sysctl_that_keeps_ipv6_off_is_named() -> Result<()> {
     stage.settle(&running, &recorded)
 }
 
-/// A network daemon gave addresses of a whole network to the device and set it up: it would attract the whole network.
+/// A network daemon assigned addresses with a whole network to the device and set it up, so that it would attract the
+/// whole network.
 pub(crate) fn networks_on_the_device_go_and_their_vips_stay() -> Result<()> {
     let stage = Stage::named("dual-stack")?.with_ipvs("syncPeriod", "5s")?;
     let recorded = stage.recorded()?;
@@ -122,7 +124,7 @@ pub(crate) fn networks_on_the_device_go_and_their_vips_stay() -> Result<()> {
         bare(&v4),
         bare(&v6)
     ))?;
-    running.await_line("about the network", |line| says(line, &["10.99.99.9/24", "taken away"]))?;
+    running.await_line("about the network", |line| says(line, &["10.99.99.9/24", "removed"]))?;
     patience::until(GENEROUS, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(now.section("addresses") == recorded.section("addresses"), "{}", now.differences(&recorded));

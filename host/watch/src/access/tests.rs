@@ -1,4 +1,4 @@
-//! Kubeconfig files and what is said about them.
+//! Kubeconfig files and the messages about them.
 
 use std::error::Error as _;
 use std::fs;
@@ -49,11 +49,11 @@ fn a_named_server_alone_is_asked_without_credentials() {
     assert_eq!(asked("localhost:8080").unwrap().cluster_url.to_string(), "http://localhost:8080/");
     for wrong in ["", "ftp://a", "https://", "a b"] {
         let error = asked(wrong).unwrap_err().to_string();
-        assert_eq!(error, format!("the server `{wrong}` is no URL; --master takes `https://HOST:PORT`"));
+        assert_eq!(error, format!("the server `{wrong}` is not a URL; give --master as `https://HOST:PORT`"));
     }
 }
 
-/// What a client says that is made of these, inside a runtime as it needs one.
+/// The error for a client with this cluster and user, in a runtime as it requires.
 fn client_error(cluster: &str, user: &str) -> AccessError {
     let (_folder, file) = kubeconfig(cluster, user);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -100,7 +100,7 @@ fn an_unusable_kubeconfig_is_named_with_the_reason() {
 
 #[test]
 fn a_missing_service_account_is_told_with_what_helps() {
-    // The variables of a pod are not set where tests run; where they are, the files are missing.
+    // A pod's variables are not set where tests run; if they were, the files would be missing.
     let error = Access::default().config().unwrap_err();
     assert!(error.to_string().contains("--kubeconfig FILE or --master URL"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! What is below kube's client: a stack of its own, because kube's logs every failure as an error of the program, tries
-//! again by itself, and does not notice when the other side is gone without a word.
+//! The stack below kube's client, built here because kube's logs every failure as a program error, retries by itself,
+//! and does not notice when the other side has disappeared.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ mod pinned;
 
 pub(crate) use pinned::is_of_an_authority;
 
-/// As client-go's dialer has it (`client-go/transport/cache.go`).
+/// As in client-go's dialer (`client-go/transport/cache.go`).
 const CONNECT: Duration = Duration::from_secs(30);
-/// After so long without a byte the kernel asks whether the other side is still there, this often, and this many times.
+/// Idle time before the kernel probes the other side, the interval between probes, and their number.
 const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
 /// A client for the server of a configuration, inside a tokio runtime.

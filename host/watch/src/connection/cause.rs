@@ -1,4 +1,4 @@
-//! Why a connection failed, without the layers of the client that it came through.
+//! Why a connection failed, without the client layers that the error came through.
 
 use std::error::Error;
 use std::fmt;
@@ -9,7 +9,7 @@ use weir_core::causes::with_causes;
 
 use crate::access::is_of_an_authority;
 
-/// What the client's outermost layer returned. It is shown as one sentence about the cause.
+/// The error of the client's outermost layer. It is displayed as one sentence about the cause.
 #[derive(Debug)]
 pub(crate) struct Cause(pub(crate) Box<dyn Error + Send + Sync>);
 
@@ -22,14 +22,14 @@ impl fmt::Display for Cause {
         match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(error)) => f.write_str(&about_certificate(error)),
             Some(rustls::Error::InvalidMessage(_)) => {
-                f.write_str("the other end does not speak TLS; check that the address is the API server's")
+                f.write_str("the server does not speak TLS; check that the address is the API server's")
             }
             _ => f.write_str(&with_causes(cause)),
         }
     }
 }
 
-/// The first error that says more than that the one below it happened.
+/// The first error that says more than that an inner error happened.
 fn below_layers<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     let inner = if let Some(error) = error.downcast_ref::<io::Error>() {
         error.get_ref().map(|inner| inner as &(dyn Error + 'static))
@@ -43,13 +43,13 @@ fn below_layers<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'stati
     inner.map_or(error, below_layers)
 }
 
-/// What is wrong with the server's certificate, and what helps.
+/// What is wrong with the server's certificate, and the fix.
 fn about_certificate(error: &CertificateError) -> String {
     let fix = match error {
-        // The second, where an authority of the same name is trusted, as that of an earlier cluster.
+        // `BadSignature` if an authority of the same name is trusted, such as that of an earlier cluster.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            return "no trusted authority signed the server's certificate; is `certificate-authority-data` of the \
-                    kubeconfig that of this cluster?"
+            return "no trusted authority signed the server's certificate; check that `certificate-authority-data` of the \
+                    kubeconfig is of this cluster"
                 .to_owned();
         }
         error if is_of_an_authority(error) => {

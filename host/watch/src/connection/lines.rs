@@ -1,4 +1,4 @@
-//! A body that is read line by line, as many lines at once as there are.
+//! Reads a body line by line, as many lines at once as have arrived.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio::time::timeout;
 
 use super::{Cause, RequestError};
 
-/// No object of etcd is longer, with room for what JSON makes of it.
+/// No object in etcd is longer, even with JSON's overhead.
 const LONGEST_LINE: usize = 32 << 20;
-/// A block is handed on when it is this large, even if there is more.
+/// A block is passed on at this size, even if more has arrived.
 const BLOCK: usize = 1 << 20;
 
 /// A body that consists of lines.
 pub(crate) struct Lines {
     body: Body,
-    /// What has arrived and was not handed on.
+    /// Bytes that have arrived and were not passed on.
     held: Vec<u8>,
-    /// How much of it is whole lines.
+    /// How many of them are complete lines.
     whole: usize,
-    /// How it ended, to be told when everything was handed on.
+    /// How the body ended, returned once everything was passed on.
     end: Option<Result<(), RequestError>>,
 }
 
@@ -31,8 +31,8 @@ impl Lines {
         Lines { body, held: Vec::new(), whole: 0, end: None }
     }
 
-    /// Waits for a line, and returns it with all that have arrived by then. `None` is the end; a line that it cuts off
-    /// was never sent.
+    /// Waits for a line, and returns it with all others that have arrived. `None` is the end; an incomplete last line
+    /// is dropped.
     pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, RequestError> {
         while self.whole == 0 {
             match self.end.take() {

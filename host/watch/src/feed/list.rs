@@ -1,4 +1,4 @@
-//! A list in pages.
+//! Lists in pages.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::wire::{Page, Tracked};
 use super::{Feed, Stop, request};
 
 impl Feed {
-    /// Lists everything; what was known before stays until the last page has come.
+    /// Lists everything; known objects stay until the last page has arrived.
     pub(super) async fn list(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.tracker.begin_list();

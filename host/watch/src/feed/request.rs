@@ -5,23 +5,23 @@ use http::{Request, header::ACCEPT};
 use crate::resource::Resource;
 use crate::wire::Query;
 
-/// Objects on a page; client-go's pager has the same.
+/// Objects per page, as in client-go's pager.
 const PAGE: u32 = 500;
 
-/// Asks for a page of a list; `next` is what the page before said. Without a version the list is of now, so that it never
-/// shows an older state than was seen before.
+/// Requests a page of a list; `next` is the previous page's token. Without a version the list is current, so that it
+/// never shows an older state than was seen before.
 pub(super) fn page(resource: Resource, node: &str, next: Option<&str>) -> Request<Vec<u8>> {
     let query = resource.selectors(node).with("limit", PAGE.to_string());
     let query = next.into_iter().fold(query, |query, next| query.with("continue", next));
     get(resource, query)
 }
 
-/// Asks for everything after a version.
+/// Requests everything after a version.
 pub(super) fn watch(resource: Resource, node: &str, version: &str, seconds: u64) -> Request<Vec<u8>> {
     get(resource, watching(resource, node, seconds).with("resourceVersion", version))
 }
 
-/// Asks for everything there is, a bookmark, and everything after it.
+/// Requests all existing objects, a bookmark, and everything after it.
 pub(super) fn streamed_list(resource: Resource, node: &str, seconds: u64) -> Request<Vec<u8>> {
     let query = watching(resource, node, seconds);
     get(resource, query.with("sendInitialEvents", "true").with("resourceVersionMatch", "NotOlderThan"))
@@ -37,7 +37,7 @@ fn watching(resource: Resource, node: &str, seconds: u64) -> Query {
 
 fn get(resource: Resource, query: Query) -> Request<Vec<u8>> {
     let mut request = Request::new(Vec::new());
-    // Paths are constants, and queries escaped.
+    // Paths are constants, and queries are escaped.
     *request.uri_mut() = query.of(resource.path()).parse().unwrap_or_default();
     request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static("application/json"));
     request

@@ -1,4 +1,4 @@
-//! A watch, which may begin with a list.
+//! A watch, which may start with a list.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::wire::{Line, LineType, Status, Tracked};
 use super::{Feed, Lists, Stop, request};
 
 impl Feed {
-    /// Watches from the version that is known, or lists first when none is, until the server ends it.
+    /// Watches from the known version, or lists first if there is none, until the server ends the watch.
     pub(super) async fn watch(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         let seconds = self.watch_seconds();
@@ -32,7 +32,7 @@ impl Feed {
             let block = match lines.next(self.timing.silence).await {
                 Ok(Some(block)) => block,
                 Ok(None) => break,
-                // No news for long is no failure: the next watch goes on where this one was, on a new connection.
+                // A long silence is not a failure: the next watch resumes on a new connection.
                 Err(RequestError::Silent(_)) if self.version.is_some() => {
                     self.connection.renew();
                     break;
@@ -40,7 +40,7 @@ impl Feed {
                 Err(error) => {
                     self.connection.renew();
                     if self.version.is_none() && matches!(error, RequestError::Silent(_)) {
-                        // A server that does not know streamed lists begins one as a watch, and never ends it.
+                        // A server without streamed lists starts one as a watch and never ends the list.
                         self.lists = Lists::Paged;
                     }
                     return Err(error.into());
@@ -108,15 +108,15 @@ impl Feed {
                 self.events.extend(self.tracker.remove(name, |name| self.resource.gone(name)));
             }
             LineType::Unknown => {
-                warn!(resource = %self.resource, "the watch has a line of a type that is not known; it is left out");
+                warn!(resource = %self.resource, "ignoring a line of unknown type in the watch");
             }
             LineType::Bookmark | LineType::Error => {}
         }
         Ok(())
     }
 
-    /// Whether a line tells of an older state than the watch has reached: repeated, or in the wrong order. Versions of
-    /// one resource can be compared as numbers (KEP-5504); where they are none, the line counts.
+    /// Whether a line is about an older state than the watch has reached: repeated, or out of order. Versions of one
+    /// resource can be compared as numbers (KEP-5504); if they are not numbers, the line is used.
     fn is_late(&self, tracked: &Tracked) -> bool {
         let number = |version: &str| version.parse::<u64>().ok();
         let reached = self.version.as_deref().and_then(number);

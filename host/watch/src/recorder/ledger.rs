@@ -1,4 +1,4 @@
-//! Which notes become Kubernetes Events, and which only count. The times are values.
+//! Decides which notes become Kubernetes Events and which are only counted. Times are arguments.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,31 +14,31 @@ use super::{Limits, Note, Regarding, Severity};
 const LONGEST_NOTE: usize = 1024;
 /// `pkg/apis/core/validation/events.go`, `ReportingInstanceLengthLimit`, `ReasonLengthLimit`, `ActionLengthLimit`.
 const LONGEST_WORD: usize = 128;
-/// Series, and objects with a rate, that are remembered. More notes are left out until some are forgotten.
+/// The most series, and objects with a rate, that are remembered. Further notes are dropped until some are forgotten.
 const MEMORY: usize = 4096;
 
-/// Something to write to the API server.
+/// A write to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Post {
     /// The Event's namespace.
     pub(super) namespace: String,
     /// The Event's name.
     pub(super) name: String,
-    /// Whether the Event exists, and only its count changes.
+    /// Whether the Event exists, so that only its count changes.
     pub(super) repeats: bool,
-    /// The Event, or what changes about it.
+    /// The Event, or the changed fields.
     pub(super) body: Value,
     key: Note,
 }
 
-/// What becomes of a note.
+/// The outcome of a note.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Write {
-    /// It is to be written.
+    /// Written now.
     Now(Box<Post>),
-    /// It is counted, and the count is written later.
+    /// Counted; the count is written later.
     Later,
-    /// There were too many.
+    /// Dropped: too many.
     Never,
 }
 
@@ -52,7 +52,7 @@ struct Series {
     written_at: Instant,
 }
 
-/// What was posted lately.
+/// Recent posts.
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: Limits,
@@ -64,7 +64,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one; `node` is the name of this node.
+    /// An empty ledger; `node` is the name of this node.
     pub(super) fn new(limits: Limits, node: &str, now: Instant) -> Ledger {
         Ledger {
             limits,
@@ -76,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// Takes a note. `at` is what the clock on the wall says.
+    /// Processes a note. `at` is the wall-clock time.
     pub(super) fn note(&mut self, note: Note, now: Instant, at: SystemTime) -> Write {
         let key = Note {
             reason: cut(&note.reason, LONGEST_WORD).to_owned(),
@@ -104,7 +104,7 @@ impl Ledger {
         Write::Now(Box::new(Post { namespace, name, repeats: false, body, key }))
     }
 
-    /// The counts that are to be written by now. What has not repeated for long is forgotten.
+    /// The counts to write by now. Series without recent repetitions are forgotten.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Post> {
         let due: Vec<Note> = self.series.keys().filter(|key| self.is_due(key, now)).cloned().collect();
         let writes = due.iter().map(|key| self.repeat(key, now));
@@ -119,7 +119,7 @@ impl Ledger {
         posts
     }
 
-    /// The Event of a post may not exist: its series begins anew.
+    /// The Event of a post may not exist: its series starts again.
     pub(super) fn forget(&mut self, post: &Post) {
         self.series.remove(&post.key);
     }
@@ -151,11 +151,12 @@ impl Ledger {
         object.take(now).is_ok() && self.overall.take(now).is_ok()
     }
 
-    /// As client-go names Events: the object and the time. Two at one time would have one name, so time goes on.
+    /// As client-go names Events: the object and the time. Two at the same time would have the same name, so the time
+    /// is advanced.
     fn name(&mut self, key: &Note, at: SystemTime) -> String {
         let nanos = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos();
         self.last_nanos = nanos.max(self.last_nanos + 1);
-        // A name has room for 253 characters.
+        // A name may have 253 characters.
         format!("{}.{:x}", cut(&key.regarding.name, 230), self.last_nanos)
     }
 
@@ -188,7 +189,7 @@ fn namespace_of(key: &Note) -> &str {
     if key.regarding.namespace.is_empty() { "default" } else { &key.regarding.namespace }
 }
 
-/// The beginning of a text that is not longer than this, in bytes.
+/// The start of a text, at most this many bytes.
 fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }

@@ -1,4 +1,4 @@
-//! Servers that refuse, hang, go away, and want other credentials.
+//! Servers that refuse, hang, disappear, and require other credentials.
 
 use std::fs;
 use std::sync::mpsc::sync_channel;
@@ -122,7 +122,7 @@ fn a_token_that_was_replaced_is_read_again() {
     server.require_token("first");
     let folder = tempfile::tempdir().unwrap();
     let (token, kubeconfig) = (folder.path().join("token"), folder.path().join("kubeconfig"));
-    // With the line's end that an editor leaves.
+    // With an editor's final newline.
     fs::write(&token, "first\n").unwrap();
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
@@ -151,7 +151,7 @@ fn requests_keep_their_rate_and_pages_do_not_count() {
         server.put(service(&format!("s-{i}"), 80));
     }
     let mut settings = settings(&server);
-    // The streamed list that is refused, and the list; the watch has to wait.
+    // The refused streamed list and the list; the watch has to wait.
     settings.requests = Rate { per_second: 1.0, burst: 2 };
     let mut follower = Follower::with(settings);
     follower.until_standing(Resource::Services, Standing::Current);

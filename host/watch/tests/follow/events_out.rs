@@ -1,4 +1,4 @@
-//! Kubernetes Events, as they arrive.
+//! Kubernetes Events as they arrive.
 
 use std::time::Duration;
 

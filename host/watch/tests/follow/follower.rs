@@ -1,4 +1,4 @@
-//! A receiver that writes down what it is told.
+//! A receiver that records its messages.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use weir_watch::{
     Access, Backoff, Handle, Message, Recorder, Resource, Settings, Standing, Standings, Timing, spawn,
 };
 
-/// The name of the node that follows.
+/// The name of the following node.
 pub(crate) const NODE: &str = "node-1";
 
 /// Follows a server.
@@ -18,14 +18,14 @@ pub(crate) struct Follower {
     pub(crate) handle: Handle,
     pub(crate) recorder: Recorder,
     receiver: Receiver<Message>,
-    /// What it was told, as the daemon would keep it.
+    /// The state according to its messages, as the daemon would keep it.
     pub(crate) cluster: Cluster,
     pub(crate) standings: Standings,
-    /// What it was told, a line for each event, problem and change of standing.
+    /// Its messages, one line for each event, problem and change of standing.
     pub(crate) told: Vec<String>,
 }
 
-/// Settings under which nothing is waited for but what the server does.
+/// Settings without waiting, except for the server.
 pub(crate) fn settings(server: &ApiServer) -> Settings {
     let access = Access { kubeconfig: None, master: Some(server.url()) };
     let mut settings = Settings::new(access, NODE);
@@ -47,13 +47,13 @@ impl Follower {
         Follower::with(settings(server))
     }
 
-    /// Follows as these settings say. Whatever a test does before it takes the messages, there is room for them: a
-    /// follower that waits for room watches nothing.
+    /// Follows with these settings. There is always enough room for messages that a test has not taken: a follower
+    /// that waits for room watches nothing.
     pub(crate) fn with(settings: Settings) -> Follower {
         Follower::with_room(settings, 1024)
     }
 
-    /// Follows as these settings say, with room for so many messages that were not taken.
+    /// Follows with these settings, with room for this many untaken messages.
     pub(crate) fn with_room(settings: Settings, messages: usize) -> Follower {
         let (sender, receiver) = sync_channel(messages);
         let (handle, recorder) = spawn(settings, sender, || {}).unwrap();
@@ -61,7 +61,7 @@ impl Follower {
         Follower { handle, recorder, receiver, cluster, standings, told: Vec::new() }
     }
 
-    /// Follows the server's Services, and has been told of them.
+    /// Follows the server's Services and has received them.
     pub(crate) fn current(server: &ApiServer) -> Follower {
         let mut follower = Follower::of(server);
         follower.until_standing(Resource::Services, Standing::Current);
@@ -69,10 +69,10 @@ impl Follower {
         follower
     }
 
-    /// Waits for a message, and takes note of it.
+    /// Waits for a message and records it.
     pub(crate) fn take(&mut self) -> Message {
         let Ok(message) = self.receiver.recv_timeout(PATIENCE) else {
-            panic!("nothing more was told after {:#?}", self.told)
+            panic!("no further message after {:#?}", self.told)
         };
         self.told.extend(message.events.iter().map(words));
         self.told.extend(message.problems.iter().map(|problem| format!("problem: {problem}")));
@@ -96,7 +96,7 @@ impl Follower {
         self.until(|follower| follower.standings.of(resource) == standing);
     }
 
-    /// Waits for as many lines, which have to be these, and forgets them.
+    /// Waits for the given lines, checks them, and forgets them.
     #[track_caller]
     pub(crate) fn expect(&mut self, lines: &[&str]) {
         self.until(|follower| follower.told.len() >= lines.len());
@@ -104,7 +104,7 @@ impl Follower {
         self.told.clear();
     }
 
-    /// What was told so far leads to what the server has, and there is nothing more to tell: a new object is the next.
+    /// The messages so far lead to the server's state, and there are no others: the next one is about a new object.
     #[track_caller]
     pub(crate) fn expect_convergence(&mut self, server: &ApiServer) {
         server.put(crate::objects::service("zz-last", 9999));
@@ -119,7 +119,7 @@ impl Follower {
         self.expect(&["service shop/zz-last gone"]);
     }
 
-    /// Nothing has been told that was not taken.
+    /// Whether there is an untaken message.
     pub(crate) fn has_news(&self) -> bool {
         self.receiver.try_recv().is_ok()
     }

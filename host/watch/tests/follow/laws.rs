@@ -1,4 +1,5 @@
-//! Whatever happens, in whatever order: what is told ends at what the server has, and nothing that stays is ever gone.
+//! Whatever happens, in whatever order: the messages lead to the server's state, and nothing that stays is ever
+//! reported as gone.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use crate::follower::Follower;
 use crate::objects::service;
 
 const SERVICES: Collection = Collection::Services;
-/// Services that are deleted now and then; others are only changed.
+/// Services that are sometimes deleted; others are only changed.
 const COMES_AND_GOES: [&str; 3] = ["a", "b", "c"];
 const STAYS: [&str; 3] = ["x", "y", "z"];
 
@@ -85,7 +86,7 @@ fn take(server: &ApiServer, present: &mut BTreeSet<&'static str>, step: Step) {
     }
 }
 
-/// What the server has, in which every object is valid.
+/// The server's objects, all of them valid.
 fn content(server: &ApiServer) -> Cluster {
     let mut cluster = Cluster::default();
     for object in server.objects(SERVICES) {

@@ -1,4 +1,4 @@
-//! Lists, whole and broken.
+//! Lists, complete and broken.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ fn a_list_that_expires_between_pages_begins_again() {
     server.script(Kind::Page, SERVICES, Fault::Status { code: 410, retry_after: None });
     let mut follower = Follower::of(&server);
     let message = follower.take();
-    assert_eq!(message.events.len(), 600, "each once, although half of them came twice");
+    assert_eq!(message.events.len(), 600, "each once, although half of them arrived twice");
     assert_eq!(follower.handle.account().figures().expirations, 1);
     follower.told.clear();
     follower.expect_convergence(&server);

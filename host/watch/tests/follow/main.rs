@@ -1,4 +1,4 @@
-//! What is told about an API server that behaves, and about one that does not.
+//! The messages for an API server that works, and for one that does not.
 
 mod connection;
 mod events_out;

@@ -1,4 +1,4 @@
-//! What is followed, and changes of that.
+//! Which resources are followed, and changes of that.
 
 use weir_api_server::{ApiServer, Collection};
 use weir_watch::{Resource, Standing};

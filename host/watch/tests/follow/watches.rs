@@ -253,7 +253,7 @@ fn a_watch_that_ends_at_once_without_a_word_is_a_failure() {
     settings.timing.brief = weir_api_server::PATIENCE;
     let mut follower = Follower::with(settings);
     follower.expect(&["service shop/web", "services: Current"]);
-    // The first watch began with the list, so that it was of use.
+    // The first watch started with the list, so it was useful.
     server.end_watches(SERVICES, WatchEnd::Clean);
     server.wait_for(Kind::Watch, SERVICES, 1);
     assert_eq!(follower.handle.account().figures().failures, 0);

@@ -1,4 +1,4 @@
-//! A real API server: what it tells, what it refuses, and what it does when it comes back.
+//! A real API server: what it sends, what it refuses, and what it does when it returns.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -70,7 +70,7 @@ struct Follower {
     receiver: Receiver<Message>,
     known: weir_core::cluster::Cluster,
     standings: Standings,
-    /// What was said to be gone.
+    /// The objects reported as gone.
     gone: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ impl Follower {
         Follower { handle, recorder, receiver, known, standings, gone: Vec::new() }
     }
 
-    /// Takes note of messages until this is so.
+    /// Records messages until the condition holds.
     #[track_caller]
     fn until(&mut self, what: &str, done: impl Fn(&Follower) -> bool) {
         let end = Instant::now() + PATIENCE;
@@ -114,12 +114,12 @@ impl Follower {
         });
     }
 
-    /// Waits until it knows exactly what the API server has.
+    /// Waits until it knows exactly the API server's objects.
     #[track_caller]
     fn until_equal(&mut self, client: &Client) {
         let mut expected = weir_core::cluster::Cluster::default();
         for object in client.list("Service").unwrap() {
-            // Headless ones are left out by the API server already.
+            // The API server already leaves out headless ones.
             if let (Decoded::Here(service), _) = objects::service(&object)
                 && object["spec"]["clusterIP"] != "None"
             {
@@ -177,7 +177,7 @@ fn a_service_proxy_sees_what_there_is_and_its_events_are_taken() {
     let mut follower = Follower::with(settings);
     follower.until_complete();
     follower.until_equal(client);
-    assert_eq!(follower.standings.of(Resource::Namespaces), Standing::Incomplete, "nobody allowed that");
+    assert_eq!(follower.standings.of(Resource::Namespaces), Standing::Incomplete, "no permission for that");
 
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.51").replace("port: 53", "port: 54")).unwrap();
     cluster.delete("Service", "shop", "headless").unwrap();
@@ -193,7 +193,7 @@ fn a_service_proxy_sees_what_there_is_and_its_events_are_taken() {
         ["shop/web", "shop/web-1"].into()
     );
 
-    // As somebody does who follows the hint in the log.
+    // As a user does who follows the hint in the log.
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "see-namespaces"},
         "rules": [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}],
@@ -234,7 +234,7 @@ fn a_server_that_forgets_costs_one_list_and_no_object() {
     let mut cluster = Cluster::start().unwrap();
     cluster.apply(SHOP).unwrap();
     let mut settings = settings(cluster.proxy_kubeconfig());
-    // So rarely that a short absence does not make it give up the version it has.
+    // Rarely enough that a short absence does not make it give up its version.
     let pause = Duration::from_secs(10);
     settings.timing.backoff = Backoff { first: pause, most: pause };
     let mut follower = Follower::with(settings);
@@ -242,7 +242,7 @@ fn a_server_that_forgets_costs_one_list_and_no_object() {
     follower.until_equal(cluster.client());
     let start = follower.handle.account().figures();
 
-    // Others go on for a while: the version that is followed is older than all that will be remembered.
+    // Other changes continue for a while: the followed version is older than everything the server will remember.
     for i in 0..5 {
         let config = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "shop", "name": format!("c{i}")},
@@ -254,13 +254,13 @@ fn a_server_that_forgets_costs_one_list_and_no_object() {
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.52")).unwrap();
     follower.until_equal(cluster.client());
     follower.until_complete();
-    assert_eq!(follower.gone, Vec::<String>::new(), "a list that is made again empties nothing");
+    assert_eq!(follower.gone, Vec::<String>::new(), "listing again removes nothing");
     let figures = || follower.handle.account().figures();
     eventually("each of the three was listed again", || figures().lists >= start.lists + 3);
     sleep(Duration::from_secs(3));
     let end = figures();
     let more = (end.lists - start.lists, end.expirations - start.expirations);
-    assert_eq!(more, (3, 3), "one list for each of what is followed: {end:?}");
+    assert_eq!(more, (3, 3), "one list per followed resource: {end:?}");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_server_that_is_away_for_long_costs_one_list_and_no_object() {
     let start = follower.handle.account().figures();
     cluster.stop();
     follower.until("it notices", |follower| follower.standings.of(Resource::Services) == Standing::Stale);
-    // Minutes: attempts come as seldom by now as they ever will.
+    // This takes minutes: attempts have reached their longest interval.
     sleep(Duration::from_secs(125));
     cluster.start_again().unwrap();
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.52")).unwrap();
@@ -283,7 +283,7 @@ fn a_server_that_is_away_for_long_costs_one_list_and_no_object() {
     follower.until_complete();
     assert_eq!(follower.gone, Vec::<String>::new());
     let end = follower.handle.account().figures();
-    assert!(end.lists - start.lists <= 3, "at most one for each of what is followed: {end:?}");
+    assert!(end.lists - start.lists <= 3, "at most one per followed resource: {end:?}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_token_that_ends_is_read_again() {
 
     fs::write(&token_file, cluster.token(&account, Duration::from_secs(3600)).unwrap()).unwrap();
     cluster.client().with_token(&short).await_refusal().unwrap();
-    // Watches that are open stay open, whatever becomes of the token.
+    // Open watches stay open, whatever happens to the token.
     cluster.start_again().unwrap();
     cluster.apply(&SHOP.replace("10.244.1.50", "10.244.1.53")).unwrap();
     follower.until_equal(cluster.client());

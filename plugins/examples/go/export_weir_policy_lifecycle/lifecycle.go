@@ -1,4 +1,4 @@
-// Package export_weir_policy_lifecycle is the interface `lifecycle` of the contract.
+// Package export_weir_policy_lifecycle implements the interface `lifecycle` of the contract.
 package export_weir_policy_lifecycle
 
 import (
@@ -7,7 +7,7 @@ import (
 	"weir.example/by-port/rules"
 )
 
-// Configure takes the configuration, or returns everything that is wrong with it.
+// Configure stores the configuration, or returns all mistakes in it.
 func Configure(configuration string) wit.Result[wit.Unit, []string] {
 	parsed, problems := rules.Parse(configuration)
 	if len(problems) > 0 {
@@ -17,7 +17,7 @@ func Configure(configuration string) wit.Result[wit.Unit, []string] {
 	return wit.Ok[wit.Unit, []string](wit.Unit{})
 }
 
-// Describe says who the plugin is. It reads only what weir shows every plugin, so it declares no needs.
+// Describe identifies the plugin. It reads only data that every plugin gets, so it declares no needs.
 func Describe() weir_policy_lifecycle.Description {
 	return weir_policy_lifecycle.Description{Name: "by-port", Version: "0.1.0"}
 }

@@ -1,4 +1,4 @@
-// Package export_weir_policy_scheduler is the interface `scheduler` of the contract.
+// Package export_weir_policy_scheduler implements the interface `scheduler` of the contract.
 package export_weir_policy_scheduler
 
 import (
@@ -40,10 +40,10 @@ func schedule(ports []port) weir_policy_scheduler.Schedule {
 		if rule.Flags != nil {
 			schedulings[i].SchedulerFlags = wit.Some(rule.Flags)
 		}
-		reasons = append(reasons, fmt.Sprintf("rules[%d] fits %s port %d", index, protocol, port.Port))
+		reasons = append(reasons, fmt.Sprintf("rules[%d] matches %s port %d", index, protocol, port.Port))
 	}
 	if len(reasons) == 0 {
-		// No ports: what earlier plugins said stays.
+		// No ports: the answer of earlier plugins stays.
 		return weir_policy_scheduler.Schedule{}
 	}
 	return weir_policy_scheduler.Schedule{
@@ -52,7 +52,7 @@ func schedule(ports []port) weir_policy_scheduler.Schedule {
 	}
 }
 
-// keep changes nothing. An absent option is the zero value, so only the variants must be named.
+// keep changes nothing. An absent option is the zero value, so only the variants must be set.
 func keep() weir_policy_scheduler.Scheduling {
 	return weir_policy_scheduler.Scheduling{
 		Persistence: weir_policy_scheduler.MakePersistenceKeep(),

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// Configured are the rules in force. weir configures each fresh instance once, before it asks anything.
+// Configured holds the rules in force. weir configures each fresh instance once, before any other call.
 var Configured Rules
 
-// Rules are tried in order; the first that fits a port decides.
+// Rules are tried in order; the first that matches a port decides.
 type Rules []Rule
 
 // A Rule gives ports a scheduler.
 type Rule struct {
-	// Protocol is tcp, udp or sctp; empty for all of them.
+	// Protocol is tcp, udp or sctp; empty for all protocols.
 	Protocol string `json:"protocol"`
-	// Ports are those that clients use; none for all of them.
+	// Ports that clients use; empty for all ports.
 	Ports []uint16 `json:"ports"`
 	// Scheduler is one of the kernel, or `default` for the configured one.
 	Scheduler string `json:"scheduler"`
@@ -44,7 +44,7 @@ func (rules Rules) Find(protocol string, port uint16) (int, bool) {
 	return 0, false
 }
 
-// Parse reads `{"rules": [{"protocol": "udp", "ports": [53], "scheduler": "sh"}]}`, and returns all that is wrong.
+// Parse reads `{"rules": [{"protocol": "udp", "ports": [53], "scheduler": "sh"}]}`, and returns all mistakes.
 func Parse(configuration string) (Rules, []string) {
 	var document struct {
 		Rules []json.RawMessage `json:"rules"`
@@ -58,7 +58,7 @@ func Parse(configuration string) (Rules, []string) {
 	var problems []string
 	rules := make(Rules, len(document.Rules))
 	for i, text := range document.Rules {
-		// Each one by itself, so that a mistake in the first does not hide those in the others.
+		// Decode each rule separately, so that a mistake in one does not hide mistakes in the others.
 		if err := decode(text, &rules[i]); err != nil {
 			problems = append(problems, fmt.Sprintf("rules[%d]: %v", i, err))
 			continue
@@ -73,23 +73,23 @@ func Parse(configuration string) (Rules, []string) {
 func (rule Rule) problems() []string {
 	var problems []string
 	if !slices.Contains(protocols, rule.Protocol) {
-		problems = append(problems, fmt.Sprintf("protocol: %q is none; write tcp, udp or sctp, or leave it out", rule.Protocol))
+		problems = append(problems, fmt.Sprintf("protocol: %q is not a protocol; write tcp, udp or sctp, or leave it out", rule.Protocol))
 	}
 	if slices.Contains(rule.Ports, 0) {
-		problems = append(problems, "ports: 0 is no port; write 1 to 65535")
+		problems = append(problems, "ports: 0 is not a port; write 1 to 65535")
 	}
 	if strings.TrimSpace(rule.Scheduler) == "" {
-		problems = append(problems, "scheduler: missing; write one of the kernel's, for instance lc, or default")
+		problems = append(problems, "scheduler: missing; write a scheduler of the kernel, for instance lc, or default")
 	}
 	for _, flag := range rule.Flags {
 		if !slices.Contains(flags, flag) {
-			problems = append(problems, fmt.Sprintf("flags: %q is none; write any of %s", flag, strings.Join(flags, ", ")))
+			problems = append(problems, fmt.Sprintf("flags: %q is not a flag; write any of %s", flag, strings.Join(flags, ", ")))
 		}
 	}
 	return problems
 }
 
-// decode takes one document without fields that nobody reads: a misspelt one must not be ignored.
+// decode reads one document and rejects unknown fields, so that a misspelt one is not ignored.
 func decode(text []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -97,7 +97,7 @@ func decode(text []byte, into any) error {
 		return err
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return fmt.Errorf("there is something after the end of the document")
+		return fmt.Errorf("unexpected data after the end of the document")
 	}
 	return nil
 }

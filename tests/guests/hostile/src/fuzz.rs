@@ -1,4 +1,4 @@
-//! Answers made of dice: every field, sense and nonsense mixed. They depend on the question alone.
+//! Random answers: every field, with valid and invalid values mixed. They only depend on the question.
 
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,10 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::exports::weir::policy::{filter, masquerade, scheduler};
 use crate::weir::policy::types;
 
-/// Throws of dice (splitmix64) that begin with what was asked.
+/// Random numbers (splitmix64), seeded by the question.
 struct Dice {
     state: u64,
-    /// Whether nonsense is among what is said. One odd word makes a whole answer void, so half of them have none.
+    /// Whether answers may contain invalid values. A single one invalidates the whole answer, so half of the
+    /// answers have none.
     odd: bool,
 }
 
@@ -34,7 +35,7 @@ impl Dice {
         self.throw() % bound
     }
 
-    /// Once in so many times.
+    /// True once in this many times.
     fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -43,7 +44,7 @@ impl Dice {
         of[self.below(of.len() as u64) as usize].clone()
     }
 
-    /// Something that makes sense, or perhaps not.
+    /// A valid value, or perhaps an invalid one.
     fn some<T: Clone>(&mut self, sense: &[T], nonsense: &[T]) -> T {
         if self.odd && self.one_in(3) { self.pick(nonsense) } else { self.pick(sense) }
     }
@@ -94,7 +95,7 @@ impl IntoAddress for (u64, u64) {
     }
 }
 
-/// The addresses that a question names.
+/// The addresses in a question.
 fn addresses(context: &types::Context, service: &types::Service) -> Vec<types::Address> {
     let vips = service.ports.iter().flat_map(|port| &port.vips).map(|vip| vip.address);
     let endpoints = service

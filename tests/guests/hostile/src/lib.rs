@@ -1,9 +1,10 @@
-//! A plugin that does whatever its configuration says a plugin must not. It is written against the bare contract, since
-//! the SDK would not let it.
+//! A plugin that misbehaves as its configuration says. It uses the bare contract, since the SDK would not allow
+//! it.
 //!
-//! The configuration is one word, or a word and the name of a service (`"trap s7"`) to misbehave about that one only.
+//! The configuration is one word, or a word and the name of a service (`"trap s7"`) to misbehave only for that
+//! service.
 //!
-//! It is nothing on other targets, whose linkers do not know the names that components export.
+//! It is empty on other targets, whose linkers do not know the names that components export.
 
 #![cfg(target_family = "wasm")]
 
@@ -41,7 +42,7 @@ fn recurse(depth: u64) -> u64 {
     recurse(depth + 1) + frame[3]
 }
 
-/// Misbehaves, if that is not a matter of what is answered.
+/// Misbehaves in ways that do not depend on the answer.
 fn misbehave(word: &str) -> Result<(), types::Error> {
     match word {
         "loop" => loop {
@@ -69,7 +70,7 @@ fn misbehave(word: &str) -> Result<(), types::Error> {
             }
         }
         "slow" => {
-            // A good part of a second of work.
+            // A large part of a second of work.
             let mut x = 1u64;
             for i in 0..40_000_000u64 {
                 x = black_box(x.wrapping_mul(6364136223846793005).wrapping_add(i));
@@ -112,7 +113,7 @@ impl lifecycle::Guest for Hostile {
             "statistics-loop" => vec!["endpoints".to_owned(), "statistics:1s/1s".to_owned()],
             "needs-statistics" => vec!["statistics:0s/20s".to_owned()],
             word => {
-                // There is no error to give back here.
+                // This function cannot return an error.
                 let _ = misbehave(word.strip_prefix("describe-").unwrap_or_default());
                 vec!["endpoints".to_owned()]
             }
@@ -243,7 +244,7 @@ impl scheduler::Guest for Hostile {
                 "metrics-few" => answer.metrics = Some(vec![1]),
                 "metrics-undeclared" => answer.metrics = Some(vec![1]),
                 "again" => answer.re_evaluate_after = Some(0),
-                // Depends on how many were asked before, which nobody declared.
+                // Depends on the number of earlier questions, which is not declared.
                 "impure" => port.scheduler = Some(if calls % 2 == 0 { "wrr" } else { "mh" }.into()),
                 "good" => port.scheduler = Some("wrr".into()),
                 _ if word.is_empty() => port.scheduler = Some("wrr".into()),

@@ -1,4 +1,4 @@
-//! A plugin that leaves everything as it is, through every interface.
+//! A plugin that changes nothing, through every interface.
 
 use weir_plugin_sdk::{
     Context, Error, Filter, Masquerade, Plugin, Schedule, Scheduler, Service, Treatments, Verdict, export,

@@ -1,4 +1,4 @@
-//! Requests, and what became of them.
+//! Requests and their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -10,29 +10,30 @@ use weir_core::net::Protocol;
 
 use super::transport;
 
-/// How long an answer may take; the guest is emulated, and two seconds hold one retransmission of TCP's first packet.
+/// Time limit for an answer. The guest is emulated, and within two seconds TCP retransmits a lost first packet
+/// only once.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a server said.
+/// A server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The server's name.
     pub server: String,
-    /// The client's address and port as the server saw them.
+    /// The client's address and port as seen by the server.
     pub source: SocketAddr,
 }
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Failure {
-    /// Somebody on the way, or the target itself, said no.
+    /// The target or a hop on the way refused the request.
     #[error("refused")]
     Refused,
-    /// Nothing came back in time.
+    /// There was no answer in time.
     #[error("no answer in time")]
     Unanswered,
-    /// An open connection ended.
-    #[error("the connection ended")]
+    /// An open connection was closed.
+    #[error("the connection was closed")]
     Ended,
     /// Anything else.
     #[error("failed: {0}")]
@@ -57,7 +58,7 @@ impl From<io::Error> for Failure {
 #[derive(Debug)]
 pub struct Conversation {
     socket: Socket,
-    /// How many questions were asked.
+    /// Number of questions asked.
     asked: u64,
 }
 
@@ -71,7 +72,7 @@ impl Conversation {
         Ok(Conversation { socket: transport::connect(protocol, target, patience)?, asked: 0 })
     }
 
-    /// The same from this port.
+    /// Like [`Conversation::open`], from this source port.
     pub(super) fn open_from(
         port: u16,
         protocol: Protocol,
@@ -81,11 +82,11 @@ impl Conversation {
         Ok(Conversation { socket: transport::connect_from(port, protocol, target, patience)?, asked: 0 })
     }
 
-    /// Asks once. Questions are numbered, and the answer must have the number of this one: what is lost, repeated or
-    /// out of order in either direction is a failure.
+    /// Asks once. Questions are numbered, and the answer must have the same number: losses, repetitions and
+    /// reordering in either direction are failures.
     ///
     /// # Errors
-    /// [`Failure::Refused`] also stands for an error message that an earlier datagram caused.
+    /// [`Failure::Refused`] can also stem from an error message that an earlier datagram caused.
     pub fn ask(&mut self) -> Result<Answer, Failure> {
         self.asked += 1;
         self.socket.write_all(format!("{}\n", self.asked).as_bytes())?;
@@ -101,7 +102,7 @@ impl Conversation {
         parse(&text, self.asked).ok_or(Failure::Other(io::ErrorKind::InvalidData))
     }
 
-    /// Gives up sooner, or later.
+    /// Changes the time limit.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -110,8 +111,8 @@ impl Conversation {
         Ok(self)
     }
 
-    /// Ends the connection with a reset: the kernel forgets it within seconds, where it remembers one that ended in
-    /// the usual way for two minutes.
+    /// Closes the connection with a reset: the kernel forgets it within seconds, instead of the two minutes for a
+    /// connection closed normally.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -127,19 +128,19 @@ fn parse(text: &[u8], number: u64) -> Option<Answer> {
     (words.next()?.parse() == Ok(number) && words.next().is_none()).then_some(answer)
 }
 
-/// What became of several requests.
+/// The results of several requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Answers by server.
     pub answers: BTreeMap<String, usize>,
-    /// The clients' addresses that servers saw.
+    /// The clients' addresses as seen by servers.
     pub sources: BTreeSet<IpAddr>,
     /// Requests without an answer, by reason.
     pub failures: BTreeMap<Failure, usize>,
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts one result.
     pub fn add(&mut self, result: Result<Answer, Failure>) {
         match result {
             Ok(answer) => {
@@ -150,7 +151,7 @@ impl Tally {
         }
     }
 
-    /// Answers of all servers.
+    /// Number of answers from all servers.
     pub fn answered(&self) -> usize {
         self.answers.values().sum()
     }

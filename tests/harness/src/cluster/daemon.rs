@@ -15,11 +15,11 @@ use crate::patience::{self, GENEROUS};
 use crate::policy::Policy;
 use crate::weir::{Manifests, Running, run_confined};
 
-/// Where metrics are served if nobody says otherwise.
+/// Default address of the metrics page.
 const METRICS: &str = "127.0.0.1:10249";
 
-/// A running `weir run` on the node, and its folder of manifests. Dropping it stops the program and removes what it
-/// put into the kernel.
+/// A running `weir run` on the node, and its directory of manifests. Dropping it stops the program and removes
+/// what it added to the kernel.
 #[derive(Debug)]
 pub struct Daemon {
     node: Arc<Namespace>,
@@ -27,24 +27,24 @@ pub struct Daemon {
     flags: Vec<String>,
     manifests: Manifests,
     policy: Option<Policy>,
-    /// `None` only while it is started or dropped, or was killed.
+    /// `None` only during start and drop, or after a kill.
     running: Option<Running>,
 }
 
 impl Daemon {
-    /// Starts the program with these flags and manifests, and waits until the kernel is as planned.
+    /// Starts the program with these flags and manifests, and waits until the kernel matches the plan.
     ///
     /// # Errors
-    /// When it does not start, or the kernel is not as planned within a generous time.
+    /// When it does not start, or the kernel does not match the plan within a generous time.
     pub fn start(cluster: &Cluster, program: &Path, flags: &[&str], manifests: Manifests) -> Result<Daemon> {
         let mut daemon = Daemon::new(cluster, program, flags, manifests);
         daemon.restart()?;
         Ok(daemon)
     }
 
-    /// Starts the program with this policy on a node where nothing is left of an earlier one, and waits until the
-    /// first round is done. Asking another process whether the kernel is as planned, as [`Daemon::settle`] does, would
-    /// take as long as compiling the plugins, and time is one of the things that a policy may look at.
+    /// Starts the program with this policy on a node without leftovers of an earlier one, and waits until the
+    /// first round is done. [`Daemon::settle`] asks another process whether the kernel matches the plan, which
+    /// takes as long as compiling the plugins; policies may depend on time.
     ///
     /// # Errors
     /// When it does not start, or a change of the first round fails.
@@ -74,12 +74,12 @@ impl Daemon {
         }
     }
 
-    /// Kills the program. What it left stays, and it can be started again.
+    /// Kills the program. Its kernel state stays, and it can be started again.
     pub fn kill(&mut self) {
         drop(self.running.take());
     }
 
-    /// Kills the program, starts it again on what it left, and waits until the kernel is as planned.
+    /// Kills the program, starts it again on the state it left, and waits until the kernel matches the plan.
     ///
     /// # Errors
     /// As [`Daemon::start`].
@@ -94,11 +94,11 @@ impl Daemon {
         self.node.run(|| run_confined(|program| Command::new(program), &self.program, &arguments))
     }
 
-    /// Kills the program, starts it again on what it left, and waits until it has compared all of it once: what drains goes on
-    /// to be a difference from the plan.
+    /// Kills the program, starts it again on the state it left, and waits until it has compared all of it once.
+    /// Real servers that drain continue to differ from the plan.
     ///
     /// # Errors
-    /// When it does not start, or does not come to that within a generous time.
+    /// When it does not start, or does not get there within a generous time.
     pub fn restart_while_draining(&mut self) -> Result<()> {
         const ROUNDS: &str = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
         self.kill();
@@ -121,45 +121,46 @@ impl Daemon {
         self.policy.as_ref()
     }
 
-    /// The same, to exchange plugins.
+    /// Its policy, for exchanging plugins.
     pub fn policy_mut(&mut self) -> Option<&mut Policy> {
         self.policy.as_mut()
     }
 
-    /// An error, with what the program logged last.
+    /// Adds the program's last log lines to an error.
     pub fn blame(&self, error: &Error) -> Error {
         let log = self.running.as_ref().map(Running::log_tail).unwrap_or_default();
         anyhow!("{error:#}\n{log}")
     }
 
-    /// Its manifests. weir takes note of changes by itself.
+    /// Its manifests. weir notices changes by itself.
     pub fn manifests(&self) -> &Manifests {
         &self.manifests
     }
 
-    /// The value of a series (`name{label="value"}`) on the program's page of metrics; `None` if it is not there.
+    /// The value of a series (`name{label="value"}`) on the program's metrics page; `None` if the series does not
+    /// exist.
     ///
     /// # Errors
-    /// When there is no page.
+    /// When the page cannot be read.
     pub fn metric(&self, series: &str) -> Result<Option<f64>> {
         let page = self.node.run(|| http::get(METRICS, "/metrics"))?;
         let value = page.body.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         Ok(value)
     }
 
-    /// Waits until the kernel is as planned from the manifests as they are now.
+    /// Waits until the kernel matches the plan for the current manifests.
     ///
     /// # Errors
-    /// The differences that remain, and the end of the log.
+    /// The remaining differences, and the end of the log.
     pub fn settle(&self) -> Result<()> {
         let settled = patience::until(GENEROUS, || self.ask("diff", &[]).map(drop));
         settled.map_err(|error| self.blame(&error))
     }
 
-    /// What a subcommand prints for this node and these manifests; it must succeed.
+    /// Returns the output of a subcommand for this node and these manifests; it must succeed.
     ///
     /// # Errors
-    /// When it cannot be started or fails, with what it printed.
+    /// When it cannot be started or fails; contains its output.
     pub fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<String> {
         let policy = self.policy.as_ref().filter(|_| subcommand != "cleanup");
         let mut all = self.arguments(subcommand, policy);
@@ -167,7 +168,7 @@ impl Daemon {
         self.output(subcommand, &all)
     }
 
-    /// Whether the kernel is as it would be planned without a policy.
+    /// Fails unless the kernel matches the plan made without a policy.
     ///
     /// # Errors
     /// As [`Daemon::ask`], with the differences.
@@ -203,10 +204,10 @@ impl Daemon {
         arguments
     }
 
-    /// Fails if the program has ended or has logged an error.
+    /// Fails if the program has exited or has logged an error.
     ///
     /// # Errors
-    /// How it ended, or what it logged.
+    /// How it exited, or what it logged.
     pub fn expect_health(&mut self) -> Result<()> {
         self.running.as_mut().map_or(Ok(()), Running::expect_health)
     }
@@ -214,7 +215,7 @@ impl Daemon {
     /// The real servers of a virtual server with their weights, as `ipvsadm` prints them.
     ///
     /// # Errors
-    /// When `ipvsadm` fails, also because there is no such virtual server.
+    /// When `ipvsadm` fails, including when there is no such virtual server.
     pub fn real_servers(&self, protocol: Protocol, server: SocketAddr) -> Result<Vec<(String, u32)>> {
         self.node.real_servers(protocol, server)
     }
@@ -222,10 +223,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Or it would put back what is cleaned up.
+        // Otherwise it would restore what is cleaned up.
         drop(self.running.take());
         if let Err(error) = self.ask("cleanup", &[]) {
-            eprintln!("the node keeps what weir made: {error:#}");
+            eprintln!("cannot remove weir's state from the node: {error:#}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A pod, a node or a machine outside: a namespace with an address of each family, servers and clients.
+//! A pod, a node or an outside machine: a namespace with an address of each family, servers and clients.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::client::{Answer, Conversation, Failure, PATIENCE, Tally};
 use super::namespace::Namespace;
 use super::server::Server;
 
-/// A pod, a node or a machine outside.
+/// A pod, a node or an outside machine.
 #[derive(Debug)]
 pub struct Host {
     name: String,
@@ -31,7 +31,7 @@ impl Host {
         &self.name
     }
 
-    /// Its address of one family.
+    /// Its address in one family.
     pub fn address(&self, family: Family) -> IpAddr {
         *self.addresses.get(family)
     }
@@ -41,7 +41,7 @@ impl Host {
         &self.namespace
     }
 
-    /// Starts a server of the host's name.
+    /// Starts a server with the host's name.
     ///
     /// # Errors
     /// When the port is taken.
@@ -49,7 +49,7 @@ impl Host {
         Server::start(&self.namespace, &self.name, protocols, port)
     }
 
-    /// One request from here.
+    /// Sends one request from here.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -57,7 +57,7 @@ impl Host {
         self.converse(protocol, target)?.ask()
     }
 
-    /// One request from this port, which is free again at once, because the connection ends with a reset.
+    /// Sends one request from this port. The connection ends with a reset, so the port is free again immediately.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -69,7 +69,7 @@ impl Host {
         })
     }
 
-    /// One request that is given up after `patience`.
+    /// Sends one request and gives up after `patience`.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -82,7 +82,7 @@ impl Host {
         self.inside(|| Conversation::open(protocol, target, patience)?.ask())
     }
 
-    /// Several requests, one after the other, each on a connection or port of its own.
+    /// Sends requests one after the other, each on its own connection or port.
     pub fn requests(&self, count: usize, protocol: Protocol, target: SocketAddr) -> Tally {
         let mut tally = Tally::default();
         self.inside(|| {
@@ -93,7 +93,7 @@ impl Host {
         tally
     }
 
-    /// A connection that stays open.
+    /// Opens a connection that stays open.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -101,20 +101,20 @@ impl Host {
         self.inside(|| Conversation::open(protocol, target, PATIENCE))
     }
 
-    /// Requests, one after the other, until told to stop.
+    /// Sends requests one after the other until stopped.
     pub fn load(&self, protocol: Protocol, target: SocketAddr) -> Load {
         self.load_with_pauses(Duration::ZERO, protocol, target)
     }
 
-    /// The same, with a pause between requests that leaves the processor to others.
+    /// Like [`Host::load`], with a pause between requests that leaves processor time to other programs.
     pub fn load_with_pauses(&self, pause: Duration, protocol: Protocol, target: SocketAddr) -> Load {
         Load::start(&self.namespace, pause, move || {
             Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask())
         })
     }
 
-    /// Requests on one connection, or from one port, until told to stop. An answer that is not like the first one counts as the
-    /// end of the connection, because another server gave it, or another client got it.
+    /// Sends requests on one connection, or from one port, until stopped. An answer that differs from the first
+    /// counts as the end of the connection: it came from another server, or went to another client.
     ///
     /// # Errors
     /// When there is no first answer.
@@ -132,12 +132,12 @@ impl Host {
     }
 }
 
-/// A namespace that once was made can be entered as long as its handle is open.
+/// An existing namespace can be entered as long as its handle is open.
 fn inside<T: Send>(namespace: &Namespace, action: impl FnOnce() -> T + Send) -> T {
     namespace.run(|| Ok(action())).expect("the namespace can be entered")
 }
 
-/// Requests that go on in the background.
+/// Requests running in the background.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -158,7 +158,7 @@ impl Load {
             inside(&namespace, || {
                 while !stopped.load(Ordering::Relaxed) {
                     let answer = ask();
-                    counted.lock().expect("nobody panics while counting").add(answer);
+                    counted.lock().expect("counting does not panic").add(answer);
                     thread::sleep(pause);
                 }
             });
@@ -166,15 +166,15 @@ impl Load {
         Load { stop, tally, thread }
     }
 
-    /// What it counted so far.
+    /// The results so far.
     pub fn so_far(&self) -> Tally {
-        self.tally.lock().expect("nobody panics while counting").clone()
+        self.tally.lock().expect("counting does not panic").clone()
     }
 
-    /// Waits for the last answer and counts.
+    /// Waits for the last answer and returns the results.
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        self.tally.lock().expect("nobody panics while counting").clone()
+        self.tally.lock().expect("counting does not panic").clone()
     }
 }

@@ -1,4 +1,4 @@
-//! Objects of the cluster: its node, and Services with EndpointSlices, both families each.
+//! Objects of the cluster: its Node, and Services with EndpointSlices of both families.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use weir_core::net::{Family, PerFamily, Protocol};
 
 use super::{Cluster, POD_PORT, Place};
 
-/// Services with one number each, which all their VIPs end in: a test needs to name no address.
+/// A dual-stack Service. Its number is the last part of all its VIPs, so tests need not name addresses.
 #[derive(Debug, Clone)]
 pub struct Service {
     name: String,
@@ -19,15 +19,15 @@ pub struct Service {
     ingress: Vec<Value>,
 }
 
-/// Endpoints that have an EndpointSlice of each family to themselves.
+/// Endpoints with their own EndpointSlices, one per family.
 #[derive(Debug, Clone)]
 struct Group {
-    /// The value of the label [`GROUP`], and the end of the slices' names; empty = neither.
+    /// The value of the label [`GROUP`], and the suffix of the slices' names; empty for neither.
     name: String,
     endpoints: Vec<Endpoint>,
 }
 
-/// By which the plugin `annotations` knows groups of endpoints.
+/// The label by which the plugin `annotations` recognises groups of endpoints.
 const GROUP: &str = "policy.weir/group";
 
 /// One port of a service.
@@ -38,7 +38,7 @@ struct Port {
     node_port: Option<u16>,
 }
 
-/// A pod as an endpoint, ready.
+/// A pod as a ready endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The pod's name.
@@ -50,7 +50,7 @@ pub struct Endpoint {
 }
 
 impl Service {
-    /// A service with cluster IPs and nothing else.
+    /// A service with cluster IPs only.
     pub fn new(name: &str, number: u8) -> Service {
         let mut service = Service {
             name: name.to_owned(),
@@ -70,7 +70,7 @@ impl Service {
         service
     }
 
-    /// The number it was made with.
+    /// The number it was created with.
     pub fn number(&self) -> u8 {
         self.number
     }
@@ -83,7 +83,7 @@ impl Service {
         }
     }
 
-    /// What [`Service::with_external_ip`] adds.
+    /// The address added by [`Service::with_external_ip`].
     pub fn external_ip(&self, family: Family) -> IpAddr {
         match family {
             Family::V4 => Ipv4Addr::new(203, 0, 113, self.number).into(),
@@ -91,7 +91,7 @@ impl Service {
         }
     }
 
-    /// What [`Service::with_load_balancer`] adds.
+    /// The address added by [`Service::with_load_balancer`].
     pub fn load_balancer_ip(&self, family: Family) -> IpAddr {
         match family {
             Family::V4 => Ipv4Addr::new(198, 51, 100, self.number).into(),
@@ -99,50 +99,50 @@ impl Service {
         }
     }
 
-    /// One more port, which leads to the pods' servers.
+    /// Adds a port that leads to the pods' servers.
     pub fn with_port(mut self, protocol: Protocol, port: u16) -> Service {
         self.ports.push(Port { protocol, port, node_port: None });
         self
     }
 
-    /// One more port, on all nodes too.
+    /// Adds a port that also has a node port.
     pub fn with_node_port(mut self, protocol: Protocol, port: u16, node_port: u16) -> Service {
         self.ports.push(Port { protocol, port, node_port: Some(node_port) });
         self.of_type("NodePort")
     }
 
-    /// An external IP of each family.
+    /// Adds an external IP of each family.
     pub fn with_external_ip(self) -> Service {
         let addresses = Family::BOTH.map(|family| self.external_ip(family).to_string());
         self.with("externalIPs", json!(addresses))
     }
 
-    /// A load balancer's IP of each family.
+    /// Adds a load balancer IP of each family.
     pub fn with_load_balancer(mut self) -> Service {
         self.ingress =
             Family::BOTH.map(|family| json!({"ip": self.load_balancer_ip(family).to_string()})).into();
         self.of_type("LoadBalancer")
     }
 
-    /// Any other field of `spec`.
+    /// Sets any other field of `spec`.
     pub fn with(mut self, field: &str, value: Value) -> Service {
         self.spec.insert(field.to_owned(), value);
         self
     }
 
-    /// The pods that answer, instead of those it had.
+    /// Replaces the endpoints.
     pub fn with_endpoints(mut self, endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
         self.groups.clear();
         self.with_group("", endpoints)
     }
 
-    /// More pods that answer, as a group that policies can tell from the others.
+    /// Adds endpoints as a group that policies can distinguish.
     pub fn with_group(mut self, name: &str, endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
         self.groups.push(Group { name: name.to_owned(), endpoints: endpoints.into_iter().collect() });
         self
     }
 
-    /// An annotation.
+    /// Adds an annotation.
     pub fn with_annotation(mut self, key: &str, value: &str) -> Service {
         self.annotations.insert(key.to_owned(), json!(value));
         self
@@ -238,7 +238,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// The node of this place.
+    /// The Node at this place.
     pub fn of(cluster: &Cluster, place: Place) -> Node {
         let (host, number) = match place {
             Place::Local => (&cluster.node, 0),
@@ -257,14 +257,14 @@ impl Node {
         Node { object }
     }
 
-    /// A label.
+    /// Adds a label.
     #[must_use]
     pub fn with_label(mut self, key: &str, value: &str) -> Node {
         self.object["metadata"]["labels"][key] = json!(value);
         self
     }
 
-    /// Cordoned: no new pods shall be put there.
+    /// Cordons the node: no new pods are scheduled there.
     #[must_use]
     pub fn unschedulable(mut self) -> Node {
         self.object["spec"]["unschedulable"] = json!(true);

@@ -1,4 +1,4 @@
-//! Network namespaces without names: they end with the process, however it ends.
+//! Network namespaces without names: they vanish with the process, however it exits.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -22,13 +22,13 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new namespace whose loopback is up. IPv6 addresses work at once: nobody else could have the same.
+    /// Creates a namespace whose loopback is up. IPv6 addresses work at once: no duplicates are possible.
     ///
     /// # Errors
-    /// When the kernel refuses, usually for want of rights.
+    /// When the kernel refuses, usually because of missing privileges.
     pub fn new() -> Result<Namespace> {
         let handle = in_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+            unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
             File::open(OWN).context("cannot open the new network namespace")
         })?;
         let namespace = Namespace { handle };
@@ -41,10 +41,10 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Runs `action` in a thread inside; sockets and processes it makes stay inside.
+    /// Runs `action` in a thread inside; sockets and processes it creates stay inside.
     ///
     /// # Errors
-    /// Those of `action`, and when the namespace cannot be entered.
+    /// The errors of `action`, and when the namespace cannot be entered.
     pub fn run<T: Send>(&self, action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_thread(|| {
             self.enter()?;
@@ -52,7 +52,7 @@ impl Namespace {
         })
     }
 
-    /// Moves the calling thread inside, until it goes elsewhere; what it holds already stays where it is.
+    /// Moves the calling thread inside; sockets and files it already has stay where they are.
     ///
     /// # Errors
     /// When it cannot be entered.
@@ -60,15 +60,15 @@ impl Namespace {
         setns(&self.handle, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")
     }
 
-    /// Where other processes find it while this one runs.
+    /// The path for other processes, valid while this one runs.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd()).into()
     }
 
-    /// Carries out commands of `ip -batch`, one per line.
+    /// Runs commands of `ip -batch`, one per line.
     ///
     /// # Errors
-    /// The first that fails, in the words of `ip`.
+    /// The first command that fails, with the message of `ip`.
     pub fn ip(&self, batch: &str) -> Result<()> {
         self.run(|| {
             let mut command = Command::new("ip");
@@ -84,10 +84,10 @@ impl Namespace {
         })
     }
 
-    /// Writes one of the sysctls below `/proc/sys`.
+    /// Writes a sysctl below `/proc/sys`.
     ///
     /// # Errors
-    /// When it does not exist or takes no such value.
+    /// When it does not exist or rejects the value.
     pub fn set(&self, sysctl: &str, value: &str) -> Result<()> {
         self.run(|| {
             let path = format!("/proc/sys/{sysctl}");
@@ -95,10 +95,10 @@ impl Namespace {
         })
     }
 
-    /// What a program prints; it must succeed.
+    /// Returns a program's output; it must succeed.
     ///
     /// # Errors
-    /// When it cannot be started or fails, with what it printed to its standard error.
+    /// When it cannot be started or fails; contains its standard error.
     pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let output = self.run(|| {
             let mut command = Command::new(program);
@@ -112,7 +112,7 @@ impl Namespace {
     /// The real servers of a virtual server with their weights, as `ipvsadm` prints them.
     ///
     /// # Errors
-    /// When `ipvsadm` fails, also because there is no such virtual server.
+    /// When `ipvsadm` fails, including when there is no such virtual server.
     pub fn real_servers(&self, protocol: Protocol, server: SocketAddr) -> Result<Vec<(String, u32)>> {
         let option = match protocol {
             Protocol::Tcp => "-t",
@@ -127,13 +127,13 @@ impl Namespace {
                 let mut columns = line.split_whitespace();
                 let address = columns.next().context("a real server without an address")?;
                 let weight = columns.nth(1).context("a real server without a weight")?;
-                Ok((address.to_owned(), weight.parse().context("a weight")?))
+                Ok((address.to_owned(), weight.parse().context("invalid weight")?))
             })
             .collect()
     }
 }
 
-/// A thread of its own, because a namespace belongs to a thread and this one's must stay as it is.
+/// Uses a separate thread, because a namespace belongs to a thread and the caller's must not change.
 fn in_thread<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(action);

@@ -1,4 +1,4 @@
-//! A server that answers every request with its name, the client's address as it sees it, and what was asked.
+//! A server that answers every request with its name, the client's address as it sees it, and the question.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use weir_core::net::{Family, Protocol};
 use super::namespace::Namespace;
 use super::transport;
 
-/// A running server; it ends when dropped.
+/// A running server; it stops when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// The server's end sees this one close.
+    /// The server's end notices when this one closes.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
@@ -26,7 +26,7 @@ impl Server {
     /// Answers on `port` of all addresses of both families in the namespace.
     ///
     /// # Errors
-    /// When a socket cannot be made or the port is taken.
+    /// When a socket cannot be created or the port is taken.
     pub fn start(namespace: &Namespace, name: &str, protocols: &[Protocol], port: u16) -> Result<Server> {
         let mut sources = Vec::new();
         for &protocol in protocols {
@@ -39,7 +39,7 @@ impl Server {
                 sources.push(Source { socket, role });
             }
         }
-        let (stop, stopped) = UnixStream::pair().context("cannot make a pair of sockets")?;
+        let (stop, stopped) = UnixStream::pair().context("cannot create a pair of sockets")?;
         let name = name.to_owned();
         let thread = thread::spawn(move || serve(&name, sources, &stopped));
         Ok(Server { stop: Some(stop), thread: Some(thread) })
@@ -50,13 +50,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A server that panicked has printed why, and its clients have noticed.
+            // A server that panicked has printed the reason, and its clients have noticed.
             let _ = thread.join();
         }
     }
 }
 
-/// What a readable socket asks for.
+/// What to do when a socket is readable.
 #[derive(Clone, Copy)]
 enum Role {
     Listener,
@@ -87,7 +87,7 @@ fn serve(name: &str, mut sources: Vec<Source>, stopped: &UnixStream) {
         let mut accepted = Vec::new();
         sources.retain(|source| {
             let go_on = if ready.next() == Some(true) { source.handle(name, &mut accepted) } else { Ok(()) };
-            // A client that goes away in the middle ends its connection, but not the server's other sockets.
+            // A client that disconnects in the middle ends its connection, but not the server's other sockets.
             go_on.is_ok() || !matches!(source.role, Role::Connection(_))
         });
         sources.append(&mut accepted);
@@ -95,7 +95,7 @@ fn serve(name: &str, mut sources: Vec<Source>, stopped: &UnixStream) {
 }
 
 impl Source {
-    /// An error is the end of a connection.
+    /// An error means that the connection has closed.
     fn handle(&self, name: &str, accepted: &mut Vec<Source>) -> io::Result<()> {
         match self.role {
             Role::Listener => {
@@ -104,7 +104,8 @@ impl Source {
                 accepted.push(Source { socket, role: Role::Connection(peer) });
             }
             Role::Datagrams => {
-                // Peeked at for the sender, because only `read` fills a buffer that can be read without unsafe code.
+                // Peeks to learn the sender, because only `read` fills a buffer that can be read without unsafe
+                // code.
                 let peer = self.socket.peek_sender()?;
                 let seen = peer.as_socket().ok_or(io::ErrorKind::Unsupported)?;
                 let mut buffer = [0; 64];
@@ -124,7 +125,7 @@ impl Source {
     }
 }
 
-/// A question is short enough to arrive in one piece, and ends with the line.
+/// A question is short enough to arrive in one piece, and ends with its line.
 fn answer(name: &str, peer: SocketAddr, question: &[u8]) -> Vec<u8> {
     [format!("{name} {peer} ").as_bytes(), question].concat()
 }

@@ -1,4 +1,4 @@
-//! Sockets of the three protocols, used alike: TCP and SCTP as streams, UDP connected.
+//! Sockets of the three protocols with one interface: TCP and SCTP as streams, UDP connected.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use weir_core::net::{Family, Protocol};
 
-/// Connections that may wait to be accepted.
+/// Number of connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
 fn socket(protocol: Protocol, family: Family) -> io::Result<Socket> {
@@ -41,12 +41,12 @@ pub(super) fn listen(protocol: Protocol, family: Family, port: u16) -> io::Resul
     Ok(socket)
 }
 
-/// A socket connected to `target` from the calling thread's namespace, whose reads end after `patience`.
+/// A socket connected to `target` from the calling thread's namespace; reads time out after `patience`.
 pub(super) fn connect(protocol: Protocol, target: SocketAddr, patience: Duration) -> io::Result<Socket> {
     connect_by(socket(protocol, Family::of(target.ip()))?, target, patience)
 }
 
-/// The same from a port of one's own.
+/// Like [`connect`], from a given port.
 pub(super) fn connect_from(
     port: u16,
     protocol: Protocol,

@@ -10,7 +10,7 @@ use super::Place;
 use super::host::Host;
 use super::namespace::Namespace;
 
-/// Kernel modules that are not loaded by use.
+/// Loads kernel modules that are not loaded on demand.
 pub(super) fn load_modules() -> Result<()> {
     let mut command = Command::new("modprobe");
     let status = command.args(["-a", "br_netfilter", "sctp"]).status().context("cannot start modprobe")?;
@@ -18,7 +18,7 @@ pub(super) fn load_modules() -> Result<()> {
     Ok(())
 }
 
-/// The network of the nodes: a bridge and nothing else.
+/// The network of the nodes: just a bridge.
 pub(super) fn switch() -> Result<Namespace> {
     let switch = Namespace::new()?;
     switch.set("net/ipv6/conf/all/disable_ipv6", "1")?;
@@ -30,7 +30,7 @@ pub(super) fn switch() -> Result<Namespace> {
     Ok(switch)
 }
 
-/// A machine with `eth0` in the network of the nodes.
+/// A machine with `eth0` in the nodes' network.
 pub(super) fn machine(name: &str, number: u8, switch: &Namespace) -> Result<Host> {
     let addresses = PerFamily {
         v4: Ipv4Addr::new(10, 0, 2, number).into(),
@@ -49,20 +49,20 @@ pub(super) fn machine(name: &str, number: u8, switch: &Namespace) -> Result<Host
     Ok(host)
 }
 
-/// An address whose last group reads like the IPv4 address's last octet: 15 becomes `::15`.
+/// Makes the last group read like the IPv4 address's last octet: 15 becomes `::15`.
 fn decimal(number: u8) -> u16 {
     let number = u16::from(number);
     (number / 100 * 0x100) + (number / 10 % 10 * 0x10) + number % 10
 }
 
-/// Makes forwarding nodes of two machines, and sends the others' packets through them.
+/// Turns two machines into forwarding nodes, and routes the other machines' packets through them.
 pub(super) fn route(node: &Host, other: &Host, outside: &Host) -> Result<()> {
     let machines = [node, other, outside];
     for (gateway, place) in [(node, Place::Local), (other, Place::Remote)] {
         let namespace = gateway.namespace();
         namespace.set("net/ipv4/ip_forward", "1")?;
         namespace.set("net/ipv6/conf/all/forwarding", "1")?;
-        // Or only the first few of many refused requests are told so.
+        // Otherwise only the first few of many refused requests get an error.
         namespace.set("net/ipv4/icmp_ratelimit", "0")?;
         namespace.set("net/ipv6/icmp/ratelimit", "0")?;
         let bridge = bridge_addresses(place);
@@ -92,7 +92,7 @@ pub(super) fn pod(name: &str, place: Place, number: u8, node: &Host) -> Result<H
     let addresses = pod_addresses(place, number);
     let host = Host::new(name, addresses)?;
     let path = host.namespace().path();
-    // A pod's packet to itself, its addresses translated on the way, leaves the bridge where it came in.
+    // A pod's packet to itself with translated addresses leaves the bridge where it came in.
     node.namespace().ip(&format!(
         "link add veth-{name} type veth peer name eth0 netns {}\n\
          link set veth-{name} master cbr0 up\n\

@@ -1,20 +1,19 @@
-//! `iptables-save` text in an order that means something.
+//! Puts `iptables-save` text into an order that has meaning.
 
 use std::collections::BTreeMap;
 
-/// All rules of this chain end in DROP, so their order among themselves has no effect, and kube-proxy writes them in
-/// random order.
+/// All rules of this chain end in DROP, so their order has no effect, and kube-proxy writes them in random order.
 const UNORDERED: &str = "KUBE-IPVS-OUT-FILTER";
 
 #[derive(Default)]
 struct Chain<'l> {
-    /// `-` for a chain that somebody made.
+    /// `-` for a user-defined chain.
     policy: Option<&'l str>,
     rules: Vec<&'l str>,
 }
 
-/// One line per chain, its rules behind it in their order; chains and tables sorted. Comment lines and counters are
-/// left out. Each line begins with its table, so that it can be understood alone.
+/// One line per chain, followed by its rules in order; chains and tables are sorted. Comment lines and counters
+/// are removed. Each line starts with its table, so it can be read on its own.
 pub(super) fn canonical<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String> {
     let mut table = "";
     let mut chains: BTreeMap<(&str, &str), Chain<'_>> = BTreeMap::new();
@@ -39,7 +38,7 @@ pub(super) fn canonical<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<String>
     canonical
 }
 
-/// A line as recordings have it: no comments, and a chain without its counters.
+/// Converts a line to the form of the recordings: no comments, and chains without counters.
 pub(super) fn recorded(line: &str) -> Option<String> {
     if line.starts_with('#') {
         return None;

@@ -1,4 +1,4 @@
-//! What clients notice while one plan is replaced by the next: nothing, unless the plans differ for them.
+//! Clients notice nothing while one plan is replaced by the next, unless the plans differ for them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use weir_core::trace::{Origin, Packet, Verdict, trace};
 use super::runs::{Step, step, syncer};
 use super::traces::arrivals;
 
-/// How many packets are followed through each state.
+/// Number of packets traced through each state.
 const PACKETS: usize = 16;
 
-/// Some packets to VIPs that both plans have.
+/// Returns some packets to VIPs that are in both plans.
 fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
     let before = &step.before.state;
     let kept =
@@ -34,7 +34,7 @@ fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
     if all.is_empty() { all } else { choice.iter().map(|index| index.get(&all).clone()).collect() }
 }
 
-/// What a client sees.
+/// What a client observes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Served,
@@ -54,8 +54,8 @@ fn answer(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Answer 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// L5 and L9: who is served by both plans is served at every step between them, and who is kept out by both
-    /// is kept out; also when the program crashes on the way.
+    /// L5 and L9: clients served by both plans are served at every step between them, and clients blocked by both
+    /// stay blocked, even if the program crashes on the way.
     #[test]
     fn clients_notice_nothing(
         step in step(),
@@ -77,7 +77,7 @@ proptest! {
             for (packet, usual) in &followed {
                 let now = answer(state, &addresses, packet);
                 if now != *usual {
-                    sink.lock().unwrap().push(format!("after `{change}`: {now:?}, not {usual:?}: {packet:?}"));
+                    sink.lock().unwrap().push(format!("after `{change}`: {now:?}, expected {usual:?}: {packet:?}"));
                 }
             }
         });

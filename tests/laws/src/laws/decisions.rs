@@ -1,4 +1,4 @@
-//! What decisions do to packets: what a policy decided, read off the decision alone, is what rules and sets do.
+//! Decisions and packets: rules and sets implement exactly what a policy decided.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,7 +44,7 @@ fn is_shut_out(decision: &Decision, vip: &Vip<'_>, source: IpAddr) -> bool {
     })
 }
 
-/// Under which source an endpoint sees a packet.
+/// The source address that an endpoint sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Itself,
@@ -95,7 +95,7 @@ fn shown(source: &Source) -> Seen {
     }
 }
 
-/// Whether no later rule of the nat table sees the packet on its way in.
+/// Whether no later rule of the nat table sees the incoming packet.
 fn leaves_nat(trace: &Trace) -> bool {
     let accepts = |step: &Step| match step {
         Step::Rule(place, Rule::Known(_, Target::Accept)) => place.table == Table::Nat,
@@ -107,8 +107,8 @@ fn leaves_nat(trace: &Trace) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L9 for decisions: a refused VIP leads to no endpoint, a source that is shut out is dropped, and each endpoint sees
-    /// the source that was decided.
+    /// L9 for decisions: a refused VIP leads to no endpoint, packets from a blocked source are dropped, and each
+    /// endpoint sees the source that was decided.
     #[test]
     fn packets_are_treated_as_decided(world in world(24), whims in whims()) {
         let policy = Uniform(whims);
@@ -153,8 +153,8 @@ proptest! {
         }
     }
 
-    /// kube-proxy takes packets to a VIP out of the nat table, so that no rule of others (the port of some pod that is
-    /// opened on the host, for one) sends them elsewhere. That holds whatever is decided of their source.
+    /// kube-proxy takes packets to a VIP out of the nat table, so that no other rule redirects them (for example
+    /// that of a pod's host port). This holds whatever was decided about their source.
     #[test]
     fn others_do_not_redirect_what_is_decided(world in world(24), whims in whims()) {
         let policy = Uniform(whims);
@@ -175,7 +175,7 @@ proptest! {
         }
     }
 
-    /// How many sets, chains and rules policies need does not depend on how many services there are.
+    /// The number of sets, chains and rules that policies need does not depend on the number of services.
     #[test]
     fn rules_of_policies_do_not_grow(world in world(40), whims in whims()) {
         let planned = Planned::by(&world, Uniform(whims));

@@ -1,4 +1,4 @@
-//! What every comparison of states has in common.
+//! Properties of every comparison of states.
 
 use proptest::prelude::*;
 use weir_core::diff::{Changes, diff, record};
@@ -10,12 +10,12 @@ use crate::hostile::any_policy;
 use crate::tamper::tampering;
 use crate::world::world;
 
-/// The wanted state of a generated cluster. Boxed as [`any_policy`] is.
+/// The desired state of a generated cluster. Boxed for the same reason as [`any_policy`].
 pub(super) fn wanted() -> BoxedStrategy<KernelState> {
     (world(16), any_policy()).prop_map(|(world, policy)| world.planned(policy).plan().state).boxed()
 }
 
-/// Something else that a kernel may hold: another cluster's state that was tampered with, or nothing.
+/// Another state that a kernel may have: a tampered state of another cluster, or an empty one.
 pub(super) fn found() -> impl Strategy<Value = KernelState> {
     let tampered = (wanted(), tampering(8)).prop_map(|(mut state, deeds)| {
         deeds.into_iter().for_each(|deed| deed.apply(&mut state));
@@ -24,7 +24,7 @@ pub(super) fn found() -> impl Strategy<Value = KernelState> {
     prop_oneof![1 => Just(KernelState::default()), 6 => tampered]
 }
 
-/// The same with the wanted state itself tampered with, so that much is right.
+/// Like [`found`], but the desired state itself is tampered with, so that much of it is right.
 fn wanted_and_found() -> impl Strategy<Value = (KernelState, KernelState)> {
     let near = (wanted(), tampering(4)).prop_map(|(wanted, deeds)| {
         let mut found = wanted.clone();
@@ -37,7 +37,7 @@ fn wanted_and_found() -> impl Strategy<Value = (KernelState, KernelState)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L2: making the changes leads to the wanted state, each of them is possible, and nothing is left to do.
+    /// L2: the changes lead to the desired state, each of them is possible, and nothing remains to be done.
     #[test]
     fn changes_lead_to_the_wanted_state((wanted, found) in wanted_and_found()) {
         let mut kernel = Simulated::new(found.clone());
@@ -49,7 +49,7 @@ proptest! {
         prop_assert_eq!(diff(&wanted, kernel.state()), Changes::default());
     }
 
-    /// L2: the program's idea of the state after a change is the kernel's.
+    /// L2: after a change, the program's view of the state equals the kernel's.
     #[test]
     fn what_is_noted_is_what_happened((wanted, found) in wanted_and_found()) {
         let mut kernel = Simulated::new(found.clone());
@@ -61,7 +61,7 @@ proptest! {
         }
     }
 
-    /// L2: no difference is no change, and the other way round.
+    /// L2: no difference means no change, and vice versa.
     #[test]
     fn differences_and_changes_agree((wanted, found) in wanted_and_found()) {
         prop_assert!(diff(&wanted, &wanted).is_empty());

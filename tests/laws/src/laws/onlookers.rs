@@ -1,4 +1,4 @@
-//! Policies that look at nodes and namespaces.
+//! Policies that read nodes and namespaces.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use weir_core::view::{EndpointView, ServiceView};
 
 use crate::world::{NODE, World, world};
 
-/// Leaves the services of some namespaces alone, and gives endpoints the weight that their node's object suggests.
+/// Ignores the services of some namespaces, and weights endpoints as suggested by their Node object.
 #[derive(Clone, Copy, Debug)]
 struct Onlooker;
 
@@ -54,7 +54,7 @@ impl Policy for Onlooker {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L1: planning step by step is planning at once, when a node or a namespace is what changed too.
+    /// L1: planning step by step equals planning at once, also when a node or a namespace changes.
     #[test]
     fn incremental_planning_is_full_planning(
         world in world(40),
@@ -71,8 +71,8 @@ proptest! {
         prop_assert_eq!(planner.plan(), fresh.planned(Onlooker).plan());
     }
 
-    /// L3: whether nodes and namespaces are heard of before or after what is decided by them does not matter, nor how
-    /// often.
+    /// L3: it does not matter whether nodes and namespaces arrive before or after the objects whose decisions
+    /// depend on them, nor how often.
     #[test]
     fn order_and_repetition_do_not_matter(
         (world, shuffled) in world(32).prop_flat_map(|world| {
@@ -84,18 +84,18 @@ proptest! {
         prop_assert_eq!(shuffled.planned(Onlooker).plan(), world.planned(Onlooker).plan());
     }
 
-    /// L3: hearing everything again, as after a lost watch, asks for nothing.
+    /// L3: receiving everything again, as after a lost watch, triggers no plan.
     #[test]
     fn a_relist_asks_for_nothing(world in world(32)) {
         let mut planner = world.planned(Onlooker);
         let before = planner.plan();
         for event in world.last_events() {
-            prop_assert!(!planner.apply(event), "an event that said nothing new asks for a plan");
+            prop_assert!(!planner.apply(event), "an event without news triggers a plan");
         }
         prop_assert_eq!(planner.plan(), before);
     }
 
-    /// Namespaces are nothing to kube-proxy, and nodes only decide whether VIPs that are their addresses are bound.
+    /// kube-proxy ignores namespaces, and nodes only decide whether VIPs that are node addresses are bound.
     #[test]
     fn without_a_policy_they_bind_fewer_addresses_at_most(world in world(24)) {
         use weir_core::cluster::Event::{AnyNode, AnyNodeGone, Namespace, NamespaceGone};

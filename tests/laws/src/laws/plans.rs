@@ -1,4 +1,4 @@
-//! What every plan has in common.
+//! Properties of every plan.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -23,13 +23,13 @@ fn plan_of(world: &World, policy: impl Policy + 'static) -> Plan {
     world.planned(policy).plan()
 }
 
-/// A planner that is told the objects of the end, each once.
+/// A planner that receives each of the final objects once.
 fn fresh(world: &World, policy: impl Policy + 'static) -> Planner {
     let events = world.last_events();
     World { events, ..world.clone() }.planned(policy)
 }
 
-/// Virtual servers that have real servers and would use none of them.
+/// Virtual servers that have real servers but would use none of them.
 fn silent(state: &KernelState) -> Vec<VirtualServer> {
     let quiet = |server: &VirtualServer| {
         let mut weights = state.real_servers_of(*server).map(|(_, weight)| weight).peekable();
@@ -38,7 +38,7 @@ fn silent(state: &KernelState) -> Vec<VirtualServer> {
     state.virtual_servers.keys().copied().filter(quiet).collect()
 }
 
-/// Decides as the built-in policy, and counts the services it is asked about.
+/// Decides like the built-in policy, and counts the services it is asked about.
 struct Onlooker {
     reads: Reads,
     asked: Rc<Cell<usize>>,
@@ -60,7 +60,7 @@ impl Policy for Onlooker {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L1: planning step by step is planning at once.
+    /// L1: planning step by step equals planning at once.
     #[test]
     fn incremental_planning_is_full_planning(
         world in world(30),
@@ -77,7 +77,7 @@ proptest! {
         prop_assert_eq!(planner.plan(), fresh(&world, policy).plan());
     }
 
-    /// L3: the order of objects does not matter, nor how often one is heard.
+    /// L3: the order of objects does not matter, nor how often one is received.
     #[test]
     fn order_and_repetition_do_not_matter(
         (world, shuffled) in world(24).prop_flat_map(|world| {
@@ -91,18 +91,18 @@ proptest! {
         prop_assert_eq!(plan_of(&shuffled, policy), expected);
     }
 
-    /// L3: hearing everything again, as after a lost watch, changes nothing.
+    /// L3: receiving everything again, as after a lost watch, changes nothing.
     #[test]
     fn a_relist_changes_nothing(world in world(24)) {
         let mut planner = world.planned(BuiltIn);
         let before = planner.plan();
         for event in world.last_events() {
-            prop_assert!(!planner.apply(event), "an event that said nothing new asks for a plan");
+            prop_assert!(!planner.apply(event), "an event without news triggers a plan");
         }
         prop_assert_eq!(planner.plan(), before);
     }
 
-    /// L7: whatever the objects and the policy say, a plan is sound.
+    /// L7: a plan is sound whatever the objects and the policy contain.
     #[test]
     fn every_plan_is_sound(world in world(30), policy in hostile()) {
         for plan in [plan_of(&world, policy), plan_of(&world, BuiltIn)] {
@@ -111,7 +111,7 @@ proptest! {
         }
     }
 
-    /// L10: clamping twice is clamping once, and what is clamped fits the view.
+    /// L10: clamping twice equals clamping once, and clamped decisions fit the view.
     #[test]
     fn clamping_twice_is_clamping_once(world in world(24), mut policy in hostile()) {
         let mut cluster = Cluster::default();
@@ -132,11 +132,12 @@ proptest! {
                 prop_assert_eq!(decided.weights.len(), port.endpoints.len());
             }
             let (built_in, reports) = clamp(&view, Decision::upstream(&view, &node), &node);
-            prop_assert_eq!(reports, Vec::new(), "the guard has nothing to say about {:?}", built_in);
+            prop_assert_eq!(reports, Vec::new(), "the guard reports nothing about {:?}", built_in);
         }
     }
 
-    /// L1 for policies that look at nodes and namespaces: a change of these is heard, and only by who reads them.
+    /// L1 for policies that read nodes and namespaces: their changes are noticed, but only by policies that read
+    /// them.
     #[test]
     fn nodes_and_namespaces_count_for_who_reads_them(world in world(24)) {
         let asked = |reads: Reads| -> Vec<usize> {
@@ -163,8 +164,8 @@ proptest! {
         prop_assert_eq!(fresh(&world, reader).plan(), fresh(&world, BuiltIn).plan());
     }
 
-    /// Whatever addresses services name, nothing is planned at one that no service may have, and all else is planned as if
-    /// it were not named.
+    /// Whatever addresses services name, nothing is planned for an address that no service may have, and
+    /// everything else is planned as if it were not named.
     #[test]
     fn no_service_has_an_address_that_none_may_have(world in world(24)) {
         let mut planner = world.planned(BuiltIn);
@@ -203,13 +204,13 @@ proptest! {
         prop_assert_eq!(told, expected);
     }
 
-    /// A policy that answers for too few services is as good as none.
+    /// A policy that omits services in its answer is replaced by the built-in one.
     #[test]
     fn a_missing_answer_is_the_built_in_one(world in world(24)) {
         prop_assert_eq!(plan_of(&world, Forgetful).state, plan_of(&world, BuiltIn).state);
     }
 
-    /// A service that comes and goes leaves nothing.
+    /// A service that is created and deleted leaves nothing behind.
     #[test]
     fn what_goes_leaves_nothing(facts in facts(), events in prop::collection::vec(event(), 0..20)) {
         use weir_core::cluster::Event;

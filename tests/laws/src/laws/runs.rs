@@ -1,4 +1,4 @@
-//! What every run against a kernel has in common, whatever goes wrong.
+//! Properties of every run against a kernel, whatever goes wrong.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::hostile::any_policy;
 use crate::tamper::tampering;
 use crate::world::{edit, event, world};
 
-/// A plan, and the planner that made it.
+/// A plan, and the planner that created it.
 pub(super) struct Goal {
     planner: Planner,
     pub(super) plan: Plan,
@@ -33,11 +33,11 @@ impl Goal {
         Goal { planner, plan }
     }
 
-    /// A round that leads to it, some minutes after the one before: whatever failed is due again.
+    /// A round towards it, some minutes after the previous one: whatever failed is due again.
     pub(super) fn round(&mut self, syncer: &mut Syncer<Simulated>, number: u64) -> Result<Round, ReadError> {
         let now = Duration::from_secs(600 * number);
         let round = syncer.round(self.planner.desired(), now)?;
-        // One that is due at once, again and again, would keep a processor busy.
+        // A round that is due immediately, again and again, would keep a processor busy.
         assert!(round.next.is_none_or(|next| next > now), "{round:?}");
         Ok(round)
     }
@@ -57,7 +57,7 @@ pub(super) fn syncer(kernel: Simulated) -> Syncer<Simulated> {
     Syncer::new(kernel, Duration::from_secs(30))
 }
 
-/// Faults within the first rounds.
+/// Generates faults within the first rounds.
 pub(super) fn script() -> impl Strategy<Value = Vec<(u64, Fault)>> {
     let kind = select(&[FailureKind::Stale, FailureKind::Busy, FailureKind::Refused][..]);
     let fault = prop_oneof![
@@ -71,14 +71,14 @@ pub(super) fn script() -> impl Strategy<Value = Vec<(u64, Fault)>> {
     prop::collection::vec((place, fault), 0..12)
 }
 
-/// Gives every real server of a state some connections, but not all of them.
+/// Gives some of a state's real servers connections.
 fn connect(kernel: &mut Simulated, state: &KernelState, counts: &[u32]) {
     for ((server, real, _), count) in state.real_servers().zip(counts.iter().cycle()) {
         kernel.set_connections(server, real, *count);
     }
 }
 
-/// Starts the program again if it crashed: all it forgets is what it knew of the kernel.
+/// Restarts the program if it crashed; it only forgets what it knew about the kernel.
 fn restart(syncer: &mut Syncer<Simulated>) {
     if syncer.kernel().has_crashed() {
         syncer.kernel().restart();
@@ -86,7 +86,7 @@ fn restart(syncer: &mut Syncer<Simulated>) {
     }
 }
 
-/// The part of a state that concerns one family; what concerns none is in both.
+/// The part of a state that concerns one family; family-independent parts are in both.
 fn part_of(state: &KernelState, family: Family) -> KernelState {
     let mut part = state.clone();
     part.sets.retain(|name, _| name.family == family);
@@ -97,7 +97,7 @@ fn part_of(state: &KernelState, family: Family) -> KernelState {
     part
 }
 
-/// A change from one plan to the next.
+/// A transition from one plan to the next.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) before: Plan,
@@ -105,7 +105,7 @@ pub(super) struct Step {
     pub(super) host: Vec<HostAddress>,
 }
 
-/// Two plans of one planner with some events between, or another policy, or both; or the first plan of a fresh node.
+/// Two plans of one planner with some events between, another policy, or both; or the first plan of a fresh node.
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let events = prop::collection::vec(event(), 0..4);
     let edits = prop::collection::vec(edit(), 0..5);
@@ -132,8 +132,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L1 and L2 of rounds: after each event a round makes the changes that a comparison of everything would ask for, and
-    /// then knows that the kernel holds just what is desired.
+    /// L1 and L2 for rounds: after each event a round makes the changes that a full comparison would find, and
+    /// then knows that the kernel has exactly the desired state.
     #[test]
     fn a_round_after_an_event_is_a_comparison_of_everything(
         world in world(24),
@@ -167,7 +167,7 @@ proptest! {
         prop_assert_eq!(syncer.round(planner.desired(), Duration::ZERO).unwrap(), Round::default());
     }
 
-    /// L4: whatever went wrong, when it is quiet again the wanted state is reached and stays.
+    /// L4: whatever went wrong, once faults stop the desired state is reached and lasts.
     #[test]
     fn after_any_faults_the_wanted_state_is_reached(
         mut goal in goal(),
@@ -184,7 +184,7 @@ proptest! {
             let _ = goal.round(&mut syncer, number);
             restart(&mut syncer);
         }
-        // Others meddle while the program is not looking; the next audit finds it.
+        // Others make changes unnoticed by the program; the next audit finds them.
         let mut state = syncer.kernel().state().clone();
         meddling.into_iter().for_each(|deed| deed.apply(&mut state));
         let mut syncer = self::syncer(Simulated::new(state));
@@ -197,8 +197,8 @@ proptest! {
         prop_assert_eq!(goal.round(&mut syncer, 2).unwrap(), Round::default());
     }
 
-    /// L5: on the way from one plan to the next, what both have keeps working, nothing comes up half, and nothing
-    /// filtered is open for a moment; also when the program crashes on the way and starts again.
+    /// L5: between two plans, everything in both keeps working, nothing is published half-finished, and no filter
+    /// is ever open, even if the program crashes on the way and restarts.
     #[test]
     fn nothing_breaks_on_the_way(
         Step { before, mut after, .. } in step(),
@@ -221,7 +221,7 @@ proptest! {
         prop_assert_eq!(syncer.kernel().state().differences(&after.plan.state), Vec::new());
     }
 
-    /// L5 on a bad day: whatever fails, no VIP is open beyond its filters on its way up or down.
+    /// L5 with faults: whatever fails, no VIP is open beyond its filters while it is added or removed.
     #[test]
     fn nothing_is_opened_by_faults(
         Step { before, mut after, .. } in step(),
@@ -238,8 +238,9 @@ proptest! {
         prop_assert_eq!(watch.violations(), Vec::<String>::new());
     }
 
-    /// L4 and L5 where the rules of one family cannot be read: the other family gets what it should have, nothing of either is
-    /// open beyond its filters, it is not silent, and both families are complete as soon as the rules can be read.
+    /// L4 and L5 when the rules of one family cannot be read: the other family is programmed, nothing in either is
+    /// open beyond its filters, the failure is reported, and both families are complete as soon as the rules can
+    /// be read.
     #[test]
     fn rules_that_cannot_be_read_hold_up_their_family_only(
         Step { before, mut after, .. } in step(),
@@ -271,7 +272,7 @@ proptest! {
         prop_assert_eq!(watch.violations(), Vec::<String>::new());
     }
 
-    /// Before anything else answers on a fresh node, the API server does: the node's agents need it to go on.
+    /// On a fresh node the API server's service comes first: the node's agents need it.
     #[test]
     fn the_api_server_comes_first(mut goal in goal()) {
         let round = goal.round(&mut syncer(Simulated::default()), 0).unwrap();
@@ -289,7 +290,7 @@ proptest! {
         prop_assert_eq!(changes.iter().any(bound), first.iter().any(|ip| plan.state.addresses.contains_key(ip)));
     }
 
-    /// L4: a virtual server of somebody else is left alone, and nothing else suffers.
+    /// L4: a foreign virtual server is left alone, and nothing else is affected.
     #[test]
     fn what_belongs_to_others_stops_nothing_else(mut goal in goal(), index in any::<prop::sample::Index>()) {
         let plan = goal.plan.clone();

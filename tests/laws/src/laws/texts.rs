@@ -1,4 +1,4 @@
-//! L6: what is printed is read back as the same value.
+//! L6: printed values can be parsed back.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ fn test() -> impl Strategy<Value = Match> {
         (sense(), net()).prop_map(|(sense, net)| Match::Source(sense, net)),
         (sense(), "[a-z0-9.]{1,14}\\+?").prop_map(|(sense, name)| Match::InInterface(sense, name)),
         protocol().prop_map(Match::Protocol),
-        // Everything a comment may hold that stays on its line.
+        // Everything a comment may contain on one line.
         "[ -~é]{0,40}".prop_map(|text| Match::Comment(Cow::Owned(text))),
         (sense(), "[A-Z0-9-]{1,31}", prop::collection::vec(side(), 1..4))
             .prop_map(|(sense, name, sides)| Match::Set(sense, name, sides)),
@@ -63,7 +63,7 @@ fn target() -> impl Strategy<Value = Target> {
     ]
 }
 
-/// Words that rules are made of, in no order.
+/// Words of rules in random order.
 fn babble() -> impl Strategy<Value = String> {
     const WORDS: &[&str] = &[
         "-s",
@@ -141,7 +141,7 @@ proptest! {
         prop_assert_eq!(Rule::parse(&rule.to_string()), rule);
     }
 
-    /// Whatever somebody wrote into a chain, it is either understood or kept as it is.
+    /// Any rule in a chain is either understood or kept unchanged.
     #[test]
     fn other_rules_are_kept(text in prop_oneof![babble(), "[ -~]{0,60}"]) {
         let rule = Rule::parse(&text);

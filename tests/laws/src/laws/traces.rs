@@ -1,5 +1,5 @@
-//! What becomes of packets in every plan: what the API promises, computed from the objects alone, is what the
-//! rules, sets and virtual servers do.
+//! Packets in every plan: the rules, sets and virtual servers do what the API promises, computed from the objects
+//! alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use weir_core::view::{Location, PortView, ServiceView};
 
 use crate::world::{World, world};
 
-/// What kind of VIP a virtual server is.
+/// The kind of VIP of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Cluster,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
     NodePort,
 }
 
-/// A virtual server as a service asks for it.
+/// A virtual server that a service requests.
 pub(super) struct Vip<'a> {
     pub(super) kind: Kind,
     pub(super) server: VirtualServer,
@@ -32,7 +32,7 @@ pub(super) struct Vip<'a> {
     pub(super) port: &'a PortView,
 }
 
-/// A planned world, and what its objects ask for.
+/// A planned world, and what its objects request.
 pub(super) struct Planned {
     pub(super) state: KernelState,
     pub(super) node: NodeView,
@@ -44,20 +44,20 @@ impl Planned {
         Planned::by(world, BuiltIn)
     }
 
-    /// Planned by a policy.
+    /// Plans with a policy.
     pub(super) fn by(world: &World, policy: impl Policy + 'static) -> Planned {
         let mut planner = world.planned(policy);
         let (node, views) = (planner.node().clone(), planner.views());
         Planned { state: planner.plan().state, node, views }
     }
 
-    /// All virtual servers that exactly one port of a service asks for, or of the oldest service that asks for
-    /// it. Node ports of two services are left out: the API server never gives one away twice.
+    /// All virtual servers requested by exactly one port of a service, or of the oldest service that requests it.
+    /// Node ports of two services are left out: the API server never allocates one twice.
     fn vips(&self) -> Vec<Vip<'_>> {
         self.claims().into_values().filter_map(oldest).collect()
     }
 
-    /// All virtual servers that one port of one service asks for once.
+    /// All virtual servers requested exactly once, by one port of one service.
     pub(super) fn undisputed_vips(&self) -> Vec<Vip<'_>> {
         let sole = |mut claims: Vec<_>| if claims.len() == 1 { claims.pop() } else { None };
         self.claims().into_values().filter_map(sole).collect()
@@ -91,12 +91,12 @@ impl Planned {
         places
     }
 
-    /// Whether an endpoint's address is the node's own, be it that somebody made it a VIP.
+    /// Whether an endpoint's address is the node's own, including addresses that became VIPs.
     pub(super) fn is_here(&self, ip: IpAddr) -> bool {
         self.node.is_host_address(ip) || self.state.addresses.contains_key(&ip)
     }
 
-    /// Whether a packet that arrives for a VIP goes on to the machine that has it as its address.
+    /// Whether a packet to a VIP is forwarded to the machine that has the VIP as its address.
     pub(super) fn passes_by(&self, vip: &Vip<'_>, origin: &Origin) -> bool {
         *origin != Origin::Host && !self.is_here(vip.server.address.ip())
     }
@@ -118,8 +118,8 @@ impl Planned {
         if config.masquerade_all {
             return true;
         }
-        // If nothing tells pods from others, only the node itself is masqueraded: its source is the VIP.
-        // By their number kube-proxy's rules take packets to it for packets to a node port.
+        // If pods cannot be distinguished from other sources, only the node itself is masqueraded: its source is
+        // the VIP. kube-proxy's rules go by the port number and treat these packets like packets to a node port.
         self.is_outside(vip.port.family, source, origin)
             .unwrap_or(*origin == Origin::Host || self.is_masqueraded_node_port(vip))
     }
@@ -137,7 +137,7 @@ impl Planned {
             })
     }
 
-    /// Whether a source is outside the cluster, if that can be told.
+    /// Whether a source is outside the cluster, if known.
     pub(super) fn is_outside(&self, family: Family, source: IpAddr, origin: &Origin) -> Option<bool> {
         let came_by = |accept: &dyn Fn(&str) -> bool| match origin {
             Origin::Interface(name) | Origin::Bridge(name) => accept(name),
@@ -167,7 +167,7 @@ fn oldest(mut claims: Vec<Vip<'_>>) -> Option<Vip<'_>> {
     claims.into_iter().next().filter(|_| !twice)
 }
 
-/// Sources of packets: from far away, inside some source ranges, and pods of this node.
+/// Sources of packets: remote ones, some inside source ranges, and pods of this node.
 pub(super) fn arrivals(family: Family) -> Vec<(IpAddr, Origin)> {
     let by = |name: &str| Origin::Interface(name.to_owned());
     let sources: &[(&str, Origin)] = match family {
@@ -189,10 +189,10 @@ pub(super) fn arrivals(family: Family) -> Vec<(IpAddr, Origin)> {
     sources.iter().map(|(ip, origin)| (ip.parse().unwrap(), origin.clone())).collect()
 }
 
-/// What must become of a packet.
+/// The expected result for a packet.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// One of these gets it; those in the second list see the node as its source.
+    /// One of these receives it; those in the second list see the node as its source.
     Delivered(Vec<RealServer>, Vec<RealServer>),
     NobodyThere,
     DroppedBy(Chain),
@@ -249,8 +249,8 @@ fn fate(verdict: Verdict) -> Fate {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// L9: a packet to a service reaches an endpoint that was selected, under the right source address, or is
-    /// stopped where the documentation says.
+    /// L9: a packet to a service reaches a selected endpoint with the right source address, or is stopped where
+    /// documented.
     #[test]
     fn packets_to_services_arrive(world in world(24)) {
         let planned = Planned::new(&world);
@@ -276,7 +276,7 @@ proptest! {
         }
     }
 
-    /// L9: on addresses of the dummy device nothing answers but services.
+    /// L9: only services answer on addresses of the dummy device.
     #[test]
     fn host_ports_on_vips_are_refused(world in world(24), protocol in 0..3usize) {
         let planned = Planned::new(&world);
@@ -288,7 +288,7 @@ proptest! {
                 let trace = trace(&planned.state, &planned.node.host_addresses, &packet.unwrap());
                 let place = match &trace.verdict {
                     Verdict::Refused(place, _) => Some(place),
-                    // Without the target that refuses, the same rule drops.
+                    // Without the refusing target, the same rule drops.
                     Verdict::Dropped(Cause::Rule(place, _))
                         if !planned.node.capabilities.has(Family::of(*ip), Extension::Reject) =>
                     {

@@ -1,4 +1,4 @@
-//! Watches a kernel after each change between two plans.
+//! Checks a kernel after each change between two plans.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ enum Scope {
 }
 
 impl Watch {
-    /// Watches a kernel that holds `before` while it is led to `after`.
+    /// Watches a kernel that has the state `before` while it is brought to `after`.
     pub(super) fn start(kernel: &mut Simulated, before: &KernelState, after: &KernelState) -> Watch {
         let violations = Arc::new(Mutex::new(Vec::new()));
         let scope = Arc::new(Mutex::new(Scope::Everything));
@@ -37,7 +37,7 @@ impl Watch {
         Watch { violations, scope }
     }
 
-    /// The same, but lost and half made things are forgiven: faults make them.
+    /// Like [`Watch::start`], but ignores lost and half-finished state, which faults cause.
     pub(super) fn for_filters_only(self) -> Watch {
         *self.scope.lock().unwrap() = Scope::Filters;
         self

@@ -1,4 +1,4 @@
-//! Small edits of objects that are there, as users and controllers make them.
+//! Small edits of existing objects, as made by users and controllers.
 
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ enum Deed {
     EndpointMoves(Index, IpAddr),
 }
 
-/// An edit.
+/// Generates an edit.
 pub fn edit() -> impl Strategy<Value = Edit> {
     let deed = prop_oneof![
         4 => ranges().prop_map(Deed::SourceRanges),
@@ -47,7 +47,7 @@ pub fn edit() -> impl Strategy<Value = Edit> {
 }
 
 impl Edit {
-    /// The event that the edit of one of these objects causes; `None` when none of them can be edited so.
+    /// Returns the event caused by editing one of these objects; `None` if the edit fits none of them.
     pub fn of(&self, objects: &[Event]) -> Option<Event> {
         let services = objects.iter().filter_map(|event| match event {
             Event::Service(service) => Some((**service).clone()),

@@ -1,4 +1,4 @@
-//! Generated nodes: the object, the addresses, the configuration and the kernel's abilities.
+//! Generated nodes: the object, the addresses, the configuration and the kernel's capabilities.
 
 use std::net::IpAddr;
 
@@ -17,14 +17,14 @@ use weir_core::set::MAX_ELEMENTS;
 
 use super::{NODE, NODES, address_of, weighted_option};
 
-/// What the node is, apart from its object.
+/// The node, apart from its object.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The addresses of its interfaces.
     pub host_addresses: Vec<HostAddress>,
     /// The configuration.
     pub config: ProxyConfig,
-    /// What its kernel can do.
+    /// The capabilities of its kernel.
     pub capabilities: Capabilities,
 }
 
@@ -35,7 +35,7 @@ impl Facts {
         NodeView::new(NODE, node, None, self.host_addresses.clone(), config, capabilities)
     }
 
-    /// Tells a planner of an event, as the daemon does.
+    /// Passes an event to a planner, like the daemon.
     pub fn tell(&self, planner: &mut Planner, event: Event) {
         planner.apply(event);
         let view = self.view(planner.node_object());
@@ -43,7 +43,7 @@ impl Facts {
     }
 }
 
-/// Facts about the node.
+/// Generates facts about the node.
 pub fn facts() -> impl Strategy<Value = Facts> {
     let addresses = prop::sample::subsequence(
         &["127.0.0.1", "::1", "192.0.2.10", "192.0.2.11", "2001:db8::10", "fe80::10", "10.244.0.254"][..],
@@ -57,7 +57,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
 }
 
 fn host_address(text: &str) -> HostAddress {
-    HostAddress { interface: "eth0".to_owned(), address: text.parse().expect("an address"), prefix: 24 }
+    HostAddress { interface: "eth0".to_owned(), address: text.parse().expect("a valid address"), prefix: 24 }
 }
 
 fn config() -> impl Strategy<Value = ProxyConfig> {
@@ -99,7 +99,9 @@ fn detect_local() -> impl Strategy<Value = DetectLocal> {
     let cidrs = prop::sample::subsequence(&["10.244.0.0/16", "fd00:244::/64"][..], 0..=2);
     prop_oneof![
         cidrs.prop_map(|nets| {
-            DetectLocal::ClusterCidr(nets.into_iter().map(|net| net.parse().expect("a network")).collect())
+            DetectLocal::ClusterCidr(
+                nets.into_iter().map(|net| net.parse().expect("a valid network")).collect(),
+            )
         }),
         Just(DetectLocal::NodeCidr),
         Just(DetectLocal::BridgeInterface("cni0".to_owned())),
@@ -110,7 +112,7 @@ fn detect_local() -> impl Strategy<Value = DetectLocal> {
 fn node_port_address() -> impl Strategy<Value = NodePortAddress> {
     prop_oneof![
         select(&["192.0.2.0/28", "127.0.0.0/8", "2001:db8::/64"][..])
-            .prop_map(|net| NodePortAddress::Net(net.parse().expect("a network"))),
+            .prop_map(|net| NodePortAddress::Net(net.parse().expect("a valid network"))),
         Just(NodePortAddress::Primary),
         Just(NodePortAddress::Localhost),
         Just(NodePortAddress::All),
@@ -125,7 +127,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     ];
     let schedulers =
         prop_oneof![Just(None), Just(Some(["rr", "wrr", "wlc", "sh", "mh"].map(str::to_owned).to_vec())),];
-    // Without these, packets fare as before, but for those that the first keeps off.
+    // Without these, packets are treated the same, except those that the first one keeps away.
     let optional =
         [Extension::Ipvs, Extension::Comment, Extension::BridgePort, Extension::Snat, Extension::Reject];
     let missing =
@@ -140,7 +142,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     )
 }
 
-/// The object of any node, with what only policies look at.
+/// Generates the object of any node, including fields that only policies read.
 pub fn any_node() -> impl Strategy<Value = Node> {
     let taints = prop::sample::subsequence(&["maintenance:NoSchedule", "gpu=yes:NoExecute"][..], 0..=2);
     let cpu_millis = select(&[0, 500, 4000][..]);
@@ -156,7 +158,7 @@ pub fn any_node() -> impl Strategy<Value = Node> {
     )
 }
 
-/// This node's object.
+/// Generates this node's object.
 pub fn node() -> impl Strategy<Value = Node> {
     let addresses = prop::collection::vec(
         (
@@ -179,7 +181,7 @@ pub fn node() -> impl Strategy<Value = Node> {
                 .into_iter()
                 .collect::<Attributes>(),
             addresses,
-            pod_cidrs: pod_cidrs.into_iter().map(|net| net.parse().expect("a network")).collect(),
+            pod_cidrs: pod_cidrs.into_iter().map(|net| net.parse().expect("a valid network")).collect(),
         },
     )
 }

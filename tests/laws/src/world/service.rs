@@ -15,7 +15,7 @@ const EXTERNAL: &[&str] =
     &["198.51.100.1", "198.51.100.2", "2001:db8:1::1", "2001:db8:1::2", "192.0.2.10", "2001:db8::10"];
 const LOAD_BALANCER: &[&str] =
     &["203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8:2::1", "2001:db8:1::1", "192.0.2.11"];
-/// No service may have these, the last but one where the node is in that network.
+/// Addresses no service may have; the last but one only if the node is in that network.
 const UNUSABLE: &[&str] = &[
     "127.0.0.1",
     "0.0.0.0",
@@ -42,7 +42,7 @@ const RANGES: &[&str] = &[
     "::/0",
 ];
 
-/// A Service.
+/// Generates a Service.
 pub fn service() -> impl Strategy<Value = Service> {
     let identity = (service_name(), prop::option::of(0..3i64), prop::bool::weighted(0.04), service_type());
     let vips = (cluster_ips(), prop::collection::vec(vip(EXTERNAL), 0..3), load_balancer_ips());
@@ -82,14 +82,14 @@ pub fn service() -> impl Strategy<Value = Service> {
     )
 }
 
-/// Which cluster IPs a service has.
+/// The cluster IPs of a service.
 #[derive(Clone, Copy, Debug)]
 struct ClusterIps {
     v4: bool,
     v6: bool,
-    /// The address of another service, as after a restored backup.
+    /// The address of another service, as after restoring a backup.
     stolen: Option<u8>,
-    /// Not an address of services at all, as a manifest may have it.
+    /// Outside the service network, as a manifest may have it.
     unusable: Option<IpAddr>,
 }
 
@@ -139,7 +139,7 @@ fn affinity() -> impl Strategy<Value = u32> {
 }
 
 pub(super) fn ranges() -> impl Strategy<Value = Vec<IpNet>> {
-    let range = select(RANGES).prop_map(|text| text.parse().expect("a network"));
+    let range = select(RANGES).prop_map(|text| text.parse().expect("a valid network"));
     prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(range, 1..4)]
 }
 

@@ -9,7 +9,7 @@ use weir_core::objects::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hint
 
 use super::{NODE, PORT_NAMES, SERVICES, port_name, protocol, slice_name, weighted_option};
 
-/// An EndpointSlice.
+/// Generates an EndpointSlice.
 pub fn slice() -> impl Strategy<Value = EndpointSlice> {
     let family = prop_oneof![2 => Just(Family::V4), 1 => Just(Family::V6)];
     let service = select(&SERVICES[..]).prop_map(|(_, name)| name.to_owned());
@@ -27,7 +27,7 @@ pub fn slice() -> impl Strategy<Value = EndpointSlice> {
     })
 }
 
-/// Mostly every port that a Service may have, so that they find each other.
+/// Mostly every port that a Service may have, so that they match.
 fn ports() -> impl Strategy<Value = Vec<EndpointPort>> {
     let all = select(&[53, 8080][..]).prop_map(|port| {
         let of_name = |name: &&str| {
@@ -57,7 +57,7 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     let node_hints = prop::collection::vec(select(&[NODE, "node2"][..]).prop_map(str::to_owned), 0..2);
     (place, conditions(), hints(), node_hints).prop_map(
         move |((right_family, net, host, node), conditions, zone_hints, node_hints)| Endpoint {
-            // The API does not promise that an address is of its slice's family.
+            // The API does not guarantee that an address belongs to its slice's family.
             address: address(if right_family { family } else { Family::V6 }, net, host),
             conditions,
             node: node.map(Into::into),

@@ -1,15 +1,15 @@
-//! How clusters change.
+//! Mutations of clusters.
 
 use super::slice::{self, Slice};
 use super::{PLACES, World, ZONES};
 use crate::Random;
 
-/// How many kinds of mutations there are.
+/// The number of kinds of mutations.
 #[cfg(test)]
 pub(super) const DEEDS: usize = 22;
 
 impl World {
-    /// Changes something, and says what.
+    /// Makes a change, and returns its description.
     pub fn mutate(&mut self, random: &mut Random) -> String {
         loop {
             let before = (self.zone, self.services.clone(), self.slices.clone(), self.endpoints.clone());
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// Whether objects differ: a Service keeps some wishes to itself while its type does not allow them.
+    /// Whether objects differ: a Service keeps some settings internally while its type does not allow them.
     fn shows(&self, before: &Before) -> bool {
         let mut old = self.clone();
         (old.zone, old.services, old.slices, old.endpoints) = before.clone();
@@ -67,10 +67,10 @@ impl World {
             return None;
         }
         let number = *random.one(&free);
-        // Left slices belong to who had the name before.
+        // Leftover slices belong to the previous service of this name.
         let left: Vec<u32> = self.slices_of(number);
         self.add_service(number, random);
-        Some(format!("new service: s{number}, which finds {} slices", left.len()))
+        Some(format!("new service: s{number}, with {} existing slices", left.len()))
     }
 
     fn some_service(&self, random: &mut Random) -> Option<u8> {
@@ -92,9 +92,9 @@ impl World {
         self.services.remove(&number);
         if with_slices {
             self.slices.retain(|_, slice| slice.service != number);
-            return Some(format!("service and slices gone: s{number}"));
+            return Some(format!("service and slices removed: s{number}"));
         }
-        Some(format!("service gone: s{number}, its slices stay"))
+        Some(format!("service removed: s{number}, its slices stay"))
     }
 
     fn with_service(
@@ -140,7 +140,7 @@ impl World {
         Some(format!("endpoint removed: {address} from slice {number}"))
     }
 
-    /// The same slice under another name, as when controllers put slices together.
+    /// The same slice under another name, as when controllers consolidate slices.
     fn move_slice(&mut self, random: &mut Random) -> Option<String> {
         let number = self.some_slice(random)?;
         let slice = self.slices.remove(&number)?;
@@ -152,7 +152,7 @@ impl World {
     fn remove_slice(&mut self, random: &mut Random) -> Option<String> {
         let number = self.some_slice(random)?;
         self.slices.remove(&number);
-        Some(format!("slice gone: {number}"))
+        Some(format!("slice removed: {number}"))
     }
 
     fn add_some_slice(&mut self, random: &mut Random) -> Option<String> {
@@ -171,7 +171,7 @@ impl World {
         Some(format!("slice ports: {number}"))
     }
 
-    /// An endpoint in two slices, as while one is moved.
+    /// An endpoint in two slices, as while one is being moved.
     fn share_endpoint(&mut self, random: &mut Random) -> Option<String> {
         let number = self.some_slice(random)?;
         let from: Slice = self.slices[&number].clone();
@@ -183,12 +183,12 @@ impl World {
         }
         let (to, address) = (*random.one(&others), random.one(&from.addresses).clone());
         self.slices.get_mut(&to)?.add(address.clone());
-        Some(format!("endpoint shared: {address} of slices {number} and {to}"))
+        Some(format!("endpoint shared: {address} in slices {number} and {to}"))
     }
 
     fn change_hints(&mut self, random: &mut Random) -> Option<String> {
         let service = self.some_service(random)?;
-        // Only if all endpoints have hints, they count.
+        // Hints only count if all endpoints have them.
         let all = random.percent(70);
         for (key, endpoint) in &mut self.endpoints {
             if key.0 == service && (all || random.percent(50)) {

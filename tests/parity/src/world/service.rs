@@ -30,13 +30,13 @@ pub(super) enum Shape {
     ExternalName,
 }
 
-/// Those that a Service can change between.
+/// The types a Service can change between.
 const EXCHANGEABLE: &[Shape] = &[Shape::ClusterIp, Shape::NodePort, Shape::LoadBalancer];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Families {
     Only(Family),
-    /// Both, this one first.
+    /// Both families, with this one first.
     Both(Family),
 }
 
@@ -55,12 +55,12 @@ pub(super) struct Port {
     slot: u16,
     pub(super) name: String,
     pub(super) protocol: &'static str,
-    /// Changes the number.
+    /// Changes the port number.
     turn: u16,
 }
 
 impl Port {
-    /// What slices say of it.
+    /// The target port in slices.
     pub(super) fn target(&self) -> u16 {
         8000 + self.slot
     }
@@ -79,7 +79,7 @@ pub(super) struct Service {
     /// Addresses of load balancers with their mode.
     balancers: Vec<(&'static str, Option<&'static str>)>,
     ranges: Vec<&'static str>,
-    /// Whether it asks for another proxy.
+    /// Whether it requests another proxy.
     elsewhere: bool,
     node_ports: bool,
     prefer_close: bool,
@@ -157,7 +157,7 @@ impl Service {
             }
             _ => self.ports[at].turn = (self.ports[at].turn + 1) % 10,
         }
-        // A port of this length no API server takes.
+        // No API server accepts a port with such a long name.
         self.ports.iter_mut().for_each(|port| port.name.truncate(8));
     }
 
@@ -220,7 +220,7 @@ impl Service {
         }
     }
 
-    /// The Service as a user writes it.
+    /// The Service as a user would write it.
     pub(super) fn object(&self) -> Value {
         let mut object = json!({
             "apiVersion": "v1",

@@ -23,7 +23,7 @@ impl Family {
     }
 }
 
-/// Some pod, on this node or another one, or something in the node's own network.
+/// A pod on this or another node, or a program in the node's own network.
 pub(super) fn address(family: Family, random: &mut Random) -> String {
     let (net, host) = (random.below(2), random.between(1, 6));
     match family {
@@ -67,7 +67,7 @@ impl Slice {
         }
     }
 
-    /// Takes note of the Service's ports, or of other ones of the pods.
+    /// Adopts the Service's ports, or different target ports.
     pub(super) fn follow(&mut self, service: &Service, shift: u16) {
         self.ports = ports(service, shift);
     }
@@ -101,9 +101,9 @@ fn ports(service: &Service, shift: u16) -> Vec<(String, &'static str, u16)> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// Whether it says where it is.
+    /// Whether it has a node and a zone.
     placed: bool,
-    /// ready, serving, terminating; absent means what the API says it means.
+    /// ready, serving, terminating; absent means the API's default.
     conditions: [Option<bool>; 3],
     zone_hints: Vec<&'static str>,
     node_hints: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! The end of a run: whatever was wrong is over, and after a while everything must be as a plan from nothing says.
+//! The end of a run: faults stop, and after a while everything must equal a plan made from scratch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use weir_laws::world::NODE;
 
 use super::Run;
 
-/// Longer than anything is waited for.
+/// Longer than any wait.
 const QUIET: Duration = Duration::from_secs(400);
 
 impl Run<'_> {
-    /// Whatever was wrong is over.
+    /// Stops all faults.
     pub(super) fn ends(&mut self) -> Result<(), String> {
         {
             let mut parts = self.machine.parts();
@@ -24,7 +24,7 @@ impl Run<'_> {
         }
         self.disconnect();
         (self.calm, self.interfered) = (false, true);
-        // Twice, because what is followed may depend on what is known.
+        // Twice, because the daemon may follow more objects once it knows more.
         for _ in 0..2 {
             self.relist()?;
             self.wait(QUIET)?;
@@ -32,7 +32,7 @@ impl Run<'_> {
         let before = self.tally.changes;
         self.wait(QUIET)?;
         if self.tally.changes > before {
-            return Err("it goes on changing the kernel".to_owned());
+            return Err("keeps changing the kernel".to_owned());
         }
         let mut state = self.machine.parts().kernel.state().clone();
         let mut planner = self.oracle();
@@ -41,13 +41,13 @@ impl Run<'_> {
         state.forget_excluded(&self.scenario.facts.config.exclude_cidrs, &plan.state);
         let differences = state.differences(&plan.state);
         if !differences.is_empty() {
-            return Err(format!("the kernel is not as a plan from nothing wants it: {differences:?}"));
+            return Err(format!("the kernel differs from a plan made from scratch: {differences:?}"));
         }
         if !self.daemon.is_as_desired() {
-            return Err("it does not know that it is done".to_owned());
+            return Err("does not report that it is done".to_owned());
         }
         if self.daemon.planner().reports() != plan.reports {
-            return Err(format!("reports are not those of a plan from nothing: {:?}", plan.reports));
+            return Err(format!("reports differ from those of a plan made from scratch: {:?}", plan.reports));
         }
         let checks = plan.standings.iter();
         let checks: BTreeMap<_, _> =
@@ -65,19 +65,19 @@ impl Run<'_> {
         for report in plan.reports {
             let cause = (&report.service, report.reason);
             if !self.told.reports.iter().any(|told| (&told.service, told.reason) == cause) {
-                return Err(format!("never told: {report}"));
+                return Err(format!("never reported: {report}"));
             }
         }
         let capabilities = self.daemon.planner().node().capabilities.clone();
         for family in capabilities.families.iter().filter(|family| !capabilities.loses_vips(**family)) {
             if !self.told.is_up_to_date(*family) {
-                return Err(format!("{family} is in the kernel, and nobody was told"));
+                return Err(format!("{family} is in the kernel but was not reported"));
             }
         }
         Ok(())
     }
 
-    /// A planner that hears everything at once, in another order.
+    /// A planner that receives everything at once, in another order.
     fn oracle(&self) -> Planner {
         let mut planner = Planner::new(self.daemon.planner().node().clone(), Box::new(self.policy.clone()));
         let mut events: Vec<Event> = self.server.told().cloned().collect();

@@ -1,11 +1,11 @@
-//! A command as the host writes it into the guest's root.
+//! A command in the form in which the host writes it into the guest's root.
 
 use std::str;
 
-/// Where a command's standard streams lead.
+/// Where a command's standard streams go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Streams {
-    /// Output to the serial port that `cargo xtask vm` reads; input is empty.
+    /// Output goes to the serial port that `cargo xtask vm` reads; input is empty.
     Port,
     /// All three on the interactive virtio console, which becomes the controlling terminal.
     Console,
@@ -14,7 +14,7 @@ pub enum Streams {
 /// One program to run in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// Where its standard streams lead.
+    /// Where its standard streams go.
     pub streams: Streams,
     /// Working directory; created if it does not exist.
     pub directory: String,
@@ -29,7 +29,7 @@ pub struct Command {
 pub enum DecodeError {
     /// Not UTF-8.
     Encoding,
-    /// The fields end early or one of them is not what its place asks for.
+    /// The fields end early, or one of them is invalid.
     Fields,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl Command {
-    /// The command as NUL-terminated fields (as `/proc/PID/cmdline` has them, because no argument can hold NUL).
+    /// Encodes the command as NUL-terminated fields (like `/proc/PID/cmdline`: no argument can contain NUL).
     pub fn encode(&self) -> Vec<u8> {
         let streams = match self.streams {
             Streams::Port => "port",
@@ -57,10 +57,10 @@ impl Command {
         fields.iter().flat_map(|field| field.bytes().chain([0])).collect()
     }
 
-    /// The reverse of [`Command::encode`].
+    /// Reverses [`Command::encode`].
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are not such fields; a command without a program is refused too.
+    /// [`DecodeError`] when the fields are invalid, or the command has no program.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let text = str::from_utf8(bytes).map_err(|_| DecodeError::Encoding)?;
         let mut fields = text.strip_suffix('\0').ok_or(DecodeError::Fields)?.split('\0').map(str::to_owned);

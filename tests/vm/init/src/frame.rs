@@ -1,18 +1,18 @@
-//! Frames: the lines of the guest's own, told from the output they stand in.
+//! Frames: messages of the guest between lines of program output.
 
 use std::fmt;
 
-/// ASCII "record separator": opens a frame, and does not occur in the output of the programs we run.
+/// ASCII "record separator": starts a frame, and does not occur in the output of the programs we run.
 const MARK: u8 = 0x1e;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It returned this exit code.
+    /// It exited with this code.
     Exited(i32),
-    /// This signal ended it.
+    /// It was terminated by this signal.
     Signaled(i32),
-    /// The program could not be started; the reason is in the output before the frame.
+    /// The program could not be started; the output before the frame contains the reason.
     NotStarted,
 }
 
@@ -33,14 +33,14 @@ impl fmt::Display for Status {
     }
 }
 
-/// A message of the guest.
+/// A message from the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame {
-    /// The output that follows belongs to the command of this index.
+    /// The output that follows belongs to the command with this index.
     Begin(usize),
-    /// The command of this index ended.
+    /// The command with this index ended.
     End(usize, Status),
-    /// Every command ran; nothing follows.
+    /// All commands have run; nothing follows.
     Done,
 }
 
@@ -77,18 +77,19 @@ impl Frame {
 pub enum Piece {
     /// Bytes a command wrote.
     Output(Vec<u8>),
-    /// A message of the guest.
+    /// A message from the guest.
     Frame(Frame),
 }
 
-/// Takes the stream apart, however the transport cut it.
+/// Decodes the stream, however it was split in transit.
 #[derive(Debug, Default)]
 pub struct Decoder {
     partial: Vec<u8>,
 }
 
 impl Decoder {
-    /// The pieces that `bytes` complete. Output is passed on at once; only an open frame line is kept back.
+    /// Returns the pieces completed by `bytes`. Output is passed on immediately; only an incomplete frame line is
+    /// held back.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Piece> {
         self.partial.extend_from_slice(bytes);
         let mut pieces = Vec::new();
@@ -102,7 +103,7 @@ impl Decoder {
                 self.partial.drain(..start);
                 return pieces;
             };
-            // A line that only looks like a frame is output: losing a program's bytes would be worse.
+            // A line that only resembles a frame is output: losing a program's output would be worse.
             let line = &self.partial[start..=end];
             pieces.push(match Frame::parse(&line[1..line.len() - 1]) {
                 Some(frame) => Piece::Frame(frame),

@@ -1,7 +1,7 @@
-//! What `cargo xtask vm` and the guest's process 1 say to each other.
+//! The protocol between `cargo xtask vm` and the guest's process 1.
 //!
-//! The host puts numbered [`Command`]s into the guest's root before it boots; the guest runs them in order and
-//! answers on one virtio serial port with the commands' own output, interrupted by [`Frame`] lines.
+//! The host puts numbered [`Command`]s into the guest's root before it boots. The guest runs them in order and
+//! sends the commands' output over one virtio serial port, interleaved with [`Frame`] lines.
 //!
 //! ```text
 //!  cargo xtask vm ──/lab/commands/NNN in the initramfs──▶ weir-guest-init ──spawn──▶ command
@@ -9,8 +9,8 @@
 //!        └───────────────── virtio serial port `weir.lab` ◀──────┴──────────────────────┘
 //! ```
 //!
-//! Never:
-//! - input from the host while the guest runs (an interactive shell has a console of its own);
+//! Not supported:
+//! - input from the host while the guest runs (an interactive shell has its own console);
 //! - shared file systems or sockets between guest and host.
 
 mod command;
@@ -22,8 +22,8 @@ pub use frame::{Decoder, Frame, Piece, Status};
 /// Name of the virtio serial port that carries output and frames to the host.
 pub const PORT: &str = "weir.lab";
 
-/// What a line of output begins with that is a file for the host: JSON with `path` and `text` follows.
+/// Prefix of an output line that contains a file for the host: JSON with `path` and `text` follows.
 pub const FILE: &str = "@file ";
 
-/// Directory in the guest that holds the encoded commands, named so that sorting gives their order.
+/// Directory of the encoded commands in the guest; sorting the names gives their order.
 pub const COMMANDS: &str = "/lab/commands";

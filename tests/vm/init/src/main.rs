@@ -1,7 +1,7 @@
-//! Process 1 of the guest: makes the system usable, runs the commands it was given, powers off.
+//! Process 1 of the guest: sets up the system, runs its commands, and powers off.
 //!
-//! It never returns an error to anybody: a failure here ends process 1, the kernel panics, QEMU exits, and the host
-//! shows the console's tail with the reason in it.
+//! An error stops process 1, so the kernel panics, QEMU exits, and the host prints the end of the console with the
+//! reason.
 
 mod network;
 mod system;
@@ -62,7 +62,7 @@ fn spawn(command: &Command, port: &File) -> Result<Pid> {
         Streams::Console => {
             let console = system::open_console()?;
             let share = || console.try_clone().context("cannot share the console");
-            // A controlling terminal needs a session of its own, which only a child can open.
+            // A controlling terminal needs a new session, which only a child can open.
             let mut child = process::Command::new("/usr/bin/setsid");
             child.arg("-c").arg(program);
             child.stdin(share()?).stdout(share()?).stderr(share()?);
@@ -77,7 +77,7 @@ fn spawn(command: &Command, port: &File) -> Result<Pid> {
     Pid::from_raw(raw).context("process number 0")
 }
 
-/// Waits for `child`, and buries the orphans that process 1 inherits meanwhile.
+/// Waits for `child`, and reaps the orphans that process 1 inherits meanwhile.
 fn wait_for(child: Pid) -> Result<Status> {
     loop {
         let waited = rustix::process::wait(WaitOptions::empty()).context("cannot wait")?;

@@ -1,4 +1,4 @@
-//! The guest's interfaces, as the node had them when the scenarios were recorded
+//! The guest's interfaces, as on the node where the scenarios were recorded
 //! (`tests/scenarios/data/*/interfaces.json`).
 
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::system::wait_until;
 
-/// `ip -batch` input. The address with the interface identifier of the MAC came from a router advertisement.
+/// Input for `ip -batch`. The address with the MAC's interface identifier came from a router advertisement.
 const COMMANDS: &str = "\
 link set lo up
 link set eth0 up
@@ -20,7 +20,8 @@ addr add fec0::15/64 dev eth0
 route add default via 10.0.2.2 dev eth0
 ";
 
-/// Nothing answers in the guest's network: asking for duplicates and routers would only delay the addresses.
+/// Nothing answers in the guest's network: duplicate detection and router solicitation would only delay the
+/// addresses.
 const SETTINGS: &[(&str, &str)] = &[("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")];
 
 /// Brings up `lo` and `eth0`.
@@ -37,7 +38,7 @@ pub(crate) fn configure() -> Result<()> {
     drop(input);
     let status = child.wait().context("cannot wait for ip")?;
     ensure!(status.success(), "ip -batch: {status}");
-    // The device tells its carrier by itself, and on a busy machine not at once.
+    // The device reports its carrier by itself, and on a busy machine not immediately.
     let state = Path::new("/sys/class/net/eth0/operstate");
     wait_until("the carrier of eth0", || {
         fs::read_to_string(state).ok().filter(|state| state.trim() == "up")

@@ -1,4 +1,4 @@
-//! The guest outside its network: mounts, devices, the way to the host, power.
+//! The guest apart from its network: mounts, devices, the port to the host, power.
 
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,28 +14,29 @@ use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot, sethostname};
 use weir_guest_init::{PORT, Streams};
 
-/// What every command finds in its environment.
+/// The environment of every command.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
     ("HOME", "/root"),
     ("TERM", "linux"),
     ("LANG", "C.UTF-8"),
     ("RUST_BACKTRACE", "1"),
-    // A single thread would be the main one, and its name is not the test's, by which tests start themselves again.
+    // With a single thread, tests run on the main thread, whose name is not the test's; some tests use that name
+    // to start themselves again.
     ("RUST_TEST_THREADS", "2"),
     ("WEIR_GUEST", "1"),
 ];
 
-/// The node the recorded scenarios ran on.
+/// The name of the node where the scenarios were recorded.
 const HOST_NAME: &[u8] = b"node1";
 
-/// Modules the guest itself needs; everything else is loaded by the kernel or by the tests on demand.
+/// Modules the guest itself needs; the kernel or the tests load everything else on demand.
 const DEVICE_MODULES: &[&str] = &["virtio_pci", "virtio_console", "virtio_net"];
 
-/// How long devices may take to appear; emulated, a loaded machine can need seconds.
+/// Time limit for devices to appear; under emulation on a busy machine it can take seconds.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Mounts the kernel's file systems and names the host.
+/// Mounts the kernel's file systems and sets the host name.
 pub(crate) fn mount_all() -> Result<()> {
     let none = MountFlags::empty();
     let mounts: &[(&str, &str, &CStr)] = &[
@@ -60,9 +61,11 @@ pub(crate) fn mount_all() -> Result<()> {
         symlink(Path::new("/proc/self").join(target), &link)
             .with_context(|| format!("cannot link {link:?}"))?;
     }
-    // The host may have put files below /tmp, and then the directory has the host's mode.
-    fs::set_permissions("/tmp", Permissions::from_mode(0o1777)).context("cannot open /tmp to all")?;
-    // Without memory the guest must end with a reason on the console, not limp on without the process it lost.
+    // If the host put files below /tmp, the directory has the host's mode.
+    fs::set_permissions("/tmp", Permissions::from_mode(0o1777))
+        .context("cannot make /tmp writable for all")?;
+    // When out of memory, the guest must stop with a reason on the console, instead of continuing without the
+    // killed process.
     fs::write("/proc/sys/vm/panic_on_oom", "1").context("cannot make out-of-memory fatal")?;
     sethostname(HOST_NAME).context("cannot set the host name")
 }
@@ -88,8 +91,8 @@ pub(crate) fn open_console() -> Result<File> {
     wait_until("the console", || OpenOptions::new().read(true).write(true).open("/dev/hvc0").ok())
 }
 
-/// Ends the guest. The host ends it first when it has read everything from the port; an interactive guest has
-/// nothing left to read.
+/// Powers off the guest. The host stops it before that, once it has read everything from the port; with an
+/// interactive guest there is nothing left to read.
 pub(crate) fn power_off(streams: Streams) -> Result<()> {
     match streams {
         Streams::Port => thread::sleep(Duration::from_secs(10)),
@@ -106,7 +109,8 @@ fn find_port() -> Option<PathBuf> {
     found.file_name().map(PathBuf::from)
 }
 
-/// Asks until there is an answer: the kernel creates devices in its own time and tells nobody who has no udev.
+/// Polls until there is a result: the kernel creates devices asynchronously, and without udev there is no
+/// notification.
 pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let start = Instant::now();
     while start.elapsed() < DEVICE_DEADLINE {

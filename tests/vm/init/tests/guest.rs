@@ -1,4 +1,4 @@
-//! The guest is what the other tests and the recordings take it for.
+//! The guest has what the other tests and the recordings expect.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Interfaces and addresses of the recorded node.
 const RECORDED: &str = include_str!("../../../scenarios/data/clusterip-tcp/interfaces.json");
 
-/// Standard output of a shell line that must succeed.
+/// Returns the standard output of a shell line that must succeed.
 fn sh(line: &str) -> String {
     let output = Command::new("bash").args(["-c", line]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -60,7 +60,8 @@ fn every_scheduler_loads() {
 #[test]
 fn ipvs_holds_what_it_is_given() {
     let rules = "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 192.0.2.9:80 -m -w 1\n";
-    // Before its first address a namespace has no routing table, and IPVS takes every real server for a broadcast.
+    // Before its first address a namespace has no routing table, and IPVS takes every real server for a broadcast
+    // address.
     sh("ip netns add a && ip -netns a link set lo up");
     let found =
         sh(&format!("printf '%s' '{rules}' | ip netns exec a ipvsadm -R && ip netns exec a ipvsadm -Sn"));

@@ -1,4 +1,4 @@
-//! The programs of a cluster, built by Go from the modules in `tests/cluster/go`.
+//! Builds the programs of a cluster with Go, from the modules in `tests/cluster/go`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use weir_cluster::Programs;
 use crate::examples::toolchain::Program;
 use crate::{process, workspace};
 
-/// The oldest that the modules allow.
+/// The oldest version the modules allow.
 const GO: Program = Program { name: "go", argument: "version", at_least: (1, 26) };
 
-/// Programs whose dependencies have one set of versions.
+/// Programs that share one set of dependency versions.
 struct Module {
     name: &'static str,
-    /// Folder of its go.mod.
+    /// Directory of its go.mod.
     folder: &'static str,
-    /// Path of the module that has the version.
+    /// Path of the module that determines the version.
     versioned: &'static str,
     /// Name and package. A name that ends with `.test` is the package's test program.
     programs: &'static [(&'static str, &'static str)],
@@ -26,7 +26,7 @@ struct Module {
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 
-/// What a cluster without nodes takes.
+/// What a cluster without nodes needs.
 const MODULES: &[Module] = &[
     Module {
         name: "etcd",
@@ -46,7 +46,7 @@ const MODULES: &[Module] = &[
     },
 ];
 
-/// What nodes and Kubernetes' own tests take beside it.
+/// What nodes and Kubernetes' own tests need in addition.
 const NODE_MODULES: &[Module] = &[
     Module {
         name: "containerd",
@@ -86,6 +86,13 @@ const NODE_MODULES: &[Module] = &[
             ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
         ],
     },
+    // Apart from the others: what they require stays as it is.
+    Module {
+        name: "kubeadm",
+        folder: "kubeadm",
+        versioned: KUBERNETES,
+        programs: &[("kubeadm", "k8s.io/kubernetes/cmd/kubeadm")],
+    },
     Module {
         name: "tests",
         folder: "kubernetes",
@@ -94,12 +101,12 @@ const NODE_MODULES: &[Module] = &[
     },
 ];
 
-/// Why there can be no cluster.
+/// Returns why a cluster cannot run here.
 pub(crate) fn missing() -> Option<String> {
     if Programs::find().is_ok() { None } else { GO.missing() }
 }
 
-/// Why there can be no cluster with nodes.
+/// Returns why a cluster with nodes cannot run here.
 pub(crate) fn missing_for_nodes() -> Option<String> {
     let folder = weir_cluster::folder();
     let mut programs = NODE_MODULES.iter().flat_map(|module| module.programs);
@@ -107,20 +114,27 @@ pub(crate) fn missing_for_nodes() -> Option<String> {
     missing().or_else(|| if are_built { None } else { GO.missing() })
 }
 
-/// Builds what is not there or was made from other versions.
+/// Builds programs that are missing or were built from other versions.
 pub(crate) fn build() -> Result<()> {
     build_all(MODULES)
 }
 
-/// The same for nodes and Kubernetes' own tests.
+/// Like [`build`], for nodes and Kubernetes' own tests.
 pub(crate) fn build_for_nodes() -> Result<()> {
     build()?;
     build_all(NODE_MODULES)
 }
 
+/// The version of Kubernetes that clusters have, as `v1.37.2`.
+pub(crate) fn kubernetes_version() -> Result<String> {
+    let module = MODULES.iter().find(|module| module.versioned == KUBERNETES);
+    let module = module.context("no module of Kubernetes")?;
+    module.version(&module.source())
+}
+
 fn build_all(modules: &[Module]) -> Result<()> {
     let folder = weir_cluster::folder();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let lock = fs::File::create(folder.join("lock")).context("cannot lock the cluster's programs")?;
     lock.lock().context("cannot lock the cluster's programs")?;
     modules.iter().try_for_each(|module| module.build(&folder))
@@ -136,7 +150,7 @@ impl Module {
             return Ok(());
         }
         if let Some(reason) = GO.missing() {
-            bail!("{} cannot be built: {reason}", self.name);
+            bail!("cannot build {}: {reason}", self.name);
         }
         for (name, package) in self.programs {
             eprintln!("building {name}");
@@ -150,7 +164,7 @@ impl Module {
         workspace::root().join("tests/cluster/go").join(self.folder)
     }
 
-    /// All that decides what the programs are, but for Go itself: a newer one is no reason to wait.
+    /// Everything that determines the programs except Go itself: a newer Go is no reason to rebuild.
     fn made_from(&self, source: &Path) -> Result<String> {
         let mut text = self.linker_flags(source)?;
         for file in ["go.mod", "go.sum"] {
@@ -163,7 +177,7 @@ impl Module {
 
     fn go(&self, source: &Path, name: &str) -> Result<Command> {
         let mut go = Command::new("go");
-        // Another toolchain than the one at hand is not asked for; and what was meant for other modules stays out.
+        // Go must not download another toolchain, and flags meant for other modules must not apply.
         go.current_dir(source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
         go.env("CGO_ENABLED", "0");
         go.args(if name.ends_with(".test") { &["test", "-c"][..] } else { &["build"] });
@@ -172,7 +186,7 @@ impl Module {
         Ok(go)
     }
 
-    /// kubectl refuses to work with the version that stands in the source.
+    /// kubectl does not work with the version found in the source.
     fn linker_flags(&self, source: &Path) -> Result<String> {
         let version = self.version(source)?;
         Ok(format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"))
@@ -187,7 +201,7 @@ impl Module {
     }
 }
 
-/// The version of a module that a go.mod requires, in a list or alone.
+/// Finds the version of a module that a go.mod requires, in a block or on a single line.
 fn version_of<'t>(text: &'t str, module: &str) -> Option<&'t str> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip_while(|word| *word == "require");

@@ -1,4 +1,4 @@
-//! A cluster for a person.
+//! A cluster for manual use.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use weir_cluster::Cluster;
 /// Options of `cargo xtask cluster run`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Manifests to start with: files of YAML or JSON
+    /// Manifests to apply first, as YAML or JSON files
     #[arg(value_name = "FILE")]
     manifests: Vec<PathBuf>,
 }
 
-/// Runs a cluster until a signal.
+/// Runs a cluster until a signal arrives.
 pub(crate) fn serve(options: &Options) -> Result<ExitCode> {
     super::build()?;
     let (sender, signals) = mpsc::channel();
@@ -37,11 +37,11 @@ pub(crate) fn serve(options: &Options) -> Result<ExitCode> {
     println!("kube-proxy   --kubeconfig {}", cluster.proxy_kubeconfig().display());
     println!("kubectl      {:?}", cluster.kubectl());
     println!(
-        "There are no nodes and no controllers: apply Nodes and EndpointSlices yourself. Ctrl-C ends it."
+        "There are no nodes and no controllers: apply Nodes and EndpointSlices yourself. Press Ctrl-C to stop."
     );
     std::thread::spawn(move || watched.forever().next().map(|signal| sender.send(signal)));
-    let signal = signals.recv().context("nobody watches signals any more")?;
+    let signal = signals.recv().context("the signal watcher has stopped")?;
     drop(cluster);
-    eprintln!("ended by signal {signal}");
+    eprintln!("stopped by signal {signal}");
     Ok(ExitCode::SUCCESS)
 }

@@ -4,18 +4,18 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use weir_cluster::{Cluster, Nodes};
 
 use super::node::{self, Node, Task};
-use super::{Options, Proxy, disk, kubernetes, load_balancer, network, weir_archive};
+use super::{Options, Proxy, disk, install, kubernetes, load_balancer, network, traffic, weir_archive};
 use crate::machine::{Disk, Writes};
-use crate::{process, workspace};
+use crate::process;
 
 /// Two emulated nodes on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
@@ -49,19 +49,25 @@ fn use_cluster(
     nodes: &RunningNodes,
     report: &Path,
 ) -> Result<ExitCode> {
-    if options.proxy == Proxy::Weir {
-        install_weir(cluster, report)?;
+    match options.proxy() {
+        Proxy::Weir => install::weir(cluster, report)?,
+        Proxy::KubeProxy => install::kube_proxy(cluster, report)?,
     }
     load_balancer::start(cluster.client().clone());
-    process::run(cluster.kubectl().arg("apply").arg("--filename").arg(folder().join("coredns.yaml")))?;
+    process::run(
+        cluster.kubectl().arg("apply").arg("--filename").arg(install::folder().join("coredns.yaml")),
+    )?;
     nodes.await_ready(cluster)?;
     if options.keep {
         // Both in the run's network, which was named at the start.
         println!("kubectl   {:?}", cluster.kubectl());
         println!("a node    kubectl debug, or a script to bash at {}:{}", network::node(1), node::SHELL_PORT);
     }
-    let code =
-        if options.no_tests { ExitCode::SUCCESS } else { kubernetes::test(options, cluster, nodes, report)? };
+    let code = match options.scenario {
+        Some(scenario) => scenario.play(options, cluster, nodes, report)?,
+        None if options.no_tests => ExitCode::SUCCESS,
+        None => kubernetes::test(options, cluster, nodes, report)?,
+    };
     if options.keep {
         eprintln!("the cluster stays until Ctrl-C");
         while nodes.check().is_ok() {
@@ -71,53 +77,63 @@ fn use_cluster(
     Ok(code)
 }
 
-fn folder() -> PathBuf {
-    workspace::root().join("tests/e2e")
-}
-
-/// As `host/install/README.md` says: the address of the API server goes into a file, then the base is applied.
-fn install_weir(cluster: &Cluster, report: &Path) -> Result<()> {
-    let (base, copy) = (workspace::root().join("host/install/base"), report.join("install"));
-    fs::create_dir_all(&copy).context("cannot copy host/install/base")?;
-    for entry in fs::read_dir(&base).context("no host/install/base")? {
-        let entry = entry.context("cannot list host/install/base")?;
-        let text = fs::read_to_string(entry.path()).context("cannot read host/install/base")?;
-        let text = text.replace("https://control-plane.example:6443", &cluster.server_for_nodes()?);
-        fs::write(copy.join(entry.file_name()), text).context("cannot copy host/install/base")?;
-    }
-    process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(&copy))
-}
-
 /// The guests, each with the thread that waits for its end.
 pub(super) struct RunningNodes {
     nodes: Vec<Node>,
-    ends: Receiver<(String, Result<()>)>,
+    image: PathBuf,
+    ends: Receiver<End>,
+    ending: Sender<End>,
     /// The first end, for good: the other nodes may end a little later.
     ended: RefCell<Option<String>>,
     report: PathBuf,
 }
 
+/// A node's name, and how its guest ended.
+type End = (String, Result<()>);
+
 impl RunningNodes {
     fn start(options: &Options, cluster: &Cluster, report: &Path) -> Result<RunningNodes> {
-        let image = disk::get()?;
-        let (sender, ends) = mpsc::channel();
+        let (ending, ends) = mpsc::channel();
         let mut nodes = Vec::new();
         for number in 1..=options.nodes {
             let name = format!("node{number}");
             let mut files = vec![(cluster.node_kubeconfig(&name), "/etc/kubernetes/kubelet.conf")];
-            files.push(match options.proxy {
-                Proxy::Weir => (weir_archive(report), "/images/weir.tar"),
-                Proxy::KubeProxy => (cluster.node_proxy_kubeconfig(), "/etc/kubernetes/kube-proxy.conf"),
-            });
-            let task = Task::Serve { kube_proxy: options.proxy == Proxy::KubeProxy };
+            if options.needs_weir() {
+                files.push((weir_archive(report), "/images/weir.tar"));
+            }
+            files.extend(options.load.iter().map(|load| (load.clone(), traffic::PROGRAM)));
+            let task = Task::Serve { kube_proxy: options.proxy() == Proxy::KubeProxy };
             let log = report.join(format!("{name}.log"));
-            let node = Node { number, of: options.nodes, log, files, task };
-            nodes.push(node.clone());
-            let (sender, disk) = (sender.clone(), Disk { image: image.clone(), writes: Writes::Forgotten });
-            // Nobody listens only when the run is over.
-            thread::spawn(move || drop(sender.send((name, node.run(disk)))));
+            nodes.push(Node { number, of: options.nodes, log, files, task });
         }
-        Ok(RunningNodes { nodes, ends, ended: RefCell::default(), report: report.to_owned() })
+        let report = report.to_owned();
+        let nodes =
+            RunningNodes { nodes, image: disk::get()?, ends, ending, ended: RefCell::default(), report };
+        nodes.nodes.iter().for_each(|node| nodes.boot(node));
+        Ok(nodes)
+    }
+
+    fn boot(&self, node: &Node) {
+        let disk = Disk { image: self.image.clone(), writes: Writes::Forgotten };
+        let (node, ending) = (node.clone(), self.ending.clone());
+        // Nobody listens only when the run is over.
+        thread::spawn(move || drop(ending.send((node.name(), node.run(disk)))));
+    }
+
+    /// The first is 1.
+    pub(super) fn node(&self, number: u8) -> Result<&Node> {
+        self.nodes.iter().find(|node| node.number == number).with_context(|| format!("no node {number}"))
+    }
+
+    /// Stops a node and boots it again: its kernel and its disk are as new, its name and address are the same.
+    pub(super) fn reboot(&self, number: u8) -> Result<()> {
+        self.check()?;
+        let node = self.node(number)?;
+        node.stop()?;
+        let (name, _) = self.ends.recv_timeout(PATIENCE).context("the node does not stop")?;
+        ensure!(name == node.name(), "{name} has ended");
+        self.boot(node);
+        Ok(())
     }
 
     /// An error when a node has ended; Ctrl-C ends nodes, too.
@@ -132,7 +148,7 @@ impl RunningNodes {
         ended.as_ref().map_or(Ok(()), |end| Err(anyhow!("{end}")))
     }
 
-    fn await_ready(&self, cluster: &Cluster) -> Result<()> {
+    pub(super) fn await_ready(&self, cluster: &Cluster) -> Result<()> {
         let start = Instant::now();
         let mut last = String::new();
         loop {

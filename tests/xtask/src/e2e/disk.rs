@@ -10,17 +10,17 @@ use anyhow::{Context, Result};
 use super::node::{Node, Task};
 use crate::base::{self, Base, Freshness};
 use crate::machine::{Disk, Writes};
-use crate::{image, packages, process, workspace};
+use crate::{cluster, image, packages, process, workspace};
 
 /// To be raised when this code makes another disk from the same pieces.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a node has beside the guest's packages. Busybox' mount has not all options that the kubelet uses, and its wget
 /// ends with a segmentation fault.
 const PACKAGES: &[&str] = &["mount", "runc", "wget"];
 
 /// Of Go's programs, those that the node starts.
-const PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "kube-proxy", "kubelet"];
+const PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "kubelet"];
 const NETWORK_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 
 /// Sparse; what is never written takes no room.
@@ -47,7 +47,8 @@ pub(super) fn get() -> Result<PathBuf> {
     add_packages(&base, &tree)?;
     let images = tree.join("images");
     fs::create_dir(&images).context("cannot create a directory")?;
-    image::write_for_nodes(&tree, &weir_cluster::folder(), &images.join("nodes.tar"))?;
+    let version = cluster::kubernetes_version()?;
+    image::write_for_nodes(&tree, &weir_cluster::folder(), &version, &images.join("nodes.tar"))?;
     add_programs(&tree)?;
     let unfinished = work.path().join("disk.img");
     let mut mke2fs = Command::new("mke2fs");

@@ -16,7 +16,7 @@ const PREFIX: &str = "203.0.113.";
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a Service may ask for: `VIP`, which is the default, or `Proxy`.
-const MODE: &str = "e2e.weir.example/ip-mode";
+pub(super) const MODE: &str = "e2e.weir.example/ip-mode";
 
 /// Serves until the run ends.
 pub(super) fn start(client: Client) {

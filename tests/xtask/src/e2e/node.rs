@@ -28,7 +28,7 @@ pub(super) const SHELL_PORT: u16 = 7777;
 const STATE: &str = "\
 for command in 'ip address' 'ip route' 'ip rule' 'ipvsadm -Ln' 'ipvsadm -Lnc' 'ipset list' 'iptables-nft-save' \
 'iptables-legacy-save' 'nft list ruleset' 'conntrack -L' 'ctr -n k8s.io containers list' 'dmesg' \
-'tail -n 100 /var/log/containerd.log' 'tail -n 200 /var/log/kube-proxy.log'; do
+'tail -n 100 /var/log/containerd.log'; do
     echo \"== $command\"; $command 2>&1
 done";
 
@@ -37,7 +37,7 @@ done";
 pub(super) enum Task {
     /// Imports the images on its disk, and ends.
     Prepare,
-    /// Runs the kubelet until it is stopped; beside it kube-proxy, or nothing.
+    /// Runs the kubelet until it is stopped, on a node that is ready for kube-proxy's pod, or weir's.
     Serve { kube_proxy: bool },
 }
 
@@ -91,7 +91,6 @@ impl Node {
             ("node.sh", "/node.sh"),
             ("containerd.toml", "/etc/containerd/config.toml"),
             ("kubelet.yaml", "/etc/kubernetes/kubelet.yaml"),
-            ("kube-proxy.yaml", "/etc/kubernetes/kube-proxy.yaml"),
             ("pods.conflist", "/etc/cni/net.d/pods.conflist"),
         ];
         let common = common.map(|(name, place)| (folder.join(name), place));
@@ -123,9 +122,9 @@ impl Node {
         self.shell(STATE)
     }
 
-    /// Ends its kubelet, and with it the guest.
+    /// Stops its kubelet, and with it the guest.
     pub(super) fn stop(&self) -> Result<()> {
-        self.shell("kill $(cat /run/kubelet.pid)").map(drop)
+        self.shell("touch /run/stop; kill $(cat /run/kubelet.pid)").map(drop)
     }
 }
 

@@ -1,14 +1,14 @@
-//! Whether what makes an example is on this machine.
+//! Checks whether the tools that build an example are installed.
 
 use std::process::{Command, Stdio};
 
 use super::Language;
 use crate::process;
 
-/// A program that says its version.
+/// A program that prints its version.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
-    /// Asks for the version.
+    /// The argument that prints the version.
     pub(crate) argument: &'static str,
     pub(crate) at_least: Version,
 }
@@ -16,14 +16,14 @@ pub(crate) struct Program {
 /// Major and minor.
 pub(crate) type Version = (u32, u32);
 
-/// The oldest that the generated code works with.
+/// The oldest version the generated code works with.
 const GO: Program = Program { name: "go", argument: "version", at_least: (1, 25) };
-/// The oldest with a test runner that finds the tests by itself.
+/// The oldest version whose test runner finds the tests by itself.
 const NODE: Program = Program { name: "node", argument: "--version", at_least: (20, 0) };
-/// The oldest whose syntax the example uses and for which componentize-py is made.
+/// The oldest version whose syntax the example uses and that componentize-py supports.
 const PYTHON: Program = Program { name: "python3", argument: "--version", at_least: (3, 9) };
 
-/// Why an example in this language cannot be made here.
+/// Returns why an example in this language cannot be built here.
 pub(super) fn missing(language: Language) -> Option<String> {
     match language {
         Language::Go => GO.missing(),
@@ -35,13 +35,13 @@ pub(super) fn missing(language: Language) -> Option<String> {
 }
 
 impl Program {
-    /// Why it cannot be used.
+    /// Returns why it cannot be used.
     pub(crate) fn missing(&self) -> Option<String> {
         let Program { name, argument, at_least } = self;
         if !process::exists(name) {
             return Some(format!("{name} is not installed"));
         }
-        // A wrapper may be in the search path without the program behind it.
+        // The search path may contain a wrapper without the program behind it.
         let Ok(text) = process::output(Command::new(name).arg(argument)) else {
             return Some(format!("{name} does not run"));
         };
@@ -49,13 +49,13 @@ impl Program {
     }
 }
 
-/// What is wrong with the version in a program's own words.
+/// Returns what is wrong with the version a program prints.
 fn older(text: &str, at_least: Version) -> Option<String> {
     let (major, minor) = at_least;
     match version(text) {
-        None => Some(format!("says `{}` instead of a version", text.trim())),
+        None => Some(format!("prints `{}` instead of a version", text.trim())),
         Some(found) if found >= at_least => None,
-        Some((m, n)) => Some(format!("{m}.{n} is too old, {major}.{minor} is needed")),
+        Some((m, n)) => Some(format!("{m}.{n} is too old; {major}.{minor} or newer is needed")),
     }
 }
 
@@ -69,12 +69,12 @@ fn version(text: &str) -> Option<Version> {
     })
 }
 
-/// Debian has the module that makes environments in a package of its own.
+/// Debian packages the module that creates environments separately.
 fn without_venv() -> Option<String> {
     let mut python = Command::new("python3");
     python.args(["-c", "import ensurepip, venv"]).stdout(Stdio::null()).stderr(Stdio::null());
     let there = python.status().is_ok_and(|status| status.success());
-    (!there).then(|| "python3 has no venv; on Debian it is in the package python3-venv".to_owned())
+    (!there).then(|| "python3 has no venv module; on Debian, install python3-venv".to_owned())
 }
 
 #[cfg(test)]
@@ -92,10 +92,10 @@ mod tests {
 
     #[test]
     fn says_what_is_needed() {
-        assert_eq!(older("go1.19.8", (1, 25)).unwrap(), "1.19 is too old, 1.25 is needed");
+        assert_eq!(older("go1.19.8", (1, 25)).unwrap(), "1.19 is too old; 1.25 or newer is needed");
         assert_eq!(older("go1.25", (1, 25)), None);
-        assert_eq!(older("Python 3.11.7", (3, 9)), None, "not compared as text");
-        assert_eq!(older("devel\n", (1, 25)).unwrap(), "says `devel` instead of a version");
+        assert_eq!(older("Python 3.11.7", (3, 9)), None, "versions compare as numbers");
+        assert_eq!(older("devel\n", (1, 25)).unwrap(), "prints `devel` instead of a version");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What an example must answer, asked with the real host.
+//! Checks an example's answers with the real host.
 //!
-//! The golden files are of the form that weir-plugin-sdk's test kit reads. weir replays records, which hold the same
+//! The golden files have the format of weir-plugin-sdk's test kit. weir replays records, which contain the same
 //! for one service each.
 
 use std::fs;
@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use crate::process;
 
-/// The most memory that a plugin may be given; a person who tries one out has not limited it yet.
+/// The most memory a plugin may get; someone trying out a plugin has not limited it yet.
 const MEMORY: &str = "64Mi";
 
-/// Asks the component all that is in the golden files of a folder.
+/// Checks the component against all golden files in a directory.
 pub(super) fn check(weir: &Path, component: &Path, folder: &Path) -> Result<()> {
     for golden in goldens(folder)? {
         let reading = || format!("cannot use {}", golden.display());
         let text = fs::read_to_string(&golden).with_context(reading)?;
         let records = records(&serde_json::from_str(&text).with_context(reading)?).with_context(reading)?;
-        let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let mut file = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
         file.write_all(records.as_bytes()).context("cannot write a temporary file")?;
         let mut command = Command::new(weir);
         command.arg("replay").arg(file.path()).args(["--memory", MEMORY]).arg("--component").arg(component);
@@ -41,9 +41,9 @@ fn goldens(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// One record a line for each service of a golden file.
+/// Returns one record per line for each service of a golden file.
 fn records(golden: &Value) -> Result<String> {
-    let list = |name: &str| golden[name].as_array().with_context(|| format!("{name} is no list"));
+    let list = |name: &str| golden[name].as_array().with_context(|| format!("{name} is not a list"));
     let (services, answers) = (list("services")?, list("schedules")?);
     ensure!(services.len() == answers.len(), "{} services, {} schedules", services.len(), answers.len());
     let mut lines = String::new();
@@ -55,7 +55,7 @@ fn records(golden: &Value) -> Result<String> {
             "configuration": golden["configuration"],
             "context": golden["context"],
             "service": service,
-            // Null, where the file has none, says that no earlier plugin said anything.
+            // Null means that no earlier plugin said anything.
             "prior": golden["prior-schedules"][index],
             "answer": answer,
         });
@@ -92,6 +92,6 @@ mod tests {
     fn an_answer_for_each_service_is_needed() {
         let error = |golden| records(&golden).unwrap_err().to_string();
         assert_eq!(error(json!({"services": [{}], "schedules": []})), "1 services, 0 schedules");
-        assert_eq!(error(json!({"services": [{}]})), "schedules is no list");
+        assert_eq!(error(json!({"services": [{}]})), "schedules is not a list");
     }
 }

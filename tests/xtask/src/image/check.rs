@@ -1,5 +1,5 @@
-//! The image in the guest: its root as a container has it (read-only, with what kubeadm's DaemonSet mounts), on a
-//! kernel with IPVS, judged by the guest's own iptables, ipset and ipvsadm.
+//! Runs the image in the guest: its root as in a container (read-only, with the mounts of kubeadm's DaemonSet), on
+//! a kernel with IPVS, checked with the guest's own iptables, ipset and ipvsadm.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,15 +17,15 @@ use crate::process::run as run_process;
 use crate::tally::Counts;
 use crate::workspace;
 
-/// Seconds for all of it.
+/// Seconds for all checks.
 const TIMEOUT: u64 = 600;
 
-/// Where the guest has the image's root, the demonstration's objects, and the base's configuration.
+/// Paths in the guest: the image's root, the demo's objects, and the base's configuration.
 const ROOT: &str = "/image";
 const MANIFESTS: &str = "/manifests";
 const CONFIG: &str = "/config/config.conf";
 
-/// What each check begins with.
+/// Prepended to each check.
 const PREPARE: &str = r#"
 root=/image
 if ! grep -q " $root " /proc/mounts; then
@@ -47,7 +47,7 @@ weir() { in_image /usr/local/bin/weir "$@"; }
 kube_proxy="/usr/local/bin/kube-proxy --config=/var/lib/kube-proxy/config.conf --hostname-override=node1"
 once="--once --manifests /manifests"
 run_once() { in_image $kube_proxy $once; }
-# What a container with `drop: [ALL]` and two capabilities gets (the third is for chroot): /proc/sys is read-only, too.
+# Runs as a container with `drop: [ALL]` and two capabilities (the third is for chroot); /proc/sys is read-only, too.
 others=$(capsh --print | sed -n 's/^Bounding set =//p' | tr , '\n' |
     grep -v -x -e cap_net_admin -e cap_net_raw -e cap_sys_chroot | paste -sd,)
 unprivileged() {
@@ -56,13 +56,14 @@ unprivileged() {
     capsh --drop=$others -- -c "chroot $root $*"
     umount $root/proc/sys
 }
-# A function that fails inside `!` or `if` does not end a script.
+# A function that fails inside `!` or `if` does not stop the script.
 absent() { if "$@" > /dev/null; then echo "unexpected: $*"; exit 1; fi; }
-# Looks for the first argument in the output of the others, without a pipe that ends early.
+# Searches for the first argument in the output of the command after it, without a pipe that closes early.
 says() { local words=$1; shift; local text; text=$("$@" 2>&1) || true; case $text in *"$words"*) ;; *) echo "no '$words' in: $text"; exit 1;; esac; }
 "#;
 
-/// A name and a script for bash, which fails by its exit status. They run in this order, each leaving the kernel clean.
+/// Name and bash script of each check; the exit status tells whether it passed. They run in this order, and each
+/// leaves the kernel clean.
 const CHECKS: &[(&str, &str)] = &[
     (
         "every_program_and_module_finds_its_libraries",
@@ -119,7 +120,7 @@ const CHECKS: &[(&str, &str)] = &[
         "a_kubelet_with_nf_tables_is_followed",
         r#"
         iptables-nft -t mangle -N KUBE-IPTABLES-HINT
-        says '(nft), as the kubelet' weir doctor
+        says '(nft), same as the kubelet' weir doctor
         run_once
         says 'KUBE-SERVICES' iptables-nft-save -t nat
         absent grep . /proc/net/ip_tables_names
@@ -131,7 +132,7 @@ const CHECKS: &[(&str, &str)] = &[
         "a_kubelet_with_legacy_tables_is_followed",
         r#"
         ip6tables-legacy -t mangle -N KUBE-KUBELET-CANARY
-        says '(legacy), as the kubelet' weir doctor
+        says '(legacy), same as the kubelet' weir doctor
         run_once
         says 'KUBE-SERVICES' iptables-legacy-save -t nat
         says 'KUBE-SERVICES' ip6tables-legacy-save -t nat
@@ -158,7 +159,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether a check has this in its name.
+/// Whether the name of any check contains this.
 pub(super) fn any(filter: &str) -> bool {
     CHECKS.iter().any(|(name, _)| name.contains(filter))
 }
@@ -193,7 +194,7 @@ pub(super) fn run(image: &Image, filter: &str) -> Result<Counts> {
     Ok(progress.counts)
 }
 
-/// The layers, one over the other, as a runtime has them. By the program tar, which did not write them.
+/// Unpacks the layers one over the other, as a runtime does, but with tar, an independent program.
 fn unpack(image: &Image) -> Result<TempDir> {
     let root = tempfile::tempdir().context("cannot create a directory")?;
     let place = tempfile::tempdir().context("cannot create a directory")?;

@@ -1,4 +1,4 @@
-//! Which libraries a program or library asks for, so that an image holds those and no others.
+//! Finds the libraries a program or library needs, so that an image contains only those.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 
-/// The names of the libraries, and the interpreter's path for a program. Empty for what is not ELF.
+/// The names of the libraries, and a program's interpreter path. Empty for files that are not ELF.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) libraries: Vec<String>,

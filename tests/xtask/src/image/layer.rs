@@ -1,4 +1,4 @@
-//! A layer: a tree as a tar archive, packed.
+//! A layer: a compressed tar archive of a tree.
 
 use std::io::Write;
 
@@ -10,12 +10,12 @@ use tar::{Builder, EntryType, Header};
 
 use super::tree::{Entry, Tree};
 
-/// How hard to pack.
+/// How hard to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effort {
     Smallest,
     Least,
-    /// Only the format of it: for whom unpacking is work, too.
+    /// Only the format, without compressing: for nodes where unpacking is slow, too.
     None,
 }
 
@@ -23,13 +23,13 @@ pub(super) enum Effort {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) title: String,
-    /// What the image's history says of it.
+    /// The text for the image's history.
     pub(super) history: String,
-    /// Digest of the archive before it was packed, by which runtimes know a layer.
+    /// Digest of the uncompressed archive, by which runtimes identify a layer.
     pub(super) diff: String,
-    /// The packed archive. gzip, because every registry and runtime takes it.
+    /// The compressed archive: gzip, because every registry and runtime accepts it.
     pub(super) blob: Vec<u8>,
-    /// Bytes before packing.
+    /// Size in bytes before compression.
     pub(super) unpacked: u64,
 }
 
@@ -41,14 +41,14 @@ impl Layer {
             Effort::Least => Compression::fast(),
             Effort::None => Compression::none(),
         };
-        // The header that flate2 writes has no name and no time.
+        // flate2's header contains no name and no time.
         let mut packer = GzEncoder::new(Vec::new(), level);
-        packer.write_all(&archive).context("cannot pack a layer")?;
+        packer.write_all(&archive).context("cannot compress a layer")?;
         Ok(Layer {
             title: title.to_owned(),
             history: history.to_owned(),
             diff: digest(&archive),
-            blob: packer.finish().context("cannot pack a layer")?,
+            blob: packer.finish().context("cannot compress a layer")?,
             unpacked: archive.len() as u64,
         })
     }
@@ -58,7 +58,7 @@ impl Layer {
     }
 }
 
-/// As OCI writes digests.
+/// Formats a digest as OCI does.
 pub(super) fn digest(data: &[u8]) -> String {
     let hex: String = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
@@ -92,7 +92,7 @@ pub(super) fn file(builder: &mut Builder<impl Write>, path: &str, mode: u32, con
     builder.append_data(&mut header, path, content).with_context(|| format!("cannot archive {path}"))
 }
 
-/// Nothing in it depends on who makes the archive, or when.
+/// Does not depend on who builds the archive, or when.
 fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(digest(b""), empty);
     }
 
-    /// The independent witness.
+    /// An independent check.
     #[test]
     fn the_tar_program_reads_it() {
         let mut tar = Command::new("tar")

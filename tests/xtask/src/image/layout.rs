@@ -17,11 +17,11 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// Where the program is. The other name is the one that kubeadm's DaemonSet calls.
+/// Path of the program, and the alias that kubeadm's DaemonSet calls.
 pub(super) const PROGRAM: &str = "usr/local/bin/weir";
 pub(super) const ALIAS: &str = "usr/local/bin/kube-proxy";
 
-/// An image, all of it.
+/// A complete image.
 #[derive(Debug)]
 pub(super) struct Image {
     name: String,
@@ -31,7 +31,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Labels are annotations, too.
+    /// Labels are also used as annotations.
     pub(super) fn new(name: &str, entrypoint: &[&str], labels: &Value, layers: Vec<Rc<Layer>>) -> Image {
         let config = config(entrypoint, labels, &layers).to_string().into_bytes();
         let manifest = manifest(&config, labels, &layers).to_string().into_bytes();
@@ -46,7 +46,7 @@ impl Image {
         &self.layers
     }
 
-    /// The digest by which a registry knows the image.
+    /// The digest by which a registry identifies the image.
     pub(super) fn digest(&self) -> String {
         digest(&self.manifest)
     }
@@ -56,7 +56,7 @@ impl Image {
         let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         let mut manifest = descriptor(MANIFEST, &self.manifest);
         manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
-        // containerd takes the whole name from an annotation of its own; others have the tag.
+        // containerd reads the full name from its own annotation; other runtimes use the tag.
         manifest["annotations"] = json!({
             "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": tag,
@@ -65,7 +65,7 @@ impl Image {
     }
 }
 
-/// All files of a layout with these images, in their order; what images share is there once.
+/// All files of a layout with these images, in this order; shared files occur once.
 fn files(images: &[Image]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for image in images {
@@ -141,7 +141,7 @@ fn manifest(config: &[u8], labels: &Value, layers: &[Rc<Layer>]) -> Value {
     })
 }
 
-/// Those of weir's image, by the keys that image-spec defines (annotations.md).
+/// The labels of weir's image, with the keys defined by image-spec (annotations.md).
 pub(super) fn labels() -> Value {
     json!({
         "org.opencontainers.image.title": "weir",
@@ -176,7 +176,7 @@ mod tests {
         data
     }
 
-    /// As a runtime goes: from the index to the manifest, the configuration and the layers.
+    /// Follows the same path as a runtime: from the index to the manifest, the configuration and the layers.
     #[test]
     fn everything_is_found_by_its_digest() {
         let images = [sample()];

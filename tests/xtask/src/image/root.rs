@@ -1,5 +1,5 @@
-//! What is in the image: Debian's iptables in both variants, kmod, what they need, and weir. No shell, no package
-//! manager, nothing that a plain `iptables-restore` would lead to: weir chooses the variant.
+//! Content of the image: Debian's iptables in both variants, kmod, their dependencies, and weir. No shell, no
+//! package manager, and no plain `iptables-restore`: weir chooses the variant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,13 +16,13 @@ use super::tree::Tree;
 use crate::packages::{self, Package};
 use crate::{base, process, workspace};
 
-/// Packages from which files are taken; apt adds what they depend on.
+/// Packages to take files from; apt adds their dependencies.
 const PACKAGES: &[&str] = &["base-files", "iptables", "kmod", "libgcc-s1", "netbase"];
 
-/// Programs by which rules are read and written, and the one that loads IPVS where the kernel does not do so by itself.
+/// Programs that read and write rules, and the one that loads IPVS if the kernel does not do so by itself.
 const PROGRAMS: &[&str] = &["usr/bin/kmod", "usr/sbin/xtables-legacy-multi", "usr/sbin/xtables-nft-multi"];
 
-/// Names by which weir calls them, and people with `kubectl exec`. Link and what it leads to.
+/// Names used by weir, and by people with `kubectl exec`: link and target.
 const LINKS: &[(&str, &str)] = &[
     ("usr/sbin/ip6tables-legacy", "xtables-legacy-multi"),
     ("usr/sbin/ip6tables-legacy-restore", "xtables-legacy-multi"),
@@ -39,21 +39,22 @@ const LINKS: &[(&str, &str)] = &[
     ("usr/sbin/modprobe", "../bin/kmod"),
 ];
 
-/// Files that programs or vulnerability scanners look up.
+/// Files that programs or vulnerability scanners read.
 const FILES: &[&str] = &["etc/protocols", "usr/lib/os-release"];
 
-/// Where packages of this architecture have libraries, by the order in which they are searched.
+/// Library directories of this architecture, in search order.
 const LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
 
-/// The modules of iptables. All that is about IP: saving rules needs the module of every rule, whoever made it.
+/// The modules of iptables. All IP-related ones: saving rules needs the module of every rule, including foreign
+/// ones.
 const MODULES: &str = "usr/lib/x86_64-linux-gnu/xtables";
 const MODULE_KINDS: &[&str] = &["libip6t_", "libipt_", "libxt_"];
 
-/// What a container runtime or the manifest mounts something on, in a root that may be read-only.
+/// Mount points of the container runtime and the manifest; the root may be read-only.
 const MOUNT_POINTS: &[&str] = &["dev", "etc", "proc", "run", "sys", "tmp", "usr/lib/modules", "var/lib"];
 
-/// The layer of Debian's files, and the packages they are from as `name version`. The libraries are those that `weir`
-/// asks for, too.
+/// Returns the layer of Debian's files, and their packages as `name version`. It includes the libraries that
+/// `weir` needs.
 pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<String>)> {
     let source = Source::unpack()?;
     let mut tree = Tree::default();
@@ -76,7 +77,7 @@ pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<String>)> {
 
 /// The layer of weir's files.
 pub(super) fn program(weir: &Path) -> Result<Tree> {
-    ensure!(weir.is_file(), "no file {}", weir.display());
+    ensure!(weir.is_file(), "{} is not a file", weir.display());
     let mut tree = Tree::default();
     tree.copy(PROGRAM, weir, 0o755)?;
     tree.link(ALIAS, "weir");
@@ -88,7 +89,7 @@ pub(super) fn program(weir: &Path) -> Result<Tree> {
 struct Source {
     directory: TempDir,
     packages: Vec<(Package, PathBuf)>,
-    /// Which package has a path.
+    /// Maps a path to its package.
     owners: BTreeMap<String, String>,
 }
 
@@ -111,7 +112,7 @@ impl Source {
         self.directory.path().join("root").join(path)
     }
 
-    /// Copies a file under this path, whatever links lead to it.
+    /// Copies a file to this path, following all links.
     fn take(&self, tree: &mut Tree, path: &str) -> Result<()> {
         let place = self.place(path);
         let metadata = fs::metadata(&place).with_context(|| format!("the packages have no {path}"))?;
@@ -119,8 +120,8 @@ impl Source {
     }
 
     fn take_modules(&self, tree: &mut Tree) -> Result<()> {
-        for entry in fs::read_dir(self.place(MODULES)).context("the packages have no modules of iptables")? {
-            let entry = entry.context("cannot list the modules of iptables")?;
+        for entry in fs::read_dir(self.place(MODULES)).context("the packages contain no iptables modules")? {
+            let entry = entry.context("cannot list the iptables modules")?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !MODULE_KINDS.iter().any(|kind| name.starts_with(kind)) {
                 continue;
@@ -134,7 +135,7 @@ impl Source {
         Ok(())
     }
 
-    /// What all that is there asks for, and what that asks for.
+    /// Takes the libraries of everything in the tree, and the libraries of those.
     fn take_libraries(&self, tree: &mut Tree, weir: &Path) -> Result<()> {
         let modules = tree.entries().map(|(path, _)| path).filter(|path| path.starts_with(MODULES));
         let mut files: Vec<PathBuf> =
@@ -164,13 +165,14 @@ impl Source {
         Ok(())
     }
 
-    /// What Debian asks of who passes files on, their licences, and what vulnerability scanners read: one record per
-    /// package below `var/lib/dpkg/status.d`, as in images without a package manager.
+    /// Takes the licences, which Debian requires of anyone who redistributes files, and the records that
+    /// vulnerability scanners read: one per package below `var/lib/dpkg/status.d`, as in images without a package
+    /// manager.
     fn take_records(&self, tree: &mut Tree) -> Result<Vec<String>> {
-        let root = self.place("").canonicalize().context("no directory of packages")?;
+        let root = self.place("").canonicalize().context("cannot find the directory of packages")?;
         let mut used = BTreeSet::new();
         for (path, _) in tree.entries() {
-            // The package of a library is that of the file, not of the link to it.
+            // A library belongs to the package of the file, not to that of the link.
             let real = self.place(path).canonicalize().unwrap_or_default();
             let real = real.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
             used.extend(self.owners.get(path).filter(|_| self.place(path).is_file()).cloned());
@@ -199,7 +201,7 @@ mod tests {
         for (link, target) in LINKS {
             let name = target.rsplit('/').next().unwrap();
             assert!(PROGRAMS.iter().any(|program| program.ends_with(&format!("/{name}"))), "{link}");
-            // A plain name would decide what weir is to choose.
+            // A plain name would make the choice that belongs to weir.
             assert!(
                 !["iptables", "iptables-restore", "iptables-save"]
                     .iter()

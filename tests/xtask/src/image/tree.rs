@@ -1,4 +1,4 @@
-//! What a layer holds: paths and what is there, before it has a format.
+//! The content of a layer: paths and entries, independent of any format.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Something at a path.
+/// An entry at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     Directory,
@@ -16,11 +16,11 @@ pub(super) enum Entry {
         content: Vec<u8>,
         mode: u32,
     },
-    /// A symbolic link and what it leads to.
+    /// A symbolic link and its target.
     Link(String),
 }
 
-/// Entries by path (without a slash at the start), parents before what is in them.
+/// Entries by path (without a leading slash), parents before their content.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     entries: BTreeMap<String, Entry>,
@@ -39,14 +39,14 @@ impl Tree {
         self.add(path, Entry::Directory);
     }
 
-    /// Adds a regular file with the content of one of the host's.
+    /// Adds a regular file with the content of a file on the host.
     pub(super) fn copy(&mut self, path: &str, from: &Path, mode: u32) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.add(path, Entry::File { content, mode });
         Ok(())
     }
 
-    /// Adds all that is in one of the host's directories and is `wanted`, by its path in the tree.
+    /// Adds the entries of a host directory that `wanted` accepts by their path in the tree.
     pub(super) fn copy_all(&mut self, path: &str, from: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let reading = || format!("cannot read {}", from.display());
         for entry in fs::read_dir(from).with_context(reading)? {
@@ -69,7 +69,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds a regular file for everyone to read.
+    /// Adds a regular file that everyone may read.
     pub(super) fn text(&mut self, path: &str, text: &str) {
         self.add(path, Entry::File { content: text.into(), mode: 0o644 });
     }

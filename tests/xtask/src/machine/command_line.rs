@@ -9,21 +9,21 @@ use weir_guest_init::{PORT, Streams};
 use super::logs::Logs;
 use super::{Clock, Machine, Writes};
 
-/// Kernel parameters: panics end the run, and nothing waits for hardware that is not there.
+/// Kernel parameters: a panic ends the run, and nothing waits for missing hardware.
 const PARAMETERS: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off nokaslr \
      tsc=reliable no_timer_check random.trust_cpu=on 8250.nr_uarts=1 dummy.numdummies=0 \
      i8042.noaux i8042.nokbd tpm.disable=1 cryptomgr.notests";
 
-/// The network card. With the offloads on, QEMU's user network loses packets.
+/// The network card. QEMU's user network loses packets when the offloads are on.
 const CARD: &str = "virtio-net-pci,netdev=net,romfile=,disable-legacy=on,csum=off,guest_csum=off,gso=off,\
      mrg_rxbuf=off,mac=52:54:00:12:34:";
 
-/// The end of the MAC address that the recorded scenarios had: the guest's link-local address follows from it.
+/// The last byte of the MAC address in the recorded scenarios; the guest's link-local address depends on it.
 const NUMBER: u8 = 0x56;
 
-/// The command that runs `machine`. With [`Streams::Port`] its standard streams are pipes.
+/// Returns the command that runs `machine`. With [`Streams::Port`] its standard streams are pipes.
 pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -> Command {
-    // Even if xtask is killed outright, no guest stays behind.
+    // No guest stays behind, even if xtask is killed.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     command.args([
@@ -44,7 +44,7 @@ pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -
     command.arg("-serial").arg(option("file:", &logs.console));
     let (network, number) = match &machine.tap {
         Some(tap) => (format!("tap,id=net,ifname={},script=no,downscript=no", tap.device), tap.number),
-        // `restrict` keeps the emulated network apart from the host's.
+        // `restrict` separates the emulated network from the host's.
         None => {
             let forward = machine.api_server.map(forward).unwrap_or_default();
             (format!("user,id=net,restrict=on{forward}"), NUMBER)
@@ -63,10 +63,11 @@ pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -
     command
 }
 
-/// One way out: QEMU starts our relay for each connection. Its own forwarding takes a single connection only.
+/// The only way out: QEMU starts our relay for each connection. Its own forwarding accepts a single connection
+/// only.
 fn forward(port: u16) -> String {
     let Ok(relay) = std::env::current_exe() else { return String::new() };
-    // QEMU splits the command as a shell does.
+    // QEMU splits the command like a shell.
     let relay = relay.display().to_string().replace('\'', "'\\''");
     let command = format!("'{relay}' relay {port}").replace(',', ",,");
     format!(",guestfwd=tcp:{GUEST_ADDRESS}:{GUEST_PORT}-cmd:{command}")
@@ -78,7 +79,7 @@ fn connect(command: &mut Command, streams: Streams, logs: &Logs) {
     match streams {
         Streams::Port => {
             command.args(["-chardev", "stdio,id=port,signal=off"]);
-            // QEMU takes the end of its input for a host that went away, so it gets a pipe that stays open.
+            // QEMU takes the end of its input for a closed connection, so it gets a pipe that stays open.
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         }
         Streams::Console => {
@@ -94,7 +95,7 @@ fn connect(command: &mut Command, streams: Streams, logs: &Logs) {
     command.args(["-device", &format!("virtserialport,chardev=port,name={PORT}")]);
 }
 
-/// A QEMU option with a path in it, where a comma must be doubled.
+/// A QEMU option that contains a path; commas must be doubled.
 fn option(prefix: &str, path: &Path) -> String {
     format!("{prefix}{}", path.display().to_string().replace(',', ",,"))
 }

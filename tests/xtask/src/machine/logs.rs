@@ -1,18 +1,18 @@
-//! What a run leaves in files, and what an error needs of it.
+//! The log files of a run, and the parts that an error shows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, anyhow};
 
-/// Lines shown when the guest does not end as it should.
+/// Number of lines shown when the guest stops unexpectedly.
 const TAIL: usize = 40;
 
-/// What is kept of a run while it lasts.
+/// Log files kept during a run.
 pub(super) struct Logs {
     /// The kernel's console.
     pub(super) console: PathBuf,
-    /// The port to the host, when the terminal is taken by the guest.
+    /// The port to the host, when the guest uses the terminal.
     pub(super) port: PathBuf,
     /// QEMU's own messages.
     pub(super) errors: PathBuf,
@@ -24,7 +24,7 @@ impl Logs {
         Logs { console: path("console.log"), port: path("port.log"), errors: path("qemu.log") }
     }
 
-    /// The error with the panic's reason, if there was one, and the last lines of what was logged.
+    /// Adds the reason of a panic, if there was one, and the last log lines to an error.
     pub(super) fn explain(&self, error: &Error) -> Error {
         let [console, errors] = [&self.console, &self.errors].map(|path| fs::read(path).unwrap_or_default());
         let text = format!("{}{}", String::from_utf8_lossy(&console), String::from_utf8_lossy(&errors));
@@ -32,7 +32,7 @@ impl Logs {
         let shown = lines[lines.len().saturating_sub(TAIL)..].join("\n");
         let reason = lines.iter().find_map(|line| line.split_once("Kernel panic - not syncing: "));
         let panic = reason.map(|(_, reason)| format!(": kernel panic: {reason}")).unwrap_or_default();
-        anyhow!("the end of the guest's console and of QEMU's messages:\n{shown}\n--\n{error:#}{panic}")
+        anyhow!("last lines of the guest's console and of QEMU's messages:\n{shown}\n--\n{error:#}{panic}")
     }
 }
 
@@ -46,8 +46,8 @@ mod tests {
         let logs = Logs::new(directory.path());
         fs::write(&logs.console, "[ 1.0] Kernel panic - not syncing: out of cheese\n[ 1.1] CPU: 0\n")
             .unwrap();
-        let text = logs.explain(&anyhow!("the guest ended early")).to_string();
-        assert_eq!(text.lines().last(), Some("the guest ended early: kernel panic: out of cheese"));
+        let text = logs.explain(&anyhow!("the guest stopped early")).to_string();
+        assert_eq!(text.lines().last(), Some("the guest stopped early: kernel panic: out of cheese"));
         assert!(text.contains("CPU: 0"));
     }
 

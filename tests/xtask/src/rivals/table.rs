@@ -1,13 +1,13 @@
-//! Rows as a table, each figure also as a multiple of weir's.
+//! Rows as a table, with each figure also as a multiple of weir's.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// The proxy that the others are compared with.
+/// The proxy to compare with.
 const OURS: &str = "weir";
 
-/// Keys of a row, and how they are called in the table.
+/// Keys of a row, and their titles in the table.
 const FIGURES: &[(&str, &str)] = &[
     ("cold_s", "cold start, s"),
     ("settled_processor_s", "processor, cold start, s"),
@@ -18,7 +18,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("drain_processor_percent", "processor, draining, %"),
 ];
 
-/// Medians of all rounds, one line for each figure and one column for each proxy.
+/// Medians over all rounds: one line per figure, one column per proxy.
 pub(crate) fn of(rows: &[Value]) -> String {
     let mut proxies: Vec<&str> = Vec::new();
     for proxy in rows.iter().filter_map(|row| row["proxy"].as_str()) {

@@ -1,6 +1,6 @@
-//! The chains and rules of IPVS mode, in kube-proxy's order (`pkg/proxy/ipvs/proxier.go`, `writeIptablesRules`
-//! and `createAndLinkKubeChain`). Their number does not depend on the number of services, but for one rule per
-//! load-balancer VIP whose source ranges leave the node out.
+//! The chains and rules of IPVS mode, in kube-proxy's order (`pkg/proxy/ipvs/proxier.go`, `writeIptablesRules` and
+//! `createAndLinkKubeChain`). Their number does not depend on the number of services, except for one rule per
+//! load-balancer VIP whose source ranges exclude the node.
 
 use super::{
     Chain, ConnectionState, Family, Match, NodeView, Ports, Protocol, Rule, Sense, Set, SetName, Side, Table,
@@ -10,7 +10,7 @@ use crate::rule::extension::fit;
 
 type ChainRules = ((Family, Table, Chain), Vec<Rule>);
 
-/// All chains of a family, built-in ones with their jumps only.
+/// All chains of a family; built-in chains only with their jumps.
 pub(super) fn chains(node: &NodeView, totals: &Totals, family: Family) -> Vec<ChainRules> {
     let marks = Marks::of(node);
     let mut writer = Writer { family, totals, mark: marks.masquerade, marks, out: Vec::new() };
@@ -68,12 +68,12 @@ impl Writer<'_> {
         Match::Set(Sense::Is, SetName::new(self.family, set).to_string(), sides.to_vec())
     }
 
-    /// A comment and a set match, the usual beginning of a rule.
+    /// A comment and a set match, the usual start of a rule.
     fn commented(&self, set: Set, sides: &[Side]) -> Vec<Match> {
         vec![comment(set.comment()), self.set(set, sides)]
     }
 
-    /// The jumps from built-in chains. kube-proxy inserts each on top, so the last one comes first.
+    /// The jumps from built-in chains. kube-proxy inserts each at the top, so the last one comes first.
     fn write_jumps(&mut self) {
         const PORTALS: &str = "kubernetes service portals";
         const FIREWALL: &str = "kube-proxy firewall rules";
@@ -131,7 +131,7 @@ impl Writer<'_> {
         }
         let mark = self.mark;
         self.nat(KubePostrouting, [Match::Mark(Sense::Not, mark, mark)], Target::Return);
-        // The mark is taken off, so that a packet that passes a second time is not masqueraded again.
+        // The mark is cleared, so that a packet that passes again is not masqueraded twice.
         self.nat(KubePostrouting, [], Target::SetMark(mark, 0));
         let snat = comment("kubernetes service traffic requiring SNAT");
         self.nat(KubePostrouting, [snat], Target::Masquerade(Ports::Random));
@@ -155,8 +155,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Who is masqueraded on the way to a cluster IP: everyone, or those from outside the cluster, or (when
-    /// that cannot be told) only the node itself, whose packets to a VIP have a VIP as their source.
+    /// Which sources are masqueraded on the way to a cluster IP: all, or those outside the cluster, or (if pods
+    /// cannot be recognized) only the node itself, whose packets to a VIP have a VIP as their source.
     fn write_cluster_ip(&mut self, node: &NodeView) {
         if !self.has(Set::ClusterIp) {
             return;
@@ -219,7 +219,7 @@ impl Writer<'_> {
             self.filter(KubeIpvsFilter, [self.set(set, DST_DST)], Target::Return);
         }
         self.filter(KubeIpvsFilter, [self.set(Set::HealthCheckNodePort, &[DST])], Target::Return);
-        // A VIP is local because of the dummy device, but only its service ports are meant to answer.
+        // A VIP is a local address because of the dummy device, but only its service ports are meant to answer.
         let new_to_vip = [Match::ConnectionState(vec![ConnectionState::New]), self.set(Set::IpvsIps, &[DST])];
         self.filter(KubeIpvsFilter, new_to_vip, Target::Reject(self.family));
     }

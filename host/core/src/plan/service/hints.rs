@@ -1,4 +1,4 @@
-//! What a service's owner should know about its objects: parts that are left out, and causes of silence.
+//! Hints for a service's owner: parts of its objects that are not used, and why it may not work.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::view::ServiceView;
 
-/// How many names a sentence lists before it counts the others.
+/// How many names a sentence lists before it counts the rest.
 const SHOWN: usize = 4;
 
-/// At most one report for each reason.
+/// Returns at most one report per reason.
 pub(super) fn hints(view: &ServiceView, node: &NodeView) -> Vec<Report> {
     let all = [
         (Reason::AddressUnusable, unusable_addresses(view, node)),
@@ -31,7 +31,7 @@ pub(super) fn hints(view: &ServiceView, node: &NodeView) -> Vec<Report> {
         .collect()
 }
 
-/// The first few of some names, and how many more there are.
+/// The first few names, and how many more there are.
 fn some_of(names: impl IntoIterator<Item = String>) -> String {
     let mut names: Vec<String> = names.into_iter().collect();
     let more = names.len().saturating_sub(SHOWN);
@@ -45,7 +45,7 @@ fn unusable_addresses(view: &ServiceView, node: &NodeView) -> Option<String> {
     let bad: BTreeSet<_> = bad.collect();
     (!bad.is_empty()).then(|| {
         let list = some_of(bad.iter().map(|(kind, ip, why)| format!("{kind} IP {ip} ({why})")));
-        format!("not served, because no Service may have such an address: {list}; give it others")
+        format!("not served, because Services may not have such addresses: {list}; use other addresses")
     })
 }
 
@@ -54,8 +54,8 @@ fn node_addresses(view: &ServiceView) -> Option<String> {
     (!nodes.is_empty()).then(|| {
         let list = some_of(nodes.iter().map(|(ip, node)| format!("{ip} (node {node})")));
         format!(
-            "VIPs that are addresses of other nodes are not bound on this node, which could not reach those nodes any \
-             more; clients reach them there: {list}"
+            "VIPs that are addresses of other nodes are not bound on this node, which could no longer reach those \
+             nodes otherwise; clients reach the VIPs there: {list}"
         )
     })
 }
@@ -72,14 +72,14 @@ fn node_ports(view: &ServiceView, node: &NodeView) -> Option<String> {
     let list = some_of(met);
     let kept = families.iter().all(|family| detector(node, *family).is_some());
     let outcome = if kept {
-        "kube-proxy would replace clients' addresses by the node's, weir keeps them"
+        "kube-proxy would replace clients' addresses with the node's, weir keeps them"
     } else {
-        "clients' addresses are replaced by the node's, because nothing tells pods from others (set clusterCIDR)"
+        "clients' addresses are replaced with the node's, because pods cannot be recognized (set clusterCIDR)"
     };
-    Some(format!("its ports are node ports too: {list}; {outcome}. Give one of them another number"))
+    Some(format!("its ports are also node ports: {list}; {outcome}. Change one of the numbers"))
 }
 
-/// Source ranges of one family leave the other family's load-balancer VIPs open.
+/// Source ranges of only one family leave the other family's load-balancer VIPs open.
 fn open_families(view: &ServiceView) -> Option<String> {
     let ranges = &view.service.source_ranges;
     let balanced = view.ports.iter().filter(|port| !port.load_balancer_ips.is_empty());
@@ -94,7 +94,7 @@ fn open_families(view: &ServiceView) -> Option<String> {
     })
 }
 
-/// Service ports that no slice has, although slices have endpoints: names, protocols or families do not meet.
+/// Service ports that no slice has, although slices have endpoints: names, protocols or families do not match.
 fn unmatched(view: &ServiceView) -> Option<String> {
     let filled: Vec<&EndpointSlice> =
         view.slices.iter().map(|slice| &**slice).filter(|slice| !slice.endpoints.is_empty()).collect();
@@ -106,8 +106,8 @@ fn unmatched(view: &ServiceView) -> Option<String> {
     if reachable.is_empty() {
         let (has, wants) = (filled[0].family, view.ports[0].family);
         return Some(format!(
-            "its endpoints have {has} addresses and its cluster IP is {wants}, so there is nothing behind it; give the \
-             EndpointSlices the addressType {wants}, or the Service an {has} cluster IP"
+            "its endpoints have {has} addresses but its cluster IP is {wants}, so it has no endpoints; use EndpointSlices \
+             with addressType {wants}, or give the Service an {has} cluster IP"
         ));
     }
     let mut missing = BTreeSet::new();
@@ -123,8 +123,8 @@ fn unmatched(view: &ServiceView) -> Option<String> {
         let there: BTreeSet<String> = ports.map(|port| port_name(&port.name, port.protocol)).collect();
         let there = if there.is_empty() { "none".to_owned() } else { some_of(there) };
         format!(
-            "no endpoint has the port {}: EndpointSlices have {there}. Name and protocol of a Service's port and a \
-             slice's must be equal; with a selector, targetPort must be a port of the pods",
+            "no endpoint has the port {}: EndpointSlices have {there}. A Service's port and a slice's port must have \
+             the same name and protocol; with a selector, targetPort must be a port of the pods",
             some_of(missing)
         )
     })
@@ -138,7 +138,7 @@ fn port_name(name: &str, protocol: Protocol) -> String {
 fn not_read(view: &ServiceView) -> Option<String> {
     let silent = view.encounters.endpoints_object && view.slices.is_empty() && !view.ports.is_empty();
     silent.then(|| {
-        "it has an Endpoints object and no EndpointSlice; Endpoints are not read, so there is nothing behind it. Write an \
+        "it has an Endpoints object but no EndpointSlice; Endpoints are not read, so it has no endpoints. Create an \
          EndpointSlice with the label kubernetes.io/service-name"
             .to_owned()
     })
@@ -159,7 +159,7 @@ fn without_node(view: &ServiceView) -> Option<String> {
     let nowhere: BTreeSet<IpAddr> = nowhere.map(|endpoint| endpoint.address.ip()).collect();
     (!nowhere.is_empty()).then(|| {
         format!(
-            "endpoints without nodeName are on no node for {} Local: {}; set nodeName, or the policy to Cluster",
+            "endpoints without nodeName are not used with {} Local: {}; set nodeName, or set the policy to Cluster",
             local.join(" and "),
             some_of(nowhere.iter().map(ToString::to_string))
         )
@@ -172,7 +172,7 @@ fn further_addresses(view: &ServiceView) -> Option<String> {
     let several: BTreeSet<IpAddr> = several.map(|endpoint| endpoint.address).collect();
     (!several.is_empty() && !view.ports.is_empty()).then(|| {
         format!(
-            "endpoints have several addresses, and only the first one is used: {}; write one endpoint for each \
+            "endpoints have several addresses, but only the first one is used: {}; create one endpoint per \
              address",
             some_of(several.iter().map(ToString::to_string))
         )

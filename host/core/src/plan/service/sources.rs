@@ -1,4 +1,4 @@
-//! Who may connect to a virtual server, where a policy limits it.
+//! Which sources may connect to a virtual server, if a policy limits them.
 
 use ipnet::IpNet;
 
@@ -6,8 +6,8 @@ use crate::decision::{SourceAction, SourceFilter, VipKinds};
 use crate::net::{Family, overlap};
 use crate::wants::Sources;
 
-/// What the filters make of a family's VIPs that are of these kinds. One address may be of several kinds, and then the
-/// filters of each hold.
+/// Combines the filters for a family's VIPs of these kinds. One address may have several kinds, and then the
+/// filters of each apply.
 pub(super) fn of(filters: &[SourceFilter], kinds: VipKinds, family: Family) -> Sources {
     let mut sources = Sources::default();
     let holds = |filter: &&SourceFilter| filter.kinds.common(kinds) != VipKinds::default();
@@ -22,7 +22,7 @@ pub(super) fn of(filters: &[SourceFilter], kinds: VipKinds, family: Family) -> S
             }
         }
     }
-    // The kernel's sets hold no network of everything.
+    // The kernel's sets cannot contain a network that covers everything.
     let everything = |nets: &[IpNet]| nets.iter().any(|net| net.prefix_len() == 0);
     if everything(&sources.denied) {
         return Sources { allowed: Some(Vec::new()), denied: Vec::new() };
@@ -43,7 +43,7 @@ mod tests {
         SourceFilter { kinds: kinds.iter().copied().collect(), action, ranges }
     }
 
-    /// The entries for a cluster IP and an external IP that are one address.
+    /// The entries for an address that is both a cluster IP and an external IP.
     fn entries(filters: &[SourceFilter], family: Family) -> Vec<String> {
         let kinds = [VipKind::Cluster, VipKind::External].into_iter().collect();
         let ip = match family {
@@ -83,7 +83,8 @@ mod tests {
         assert_eq!(entries(&[a.clone(), b], Family::V4), closed);
         assert_eq!(entries(&[filter(Allow, &[Cluster], &[])], Family::V4), closed);
         assert_eq!(entries(&[filter(Deny, &[Cluster], &["0.0.0.0/0"])], Family::V4), closed);
-        // A list that names no network of a family admits nobody of it; one that denies none denies nobody.
+        // A list of allowed networks without any of a family admits no source of it; a list of denied ones denies
+        // none.
         assert_eq!(entries(std::slice::from_ref(&a), Family::V6), ["WEIR-6-SOURCE-LIMITED fd00::1,tcp:80"]);
         assert_eq!(of(&[a], [Cluster].into_iter().collect(), Family::V6).allowed, Some(Vec::new()));
         assert_eq!(entries(&[filter(Deny, &[Cluster], &["10.0.0.0/8"])], Family::V6), [""; 0]);

@@ -12,7 +12,7 @@ fn the_table_is_in_the_order_of_the_variants() {
     }
 }
 
-/// What is tried must be what rules use, or a probe would tell nothing about them.
+/// The tested example must be what rules use, or a probe would say nothing about them.
 #[test]
 fn an_example_uses_its_extension() {
     for row in EXTENSIONS.iter().filter(|row| row.extension != Extension::Ipvs) {
@@ -42,7 +42,7 @@ fn what_is_always_true_or_can_be_said_otherwise_keeps_its_rule() {
     );
 }
 
-/// Without the rule that spares unmarked packets, all that leaves the node would be masqueraded.
+/// Without the rule that exempts unmarked packets, everything that leaves the node would be masqueraded.
 #[test]
 fn nothing_is_masqueraded_that_a_missing_match_would_have_spared() {
     let hairpin = "-m set --match-set KUBE-LOOP-BACK dst,dst,src -j MASQUERADE";
@@ -57,7 +57,8 @@ fn nothing_is_masqueraded_that_a_missing_match_would_have_spared() {
     assert_eq!(fitted(&all, &[]), all);
 }
 
-/// What closes something is never left out: the kernel refuses it then, and what it closes does not come up.
+/// A rule that closes something is never left out: the kernel refuses it, and what it should close does not come
+/// up.
 #[test]
 fn what_closes_ports_stays_in_the_plan() {
     let closed = "-m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with \

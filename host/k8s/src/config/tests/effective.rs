@@ -4,8 +4,8 @@ use super::*;
 use serde_json::json;
 use weir_core::net::Family;
 
-/// What kube-proxy 1.37 writes for an empty file with `mode: ipvs`, by its types, defaults and conversions; it
-/// quotes less.
+/// What kube-proxy 1.37 writes for an empty file with `mode: ipvs`, according to its types, defaults and conversions;
+/// it quotes less.
 const WRITTEN: &str = "\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 bindAddress: \"0.0.0.0\"
@@ -105,7 +105,7 @@ fn what_is_written_means_the_same_when_it_is_read() {
     let (again, problems) = parse(&written, Map::new()).unwrap();
     assert_eq!(problems.len(), 1, "log modules have no effect: {problems:?}");
     assert_eq!(again, configuration, "{written}");
-    assert_eq!(again.effective()["conntrack"]["maxPerCore"], json!(0), "an explicit zero is no default");
+    assert_eq!(again.effective()["conntrack"]["maxPerCore"], json!(0), "an explicit zero is not a default");
     assert_eq!(again.effective()["logging"]["flushFrequency"], json!("1s"));
 }
 
@@ -129,7 +129,7 @@ fn servers_listen_in_the_family_of_the_bind_address() {
     assert_eq!(
         by_flag.healthz_bind_address(),
         "0.0.0.0:10256".parse().ok(),
-        "a flag does not move the others"
+        "a flag does not change the others"
     );
 }
 

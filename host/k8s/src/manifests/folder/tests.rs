@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder of manifests with a scanner on it.
+/// A folder of manifests with a scanner.
 struct Lab {
     dir: TempDir,
     folder: Folder,
@@ -26,7 +26,7 @@ impl Lab {
         fs::remove_file(self.dir.path().join(name)).unwrap();
     }
 
-    /// Events in short, and problems without the folder's path.
+    /// The events in short form, and problems without the folder's path.
     fn scan(&mut self) -> (Vec<String>, Vec<String>) {
         let (events, problems) = self.folder.scan();
         let prefix = format!("{}/", self.dir.path().display());
@@ -128,7 +128,7 @@ fn a_broken_file_keeps_what_it_gave() {
         assert_eq!(problems.len(), 1);
         assert!(problems[0].starts_with("1.yaml: "), "{problems:?}");
         assert!(problems[0].ends_with("; its last good version stays in use"), "{problems:?}");
-        // The problem stands until it is solved.
+        // The problem remains until it is fixed.
         assert_eq!(lab.scan(), (vec![], problems));
     }
     for broken in [b"a: \xff\n".as_slice(), b"a: {{ x }}\n", b"\xff\xfea\0"] {
@@ -148,7 +148,7 @@ fn a_byte_that_is_not_utf8_takes_nothing_away() {
     fs::write(lab.dir.path().join("1.yaml"), [text.as_slice(), b"--- # caf\xe9\n"].concat()).unwrap();
     let (events, problems) = lab.scan();
     assert_eq!(events, ["+a 10.0.0.1"]);
-    let expected = "1.yaml: line 3: not UTF-8 text; what is not is read as \u{fffd}; save it as UTF-8";
+    let expected = "1.yaml: line 3: not UTF-8 text; invalid bytes are read as \u{fffd}; save it as UTF-8";
     assert_eq!(problems, [expected]);
     fs::write(lab.dir.path().join("1.yaml"), b"\xff\xfek\0").unwrap();
     let expected =
@@ -184,8 +184,7 @@ fn a_key_that_is_there_twice_takes_nothing_away() {
     lab.write("1.yaml", &(service("a", "10.0.0.1, clusterIP: 10.0.0.2") + &service("b", "10.0.0.3")));
     let (events, problems) = lab.scan();
     assert_eq!(events, ["+a 10.0.0.2", "+b 10.0.0.3"]);
-    let expected =
-        "1.yaml: Service default/a: spec.clusterIP: is written more than once; the last one counts";
+    let expected = "1.yaml: Service default/a: spec.clusterIP: occurs more than once; the last one is used";
     assert_eq!(problems, [expected]);
 }
 
@@ -218,7 +217,7 @@ fn the_last_file_counts_and_the_other_steps_in() {
     lab.write("2.yaml", &service("a", "10.0.0.2"));
     let (events, problems) = lab.scan();
     assert_eq!(events, ["+a 10.0.0.2"]);
-    assert_eq!(problems, ["2.yaml: Service default/a: is in 1.yaml too; this one counts"]);
+    assert_eq!(problems, ["2.yaml: Service default/a: is also in 1.yaml; this one is used"]);
     lab.remove("2.yaml");
     assert_eq!(lab.events(), ["+a 10.0.0.1"]);
     lab.write("2.yaml", &service("a", "10.0.0.1"));
@@ -266,7 +265,7 @@ fn a_missing_folder_takes_nothing_away() {
     let (events, problems) = folder.scan();
     assert_eq!(events, []);
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].message.contains("what was read before stays in use"), "{problems:?}");
+    assert!(problems[0].message.contains("its last known content stays in use"), "{problems:?}");
     fs::rename(outer.path().join("away"), &path).unwrap();
     assert_eq!(folder.scan(), (vec![], vec![]));
 }
@@ -336,7 +335,7 @@ fn what_is_wrong_with_nodes_and_namespaces_stops_nothing_and_is_told_once() {
     assert_eq!(problems.len(), 6, "what is wrong, and what was done about it: {problems:?}");
     lab.write("1.yaml", &node("n", ""));
     lab.write("2.yaml", &node("n", ""));
-    assert_eq!(lab.scan().1, ["2.yaml: Node n: is in 1.yaml too; this one counts"]);
+    assert_eq!(lab.scan().1, ["2.yaml: Node n: is also in 1.yaml; this one is used"]);
 }
 
 #[test]

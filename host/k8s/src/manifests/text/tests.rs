@@ -4,7 +4,7 @@ fn keys(contents: &Contents) -> Vec<String> {
     contents.objects.keys().map(Key::to_string).collect()
 }
 
-/// All problems but the missing cluster IPs of objects that only have a name.
+/// All problems except missing cluster IPs of objects that only have a name.
 fn messages(contents: &Contents) -> Vec<String> {
     let told = contents.problems.iter().filter(|problem| !problem.message.starts_with("is missing"));
     told.map(Problem::to_string).collect()
@@ -86,7 +86,7 @@ fn this_node_is_one_of_all() {
     let contents = read(text, Format::Yaml, "n");
     let this = [Key::Node("n".to_owned()), Key::AnyNode("n".to_owned())];
     assert!(this.iter().all(|key| matches!(contents.objects[key], Decoded::Here(_))));
-    // What is wrong with another node is said, and stops nothing.
+    // Problems of another node are reported and stop nothing.
     assert_eq!(contents.objects[&Key::AnyNode("other".to_owned())], Decoded::Invalid);
     assert!(messages(&contents).iter().all(|message| message.starts_with("Node other: ")));
     assert_eq!(contents.objects.len(), 3);
@@ -140,10 +140,7 @@ fn the_last_of_two_counts() {
 {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.2}}
 "#;
     let contents = read(text, Format::Yaml, "n");
-    assert_eq!(
-        messages(&contents),
-        ["Service default/a: is written more than once here; the last one counts"]
-    );
+    assert_eq!(messages(&contents), ["Service default/a: occurs more than once here; the last one is used"]);
     let Some(Decoded::Here(Object::Service(service))) = contents.objects.values().next() else {
         panic!("{contents:?}")
     };
@@ -171,7 +168,7 @@ items:
 "#;
     let contents = read(text, Format::Yaml, "n");
     assert_eq!(keys(&contents), ["Node f", "Service default/a", "Service default/c", "Service default/d"]);
-    let counts = "is written more than once; the last one counts";
+    let counts = "occurs more than once; the last one is used";
     assert_eq!(
         messages(&contents),
         [
@@ -218,7 +215,7 @@ fn json_may_repeat_keys_too() {
     let contents = read(text, Format::Json, "n");
     assert_eq!(
         messages(&contents),
-        ["Service default/a: spec.type: is written more than once; the last one counts"]
+        ["Service default/a: spec.type: occurs more than once; the last one is used"]
     );
     assert!(matches!(contents.objects.values().next(), Some(Decoded::Here(_))), "{contents:?}");
 }
@@ -251,9 +248,9 @@ fn a_misspelt_kind_is_told() {
     assert_eq!(
         messages(&contents),
         [
-            "service default/a: kind: `service`: is `Service` meant? The object is left out",
-            "Services default/b: kind: `Services`: is `Service` meant? The object is left out",
-            "Endpointslice default/c: kind: `Endpointslice`: is `EndpointSlice` meant? The object is left out",
+            "service default/a: kind: `service`: did you mean `Service`? The object is left out",
+            "Services default/b: kind: `Services`: did you mean `Service`? The object is left out",
+            "Endpointslice default/c: kind: `Endpointslice`: did you mean `EndpointSlice`? The object is left out",
         ]
     );
 }

@@ -277,8 +277,8 @@ fn a_bad_creation_time_is_named_and_ignored() {
     assert!(matches!(service, Decoded::Here(Service { created: None, .. })));
     assert_eq!(
         problems[0].to_string(),
-        "Service default/web: metadata.creationTimestamp: `yesterday`: must be a time as in \
-         `2006-01-02T15:04:05Z`; the object counts as just created"
+        "Service default/web: metadata.creationTimestamp: `yesterday`: must be a time such as \
+         `2006-01-02T15:04:05Z`; the object is treated as just created"
     );
 }
 

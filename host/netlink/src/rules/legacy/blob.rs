@@ -3,10 +3,10 @@ use std::ops::Range;
 
 use crate::{DecodeError, Family};
 
-/// Where the fields of an entry are; the rest of the entry is matches and a target.
+/// The offsets of an entry's fields; the rest of the entry is matches and a target.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// Offset of the target, then of the next entry: two 16-bit numbers.
+    /// The offsets of the target and of the next entry: two 16-bit numbers.
     offsets: usize,
     /// Packet and byte counters.
     counters: Range<usize>,
@@ -24,20 +24,20 @@ impl Layout {
 
 /// `struct xt_entry_target`: size, name, revision.
 const TARGET_HEADER: usize = 32;
-/// The target that marks a chain's beginning and the table's end (`XT_ERROR_TARGET`).
+/// The target that marks the start of a chain and the end of the table (`XT_ERROR_TARGET`).
 const ERROR_TARGET: &[u8] = b"ERROR";
 
-/// What can be told about a table without understanding its rules.
+/// What is known about a table without interpreting its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Hash of all rules without their counters; comparable within one run of this program.
+    /// A hash of all rules without their counters, comparable within one run of this program.
     pub fingerprint: u64,
-    /// Names of the chains that users made.
+    /// The names of user-defined chains.
     pub chains: Vec<String>,
 }
 
 impl Table {
-    /// Reads the entries of a table.
+    /// Decodes the entries of a table.
     pub fn decode(entries: &[u8], layout: Layout) -> Result<Self, DecodeError> {
         let mut hasher = DefaultHasher::new();
         let mut chains = Vec::new();
@@ -55,7 +55,7 @@ impl Table {
     }
 }
 
-/// The first entry, and the target in it.
+/// The first entry and its target.
 fn split<'a>(rest: &'a [u8], layout: &Layout) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
     let what = "table entry";
     let needed = layout.counters.end;
@@ -71,7 +71,7 @@ fn split<'a>(rest: &'a [u8], layout: &Layout) -> Result<(&'a [u8], &'a [u8]), De
     Ok((entry, target))
 }
 
-/// The name in an error target; the table's last entry is one too, named `ERROR`.
+/// The name in an error target; the table's last entry is also one, named `ERROR`.
 fn chain_name(target: &[u8]) -> Option<String> {
     let (header, name) = target.split_at_checked(TARGET_HEADER)?;
     if until_zero(&header[2..31]) != ERROR_TARGET {

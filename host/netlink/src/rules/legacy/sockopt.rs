@@ -18,7 +18,7 @@ const INFO: usize = NAME + 4 + 20 + 20 + 4 + 4;
 /// Offset of the entries in `struct ipt_get_entries`: name, size, padding to eight bytes.
 const ENTRIES: usize = NAME + 8;
 
-/// A socket on which the tables of one family can be asked for; it is never used to send.
+/// A socket for querying the tables of one family; it never sends anything.
 pub(super) struct Socket {
     fd: OwnedFd,
     level: libc::c_int,
@@ -35,11 +35,11 @@ impl Socket {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor was just made and nobody else owns it.
+        // SAFETY: the descriptor was just created and has no other owner.
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, level })
     }
 
-    /// The entries of a table; `EAGAIN` when it was replaced between the two calls.
+    /// The entries of a table; `EAGAIN` if it was replaced between the two calls.
     pub(super) fn entries(&self, table: &str) -> io::Result<Vec<u8>> {
         let name = name_field(table)?;
         let mut info = [0; INFO];
@@ -57,7 +57,7 @@ impl Socket {
     fn get(&self, option: libc::c_int, value: &mut [u8]) -> io::Result<()> {
         let mut length = libc::socklen_t::try_from(value.len())
             .map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
-        // SAFETY: the pointer and the length describe `value`, which is ours alone during the call.
+        // SAFETY: the pointer and the length describe `value`, which only we use during the call.
         let result = unsafe {
             libc::getsockopt(
                 self.fd.as_raw_fd(),
@@ -71,7 +71,7 @@ impl Socket {
     }
 }
 
-/// The name as the kernel wants it; it must end with a zero.
+/// The name as the kernel requires it, with a terminating zero.
 fn name_field(table: &str) -> io::Result<[u8; NAME]> {
     let mut name = [0; NAME];
     if table.len() >= NAME {

@@ -5,7 +5,7 @@ use super::Client;
 use crate::socket::{PortId, Received, Socket, Transport, Wait};
 use crate::{Errno, Family};
 
-/// A kernel that gives these answers, and what it was sent.
+/// A kernel that gives these answers, and records what it was sent.
 #[derive(Default)]
 struct Script {
     answers: Vec<Vec<u8>>,
@@ -37,7 +37,8 @@ fn answer(errno: i32) -> Vec<u8> {
     [&[36, 0, 0, 0, 2, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0][..], &(-errno).to_ne_bytes(), &[0; 16]].concat()
 }
 
-/// What follows the sequence number and the port: version 0, no resource, and `kube-proxy` with its zero and padding.
+/// The bytes after the sequence number and the port: version 0, no resource, and `kube-proxy` with its zero and
+/// padding.
 fn named(family: u8) -> Vec<u8> {
     [&[family, 0, 0, 0, 15, 0, 1, 0][..], b"kube-proxy\0\0"].concat()
 }
@@ -69,7 +70,7 @@ fn a_table_is_deleted_in_a_transaction_of_its_own() {
 
 #[test]
 fn there_is_a_table_only_if_the_kernel_shows_one() {
-    // `NFT_MSG_NEWTABLE`, which a question is answered with.
+    // `NFT_MSG_NEWTABLE`, the answer to a query.
     let table = [&[36, 0, 0, 0, 0, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], &named(2)].concat();
     assert_eq!(client(&[table, answer(0)]).has_table(Family::V4, "kube-proxy"), Ok(true));
     assert!(client(&[answer(0)]).has_table(Family::V4, "kube-proxy").is_err(), "acknowledged, not answered");
@@ -84,13 +85,13 @@ fn without_nf_tables_there_is_no_table() {
     }
 }
 
-/// A commit that fails is told before the acknowledgement of what was committed.
+/// A failed commit is reported before the acknowledgement of the committed message.
 #[test]
 fn a_commit_that_fails_deletes_nothing() {
     let mut client = client(&[answer(libc::EBUSY), answer(0)]);
     let error = client.delete_table(Family::V4, "kube-proxy").unwrap_err();
     assert_eq!(error.refused_with(), Some(Errno::EBUSY));
-    // What comes late does not answer the next request.
+    // A late message does not answer the next request.
     client.socket.transport_mut().answers.push({
         let mut gone = answer(libc::ENOENT);
         gone[8] = 2;

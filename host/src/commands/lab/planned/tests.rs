@@ -10,7 +10,7 @@ use weir_lab::traffic::Traffic;
 use super::*;
 use crate::cli::{Cli, Command};
 
-/// Gives the first endpoint a weight of 0 in the first ten seconds, and asks to be asked again then.
+/// Gives the first endpoint weight 0 for the first ten seconds, and asks to be asked again then.
 struct Late;
 
 impl Policy for Late {

@@ -1,7 +1,7 @@
-//! Certificates that a kubeconfig lists as authorities and that a server shows as its own.
+//! Certificates that a kubeconfig lists as authorities and that a server also uses as its own.
 //!
-//! `openssl req -x509` makes certificates that are both. Go takes a server's certificate that is itself in the list of
-//! authorities; webpki refuses it, because it is an authority's, or because who signed it is not in the list.
+//! `openssl req -x509` creates such certificates. Go accepts a server's certificate that is itself in the list of
+//! authorities; webpki refuses it, because it is a CA certificate or because its signer is not in the list.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-/// What TLS needs of a configuration. A client lives for a minute, so that authorities are read anew often enough.
+/// The TLS settings of a configuration. A client lives for a minute, so authorities are reloaded often enough.
 pub(super) fn tls(config: &Config) -> Result<ClientConfig, kube::Error> {
     let mut tls = config.rustls_client_config()?;
     let Some(listed) = config.root_cert.as_ref().filter(|listed| !listed.is_empty()) else { return Ok(tls) };
     let listed: Vec<CertificateDer<'static>> = listed.iter().cloned().map(CertificateDer::from).collect();
     let mut roots = RootCertStore::empty();
-    // One that cannot be used was an error above.
+    // An unusable one was an error above.
     roots.add_parsable_certificates(listed.iter().cloned());
     let usual = WebPkiServerVerifier::builder_with_provider(roots.into(), tls.crypto_provider().clone());
     if let Ok(usual) = usual.build() {
@@ -32,7 +32,7 @@ pub(super) fn tls(config: &Config) -> Result<ClientConfig, kube::Error> {
     Ok(tls)
 }
 
-/// Verifies as webpki does, and takes a certificate that is itself listed as an authority, as Go does.
+/// Verifies as webpki does, and also accepts a certificate that is itself listed as an authority, as Go does.
 #[derive(Debug)]
 struct Pinned {
     usual: Arc<WebPkiServerVerifier>,
@@ -49,7 +49,7 @@ impl ServerCertVerifier for Pinned {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // webpki looks at the times before it gets to these two, and at the name after it.
+            // webpki checks the times before these two errors, and the name after them.
             Err(error) if is_about_the_signer(&error) && self.listed.contains(certificate) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -81,17 +81,17 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Whether nothing else is wrong so far than who signed a certificate.
+/// Whether the signer is the only thing wrong with a certificate up to this point.
 fn is_about_the_signer(error: &Error) -> bool {
     match error {
-        // The second, where an authority of the signer's name is listed that is another.
+        // `BadSignature` if a different authority with the signer's name is listed.
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => true,
         Error::InvalidCertificate(error) => is_of_an_authority(error),
         _ => false,
     }
 }
 
-/// Whether a certificate is refused because it is that of an authority.
+/// Whether a certificate is refused because it is a CA certificate.
 pub(crate) fn is_of_an_authority(error: &CertificateError) -> bool {
     let CertificateError::Other(OtherError(error)) = error else { return false };
     let error: &(dyn StdError + 'static) = error.as_ref();

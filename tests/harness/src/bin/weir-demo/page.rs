@@ -1,4 +1,4 @@
-//! What the watching person sees.
+//! Output for the viewer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ const BAR: usize = 30;
 pub(crate) fn headline(text: &str) {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    // As https://no-color.org asks; the guest has no terminal that could be asked instead.
+    // Follows https://no-color.org; the guest has no terminal to query.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let (bold, normal) = if plain { ("", "") } else { ("\u{1b}[1m", "\u{1b}[0m") };
     println!("\n{bold}{number}. {text}{normal}");
@@ -23,7 +23,7 @@ pub(crate) fn say(text: &str) {
     println!("   {text}");
 }
 
-/// Prints what a program said.
+/// Prints a program's output.
 pub(crate) fn quote<'t>(lines: impl IntoIterator<Item = &'t str>) {
     for line in lines {
         println!("   | {line}");

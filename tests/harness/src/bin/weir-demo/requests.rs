@@ -1,4 +1,4 @@
-//! Requests through every kind of VIP.
+//! Requests to every kind of VIP.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::stage::{CLUSTER_IP, LOAD_BALANCER, NODE_PORT, SESSIONS, Stage, vip};
 
 const REQUESTS: usize = 30;
 
-/// Shows spread and sources of requests from inside and outside.
+/// Shows the spread and the source addresses of requests from inside and outside.
 pub(crate) fn through_all_vips(stage: &Stage<'_>) -> Result<()> {
     let shopper = &stage.cluster.pod("shopper").host;
     let outside = stage.cluster.outside();
@@ -27,9 +27,11 @@ pub(crate) fn through_all_vips(stage: &Stage<'_>) -> Result<()> {
         expect_even(&tally, REQUESTS, servers)?;
     }
     page::say(
-        "The servers see a pod as itself, and a client from outside as the node: their answers must come",
+        "The servers see a pod's own address, but the node's address for a client from outside: the answers must",
     );
-    page::say("back this way (Services with externalTrafficPolicy: Local keep the client's address).");
+    page::say(
+        "return through the node (Services with externalTrafficPolicy: Local keep the client's address).",
+    );
     Ok(())
 }
 
@@ -39,7 +41,7 @@ fn show(client: &Host, protocol: Protocol, target: SocketAddr, kind: &str, tally
     page::chart(&title, tally);
 }
 
-/// All requests answered, each server with the same share.
+/// Checks that all requests were answered and that every server got the same share.
 pub(crate) fn expect_even(tally: &Tally, requests: usize, servers: usize) -> Result<()> {
     ensure!(tally.failures.is_empty(), "requests failed: {:?}", tally.failures);
     let share = requests / servers;

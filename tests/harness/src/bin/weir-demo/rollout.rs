@@ -1,4 +1,4 @@
-//! A pod replaced by another while clients go on.
+//! Replaces a pod while clients send requests.
 
 use std::fs;
 use std::thread;
@@ -16,10 +16,10 @@ use crate::stage::{CLUSTER_IP, LOAD_BALANCER, Stage, WEB, vip};
 const OLD: &str = "10.244.0.11]  # web-2";
 const NEW: &str = "10.244.0.13]  # web-4";
 
-/// How long requests go on before and after the edit.
+/// Duration of the requests before and after the edit.
 const AROUND: Duration = Duration::from_millis(1500);
 
-/// Edits the manifest and checks what clients notice: nothing.
+/// Edits the manifest and checks that clients notice nothing.
 pub(crate) fn replace_a_pod(stage: &Stage<'_>) -> Result<()> {
     let shopper = &stage.cluster.pod("shopper").host;
     let mut stream = stream_to(stage, "web-2")?;
@@ -33,24 +33,24 @@ pub(crate) fn replace_a_pod(stage: &Stage<'_>) -> Result<()> {
     thread::sleep(AROUND);
     for (title, load) in loads {
         let tally = load.stop();
-        page::chart(&format!("{title}: {} answers, no failure", tally.answered()), &tally);
+        page::chart(&format!("{title}: {} answers, no failures", tally.answered()), &tally);
         ensure!(tally.failures.is_empty(), "requests failed: {:?}", tally.failures);
     }
     let answer = stream.ask().context("the open connection broke")?;
-    ensure!(answer.server == "web-2", "the open connection went over to {}", answer.server);
+    ensure!(answer.server == "web-2", "the open connection moved to {}", answer.server);
     page::say(
-        "The open connection still reaches web-2. The kernel keeps web-2 with weight 0, for nobody new:",
+        "The open connection still reaches web-2. The kernel keeps web-2 with weight 0: no new connections.",
     );
     show_servers(stage)?;
     let tally = shopper.requests(30, Protocol::Tcp, vip(CLUSTER_IP)?);
     page::chart("New requests:", &tally);
     expect_even(&tally, 30, 3)?;
     ensure!(!tally.answers.contains_key("web-2"), "web-2 still gets new connections");
-    page::say("weir removes web-2 when its last connection has ended.");
+    page::say("weir removes web-2 once its last connection has closed.");
     Ok(())
 }
 
-/// Opens connections until the wanted server is at the other end.
+/// Opens connections until one reaches the wanted server.
 fn stream_to(stage: &Stage<'_>, server: &str) -> Result<Conversation> {
     for _ in 0..10 {
         let mut stream = stage.cluster.pod("shopper").host.converse(Protocol::Tcp, vip(CLUSTER_IP)?)?;
@@ -58,13 +58,14 @@ fn stream_to(stage: &Stage<'_>, server: &str) -> Result<Conversation> {
             return Ok(stream);
         }
     }
-    anyhow::bail!("no connection in ten reached {server}")
+    anyhow::bail!("none of ten connections reached {server}")
 }
 
 /// Writes the new manifest and waits until the kernel has followed.
 fn edit(stage: &Stage<'_>) -> Result<()> {
     let manifests = stage.daemon.manifests();
-    let text = fs::read_to_string(manifests.path().join(WEB)).context("the copy of the manifest")?;
+    let text =
+        fs::read_to_string(manifests.path().join(WEB)).context("cannot read the copy of the manifest")?;
     ensure!(text.contains(OLD), "{WEB} has no line with `{OLD}`");
     page::quote([format!("-  - addresses: [{OLD}").as_str(), format!("+  - addresses: [{NEW}").as_str()]);
     let start = Instant::now();

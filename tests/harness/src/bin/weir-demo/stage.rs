@@ -12,7 +12,7 @@ use weir_harness::weir::Manifests;
 
 use crate::page;
 
-/// The addresses in the manifests follow from this order, the first being `.10`.
+/// The addresses in the manifests follow this order, starting at `.10`.
 const PODS: &[(&str, Place)] = &[
     ("web-1", Place::Local),
     ("web-2", Place::Local),
@@ -30,15 +30,15 @@ pub(crate) const NODE_PORT: &str = "10.0.2.15:30080";
 pub(crate) const LOAD_BALANCER: &str = "198.51.100.10:80";
 pub(crate) const SESSIONS: &str = "[fd00:10:96::53]:53";
 
-/// The cluster with weir in it.
+/// The cluster running weir.
 pub(crate) struct Stage<'c> {
     pub(crate) cluster: &'c Cluster,
     pub(crate) daemon: Daemon,
 }
 
-/// Makes the cluster.
+/// Creates the cluster.
 pub(crate) fn cluster() -> Result<Cluster> {
-    let cluster = Cluster::new(PODS).context("the cluster cannot be made")?;
+    let cluster = Cluster::new(PODS).context("cannot create the cluster")?;
     for pod in cluster.pods() {
         let [v4, v6] = Family::BOTH.map(|family| pod.host.address(family));
         page::say(&format!("{:<8} {v4:<12} {v6:<18} on {}", pod.host.name(), pod.place.node()));
@@ -50,7 +50,7 @@ pub(crate) fn cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Copies the manifests, and shows the one that matters most.
+/// Copies the manifests and shows the most important one.
 pub(crate) fn manifests(folder: &Path) -> Result<Manifests> {
     let copy = Manifests::new()?;
     for name in ["node.yaml", "sessions.yaml", WEB] {
@@ -59,7 +59,7 @@ pub(crate) fn manifests(folder: &Path) -> Result<Manifests> {
     let web = read(&folder.join(WEB))?;
     let service = web.split("---\n").next().unwrap_or_default();
     page::quote(service.lines());
-    page::say("and `sessions`: UDP at an IPv6 cluster IP, where a client keeps its server.");
+    page::say("and `sessions`: UDP at an IPv6 cluster IP with session affinity.");
     Ok(copy)
 }
 
@@ -69,7 +69,7 @@ fn read(path: &Path) -> Result<String> {
 
 /// A VIP of the manifests.
 pub(crate) fn vip(text: &str) -> Result<SocketAddr> {
-    text.parse().with_context(|| format!("`{text}` is no address with a port"))
+    text.parse().with_context(|| format!("`{text}` is not an address with a port"))
 }
 
 impl<'c> Stage<'c> {
@@ -78,8 +78,10 @@ impl<'c> Stage<'c> {
         let start = Instant::now();
         let daemon = Daemon::start(cluster, weir, &[], manifests)?;
         let took = start.elapsed().as_secs_f32();
-        page::say(&format!("The kernel is as planned (weir diff says so) {took:.1} s after the start."));
-        page::say("The guest's processor is emulated; real ones are some ten times faster.");
+        page::say(&format!(
+            "The kernel matches the plan (checked with weir diff) {took:.1} s after the start."
+        ));
+        page::say("The guest's processor is emulated; real ones are about ten times faster.");
         Ok(Stage { cluster, daemon })
     }
 
@@ -105,14 +107,14 @@ impl<'c> Stage<'c> {
         Ok(())
     }
 
-    /// Asks weir where one of the clients' packets goes.
+    /// Asks weir where a client's packet would go.
     pub(crate) fn show_trace(&self) -> Result<()> {
         let client = self.cluster.outside().address(Family::V4).to_string();
         page::say(&format!("from {client} to {LOAD_BALANCER}:"));
         let trace = self.daemon.ask("trace", &["--from", &client, "--to", LOAD_BALANCER])?;
         page::quote(trace.lines());
         let endpoint = self.cluster.pod("web-1").host.address(Family::V4).to_string();
-        ensure!(trace.contains(&endpoint), "the packet's way does not end at the endpoints");
+        ensure!(trace.contains(&endpoint), "the packet does not reach the endpoints");
         Ok(())
     }
 }

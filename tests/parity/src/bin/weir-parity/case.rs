@@ -1,4 +1,4 @@
-//! One seed, from its first state through all mutations.
+//! Runs one seed, from its first state through all mutations.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -49,10 +49,10 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The node's interfaces, which are those of the recordings.
+/// The node's interfaces, as in the recordings.
 const INTERFACES: &str = include_str!("../../../../scenarios/data/random-1/interfaces.json");
 
-/// What the replay of a difference begins with.
+/// The initial state for replaying a difference.
 struct Before {
     objects: Value,
     recording: String,
@@ -64,14 +64,14 @@ pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usi
     let mut random = Random::new(seed);
     let mut world = World::random(&mut random);
     let mut counts = Counts { cases: 1, ..Counts::default() };
-    let mut deeds = vec!["the beginning".to_owned()];
+    let mut deeds = vec!["the initial state".to_owned()];
     let mut before: Option<Before> = None;
     let mut times = Times::default();
     let mut refused = stage.deliver(&mut world)?;
     while counts.mutations < mutations {
         for _ in 0..batch.min(mutations - counts.mutations) {
             deeds.push(world.mutate(&mut random));
-            // Both are told at once and may be in the midst of the one before.
+            // Both are notified at the same time and may still be processing the previous state.
             refused.extend(stage.deliver(&mut world)?);
             counts.mutations += 1;
         }
@@ -88,7 +88,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usi
     }
     counts.refused = refused.len();
     for why in refused {
-        println!("seed {seed}: refused: {why}");
+        println!("seed {seed}: refused by the API server: {why}");
     }
     println!(
         "seed {seed}: {} mutations, {} comparisons, {} with differences; {:.1} s: {times}",
@@ -100,7 +100,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usi
     Ok(counts)
 }
 
-/// Shows a difference, and hands over a folder like those of `tests/scenarios/data` that leads to it.
+/// Prints a difference, and writes a directory like those of `tests/scenarios/data` that reproduces it.
 fn report(
     seed: u64,
     number: usize,

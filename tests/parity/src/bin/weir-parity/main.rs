@@ -1,6 +1,7 @@
-//! The comparison, in the guest: kube-proxy and weir in two namespaces with the same addresses.
+//! The comparison, run in the guest: kube-proxy and weir in two namespaces with the same addresses.
 //!
-//! What it finds goes to standard output: lines for people, and files for `cargo xtask parity` after [`weir_guest_init::FILE`].
+//! Results go to standard output: lines for people, and files for `cargo xtask parity` prefixed with
+//! [`weir_guest_init::FILE`].
 
 mod case;
 mod stage;
@@ -14,19 +15,19 @@ use weir_parity::Programs;
 
 use stage::Stage;
 
-/// weir and kube-proxy side by side on random clusters.
+/// Runs weir and kube-proxy side by side on random clusters.
 #[derive(Debug, Parser)]
 #[command(name = "weir-parity")]
 struct Arguments {
     #[command(flatten)]
     programs: Programs,
-    /// From the first one, up to but not with the second.
+    /// Range of seeds, without the last.
     #[arg(long, value_parser = seeds)]
     seeds: Range<u64>,
-    /// How many mutations each case has.
+    /// Number of mutations per case.
     #[arg(long)]
     mutations: usize,
-    /// How many mutations are made before the kernels are compared.
+    /// Number of mutations between comparisons.
     #[arg(long)]
     batch: usize,
 }

@@ -1,4 +1,4 @@
-//! Both programs on two nodes that are alike.
+//! Both programs on two identical nodes.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -18,10 +18,10 @@ use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
 
-/// How long the two may differ after both have taken note of everything.
+/// How long the two may differ after both have seen everything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node's card, as in the recorded scenarios.
+/// A node's interface, as in the recorded scenarios.
 const ADDRESSES: &[&str] = &["10.0.2.15/24", "fec0::5054:ff:fe12:3456/64", "fec0::15/64"];
 
 pub(crate) struct Stage<'a> {
@@ -29,13 +29,13 @@ pub(crate) struct Stage<'a> {
     delivery: Delivery,
     nodes: Option<Nodes>,
     step: u16,
-    /// Whether differences were seen to show.
+    /// Whether it was proved that differences are detected.
     proven: bool,
 }
 
-/// The two programs with a configuration, each on a node of its own.
+/// The two programs with a configuration, each on its own node.
 struct Nodes {
-    // In this order they are dropped: programs, then what they work with.
+    // Dropped in this order: the programs, then what they use.
     kube_proxy: KubeProxy,
     weir: Running,
     _access: Access,
@@ -44,25 +44,25 @@ struct Nodes {
     config: Value,
 }
 
-/// What came of a state.
+/// The result of comparing a state.
 pub(crate) struct Comparison {
     pub(crate) unexplained: Vec<Difference>,
     pub(crate) explained: usize,
     pub(crate) times: Times,
     pub(crate) node: Value,
     pub(crate) objects: Value,
-    /// kube-proxy's kernel.
+    /// kube-proxy's kernel state.
     pub(crate) recording: String,
 }
 
-/// What a comparison spends its time on, one after the other.
+/// Durations of the steps of a comparison, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
-    /// Until kube-proxy had taken note of everything.
+    /// Until kube-proxy had seen everything.
     kube_proxy: Duration,
-    /// Until weir had too, if that was later.
+    /// Until weir had seen everything too, if that was later.
     weir: Duration,
-    /// Reading both kernels until they were equal.
+    /// Until both kernels were read and equal.
     kernels: Duration,
 }
 
@@ -84,13 +84,13 @@ impl fmt::Display for Times {
 
 impl Stage<'_> {
     pub(crate) fn new(arguments: &Arguments) -> Result<Stage<'_>> {
-        // What every node has; kube-proxy ends without it.
+        // Every node has it; kube-proxy exits without it.
         Netns::own().run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
         Ok(Stage { arguments, delivery: Delivery::new(client)?, nodes: None, step: 0, proven: false })
     }
 
-    /// Gives both this configuration. With another one than before they start anew, on fresh nodes.
+    /// Gives both programs this configuration. If it changed, they are started again on fresh nodes.
     pub(crate) fn configure(&mut self, config: &Value) -> Result<()> {
         if self.nodes.as_ref().is_some_and(|nodes| nodes.config == *config) {
             return Ok(());
@@ -102,16 +102,16 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Tells the API server of a state, and waits for nobody. What it refuses is returned.
+    /// Sends a state to the API server without waiting. Returns what it refused.
     pub(crate) fn deliver(&mut self, world: &mut World) -> Result<Vec<String>> {
         self.step += 1;
         world.set_step(self.step);
         Ok(self.delivery.deliver(world)?.refused)
     }
 
-    /// Waits until both have taken note of the state that was delivered last, and compares what they made of it.
+    /// Waits until both have seen the state delivered last, and compares the resulting kernels.
     pub(crate) fn compare(&mut self, world: &World) -> Result<Comparison> {
-        let nodes = self.nodes.as_mut().context("compared without a configuration")?;
+        let nodes = self.nodes.as_mut().context("cannot compare without a configuration")?;
         let mut watch = StopWatch::start();
         let mut times = Times::default();
         await_mark(world, &nodes.theirs)
@@ -156,7 +156,7 @@ impl Nodes {
             config,
             &theirs,
         )?;
-        // With the permissions of kube-proxy: nobody has to give it more.
+        // With kube-proxy's permissions: weir must not need more.
         let access = Access::new(&arguments.programs.proxy_kubeconfig, config, &ours)?;
         let config_file = ["--config".into(), access.config.clone().into()];
         let weir = run_confined(|program| ours.command(program), &arguments.programs.weir, &config_file)?;
@@ -164,7 +164,8 @@ impl Nodes {
         Ok(Nodes { kube_proxy, weir, _access: access, theirs, ours, config })
     }
 
-    /// The differences that stay, how many were explained, and what was printed of kube-proxy's kernel.
+    /// Returns the remaining differences, the number of explained ones, and the printed state of kube-proxy's
+    /// kernel.
     fn settle(&self, patience: Duration) -> Result<(Vec<Difference>, usize, String)> {
         let start = Instant::now();
         loop {
@@ -177,12 +178,12 @@ impl Nodes {
         }
     }
 
-    /// A comparison that never finds anything must not pass for one that found nothing.
+    /// A comparison that cannot detect anything must not pass as one without differences.
     fn prove_that_differences_show(&self) -> Result<()> {
         let shows =
             |found: &[Difference]| ["ipset", "ipvs"].iter().all(|s| found.iter().any(|d| d.section == *s));
         let mut unexplained = Vec::new();
-        // kube-proxy takes away virtual servers that nobody asked for, perhaps before they are looked at.
+        // kube-proxy removes unknown virtual servers, perhaps before they are compared.
         for _ in 0..5 {
             self.theirs.script("ipset create parity-proof hash:ip\nipvsadm -A -t 192.0.2.200:81")?;
             (unexplained, ..) = self.settle(Duration::ZERO)?;
@@ -193,23 +194,23 @@ impl Nodes {
         }
         ensure!(
             shows(&unexplained),
-            "a foreign set and a foreign virtual server are no differences: {unexplained:?}"
+            "a foreign set and a foreign virtual server were not reported as differences: {unexplained:?}"
         );
         Ok(())
     }
 }
 
 fn await_mark(world: &World, netns: &Netns) -> Result<()> {
-    // kube-proxy takes long for much, on a machine that has something else to do.
+    // kube-proxy is slow with many objects on a busy machine.
     patience::until(patience::GENEROUS * 2, || {
         let text = netns.run("ipvsadm", &["-Sn"])?;
         let lines: Vec<String> = text.lines().map(|line| format!("{} ", line.trim_end())).collect();
-        ensure!(world.is_marked(&lines), "the mark of this state is not there");
+        ensure!(world.is_marked(&lines), "the mark of this state is missing");
         Ok(())
     })
 }
 
-/// Tells how long each of several things took.
+/// Measures the duration of consecutive steps.
 struct StopWatch {
     since: Instant,
 }

@@ -1,8 +1,8 @@
-//! What users could run instead of weir, measured side by side: each proxy in a namespace of its own, one after the
-//! other, against one API server.
+//! Measures weir and its alternatives side by side: each proxy in its own namespace, one after the other, against
+//! one API server.
 //!
-//! `cargo xtask bench --rivals` starts it twice: on the host with `--fill`, to write the objects, and in the guest to
-//! measure. There each finished row is one line of JSON; all other lines are for people.
+//! `cargo xtask bench --rivals` starts it twice: on the host with `--fill`, to write the objects, and in the guest
+//! to measure. In the guest each finished row is one line of JSON; all other lines are for people.
 
 mod measure;
 mod objects;
@@ -27,16 +27,16 @@ struct Arguments {
     /// Write the objects to the API server, and measure nothing.
     #[arg(long)]
     fill: bool,
-    /// How many services there are, with ten endpoints each.
+    /// Number of services, with ten endpoints each.
     #[arg(long)]
     services: u32,
-    /// How many changes are measured for each proxy.
+    /// Number of changes to measure for each proxy.
     #[arg(long, default_value_t = 10)]
     changes: u32,
-    /// How often every proxy gets its turn.
+    /// Number of runs per proxy.
     #[arg(long, default_value_t = 1)]
     rounds: u32,
-    /// Which proxies, in this order.
+    /// The proxies to measure, in this order.
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     only: Vec<Kind>,
 }

@@ -1,4 +1,4 @@
-//! What is measured of each proxy, and in which order.
+//! What is measured for each proxy, and in which order.
 
 use std::hint::black_box;
 use std::net::TcpStream;
@@ -15,35 +15,35 @@ use crate::objects::{self, ENDPOINTS, PROBES, Service, probe_endpoint};
 use crate::rival::{Kind, Rival};
 use crate::stage::Stage;
 
-/// How long a cold start may take.
+/// Time limit for a cold start.
 const COLD: Duration = Duration::from_secs(900);
 
-/// How long one change may take.
+/// Time limit for one change.
 const CHANGE: Duration = Duration::from_secs(300);
 
-/// How long a proxy may be busy after it was started, and after a change, before the measurement goes on all the same.
+/// How long to wait for a proxy to become idle, after its start and after a change, before the measurement
+/// continues.
 const SETTLE_COLD: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// How long a proxy is watched that has nothing to do: two of the periods in which kube-proxy's IPVS mode does
-/// everything again.
+/// How long an idle proxy is watched: two of the periods after which kube-proxy's IPVS mode repeats everything.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a proxy is watched while endpoints drain.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Services that are asked to tell that a cold start is over, spread evenly over all.
+/// Number of services queried to detect the end of a cold start, spread evenly over all.
 const SAMPLE: u32 = 64;
 
-/// The probes whose endpoints drain; the others are for changes.
+/// The probes whose endpoints drain; the others are used for changes.
 const DRAINED: std::ops::Range<u32> = PROBES / 2..PROBES;
 
-/// Steps of arithmetic that take an idle processor the same time whenever they are made.
+/// Number of arithmetic steps that always take the same time on an idle processor.
 const STEPS: u64 = 20_000_000;
 
-/// Measures all proxies in turn; how many could not be measured.
+/// Measures all proxies in turn; returns how many could not be measured.
 pub(crate) fn all(arguments: &Arguments, client: Client) -> Result<usize> {
-    // What every node has; kube-proxy ends without it.
+    // Every node has it; kube-proxy exits without it.
     Netns::own().run("modprobe", &["nf_conntrack"])?;
     let mut run = Run { arguments, client, generation: 0 };
     let mut failed = 0;
@@ -61,18 +61,18 @@ pub(crate) fn all(arguments: &Arguments, client: Client) -> Result<usize> {
 struct Run<'a> {
     arguments: &'a Arguments,
     client: Client,
-    /// Of the endpoint that was written last; each change makes a new one.
+    /// The generation of the endpoint written last; each change creates a new one.
     generation: u32,
 }
 
-/// Changes, one after the other.
+/// Results of changes made one after the other.
 #[derive(Default)]
 struct Changes {
     latency: Vec<Duration>,
     write: Vec<Duration>,
-    /// Processor time until the proxy came to rest again.
+    /// Processor time until the proxy was idle again.
     processor: Vec<Duration>,
-    /// Whether the proxy came to rest after each.
+    /// Whether the proxy became idle after each change.
     settled: bool,
 }
 
@@ -88,7 +88,7 @@ impl Run<'_> {
                 .context(rival.expect_running().err().map_or_else(|| rival.log_tail(), |end| end.to_string()))
         })?;
         let cold_processor = rival.processor_time()?;
-        say(&format!("the last service answers after {:.1} s", cold.as_secs_f64()));
+        say(&format!("last service answered after {:.1} s", cold.as_secs_f64()));
         let mut settled = rival.settle(SETTLE_COLD)?;
         let start_processor = rival.processor_time()?;
         let idle = watch(&rival, IDLE)?;
@@ -96,7 +96,7 @@ impl Run<'_> {
         let memory = rival.memory()?;
         let changes = self.changes(&stage, &rival)?;
         settled &= changes.settled;
-        say(&format!("changes after {:?}", changes.latency));
+        say(&format!("changes effective after {:?}", changes.latency));
         let drain = self.drain(&stage, &rival)?;
         rival.expect_running()?;
         let seconds = |time: Duration| round_to(time.as_secs_f64(), 2);
@@ -152,8 +152,8 @@ impl Run<'_> {
         Ok(changes)
     }
 
-    /// Replaces the only endpoint of a probe; the time from just before the request until a connection reaches the new
-    /// one, and how long the request itself took.
+    /// Replaces the only endpoint of a probe. Returns the time from just before the request until a connection
+    /// reaches the new endpoint, and how long the request itself took.
     fn change(&mut self, stage: &Stage, probe: u32) -> Result<(Duration, Duration)> {
         self.generation += 1;
         let wanted = probe_endpoint(probe, self.generation);
@@ -170,7 +170,7 @@ impl Run<'_> {
         })
     }
 
-    /// The processor time while connections to endpoints that were replaced stay open.
+    /// The processor time while connections to replaced endpoints stay open.
     fn drain(&mut self, stage: &Stage, rival: &Rival) -> Result<Duration> {
         let held: Result<Vec<TcpStream>> =
             DRAINED.map(|probe| stage.hold(Service::Probe(probe).address())).collect();
@@ -190,7 +190,7 @@ impl Run<'_> {
     }
 }
 
-/// The processor time of a proxy in a while.
+/// The processor time of a proxy during a period.
 fn watch(rival: &Rival, time: Duration) -> Result<Duration> {
     let before = rival.processor_time()?;
     thread::sleep(time);
@@ -208,7 +208,7 @@ fn round_to(value: f64, places: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-/// How long the same arithmetic takes now: on a machine with other work the emulated processor is not always as fast.
+/// How long a fixed calculation takes now: on a busy machine the emulated processor is not always equally fast.
 fn calibrate() -> Duration {
     let start = Instant::now();
     let mut value = 1_u64;

@@ -1,4 +1,4 @@
-//! The objects that all proxies follow, and how they change.
+//! The objects that all proxies see, and their changes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,13 +17,13 @@ pub(crate) const NODE_ADDRESS: &str = "10.0.2.15";
 /// Endpoints of each service.
 pub(crate) const ENDPOINTS: u32 = 10;
 
-/// Services beside the others with one endpoint each, whose changes are measured.
+/// Additional services with one endpoint each, whose changes are measured.
 pub(crate) const PROBES: u32 = 64;
 
-/// Where services are asked.
+/// The port of services.
 const PORT: u16 = 80;
 
-/// Where all endpoints answer.
+/// The port of all endpoints.
 pub(crate) const TARGET_PORT: u16 = 8080;
 
 const NAMESPACE: &str = "bench";
@@ -46,9 +46,9 @@ impl Service {
         }
     }
 
-    /// Where it is asked.
+    /// The address of its cluster IP.
     pub(crate) fn address(self) -> SocketAddrV4 {
-        // The first network holds the API server's own service, the last one the probes.
+        // The first network contains the API server's own service, the last one the probes.
         let number = match self {
             Service::Plain(n) => n + 256,
             Service::Probe(n) => 255 * 256 + n,
@@ -93,7 +93,7 @@ fn endpoint(address: &str) -> Value {
     json!({ "addresses": [address], "conditions": { "ready": true }, "nodeName": "elsewhere" })
 }
 
-/// The only endpoint of a probe in a generation: each change gives it an address that it never had before.
+/// The only endpoint of a probe in a generation: each change gives it an address it never had before.
 pub(crate) fn probe_endpoint(probe: u32, generation: u32) -> Ipv4Addr {
     let [_, _, high, low] = generation.to_be_bytes();
     Ipv4Addr::new(10, 192 + (high & 31), low, u8::try_from(probe + 1).unwrap_or(u8::MAX))
@@ -110,7 +110,7 @@ pub(crate) fn change(client: &Client, probe: u32, generation: u32) -> Result<()>
     answer.expect("changing an endpoint").map(drop)
 }
 
-/// Writes everything to an API server that holds nothing.
+/// Writes everything to an empty API server.
 pub(crate) fn fill(client: &Client, services: u32) -> Result<()> {
     client.apply_value(
         &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }),

@@ -1,4 +1,4 @@
-//! A proxy that runs, and what it takes.
+//! A running proxy and its resource usage.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,10 +16,10 @@ use weir_parity::proxy::Access;
 
 use crate::objects::NODE;
 
-/// Between two looks at the processor time of a proxy.
+/// Interval between two readings of a proxy's processor time.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Processor time in two looks, one after the other, below which a proxy counts as quiet.
+/// A proxy counts as idle if it uses less than this in two consecutive intervals.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The proxies that are compared.
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// As rows say it.
+    /// The name used in rows.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Weir => "weir",
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// Everything that is not said is as each program has it by default.
+    /// Everything else keeps each program's default.
     fn config(self) -> Value {
         json!({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -60,9 +60,9 @@ pub(crate) struct Rival {
 }
 
 impl Rival {
-    /// Starts one on a node.
+    /// Starts a proxy on a node.
     pub(crate) fn start(kind: Kind, programs: &Programs, node: &Netns) -> Result<Rival> {
-        let folder = tempfile::tempdir().context("no folder for a proxy")?;
+        let folder = tempfile::tempdir().context("cannot create a directory for the proxy")?;
         let access = Access::new(&programs.proxy_kubeconfig, &kind.config(), node)?;
         let mut command = match kind {
             Kind::Weir => {
@@ -74,7 +74,7 @@ impl Rival {
         };
         let log = File::create(folder.path().join("log")).context("cannot write a log")?;
         command.arg("--config").arg(&access.config);
-        command.stdout(log.try_clone().context("the log")?).stderr(log);
+        command.stdout(log.try_clone().context("cannot clone the log file")?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
         Ok(Rival { child, _access: access, folder })
     }
@@ -83,21 +83,21 @@ impl Rival {
         format!("/proc/{}/{file}", self.child.id())
     }
 
-    /// The processor time so far, with that of the programs that it started and that have ended.
+    /// The processor time so far, including that of exited child processes.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
-        let text = fs::read_to_string(self.place("stat")).context("the proxy is gone")?;
+        let text = fs::read_to_string(self.place("stat")).context("the proxy has exited")?;
         parse_times(&text).with_context(|| format!("unknown format of /proc/PID/stat: {text}"))
     }
 
     /// Resident memory in MB.
     pub(crate) fn memory(&self) -> Result<f64> {
-        let text = fs::read_to_string(self.place("status")).context("the proxy is gone")?;
+        let text = fs::read_to_string(self.place("status")).context("the proxy has exited")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let size = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(size.context("no VmRSS in /proc/PID/status")? / 1e3)
     }
 
-    /// Waits until it does nothing; whether that came within the limit.
+    /// Waits until it is idle; returns whether that happened within the limit.
     pub(crate) fn settle(&self, limit: Duration) -> Result<bool> {
         let end = Instant::now() + limit;
         let (mut quiet, mut before) = (0, self.processor_time()?);
@@ -113,10 +113,10 @@ impl Rival {
         Ok(true)
     }
 
-    /// Fails with the end of its log if it has ended.
+    /// Fails with the end of its log if it has exited.
     pub(crate) fn expect_running(&mut self) -> Result<()> {
-        match self.child.try_wait().context("cannot look after the proxy")? {
-            Some(status) => bail!("it has ended: {status}; {}", self.log_tail()),
+        match self.child.try_wait().context("cannot check the proxy")? {
+            Some(status) => bail!("the proxy exited: {status}; {}", self.log_tail()),
             None => Ok(()),
         }
     }
@@ -129,7 +129,7 @@ impl Rival {
 
 impl Drop for Rival {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -138,12 +138,12 @@ impl Drop for Rival {
 fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    format!("the end of its log:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+    format!("last lines of its log:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
 }
 
 /// `utime`, `stime`, `cutime` and `cstime` of proc_pid_stat(5), which Linux counts in hundredths of a second.
 fn parse_times(stat: &str) -> Option<Duration> {
-    // The name of the program may hold anything, parentheses and spaces too.
+    // The program's name may contain anything, including parentheses and spaces.
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks: Option<Vec<u64>> = fields.get(11..15)?.iter().map(|field| field.parse().ok()).collect();

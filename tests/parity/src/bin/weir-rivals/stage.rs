@@ -1,4 +1,4 @@
-//! A node between a client and the pods, each in a namespace of its own; packets are real.
+//! A node between a client and the pods, each in its own namespace; packets are real.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -10,14 +10,14 @@ use weir_harness::netns::Netns;
 
 use crate::objects::{NODE_ADDRESS, TARGET_PORT};
 
-/// What an answer may take before it counts as none.
+/// Time limit for an answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// Between two questions: what the client takes of the processor is not left for the proxy.
+/// Pause between two requests, so that the client does not take the processor from the proxy.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The node's side of the two cables, and what is beyond them. Every address in the pods' network is local to the
-/// namespace of the pods, so one server answers for all endpoints.
+/// The node's ends of the two cables, and the other side. Every address in the pod network is local to the pods'
+/// namespace, so one server answers for all endpoints.
 const NODE: &str = "
     sysctl -qw net.ipv4.ip_forward=1
     ip addr add 10.64.0.1/24 dev client
@@ -38,7 +38,7 @@ const PODS: &str = "
     ip route add local 10.128.0.0/9 dev lo
 ";
 
-/// A node without a proxy yet, a client and pods.
+/// A node without a proxy, a client and pods.
 pub(crate) struct Stage {
     pub(crate) node: Netns,
     client: Netns,
@@ -46,7 +46,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A fresh one.
+    /// Creates a stage.
     pub(crate) fn new() -> Result<Stage> {
         let (node, client, pods) = (Netns::new()?, Netns::new()?, Netns::new()?);
         node.add_interface("eth0", "52:54:00:12:34:56", &[&format!("{NODE_ADDRESS}/24")])?;
@@ -58,12 +58,12 @@ impl Stage {
         client.script(CLIENT)?;
         pods.script(PODS)?;
         let listener = pods.inside(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, TARGET_PORT)))?;
-        let listener = listener.context("no server in the pods")?;
+        let listener = listener.context("cannot start the server in the pods")?;
         thread::spawn(move || serve(&listener));
         Ok(Stage { node, client, _pods: pods })
     }
 
-    /// The time since `start` at which a new connection reaches a wanted endpoint.
+    /// Returns the time since `start` at which a new connection reaches a wanted endpoint.
     pub(crate) fn await_answer(
         &self,
         service: SocketAddrV4,
@@ -79,21 +79,21 @@ impl Stage {
                     Err(error) => error.to_string(),
                 };
                 if start.elapsed() > limit {
-                    bail!("{service} does not reach the wanted endpoint after {limit:?}: {last}");
+                    bail!("{service} did not reach the wanted endpoint within {limit:?}: {last}");
                 }
                 thread::sleep(PAUSE);
             }
         })?
     }
 
-    /// A connection to a service that stays open until it is dropped.
+    /// Opens a connection to a service that stays open until it is dropped.
     pub(crate) fn hold(&self, service: SocketAddrV4) -> Result<TcpStream> {
         let asked = self.client.inside(|| ask(service))?;
         asked.map(|(_, stream)| stream).with_context(|| format!("{service} does not answer"))
     }
 }
 
-/// Connects, and reads which endpoint it is.
+/// Connects, and reads the address of the endpoint.
 fn ask(service: SocketAddrV4) -> io::Result<(Ipv4Addr, TcpStream)> {
     let mut stream = TcpStream::connect_timeout(&service.into(), ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
@@ -102,7 +102,7 @@ fn ask(service: SocketAddrV4) -> io::Result<(Ipv4Addr, TcpStream)> {
     Ok((endpoint.into(), stream))
 }
 
-/// Tells each client which endpoint it reached, and keeps the connection until the client ends it.
+/// Tells each client which endpoint it reached, and keeps the connection until the client closes it.
 fn serve(listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
         thread::spawn(move || answer(stream));
@@ -112,7 +112,7 @@ fn serve(listener: &TcpListener) {
 fn answer(mut stream: TcpStream) -> io::Result<()> {
     if let SocketAddr::V4(endpoint) = stream.local_addr()? {
         stream.write_all(&endpoint.ip().octets())?;
-        // Returns when the client has closed its side.
+        // Returns once the client has closed its side.
         stream.read_exact(&mut [0])?;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A node on which the two are meant to differ: `nodePortAddresses` covers VIPs, which kube-proxy takes for addresses of the
-//! node (Q20). Taking over, weir removes what kube-proxy made for that, and touches nothing else.
+//! A node on which the two are meant to differ: `nodePortAddresses` covers VIPs, which kube-proxy takes for node
+//! addresses (Q20). When weir takes over, it removes what kube-proxy created for them, and touches nothing else.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use weir_harness::patience::{self, GENEROUS};
 
 use crate::node::{EXPOSED, Node, Program};
 
-/// The load balancers' VIPs; there are no other addresses in it.
+/// The load balancers' VIPs; the network contains no other addresses.
 const VIPS: &str = "198.51.100.0/24";
 
-/// On a node where nothing runs. It is left with another configuration.
+/// Runs on a node without a proxy, and leaves it with another configuration.
 pub(crate) fn taken_over(node: &mut Node<'_>) -> Result<()> {
     node.config["nodePortAddresses"] = json!(["10.0.2.0/24", "fd00:10:2::/64", VIPS]);
     node.start(Program::KubeProxy)?;
-    // It finds its own VIPs once they are there, one synchronisation later.
+    // kube-proxy finds its own VIPs once they exist, one synchronisation later.
     patience::until(GENEROUS, || {
         let servers = node.script("ipvsadm -Sn")?;
         let missing = servers_on_vips()
@@ -33,13 +33,13 @@ pub(crate) fn taken_over(node: &mut Node<'_>) -> Result<()> {
     node.stop()?;
     let requests = node.requests_while(|node| node.start(Program::Weir))?;
     exactly(&node.changes()?)?;
-    // No client has talked to these, so that there are no flows to forget.
+    // No client has connected to these, so there are no flows to forget.
     let wanted = [("IPVS delete service".to_owned(), servers_on_vips().len())].into();
-    ensure!(requests == wanted, "the kernel was asked for {requests:?}, not {wanted:?}");
+    ensure!(requests == wanted, "requested changes: {requests:?}, expected {wanted:?}");
     Ok(())
 }
 
-/// One of each protocol for each pair of a VIP and a node port, as `ipvsadm` names them.
+/// One per protocol for each pair of a VIP and a node port, as named by `ipvsadm`.
 fn servers_on_vips() -> Vec<(&'static str, SocketAddr)> {
     let mut servers = Vec::new();
     for number in EXPOSED {
@@ -51,7 +51,8 @@ fn servers_on_vips() -> Vec<(&'static str, SocketAddr)> {
     servers
 }
 
-/// The virtual servers go, and what UDP clients had to do with them. The sets of node ports name no addresses.
+/// Expects that the virtual servers are removed, and the flows of UDP clients. The sets of node ports contain no
+/// addresses.
 fn exactly(changes: &[String]) -> Result<()> {
     let mut wanted = BTreeSet::new();
     for (option, server) in servers_on_vips() {

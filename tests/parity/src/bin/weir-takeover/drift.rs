@@ -1,4 +1,4 @@
-//! What each program does about changes that others make behind its back.
+//! How each program reacts to changes made by others.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::node::{Node, Program};
 
-/// How long a program has for a repair: several of its synchronisations, which come every 5 s.
+/// Time limit for a repair: several synchronisation periods of 5 s.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What happens on nodes, how it is done, and whether kube-proxy repairs it.
+/// What happens to the node, the command that does it, and whether kube-proxy repairs it.
 const DRIFTS: [(&str, &str, bool); 17] = [
     ("all virtual servers removed", "ipvsadm -C", true),
     ("the weight of a real server changed", "ipvsadm -e -t 10.96.0.10:80 -r 10.244.0.11:8080 -m -w 7", false),
@@ -40,7 +40,8 @@ const DRIFTS: [(&str, &str, bool); 17] = [
     ("connection tracking of IPVS switched off", "echo 0 > /proc/sys/net/ipv4/vs/conntrack", false),
 ];
 
-/// Prints who repairs what. Fails where weir does not, and where kube-proxy does otherwise than is written above.
+/// Prints which program repairs what. Fails if weir does not repair something, or kube-proxy differs from the
+/// table above.
 pub(crate) fn table(node: &mut Node<'_>) -> Result<ExitCode> {
     let mut answers = vec![Vec::new(); DRIFTS.len()];
     for program in [Program::KubeProxy, Program::Weir] {
@@ -57,9 +58,9 @@ pub(crate) fn table(node: &mut Node<'_>) -> Result<ExitCode> {
             }
             let repaired = rest.is_empty();
             println!("{program}: {what}: {}", if repaired { "repaired" } else { &rest });
-            answers.push((repaired, if shows { "" } else { " (before it could be seen)" }));
+            answers.push((repaired, if shows { "" } else { " (before it could be observed)" }));
             if !repaired {
-                // The next one begins with a node as it should be; weir makes it one, whoever runs.
+                // Each drift starts on a correct node; weir restores it, whichever program is being tested.
                 node.stop()?;
                 node.start(Program::Weir)?;
                 node.stop()?;
@@ -68,7 +69,7 @@ pub(crate) fn table(node: &mut Node<'_>) -> Result<ExitCode> {
         }
         node.stop()?;
     }
-    println!("\n| What others do | kube-proxy | weir |\n|---|---|---|");
+    println!("\n| Drift | kube-proxy | weir |\n|---|---|---|");
     let mut failed = false;
     for ((what, script, theirs), answers) in DRIFTS.iter().zip(&answers) {
         let words: Vec<String> = answers

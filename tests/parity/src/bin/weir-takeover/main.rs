@@ -1,7 +1,7 @@
-//! One node, two programs, one after the other: what the second finds of the first, and what traffic notices.
+//! One node, two programs, one after the other: checks what the second finds and what traffic notices.
 //!
-//! Runs in the guest, on the cluster of the packet tests; both programs watch the API server on the host. `cargo xtask
-//! takeover` starts it.
+//! Runs in the guest, on the cluster of the packet tests; both programs watch the API server on the host. Started
+//! by `cargo xtask takeover`.
 
 mod difference;
 mod drift;
@@ -19,13 +19,13 @@ use node::{Node, Program, nothing};
 use report::Report;
 use traffic::Traffic;
 
-/// kube-proxy and weir take a node over from each other.
+/// Hands a node over between kube-proxy and weir.
 #[derive(Debug, Parser)]
 #[command(name = "weir-takeover")]
 struct Arguments {
     #[command(flatten)]
     programs: Programs,
-    /// Break things on a programmed node, and tell what each program does about it.
+    /// Break things on a programmed node, and report what each program does about it.
     #[arg(long)]
     drift: bool,
 }
@@ -43,7 +43,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     node.start(Program::KubeProxy)?;
     let theirs = node.dump()?;
 
-    // One traffic through everything that follows: a stream that lives to the end has lived through all of it.
+    // The same traffic runs throughout: a stream that lives to the end has survived every step.
     let mut traffic = Traffic::start(&node)?;
     for (during, killed) in
         [("from_kube_proxy_to_weir", false), ("weir_restarted", false), ("weir_killed", true)]
@@ -62,7 +62,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     node.stop()?;
     let requests = node.requests_while(|node| node.start(Program::KubeProxy))?;
-    println!("kube-proxy on what weir left: {requests:?}");
+    println!("changes made by kube-proxy after weir: {requests:?}");
     report.claim("from_weir_to_kube_proxy_is_the_same", node.dump()?.expect(&theirs));
     report.claim("from_weir_to_kube_proxy_it_goes_on", node.follows_a_change());
     traffic.claim(&mut report, "from_weir_to_kube_proxy");

@@ -1,4 +1,4 @@
-//! The node, its cluster, and whichever program runs there.
+//! The node, its cluster, and the program running there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -24,16 +24,16 @@ use weir_parity::proxy::{Access, KubeProxy};
 
 use crate::Arguments;
 
-/// The service that traffic goes to; the others are there to be left alone.
+/// The service that receives traffic; the others must stay unchanged.
 const BUSY: u8 = 10;
 
-/// The numbers of the services with node ports, which are 30000 and the number, and with load balancers.
+/// The numbers of the services with load balancers and node ports; the node port is 30000 plus the number.
 pub(crate) const EXPOSED: [u8; 3] = [BUSY, 11, 12];
 
-/// Where both programs say that they are well, which they do once they have programmed the node.
+/// The health page of both programs, which report healthy once they have programmed the node.
 const HEALTH: &str = "127.0.0.1:10256";
 
-/// What programs the node.
+/// The program that programs the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     KubeProxy,
@@ -60,23 +60,24 @@ pub(crate) struct Node<'a> {
     netns: Netns,
     client: Client,
     cluster: Cluster,
-    /// Of both programs.
+    /// Used by both programs.
     pub(crate) config: Value,
     busy: Service,
 }
 
 impl Node<'_> {
-    /// A cluster with services of all kinds, and nobody who programs its node yet.
+    /// A cluster with services of all kinds, and no program on its node yet.
     pub(crate) fn new(arguments: &Arguments) -> Result<Node<'_>> {
-        let cluster = Cluster::new(PODS).context("no cluster")?;
+        let cluster = Cluster::new(PODS).context("cannot create the cluster")?;
         let netns = Netns::named(cluster.node().namespace())?;
-        // What every node has; kube-proxy ends without it.
+        // Every node has it; kube-proxy exits without it.
         netns.run("modprobe", &["nf_conntrack"])?;
         let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
         client.apply(&cluster::Node::of(&cluster, Place::Local).to_json())?;
         let services = services(&cluster);
         services.iter().try_for_each(|service| client.apply(&service.to_list()))?;
-        let busy = services.into_iter().find(|service| service.number() == BUSY).context("a busy service")?;
+        let busy =
+            services.into_iter().find(|service| service.number() == BUSY).context("no busy service")?;
         let config = json!({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
@@ -89,7 +90,8 @@ impl Node<'_> {
         Ok(Node { arguments, running: None, netns, client, cluster, config, busy })
     }
 
-    /// Starts a program, and waits until it says that it has programmed the node, and the node stays as it is.
+    /// Starts a program, and waits until it reports that it has programmed the node, and the node no longer
+    /// changes.
     pub(crate) fn start(&mut self, program: Program) -> Result<()> {
         let Programs { proxy_kubeconfig, kube_proxy, weir, .. } = &self.arguments.programs;
         self.running = Some(match program {
@@ -101,7 +103,7 @@ impl Node<'_> {
                 let arguments = ["--config".into(), access.config.clone().into()];
                 let enter = |program: &OsStr| self.netns.command(program);
                 let running = if self.arguments.drift {
-                    // A sysctl is among what is repaired, for which a confined weir lacks the right.
+                    // Repairs include a sysctl, for which a confined weir lacks the permission.
                     let mut command = enter(weir.as_os_str());
                     command.arg("run").args(arguments);
                     Running::start(command)?
@@ -124,18 +126,18 @@ impl Node<'_> {
         Ok(())
     }
 
-    /// What the node holds when it has stopped changing.
+    /// The node's state once it has stopped changing.
     pub(crate) fn settled(&self) -> Result<Dump> {
         patience::until(GENEROUS * 2, || {
             let before = self.dump()?;
             std::thread::sleep(std::time::Duration::from_secs(2));
             let after = self.dump()?;
-            ensure!(before == after, "it goes on changing:\n{}", after.differences(&before));
+            ensure!(before == after, "the node keeps changing:\n{}", after.differences(&before));
             Ok(after)
         })
     }
 
-    /// What the node holds.
+    /// The node's state.
     pub(crate) fn dump(&self) -> Result<Dump> {
         Dump::of(&self.netns)
     }
@@ -145,27 +147,27 @@ impl Node<'_> {
         self.netns.script(lines)
     }
 
-    /// Ends the program as a DaemonSet does.
+    /// Stops the program as a DaemonSet does.
     pub(crate) fn stop(&mut self) -> Result<()> {
         match self.running.take() {
             Some(Live::KubeProxy(kube_proxy)) => kube_proxy.stop(),
             Some(Live::Weir(mut running, _access)) => {
-                let id = i32::try_from(running.id()).context("a process id")?;
-                kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot end weir")?;
+                let id = i32::try_from(running.id()).context("invalid process id")?;
+                kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot stop weir")?;
                 let status = running.await_end(GENEROUS)?;
-                ensure!(status == Some(0), "weir ended with {status:?}; {}", running.log_tail());
+                ensure!(status == Some(0), "weir exited with {status:?}; {}", running.log_tail());
                 Ok(())
             }
-            None => bail!("nothing runs"),
+            None => bail!("no program is running"),
         }
     }
 
     /// Kills the program outright.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        self.running.take().map(drop).context("nothing runs")
+        self.running.take().map(drop).context("no program is running")
     }
 
-    /// What the kernel is asked to change meanwhile, by whomever.
+    /// The changes that the kernel is asked to make meanwhile, by any program.
     pub(crate) fn requests_while(
         &mut self,
         action: impl FnOnce(&mut Self) -> Result<()>,
@@ -175,31 +177,31 @@ impl Node<'_> {
         tap.stop()
     }
 
-    /// What weir says it changed since it was started.
+    /// The changes weir has logged since it was started.
     pub(crate) fn changes(&self) -> Result<Vec<String>> {
-        let Some(Live::Weir(running, _)) = &self.running else { bail!("weir does not run") };
+        let Some(Live::Weir(running, _)) = &self.running else { bail!("weir is not running") };
         let lines = running.log()?;
         ensure!(
             lines.iter().any(|line| line.field("message") == "listed"),
-            "the log tells nothing: {}",
+            "the log reports no changes: {}",
             running.log_tail()
         );
         let changes = lines.iter().filter(|line| !line.field("change").is_empty());
         Ok(changes.map(|line| line.field("change")).collect())
     }
 
-    /// A new service is programmed, and one that goes is taken away.
+    /// Checks that a new service is programmed, and a deleted one is removed.
     pub(crate) fn follows_a_change(&self) -> Result<()> {
         let service = self.busy_like("late", 99);
         let server = format!("{} ", at(service.cluster_ip(Family::V4), PORT));
         self.client.apply(&service.to_list())?;
         patience::until(GENEROUS * 3, || {
-            ensure!(self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is not there");
+            ensure!(self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is missing");
             Ok(())
         })?;
         self.client.delete("Service", "default", "late")?;
         patience::until(GENEROUS * 3, || {
-            ensure!(!self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} is still there");
+            ensure!(!self.netns.run("ipvsadm", &["-Sn"])?.contains(&server), "{server} still exists");
             Ok(())
         })
     }
@@ -210,12 +212,12 @@ impl Node<'_> {
             .with_endpoints([self.cluster.endpoint("web-1")])
     }
 
-    /// A pod, or the machine outside.
+    /// A pod, or the outside machine.
     pub(crate) fn host(&self, name: &str) -> &Host {
         lab::host(&self.cluster, name)
     }
 
-    /// Where the busy service answers.
+    /// The address of the busy service.
     pub(crate) fn target(&self, vip: Vip, family: Family) -> SocketAddr {
         lab::target(&self.cluster, &self.busy, vip, family)
     }
@@ -232,12 +234,12 @@ impl Node<'_> {
 
 impl Drop for Node<'_> {
     fn drop(&mut self) {
-        // Before the namespace that it runs in.
+        // Stopped before the namespace it runs in is removed.
         self.running = None;
     }
 }
 
-/// Fails with changes, if there are any.
+/// Fails if there are changes.
 pub(crate) fn nothing<C: Debug>(changes: impl IntoIterator<Item = C>) -> Result<()> {
     let changes: Vec<C> = changes.into_iter().collect();
     ensure!(changes.is_empty(), "{changes:#?}");

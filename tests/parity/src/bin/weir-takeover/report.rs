@@ -1,11 +1,11 @@
-//! What was claimed, and whether it held, in the words of a test.
+//! Expectations and whether they hold, in the format of tests.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
 
-/// Claims so far.
+/// Expectations so far.
 pub(crate) struct Report {
     start: Instant,
     passed: usize,
@@ -19,7 +19,7 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Says whether it holds; one that does not hold stops nobody.
+    /// Reports whether an expectation holds; a failure does not stop the run.
     pub(crate) fn claim(&mut self, name: &str, result: Result<()>) {
         match result {
             Ok(()) => {

@@ -1,4 +1,4 @@
-//! What clients do all the time: connections that stay, datagrams, and new connections one after the other.
+//! Continuous client traffic: long-lived connections, datagrams, and new connections one after the other.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use weir_harness::lab::Vip;
 use crate::node::Node;
 use crate::report::Report;
 
-/// Between two questions of a client: the processor is emulated, and others want it too.
+/// Pause between two requests of a client, because the emulated processor is shared.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Clients and how they reach a service. Each has its own way: IPVS finds the connection that an answer belongs to by the
-/// client's port and the real server, and mistakes it where one client comes to one real server through two VIPs.
+/// Clients and how they reach a service. Each uses a different path: IPVS finds the connection of an answer by the
+/// client's port and the real server, and picks the wrong one if a client reaches one real server through two
+/// VIPs.
 const WAYS: [(&str, Vip); 3] =
     [("app", Vip::Cluster), ("outside", Vip::NodePort), ("far-app", Vip::LoadBalancer)];
 
-/// Clients that ask from the first swap to the last.
+/// Clients that send requests from the first swap to the last.
 pub(crate) struct Traffic {
     streams: Vec<Client>,
     anew: Vec<Client>,
@@ -27,12 +28,12 @@ pub(crate) struct Traffic {
 struct Client {
     name: String,
     load: Load,
-    /// When it was looked at last.
+    /// The results at the previous check.
     before: Tally,
 }
 
 impl Traffic {
-    /// Starts clients of all kinds, and has seen each stream answered.
+    /// Starts clients of all kinds, and waits until each stream was answered.
     pub(crate) fn start(node: &Node) -> Result<Traffic> {
         let (mut streams, mut anew) = (Vec::new(), Vec::new());
         for (client, vip) in WAYS {
@@ -44,14 +45,18 @@ impl Traffic {
                     let load = host.stream(PAUSE, protocol, target).with_context(|| name.clone())?;
                     streams.push(Client { name: format!("{name}, stream"), load, before: Tally::default() });
                     let load = host.load_with_pauses(PAUSE, protocol, target);
-                    anew.push(Client { name: format!("{name}, anew"), load, before: Tally::default() });
+                    anew.push(Client {
+                        name: format!("{name}, new connections"),
+                        load,
+                        before: Tally::default(),
+                    });
                 }
             }
         }
         Ok(Traffic { streams, anew })
     }
 
-    /// Claims that nothing was lost since the last claim, or since the beginning, and that each client was answered.
+    /// Reports whether nothing was lost since the last report, or since the start, and each client was answered.
     pub(crate) fn claim(&mut self, report: &mut Report, during: &str) {
         let streams = look(&mut self.streams);
         let anew = look(&mut self.anew);
@@ -73,7 +78,7 @@ impl Traffic {
     }
 }
 
-/// What became of several clients in a while.
+/// The results of several clients during a period.
 struct Look {
     answers: usize,
     lost: Vec<String>,

@@ -1,21 +1,22 @@
-//! The rules behind decisions that kube-proxy cannot make: masquerading and sources by VIP. Each rule is there only
+//! The rules for decisions that kube-proxy does not have: masquerading and sources by VIP. Each rule exists only
 //! while a set has entries for it, and their number does not depend on the number of services.
 //!
-//! Who is masqueraded is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where the VIP is gone: the
-//! packet mark carries it from one to the other. kube-proxy's bit says that something is to be done; two bits beside it
-//! say what, where it is not what kube-proxy does. See [`Chain::is_of_policy`] for what the chains of ours may name.
+//! Masquerading is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where the VIP is gone: the
+//! packet mark carries the decision from one to the other. kube-proxy's bit says that a packet is masqueraded; two
+//! adjacent bits say how, if not as kube-proxy does it. See [`Chain::is_of_policy`] for what our chains may refer
+//! to.
 
 use super::super::detector;
 use super::{
     Chain, DST, DST_DST, Match, NodeView, Ports, SRC, Sense, Set, SetName, Table, Target, Writer, comment,
 };
 
-/// The bits of the packet mark that masquerading uses.
+/// The bits of the packet mark used for masquerading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
-    /// kube-proxy's: to be masqueraded.
+    /// kube-proxy's bit: masquerade the packet.
     pub(super) masquerade: u32,
-    /// Ours: how. 1 = only on the way to another node, 2 and 3 = by the first or second chosen address.
+    /// Our bits: how. 1 = only on the way to another node, 2 and 3 = to the first or second chosen address.
     how: u32,
     shift: u32,
 }
@@ -33,7 +34,7 @@ impl Marks {
         self.masquerade | self.how
     }
 
-    /// The packet is to be masqueraded so.
+    /// Matches packets to be masqueraded this way.
     fn are(self, how: u32) -> Match {
         Match::Mark(Sense::Is, self.value(how), self.how)
     }
@@ -48,9 +49,9 @@ const SLOTS: [(Set, Chain); super::super::SNAT_SLOTS] =
     [(Set::Snat1, Chain::WeirSnat1), (Set::Snat2, Chain::WeirSnat2)];
 
 impl Writer<'_> {
-    /// At the top of KUBE-SERVICES: what policies decided comes before what kube-proxy does for all. Like what
-    /// kube-proxy decides for VIPs it ends with ACCEPT: the port of some pod that is opened on the host (the CNI plugin
-    /// `portmap`) must not get what is for a VIP.
+    /// At the top of KUBE-SERVICES: policies' decisions come before kube-proxy's general rules. Like kube-proxy's
+    /// rules for VIPs they end with ACCEPT: a pod's port that is opened on the host (CNI plugin `portmap`) must
+    /// not get packets meant for a VIP.
     pub(super) fn write_decided_vips(&mut self) {
         if self.has(Set::MasqueradeExcept) {
             let except = self.commented(Set::MasqueradeExcept, &[DST, DST, SRC]);
@@ -62,11 +63,11 @@ impl Writer<'_> {
         }
     }
 
-    /// In KUBE-POSTROUTING, before what kube-proxy does with marked packets.
+    /// In KUBE-POSTROUTING, before kube-proxy's handling of marked packets.
     pub(super) fn write_decided_connections(&mut self) {
         if self.has(Set::MasqueradeRemote) && self.has(Set::LoopBack) {
-            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice. It is
-            // kube-proxy's, hence this rule is not in a chain of ours.
+            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice. The set
+            // is kube-proxy's, so this rule is not in a chain of ours.
             let mut here = vec![comment("weir: the endpoint is on this node"), self.marks.are(REMOTE)];
             here.push(self.set(Set::LoopBack, &[DST, DST, DST]));
             self.nat(Chain::KubePostrouting, here, Target::SetMark(0, self.marks.both()));
@@ -81,7 +82,7 @@ impl Writer<'_> {
         self.has(Set::MasqueradeRemote) || SLOTS.iter().any(|(set, _)| self.has(*set))
     }
 
-    /// The chains of ours.
+    /// Our own chains.
     pub(super) fn write_treatments(&mut self, node: &NodeView) {
         if self.has(Set::Masquerade) {
             self.write_marking(node);
@@ -126,7 +127,7 @@ impl Writer<'_> {
         {
             if self.has(set) {
                 self.nat(CHAIN, [marks.are(slot)], Target::Jump(chain));
-                // Cleared first, so that a packet that passes a second time is not treated again.
+                // Cleared first, so that a packet that passes again is not treated twice.
                 self.nat(chain, [], Target::SetMark(0, marks.both()));
                 self.nat(chain, [], Target::Snat(address, Ports::Random));
             }
@@ -134,7 +135,7 @@ impl Writer<'_> {
         self.nat(CHAIN, [], Target::SetMark(0, marks.how));
     }
 
-    /// In KUBE-PROXY-FIREWALL: who may connect.
+    /// In KUBE-PROXY-FIREWALL: which sources may connect.
     pub(super) fn write_sources(&mut self) {
         const CHAIN: Chain = Chain::KubeProxyFirewall;
         if self.has(Set::SourceDeny) {

@@ -1,4 +1,4 @@
-//! What is taken and what is refused, and what is said about it.
+//! Which certificates are accepted or refused, and the messages about them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ use crate::connection::{Cause, RequestError};
 
 const HERE: &str = "127.0.0.1";
 
-/// A certificate for this machine, as `openssl req -x509` makes it if it is an authority's.
+/// A certificate for this machine; for `is_ca`, as `openssl req -x509` creates it.
 fn parameters(is_ca: IsCa) -> CertificateParams {
     let mut parameters = CertificateParams::new(vec![HERE.to_owned(), "kubernetes".to_owned()]).unwrap();
     parameters.is_ca = is_ca;
@@ -39,7 +39,7 @@ fn own(parameters: &CertificateParams) -> (Certificate, KeyPair) {
     (parameters.self_signed(&key).unwrap(), key)
 }
 
-/// What the verifier says of a certificate, with these authorities in the kubeconfig.
+/// The verifier's result for a certificate, with these authorities in the kubeconfig.
 fn verdict(certificate: &Certificate, listed: &[&Certificate], name: &str) -> Result<(), Error> {
     let mut config = Config::new("https://a".parse().unwrap());
     config.root_cert = Some(listed.iter().map(|listed| listed.der().to_vec()).collect());
@@ -59,7 +59,7 @@ fn a_certificate_that_is_its_own_authority_is_taken_if_it_is_listed() {
     let (other, _) = own(&authority());
     assert_eq!(verdict(&certificate, &[&other, &certificate], HERE), Ok(()));
     assert_eq!(verdict(&certificate, &[&certificate], "kubernetes"), Ok(()));
-    // Another one of the same name, and with the same key, is another one.
+    // A certificate with the same name and key is still a different one.
     let error = verdict(&certificate, &[&other], HERE).unwrap_err();
     assert!(is_about_the_signer(&error), "{error}");
     let key = KeyPair::generate().unwrap();
@@ -83,7 +83,7 @@ fn a_listed_certificate_that_another_authority_signed_is_taken() {
         parameters.distinguished_name.push(rcgen::DnType::CommonName, "server");
         let certificate = parameters.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         assert_eq!(verdict(&certificate, &[&certificate], HERE), Ok(()));
-        // Of the same name as the one that signed.
+        // Same name as the signer.
         let (other, _) = own(&authority());
         assert_eq!(verdict(&certificate, &[&other, &certificate], HERE), Ok(()));
         assert!(verdict(&certificate, &[&other], HERE).is_err());
@@ -121,10 +121,10 @@ fn names_and_times_of_a_listed_certificate_count() {
     assert!(verdict(&client, &[&client], HERE).is_err());
 }
 
-/// A server with this certificate that answers one request; where it listens.
+/// A server with this certificate that answers one request; returns its port.
 fn server(certificate: &Certificate, key: &KeyPair) -> u16 {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    // Without a look at whether the two belong together.
+    // Without checking whether the two belong together.
     let shown = CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&key).unwrap());
     let config = ServerConfig::builder().with_no_client_auth();
     let config = Arc::new(config.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown))));
@@ -141,7 +141,7 @@ fn server(certificate: &Certificate, key: &KeyPair) -> u16 {
     port
 }
 
-/// What a request to this port comes to, with these authorities.
+/// The result of a request to this port, with these authorities.
 fn ask(port: u16, listed: &[&Certificate], change: impl Fn(&mut Config)) -> Result<u16, String> {
     let mut config = Config::new(format!("https://{HERE}:{port}").parse().unwrap());
     config.root_cert = Some(listed.iter().map(|listed| listed.der().to_vec()).collect());
@@ -162,7 +162,7 @@ fn a_server_that_is_its_own_authority_is_asked() {
     assert_eq!(ask(server(&certificate, &key), &[&certificate], |_| ()), Ok(200));
     let named = |config: &mut Config| config.tls_server_name = Some("kubernetes".to_owned());
     assert_eq!(ask(server(&certificate, &key), &[&certificate], named), Ok(200));
-    // A certificate is public; the handshake has to prove the key behind it.
+    // A certificate is public; the handshake must prove the key.
     let (_, other) = own(&authority());
     let told = ask(server(&certificate, &other), &[&certificate], |_| ()).unwrap_err();
     assert!(told.contains("no trusted authority signed"), "{told}");
@@ -189,14 +189,14 @@ fn what_is_wrong_with_a_connection_is_one_sentence_without_layers() {
         ),
         (
             ask(server(&plain, &plain_key), &[&certificate], |_| ()),
-            "no trusted authority signed the server's certificate; is `certificate-authority-data`",
+            "no trusted authority signed the server's certificate; check that `certificate-authority-data`",
         ),
         (
             ask(server(&certificate, &key), &[&certificate], wrong_name),
             "the server's certificate is refused: certificate not valid for name \"example.com\"",
         ),
         (ask(free, &[&certificate], |_| ()), "tcp connect error: Connection refused (os error 111)"),
-        (ask(no_tls_port, &[&certificate], |_| ()), "the other end does not speak TLS"),
+        (ask(no_tls_port, &[&certificate], |_| ()), "the server does not speak TLS"),
     ] {
         let told = told.unwrap_err();
         let start = format!("the connection to the API server failed: {expected}");

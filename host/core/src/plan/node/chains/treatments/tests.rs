@@ -7,7 +7,7 @@ use crate::plan::{Totals, plan_node};
 use crate::set::{Set, SetName};
 use crate::state::KernelState;
 
-/// The lines about policies that a node with these sets has, each set with this many entries.
+/// The policy-related lines of a node that has these sets with this many entries each.
 fn lines(sets: &[Set], entries: u32, config: ProxyConfig) -> Vec<String> {
     let counted = |set: &Set| (SetName::new(Family::V4, *set), entries);
     let chosen: Vec<IpAddr> = vec![[192, 0, 2, 10].into(), [192, 0, 2, 11].into()];
@@ -37,7 +37,7 @@ fn every_set() -> Vec<Set> {
         .collect()
 }
 
-/// In the words of `iptables-save`.
+/// In the format of `iptables-save`.
 const EVERYTHING: &str = r#"filter KUBE-PROXY-FIREWALL -m comment --comment "weir: sources that a policy shuts out" -m set --match-set WEIR-SOURCE-DENY dst,dst,src -j DROP
 filter KUBE-PROXY-FIREWALL -m comment --comment "weir: a policy says who may connect" -m set --match-set WEIR-SOURCE-LIMITED dst,dst -m set ! --match-set WEIR-SOURCE-ALLOW dst,dst,src -j DROP
 nat KUBE-SERVICES -m comment --comment "weir: sources that a policy never masquerades" -m set --match-set WEIR-MASQ-EXCEPT dst,dst,src -j ACCEPT
@@ -72,7 +72,7 @@ fn every_kind_of_decision_has_its_rules_however_many_services_there_are() {
 #[test]
 fn only_what_a_decision_needs_is_there() {
     assert_eq!(lines(&[Set::LoopBack], 1, config()), [""; 0]);
-    // Never masqueraded: in no other set.
+    // "Never masqueraded" means in no other set.
     assert_eq!(
         lines(&[Set::Masquerade, Set::LoopBack], 1, config()),
         [EVERYTHING.lines().nth(3).unwrap(), "chain ip nat WEIR-MASQUERADE", "nat WEIR-MASQUERADE -j ACCEPT"]

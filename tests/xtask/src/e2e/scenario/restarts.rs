@@ -1,0 +1,199 @@
+//! What happens to a node in its life: weir is updated, its plugins change, the kubelet restarts, the kernel kills weir
+//! for want of memory, and the node is drained and booted again.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::{PATIENCE, Stage, until};
+use crate::e2e::node::Node;
+use crate::e2e::traffic::Traffic;
+use crate::{process, workspace};
+
+const PLUGIN: &str = "weir-plugin-annotations";
+const COMPONENT: &str = "weir_plugin_annotations.wasm";
+
+/// A kubelet looks after ConfigMaps once a minute or so.
+const CONFIG_MAPS: Duration = Duration::from_secs(300);
+
+/// The node that is drained; the clients are on the other one.
+const DRAINED: u8 = 2;
+
+pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
+    ensure!(stage.options.nodes >= DRAINED, "this scenario takes --nodes 2: one of them is drained");
+    stage.deploy_web(4, Some(5))?;
+    let mut traffic = stage.start_traffic()?;
+    stage.claim_nothing_lost(&mut traffic, "weir_alone")?;
+    update(stage, &mut traffic)?;
+    change_plugins(stage, &mut traffic)?;
+    restart_kubelet(stage, &mut traffic)?;
+    kill_for_memory(stage, &mut traffic)?;
+    drain_and_reboot(stage, &mut traffic)?;
+    traffic.stop()
+}
+
+/// The same program under another tag is another version for the DaemonSet.
+fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
+    for number in 1..=stage.options.nodes {
+        let node = stage.nodes.node(number)?;
+        node.shell("ctr -n k8s.io images tag localhost/weir:0.1.0 localhost/weir:next")?;
+    }
+    stage.kubectl(
+        "--namespace=kube-system set image daemonset/weir weir=localhost/weir:next prepare=localhost/weir:next",
+    )?;
+    roll_out(stage)?;
+    let images = stage.kubectl(
+        "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
+         --output=jsonpath={.items[*].status.containerStatuses[*].image}",
+    )?;
+    let check = || {
+        let are_new = images.split_whitespace().all(|image| image == "localhost/weir:next");
+        ensure!(are_new, "images: {images}");
+        Ok(())
+    };
+    stage.claim("update_runs_the_new_version_everywhere", check());
+    stage.claim_nothing_lost(traffic, "update")
+}
+
+fn roll_out(stage: &Stage<'_>) -> Result<()> {
+    stage.kubectl("--namespace=kube-system rollout status daemonset/weir --timeout=600s").map(drop)
+}
+
+/// As `host/install/README.md` says: an overlay with the component `policy`; then the Service and the ConfigMap change.
+fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
+    let [component] = &workspace::components(&[PLUGIN])?[..] else { bail!("no {PLUGIN}") };
+    let install = stage.report.join("install");
+    let policy = install.join("policy");
+    fs::create_dir_all(&policy).context("cannot copy host/install/policy")?;
+    for name in ["daemonset.yaml", "kustomization.yaml"] {
+        let text = fs::read_to_string(workspace::root().join("host/install/policy").join(name));
+        // The line that names the plugin's file is there as a comment.
+        let text = text.context("no host/install/policy")?.replace("# - weir_plugin", "- weir_plugin");
+        fs::write(policy.join(name), text).context("cannot copy host/install/policy")?;
+    }
+    fs::copy(&component.file, policy.join(COMPONENT)).context("cannot copy the plugin")?;
+    let overlay = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../base]\n\
+        components: [../policy]\nimages:\n- {name: localhost/weir, newTag: next}\n";
+    fs::create_dir_all(install.join("overlay")).context("cannot write an overlay")?;
+    fs::write(install.join("overlay/kustomization.yaml"), overlay).context("cannot write an overlay")?;
+    let apply = |keys: &str| -> Result<()> {
+        let text = format!(
+            "apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\nplugins:\n- name: annotations\n  \
+             source: {COMPONENT}\n  configuration:\n    keys: [{keys}]\n"
+        );
+        fs::write(policy.join("policy.yaml"), text).context("cannot write policy.yaml")?;
+        process::run(stage.cluster.kubectl().arg("apply").arg("--kustomize").arg(install.join("overlay")))
+    };
+    apply("policy.weir/drain")?;
+    roll_out(stage)?;
+    stage.kubectl("annotate service web policy.weir/scheduler=mh")?;
+    let scheduler = |stage: &Stage<'_>, expected: &'static str| {
+        until(CONFIG_MAPS, || {
+            (1..=stage.options.nodes).try_for_each(|number| {
+                let state = servers(stage.nodes.node(number)?)?;
+                let cluster_ip = stage.kubectl("get service web --output=jsonpath={.spec.clusterIP}")?;
+                let line = state.lines().find(|line| line.contains(&format!(" {cluster_ip}:80 ")));
+                let line = line.with_context(|| format!("node{number} has no {cluster_ip}:80"))?;
+                ensure!(line.contains(&format!("-s {expected}")), "node{number}: {line}");
+                Ok(())
+            })
+        })
+    };
+    let before = restarts(stage)?;
+    let result = scheduler(stage, "rr");
+    stage.claim("a_key_that_the_policy_leaves_out_does_nothing", result);
+    apply("policy.weir/scheduler")?;
+    let result = scheduler(stage, "mh");
+    stage.claim("a_changed_config_map_is_taken_up", result);
+    let after = restarts(stage)?;
+    let check = || {
+        ensure!(before == after, "restarts before: {before}, after: {after}");
+        Ok(())
+    };
+    stage.claim("a_changed_config_map_restarts_nothing", check());
+    stage.claim_nothing_lost(traffic, "plugins")
+}
+
+/// Names and restarts of weir's pods.
+fn restarts(stage: &Stage<'_>) -> Result<String> {
+    stage.kubectl(
+        "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
+         --output=jsonpath={range.items[*]}{.metadata.name}={.status.containerStatuses[*].restartCount},{end}",
+    )
+}
+
+fn restart_kubelet(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
+    let node = stage.nodes.node(1)?;
+    let pid = node.shell("cat /run/kubelet.pid; kill $(cat /run/kubelet.pid)")?;
+    until(PATIENCE, || {
+        let now = node.shell("cat /run/kubelet.pid")?;
+        ensure!(now != pid, "the kubelet does not start again");
+        ensure!(node.shell("curl -s http://127.0.0.1:10248/healthz")? == "ok", "the kubelet is not healthy");
+        Ok(())
+    })?;
+    // Its first look at all pods, and a report to the API server.
+    std::thread::sleep(Duration::from_secs(20));
+    stage.claim_nothing_lost(traffic, "kubelet_restart")
+}
+
+/// The kernel kills weir at its next allocation.
+fn kill_for_memory(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
+    let node = stage.nodes.node(1)?;
+    let name = node.name();
+    let state = |stage: &Stage<'_>| -> Result<Value> {
+        let pods = stage.kubectl(&format!(
+            "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
+             --field-selector=spec.nodeName={name} --output=json"
+        ))?;
+        let pods: Value = serde_json::from_str(&pods).context("kubectl's JSON")?;
+        Ok(pods["items"][0]["status"]["containerStatuses"][0].clone())
+    };
+    let before = state(stage)?["restartCount"].clone();
+    node.shell("echo 1M > /sys/fs/cgroup$(cut -d: -f3 /proc/$(pidof -s weir)/cgroup)/memory.max")?;
+    let result = until(PATIENCE, || {
+        let now = state(stage)?;
+        ensure!(now["restartCount"] != before && now["ready"] == true, "not started again: {now}");
+        let reason = &now["lastState"]["terminated"]["reason"];
+        ensure!(reason == "OOMKilled", "ended for {reason}");
+        Ok(())
+    });
+    stage.claim("weir_is_killed_for_memory_and_starts_again", result);
+    stage.claim_nothing_lost(traffic, "kill_for_memory")
+}
+
+/// As operators do it; what a drained node served is served elsewhere.
+fn drain_and_reboot(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
+    let node = stage.nodes.node(DRAINED)?;
+    let name = node.name();
+    stage.kubectl(&format!(
+        "drain {name} --ignore-daemonsets --delete-emptydir-data --force --timeout=600s"
+    ))?;
+    stage.kubectl("rollout status deployment/web --timeout=900s")?;
+    let drained = traffic.look()?;
+    stage.claim("drain_refuses_no_connection", drained.new.expect_nothing_lost());
+    let virtual_servers = |text: &str| text.lines().filter(|line| line.starts_with("-A")).count();
+    let before = virtual_servers(&servers(node)?);
+    stage.nodes.reboot(DRAINED)?;
+    let node_port = stage.kubectl("get service web --output=jsonpath={.spec.ports[0].nodePort}")?;
+    let address: SocketAddr = format!("{}:{node_port}", node.address()).parse().context("a node port")?;
+    let result = until(PATIENCE * 2, || {
+        let now = virtual_servers(&servers(node)?);
+        ensure!(now == before, "{now} virtual servers, {before} before");
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5))
+            .map(drop)
+            .with_context(|| format!("{address}"))
+    });
+    stage.claim("a_booted_node_serves_again", result);
+    stage.kubectl(&format!("uncordon {name}"))?;
+    let booted = traffic.look()?;
+    stage.claim("reboot_refuses_no_connection", booted.new.expect_nothing_lost());
+    Ok(())
+}
+
+/// Virtual servers and real servers.
+fn servers(node: &Node) -> Result<String> {
+    node.shell("ipvsadm -Sn")
+}
