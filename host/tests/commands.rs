@@ -146,7 +146,7 @@ fn a_plugin_that_is_to_be_watched_and_is_not_in_the_file_is_an_error() {
     for command in [&["plan"][..], &["record"], &["explain", "shop/web"]] {
         let said =
             bad(&folder.about(&[command, &["--policy", "policy.yaml", "--shadow", "zzz"]].concat()), 2);
-        assert!(said.contains("--shadow zzz") && said.contains("it has: wishes"), "{said}");
+        assert!(said.contains("--shadow zzz") && said.contains("its plugins: wishes"), "{said}");
     }
 }
 

@@ -91,7 +91,7 @@ mod tests {
                 }
                 let hint = hint(&path);
                 let end = format!("{}`", name(field));
-                let named = hint.split(' ').any(|word| word.starts_with('`') && word.ends_with(&end));
+                let named = hint.split([' ', '?']).any(|word| word.starts_with('`') && word.ends_with(&end));
                 assert!(named, "{path}:{hint}");
             }
         }

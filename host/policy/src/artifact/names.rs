@@ -110,7 +110,7 @@ mod tests {
         let other = names(&["weir:policy/lifecycle@0.3.0", "weir:policy/filter@0.3.0"], &[]).unwrap_err();
         assert!(other.contains("weir:policy/lifecycle@0.3.0") && other.contains("@0.2.x"), "{other}");
         let old = names(&["weir:policy/lifecycle@0.1.0", "weir:policy/filter@0.1.0"], &[]).unwrap_err();
-        assert!(old.contains("rebuild it with the plugin SDK") && !other.contains("SDK"), "{old}");
+        assert!(old.contains("rebuild it with this weir's plugin SDK") && !other.contains("SDK"), "{old}");
         assert!(names(&["weir:policy/filter"], &[]).is_err());
     }
 

@@ -157,7 +157,7 @@ mod tests {
         let arguments = PolicyArguments { policy: Some(file), shadow: vec!["q".to_owned()] };
         let mut plugins = Plugins::new(&arguments, "node1", None).unwrap().unwrap();
         let error = format!("{:#}", plugins.load().err().unwrap());
-        assert!(error.contains("policy.yaml: --shadow q") && error.ends_with("it has: p"), "{error}");
+        assert!(error.contains("policy.yaml: --shadow q") && error.ends_with("its plugins: p"), "{error}");
     }
 
     #[test]
