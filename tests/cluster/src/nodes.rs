@@ -21,15 +21,13 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn api_server_arguments(&self) -> [String; 5] {
+    pub(crate) fn api_server_arguments(&self) -> [String; 4] {
         [
             "--bind-address=0.0.0.0".to_owned(),
             format!("--advertise-address={}", self.address),
             "--authorization-mode=Node,RBAC".to_owned(),
             // Nobody resolves the nodes' names here.
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
-            // Service proxies and test pods are.
-            "--allow-privileged=true".to_owned(),
         ]
     }
 }

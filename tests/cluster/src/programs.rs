@@ -20,6 +20,8 @@ pub struct Programs {
     pub kubectl: PathBuf,
     /// What weir is compared with.
     pub kube_proxy: PathBuf,
+    /// Renders and installs the chart.
+    pub helm: PathBuf,
 }
 
 /// A program that is not there.
@@ -53,6 +55,7 @@ impl Programs {
             etcd: find("etcd")?,
             kubectl: find("kubectl")?,
             kube_proxy: find("kube-proxy")?,
+            helm: find("helm")?,
         })
     }
 }

@@ -24,8 +24,12 @@ const GUEST_TESTS: &[(&str, &str)] = &[
 ];
 
 /// Test targets that need a real API server: package and target.
-const CLUSTER_TESTS: &[(&str, &str)] =
-    &[("weir-cluster", "api_server"), ("weir-parity", "accepted"), ("weir-watch", "real")];
+const CLUSTER_TESTS: &[(&str, &str)] = &[
+    ("weir-cluster", "api_server"),
+    ("weir-cluster", "install"),
+    ("weir-parity", "accepted"),
+    ("weir-watch", "real"),
+];
 
 /// Seconds for all guest tests together; a hanging one must not hold up continuous integration for ever.
 const GUEST_TIMEOUT: u64 = 3600;
