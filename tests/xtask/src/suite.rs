@@ -10,6 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
+use crate::tools::NotInstalled;
 use crate::{cluster, deny, experiment, image, monitoring, parity, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot, as package and target.
@@ -109,9 +110,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     if everything && !options.quick {
         report.title("cargo deny");
         match deny::check() {
-            Err(error) if error.is::<deny::NotInstalled>() => {
-                report.skip("cargo deny", &format!("{error:#}"))
-            }
+            Err(error) if error.is::<NotInstalled>() => report.skip("cargo deny", &format!("{error:#}")),
             result => report.add("cargo deny", result.map(|()| Counts { passed: 1, ..Counts::default() })),
         }
     }

@@ -49,5 +49,5 @@ pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, archive: &Path) 
 
 /// Writes weir's image under the name of `host/install`.
 pub(crate) fn write_weir(weir: &Path, archive: &Path) -> Result<()> {
-    layout::write_archive(&[assemble(weir, &default_name(), Effort::None)?], archive)
+    layout::write_archive(&[assemble(weir, &default_name(), Effort::None)?.0], archive)
 }
