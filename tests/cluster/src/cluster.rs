@@ -373,6 +373,8 @@ fn start_api_server(
         format!("--service-account-signing-key-file={}", file("tokens.key")),
         format!("--service-account-key-file={}", file("tokens.pub")),
         format!("--service-cluster-ip-range={SERVICE_NETWORKS}"),
+        // Service proxies and test pods are.
+        "--allow-privileged=true".to_owned(),
     ];
     match nodes {
         Some(nodes) => arguments.extend(nodes.api_server_arguments()),

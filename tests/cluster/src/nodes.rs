@@ -21,15 +21,13 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn api_server_arguments(&self) -> [String; 5] {
+    pub(crate) fn api_server_arguments(&self) -> [String; 4] {
         [
             "--bind-address=0.0.0.0".to_owned(),
             format!("--advertise-address={}", self.address),
             "--authorization-mode=Node,RBAC".to_owned(),
             // The nodes' names cannot be resolved here.
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
-            // Needed by service proxies and test pods.
-            "--allow-privileged=true".to_owned(),
         ]
     }
 }

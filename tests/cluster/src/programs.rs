@@ -20,6 +20,8 @@ pub struct Programs {
     pub kubectl: PathBuf,
     /// kube-proxy, to compare with weir.
     pub kube_proxy: PathBuf,
+    /// Renders and installs the chart.
+    pub helm: PathBuf,
 }
 
 /// A missing program.
@@ -53,6 +55,7 @@ impl Programs {
             etcd: find("etcd")?,
             kubectl: find("kubectl")?,
             kube_proxy: find("kube-proxy")?,
+            helm: find("helm")?,
         })
     }
 }

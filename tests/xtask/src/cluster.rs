@@ -19,7 +19,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build kube-apiserver, etcd, kubectl and kube-proxy with Go; the first build takes some minutes
+    /// Build kube-apiserver, etcd, kubectl, kube-proxy and helm with Go; the first build takes some minutes
     Build {
         /// Also build what nodes with kubelets and Kubernetes' own tests need (`cargo xtask e2e`)
         #[arg(long)]

@@ -26,6 +26,7 @@ use clap::Args;
 
 use crate::tally::Counts;
 use crate::workspace;
+pub(crate) use layer::digest;
 use layer::{Effort, Layer};
 use layout::Image;
 pub(crate) use nodes::{write_for_nodes, write_weir};
@@ -62,7 +63,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         None => build(&options.profile)?,
     };
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
-    let image = assemble(&weir, &options.name, Effort::Smallest)?;
+    let (image, _) = assemble(&weir, &options.name, Effort::Smallest)?;
     let images = [image];
     write(&images, &output)?;
     let [image] = &images;
@@ -82,7 +83,15 @@ pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
         return Ok(Counts::default());
     }
     // The image is discarded, so compressing it well gains nothing.
-    check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?, filter)
+    check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?.0, filter)
+}
+
+/// Writes the image of a release. Returns its digest and its Debian packages, as `name version`.
+pub(crate) fn write_release(weir: &Path, output: &Path) -> Result<(String, Vec<String>)> {
+    let (image, packages) = assemble(weir, &default_name(), Effort::Smallest)?;
+    let digest = image.digest();
+    write(&[image], output)?;
+    Ok((digest, packages))
 }
 
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
@@ -92,15 +101,16 @@ pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     Ok(found.context("cargo did not name weir")?.executable)
 }
 
-/// Two layers, so that an upgrade of weir only downloads weir.
-fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<Image> {
+/// Two layers, so that an upgrade of weir only downloads weir. Also returns the Debian packages, as `name version`.
+fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<(Image, Vec<String>)> {
     let (debian, packages) = root::debian(weir)?;
     let history = format!("Debian packages: {}", packages.join(" "));
     let layers = vec![
         Rc::new(Layer::new("iptables and kmod", &history, &debian, effort)?),
         Rc::new(Layer::new("weir", "weir", &root::program(weir)?, effort)?),
     ];
-    Ok(Image::new(name, &[&format!("/{}", layout::PROGRAM)], &layout::labels(), layers))
+    let image = Image::new(name, &[&format!("/{}", layout::PROGRAM)], &layout::labels(), layers);
+    Ok((image, packages))
 }
 
 fn write(images: &[Image], output: &Path) -> Result<()> {

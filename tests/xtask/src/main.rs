@@ -11,6 +11,7 @@ mod e2e;
 mod examples;
 mod experiment;
 mod fixtures;
+mod fuzz;
 mod guest_tests;
 mod image;
 mod job;
@@ -23,11 +24,13 @@ mod packages;
 mod parity;
 mod process;
 mod relay;
+mod release;
 mod rivals;
 mod setup;
 mod suite;
 mod takeover;
 mod tally;
+mod tools;
 mod vm;
 mod workspace;
 
@@ -59,6 +62,8 @@ enum Command {
     Experiment(experiment::Options),
     /// Build the container image, without a container daemon
     Image(image::Options),
+    /// Make a release from the last commit: image, SBOM, provenance, checksums, and a signature
+    Release(release::Options),
     /// Build or start a real API server with etcd, for tests and manual use
     Cluster(cluster::Options),
     /// Build the example plugins in Go, JavaScript and Python
@@ -73,6 +78,8 @@ enum Command {
     /// Connect standard input and output to a loopback port; QEMU runs this for each connection from a guest
     #[command(hide = true)]
     Relay(relay::Options),
+    /// Run all fuzz targets, each for a while, with a nightly compiler
+    Fuzz(fuzz::Options),
     /// Check licences, sources and banned crates with cargo-deny
     Deny,
 }
@@ -96,12 +103,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::main(&options),
         Command::Experiment(options) => experiment::main(&options),
         Command::Image(options) => image::main(&options),
+        Command::Release(options) => release::main(&options),
         Command::Cluster(options) => cluster::main(&options),
         Command::Examples(options) => examples::main(&options),
         Command::Parity(options) => parity::main(&options),
         Command::Takeover(options) => takeover::main(&options),
         Command::E2e(options) => e2e::main(&options),
         Command::Relay(options) => relay::main(&options),
+        Command::Fuzz(options) => fuzz::main(&options),
         Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
     }
 }

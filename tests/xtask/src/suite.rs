@@ -10,6 +10,7 @@ use clap::Args;
 use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
+use crate::tools::NotInstalled;
 use crate::{cluster, deny, experiment, image, monitoring, parity, setup, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot: package and target.
@@ -24,8 +25,12 @@ const GUEST_TESTS: &[(&str, &str)] = &[
 ];
 
 /// Test targets that need a real API server: package and target.
-const CLUSTER_TESTS: &[(&str, &str)] =
-    &[("weir-cluster", "api_server"), ("weir-parity", "accepted"), ("weir-watch", "real")];
+const CLUSTER_TESTS: &[(&str, &str)] = &[
+    ("weir-cluster", "api_server"),
+    ("weir-cluster", "install"),
+    ("weir-parity", "accepted"),
+    ("weir-watch", "real"),
+];
 
 /// Seconds for all guest tests together; a hanging test must not block continuous integration forever.
 const GUEST_TIMEOUT: u64 = 3600;
@@ -106,9 +111,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     if everything && !options.quick {
         report.title("cargo deny");
         match deny::check() {
-            Err(error) if error.is::<deny::NotInstalled>() => {
-                report.skip("cargo deny", &format!("{error:#}"))
-            }
+            Err(error) if error.is::<NotInstalled>() => report.skip("cargo deny", &format!("{error:#}")),
             result => report.add("cargo deny", result.map(|()| Counts { passed: 1, ..Counts::default() })),
         }
     }

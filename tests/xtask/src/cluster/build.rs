@@ -44,6 +44,12 @@ const MODULES: &[Module] = &[
             ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
         ],
     },
+    Module {
+        name: "helm",
+        folder: "helm",
+        versioned: "helm.sh/helm/v4",
+        programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    },
 ];
 
 /// What nodes and Kubernetes' own tests need in addition.
@@ -228,6 +234,6 @@ mod tests {
     #[test]
     fn what_is_built_is_what_clusters_look_for() {
         let built: Vec<&str> = MODULES.iter().flat_map(|m| m.programs).map(|(name, _)| *name).collect();
-        assert_eq!(built, ["etcd", "kube-apiserver", "kubectl", "kube-proxy"]);
+        assert_eq!(built, ["etcd", "kube-apiserver", "kubectl", "kube-proxy", "helm"]);
     }
 }

@@ -59,7 +59,7 @@ impl Layer {
 }
 
 /// Formats a digest as OCI does.
-pub(super) fn digest(data: &[u8]) -> String {
+pub(crate) fn digest(data: &[u8]) -> String {
     let hex: String = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }

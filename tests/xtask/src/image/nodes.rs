@@ -62,5 +62,5 @@ pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, version: &str, a
 
 /// Writes weir's image under the name used in `host/install`.
 pub(crate) fn write_weir(weir: &Path, archive: &Path) -> Result<()> {
-    layout::write_archive(&[assemble(weir, &default_name(), Effort::None)?], archive)
+    layout::write_archive(&[assemble(weir, &default_name(), Effort::None)?.0], archive)
 }

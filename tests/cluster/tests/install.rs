@@ -1,0 +1,284 @@
+//! `host/install` before a real API server: the chart and the Kustomize bases make the same objects, and helm installs,
+//! upgrades and removes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Deserializer, Value, json};
+use tempfile::TempDir;
+use weir_cluster::{Cluster, Programs, programs_or_skip};
+
+const SERVER: &str = "apiServer=https://control-plane.example:6443";
+const SYSTEM: &str = "/api/v1/namespaces/kube-system";
+
+fn install() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/install").canonicalize().unwrap()
+}
+
+/// Helm, without what this machine's user told it.
+struct Helm {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Helm {
+    fn new(programs: &Programs) -> Helm {
+        Helm { program: programs.helm.clone(), home: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut helm = Command::new(&self.program);
+        for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            helm.env(name, self.home.path());
+        }
+        helm.arg("--namespace=kube-system").args(arguments);
+        helm
+    }
+
+    /// The chart as YAML, with these values.
+    fn template(&self, chart: &Path, values: &[&str]) -> Result<String> {
+        let mut helm = self.command(&["template", "weir"]);
+        output(helm.arg(chart).args(values.iter().flat_map(|value| ["--set", value])))
+    }
+
+    /// A command of helm that writes to the cluster.
+    fn write(&self, cluster: &Cluster, arguments: &[&str], values: &[&str]) -> Result<String> {
+        let mut helm = self.command(arguments);
+        helm.arg("--kubeconfig").arg(cluster.kubeconfig());
+        output(helm.args(values.iter().flat_map(|value| ["--set", value])))
+    }
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } = command.output()?;
+    ensure!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    Ok(String::from_utf8(stdout)?)
+}
+
+fn chart() -> PathBuf {
+    install().join("helm")
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The documents of a template's output.
+fn documents(text: &str) -> Vec<Value> {
+    text.split("---\n").map(yaml).filter(|document| !document.is_null()).collect()
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let is = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(is).unwrap_or_else(|| panic!("no {kind} {name}: {objects:?}"))
+}
+
+/// What the API server makes of manifests, strictly read and with its defaults.
+fn create(cluster: &Cluster, manifests: &str, options: &[&str]) -> Result<Vec<Value>> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), manifests)?;
+    let mut kubectl = cluster.kubectl();
+    kubectl.args(["create", "--validate=strict", "--output=json"]).args(options);
+    let text = output(kubectl.arg("--filename").arg(file.path()))?;
+    Deserializer::from_str(&text).into_iter().map(|object| object.context(text.clone())).collect()
+}
+
+/// Objects without what may differ: labels and annotations of the objects themselves, what the API server counts, the
+/// checksum by which Helm starts a rollout, and the hash in a name by which Kustomize does.
+fn comparable(objects: Vec<Value>) -> Vec<Value> {
+    let mut text = Value::from(objects).to_string();
+    let start = "\"name\":\"weir-";
+    let hashed = text.match_indices(start).map(|(at, _)| &text[at + start.len()..][..11]).find(|rest| {
+        rest.ends_with('"') && rest[..10].bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    });
+    if let Some(hash) = hashed.map(|rest| format!("{start}{rest}")) {
+        text = text.replace(&hash, "\"name\":\"weir\"");
+    }
+    let mut objects: Vec<Value> = serde_json::from_str(&text).unwrap();
+    for object in &mut objects {
+        let metadata = &object["metadata"];
+        object["metadata"] = json!({"name": metadata["name"], "namespace": metadata["namespace"]});
+        for (name, value) in object["data"].as_object_mut().into_iter().flatten() {
+            assert!(name.ends_with(".conf") || name.ends_with(".yaml"), "{name}");
+            *value = yaml(value.as_str().unwrap());
+        }
+        let Some(template) = object.pointer_mut("/spec/template") else { continue };
+        if let Some(mut annotations) = template["metadata"].as_object_mut().unwrap().remove("annotations") {
+            annotations.as_object_mut().unwrap().remove("checksum/config").unwrap();
+            assert_eq!(annotations, json!({}));
+        }
+        // Lists in which a name is there once, and the order means nothing.
+        for list in
+            ["/spec/volumes", "/spec/containers/0/volumeMounts", "/spec/initContainers/0/volumeMounts"]
+        {
+            let list = template.pointer_mut(list).unwrap().as_array_mut().unwrap();
+            list.sort_by_key(|item| item["name"].to_string());
+        }
+    }
+    objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
+    objects
+}
+
+#[test]
+fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
+    let Some(programs) = programs_or_skip() else { return };
+    let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
+    // An overlay as the README has it. Kustomize takes relative paths only.
+    let overlay = tempfile::tempdir().unwrap();
+    let up = "../".repeat(overlay.path().canonicalize().unwrap().components().count() - 1);
+    let place = |name: &str| format!("{up}{}", install().join(name).strip_prefix("/").unwrap().display());
+    let text = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [place("base")], "components": [place("policy")],
+    });
+    fs::write(overlay.path().join("kustomization.yaml"), text.to_string()).unwrap();
+
+    let cases: [(&Path, &[&str], usize); 2] =
+        [(&install().join("base"), &[SERVER], 4), (overlay.path(), &[SERVER, "policy.enabled=true"], 5)];
+    for (kustomization, values, count) in cases {
+        let of_kustomize = output(cluster.kubectl().arg("kustomize").arg(kustomization)).unwrap();
+        let of_helm = helm.template(&chart(), values).unwrap();
+        let [of_kustomize, of_helm] = [of_kustomize, of_helm]
+            .map(|text| comparable(create(&cluster, &text, &["--dry-run=server"]).unwrap()));
+        assert_eq!(of_kustomize.len(), count, "{of_kustomize:?}");
+        for (kustomize, helm) in of_kustomize.iter().zip(&of_helm) {
+            assert_eq!(helm, kustomize, "{helm:#}\n{kustomize:#}");
+        }
+        assert_eq!(of_helm.len(), count, "{of_helm:?}");
+    }
+}
+
+#[test]
+fn helm_installs_upgrades_and_removes_weir() {
+    let Some(programs) = programs_or_skip() else { return };
+    let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
+    let client = cluster.client();
+    let chart = chart();
+    let chart = chart.to_str().unwrap();
+    let daemon_set =
+        || client.get("/apis/apps/v1/namespaces/kube-system/daemonsets/weir").map(|set| set["spec"].clone());
+    let checksum = |spec: &Value| spec["template"]["metadata"]["annotations"]["checksum/config"].clone();
+    let command = |spec: &Value| spec["template"]["spec"]["containers"][0]["command"].to_string();
+
+    let notes = helm.write(&cluster, &["install", "weir", chart], &[SERVER]).unwrap();
+    assert!(notes.contains("rollout status daemonset/weir") && !notes.contains("WARNING"), "{notes}");
+    let first = daemon_set().unwrap();
+    assert!(!command(&first).contains("--policy"), "{first}");
+
+    // A plugin leaves the configuration as it is: nothing but the pods' command changes.
+    let plugin = ["policy.enabled=true", "policy.files.a\\.wasm=AGFzbQ=="];
+    let source = ["policy.configuration.plugins[0].name=a", "policy.configuration.plugins[0].source=a.wasm"];
+    let values = [&[SERVER][..], &plugin, &source].concat();
+    helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
+    let second = daemon_set().unwrap();
+    assert!(command(&second).contains("--policy=/etc/weir/policy.yaml"), "{second}");
+    assert_eq!(checksum(&second), checksum(&first));
+    let policy = client.get(&format!("{SYSTEM}/configmaps/weir-policy")).unwrap();
+    assert_eq!(policy["binaryData"], json!({"a.wasm": "AGFzbQ=="}));
+    assert_eq!(
+        yaml(policy["data"]["policy.yaml"].as_str().unwrap()),
+        json!({
+            "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration",
+            "plugins": [{"name": "a", "source": "a.wasm"}],
+        })
+    );
+
+    // Another configuration is a rollout. Beside a kube-proxy, helm warns.
+    create(&cluster, KUBE_PROXY, &[]).unwrap();
+    let values = [SERVER, "config.ipvs.scheduler=lc", "policy.enabled=true", "policy.existingConfigMap=mine"];
+    let notes = helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
+    assert!(notes.contains("WARNING: there is a DaemonSet kube-system/kube-proxy"), "{notes}");
+    let third = daemon_set().unwrap();
+    assert_ne!(checksum(&third), checksum(&first));
+    assert_eq!(third["template"]["spec"]["volumes"][3]["configMap"]["name"], "mine");
+    assert!(client.get(&format!("{SYSTEM}/configmaps/weir-policy")).is_err());
+
+    helm.write(&cluster, &["uninstall", "weir"], &[]).unwrap();
+    assert!(daemon_set().is_err());
+    assert!(client.get(&format!("{SYSTEM}/serviceaccounts/weir")).is_err());
+}
+
+const KUBE_PROXY: &str = "
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-proxy, namespace: kube-system}
+spec:
+  selector: {matchLabels: {k8s-app: kube-proxy}}
+  template:
+    metadata: {labels: {k8s-app: kube-proxy}}
+    spec: {containers: [{name: kube-proxy, image: kube-proxy}]}
+";
+
+#[test]
+fn the_extras_for_monitoring_are_the_files_of_this_folder() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    let values = [
+        SERVER,
+        "monitoring.podMonitor.enabled=true",
+        "monitoring.rules.enabled=true",
+        "monitoring.rules.labels.release=prometheus",
+        "monitoring.dashboard.enabled=true",
+    ];
+    let text = helm.template(&chart(), &values).unwrap();
+    // As people get it. The alerts and the board are links here, and files there.
+    let folder = tempfile::tempdir().unwrap();
+    output(helm.command(&["package", "--destination"]).arg(folder.path()).arg(chart())).unwrap();
+    let package = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(helm.template(&package, &values).unwrap(), text);
+
+    let objects = documents(&text);
+    let read = |path: &str| fs::read_to_string(install().join("monitoring").join(path)).unwrap();
+    let rules = find(&objects, "PrometheusRule", "weir");
+    assert_eq!(rules["spec"], yaml(&read("rules.yaml")));
+    assert_eq!(rules["metadata"]["labels"]["release"], "prometheus");
+    let board = find(&objects, "ConfigMap", "weir-dashboard");
+    let of_board: Value = serde_json::from_str(board["data"]["weir.json"].as_str().unwrap()).unwrap();
+    assert_eq!(of_board, serde_json::from_str::<Value>(&read("dashboard.json")).unwrap());
+    assert_eq!(board["metadata"]["labels"]["grafana_dashboard"], "1");
+
+    // The job of a PodMonitor is the value of this label of the pod, and the alerts look for it.
+    let monitor = &find(&objects, "PodMonitor", "weir")["spec"];
+    let template = &find(&objects, "DaemonSet", "weir")["spec"]["template"];
+    assert_eq!(monitor["selector"]["matchLabels"], template["metadata"]["labels"]);
+    assert_eq!(template["metadata"]["labels"][monitor["jobLabel"].as_str().unwrap()], "weir");
+    assert_eq!(
+        template["spec"]["containers"][0]["ports"][0]["name"],
+        monitor["podMetricsEndpoints"][0]["port"]
+    );
+    let config = yaml(find(&objects, "ConfigMap", "weir")["data"]["config.conf"].as_str().unwrap());
+    assert_eq!(config["metricsBindAddress"], "0.0.0.0:10249");
+}
+
+#[test]
+fn lint_has_nothing_to_say_and_a_digest_pins_the_image() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    output(helm.command(&["lint", "--strict", "--set", SERVER]).arg(chart())).unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let pin = format!("image.digest={digest}");
+    let text = helm.template(&chart(), &[SERVER, "image.repository=registry.example/weir", &pin]).unwrap();
+    let image = format!("image: registry.example/weir@{digest}\n");
+    assert_eq!(text.matches(&image).count(), 2, "{text}");
+}
+
+#[test]
+fn wrong_values_are_refused_in_words_that_help() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    let cases: [(&[&str], &str); 7] = [
+        (&[], "apiServer is not set. It is an address of the API server that works without a proxy"),
+        (&["apiServer=https://kubernetes.default.svc:443"], "is the cluster IP of `kubernetes`"),
+        (&["apiServer=control-plane.example:6443"], "'/apiServer'"),
+        (&[SERVER, "imagee.tag=1"], "'imagee' not allowed"),
+        (&[SERVER, "image.digest=0123"], "'/image/digest'"),
+        (&[SERVER, "config.mode=iptables"], "'/config/mode': value must be 'ipvs'"),
+        (&[SERVER, "policy.files.a\\.wasm=not base64!"], "'/policy/files/a.wasm'"),
+    ];
+    for (values, words) in cases {
+        let error = helm.template(&chart(), values).unwrap_err().to_string();
+        assert!(error.contains(words), "{values:?}: {error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `cargo xtask release`: what a release consists of, made from the last commit alone.
+//!
+//! ```text
+//!  git archive ─▶ a checkout ─cargo build──────▶ weir ─image.rs─▶ oci/, weir.tar ─┐
+//!                     │                            └─ digest ─▶ provenance.json ──┼─▶ SHA256SUMS ─cosign─▶ its signature
+//!                     └─cargo cyclonedx, Debian's packages ───▶ weir.cdx.json ────┘
+//! ```
+//! Nothing of it depends on the directory, the time or the machine, so `--check` makes everything twice and compares.
+
+mod statements;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::tools::Tool;
+use crate::{image, process, workspace};
+
+const CYCLONEDX: Tool = Tool::Cargo("cargo-cyclonedx", "0.5.9");
+const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3");
+
+/// What the checkout and cargo's directory are called in the program and in the list of components.
+const SOURCE: &str = "/weir";
+const CARGO: &str = "/cargo";
+
+const COMPONENTS: &str = "weir.cdx.json";
+const PROVENANCE: &str = "provenance.json";
+const CHECKSUMS: &str = "SHA256SUMS";
+const SIGNATURE: &str = "SHA256SUMS.sigstore.json";
+
+/// Options of `cargo xtask release`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory for the release [default: target/release-files]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Make everything a second time, in another directory, and compare
+    #[arg(long)]
+    check: bool,
+    /// Sign the checksums with cosign: with --key, else with the identity that the workflow has
+    #[arg(long)]
+    sign: bool,
+    /// The private key, as cosign takes it: a file, env://NAME or a key service
+    #[arg(long, value_name = "KEY", requires = "sign")]
+    key: Option<String>,
+    /// Who builds, as a URI, for the provenance [default: the workflow's, else a local build]
+    #[arg(long, value_name = "URI")]
+    builder: Option<String>,
+}
+
+/// Makes the release, and checks and signs it if asked to.
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let changes = process::output(git().args(["status", "--porcelain"]))?;
+    ensure!(changes.is_empty(), "a release is made from the last commit; commit or remove first:\n{changes}");
+    let output = options.output.clone().unwrap_or_else(|| workspace::target().join("release-files"));
+    if output.exists() {
+        fs::remove_dir_all(&output).with_context(|| format!("cannot remove {}", output.display()))?;
+    }
+    let commit = process::output(git().args(["rev-parse", "HEAD"]))?;
+    let builder = options.builder.clone().unwrap_or_else(statements::builder);
+    let sums = make(commit.trim(), &output, "one", &builder)?;
+    print!("{sums}");
+    if options.check {
+        let again = tempfile::tempdir().context("cannot create a directory")?;
+        let sums_again = make(commit.trim(), again.path(), "the-other", &builder)?;
+        ensure!(sums == sums_again, "the second build differs from the first:\n{sums_again}");
+        println!("two builds in different directories are equal");
+    }
+    if options.sign {
+        sign(&output, options.key.as_deref())?;
+    }
+    println!("written: {}", output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes all files but the signature, and returns the checksums of the others. `name` makes the checkout's path another.
+fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String> {
+    let place = tempfile::tempdir().context("cannot create a directory")?;
+    let checkout = place.path().join(name);
+    check_out(commit, &checkout)?;
+    let weir = build(&checkout)?;
+    let (digest, packages) = image::write_release(&weir, output)?;
+    let components = components(&checkout, commit)?;
+    write(output, COMPONENTS, &statements::with_packages(&components, &digest, &packages)?)?;
+    let lock = fs::read(checkout.join("Cargo.lock")).context("cannot read Cargo.lock")?;
+    let compiler = process::output(Command::new("rustc").arg("--version").current_dir(&checkout))?;
+    let made = statements::Made { commit, lock: &lock, compiler: compiler.trim(), digest: &digest };
+    write(output, PROVENANCE, &made.provenance(builder, &packages))?;
+    let sums = checksums(output, &digest)?;
+    write(output, CHECKSUMS, &sums)?;
+    Ok(sums)
+}
+
+fn git() -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(workspace::root());
+    git
+}
+
+/// The commit's files, and nothing that git ignores.
+fn check_out(commit: &str, directory: &Path) -> Result<()> {
+    fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut archive =
+        git().args(["archive", commit]).stdout(Stdio::piped()).spawn().context("cannot start git")?;
+    let pipe = archive.stdout.take().context("git has no output")?;
+    process::run(Command::new("tar").arg("--extract").current_dir(directory).stdin(pipe))?;
+    ensure!(archive.wait().context("cannot wait for git")?.success(), "git archive {commit} failed");
+    Ok(())
+}
+
+/// Builds weir in a checkout, without the names of this machine's directories, which are in the texts of panics.
+fn build(checkout: &Path) -> Result<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no CARGO_HOME")?;
+    let flags = [(checkout, SOURCE), (home.as_path(), CARGO)]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let target = checkout.join("target");
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(checkout).env("CARGO_TARGET_DIR", &target);
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    process::run(cargo.args(["build", "--locked", "--release", "--package", "weir", "--bin", "weir"]))?;
+    Ok(target.join("release/weir"))
+}
+
+/// The crates that weir is built of, as cargo-cyclonedx lists them.
+fn components(checkout: &Path, commit: &str) -> Result<String> {
+    let time = process::output(git().args(["log", "-1", "--format=%ct", commit]))?;
+    let mut cyclonedx = CYCLONEDX.command()?;
+    cyclonedx.current_dir(checkout).env("SOURCE_DATE_EPOCH", time.trim());
+    cyclonedx.args(["--manifest-path", "host/Cargo.toml", "--format", "json", "--spec-version", "1.5"]);
+    cyclonedx.args(["--target", "x86_64-unknown-linux-gnu", "--override-filename", "weir.cdx", "--quiet"]);
+    process::run(&mut cyclonedx)?;
+    let path = checkout.join("host").join(COMPONENTS);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.replace(&checkout.display().to_string(), SOURCE))
+}
+
+fn write(output: &Path, name: &str, text: &str) -> Result<()> {
+    fs::write(output.join(name), text).with_context(|| format!("cannot write {name}"))
+}
+
+/// As `sha256sum --check` reads them. The image's manifest is among them: its checksum is the digest in registries.
+fn checksums(output: &Path, digest: &str) -> Result<String> {
+    let manifest = format!("oci/blobs/{}", digest.replace(':', "/"));
+    let files = [COMPONENTS, PROVENANCE, "weir.tar", &manifest];
+    let line = |name: &str| {
+        let content = fs::read(output.join(name)).with_context(|| format!("cannot read {name}"))?;
+        Ok(format!("{}  {name}\n", image::digest(&content).trim_start_matches("sha256:")))
+    };
+    files.into_iter().map(line).collect()
+}
+
+/// One signature, over the checksums and by them over everything.
+fn sign(output: &Path, key: Option<&str>) -> Result<()> {
+    let mut cosign = COSIGN.command()?;
+    cosign.current_dir(output).args(["sign-blob", "--yes", "--bundle", SIGNATURE]);
+    if let Some(key) = key {
+        // A key needs no service: neither a certificate, nor a log, nor a time stamp.
+        let none = tempfile::NamedTempFile::new().context("cannot create a file")?;
+        fs::write(none.path(), statements::NO_SERVICES).context("cannot write cosign's configuration")?;
+        cosign.args(["--key", key, "--signing-config"]).arg(none.path());
+        return process::run(cosign.arg(CHECKSUMS));
+    }
+    process::run(cosign.arg(CHECKSUMS))
+}

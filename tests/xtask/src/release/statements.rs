@@ -1,0 +1,113 @@
+//! What a release says of itself: its components (CycloneDX 1.5) and its provenance (in-toto statement 1 with SLSA
+//! provenance 1).
+
+use std::env;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::image;
+
+/// A signing configuration of cosign that names no service.
+pub(super) const NO_SERVICES: &str =
+    r#"{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#;
+
+/// Who builds: the workflow if there is one, as GitHub names it to the steps of a job.
+pub(super) fn builder() -> String {
+    match (env::var("GITHUB_SERVER_URL"), env::var("GITHUB_WORKFLOW_REF")) {
+        (Ok(server), Ok(workflow)) => format!("{server}/{workflow}"),
+        _ => "urn:weir:local-build".to_owned(),
+    }
+}
+
+fn sha256(content: &[u8]) -> String {
+    image::digest(content).trim_start_matches("sha256:").to_owned()
+}
+
+/// A Debian package, given as `name version`, as package URLs name it.
+fn package_url(package: &str) -> String {
+    let (name, version) = package.split_once(' ').unwrap_or((package, ""));
+    let version = version.replace('+', "%2B").replace(':', "%3A").replace('~', "%7E");
+    format!("pkg:deb/debian/{}@{version}?arch=amd64", name.replace('+', "%2B"))
+}
+
+/// The list of cargo-cyclonedx with the image's digest and its Debian packages.
+pub(super) fn with_packages(components: &str, digest: &str, packages: &[String]) -> Result<String> {
+    let mut bom: Value = serde_json::from_str(components).context("cargo-cyclonedx wrote no JSON")?;
+    let list = bom["components"].as_array_mut().context("cargo-cyclonedx listed no components")?;
+    list.extend(packages.iter().map(|package| {
+        let (name, version) = package.split_once(' ').unwrap_or((package, ""));
+        let url = package_url(package);
+        json!({"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url})
+    }));
+    let properties = json!([{"name": "weir:image", "value": digest}]);
+    bom["metadata"]["properties"] = properties;
+    Ok(format!("{bom:#}\n"))
+}
+
+/// What a release was made of.
+pub(super) struct Made<'a> {
+    pub(super) commit: &'a str,
+    pub(super) lock: &'a [u8],
+    pub(super) compiler: &'a str,
+    pub(super) digest: &'a str,
+}
+
+impl Made<'_> {
+    /// Without times and names of machines, so that another build can say the same.
+    pub(super) fn provenance(&self, builder: &str, packages: &[String]) -> String {
+        let mut dependencies = vec![
+            json!({"uri": "git+urn:weir", "digest": {"gitCommit": self.commit}}),
+            json!({"name": "Cargo.lock", "digest": {"sha256": sha256(self.lock)}}),
+            json!({"name": self.compiler}),
+        ];
+        dependencies.extend(packages.iter().map(|package| json!({"uri": package_url(package)})));
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{
+                "name": "weir",
+                "digest": {"sha256": self.digest.trim_start_matches("sha256:")},
+            }],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": "urn:weir:cargo-xtask-release:1",
+                    "externalParameters": {"commit": self.commit},
+                    "resolvedDependencies": dependencies,
+                },
+                "runDetails": {"builder": {"id": builder}},
+            },
+        });
+        format!("{statement:#}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_join_the_crates() {
+        let crates = r#"{"metadata": {"timestamp": "x"}, "components": [{"name": "anyhow"}]}"#;
+        let packages = ["libc6 2.36-9+deb12u13".to_owned(), "libgmp10 2:6.2.1+dfsg1-1.1".to_owned()];
+        let bom: Value =
+            serde_json::from_str(&with_packages(crates, "sha256:1", &packages).unwrap()).unwrap();
+        let names: Vec<_> = bom["components"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+        assert_eq!(names, ["anyhow", "libc6", "libgmp10"]);
+        assert_eq!(bom["components"][2]["purl"], "pkg:deb/debian/libgmp10@2%3A6.2.1%2Bdfsg1-1.1?arch=amd64");
+        assert_eq!(bom["metadata"]["properties"][0]["value"], "sha256:1");
+        assert!(with_packages("{}", "", &[]).is_err());
+    }
+
+    #[test]
+    fn provenance_names_the_image_and_its_sources() {
+        let made = Made { commit: "c0ffee", lock: b"", compiler: "rustc 1", digest: "sha256:12" };
+        let text = made.provenance("https://builder.example", &["kmod 30".to_owned()]);
+        let statement: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], "12");
+        let definition = &statement["predicate"]["buildDefinition"];
+        assert_eq!(definition["resolvedDependencies"][0]["digest"]["gitCommit"], "c0ffee");
+        assert_eq!(definition["resolvedDependencies"][3]["uri"], "pkg:deb/debian/kmod@30?arch=amd64");
+        assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], "https://builder.example");
+    }
+}
