@@ -15,11 +15,11 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
-/// How long a client waits for a connection or an answer. Nodes are emulated and slow.
+/// How long a client waits for a connection or a response, because nodes are emulated and slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two requests of a client.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two requests of a client. All clients together must leave an emulated node time for its own work.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Local ports of the first client, above all node ports, and how many each client has: enough for a port to rest
 /// until IPVS has forgotten it.

@@ -21,6 +21,9 @@ pub(super) const PROGRAM: &str = "/usr/local/bin/weir-e2e-load";
 /// Pods with clients, and whether they have the node's network.
 const PODS: [(&str, bool); 2] = [("load-pod", false), ("load-node", true)];
 
+/// How long a new Service may take until all clients have answers.
+const SETTLED: Duration = Duration::from_secs(600);
+
 /// The clients print a line every second, but an emulated kubelet may take longer to deliver it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -113,10 +116,16 @@ impl<'c> Traffic<'c> {
         }
         let outside = Outside::start(program, everywhere, &report.join("load.log"))?;
         let mut traffic = Traffic { cluster, outside, before: BTreeMap::new() };
-        // Failures from before everything ran do not count.
-        thread::sleep(Duration::from_secs(5));
-        traffic.look()?;
-        Ok(traffic)
+        // kube-proxy takes more than a minute for a new Service on an emulated node that is busy.
+        let start = Instant::now();
+        loop {
+            let Look { streams, new } = traffic.look()?;
+            match streams.expect_nothing_lost().and_then(|()| new.expect_nothing_lost()) {
+                Err(error) if start.elapsed() > SETTLED => return Err(error.context("the Service does not work")),
+                Err(_) => thread::sleep(Duration::from_secs(1)),
+                Ok(()) => return Ok(traffic),
+            }
+        }
     }
 
     /// Counts the requests since the last look.

@@ -102,11 +102,13 @@ impl Reader {
         println!("$ {command}");
         let log = open_log(&stage.report.join("commands.log"), &command)?;
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut bash = Command::new("bash");
-        bash.args(["-e", "-o", "pipefail", "-c", &command]).current_dir(self.folder.path());
-        bash.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));
+        // A terminal, which `kubectl debug -it` expects.
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env("SHELL", "/bin/bash");
+        script.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));
+        script.current_dir(self.folder.path()).stdin(Stdio::null());
         let errors = log.try_clone().context("cannot write commands.log")?;
-        process::run(bash.stdin(Stdio::null()).stdout(log).stderr(errors))
+        process::run(script.stdout(log).stderr(errors))
     }
 
     fn copy_to_node(&self, stage: &Stage<'_>) -> Result<()> {
