@@ -12,6 +12,7 @@ mod ranges;
 mod reach;
 mod refusal;
 mod source;
+mod top;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             refusal::TESTS,
             change::TESTS,
             issues::TESTS,
+            top::TESTS,
         ],
     )
 }
