@@ -121,7 +121,9 @@ impl<'c> Traffic<'c> {
         loop {
             let Look { streams, new } = traffic.look()?;
             match streams.expect_nothing_lost().and_then(|()| new.expect_nothing_lost()) {
-                Err(error) if start.elapsed() > SETTLED => return Err(error.context("the Service does not work")),
+                Err(error) if start.elapsed() > SETTLED => {
+                    return Err(error.context("the Service does not work"));
+                }
                 Err(_) => thread::sleep(Duration::from_secs(1)),
                 Ok(()) => return Ok(traffic),
             }
