@@ -16,7 +16,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 /// How long a client waits for a connection or a response, because nodes are emulated and slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two requests of a client. All clients together must leave an emulated node time for its own work.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -166,8 +166,10 @@ fn deployment(replicas: u32, pre_stop: Option<u32>) -> Value {
                         "name": "web",
                         "image": "registry.k8s.io/e2e-test-images/agnhost:2.66.1",
                         "args": ["netexec", "--http-port=8080"],
+                        // A pod that answers slowly on a busy emulated node must stay an endpoint.
                         "readinessProbe": {
-                            "httpGet": { "path": "/hostname", "port": 8080 }, "periodSeconds": 1, "timeoutSeconds": 5,
+                            "httpGet": { "path": "/hostname", "port": 8080 },
+                            "periodSeconds": 2, "timeoutSeconds": 10, "failureThreshold": 30,
                         },
                         "lifecycle": lifecycle,
                     }],

@@ -26,6 +26,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.claim_nothing_lost(&mut traffic, "kube_proxy_alone")?;
     let reader = Reader::new(stage)?;
     reader.follow(stage, "MIGRATE.md", "Before")?;
+    stage.claim_nothing_lost(&mut traffic, "preparation")?;
     reader.follow(stage, "MIGRATE.md", "kubeadm")?;
     stage.claim("all_pods_run_weir", all_in_sync(stage));
     stage.claim_nothing_lost(&mut traffic, "migration")?;
