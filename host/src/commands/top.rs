@@ -126,7 +126,7 @@ impl Source {
     /// Reads all services, and the endpoints that are shown. Returns the time for the services.
     fn read(&mut self, app: &mut App) -> anyhow::Result<Duration> {
         let begin = self.started.elapsed();
-        let traffic = self.kernel.traffic().context("IPVS counters (root may read them)")?;
+        let traffic = self.kernel.traffic().context("IPVS counters, which need root or NET_ADMIN")?;
         app.take(traffic.context("this kernel has no IPVS: `modprobe ip_vs`")?, begin);
         let cost = self.started.elapsed() - begin;
         self.look(app)?;
