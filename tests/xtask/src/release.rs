@@ -26,6 +26,8 @@ const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosig
 const SOURCE: &str = "/weir";
 const CARGO: &str = "/cargo";
 
+/// The image's manifest: its checksum is the image's digest.
+const MANIFEST: &str = "weir.manifest.json";
 const COMPONENTS: &str = "weir.cdx.json";
 const PROVENANCE: &str = "provenance.json";
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -56,8 +58,9 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let changes = process::output(git().args(["status", "--porcelain"]))?;
     ensure!(changes.is_empty(), "a release is made from the last commit; commit or remove first:\n{changes}");
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("release-files"));
-    if output.exists() {
-        fs::remove_dir_all(&output).with_context(|| format!("cannot remove {}", output.display()))?;
+    let old = output.join(SIGNATURE);
+    if old.exists() {
+        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
     let commit = process::output(git().args(["rev-parse", "HEAD"]))?;
     let builder = options.builder.clone().unwrap_or_else(statements::builder);
@@ -89,7 +92,9 @@ fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String
     let compiler = process::output(Command::new("rustc").arg("--version").current_dir(&checkout))?;
     let made = statements::Made { commit, lock: &lock, compiler: compiler.trim(), digest: &digest };
     write(output, PROVENANCE, &made.provenance(builder, &packages))?;
-    let sums = checksums(output, &digest)?;
+    let manifest = output.join("oci/blobs").join(digest.replace(':', "/"));
+    fs::copy(manifest, output.join(MANIFEST)).context("cannot copy the image's manifest")?;
+    let sums = checksums(output)?;
     write(output, CHECKSUMS, &sums)?;
     Ok(sums)
 }
@@ -142,10 +147,9 @@ fn write(output: &Path, name: &str, text: &str) -> Result<()> {
     fs::write(output.join(name), text).with_context(|| format!("cannot write {name}"))
 }
 
-/// As `sha256sum --check` reads them. The image's manifest is among them: its checksum is the digest in registries.
-fn checksums(output: &Path, digest: &str) -> Result<String> {
-    let manifest = format!("oci/blobs/{}", digest.replace(':', "/"));
-    let files = [COMPONENTS, PROVENANCE, "weir.tar", &manifest];
+/// As `sha256sum --check` reads them.
+fn checksums(output: &Path) -> Result<String> {
+    let files = [MANIFEST, COMPONENTS, PROVENANCE, "weir.tar"];
     let line = |name: &str| {
         let content = fs::read(output.join(name)).with_context(|| format!("cannot read {name}"))?;
         Ok(format!("{}  {name}\n", image::digest(&content).trim_start_matches("sha256:")))
