@@ -91,6 +91,9 @@ pub(crate) struct Options {
     /// The program that makes traffic
     #[arg(long, hide = true)]
     load: Option<PathBuf>,
+    /// The plugin of a scenario
+    #[arg(long, hide = true)]
+    plugin: Option<PathBuf>,
     /// Inside the namespaces already
     #[arg(long, hide = true)]
     inside: bool,
@@ -187,8 +190,9 @@ fn run(options: &Options) -> Result<ExitStatus> {
         image::write_weir(&weir, &weir_archive(&report))?;
     }
     let mut line = options.inside();
-    if options.scenario.is_some() {
+    if let Some(scenario) = options.scenario {
         line.extend(["--load".into(), traffic::build()?.into()]);
+        line.extend(scenario.plugin()?.into_iter().flat_map(|plugin| ["--plugin".into(), plugin.into()]));
     }
     in_namespaces(&line)
 }

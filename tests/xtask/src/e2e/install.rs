@@ -1,4 +1,4 @@
-//! How a cluster gets its service proxy: as users install it.
+//! Installs the service proxy of a cluster as users do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,27 @@ pub(super) fn folder() -> PathBuf {
     workspace::root().join("tests/e2e")
 }
 
-/// As `host/install/README.md` says: the address of the API server goes into a file, then the base is applied.
+/// Follows `host/install/README.md`: puts the API server's address into a file and applies the base.
 pub(super) fn weir(cluster: &Cluster, report: &Path) -> Result<()> {
-    let (base, copy) = (workspace::root().join("host/install/base"), report.join("install/base"));
-    fs::create_dir_all(&copy).context("cannot copy host/install/base")?;
-    for entry in fs::read_dir(&base).context("no host/install/base")? {
-        let entry = entry.context("cannot list host/install/base")?;
-        let text = fs::read_to_string(entry.path()).context("cannot read host/install/base")?;
-        let text = text.replace("https://control-plane.example:6443", &cluster.server_for_nodes()?);
-        fs::write(copy.join(entry.file_name()), text).context("cannot copy host/install/base")?;
-    }
-    process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(&copy))
+    let server = cluster.server_for_nodes()?;
+    let base = copy("base", report, |text| text.replace("https://control-plane.example:6443", &server))?;
+    process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(base))
 }
 
-/// By kubeadm itself, as part of its `init`.
+/// Copies a folder of `host/install`, with the edits that a user makes, and returns the copy.
+pub(super) fn copy(name: &str, report: &Path, edit: impl Fn(String) -> String) -> Result<PathBuf> {
+    let (from, to) = (workspace::root().join("host/install").join(name), report.join("install").join(name));
+    let copying = || format!("cannot copy {}", from.display());
+    fs::create_dir_all(&to).with_context(copying)?;
+    for entry in fs::read_dir(&from).with_context(copying)? {
+        let entry = entry.with_context(copying)?;
+        let text = fs::read_to_string(entry.path()).with_context(copying)?;
+        fs::write(to.join(entry.file_name()), edit(text)).with_context(copying)?;
+    }
+    Ok(to)
+}
+
+/// Runs the step of `kubeadm init` that installs kube-proxy.
 pub(super) fn kube_proxy(cluster: &Cluster, report: &Path) -> Result<()> {
     let text = fs::read_to_string(folder().join("kubeadm.yaml")).context("no tests/e2e/kubeadm.yaml")?;
     let server = cluster.server_for_nodes()?;

@@ -5,7 +5,7 @@ mod page;
 mod restarts;
 mod rolling;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use weir_cluster::Cluster;
 use super::bring_up::RunningNodes;
 use super::traffic::Traffic;
 use super::{Options, load_balancer};
-use crate::process;
 use crate::tally::Counts;
+use crate::{process, workspace};
 
 /// For operations that are slow on emulated nodes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -38,6 +38,16 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
+    /// Builds the plugin that it needs, if any.
+    pub(super) fn plugin(self) -> Result<Option<PathBuf>> {
+        match self {
+            Scenario::Restarts => {
+                Ok(workspace::components(&[restarts::PLUGIN])?.pop().map(|component| component.file))
+            }
+            Scenario::Migration | Scenario::RollingUpdates => Ok(None),
+        }
+    }
+
     /// Plays it and prints which claims hold.
     pub(super) fn play(
         self,

@@ -1,29 +1,31 @@
-//! What happens to a node in its life: weir is updated, its plugins change, the kubelet restarts, the kernel kills weir
-//! for want of memory, and the node is drained and booted again.
+//! Events in the life of a node: weir is updated, its plugins change, the kubelet restarts, the kernel kills weir because
+//! memory is short, and the node is drained and rebooted.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{PATIENCE, Stage, until};
+use crate::e2e::install;
 use crate::e2e::node::Node;
 use crate::e2e::traffic::Traffic;
-use crate::{process, workspace};
+use crate::process;
 
-const PLUGIN: &str = "weir-plugin-annotations";
+/// The package of the plugin, and the file that `host/install/policy` names.
+pub(super) const PLUGIN: &str = "weir-plugin-annotations";
 const COMPONENT: &str = "weir_plugin_annotations.wasm";
 
-/// A kubelet looks after ConfigMaps once a minute or so.
+/// A kubelet checks ConfigMaps about once a minute.
 const CONFIG_MAPS: Duration = Duration::from_secs(300);
 
-/// The node that is drained; the clients are on the other one.
+/// The node to drain; the clients run on the other one.
 const DRAINED: u8 = 2;
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
-    ensure!(stage.options.nodes >= DRAINED, "this scenario takes --nodes 2: one of them is drained");
+    ensure!(stage.options.nodes >= DRAINED, "this scenario needs --nodes 2, because it drains one of them");
     stage.deploy_web(4, Some(5))?;
     let mut traffic = stage.start_traffic()?;
     stage.claim_nothing_lost(&mut traffic, "weir_alone")?;
@@ -35,7 +37,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     traffic.stop()
 }
 
-/// The same program under another tag is another version for the DaemonSet.
+/// For the DaemonSet, the same program under another tag is another version.
 fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     for number in 1..=stage.options.nodes {
         let node = stage.nodes.node(number)?;
@@ -62,19 +64,15 @@ fn roll_out(stage: &Stage<'_>) -> Result<()> {
     stage.kubectl("--namespace=kube-system rollout status daemonset/weir --timeout=600s").map(drop)
 }
 
-/// As `host/install/README.md` says: an overlay with the component `policy`; then the Service and the ConfigMap change.
+/// Follows `host/install/README.md`: installs an overlay with the component `policy`, then changes the Service and the
+/// ConfigMap.
 fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
-    let [component] = &workspace::components(&[PLUGIN])?[..] else { bail!("no {PLUGIN}") };
+    let component = stage.options.plugin.as_deref().context("no plugin")?;
+    // The line that names the plugin's file is a comment there.
+    let policy =
+        install::copy("policy", stage.report, |text| text.replace("# - weir_plugin", "- weir_plugin"))?;
+    fs::copy(component, policy.join(COMPONENT)).context("cannot copy the plugin")?;
     let install = stage.report.join("install");
-    let policy = install.join("policy");
-    fs::create_dir_all(&policy).context("cannot copy host/install/policy")?;
-    for name in ["daemonset.yaml", "kustomization.yaml"] {
-        let text = fs::read_to_string(workspace::root().join("host/install/policy").join(name));
-        // The line that names the plugin's file is there as a comment.
-        let text = text.context("no host/install/policy")?.replace("# - weir_plugin", "- weir_plugin");
-        fs::write(policy.join(name), text).context("cannot copy host/install/policy")?;
-    }
-    fs::copy(&component.file, policy.join(COMPONENT)).context("cannot copy the plugin")?;
     let overlay = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../base]\n\
         components: [../policy]\nimages:\n- {name: localhost/weir, newTag: next}\n";
     fs::create_dir_all(install.join("overlay")).context("cannot write an overlay")?;
@@ -134,7 +132,7 @@ fn restart_kubelet(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<(
         ensure!(node.shell("curl -s http://127.0.0.1:10248/healthz")? == "ok", "the kubelet is not healthy");
         Ok(())
     })?;
-    // Its first look at all pods, and a report to the API server.
+    // Its first check of all pods, and its report to the API server.
     std::thread::sleep(Duration::from_secs(20));
     stage.claim_nothing_lost(traffic, "kubelet_restart")
 }
@@ -164,7 +162,7 @@ fn kill_for_memory(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<(
     stage.claim_nothing_lost(traffic, "kill_for_memory")
 }
 
-/// As operators do it; what a drained node served is served elsewhere.
+/// Drains before the reboot, as operators do, so that pods serve from the other node.
 fn drain_and_reboot(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     let node = stage.nodes.node(DRAINED)?;
     let name = node.name();

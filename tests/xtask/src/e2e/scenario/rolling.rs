@@ -1,19 +1,18 @@
-//! A Deployment updated many times: how many requests fail?
+//! Updates a Deployment many times and counts failed requests.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::{Scenario, Stage};
+use super::Stage;
 use crate::e2e::Proxy;
 
 const REPLICAS: u32 = 6;
 
-/// Seconds for which a pod goes on serving after it is asked to end.
+/// Seconds that a pod keeps serving after its termination begins.
 const SLEEP: u32 = 5;
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
-    debug_assert_eq!(stage.options.scenario, Some(Scenario::RollingUpdates));
     let proxy = stage.options.proxy();
     let mut table =
         "| Proxy | preStop | updates | new connections | failed | requests on kept connections | failed |\n\
