@@ -1,4 +1,4 @@
-//! `host/install` before a real API server: the chart and the Kustomize bases make the same objects, and helm installs,
+//! `host/install` on a real API server: the chart and the Kustomize bases produce the same objects, and helm installs,
 //! upgrades and removes them.
 
 use std::fs;
@@ -17,7 +17,7 @@ fn install() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/install").canonicalize().unwrap()
 }
 
-/// Helm, without what this machine's user told it.
+/// Helm, without this machine's configuration.
 struct Helm {
     program: PathBuf,
     home: TempDir,
@@ -37,13 +37,13 @@ impl Helm {
         helm
     }
 
-    /// The chart as YAML, with these values.
+    /// Renders the chart as YAML, with these values.
     fn template(&self, chart: &Path, values: &[&str]) -> Result<String> {
         let mut helm = self.command(&["template", "weir"]);
         output(helm.arg(chart).args(values.iter().flat_map(|value| ["--set", value])))
     }
 
-    /// A command of helm that writes to the cluster.
+    /// Runs a command of helm that writes to the cluster.
     fn write(&self, cluster: &Cluster, arguments: &[&str], values: &[&str]) -> Result<String> {
         let mut helm = self.command(arguments);
         helm.arg("--kubeconfig").arg(cluster.kubeconfig());
@@ -67,7 +67,8 @@ fn yaml(text: &str) -> Value {
 
 /// The documents of a template's output.
 fn documents(text: &str) -> Vec<Value> {
-    text.split("---\n").map(yaml).filter(|document| !document.is_null()).collect()
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+    documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -75,7 +76,7 @@ fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     objects.iter().find(is).unwrap_or_else(|| panic!("no {kind} {name}: {objects:?}"))
 }
 
-/// What the API server makes of manifests, strictly read and with its defaults.
+/// Sends manifests to the API server, with strict validation, and returns the objects with its defaults.
 fn create(cluster: &Cluster, manifests: &str, options: &[&str]) -> Result<Vec<Value>> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), manifests)?;
@@ -85,8 +86,8 @@ fn create(cluster: &Cluster, manifests: &str, options: &[&str]) -> Result<Vec<Va
     Deserializer::from_str(&text).into_iter().map(|object| object.context(text.clone())).collect()
 }
 
-/// Objects without what may differ: labels and annotations of the objects themselves, what the API server counts, the
-/// checksum by which Helm starts a rollout, and the hash in a name by which Kustomize does.
+/// Removes what may differ: labels and annotations of the objects, fields set by the API server, and the checksum (Helm)
+/// or hashed name (Kustomize) that starts a rollout.
 fn comparable(objects: Vec<Value>) -> Vec<Value> {
     let mut text = Value::from(objects).to_string();
     let start = "\"name\":\"weir-";
@@ -109,7 +110,7 @@ fn comparable(objects: Vec<Value>) -> Vec<Value> {
             annotations.as_object_mut().unwrap().remove("checksum/config").unwrap();
             assert_eq!(annotations, json!({}));
         }
-        // Lists in which a name is there once, and the order means nothing.
+        // Lists with unique names, in which order has no meaning.
         for list in
             ["/spec/volumes", "/spec/containers/0/volumeMounts", "/spec/initContainers/0/volumeMounts"]
         {
@@ -125,7 +126,7 @@ fn comparable(objects: Vec<Value>) -> Vec<Value> {
 fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
     let Some(programs) = programs_or_skip() else { return };
     let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
-    // An overlay as the README has it. Kustomize takes relative paths only.
+    // The overlay from the README. Kustomize accepts relative paths only.
     let overlay = tempfile::tempdir().unwrap();
     let up = "../".repeat(overlay.path().canonicalize().unwrap().components().count() - 1);
     let place = |name: &str| format!("{up}{}", install().join(name).strip_prefix("/").unwrap().display());
@@ -167,7 +168,7 @@ fn helm_installs_upgrades_and_removes_weir() {
     let first = daemon_set().unwrap();
     assert!(!command(&first).contains("--policy"), "{first}");
 
-    // A plugin leaves the configuration as it is: nothing but the pods' command changes.
+    // A plugin does not change the configuration, only the pods' command.
     let plugin = ["policy.enabled=true", "policy.files.a\\.wasm=AGFzbQ=="];
     let source = ["policy.configuration.plugins[0].name=a", "policy.configuration.plugins[0].source=a.wasm"];
     let values = [&[SERVER][..], &plugin, &source].concat();
@@ -185,7 +186,7 @@ fn helm_installs_upgrades_and_removes_weir() {
         })
     );
 
-    // Another configuration is a rollout. Beside a kube-proxy, helm warns.
+    // A changed configuration starts a rollout. If kube-proxy runs too, helm warns.
     create(&cluster, KUBE_PROXY, &[]).unwrap();
     let values = [SERVER, "config.ipvs.scheduler=lc", "policy.enabled=true", "policy.existingConfigMap=mine"];
     let notes = helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
@@ -223,7 +224,7 @@ fn the_extras_for_monitoring_are_the_files_of_this_folder() {
         "monitoring.dashboard.enabled=true",
     ];
     let text = helm.template(&chart(), &values).unwrap();
-    // As people get it. The alerts and the board are links here, and files there.
+    // The package that users install contains files where the folder has links to the alerts and the dashboard.
     let folder = tempfile::tempdir().unwrap();
     output(helm.command(&["package", "--destination"]).arg(folder.path()).arg(chart())).unwrap();
     let package = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
@@ -239,7 +240,7 @@ fn the_extras_for_monitoring_are_the_files_of_this_folder() {
     assert_eq!(of_board, serde_json::from_str::<Value>(&read("dashboard.json")).unwrap());
     assert_eq!(board["metadata"]["labels"]["grafana_dashboard"], "1");
 
-    // The job of a PodMonitor is the value of this label of the pod, and the alerts look for it.
+    // A PodMonitor takes its job from this label of the pod, and the alerts select by job.
     let monitor = &find(&objects, "PodMonitor", "weir")["spec"];
     let template = &find(&objects, "DaemonSet", "weir")["spec"]["template"];
     assert_eq!(monitor["selector"]["matchLabels"], template["metadata"]["labels"]);

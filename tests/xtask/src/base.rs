@@ -193,7 +193,7 @@ fn key() -> String {
 }
 
 fn manifest(found: &[Package]) -> String {
-    let lines = found.iter().map(|package| format!("{} {}\n", package.name, package.version));
+    let lines = found.iter().map(|package| format!("{package}\n"));
     [key(), "\n".to_owned()].into_iter().chain(lines).collect()
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every target of `tests/fuzz` for a while, whatever the others find.
+//! `cargo xtask fuzz`: runs every target of `tests/fuzz` for a while. A finding does not stop the other targets.
 
 use std::fs;
 use std::process::ExitCode;
@@ -20,23 +20,23 @@ pub(crate) struct Options {
     /// Seconds for each target
     #[arg(long, default_value_t = 300)]
     seconds: u32,
-    /// Targets, instead of all
+    /// The targets to run [default: all]
     targets: Vec<String>,
 }
 
-/// Runs the targets one after the other; a finding fails the run at its end.
+/// Runs the targets in turn; a finding fails the run at its end.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let folder = workspace::root().join("tests/fuzz");
     let listed = process::output(FUZZ.command()?.args(["list", "--fuzz-dir"]).arg(&folder))?;
     let all: Vec<&str> = listed.lines().collect();
     for target in &options.targets {
-        ensure!(all.contains(&target.as_str()), "no target {target}; there are {}", all.join(", "));
+        ensure!(all.contains(&target.as_str()), "no target {target}; the targets are {}", all.join(", "));
     }
     let is_wanted = |target: &&str| options.targets.is_empty() || options.targets.iter().any(|t| t == target);
     let mut findings = Vec::new();
     let targets: Vec<&str> = all.into_iter().filter(is_wanted).collect();
     for target in &targets {
-        // What libFuzzer adds stays out of the corpus that tests read.
+        // Tests read the corpus, so libFuzzer must not add to it.
         let grown = workspace::target().join("fuzz").join(target);
         fs::create_dir_all(&grown).with_context(|| format!("cannot create {}", grown.display()))?;
         let mut fuzz = FUZZ.command()?;

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::packages::Package;
 use crate::tally::Counts;
 use crate::workspace;
 pub(crate) use layer::digest;
@@ -86,8 +87,8 @@ pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
     check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?.0, filter)
 }
 
-/// Writes the image of a release. Returns its digest and its Debian packages, as `name version`.
-pub(crate) fn write_release(weir: &Path, output: &Path) -> Result<(String, Vec<String>)> {
+/// Writes the image of a release. Returns its digest and its Debian packages.
+pub(crate) fn write_release(weir: &Path, output: &Path) -> Result<(String, Vec<Package>)> {
     let (image, packages) = assemble(weir, &default_name(), Effort::Smallest)?;
     let digest = image.digest();
     write(&[image], output)?;
@@ -101,10 +102,11 @@ pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     Ok(found.context("cargo did not name weir")?.executable)
 }
 
-/// Two layers, so that an upgrade of weir only downloads weir. Also returns the Debian packages, as `name version`.
-fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<(Image, Vec<String>)> {
+/// Two layers, so that an upgrade of weir only downloads weir. Also returns the Debian packages.
+fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<(Image, Vec<Package>)> {
     let (debian, packages) = root::debian(weir)?;
-    let history = format!("Debian packages: {}", packages.join(" "));
+    let history =
+        format!("Debian packages: {}", packages.iter().map(Package::to_string).collect::<Vec<_>>().join(" "));
     let layers = vec![
         Rc::new(Layer::new("iptables and kmod", &history, &debian, effort)?),
         Rc::new(Layer::new("weir", "weir", &root::program(weir)?, effort)?),

@@ -62,7 +62,7 @@ enum Command {
     Experiment(experiment::Options),
     /// Build the container image, without a container daemon
     Image(image::Options),
-    /// Make a release from the last commit: image, SBOM, provenance, checksums, and a signature
+    /// Build a release from the last commit: image, SBOM, provenance, checksums, and a signature
     Release(release::Options),
     /// Build or start a real API server with etcd, for tests and manual use
     Cluster(cluster::Options),

@@ -17,6 +17,12 @@ pub(crate) struct Package {
     pub(crate) file: String,
 }
 
+impl std::fmt::Display for Package {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
 /// Resolves the packages and all their dependencies as if nothing were installed, so the result does not vary with
 /// the host. `directory` is an empty directory for apt.
 fn closure(directory: &Path, names: &[&str]) -> Result<Vec<Package>> {

@@ -1,11 +1,12 @@
-//! `cargo xtask release`: what a release consists of, made from the last commit alone.
+//! `cargo xtask release`: builds all files of a release from the last commit alone.
 //!
 //! ```text
 //!  git archive ─▶ a checkout ─cargo build──────▶ weir ─image.rs─▶ oci/, weir.tar ─┐
 //!                     │                            └─ digest ─▶ provenance.json ──┼─▶ SHA256SUMS ─cosign─▶ its signature
 //!                     └─cargo cyclonedx, Debian's packages ───▶ weir.cdx.json ────┘
 //! ```
-//! Nothing of it depends on the directory, the time or the machine, so `--check` makes everything twice and compares.
+//! The result does not depend on the directory, the time or the machine, so `--check` builds everything twice and
+//! compares.
 
 mod statements;
 
@@ -22,7 +23,7 @@ use crate::{image, process, workspace};
 const CYCLONEDX: Tool = Tool::Cargo("cargo-cyclonedx", "0.5.9");
 const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3");
 
-/// What the checkout and cargo's directory are called in the program and in the list of components.
+/// Names for the checkout and cargo's directory in the program and in the list of components.
 const SOURCE: &str = "/weir";
 const CARGO: &str = "/cargo";
 
@@ -39,24 +40,27 @@ pub(crate) struct Options {
     /// Directory for the release [default: target/release-files]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Make everything a second time, in another directory, and compare
+    /// Build everything a second time, in another directory, and compare
     #[arg(long)]
     check: bool,
-    /// Sign the checksums with cosign: with --key, else with the identity that the workflow has
+    /// Sign the checksums with cosign: with --key, else with the identity of the workflow
     #[arg(long)]
     sign: bool,
-    /// The private key, as cosign takes it: a file, env://NAME or a key service
+    /// The private key in cosign's syntax: a file, env://NAME or a key service
     #[arg(long, value_name = "KEY", requires = "sign")]
     key: Option<String>,
-    /// Who builds, as a URI, for the provenance [default: the workflow's, else a local build]
+    /// URI of the builder, for the provenance [default: the workflow, else a local build]
     #[arg(long, value_name = "URI")]
     builder: Option<String>,
 }
 
-/// Makes the release, and checks and signs it if asked to.
+/// Builds the release, and checks and signs it on request.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let changes = process::output(git().args(["status", "--porcelain"]))?;
-    ensure!(changes.is_empty(), "a release is made from the last commit; commit or remove first:\n{changes}");
+    ensure!(
+        changes.is_empty(),
+        "a release is built from the last commit; commit or remove these changes first:\n{changes}"
+    );
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("release-files"));
     let old = output.join(SIGNATURE);
     if old.exists() {
@@ -79,7 +83,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes all files but the signature, and returns the checksums of the others. `name` makes the checkout's path another.
+/// Builds all files except the signature, and returns their checksums. `name` is the checkout's directory, so that two
+/// builds have different paths.
 fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String> {
     let place = tempfile::tempdir().context("cannot create a directory")?;
     let checkout = place.path().join(name);
@@ -105,7 +110,7 @@ fn git() -> Command {
     git
 }
 
-/// The commit's files, and nothing that git ignores.
+/// Writes the commit's files, without untracked ones.
 fn check_out(commit: &str, directory: &Path) -> Result<()> {
     fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut archive =
@@ -116,7 +121,7 @@ fn check_out(commit: &str, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds weir in a checkout, without the names of this machine's directories, which are in the texts of panics.
+/// Builds weir in a checkout. Panic messages would contain the names of this machine's directories, so they are replaced.
 fn build(checkout: &Path) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no CARGO_HOME")?;
@@ -130,7 +135,7 @@ fn build(checkout: &Path) -> Result<PathBuf> {
     Ok(target.join("release/weir"))
 }
 
-/// The crates that weir is built of, as cargo-cyclonedx lists them.
+/// Lists the crates of weir with cargo-cyclonedx.
 fn components(checkout: &Path, commit: &str) -> Result<String> {
     let time = process::output(git().args(["log", "-1", "--format=%ct", commit]))?;
     let mut cyclonedx = CYCLONEDX.command()?;
@@ -147,22 +152,22 @@ fn write(output: &Path, name: &str, text: &str) -> Result<()> {
     fs::write(output.join(name), text).with_context(|| format!("cannot write {name}"))
 }
 
-/// As `sha256sum --check` reads them.
+/// The checksums in the format of `sha256sum --check`.
 fn checksums(output: &Path) -> Result<String> {
     let files = [MANIFEST, COMPONENTS, PROVENANCE, "weir.tar"];
     let line = |name: &str| {
         let content = fs::read(output.join(name)).with_context(|| format!("cannot read {name}"))?;
-        Ok(format!("{}  {name}\n", image::digest(&content).trim_start_matches("sha256:")))
+        Ok(format!("{}  {name}\n", statements::sha256(&content)))
     };
     files.into_iter().map(line).collect()
 }
 
-/// One signature, over the checksums and by them over everything.
+/// Signs the checksums, which cover all other files.
 fn sign(output: &Path, key: Option<&str>) -> Result<()> {
     let mut cosign = COSIGN.command()?;
     cosign.current_dir(output).args(["sign-blob", "--yes", "--bundle", SIGNATURE]);
     if let Some(key) = key {
-        // A key needs no service: neither a certificate, nor a log, nor a time stamp.
+        // Signing with a key needs no certificate, log or time stamp.
         let none = tempfile::NamedTempFile::new().context("cannot create a file")?;
         fs::write(none.path(), statements::NO_SERVICES).context("cannot write cosign's configuration")?;
         cosign.args(["--key", key, "--signing-config"]).arg(none.path());

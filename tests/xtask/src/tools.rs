@@ -1,4 +1,4 @@
-//! Tools that others publish, in the version that we know: from the search path, else built once into `.lab/tools`.
+//! Third-party tools: from the search path, else built once in a known version into `.lab/tools`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::{process, workspace};
 
-/// A program and what builds it.
+/// A program and how to build it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Tool {
-    /// A crate with a program of the same name, and its version.
+    /// A crate that contains a program of the same name, and its version.
     Cargo(&'static str, &'static str),
     /// A program, the path of its Go package, and the version.
     Go(&'static str, &'static str, &'static str),
@@ -29,10 +29,10 @@ impl std::fmt::Display for NotInstalled {
 impl std::error::Error for NotInstalled {}
 
 impl Tool {
-    /// The tool, to be run in the workspace.
+    /// Returns a command that runs the tool in the workspace.
     ///
     /// # Errors
-    /// [`NotInstalled`] in the chain when it is neither here nor to be had.
+    /// Contains [`NotInstalled`] when the tool is missing and cannot be built.
     pub(crate) fn command(self) -> Result<Command> {
         let mut command = Command::new(self.find()?);
         command.current_dir(workspace::root());
@@ -51,7 +51,7 @@ impl Tool {
         let root = workspace::lab().join("tools");
         let program = root.join("bin").join(name);
         if !program.exists() {
-            eprintln!("building {name} {version}, once");
+            eprintln!("building {name} {version} (first use only)");
             self.build(&root).context(NotInstalled(name, version))?;
         }
         Ok(program)

@@ -53,9 +53,9 @@ const MODULE_KINDS: &[&str] = &["libip6t_", "libipt_", "libxt_"];
 /// Mount points of the container runtime and the manifest; the root may be read-only.
 const MOUNT_POINTS: &[&str] = &["dev", "etc", "proc", "run", "sys", "tmp", "usr/lib/modules", "var/lib"];
 
-/// Returns the layer of Debian's files, and their packages as `name version`. It includes the libraries that
-/// `weir` needs.
-pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<String>)> {
+/// Returns the layer of Debian's files, and their packages, sorted by name. It includes the libraries that `weir`
+/// needs.
+pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<Package>)> {
     let source = Source::unpack()?;
     let mut tree = Tree::default();
     MOUNT_POINTS.iter().for_each(|path| tree.directory(path));
@@ -168,7 +168,7 @@ impl Source {
     /// Takes the licences, which Debian requires of anyone who redistributes files, and the records that
     /// vulnerability scanners read: one per package below `var/lib/dpkg/status.d`, as in images without a package
     /// manager.
-    fn take_records(&self, tree: &mut Tree) -> Result<Vec<String>> {
+    fn take_records(&self, tree: &mut Tree) -> Result<Vec<Package>> {
         let root = self.place("").canonicalize().context("cannot find the directory of packages")?;
         let mut used = BTreeSet::new();
         for (path, _) in tree.entries() {
@@ -178,17 +178,17 @@ impl Source {
             used.extend(self.owners.get(path).filter(|_| self.place(path).is_file()).cloned());
             used.extend(self.owners.get(&real).filter(|_| self.place(&real).is_file()).cloned());
         }
-        let mut names = Vec::new();
+        let mut packages = Vec::new();
         for (package, file) in self.packages.iter().filter(|(package, _)| used.contains(&package.name)) {
             let record = process::output(Command::new("dpkg-deb").arg("--field").arg(file))?;
             tree.text(&format!("var/lib/dpkg/status.d/{}", package.name), &record);
             let licence = format!("usr/share/doc/{}/copyright", package.name);
             let text = fs::read_to_string(self.place(&licence));
             tree.text(&licence, &text.with_context(|| format!("{} has no licence", package.name))?);
-            names.push(format!("{} {}", package.name, package.version));
+            packages.push(package.clone());
         }
-        names.sort();
-        Ok(names)
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(packages)
     }
 }
 

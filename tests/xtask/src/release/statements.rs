@@ -1,4 +1,4 @@
-//! What a release says of itself: its components (CycloneDX 1.5) and its provenance (in-toto statement 1 with SLSA
+//! The statements of a release: its components (CycloneDX 1.5) and its provenance (in-toto statement 1 with SLSA
 //! provenance 1).
 
 use std::env;
@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::image;
+use crate::packages::Package;
 
-/// A signing configuration of cosign that names no service.
+/// A signing configuration of cosign without any service.
 pub(super) const NO_SERVICES: &str =
     r#"{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#;
 
-/// Who builds: the workflow if there is one, as GitHub names it to the steps of a job.
+/// The builder for the provenance: the workflow if there is one, as named by GitHub's variables.
 pub(super) fn builder() -> String {
     match (env::var("GITHUB_SERVER_URL"), env::var("GITHUB_WORKFLOW_REF")) {
         (Ok(server), Ok(workflow)) => format!("{server}/{workflow}"),
@@ -20,24 +21,23 @@ pub(super) fn builder() -> String {
     }
 }
 
-fn sha256(content: &[u8]) -> String {
+/// The SHA-256 of some content, in hexadecimal.
+pub(super) fn sha256(content: &[u8]) -> String {
     image::digest(content).trim_start_matches("sha256:").to_owned()
 }
 
-/// A Debian package, given as `name version`, as package URLs name it.
-fn package_url(package: &str) -> String {
-    let (name, version) = package.split_once(' ').unwrap_or((package, ""));
-    let version = version.replace('+', "%2B").replace(':', "%3A").replace('~', "%7E");
-    format!("pkg:deb/debian/{}@{version}?arch=amd64", name.replace('+', "%2B"))
+/// The package URL of a Debian package.
+fn package_url(package: &Package) -> String {
+    let version = package.version.replace('+', "%2B").replace(':', "%3A").replace('~', "%7E");
+    format!("pkg:deb/debian/{}@{version}?arch=amd64", package.name.replace('+', "%2B"))
 }
 
-/// The list of cargo-cyclonedx with the image's digest and its Debian packages.
-pub(super) fn with_packages(components: &str, digest: &str, packages: &[String]) -> Result<String> {
+/// Adds the image's digest and its Debian packages to the list of cargo-cyclonedx.
+pub(super) fn with_packages(components: &str, digest: &str, packages: &[Package]) -> Result<String> {
     let mut bom: Value = serde_json::from_str(components).context("cargo-cyclonedx wrote no JSON")?;
     let list = bom["components"].as_array_mut().context("cargo-cyclonedx listed no components")?;
     list.extend(packages.iter().map(|package| {
-        let (name, version) = package.split_once(' ').unwrap_or((package, ""));
-        let url = package_url(package);
+        let (url, Package { name, version, .. }) = (package_url(package), package);
         json!({"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url})
     }));
     let properties = json!([{"name": "weir:image", "value": digest}]);
@@ -45,7 +45,7 @@ pub(super) fn with_packages(components: &str, digest: &str, packages: &[String])
     Ok(format!("{bom:#}\n"))
 }
 
-/// What a release was made of.
+/// The inputs of a release.
 pub(super) struct Made<'a> {
     pub(super) commit: &'a str,
     pub(super) lock: &'a [u8],
@@ -54,8 +54,8 @@ pub(super) struct Made<'a> {
 }
 
 impl Made<'_> {
-    /// Without times and names of machines, so that another build can say the same.
-    pub(super) fn provenance(&self, builder: &str, packages: &[String]) -> String {
+    /// Contains no times or machine names, so that another build produces the same text.
+    pub(super) fn provenance(&self, builder: &str, packages: &[Package]) -> String {
         let mut dependencies = vec![
             json!({"uri": "git+urn:weir", "digest": {"gitCommit": self.commit}}),
             json!({"name": "Cargo.lock", "digest": {"sha256": sha256(self.lock)}}),
@@ -86,10 +86,14 @@ impl Made<'_> {
 mod tests {
     use super::*;
 
+    fn package(name: &str, version: &str) -> Package {
+        Package { name: name.into(), version: version.into(), file: String::new() }
+    }
+
     #[test]
     fn packages_join_the_crates() {
         let crates = r#"{"metadata": {"timestamp": "x"}, "components": [{"name": "anyhow"}]}"#;
-        let packages = ["libc6 2.36-9+deb12u13".to_owned(), "libgmp10 2:6.2.1+dfsg1-1.1".to_owned()];
+        let packages = [package("libc6", "2.36-9+deb12u13"), package("libgmp10", "2:6.2.1+dfsg1-1.1")];
         let bom: Value =
             serde_json::from_str(&with_packages(crates, "sha256:1", &packages).unwrap()).unwrap();
         let names: Vec<_> = bom["components"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
@@ -102,7 +106,7 @@ mod tests {
     #[test]
     fn provenance_names_the_image_and_its_sources() {
         let made = Made { commit: "c0ffee", lock: b"", compiler: "rustc 1", digest: "sha256:12" };
-        let text = made.provenance("https://builder.example", &["kmod 30".to_owned()]);
+        let text = made.provenance("https://builder.example", &[package("kmod", "30")]);
         let statement: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(statement["subject"][0]["digest"]["sha256"], "12");
         let definition = &statement["predicate"]["buildDefinition"];
