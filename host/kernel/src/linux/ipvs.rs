@@ -102,8 +102,7 @@ impl Ipvs {
         let server =
             |service: &Service| Some((virtual_server(&service.key)?, Server::new(scheduling(service))));
         let mut servers: Servers = services.iter().filter_map(server).collect();
-        let known: Vec<VirtualServer> = servers.keys().copied().collect();
-        for real in self.reals(&known)? {
+        for real in self.reals(servers.keys())? {
             if let Some(behind) = servers.get_mut(&real.server) {
                 behind.real_servers.insert(real.real, real.weight);
             }
@@ -120,8 +119,7 @@ impl Ipvs {
             Some((server, Traffic { scheduler: service.scheduler, totals, ..Traffic::default() }))
         };
         let mut all: AllTraffic = services.into_iter().filter_map(traffic).collect();
-        let known: Vec<VirtualServer> = all.keys().copied().collect();
-        for real in self.reals(&known)? {
+        for real in self.reals(all.keys())? {
             if let Some(traffic) = all.get_mut(&real.server) {
                 traffic.add(&real);
             }
@@ -129,11 +127,14 @@ impl Ipvs {
         Ok(all)
     }
 
-    /// The real servers of all virtual servers, which are given in order.
-    fn reals(&mut self, servers: &[VirtualServer]) -> Result<Vec<Listed>, IpvsError> {
+    /// Reads the real servers of all virtual servers, which `servers` lists in order.
+    fn reals<'s>(
+        &mut self,
+        servers: impl Iterator<Item = &'s VirtualServer> + Clone,
+    ) -> Result<Vec<Listed>, IpvsError> {
         let listed = proc_ip_vs::read()?;
         let seen: BTreeSet<VirtualServer> = listed.servers.into_iter().collect();
-        if seen.iter().eq(servers) {
+        if seen.iter().eq(servers.clone()) {
             return Ok(listed.reals);
         }
         let mut reals = Vec::new();
@@ -142,7 +143,8 @@ impl Ipvs {
                 reals.push(Listed {
                     server: *server,
                     real: RealServer(SocketAddr::new(destination.key.address, destination.key.port)),
-                    // Others may have set weights that ours cannot have; any such value differs from what is wanted.
+                    // Other programs may have set weights outside our range; any such value differs from what is
+                    // wanted.
                     weight: Weight(u16::try_from(destination.weight).unwrap_or(u16::MAX)),
                     active: destination.active_connections,
                     inactive: destination.inactive_connections,

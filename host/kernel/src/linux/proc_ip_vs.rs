@@ -63,8 +63,8 @@ fn parse(text: &str) -> Result<Listing, BadLine> {
                 // wanted.
                 let weight: i64 = weight.parse().map_err(|_| bad())?;
                 let weight = Weight(u16::try_from(weight).unwrap_or(u16::MAX));
-                let (active, inactive) =
-                    (active.parse().map_err(|_| bad())?, inactive.parse().map_err(|_| bad())?);
+                let active = active.parse().map_err(|_| bad())?;
+                let inactive = inactive.parse().map_err(|_| bad())?;
                 listing.reals.push(Listed { server, real, weight, active, inactive });
             }
             ["->", ..] => return Err(bad()),
