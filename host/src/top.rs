@@ -1,4 +1,4 @@
-//! Traffic through a node as numbers: the model behind `weir top`. It has no clock, terminal or kernel.
+//! Traffic through a node in numbers: the model behind `weir top`. It has no clock, terminal or kernel.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,8 +14,9 @@ use weir_kernel::linux::{AllTraffic, Traffic};
 pub(crate) mod app;
 pub(crate) mod view;
 
-/// The time over which rates are averages, or that between two readings if it is longer. IPVS adds up its counters only every
-/// two seconds (`estimation_timer` in `net/netfilter/ipvs/ip_vs_est.c`): a short time would contain one sum too many or none.
+/// Rates are averages over this time, or over the time between two readings if that is longer. IPVS updates its counters
+/// only every two seconds (`estimation_timer` in `net/netfilter/ipvs/ip_vs_est.c`), so a short time would contain one
+/// update too many or too few.
 const WINDOW: Duration = Duration::from_secs(8);
 
 /// Traffic through a virtual server or to one of its real servers.
@@ -25,7 +26,7 @@ pub(crate) struct Flow {
     pub(crate) connections_per_second: f64,
     /// Connections between their first SYN and their first FIN.
     pub(crate) active: u64,
-    /// Other connections that IPVS remembers.
+    /// Other connections that IPVS still tracks.
     pub(crate) inactive: u64,
     /// From clients.
     pub(crate) bytes_in_per_second: f64,
@@ -42,21 +43,21 @@ pub(crate) struct Service {
     pub(crate) scheduler: String,
     #[serde(flatten)]
     pub(crate) flow: Flow,
-    /// How many real servers take new connections.
+    /// The number of real servers that accept new connections.
     pub(crate) real_servers: u32,
-    /// How many have weight 0.
+    /// The number of real servers with weight 0.
     pub(crate) quiesced: u32,
 }
 
-/// Traffic to one real server of a virtual server. What it "had" is counted since watching began.
+/// Traffic to one real server of a virtual server. `share_had` and `mean_time_ms` are measured since watching began.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Endpoint {
     pub(crate) real_server: SocketAddr,
     pub(crate) weight: u32,
-    /// Its part of the sum of weights, from 0 to 1; `None` if that sum is 0.
+    /// Its fraction of the sum of weights, from 0 to 1; `None` if that sum is 0.
     pub(crate) share_wanted: Option<f64>,
-    /// Its part of new connections, from 0 to 1; `None` before the first one.
+    /// Its fraction of new connections, from 0 to 1; `None` before the first one.
     pub(crate) share_had: Option<f64>,
     #[serde(flatten)]
     pub(crate) flow: Flow,
@@ -65,7 +66,7 @@ pub(crate) struct Endpoint {
     pub(crate) mean_time_ms: Option<f64>,
     /// Whether the daemon removes it as soon as its connections end.
     pub(crate) draining: bool,
-    /// Seconds until it is removed although it has connections; `None` without a deadline.
+    /// Seconds until it is removed even if it still has connections; `None` without a deadline.
     pub(crate) deadline_in_seconds: Option<u64>,
 }
 
@@ -76,7 +77,7 @@ fn as_text<S: Serializer>(server: &VirtualServer, serializer: S) -> Result<S::Ok
     serializer.collect_str(server)
 }
 
-/// The order of rows: the largest first, equal ones by address.
+/// The order of rows: the largest first, then by address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Sort {
     /// New connections per second.
@@ -84,14 +85,14 @@ pub(crate) enum Sort {
     Rate,
     /// Active connections.
     Active,
-    /// Bytes per second, both directions together.
+    /// Bytes per second, the sum of both directions.
     Bytes,
     /// Protocol, address and port.
     Address,
 }
 
 impl Sort {
-    /// The one that follows.
+    /// The next order.
     pub(crate) fn next(self) -> Sort {
         match self {
             Sort::Rate => Sort::Active,
@@ -133,7 +134,7 @@ impl<K> Default for Window<K> {
 }
 
 impl<K: Ord> Window<K> {
-    /// Adds a reading made at `now`, a time since any moment, and drops those that are no longer needed.
+    /// Adds a reading made at `now`, a time since an arbitrary moment, and drops readings that are no longer needed.
     fn push(&mut self, now: Duration, counters: BTreeMap<K, Totals>) {
         while self.0.get(1).is_some_and(|(then, _)| now.saturating_sub(*then) >= WINDOW) {
             self.0.pop_front();
@@ -146,18 +147,18 @@ impl<K: Ord> Window<K> {
         self.since(0).0
     }
 
-    /// What was added between two readings, and the time between them: the last one, and the one at `index`.
+    /// The increase from the reading at `index` to the last one, and the time between them.
     fn since(&self, index: usize) -> (Duration, impl Fn(&K) -> Totals) {
         let (first, last) = (self.0.get(index), self.0.back());
         let time = first.zip(last).map(|((then, _), (now, _))| now.saturating_sub(*then));
         let of = |reading: Option<&(Duration, BTreeMap<K, Totals>)>, key: &K| {
-            // The counters of what is new began at 0.
+            // Counters of new keys started at 0.
             reading.and_then(|(_, counters)| counters.get(key).copied()).unwrap_or_default()
         };
         (time.unwrap_or_default(), move |key: &K| of(last, key).since(of(first, key)))
     }
 
-    /// The same since the reading before the last one.
+    /// The increase since the previous reading.
     fn since_last(&self) -> (Duration, impl Fn(&K) -> Totals) {
         self.since(self.0.len().saturating_sub(2))
     }
@@ -174,7 +175,7 @@ fn flow(added: Totals, time: Duration, active: u64, inactive: u64) -> Flow {
     }
 }
 
-/// Traffic through each virtual server, after a reading made at `now` is added to `window`.
+/// Adds a reading made at `now` to `window`, and returns the traffic through each virtual server.
 fn services(window: &mut Window<VirtualServer>, now: Duration, traffic: AllTraffic) -> Vec<Service> {
     window.push(now, traffic.iter().map(|(server, traffic)| (*server, traffic.totals)).collect());
     let (time, added) = window.since(0);
@@ -188,14 +189,14 @@ fn services(window: &mut Window<VirtualServer>, now: Duration, traffic: AllTraff
     traffic.into_iter().map(service).collect()
 }
 
-/// One virtual server whose real servers are watched.
+/// A virtual server whose real servers are watched.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Watched {
     pub(crate) server: VirtualServer,
     window: Window<SocketAddr>,
     /// Sums since watching began.
     sums: BTreeMap<SocketAddr, Sum>,
-    /// By address after each reading.
+    /// Sorted by address after each reading.
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
@@ -209,12 +210,12 @@ struct Sum {
 }
 
 impl Watched {
-    /// One that was not read yet.
+    /// Starts without a reading.
     pub(crate) fn new(server: VirtualServer) -> Watched {
         Watched { server, window: Window::default(), sums: BTreeMap::new(), endpoints: Vec::new() }
     }
 
-    /// Takes in a reading made at `now`, a time since any moment. The first one only shows where counters stand.
+    /// Adds a reading made at `now`, a time since an arbitrary moment. The first reading only sets the baseline.
     pub(crate) fn take(&mut self, readings: BTreeMap<SocketAddr, Reading>, now: Duration, leaving: &Leaving) {
         self.window.push(now, readings.iter().map(|(address, of)| (*address, of.totals)).collect());
         let (passed, added) = self.window.since_last();

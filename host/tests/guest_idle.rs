@@ -79,8 +79,8 @@ fn processor_time(process: u32) -> Result<[Duration; 4]> {
     Ok([time(fields[11])?, time(fields[12])?, time(fields[13])?, time(fields[14])?])
 }
 
-/// The processor time of one reading of `weir top`, and the kernel's part of it. A run reads twice, and prints nothing because
-/// of its filter; what else it does is in these figures.
+/// The CPU time of one refresh of `weir top`, and the kernel's part. A run reads twice, and its filter matches nothing, so it
+/// prints no rows. The rest of the run is included.
 fn reading_of_top() -> Result<[Duration; 2]> {
     let [.., own, kernels] = processor_time(std::process::id())?;
     let mut top = Command::new(env!("CARGO_BIN_EXE_weir"));
@@ -169,7 +169,7 @@ fn measure(services: u32) -> Result<()> {
     println!(
         "  {services} services: default/kubernetes after {first:.2} s, all after {cold:.1} s ({:.0} times that); {:.2} s of \
          processor time in the minute after, {kernels:.2} s of it the kernel's; a change is in the kernel {:.2} s after its file; a \
-         reading of `weir top` takes {top:.2} s of processor time, {kernels_for_top:.2} s of it the kernel's",
+         refresh of `weir top` takes {top:.2} s of processor time, {kernels_for_top:.2} s of it the kernel's",
         cold / first,
         own + kernels,
         median.as_secs_f64()

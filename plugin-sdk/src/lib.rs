@@ -46,7 +46,7 @@ pub trait Plugin: Sized + 'static {
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
-    /// Makes a plugin from its configuration, JSON that is `null` if there is none. [`configuration`] has helpers for this.
+    /// Makes a plugin from its configuration as JSON, which is `null` without a configuration. [`configuration`] has helpers for this.
     ///
     /// # Errors
     /// Returns all mistakes, each as a sentence that names the key, the value and what is allowed.

@@ -77,7 +77,7 @@ impl Drains {
         self.asleep.get(&server).is_some_and(|until| *until > now)
     }
 
-    /// Wakes virtual servers of which something else is now wanted.
+    /// Wakes virtual servers whose wanted state has changed.
     pub(crate) fn wake<'a>(&mut self, servers: impl Iterator<Item = &'a VirtualServer>) {
         if !self.asleep.is_empty() {
             servers.for_each(|server| {

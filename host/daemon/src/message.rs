@@ -40,7 +40,7 @@ pub enum Input {
 pub struct Listed {
     /// Services and EndpointSlices. Nothing is written before, because a missing object looks like a removed one.
     pub services: bool,
-    /// This node's object, or that there is none.
+    /// This node's object; `None` if it does not exist.
     pub own_node: bool,
     /// The objects of all nodes.
     pub nodes: bool,

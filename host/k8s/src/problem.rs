@@ -15,7 +15,7 @@ pub struct Problem {
     pub object: String,
     /// The path of the field, such as `spec.ports[0].port`; empty if it concerns the whole object.
     pub field: String,
-    /// The value found there, as written; empty if there is none.
+    /// The value found there, as written; empty if nothing was found.
     pub value: String,
     /// What is allowed, and what was done instead.
     pub message: String,

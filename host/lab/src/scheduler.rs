@@ -53,7 +53,7 @@ pub struct Client {
 /// How one virtual server chooses real servers. The slice has the order of the kernel's list: the real server added
 /// last comes first (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
 pub trait Scheduler {
-    /// The index of the real server that gets a new connection; `None` if there is none.
+    /// The index of the real server that gets a new connection; `None` if no real server can take it.
     fn pick(&mut self, servers: &[Server], client: Client) -> Option<usize>;
 
     /// A real server was added or removed, or its weight changed.

@@ -41,7 +41,7 @@ pub(crate) type Handler = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
-    /// What follows the question mark, still encoded; empty if there is none.
+    /// The query string, still encoded; empty if the URL has no question mark.
     pub(crate) query: &'a str,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct TopArguments {
     protocol: Protocol,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Time between two readings, at least 100ms. It grows where reading would take more than 2 % of a processor.
+    /// Time between two readings, at least 100ms. It grows if reading would take more than 2 % of a CPU.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
     pub(crate) interval: Duration,
     /// The order of services and endpoints; `s` changes it on the screen.

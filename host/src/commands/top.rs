@@ -20,13 +20,13 @@ use crate::output::say;
 use crate::top::app::{App, Next};
 use crate::top::{Leaving, Watched, view};
 
-/// Reading may take one part in so many of the time: 2 % of a processor.
+/// Reading takes at most one part in this many of the time: 2 % of a CPU.
 const SHARE: u32 = 50;
 
-/// The longest time until a signal is noticed.
+/// The longest delay until a signal is noticed.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Shows it until a person leaves, or once.
+/// Shows traffic until the user quits, or once.
 pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     if !arguments.once {
         ensure!(arguments.output == Output::Text, "--output json needs --once");
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     let mut source = Source { kernel: Linux::new(&[]), settings, started: Instant::now() };
     let open = arguments.server().map(Watched::new);
     let mut app = App { sort: arguments.sort, filter: arguments.filter.clone(), open, ..App::default() };
-    // What cannot be read now is an error on an unchanged terminal.
+    // Read before the screen opens, so that an error appears on the normal terminal.
     source.read(&mut app)?;
     if let Some(Watched { server, .. }) = &app.open {
         ensure!(app.has(*server), "the kernel has no virtual server {server}; `weir top --once` lists them");
@@ -51,9 +51,10 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
         {
             signal_hook::flag::register(signal, Arc::clone(&ended)).context("cannot listen for signals")?;
         }
-        // Restores the terminal however this ends; `try_init` also lets a panic restore it before its message.
+        // Restores the terminal on every exit. `try_init` also makes a panic restore it before the message.
         let _restored = Restored;
-        let mut terminal = ratatui::try_init().context("cannot use the terminal; --once needs none")?;
+        let mut terminal =
+            ratatui::try_init().context("cannot use the terminal; `--once` works without one")?;
         watch(&mut terminal, &mut app, &mut source, arguments.interval, &ended)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -67,7 +68,7 @@ impl Drop for Restored {
     }
 }
 
-/// Reads and draws until a person or a signal ends it.
+/// Reads and draws until the user or a signal stops it.
 fn watch(
     terminal: &mut DefaultTerminal,
     app: &mut App,
@@ -91,7 +92,7 @@ fn watch(
         }
         let wait = if app.paused { LOOK } else { due.saturating_duration_since(Instant::now()).min(LOOK) };
         if event::poll(wait).context("cannot read keys")? {
-            // Events that are no keys change the size of the terminal.
+            // All other events change the size of the terminal.
             is_drawn = false;
             let Event::Key(key) = event::read().context("cannot read keys")? else { continue };
             match app.key(key) {
@@ -115,7 +116,7 @@ fn print(app: &App, output: Output) {
     }
 }
 
-/// Where the numbers come from.
+/// The source of the numbers.
 struct Source {
     kernel: Linux,
     settings: Settings,
@@ -123,7 +124,7 @@ struct Source {
 }
 
 impl Source {
-    /// Reads all services, and the endpoints that are shown. Returns the time for the services.
+    /// Reads all services, and the endpoints if shown. Returns how long reading the services took.
     fn read(&mut self, app: &mut App) -> anyhow::Result<Duration> {
         let begin = self.started.elapsed();
         let traffic = self.kernel.traffic().context("IPVS counters, which need root or NET_ADMIN")?;
@@ -133,7 +134,7 @@ impl Source {
         Ok(cost)
     }
 
-    /// Reads the endpoints that are shown, if any.
+    /// Reads the endpoints if they are shown.
     fn look(&mut self, app: &mut App) -> anyhow::Result<()> {
         let Some(watched) = &mut app.open else { return Ok(()) };
         let server = watched.server;
@@ -146,7 +147,7 @@ impl Source {
         Ok(())
     }
 
-    /// The real servers that the daemon wants to remove; without a daemon that answers, none are known.
+    /// Asks the daemon which real servers it wants to remove. Returns an empty map if no daemon answers.
     fn leaving(&self, server: VirtualServer) -> Leaving {
         let Ok(status) = status::ask(&self.settings) else { return Leaving::new() };
         let server = server.to_string();

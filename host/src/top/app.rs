@@ -8,23 +8,23 @@ use weir_kernel::linux::AllTraffic;
 
 use super::{Endpoint, Service, Sort, Watched, Window, services};
 
-/// How many rows a page key moves.
+/// The number of rows that a page key moves.
 const PAGE: usize = 20;
 
-/// Everything that is on the screen.
+/// Everything shown on the screen.
 #[derive(Debug, Default)]
 pub(crate) struct App {
     /// In the order of `sort`.
     pub(crate) services: Vec<Service>,
-    /// What the rates of services are made of.
+    /// The readings behind the rates of services.
     pub(crate) window: Window<VirtualServer>,
     pub(crate) sort: Sort,
-    /// Only services that contain this are shown.
+    /// Only services that match this text are shown.
     pub(crate) filter: String,
-    /// Whether keys go to the filter.
+    /// Whether keys edit the filter.
     pub(crate) typing: bool,
     pub(crate) paused: bool,
-    /// The selected row of those that are shown.
+    /// The selected row among the rows shown.
     pub(crate) selected: usize,
     /// The service whose endpoints are shown, in the order of `sort`.
     pub(crate) open: Option<Watched>,
@@ -32,14 +32,14 @@ pub(crate) struct App {
     pub(crate) error: Option<String>,
 }
 
-/// What follows from a key.
+/// What to do after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Draw the screen.
     Draw,
     /// Read the endpoints of the service that was opened.
     Look,
-    /// End the program.
+    /// Exit the program.
     Quit,
 }
 
@@ -60,13 +60,13 @@ impl App {
         self.services.iter().any(|service| service.virtual_server == server)
     }
 
-    /// Takes in a reading of all services made at `now`, a time since any moment.
+    /// Adds a reading of all services made at `now`, a time since an arbitrary moment.
     pub(crate) fn take(&mut self, traffic: AllTraffic, now: Duration) {
         self.services = services(&mut self.window, now, traffic);
         self.arrange();
     }
 
-    /// Sorts, and keeps the selected row inside.
+    /// Sorts the rows and keeps the selection within them.
     pub(crate) fn arrange(&mut self) {
         let sort = self.sort;
         let services = |a: &Service, b: &Service| {
@@ -86,7 +86,7 @@ impl App {
         self.selected = self.selected.min(rows.saturating_sub(1));
     }
 
-    /// Does what a key says.
+    /// Handles a key.
     pub(crate) fn key(&mut self, key: KeyEvent) -> Next {
         if key.kind == KeyEventKind::Release {
             return Next::Draw;
@@ -113,7 +113,7 @@ impl App {
                 let Some(server) = server else { return Next::Draw };
                 self.open = Some(Watched::new(server));
                 self.selected = 0;
-                // There is nothing to see of endpoints that are not read.
+                // A paused screen would not show the endpoints, which have not been read yet.
                 self.paused = false;
                 return Next::Look;
             }

@@ -18,7 +18,7 @@ fn traffic(connections: u64, active: u64, bytes_in: u64) -> Traffic {
     Traffic { scheduler: "rr".to_owned(), totals, active, inactive: 1, real_servers: 2, quiesced: 0 }
 }
 
-/// Two seconds of three services: 1 has the most connections, 2 the most bytes, 3 the most that are active.
+/// Two seconds with three services. Service 1 has the most new connections, 2 the most bytes, 3 the most active connections.
 fn app() -> App {
     let before = [(server(1), traffic(100, 0, 0)), (server(2), traffic(100, 0, 0))].into();
     let now = [
@@ -59,7 +59,7 @@ fn screen(width: u16, height: u16, app: &App) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
-/// The words of a line: how wide columns are does not matter.
+/// The words of a line, because column widths do not matter.
 fn words(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -73,7 +73,7 @@ fn at(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 244, 0, last], 8080))
 }
 
-/// Two seconds of four endpoints, two of which get nothing new: 3 drains, 4 is quiesced.
+/// Two seconds with four endpoints. Endpoint 3 drains and 4 is quiesced, so they get no new connections.
 fn watched(server: VirtualServer) -> Watched {
     let mut watched = Watched::new(server);
     let leaving = [(at(3), Some(40))].into();

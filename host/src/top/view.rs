@@ -1,4 +1,4 @@
-//! The screen of `weir top`. Colours only repeat what words and numbers say.
+//! The screen of `weir top`. Colours only repeat what the text says.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use super::app::App;
 use super::{Endpoint, Flow, Service};
 use crate::status::text::{self, Tone, painted};
 
-/// Title, heading, one row, keys.
+/// The title, the heading, one row, and the keys.
 const LEAST_HEIGHT: u16 = 4;
 
 const MARK: &str = "> ";
@@ -22,7 +22,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     let area = frame.area();
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
-    // Of thousands of rows only those are made that fit below the heading.
+    // There may be thousands of rows, so only the visible ones are built.
     let height = usize::from(body.height.saturating_sub(1));
     let first = (app.selected + 1).saturating_sub(height);
     let sheet = Sheet::of(app, first..first + height).fit(area.width);
@@ -36,7 +36,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(Line::from(keys(app)).style(Modifier::DIM), foot);
 }
 
-/// The whole table as lines, for standard output.
+/// Returns the whole table as lines, for standard output.
 pub(crate) fn lines(app: &App) -> impl Iterator<Item = String> {
     [title(app)].into_iter().chain(Sheet::of(app, 0..usize::MAX).lines())
 }
@@ -71,7 +71,7 @@ fn keys(app: &App) -> &'static str {
     }
 }
 
-/// A table. The first column is as wide as its names; the others have a heading and a width, the most important first.
+/// A table. The first column is as wide as its names. The others have a heading and a width, the most important first.
 struct Sheet {
     name: &'static str,
     columns: Vec<(&'static str, u16)>,
@@ -107,13 +107,13 @@ impl Sheet {
         self.rows.iter().map(|row| row.name.len()).chain([self.name.len()]).max().unwrap_or_default()
     }
 
-    /// With so many columns beside the first.
+    /// The width with the first column and this number of others.
     fn width(&self, columns: usize) -> usize {
         let others = self.columns[..columns].iter().map(|(_, width)| 1 + usize::from(*width));
         MARK.len() + self.name_width() + others.sum::<usize>()
     }
 
-    /// Leaves out columns at the end: a number that is cut off would be another number.
+    /// Drops columns at the end, because a truncated number would be wrong.
     fn fit(mut self, width: u16) -> Sheet {
         let all = 0..=self.columns.len();
         let fitting = all.rev().find(|columns| self.width(*columns) <= usize::from(width));
@@ -232,11 +232,11 @@ fn numbers(flow: &Flow) -> [String; 5] {
     ]
 }
 
-/// A number of bytes in at most seven characters.
+/// Formats a number of bytes in at most seven characters.
 pub(super) fn bytes(number: f64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let (mut scaled, mut unit) = (number, 0);
-    // What would be rounded to four digits has the next unit.
+    // Values that would round to four digits use the next unit.
     while scaled >= 999.5 && unit + 1 < units.len() {
         (scaled, unit) = (scaled / 1000.0, unit + 1);
     }

@@ -1,4 +1,4 @@
-//! `weir top` shows the traffic that a real kernel counts, and what drains.
+//! `weir top` shows the traffic counted by a real kernel, and draining endpoints.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 
 const SERVICES: u8 = 50;
 
-/// Services with two endpoints each, the second of which has the number of the first one for the next `from`; and one
+/// Services with two endpoints each. The second endpoint has the number of the first one for the next `from`. And one
 /// service that no other `from` has, so that virtual servers, addresses and set entries change too, each by separate
 /// messages.
 fn objects(from: u8) -> Value {

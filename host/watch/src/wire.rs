@@ -121,7 +121,7 @@ impl Tracked {
         (!name.is_empty()).then(|| ObjectName::new(namespace, name))
     }
 
-    /// The version of this state; empty if there is none.
+    /// The version of this state; empty if it has no version.
     pub(crate) fn version(&self) -> &str {
         &self.metadata.resource_version
     }

@@ -322,7 +322,7 @@ impl LogLine {
         LogLine { text: text.to_owned(), fields: serde_json::from_str(text).unwrap_or_default() }
     }
 
-    /// A field, empty if there is none.
+    /// A field; empty if it is missing.
     pub fn field(&self, name: &str) -> String {
         match &self.fields[name] {
             Value::Null => String::new(),

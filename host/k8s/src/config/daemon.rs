@@ -29,7 +29,7 @@ pub struct Conntrack {
 /// `clientConnection`: how to connect to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConnection {
-    /// `kubeconfig`; empty if there is none.
+    /// `kubeconfig`; empty if not set.
     pub kubeconfig: String,
     /// `acceptContentTypes`
     pub accept_content_types: String,

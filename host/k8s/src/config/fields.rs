@@ -9,7 +9,7 @@ pub(super) fn get<'v>(values: &'v Map<String, Value>, path: &str) -> Option<&'v 
     parts.try_fold(first, |value, part| value.get(part)).filter(|value| !value.is_null())
 }
 
-/// The text at a path; empty if there is none.
+/// The text at a path; empty if it is missing.
 pub(super) fn text<'v>(values: &'v Map<String, Value>, path: &str) -> &'v str {
     get(values, path).and_then(Value::as_str).unwrap_or_default()
 }

@@ -16,9 +16,9 @@ pub struct Traffic {
     pub active: u64,
     /// Inactive connections of all its real servers.
     pub inactive: u64,
-    /// How many real servers take new connections.
+    /// The number of real servers that accept new connections.
     pub real_servers: u32,
-    /// How many real servers have weight 0.
+    /// The number of real servers with weight 0.
     pub quiesced: u32,
 }
 

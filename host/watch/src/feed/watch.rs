@@ -13,7 +13,7 @@ use crate::wire::{Line, LineType, Status, Tracked};
 use super::{Feed, Lists, Stop, request};
 
 impl Feed {
-    /// Watches from the known version, or lists first if there is none, until the server ends the watch.
+    /// Watches from the known version, or lists first if no version is known, until the server ends the watch.
     pub(super) async fn watch(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         let seconds = self.watch_seconds();

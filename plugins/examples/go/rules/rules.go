@@ -33,7 +33,7 @@ var (
 	flags     = []string{"fallback", "port", "one-packet"}
 )
 
-// Find returns the index of the first rule for a port; false if there is none.
+// Find returns the index of the first rule for a port; false if no rule matches.
 func (rules Rules) Find(protocol string, port uint16) (int, bool) {
 	for i, rule := range rules {
 		if (rule.Protocol == "" || rule.Protocol == protocol) &&
