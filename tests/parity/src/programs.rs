@@ -19,4 +19,7 @@ pub struct Programs {
     /// The weir binary.
     #[arg(long)]
     pub weir: PathBuf,
+    /// The kube-router binary.
+    #[arg(long)]
+    pub kube_router: Option<PathBuf>,
 }

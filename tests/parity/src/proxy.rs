@@ -26,6 +26,8 @@ pub struct KubeProxy {
 pub struct Access {
     /// The configuration with a kubeconfig.
     pub config: PathBuf,
+    /// That kubeconfig.
+    pub kubeconfig: PathBuf,
     _relay: Ended,
     _folder: TempDir,
 }
@@ -44,7 +46,8 @@ impl Access {
         let text = fs::read_to_string(kubeconfig).context("cannot read the kubeconfig")?;
         let text = text.replace(GUEST_ADDRESS, "127.0.0.1");
         let mut config = config.clone();
-        config["clientConnection"] = json!({ "kubeconfig": file("kubeconfig", &text)? });
+        let kubeconfig = file("kubeconfig", &text)?;
+        config["clientConnection"] = json!({ "kubeconfig": kubeconfig });
         let config = file("config.json", &config.to_string())?;
 
         let mut relay = netns.command("socat");
@@ -54,7 +57,7 @@ impl Access {
             "EXEC:nsenter --net=/proc/1/ns/net socat STDIO TCP\\:{GUEST_ADDRESS}\\:{GUEST_PORT}"
         ));
         let relay = Ended(relay.spawn().context("cannot start socat")?);
-        Ok(Access { config, _relay: relay, _folder: folder })
+        Ok(Access { config, kubeconfig, _relay: relay, _folder: folder })
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Beside {
     driver: PathBuf,
     weir: PathBuf,
     kube_proxy: PathBuf,
+    /// Built only where it is measured.
+    kube_router: Option<PathBuf>,
 }
 
 impl Beside {
@@ -45,7 +47,16 @@ impl Beside {
                 None => program(profile, "weir", "weir")?,
             },
             kube_proxy: Programs::find()?.kube_proxy,
+            kube_router: None,
         })
+    }
+
+    /// Adds kube-router, which is built if it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub(crate) fn with_kube_router(self) -> Result<Beside> {
+        Ok(Beside { kube_router: Some(cluster::build_kube_router()?), ..self })
     }
 
     /// Runs the driver against a new API server, with the paths it needs followed by these arguments.
@@ -81,7 +92,8 @@ impl Beside {
             arguments: line,
         };
         hardware.api_server = Some(cluster.port());
-        let files = [&self.driver, &self.weir, &self.kube_proxy, &admin, &proxy].map(Given::same_path).into();
+        let files = [&self.driver, &self.weir, &self.kube_proxy, &admin, &proxy].into_iter();
+        let files = files.chain(&self.kube_router).map(Given::same_path).collect();
         Job { hardware, commands: vec![command], files }.run(listener)
     }
 
@@ -109,6 +121,9 @@ impl Beside {
             ("--weir", &self.weir),
         ] {
             line.extend([name.to_owned(), text(path)?]);
+        }
+        if let Some(path) = &self.kube_router {
+            line.extend(["--kube-router".to_owned(), text(path)?]);
         }
         line.extend(arguments);
         Ok(line)

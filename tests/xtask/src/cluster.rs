@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-pub(crate) use build::{build, build_for_nodes, kubernetes_version, missing, missing_for_nodes};
+pub(crate) use build::{
+    build, build_for_nodes, build_kube_router, kubernetes_version, missing, missing_for_nodes,
+};
 
 /// Options of `cargo xtask cluster`.
 #[derive(Debug, Args)]

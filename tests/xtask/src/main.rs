@@ -27,6 +27,7 @@ mod relay;
 mod release;
 mod rivals;
 mod setup;
+mod space;
 mod suite;
 mod takeover;
 mod tally;

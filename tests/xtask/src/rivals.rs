@@ -1,12 +1,15 @@
-//! `cargo xtask bench --rivals`: measures weir and the real kube-proxy in IPVS and nftables mode side by side.
+//! `cargo xtask bench --rivals`: measures weir, the real kube-proxy in IPVS and nftables mode, and kube-router side by
+//! side.
 //!
 //! The API server runs on the host and is filled from there; the proxies take turns in one guest, driven by
 //! `weir-rivals`.
 
+mod plot;
 mod table;
 
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -22,6 +25,9 @@ use crate::lines::{Lines, TakeLine};
 
 /// The program that writes the objects, and measures in the guest.
 const DRIVER: &str = "weir-rivals";
+
+/// The proxy that takes another build.
+const KUBE_ROUTER: &str = "kube-router";
 
 /// Optimised, as for all measurements.
 const PROFILE: &str = "lab";
@@ -46,8 +52,8 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        value_parser = ["weir", "ipvs", "nftables"],
-        default_values_t = ["weir", "nftables", "ipvs"].map(str::to_owned),
+        value_parser = ["weir", "ipvs", "nftables", KUBE_ROUTER],
+        default_values_t = ["weir", "nftables", KUBE_ROUTER, "ipvs"].map(str::to_owned),
         requires = "rivals"
     )]
     only: Vec<String>,
@@ -57,11 +63,43 @@ pub(crate) struct Options {
     /// Stop a guest after this many seconds
     #[arg(long, default_value_t = 3600, requires = "rivals")]
     timeout: u64,
+    /// Draw the results as an SVG document
+    #[arg(long, value_name = "FILE", requires = "rivals")]
+    svg: Option<PathBuf>,
+    /// Read rows that `-o json` printed earlier, and measure nothing
+    #[arg(long, value_name = "FILE", requires = "rivals")]
+    from: Option<PathBuf>,
 }
 
-/// Measures, and prints rows as they arrive or a table at the end.
+/// Measures, and prints rows as they arrive or a table for each number of services.
 pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
-    let beside = Beside::build_as(PROFILE, DRIVER, options.weir.as_deref())?;
+    let mut rows = Vec::new();
+    let code = match &options.from {
+        Some(file) => read(file, &mut rows)?,
+        None => measure(options, output, &mut rows)?,
+    };
+    if let Some(file) = &options.svg {
+        fs::write(file, plot::svg(&rows)?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(code)
+}
+
+fn read(file: &Path, rows: &mut Vec<Value>) -> Result<ExitCode> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    for (line, number) in text.lines().zip(1..) {
+        rows.push(serde_json::from_str(line).with_context(|| format!("{}, line {number}", file.display()))?);
+    }
+    for same in rows.chunk_by(|one, other| one["services"] == other["services"]) {
+        print!("{}", table::of(same));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options, output: Output, all: &mut Vec<Value>) -> Result<ExitCode> {
+    let mut beside = Beside::build_as(PROFILE, DRIVER, options.weir.as_deref())?;
+    if options.only.iter().any(|name| name == KUBE_ROUTER) {
+        beside = beside.with_kube_router()?;
+    }
     let mut all_measured = true;
     for services in &options.services {
         let arguments = |more: &[&str]| {
@@ -82,6 +120,7 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
         if output == Output::Text {
             print!("{}", table::of(&rows.taker.rows));
         }
+        all.append(&mut rows.taker.rows);
         all_measured &= rows.status.is_some_and(Status::is_success);
     }
     Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::base::{Base, Freshness};
-use crate::{packages, process, workspace};
+use crate::{packages, process, space, workspace};
 
 /// Options of `cargo xtask setup`.
 #[derive(Debug, Default, Args)]
@@ -64,6 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the guest is built from the host distribution's packages, which requires Linux on x86-64"
     );
+    space::check()?;
     let freshness = if options.refresh { Freshness::Newest } else { Freshness::Any };
     let missing = missing();
     let base_is_ready = Base::is_ready(freshness);

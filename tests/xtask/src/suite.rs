@@ -11,7 +11,7 @@ use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
 use crate::tools::NotInstalled;
-use crate::{cluster, deny, experiment, image, monitoring, parity, setup, takeover, workspace};
+use crate::{cluster, deny, experiment, image, monitoring, parity, setup, space, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot: package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -49,6 +49,9 @@ pub(crate) struct Options {
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let mut report = Report::default();
     let everything = options.filter.is_none();
+    if everything && !options.quick {
+        space::check()?;
+    }
     if everything {
         report.check("format", workspace::cargo().args(["fmt", "--all", "--check"]));
         // `--all-targets` skips targets with `test = false` and makes cargo ignore `--test`, so this takes two

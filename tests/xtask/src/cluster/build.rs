@@ -107,6 +107,14 @@ const NODE_MODULES: &[Module] = &[
     },
 ];
 
+/// Another service proxy for clusters, to compare with.
+const KUBE_ROUTER: Module = Module {
+    name: "kube-router",
+    folder: "kube-router",
+    versioned: "github.com/cloudnativelabs/kube-router/v2",
+    programs: &[("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router")],
+};
+
 /// Returns why a cluster cannot run here.
 pub(crate) fn missing() -> Option<String> {
     if Programs::find().is_ok() { None } else { GO.missing() }
@@ -129,6 +137,12 @@ pub(crate) fn build() -> Result<()> {
 pub(crate) fn build_for_nodes() -> Result<()> {
     build()?;
     build_all(NODE_MODULES)
+}
+
+/// Builds kube-router and returns its path.
+pub(crate) fn build_kube_router() -> Result<PathBuf> {
+    build_all(&[KUBE_ROUTER])?;
+    Ok(weir_cluster::folder().join(KUBE_ROUTER.name))
 }
 
 /// The version of Kubernetes that clusters have, as `v1.37.2`.
@@ -221,7 +235,7 @@ mod tests {
 
     #[test]
     fn every_module_says_its_version() {
-        for module in MODULES.iter().chain(NODE_MODULES) {
+        for module in MODULES.iter().chain(NODE_MODULES).chain([&KUBE_ROUTER]) {
             let version = module.version(&module.source()).unwrap();
             assert!(version.starts_with('v'), "{version}");
         }

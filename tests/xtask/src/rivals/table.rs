@@ -20,12 +20,7 @@ const FIGURES: &[(&str, &str)] = &[
 
 /// Medians over all rounds: one line per figure, one column per proxy.
 pub(crate) fn of(rows: &[Value]) -> String {
-    let mut proxies: Vec<&str> = Vec::new();
-    for proxy in rows.iter().filter_map(|row| row["proxy"].as_str()) {
-        if !proxies.contains(&proxy) {
-            proxies.push(proxy);
-        }
-    }
+    let proxies = proxies(rows);
     let mut text = match rows.first() {
         Some(row) => format!("{} services, {} endpoints each\n{:<26}", row["services"], row["endpoints"], ""),
         None => return "nothing was measured\n".to_owned(),
@@ -46,6 +41,17 @@ pub(crate) fn of(rows: &[Value]) -> String {
     text
 }
 
+/// The proxies in the order in which they were measured.
+pub(crate) fn proxies(rows: &[Value]) -> Vec<&str> {
+    let mut proxies = Vec::new();
+    for proxy in rows.iter().filter_map(|row| row["proxy"].as_str()) {
+        if !proxies.contains(&proxy) {
+            proxies.push(proxy);
+        }
+    }
+    proxies
+}
+
 fn cell(value: Option<f64>, ours: Option<f64>, is_ours: bool) -> String {
     match (value, ours) {
         (None, _) => "-".to_owned(),
@@ -54,7 +60,7 @@ fn cell(value: Option<f64>, ours: Option<f64>, is_ours: bool) -> String {
     }
 }
 
-fn median(rows: &[Value], proxy: &str, key: &str) -> Option<f64> {
+pub(crate) fn median(rows: &[Value], proxy: &str, key: &str) -> Option<f64> {
     let mut values: Vec<f64> =
         rows.iter().filter(|row| row["proxy"] == proxy).filter_map(|row| row[key].as_f64()).collect();
     values.sort_by(f64::total_cmp);

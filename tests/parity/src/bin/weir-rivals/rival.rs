@@ -22,12 +22,21 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A proxy counts as idle if it uses less than this in two consecutive intervals.
 const QUIET: Duration = Duration::from_millis(30);
 
+/// Options that make kube-router only a service proxy.
+const SERVICE_PROXY: [&str; 4] = [
+    "--run-router=false",
+    "--run-firewall=false",
+    "--service-cluster-ip-range=10.96.0.0/16",
+    "--hostname-override=node1",
+];
+
 /// The proxies that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Weir,
     Ipvs,
     Nftables,
+    KubeRouter,
 }
 
 impl Kind {
@@ -37,6 +46,7 @@ impl Kind {
             Kind::Weir => "weir",
             Kind::Ipvs => "kube-proxy IPVS",
             Kind::Nftables => "kube-proxy nftables",
+            Kind::KubeRouter => "kube-router",
         }
     }
 
@@ -45,7 +55,7 @@ impl Kind {
         json!({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
-            "mode": match self { Kind::Weir | Kind::Ipvs => "ipvs", Kind::Nftables => "nftables" },
+            "mode": if self == Kind::Nftables { "nftables" } else { "ipvs" },
             "hostnameOverride": NODE,
             "conntrack": { "maxPerCore": 0 },
         })
@@ -63,17 +73,31 @@ impl Rival {
     /// Starts a proxy on a node.
     pub(crate) fn start(kind: Kind, programs: &Programs, node: &Netns) -> Result<Rival> {
         let folder = tempfile::tempdir().context("cannot create a directory for the proxy")?;
-        let access = Access::new(&programs.proxy_kubeconfig, &kind.config(), node)?;
+        let kubeconfig = match kind {
+            Kind::Weir | Kind::Ipvs | Kind::Nftables => &programs.proxy_kubeconfig,
+            // It also watches pods, namespaces and network policies.
+            Kind::KubeRouter => &programs.kubeconfig,
+        };
+        let access = Access::new(kubeconfig, &kind.config(), node)?;
         let mut command = match kind {
             Kind::Weir => {
                 let mut command = node.command(&programs.weir);
-                command.arg("run");
+                command.arg("run").arg("--config").arg(&access.config);
                 command
             }
-            Kind::Ipvs | Kind::Nftables => node.command(&programs.kube_proxy),
+            Kind::Ipvs | Kind::Nftables => {
+                let mut command = node.command(&programs.kube_proxy);
+                command.arg("--config").arg(&access.config);
+                command
+            }
+            Kind::KubeRouter => {
+                let program = programs.kube_router.as_ref().context("no --kube-router")?;
+                let mut command = node.command(program);
+                command.arg("--kubeconfig").arg(&access.kubeconfig).args(SERVICE_PROXY);
+                command
+            }
         };
         let log = File::create(folder.path().join("log")).context("cannot write a log")?;
-        command.arg("--config").arg(&access.config);
         command.stdout(log.try_clone().context("cannot clone the log file")?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
         Ok(Rival { child, _access: access, folder })
