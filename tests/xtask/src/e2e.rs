@@ -29,12 +29,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use scenario::Scenario;
 
+use crate::tally::Counts;
 use crate::{cluster, image, setup, workspace};
 
 /// A run's own network and processes; they end with the program unshare.
@@ -43,8 +44,8 @@ const NAMESPACES: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mou
 /// How long a run may take to put its things away after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What takes a cloud, a way into nodes over SSH, or SCTP.
-const SKIP: &str = r"\[Feature:|\[Disruptive\]|SCTP";
+/// What takes a cloud, or an API server that runs as a pod.
+const SKIP: &str = r"\[Feature:|\[Provider:|after restarting apiserver";
 
 /// Options of `cargo xtask e2e`.
 #[derive(Debug, Clone, Args)]
@@ -58,9 +59,10 @@ pub(crate) struct Options {
     /// Run the few tests that prove the machinery
     #[arg(long, conflicts_with = "focus")]
     small: bool,
-    /// Do something else than run tests: change the cluster under traffic, and count what is lost
-    #[arg(long, value_enum, conflicts_with_all = ["focus", "small", "list"])]
-    scenario: Option<Scenario>,
+    /// Instead of running tests, change the cluster under traffic and count failed requests; several scenarios run one
+    /// after the other
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["focus", "small", "list"])]
+    scenario: Vec<Scenario>,
     /// Rolling updates of that scenario
     #[arg(long, value_name = "N", default_value_t = 20)]
     updates: u32,
@@ -114,14 +116,12 @@ impl Options {
     }
 
     fn proxy(&self) -> Proxy {
-        self.proxy.unwrap_or(match self.scenario {
-            Some(Scenario::Migration) => Proxy::KubeProxy,
-            _ => Proxy::Weir,
-        })
+        let migrates = self.scenario.contains(&Scenario::Migration);
+        self.proxy.unwrap_or(if migrates { Proxy::KubeProxy } else { Proxy::Weir })
     }
 
     fn needs_weir(&self) -> bool {
-        self.proxy() == Proxy::Weir || self.scenario == Some(Scenario::Migration)
+        self.proxy() == Proxy::Weir || self.scenario.contains(&Scenario::Migration)
     }
 
     fn focus(&self) -> &str {
@@ -134,9 +134,10 @@ impl Options {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map(|value| value.get_name().to_owned()).unwrap_or_default()
         };
-        if let Some(scenario) = self.scenario {
+        for scenario in &self.scenario {
             line.extend(["--scenario".into(), name(scenario.to_possible_value()).into()]);
-        } else {
+        }
+        if self.scenario.is_empty() {
             line.extend(["--focus".into(), self.focus().into()]);
         }
         for (name, value) in [
@@ -172,7 +173,26 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The tier of `cargo xtask test`: the tests that prove the machinery, with the program that the other tiers test.
+pub(crate) fn tier() -> Result<Counts> {
+    let weir = image::build("dev")?;
+    let options =
+        Tier::parse_from([OsString::from("e2e"), "--small".into(), "--weir".into(), weir.into()]).options;
+    let status = run(&options)?;
+    let counts = kubernetes::counts(&options.report())?;
+    ensure!(status.success() || counts.failed > 0, "{status}; see {}", options.report().display());
+    Ok(counts)
+}
+
+/// Options of the tier have the defaults of the command.
+#[derive(Parser)]
+struct Tier {
+    #[command(flatten)]
+    options: Options,
+}
+
 fn run(options: &Options) -> Result<ExitStatus> {
+    scenario::check(&options.scenario, options.nodes)?;
     cluster::build_for_nodes()?;
     let report = options.report();
     if options.report.is_none() && report.exists() {
@@ -190,9 +210,10 @@ fn run(options: &Options) -> Result<ExitStatus> {
         image::write_weir(&weir, &weir_archive(&report))?;
     }
     let mut line = options.inside();
-    if let Some(scenario) = options.scenario {
+    if !options.scenario.is_empty() {
         line.extend(["--load".into(), traffic::build()?.into()]);
-        line.extend(scenario.plugin()?.into_iter().flat_map(|plugin| ["--plugin".into(), plugin.into()]));
+        let plugin = scenario::build_plugin(&options.scenario)?;
+        line.extend(plugin.into_iter().flat_map(|plugin| ["--plugin".into(), plugin.into()]));
     }
     in_namespaces(&line)
 }

@@ -11,7 +11,7 @@ use crate::guest_tests::{Run, Selection};
 use crate::job::Hardware;
 use crate::tally::{Counts, SKIPPED, Tally};
 use crate::tools::NotInstalled;
-use crate::{cluster, deny, experiment, image, monitoring, parity, setup, space, takeover, workspace};
+use crate::{cluster, deny, e2e, experiment, image, monitoring, parity, setup, space, takeover, workspace};
 
 /// Test targets that run in the guest, all in one boot: package and target.
 const GUEST_TESTS: &[(&str, &str)] = &[
@@ -103,6 +103,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             match setup::reason() {
                 None => report.add("monitoring", monitoring::tier()),
                 Some(reason) => report.skip("monitoring", &reason),
+            }
+        }
+        if everything {
+            report.title("cluster with kubelets");
+            match e2e::missing() {
+                None => report.add("cluster with kubelets", e2e::tier()),
+                Some(reason) => report.skip("cluster with kubelets", &reason),
             }
         }
         report.title("image");

@@ -13,7 +13,9 @@ use serde_json::Value;
 use weir_cluster::{Cluster, Nodes};
 
 use super::node::{self, Node, Task};
-use super::{Options, Proxy, disk, install, kubernetes, load_balancer, network, traffic, weir_archive};
+use super::{
+    Options, Proxy, disk, install, kubernetes, load_balancer, network, scenario, traffic, weir_archive,
+};
 use crate::machine::{Disk, Writes};
 use crate::process;
 
@@ -63,10 +65,12 @@ fn use_cluster(
         println!("kubectl   {:?}", cluster.kubectl());
         println!("a node    kubectl debug, or a script to bash at {}:{}", network::node(1), node::SHELL_PORT);
     }
-    let code = match options.scenario {
-        Some(scenario) => scenario.play(options, cluster, nodes, report)?,
-        None if options.no_tests => ExitCode::SUCCESS,
-        None => kubernetes::test(options, cluster, nodes, report)?,
+    let code = if options.no_tests {
+        ExitCode::SUCCESS
+    } else if options.scenario.is_empty() {
+        kubernetes::test(options, cluster, nodes, report)?
+    } else {
+        scenario::play(options, cluster, nodes, report)?
     };
     if options.keep {
         eprintln!("the cluster stays until Ctrl-C");

@@ -14,10 +14,16 @@ pub(super) fn folder() -> PathBuf {
     workspace::root().join("tests/e2e")
 }
 
+/// The label by which a test finds the pods of the service proxy, to restart them.
+const LABEL: &str = "labels:\n- pairs: {k8s-app: kube-proxy}\n  includeTemplates: true\n";
+
 /// Follows `host/install/README.md`: puts the API server's address into a file and applies the base.
 pub(super) fn weir(cluster: &Cluster, report: &Path) -> Result<()> {
     let server = cluster.server_for_nodes()?;
-    let base = copy("base", report, |text| text.replace("https://control-plane.example:6443", &server))?;
+    let base = copy("base", report, |text| {
+        let label = if text.contains("kind: Kustomization") { LABEL } else { "" };
+        text.replace("https://control-plane.example:6443", &server) + label
+    })?;
     process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(base))
 }
 

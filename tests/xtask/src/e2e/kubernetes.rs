@@ -175,7 +175,11 @@ impl std::fmt::Display for TestResult {
     }
 }
 
-/// What the tests of a run came to.
+/// What the tests of a run came to, by its report.
+pub(super) fn counts(report: &Path) -> Result<Counts> {
+    Ok(count(&read_results(report)?))
+}
+
 fn count(results: &[TestResult]) -> Counts {
     let of = |state: &str| results.iter().filter(|result| result.state == state).count();
     let (passed, skipped) = (of("passed"), of("skipped"));

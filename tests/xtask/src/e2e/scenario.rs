@@ -37,34 +37,41 @@ pub(super) enum Scenario {
     RollingUpdates,
 }
 
-impl Scenario {
-    /// Builds the plugin that it needs, if any.
-    pub(super) fn plugin(self) -> Result<Option<PathBuf>> {
-        match self {
-            Scenario::Restarts => {
-                Ok(workspace::components(&[restarts::PLUGIN])?.pop().map(|component| component.file))
-            }
-            Scenario::Migration | Scenario::RollingUpdates => Ok(None),
-        }
-    }
+/// Fails if these scenarios need more nodes.
+pub(super) fn check(scenarios: &[Scenario], nodes: u8) -> Result<()> {
+    let is_enough = !scenarios.contains(&Scenario::Restarts) || nodes >= restarts::DRAINED;
+    ensure!(is_enough, "the scenario restarts drains one of two nodes; add: --nodes 2");
+    Ok(())
+}
 
-    /// Plays it and prints which claims hold.
-    pub(super) fn play(
-        self,
-        options: &Options,
-        cluster: &Cluster,
-        nodes: &RunningNodes,
-        report: &Path,
-    ) -> Result<ExitCode> {
-        let mut stage = Stage { options, cluster, nodes, report, counts: Counts::default() };
-        match self {
-            Scenario::Migration => migration::play(&mut stage),
-            Scenario::Restarts => restarts::play(&mut stage),
-            Scenario::RollingUpdates => rolling::play(&mut stage),
-        }?;
-        println!("{}", stage.counts);
-        Ok(if stage.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// Builds the plugin that these scenarios need, if any.
+pub(super) fn build_plugin(scenarios: &[Scenario]) -> Result<Option<PathBuf>> {
+    if !scenarios.contains(&Scenario::Restarts) {
+        return Ok(None);
     }
+    Ok(workspace::components(&[restarts::PLUGIN])?.pop().map(|component| component.file))
+}
+
+/// Plays the scenarios and prints which claims hold.
+pub(super) fn play(
+    options: &Options,
+    cluster: &Cluster,
+    nodes: &RunningNodes,
+    report: &Path,
+) -> Result<ExitCode> {
+    let mut stage = Stage { options, cluster, nodes, report, counts: Counts::default() };
+    for scenario in &options.scenario {
+        let (name, result) = match scenario {
+            Scenario::Migration => ("migration", migration::play(&mut stage)),
+            Scenario::Restarts => ("restarts", restarts::play(&mut stage)),
+            Scenario::RollingUpdates => ("rolling_updates", rolling::play(&mut stage)),
+        };
+        stage.claim(&format!("{name}_runs_to_its_end"), result);
+        // Without nodes, the others cannot run.
+        nodes.check()?;
+    }
+    println!("{}", stage.counts);
+    Ok(if stage.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A running cluster, and the claims so far.

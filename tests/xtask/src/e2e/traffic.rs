@@ -104,6 +104,8 @@ impl<'c> Traffic<'c> {
         report: &Path,
     ) -> Result<Traffic<'c>> {
         let all = [inside, everywhere].concat();
+        // A scenario that failed has left its clients.
+        delete(cluster)?;
         for (name, on_node) in PODS {
             cluster.client().apply_value(&pod(name, node, on_node, &all))?;
             process::run(cluster.kubectl().args([
@@ -173,9 +175,15 @@ impl<'c> Traffic<'c> {
 
     /// Stops the clients.
     pub(super) fn stop(self) -> Result<()> {
-        let names = PODS.map(|(name, _)| name);
-        process::run(self.cluster.kubectl().args(["delete", "pod", "--grace-period=1"]).args(names))
+        delete(self.cluster)
     }
+}
+
+fn delete(cluster: &Cluster) -> Result<()> {
+    let names = PODS.map(|(name, _)| name);
+    process::run(
+        cluster.kubectl().args(["delete", "pod", "--ignore-not-found", "--grace-period=1"]).args(names),
+    )
 }
 
 /// Clients on this machine; killed when dropped.

@@ -22,10 +22,9 @@ const COMPONENT: &str = "weir_plugin_annotations.wasm";
 const CONFIG_MAPS: Duration = Duration::from_secs(300);
 
 /// The node to drain; the clients run on the other one.
-const DRAINED: u8 = 2;
+pub(super) const DRAINED: u8 = 2;
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
-    ensure!(stage.options.nodes >= DRAINED, "this scenario needs --nodes 2, because it drains one of them");
     stage.deploy_web(4, Some(5))?;
     let mut traffic = stage.start_traffic()?;
     stage.claim_nothing_lost(&mut traffic, "weir_alone")?;
