@@ -10,7 +10,7 @@ use weir_guest_init::{Command, Streams};
 use crate::job::{Hardware, Job};
 use crate::machine::Listener;
 use crate::overlay::Given;
-use crate::workspace::{self, Role};
+use crate::workspace;
 use crate::{cluster, process, setup};
 
 /// The programs it needs.
@@ -41,10 +41,10 @@ impl Beside {
         }
         cluster::build()?;
         Ok(Beside {
-            driver: program(profile, "weir-parity", driver)?,
+            driver: workspace::program(profile, "weir-parity", driver)?,
             weir: match weir {
                 Some(weir) => weir.canonicalize().with_context(|| format!("--weir {}", weir.display()))?,
-                None => program(profile, "weir", "weir")?,
+                None => workspace::program(profile, "weir", "weir")?,
             },
             kube_proxy: Programs::find()?.kube_proxy,
             kube_router: None,
@@ -128,13 +128,6 @@ impl Beside {
         line.extend(arguments);
         Ok(line)
     }
-}
-
-/// Builds a package's program.
-pub(crate) fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
-    let built = workspace::build(&["build", "--profile", profile, "--package", package, "--bin", name])?;
-    let found = built.into_iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
-    found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }
 
 /// Converts a path to an argument.

@@ -10,7 +10,7 @@ use weir_guest_init::{Command, Streams};
 use crate::base::{Base, Freshness};
 use crate::job::{Hardware, Job};
 use crate::overlay::Given;
-use crate::workspace::{self, Role};
+use crate::workspace;
 use crate::{setup, vm};
 
 const MANIFESTS: &str = "tests/demo/manifests";
@@ -49,14 +49,8 @@ struct Programs {
 
 impl Programs {
     fn build() -> Result<Programs> {
-        let built = workspace::build(&["build", "--package", "weir", "--package", "weir-harness", "--bins"])?;
-        let find = |name: &str| {
-            let found = built.iter().find(|artifact| artifact.role == Role::Program && artifact.name == name);
-            found
-                .map(|artifact| artifact.executable.clone())
-                .with_context(|| format!("cargo built no {name}"))
-        };
-        Ok(Programs { weir: find("weir")?, demo: find("weir-demo")? })
+        let build = |package, name| workspace::program("dev", package, name);
+        Ok(Programs { weir: build("weir", "weir")?, demo: build("weir-harness", "weir-demo")? })
     }
 
     fn job(&self) -> Result<Job> {

@@ -12,7 +12,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use weir_guest_init::{Command, Status, Streams};
 
-use crate::beside::{program, text};
+use crate::beside::text;
 use crate::job::{Hardware, Job};
 use crate::lines::{Lines, TakeLine};
 use crate::overlay::Given;
@@ -135,10 +135,10 @@ impl Experiment {
         let scenarios = workspace::root().join(SCENARIOS);
         let profile = &options.profile;
         Ok(Experiment {
-            driver: program(profile, DRIVER, DRIVER)?,
+            driver: workspace::program(profile, DRIVER, DRIVER)?,
             weir: match &options.weir {
                 Some(weir) => weir.canonicalize().with_context(|| format!("--weir {}", weir.display()))?,
-                None => program(profile, "weir", "weir")?,
+                None => workspace::program(profile, "weir", "weir")?,
             },
             traffic: scenarios.join(format!("{}.yaml", options.scenario)),
             manifests: scenarios.join("manifests.yaml"),

@@ -58,10 +58,11 @@ impl Run {
         let mut commands = Vec::new();
         let mut titles = Vec::new();
         for selection in &self.selections {
-            for artifact in build(selection, &self.profile)? {
+            let Selection { package, target } = selection;
+            for artifact in workspace::tests(&self.profile, package, target.as_deref())? {
                 files.push(Given::same_path(&artifact.executable));
                 if artifact.role == Role::Tests {
-                    titles.push(format!("{} {}", selection.package, artifact.name));
+                    titles.push(format!("{package} {}", artifact.name));
                     commands.push(command(&artifact, &self.environment, &self.arguments)?);
                 }
             }
@@ -71,12 +72,6 @@ impl Run {
         Job { hardware: self.hardware, commands, files }.run(&mut progress)?;
         Ok(progress.counts())
     }
-}
-
-fn build(selection: &Selection, profile: &str) -> Result<Vec<Artifact>> {
-    let mut arguments = vec!["test", "--no-run", "--profile", profile, "--package", &selection.package];
-    arguments.extend(selection.target.iter().flat_map(|target| ["--test", target]));
-    workspace::build(&arguments)
 }
 
 /// Returns the command `cargo test` would run.
@@ -148,6 +143,7 @@ mod tests {
     #[test]
     fn runs_as_under_cargo_test() {
         let artifact = Artifact {
+            package: "a".into(),
             name: "guest".into(),
             role: Role::Tests,
             executable: "/t/guest-1".into(),

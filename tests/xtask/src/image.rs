@@ -97,9 +97,7 @@ pub(crate) fn write_release(weir: &Path, output: &Path) -> Result<(String, Vec<P
 
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     eprintln!("building weir with the profile {profile}");
-    let artifacts = workspace::build(&["build", "--profile", profile, "--package", "weir", "--bin", "weir"])?;
-    let found = artifacts.into_iter().find(|artifact| artifact.name == "weir");
-    Ok(found.context("cargo did not name weir")?.executable)
+    workspace::program(profile, "weir", "weir")
 }
 
 /// Two layers, so that an upgrade of weir only downloads weir. Also returns the Debian packages.

@@ -1,7 +1,7 @@
 //! One guest, from its files to its end.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -92,7 +92,7 @@ impl Job {
     pub(crate) fn run(&self, listener: &mut dyn Listener) -> Result<()> {
         let lab = workspace::lab();
         let base = Base::get(Freshness::Any)?;
-        let init = init_program()?;
+        let init = workspace::program("lab", "weir-guest-init", "weir-guest-init")?;
         let run = RunDirectory::new(&lab)?;
         let directory = run.place.path();
         let root = directory.join("root.cpio");
@@ -131,11 +131,4 @@ fn remove_abandoned(lab: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn init_program() -> Result<PathBuf> {
-    let artifacts =
-        workspace::build(&["build", "--profile", "lab", "--package", "weir-guest-init", "--bins"])?;
-    let found = artifacts.into_iter().find(|artifact| artifact.name == "weir-guest-init");
-    Ok(found.context("cargo did not name the guest's process 1")?.executable)
 }

@@ -35,6 +35,8 @@ pub(crate) fn lock_lab() -> Result<File> {
 /// An executable that cargo built.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Artifact {
+    /// Name of its package.
+    pub(crate) package: String,
     /// Name of the target (binary, test file or library).
     pub(crate) name: String,
     /// Whether it contains tests rather than the program itself.
@@ -55,6 +57,7 @@ pub(crate) enum Role {
 #[derive(Deserialize)]
 struct Message {
     reason: String,
+    package_id: Option<String>,
     manifest_path: Option<PathBuf>,
     executable: Option<PathBuf>,
     /// All files built for a target.
@@ -110,8 +113,38 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds a package's program.
+pub(crate) fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
+    let mut line = vec!["build", "--profile", profile];
+    line.extend(packages(profile, package));
+    line.extend(["--bin", name]);
+    let found = build(&line)?.into_iter().find(|built| built.role == Role::Program && built.name == name);
+    found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
+}
+
+/// Builds a package's tests, or one target of them, and its programs.
+pub(crate) fn tests(profile: &str, package: &str, target: Option<&str>) -> Result<Vec<Artifact>> {
+    let mut line = vec!["test", "--no-run", "--profile", profile];
+    match target {
+        Some(target) => {
+            line.extend(packages(profile, package));
+            line.extend(["--test", target]);
+        }
+        None => line.extend(["--package", package]),
+    }
+    Ok(build(&line)?.into_iter().filter(|built| built.package == package).collect())
+}
+
+/// Selects a package in a cargo command that also selects targets.
+///
+/// A dependency has the features that the selected packages need together. Tests select all packages, so that no
+/// dependency is built a second time with fewer features; what is measured or shipped has only its own.
+fn packages<'a>(profile: &str, package: &'a str) -> Vec<&'a str> {
+    if profile == "dev" { vec!["--workspace"] } else { vec!["--package", package] }
+}
+
 /// Runs a cargo build command and returns the executables it built or found up to date.
-pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
+fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
     Ok(messages(cargo().args(arguments))?.into_iter().filter_map(artifact).collect())
 }
 
@@ -129,18 +162,25 @@ fn message(line: &str) -> Result<Message> {
 }
 
 fn artifact(message: Message) -> Option<Artifact> {
-    let Message { reason, manifest_path, executable, target, profile, filenames: _ } = message;
-    let (Some(executable), Some(target), Some(profile), Some(manifest)) =
-        (executable, target, profile, manifest_path)
+    let Message { reason, package_id, manifest_path, executable, target, profile, filenames: _ } = message;
+    let (Some(executable), Some(target), Some(profile), Some(manifest), Some(id)) =
+        (executable, target, profile, manifest_path, package_id)
     else {
         return None;
     };
+    let package = package_name(&id)?.to_owned();
     if reason != "compiler-artifact" {
         return None;
     }
     let directory = manifest.parent().unwrap_or(Path::new("/")).to_owned();
     let role = if profile.test { Role::Tests } else { Role::Program };
-    Some(Artifact { name: target.name, role, executable, directory })
+    Some(Artifact { package, name: target.name, role, executable, directory })
+}
+
+/// The package's name in an id like `path+file:///folder/name#0.1.0` or `path+file:///folder#name@0.1.0`.
+fn package_name(id: &str) -> Option<&str> {
+    let (source, version) = id.rsplit_once('#')?;
+    version.split_once('@').map(|(name, _)| name).or_else(|| source.rsplit('/').next())
 }
 
 #[cfg(test)]
@@ -154,8 +194,9 @@ mod tests {
 
     #[test]
     fn reads_the_messages_that_name_an_executable() {
-        let line = r#"{"reason":"compiler-artifact","package_id":"x","manifest_path":"/w/p/Cargo.toml","target":{"kind":["test"],"name":"guest"},"profile":{"opt_level":"0","test":true},"executable":"/w/target/guest-1"}"#;
+        let line = r#"{"reason":"compiler-artifact","package_id":"path+file:///w/p#0.1.0","manifest_path":"/w/p/Cargo.toml","target":{"kind":["test"],"name":"guest"},"profile":{"opt_level":"0","test":true},"executable":"/w/target/guest-1"}"#;
         let expected = Artifact {
+            package: "p".into(),
             name: "guest".into(),
             role: Role::Tests,
             executable: "/w/target/guest-1".into(),
@@ -167,6 +208,13 @@ mod tests {
         let library = line.replace("\"/w/target/guest-1\"", "null");
         assert_eq!(read(&library), None);
         assert!(message("no json").is_err());
+    }
+
+    #[test]
+    fn ids_name_the_package_by_its_folder_or_apart() {
+        assert_eq!(package_name("path+file:///w/tests/xtask#0.1.0"), Some("xtask"));
+        assert_eq!(package_name("path+file:///w/host#weir@0.1.0"), Some("weir"));
+        assert_eq!(package_name("x"), None);
     }
 
     #[test]

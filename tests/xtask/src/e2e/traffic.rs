@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Builds the clients' program.
 pub(super) fn build() -> Result<PathBuf> {
-    let found = workspace::build(&["build", "--package", "weir-e2e-load"])?.into_iter().next();
-    Ok(found.context("cargo did not name weir-e2e-load")?.executable)
+    workspace::program("dev", "weir-e2e-load", "weir-e2e-load")
 }
 
 /// Running clients.
