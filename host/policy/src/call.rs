@@ -208,7 +208,7 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => {
-            CallFailure::Trap("it gave up (a panic, or `unreachable`; see its log lines)".to_owned())
+            CallFailure::Trap("it aborted (a panic, or `unreachable`; see its log lines)".to_owned())
         }
         Some(trap) => CallFailure::Trap(trap.to_string()),
         None => CallFailure::Trap(abridged(&error.root_cause().to_string(), SAID)),

@@ -233,9 +233,9 @@ impl Plugin {
             Lack::Failed(failure) => failure.to_string(),
             Lack::Suspended(Some(_)) => "it failed too often and is suspended for a while".to_owned(),
             Lack::Suspended(None) => {
-                "it failed too often and is not asked again until it or its configuration changes".to_owned()
+                "it failed too often and is not called again until it or its configuration changes".to_owned()
             }
-            Lack::Budget => "there was no time left to ask it (`limits.syncBudget`)".to_owned(),
+            Lack::Budget => "there was no time left to call it (`limits.syncBudget`)".to_owned(),
         };
         let (answer, instead, skip) = match (self.artifact.configuration().failure_policy, good) {
             (FailurePolicy::LastGood, Some(good)) => {
@@ -249,7 +249,7 @@ impl Plugin {
         };
         let instead = match self.artifact.configuration().mode {
             Mode::Enforce => instead,
-            Mode::Shadow => "it runs in shadow, so nothing changes",
+            Mode::Shadow => "it runs in shadow mode, so nothing changes",
         };
         let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::INTERFACE);
         Reply { answer, failure: Some(Failure { text, skip }), expires }
