@@ -1,4 +1,4 @@
-//! One instance of a plugin: created, configured, asked, and discarded.
+//! One instance of a plugin: created, configured, called, and discarded.
 //!
 //! An instance lives for one call. If it could remember anything, its answers would depend on earlier questions;
 //! and after a trap nothing in it can be trusted.
@@ -32,13 +32,13 @@ pub enum CallFailure {
     Deadline,
     /// It was not ready in time.
     Start,
-    /// It requested more memory or table elements than allowed, and then gave up.
+    /// It requested more memory or table elements than allowed, and then aborted.
     Memory,
     /// It trapped, with the runtime's message.
     Trap(String),
     /// Its answer is malformed.
     Answer(String),
-    /// It reports a problem with the service it was asked about.
+    /// It reports a problem with the service it was called for.
     InvalidInput(String),
     /// It reports that asking again may help.
     Transient(String),

@@ -17,7 +17,7 @@ pub struct PluginMetrics {
     pub name: String,
     /// Calls of the guest.
     pub calls: u64,
-    /// Services it was asked about in these calls.
+    /// Services passed in these calls.
     pub asked: u64,
     /// Questions answered from the cache.
     pub remembered: u64,
@@ -33,13 +33,13 @@ pub struct PluginMetrics {
     pub dropped_lines: u64,
     /// Answers that differed when the same question was asked again.
     pub impure: u64,
-    /// Whether it is being asked.
+    /// Whether it is being called.
     pub condition: PluginCondition,
     /// Its own metrics.
     pub own: Vec<OwnMetric>,
 }
 
-/// Whether a plugin is being asked.
+/// Whether a plugin is being called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PluginCondition {
     /// Yes.
