@@ -35,7 +35,7 @@ const CASES: [(usize, &[&str]); 4] = [
     (2, &["filter", "scheduler", "masquerade"]),
 ];
 
-/// The time limit for a start with one plugin that chooses schedulers, in percent of a start without.
+/// The time limit for a start with one plugin that chooses schedulers, as a percentage of a start without.
 const GOAL: f64 = 110.0;
 
 fn events(n: u16) -> [Event; 2] {
