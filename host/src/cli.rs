@@ -40,8 +40,8 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Keep this node's kernel in sync with the cluster, like kube-proxy and with its flags. This is the default when
-    /// no subcommand is given.
+    /// Keep this node's kernel in sync with the cluster, like kube-proxy and with its flags. This is the default if
+    /// flags but no subcommand are given.
     Run(Box<RunArguments>),
     /// Print what the kernel of a node should contain. Needs neither a kernel nor privileges. Exit status 1 if a
     /// plugin was refused or failed.
@@ -55,10 +55,10 @@ pub(crate) enum Command {
     /// if nothing needs attention, 1 if something does (no daemon answers, a change fails, a plugin is not used, the
     /// API server is unreachable, …), 2 if neither the daemon nor the kernel can be read.
     Status(StatusArguments),
-    /// Show live traffic on this node: services by new connections per second, active connections and bytes, and the endpoints of
-    /// each with weight, share and connection time. Needs root.
+    /// Show live traffic on this node: services by new connections per second, active connections and bytes, and the
+    /// endpoints of each with weight, share and connection time. Needs root.
     Top(TopArguments),
-    /// Check everything IPVS mode depends on, and suggest a fix for each problem. Exit status 1 if there is one.
+    /// Check everything IPVS mode depends on, and suggest a fix for each problem. Exit status 1 if there is a problem.
     Doctor(DoctorArguments),
     /// Explain how a service was planned: what each plugin saw and answered, and what was applied. Exit status 1 if a
     /// plugin was refused or failed.
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Simulate a described load against policies, without a kernel and in virtual time, and compare latencies and
     /// shares. Exit status 1 if a plugin was refused or failed.
     Lab(LabArguments),
-    /// Print what the plugins of a policy file are asked about the services in a folder and what they answer, one
+    /// Call the plugins of a policy file for every service in a folder, and print each question and its answer, one
     /// record per line. Exit status 1 if a plugin was refused or failed.
     Record(RecordArguments),
     /// Replay recorded questions and report answers that changed. Exit status 1 if any did.
@@ -146,8 +146,8 @@ pub(crate) struct ExplainArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// Read this machine's kernel counters for the service for this long, such as 30s, if a plugin needs them. Needs
-    /// root, and changes nothing. Plugins decide from what was counted in that time; in a running weir they have a
+    /// First read this machine's kernel counters for the service during this time, such as 30s, for plugins that need
+    /// them. Needs root; changes nothing. Plugins see only the counts of that time; in a running weir they have a
     /// longer history.
     #[arg(long, value_name = "DURATION", value_parser = daemon::parse_time)]
     pub(crate) sample: Option<Duration>,
@@ -185,7 +185,7 @@ pub(crate) struct ReplayArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct AskedArguments {
-    /// Component to ask, with the recorded configurations.
+    /// Component to call, with the recorded configurations.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
     /// PolicyConfiguration file: its plugins are matched to the records by name and use the file's configuration.
@@ -200,7 +200,7 @@ pub(crate) enum PluginCommand {
     Check(PluginFileArguments),
     /// Print a plugin's digest, size, interfaces, needs, metrics, exports and imports.
     Inspect(PluginFileArguments),
-    /// Ask a plugin about every service in a folder. Exit status 1 if there are none, or if it failed to answer for
+    /// Call a plugin for every service in a folder. Exit status 1 if there are no services, or if the plugin failed for
     /// one.
     Run(Box<PluginRunArguments>),
     /// Measure the cost of a plugin: instantiation, calls, memory.

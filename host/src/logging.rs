@@ -49,7 +49,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows what plugins write, for commands that have no log. Each line is shown once, as a plugin may be asked many
+/// Shows what plugins write, for commands that have no log. Each line is shown once, as a plugin may be called many
 /// times.
 pub(crate) fn show_plugins(level: LevelFilter) {
     // Only the first call in a process has an effect.

@@ -172,7 +172,7 @@ pub(crate) struct Unread {
 pub(crate) struct Services {
     /// All of them.
     pub(crate) total: u32,
-    /// Those that a plugin tells this node to ignore.
+    /// Services that this node ignores because of a plugin.
     pub(crate) ignored: u32,
     /// Of the rest, those without an endpoint that is ready or still serving.
     pub(crate) without_endpoints: u32,
@@ -232,9 +232,9 @@ pub(crate) struct Plugin {
     pub(crate) digest: String,
     /// Whether it runs in shadow mode.
     pub(crate) shadow: bool,
-    /// Why it is currently not asked.
+    /// Why it is currently not called.
     pub(crate) suspended: Option<String>,
-    /// Calls, services asked about in them, and answers from the cache.
+    /// Calls, services passed in them, and answers from the cache.
     pub(crate) calls: u64,
     pub(crate) asked: u64,
     pub(crate) remembered: u64,

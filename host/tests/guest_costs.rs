@@ -1,5 +1,5 @@
 //! The cost of plugins on a real kernel: a cold start of 10,000 services with 10 endpoints each, decided by the
-//! built-in policy, by a plugin that changes nothing, asked through one interface and through all three, and by two
+//! built-in policy, by a plugin that changes nothing, called through one interface and through all three, and by two
 //! such plugins. Each runs in a separate process and network namespace. The number of messages is checked exactly;
 //! times and memory are printed as ratios within this run.
 
@@ -27,7 +27,7 @@ const ENDPOINTS: u8 = 10;
 /// The case that a child process measures.
 const CASE: &str = "WEIR_COSTS_CASE";
 
-/// The number of plugins, and the interfaces through which each is asked.
+/// The number of plugins, and the interfaces through which each is called.
 const CASES: [(usize, &[&str]); 4] = [
     (0, &[]),
     (1, &["scheduler"]),
@@ -35,7 +35,7 @@ const CASES: [(usize, &[&str]); 4] = [
     (2, &["filter", "scheduler", "masquerade"]),
 ];
 
-/// The time limit for a start with one plugin that chooses schedulers, in percent of a start without.
+/// The time limit for a start with one plugin that chooses schedulers, as a percentage of a start without.
 const GOAL: f64 = 110.0;
 
 fn events(n: u16) -> [Event; 2] {

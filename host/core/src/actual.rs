@@ -1,4 +1,4 @@
-//! What the kernel holds, stored as its differences from what is wanted.
+//! The kernel's state, stored as its differences from the desired state.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,7 +14,7 @@ use crate::rule::{ChainKey, Chains, Ownership, Rule};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer, is_excluded};
 
-/// The keys whose value in the kernel differs from what is wanted, with the kernel's value; `None` = absent. For
+/// The keys whose value in the kernel differs from the desired state, with the kernel's value; `None` = absent. For
 /// [touched keys](Desired::take_touched), the value that was wanted before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
@@ -29,12 +29,12 @@ pub struct Actual {
 }
 
 impl Actual {
-    /// Whether the kernel holds exactly what is wanted.
+    /// Whether the kernel's state equals the desired state.
     pub fn is_as_wanted(&self) -> bool {
         *self == Actual::default()
     }
 
-    /// Records that what is wanted of the node itself has changed.
+    /// Records that the desired state of the node itself has changed.
     pub(crate) fn note_changed(&mut self, before: &KernelState, now: &KernelState) {
         note(&mut self.sysctls, &before.sysctls, &now.sysctls);
         note(&mut self.timeouts, &before.timeouts, &now.timeouts);
@@ -303,7 +303,7 @@ fn set<K: Ord, V: PartialEq>(
     }
 }
 
-/// Compares what is read from a kernel with what is wanted while reading: no copy is made.
+/// Compares a kernel's state with the desired state while reading it: no copy is made.
 pub(crate) struct Comparison<'a> {
     desired: &'a mut Desired,
     number: u32,

@@ -41,7 +41,7 @@ pub enum Violation {
     #[error("entry {0} {1} has no set")]
     NoSet(SetName, SetEntry),
     /// An entry of another type or family than its set.
-    #[error("entry {0} {1} is not of its set's type and family")]
+    #[error("entry {0} {1} does not match its set's type and family")]
     OddEntry(SetName, SetEntry),
     /// A VIP or node port without a virtual server.
     #[error("entry {0} {1} has no virtual server")]

@@ -1,4 +1,4 @@
-//! What all services and the node want together, and who wins if two services want the same virtual server.
+//! The desired state of all services and the node, and which service wins if two require the same virtual server.
 //!
 //! Replacing a service touches only the keys that differ; [`Desired::take_touched`] returns them with their
 //! previously wanted values. The order in which services arrive does not matter.
@@ -37,7 +37,7 @@ impl Seniority {
     }
 }
 
-/// What a service wants, and its age.
+/// The wants of a service, and its age.
 #[derive(Debug)]
 struct Planned {
     seniority: Arc<Seniority>,
@@ -55,7 +55,7 @@ struct Claims {
     seen: u32,
 }
 
-/// What is wanted, by service and in total.
+/// The desired state, by service and in total.
 #[derive(Debug, Default)]
 pub struct Desired {
     services: BTreeMap<ObjectName, Planned>,
@@ -89,7 +89,7 @@ struct Stale {
 }
 
 impl Desired {
-    /// Replaces what a service wants.
+    /// Replaces the wants of a service.
     pub fn replace(&mut self, service: &Service, wants: Wants) {
         let seniority = Seniority::of(service);
         let old = self.services.remove(&service.name);
@@ -123,7 +123,7 @@ impl Desired {
         self.services.insert(service.name.clone(), Planned { seniority, wants });
     }
 
-    /// Removes what a service wants.
+    /// Removes the wants of a service.
     pub fn remove(&mut self, name: &ObjectName) {
         if let Some(old) = self.services.remove(name) {
             self.withdraw_all(&old);
@@ -207,7 +207,7 @@ impl Desired {
         self.services.get(&owner.name)?.wants.servers.get(&server)
     }
 
-    /// Adds what a virtual server wants, for the service that gets it.
+    /// Adds the wants of a virtual server, for the service that gets it.
     fn contribute(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
         self.touch_server(server, None);
         if let Treatment::Address(address) = want.treatment {
@@ -224,7 +224,7 @@ impl Desired {
         }
     }
 
-    /// Removes what a virtual server wanted.
+    /// Removes the wants of a virtual server.
     fn retract(&mut self, server: VirtualServer, by: &Arc<Seniority>, want: &Want) {
         self.touch_server(server, Some(want));
         self.entries(server, want).into_iter().for_each(|key| self.drop(key));

@@ -90,7 +90,7 @@ impl Clamp<'_> {
         }
         if decision.ports.len() != self.view.ports.len() {
             self.clamped(format!(
-                "a policy decided {} ports, but the service has {}; using the built-in decision",
+                "a policy's answer covers {} ports, but the service has {}; using the built-in decision",
                 decision.ports.len(),
                 self.view.ports.len()
             ));
@@ -211,8 +211,8 @@ impl Clamp<'_> {
                 Treatment::Address(address) if !self.is_own(address) => {
                     *treatment = Treatment::Default;
                     self.clamped(format!(
-                        "{kind} VIPs: the source address cannot be {address}, because other machines do not reach this node \
-                         at it; the policy is not applied"
+                        "{kind} VIPs: the source address cannot be {address}, because other machines cannot reach this \
+                         node at that address; the policy is not applied"
                     ));
                 }
                 Treatment::Address(address) => {

@@ -1,4 +1,4 @@
-//! From decisions to what is wanted, for one service and for the node.
+//! From decisions to the desired state, for one service and for the node.
 
 mod node;
 mod service;

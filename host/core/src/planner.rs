@@ -41,7 +41,7 @@ pub struct Planner {
     reports: BTreeMap<ObjectName, Vec<Report>>,
     readiness: Readiness,
     sampler: Sampler,
-    /// When a policy wants to be asked again about a service, in seconds since 1970.
+    /// When a policy wants to be called again for a service, in seconds since 1970.
     expiries: Deadlines<u64>,
     /// For services with externally visible status.
     standings: BTreeMap<ObjectName, Standing>,
@@ -65,7 +65,7 @@ pub struct Explanation {
     pub clamped: Decision,
     /// The reports of the guard and the planner.
     pub reports: Vec<Report>,
-    /// What it wants of the kernel.
+    /// What it requires in the kernel.
     pub wants: Wants,
 }
 
@@ -80,7 +80,7 @@ pub struct Plan {
     pub standings: BTreeMap<ObjectName, Standing>,
 }
 
-/// A policy that was asked about all services but does not decide yet.
+/// A policy that was called for all services but does not decide yet.
 pub struct Candidate<'p, P> {
     planner: &'p mut Planner,
     /// The policy.
@@ -150,7 +150,7 @@ impl Planner {
         self.policy.reads()
     }
 
-    /// When a policy wants to be asked again although nothing changed, in seconds since 1970.
+    /// When a policy wants to be called again although nothing changed, in seconds since 1970.
     pub fn next_expiry(&self) -> Option<u64> {
         self.expiries.next()
     }
@@ -254,7 +254,7 @@ impl Planner {
         self.desired.settle(&self.node);
     }
 
-    /// What is wanted, for applying it to a kernel.
+    /// The desired state, for applying it to a kernel.
     pub fn desired(&mut self) -> &mut Desired {
         &mut self.desired
     }

@@ -41,7 +41,7 @@ pub trait Policy: Any {
     }
 }
 
-/// What a policy may read in addition to the services it is asked about.
+/// What a policy may read in addition to the services it is called for.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// This node.
@@ -63,7 +63,7 @@ pub struct Decided {
     pub notes: Vec<Note>,
     /// What went wrong.
     pub reports: Vec<Report>,
-    /// When to ask again although nothing changed, in seconds since 1970.
+    /// When to call again although nothing changed, in seconds since 1970.
     pub expires: Option<u64>,
 }
 
@@ -73,12 +73,12 @@ impl From<Decision> for Decided {
     }
 }
 
-/// Why a plugin answered what it answered.
+/// Why a plugin gave its answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
     /// The plugin.
     pub plugin: String,
-    /// The interface it was asked through: `filter`, `scheduler` or `masquerade`.
+    /// The interface it was called through: `filter`, `scheduler` or `masquerade`.
     pub hook: &'static str,
     /// What it answered, in one line.
     pub answer: String,

@@ -30,7 +30,7 @@ pub enum Reason {
     OnePacket,
     /// A plugin gave two different answers to the same question.
     PolicyImpure,
-    /// A plugin that runs in shadow would decide differently.
+    /// A plugin that runs in shadow mode would decide differently.
     ShadowDifference,
     /// A policy's source filters let no source connect.
     ClosedToAll,

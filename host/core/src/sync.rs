@@ -220,7 +220,7 @@ impl<K: Kernel> Syncer<K> {
     }
 }
 
-/// What is wanted, combined with what is known about the kernel.
+/// The desired state, combined with what is known about the kernel.
 struct Known<'a> {
     desired: &'a Desired,
     actual: &'a Actual,

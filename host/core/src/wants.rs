@@ -1,4 +1,4 @@
-//! What one service wants of the kernel, by virtual server.
+//! What one service requires in the kernel, by virtual server.
 //!
 //! Everything that belongs to a VIP is stored with its virtual server, so that a conflict removes one value from
 //! one map. How sets and rules express it is decided elsewhere: see [the table of sets](crate::set::SETS).
@@ -15,7 +15,7 @@ use crate::objects::TrafficPolicy;
 use crate::set::{Set, SetEntry, SetName};
 use crate::state::{KernelState, Server, VirtualServer};
 
-/// What one service wants.
+/// What one service requires in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Its virtual servers.
@@ -70,7 +70,7 @@ impl Wants {
     }
 }
 
-/// What is wanted of one virtual server.
+/// The desired state of one virtual server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Want {
     /// The kinds of its VIP.

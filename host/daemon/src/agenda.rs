@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How long to wait for more changes after each one, so that a program that writes ten files causes one round.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The longest such wait: a program that never stops writing must not delay its changes for ever.
+/// The longest such wait: a program that never stops writing must not delay its changes forever.
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
 /// The first pause after a round that failed; it doubles with each further failure.

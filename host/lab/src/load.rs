@@ -65,7 +65,7 @@ pub enum LoadError {
     },
     /// It would take too long.
     #[error(
-        "{service}: a load of {rate} has {connections} connections, more than 20 million; shorten `duration`"
+        "{service}: a load of {rate} needs {connections} connections, more than 20 million; shorten `duration`"
     )]
     TooMany {
         /// The Service.

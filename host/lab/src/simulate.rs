@@ -43,7 +43,7 @@ enum Event {
     Forget { endpoint: usize, node: usize },
     /// A node's IPVS adds up its counters.
     AddUp { node: usize },
-    /// A node's policy is asked.
+    /// A node's policy is called.
     Ask { node: usize },
     /// The number of a change in the endpoint's list.
     Change { endpoint: usize, change: usize },
@@ -118,7 +118,7 @@ impl Play<'_> {
             }
         }
         if let Some(period) = self.policy.period() {
-            // Nodes do not start together, so they do not ask together.
+            // Nodes do not start together, so they do not call their policies together.
             for node in 0..self.nodes.len() {
                 let share = (node + 1) as f64 / self.nodes.len() as f64;
                 self.plan(nanos(period.mul_f64(share)), Event::Ask { node });

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Account {
     /// Calls of the guest, each for up to 256 services.
     pub calls: u64,
-    /// Services that these calls asked about.
+    /// Services passed in these calls.
     pub asked: u64,
     /// Questions answered from memory.
     pub remembered: u64,
@@ -26,13 +26,13 @@ pub struct Account {
     pub impure: u64,
 }
 
-/// Whether a plugin is being asked, for its worst interface.
+/// Whether a plugin is being called, for its worst interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// It is asked.
+    /// It is called.
     Ready,
     /// It failed too often and is suspended until this time, in seconds since 1970.
     Suspended(u64),
-    /// It is not asked again until the plugin or its configuration changes.
+    /// It is not called again until the plugin or its configuration changes.
     GivenUp,
 }

@@ -1,4 +1,4 @@
-//! From a plugin's file to a plugin that can be asked: it is read, verified, compiled, linked, configured and
+//! From a plugin's file to a plugin that can be called: it is read, verified, compiled, linked, configured and
 //! described. Any problem is found here, before the plugin is in use.
 
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ const LARGEST: u64 = 64 << 20;
 const PACKAGE: &str = "weir:policy/";
 const TRACK: &str = "0.2.";
 
-/// A plugin that is ready to be asked.
+/// A plugin that is ready to be called.
 pub struct Artifact {
     pub(crate) linked: Linked,
     pub(crate) needs: Arc<Needs>,
@@ -81,7 +81,7 @@ pub struct Facts {
     pub exports: Vec<String>,
     /// Its imports.
     pub imports: Vec<String>,
-    /// The contract interfaces through which it is asked.
+    /// The contract interfaces through which it is called.
     pub interfaces: Vec<Interface>,
     /// Memory of an instance right after configuration, in bytes.
     pub memory: u64,
@@ -299,7 +299,7 @@ impl Artifact {
         &self.facts
     }
 
-    /// Whether the plugin is asked through an interface.
+    /// Whether the plugin is called through an interface.
     pub(crate) fn has(&self, interface: Interface) -> bool {
         self.facts.interfaces.contains(&interface)
     }

@@ -16,12 +16,12 @@ const LONGEST: u64 = 60;
 /// changes.
 const OPENINGS: u32 = 5;
 
-/// Whether a plugin may be asked, and for how many services at once.
+/// Whether a plugin may be called, and for how many services at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
     /// Ask.
     Ask,
-    /// A pause is over: ask about a few services.
+    /// A pause is over: call it for a few services.
     Try,
     /// Not before this time; `None` = not until the plugin or its configuration changes.
     Wait(Option<u64>),

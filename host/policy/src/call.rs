@@ -1,4 +1,4 @@
-//! One instance of a plugin: created, configured, asked, and discarded.
+//! One instance of a plugin: created, configured, called, and discarded.
 //!
 //! An instance lives for one call. If it could remember anything, its answers would depend on earlier questions;
 //! and after a trap nothing in it can be trusted.
@@ -32,13 +32,13 @@ pub enum CallFailure {
     Deadline,
     /// It was not ready in time.
     Start,
-    /// It requested more memory or table elements than allowed, and then gave up.
+    /// It requested more memory or table elements than allowed, and then aborted.
     Memory,
     /// It trapped, with the runtime's message.
     Trap(String),
     /// Its answer is malformed.
     Answer(String),
-    /// It reports a problem with the service it was asked about.
+    /// It reports a problem with the service it was called for.
     InvalidInput(String),
     /// It reports that asking again may help.
     Transient(String),
@@ -208,7 +208,7 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => {
-            CallFailure::Trap("it gave up (a panic, or `unreachable`; see its log lines)".to_owned())
+            CallFailure::Trap("it aborted (a panic, or `unreachable`; see its log lines)".to_owned())
         }
         Some(trap) => CallFailure::Trap(trap.to_string()),
         None => CallFailure::Trap(abridged(&error.root_cause().to_string(), SAID)),

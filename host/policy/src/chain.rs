@@ -20,7 +20,7 @@ use crate::patch::{Answer, FilterPatch, MasqueradePatch, Opinion, SchedulerPatch
 use crate::plugin::{BATCH, Item, Plugin, Round};
 use crate::record::Record;
 
-/// Plugins in the order in which they are asked. Without plugins it is the built-in policy.
+/// Plugins in the order in which they are called. Without plugins it is the built-in policy.
 #[derive(Clone, Default)]
 pub struct Chain {
     plugins: Vec<Plugin>,
@@ -42,13 +42,13 @@ struct Course<'a> {
 pub struct Status {
     /// Its name in the configuration.
     pub name: String,
-    /// Whether it decides or runs in shadow.
+    /// Whether it decides or runs in shadow mode.
     pub mode: Mode,
     /// Facts about its component.
     pub facts: Facts,
     /// What it did and cost.
     pub account: Account,
-    /// Whether it is being asked.
+    /// Whether it is being called.
     pub condition: Condition,
     /// The number of questions known to make it fail.
     pub poisoned: usize,
@@ -57,7 +57,7 @@ pub struct Status {
 }
 
 impl Chain {
-    /// A chain that has not asked anything yet. `node` is this node's name.
+    /// A chain that has not called any plugin yet. `node` is this node's name.
     pub fn new(artifacts: Vec<Arc<Artifact>>, node: &str) -> Chain {
         let plugins = artifacts.into_iter().map(|artifact| Plugin::new(artifact, node)).collect();
         Chain { plugins, cursor: 0 }

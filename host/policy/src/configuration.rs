@@ -31,7 +31,7 @@ const KIND: &str = "PolicyConfiguration";
 /// A parsed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyConfiguration {
-    /// The plugins in the order in which they are asked.
+    /// The plugins in the order in which they are called.
     pub plugins: Vec<PluginEntry>,
     /// How many decisions a new version of a plugin may change at once.
     pub max_change: MaxChange,
@@ -57,9 +57,9 @@ pub struct PluginConfiguration {
     pub source: PathBuf,
     /// The required digest of the component, if any.
     pub sha256: Option<Digest>,
-    /// The interfaces through which it is asked; `None` = all that it exports.
+    /// The interfaces through which it is called; `None` = all that it exports.
     pub interfaces: Option<BTreeSet<Interface>>,
-    /// The services about which it is asked.
+    /// The services for which it is called.
     pub select: Selector,
     /// Its own configuration, which only the plugin interprets.
     pub configuration: Value,
@@ -102,7 +102,7 @@ impl fmt::Display for Interface {
     }
 }
 
-/// Which services a plugin is asked about: all, or those that match every given field.
+/// Which services a plugin is called for: all, or those that match every given field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// Names of namespaces, in which `*` matches any text; empty = all.
@@ -112,7 +112,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether a plugin is asked about the service.
+    /// Whether a plugin is called for the service.
     pub fn selects(&self, service: &Service) -> bool {
         let namespace = &service.name.namespace;
         (self.namespaces.is_empty() || glob::matches_any(&self.namespaces, namespace))
@@ -138,7 +138,7 @@ pub enum Mode {
     /// It decides.
     #[default]
     Enforce,
-    /// It is asked, but only what it would change is reported.
+    /// It is called, but what it would change is only reported.
     Shadow,
 }
 

@@ -22,11 +22,11 @@ use crate::plugin::{InterfaceState, Interfaces};
 /// A guest's answers, one per question, or its error.
 type Answers<W> = wasmtime::Result<Result<Vec<W>, types::Error>>;
 
-/// An interface through which plugins are asked.
+/// An interface through which plugins are called.
 pub(crate) trait Hook: Patch {
-    /// A question about one service: its record, and what earlier plugins said.
+    /// A question about one service: its record, and the answers of earlier plugins.
     type Request;
-    /// What earlier plugins said.
+    /// The answers of earlier plugins.
     type Prior: Hash;
     /// The interface.
     const INTERFACE: Interface;
@@ -37,7 +37,7 @@ pub(crate) trait Hook: Patch {
     /// Its remembered answer about a service.
     fn remembered(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
 
-    /// What earlier plugins said, as the contract's type.
+    /// The answers of earlier plugins, as the contract's type.
     fn prior(opinion: &Opinion) -> Self::Prior;
 
     /// The question about a service.
@@ -55,13 +55,13 @@ pub(crate) trait Hook: Patch {
         requests: &[Self::Request],
     ) -> Answers<Self::Wire>;
 
-    /// The service that a question is about, and what earlier plugins said, for a record.
+    /// The service that a question is about, and the answers of earlier plugins, for a record.
     fn asked(request: &Self::Request) -> (&types::Service, Value);
 
     /// An answer, for a record.
     fn answer(answer: Self::Wire) -> Value;
 
-    /// What earlier plugins said, from a record.
+    /// The answers of earlier plugins, from a record.
     fn recorded(prior: &Value) -> Result<Self::Prior, String>;
 }
 
@@ -221,7 +221,7 @@ fn json(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// What earlier plugins said; null = nothing.
+/// The answers of earlier plugins; null = none.
 fn view<T: DeserializeOwned + Default>(prior: &Value) -> Result<T, String> {
     if prior.is_null() {
         return Ok(T::default());

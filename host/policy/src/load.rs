@@ -18,7 +18,7 @@ pub struct Loader {
     pub compiler: Compiler,
     /// The name of this node.
     pub node: String,
-    /// Plugins that run in shadow, whatever the configuration says.
+    /// Plugins that run in shadow mode, whatever the configuration says.
     pub shadow: Vec<String>,
     /// The plugins loaded last, so that a change of one does not recompile the others.
     known: Vec<Arc<Artifact>>,

@@ -1,7 +1,7 @@
 //! Answers of plugins, parsed once: each is a patch of the decision about a service.
 //!
 //! A patch contains weir-core's values, so nothing in it can fail or turn into a default later. Memory stores
-//! patches, and what earlier plugins said is a patch too, printed as the contract's types for the next plugin.
+//! patches, and the answer of earlier plugins is a patch too, printed as the contract's types for the next plugin.
 //! Whether a decision is wise is up to weir-core's guard; here it only has to be well-formed.
 
 use ipnet::IpNet;
@@ -42,7 +42,7 @@ pub(crate) trait Patch: Clone + PartialEq {
         Some(self)
     }
 
-    /// Adds the patch to what earlier plugins said.
+    /// Adds the patch to the answer of earlier plugins.
     fn add(&self, opinion: &mut Opinion);
 
     /// Applies the patch to a decision.
@@ -56,13 +56,13 @@ pub(crate) struct Answer<P> {
     pub(crate) patch: P,
     /// The plugin's reason, safe to print; may be empty.
     pub(crate) reason: String,
-    /// Seconds until the question is asked again.
+    /// Seconds until the question is repeated.
     pub(crate) lifetime: Option<u32>,
     /// Its metrics, in the order of their declarations; may be empty.
     pub(crate) metrics: Box<[u64]>,
 }
 
-/// What the plugins asked so far say about a service.
+/// The combined answer of the plugins called so far about a service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Opinion {
     filters: Vec<FilterPatch>,

@@ -1,4 +1,4 @@
-//! One plugin of the chain: asks it no more than necessary, and falls back when it fails.
+//! One plugin of the chain: calls it no more than necessary, and falls back when it fails.
 
 use std::hash::{DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) use batch::BATCH;
 pub(crate) use questions::Round;
 use questions::{Failure, Lack, Questions, Reply};
 
-/// A question that timed out is asked again after this many seconds: the machine may have been busy.
+/// A question that timed out is repeated after this many seconds: the machine may have been busy.
 const RETRY_SLOW: u64 = 60;
 
 /// The minimum and maximum lifetime that an answer may request, in seconds.
@@ -56,7 +56,7 @@ pub(crate) struct Interfaces {
     pub(crate) masquerade: InterfaceState<MasqueradePatch>,
 }
 
-/// Whether a plugin is asked through one interface: a scheduler that traps says nothing about the filter.
+/// Whether a plugin is called through one interface: a scheduler that traps does not affect the filter.
 #[derive(Clone)]
 pub(crate) struct InterfaceState<H> {
     breaker: Breaker,
@@ -88,7 +88,7 @@ enum Purity {
     Refuted,
 }
 
-/// A service with what was said about it so far.
+/// A service with the answers about it so far.
 pub(crate) struct Item<'a> {
     /// Its position among the services of a round until the round [turns](Round::turn).
     pub(crate) place: usize,
@@ -233,9 +233,9 @@ impl Plugin {
             Lack::Failed(failure) => failure.to_string(),
             Lack::Suspended(Some(_)) => "it failed too often and is suspended for a while".to_owned(),
             Lack::Suspended(None) => {
-                "it failed too often and is not asked again until it or its configuration changes".to_owned()
+                "it failed too often and is not called again until it or its configuration changes".to_owned()
             }
-            Lack::Budget => "there was no time left to ask it (`limits.syncBudget`)".to_owned(),
+            Lack::Budget => "there was no time left to call it (`limits.syncBudget`)".to_owned(),
         };
         let (answer, instead, skip) = match (self.artifact.configuration().failure_policy, good) {
             (FailurePolicy::LastGood, Some(good)) => {
@@ -249,7 +249,7 @@ impl Plugin {
         };
         let instead = match self.artifact.configuration().mode {
             Mode::Enforce => instead,
-            Mode::Shadow => "it runs in shadow, so nothing changes",
+            Mode::Shadow => "it runs in shadow mode, so nothing changes",
         };
         let text = format!("plugin {}, {}: {why}; {instead}", self.name(), H::INTERFACE);
         Reply { answer, failure: Some(Failure { text, skip }), expires }
@@ -265,12 +265,12 @@ impl Plugin {
         self.tally.totals()
     }
 
-    /// Notes that it is not asked about a service, possibly only for a while.
+    /// Notes that it is not called for a service, possibly only for a while.
     pub(crate) fn pass_over(&mut self, interface: Interface, service: &ObjectName) {
         self.tally.set(interface, service, &[]);
     }
 
-    /// Whether it is being asked now.
+    /// Whether it is being called now.
     pub(crate) fn condition(&self, now: u64) -> Condition {
         let Interfaces { filter, scheduler, masquerade } = &self.interfaces;
         let breakers = [&filter.breaker, &scheduler.breaker, &masquerade.breaker];
@@ -293,7 +293,7 @@ impl Plugin {
         self.tally.forget(service);
     }
 
-    /// The services it was asked about.
+    /// The services it was called for.
     pub(crate) fn services(&self) -> impl Iterator<Item = &ObjectName> {
         self.memo.services()
     }

@@ -28,7 +28,7 @@ pub struct Record {
     pub context: Context,
     /// The service.
     pub service: Service,
-    /// What earlier plugins said; null for filters.
+    /// The answers of earlier plugins; null for filters.
     pub prior: Value,
     /// What it answered.
     pub answer: Value,

@@ -61,7 +61,7 @@ impl Connections {
         Connections { limits, open: Arc::default() }
     }
 
-    /// Accepts and serves for ever; dropping this closes its connections.
+    /// Accepts and serves forever; dropping this closes its connections.
     pub(crate) async fn serve(self, listener: TcpListener, handler: Handler) {
         let mut conversations = JoinSet::new();
         loop {

@@ -19,7 +19,7 @@ pub(crate) struct RunArguments {
     /// ready.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Append what plugins are asked and what they answer to this file, for `weir replay`.
+    /// Append every question to a plugin and its answer to this file, for `weir replay`.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
     /// Exit after the first complete round; exit status 1 if anything failed.

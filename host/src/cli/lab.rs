@@ -16,11 +16,11 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
     /// `builtin`: as kube-proxy decides; a scheduler such as `lc`: the same with that scheduler; `known`: wrr with
-    /// weights proportional to the described speeds; or a PolicyConfiguration file, whose plugins are asked on each
-    /// client node as in `weir run`. See host/lab/examples/policy.yaml.
+    /// weights proportional to the described speeds; or a PolicyConfiguration file, whose plugins are called on
+    /// each client node as in `weir run`. See host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
-    /// Policies to compare it with, given in the same way.
+    /// Policies to compare with --policy, written in the same way.
     #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
     pub(crate) against: Vec<String>,
     /// Seeds to use instead of those in the traffic file. The same seed gives the same output.

@@ -47,7 +47,7 @@ pub(crate) struct TopArguments {
     /// Read twice, an interval apart, print, and exit. Needs no terminal.
     #[arg(long)]
     pub(crate) once: bool,
-    /// `text`, or with --once `json`.
+    /// `text`, or `json`, which needs --once.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     Ok(inputs::policy_status(&refused, &explanation.decided.reports))
 }
 
-/// The last question to each plugin about a service, in order; while sampling, plugins are asked repeatedly and about
+/// The last question to each plugin about a service, in order; while sampling, plugins are called repeatedly, and for
 /// other services too.
 fn last_of(name: &ObjectName, mut records: Vec<Record>) -> Vec<Record> {
     let mut seen = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! `weir record`: what the plugins of a policy file are asked about the services in a folder, and what they answer.
+//! `weir record`: the questions to the plugins of a policy file about the services in a folder, and their answers.
 
 use std::process::ExitCode;
 

@@ -148,7 +148,7 @@ impl Plugins<'_> {
     }
 }
 
-/// The interface through which it was asked.
+/// The interface through which it was called.
 pub(super) fn interface(record: &Record) -> anyhow::Result<Interface> {
     let known = Interface::ALL.into_iter().find(|interface| interface.to_string() == record.interface);
     known.with_context(|| format!("`{}` is not an interface", record.interface))

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
 pub(crate) fn ask(settings: &Settings) -> anyhow::Result<Status> {
     let Some(address) = settings.configuration.metrics_bind_address() else {
         bail!(
-            "the configuration has no metrics port (metricsBindAddress), through which weir asks the daemon"
+            "the configuration disables the metrics port (metricsBindAddress), which weir uses to query the daemon"
         );
     };
     let address = reachable(address);

@@ -71,7 +71,7 @@ pub(crate) enum RequestError {
 fn hint(code: StatusCode) -> &'static str {
     match code {
         StatusCode::UNAUTHORIZED => {
-            "; check that the token or client certificate is of this cluster and has not expired"
+            "; check that the token or client certificate belongs to this cluster and has not expired"
         }
         StatusCode::FORBIDDEN => {
             "; the ClusterRole `system:node-proxier` allows everything weir needs except namespaces"

@@ -24,7 +24,7 @@ pub(crate) struct Shares {
     period: f64,
     /// Connections of mean duration that are added to those of each endpoint.
     prior: f64,
-    /// The largest and the smallest share, in percent of the median.
+    /// The largest and the smallest share, as a percentage of the median.
     cap: f64,
     floor: f64,
     /// Changes of a weight up to this percentage are not made.

@@ -17,12 +17,12 @@ use crate::state::{KernelState, VirtualServer};
 use crate::wants::Want;
 
 impl Desired {
-    /// What is wanted of a virtual server by the service that has it.
+    /// The desired state of a virtual server, from the service that owns it.
     pub fn server(&self, server: VirtualServer) -> Option<&Want> {
         self.want_of(&self.claims.get(&server)?.first, server)
     }
 
-    /// The virtual servers that a service has, with what it wants of them.
+    /// The virtual servers that a service owns, with their desired state.
     pub fn servers_of(&self, name: &ObjectName) -> impl Iterator<Item = (VirtualServer, &Want)> {
         let planned = self.services.get(name).into_iter();
         planned.flat_map(|planned| {
@@ -62,7 +62,7 @@ impl Desired {
         self.members.has(name, entry).then_some(())
     }
 
-    /// What the node itself wants.
+    /// The desired state of the node itself.
     pub fn own(&self) -> &KernelState {
         &self.own
     }
@@ -93,7 +93,7 @@ impl Desired {
         state
     }
 
-    /// What is wanted of one virtual server and of the node: enough to trace a packet to it.
+    /// The desired state of one virtual server and of the node: enough to trace a packet to it.
     pub fn excerpt(&self, server: VirtualServer) -> KernelState {
         let mut state = self.own.clone();
         let owner = self.claims.get(&server).and_then(|claims| self.services.get(&claims.first.name));
@@ -162,7 +162,7 @@ impl Desired {
         self.members.see(name, entry, comparison)
     }
 
-    /// Marks a virtual server as seen in a comparison, and returns what is wanted of it.
+    /// Marks a virtual server as seen in a comparison, and returns its desired state.
     pub(crate) fn see_server(&mut self, server: VirtualServer, comparison: u32) -> Option<&Want> {
         let claims = self.claims.get_mut(&server)?;
         claims.seen = comparison;

@@ -42,7 +42,7 @@ pub struct Differences<'a> {
     pub servers: Vec<(VirtualServer, Pair<&'a Server>)>,
 }
 
-/// What is needed of the wanted state, beyond the differences, to order changes and to hold them back.
+/// The parts of the desired state that are needed, beyond the differences, to order changes and to hold them back.
 pub trait Wanted {
     /// All members of a set.
     fn entries_of(&self, name: SetName) -> Vec<SetEntry>;

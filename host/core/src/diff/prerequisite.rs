@@ -195,13 +195,13 @@ impl Failures {
         } else {
             self.not_deleted.contains(&entry.without_source())
         };
-        needed.then_some("what it filters could not be removed")
+        needed.then_some("the VIP that it filters could not be removed")
     }
 
     fn forbid_losses(&self, family: Family) -> Option<&'static str> {
         let left = self.not_deleted.iter().any(|vip| vip.families().any(|of| of == family))
             || self.still_bound.iter().any(|ip| Family::of(*ip) == family);
-        left.then_some("what they filter could not be removed")
+        left.then_some("a VIP that they filter could not be removed")
     }
 }
 

@@ -333,7 +333,7 @@ fn persistence_has_its_ranges_and_every_port_its_decision() {
     assert_eq!(persist(86_400, 24).1, [""; 0]);
     let (decision, said) = web(|decision| decision.ports.truncate(1));
     assert_eq!(decision.ports.len(), 2);
-    assert!(said[0].contains("decided 1 ports, but the service has 2"), "{said:?}");
+    assert!(said[0].contains("answer covers 1 ports, but the service has 2"), "{said:?}");
 }
 
 #[test]

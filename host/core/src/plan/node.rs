@@ -56,7 +56,7 @@ pub(crate) fn room(entries: usize, usual: u32) -> u32 {
     if entries > usual { entries.checked_next_power_of_two().unwrap_or(u32::MAX) } else { usual }
 }
 
-/// What the node itself wants: sysctls, timeouts, the device, sets and rules.
+/// The desired state of the node itself: sysctls, timeouts, the device, sets and rules.
 pub fn plan_node(node: &NodeView, totals: &Totals) -> KernelState {
     let mut state =
         KernelState { sysctls: sysctls(node), timeouts: timeouts(node), ..KernelState::default() };

@@ -1,4 +1,4 @@
-//! What one service wants: its ports and VIPs, according to its decision.
+//! The wants of one service: its ports and VIPs, according to its decision.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ mod sources;
 
 use hints::hints;
 
-/// What a service wants, and the reports about it.
+/// The wants of a service, and the reports about it.
 pub fn plan_service(view: &ServiceView, decision: &Decision, node: &NodeView) -> (Wants, Vec<Report>) {
     let mut wants = Wants { drain: decision.drain, ..Wants::default() };
     if matches!(decision.handling, Handling::Ignore(_)) {

@@ -1,4 +1,4 @@
-//! What is visible of services outside the kernel: reports for their owners and answers for load balancers, as
+//! The externally visible status of services: reports for their owners and answers for load balancers, as
 //! differences.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::rule::Extension;
 use crate::standing::Standing;
 use crate::state::VirtualServer;
 
-/// What is visible of a service outside the kernel.
+/// The externally visible status of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
     /// What was refused, clamped or overruled for this service alone.
@@ -21,7 +21,7 @@ pub struct Outside {
 }
 
 impl Planner {
-    /// What is visible of a service now.
+    /// The current externally visible status of a service.
     pub fn outside(&self, name: &ObjectName) -> Outside {
         Outside {
             reports: self.reports.get(name).cloned().unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use weir_core::rule::extension::EXTENSIONS;
 
-/// A complaint of iptables 1.8 and what it means for weir.
+/// An error message of iptables 1.8 and what it means for weir.
 #[derive(Clone, Copy, Debug)]
 pub struct Complaint {
     /// Words the program prints; any of them identifies this cause.

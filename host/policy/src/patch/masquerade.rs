@@ -10,7 +10,7 @@ use super::{
 use crate::bindings::masquerade;
 use crate::lower::{address, ip};
 
-/// What one plugin, or all asked so far, say about masquerading; `None` = nothing.
+/// The answer of one plugin, or of all called so far, about masquerading; `None` = no answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct MasqueradePatch {
     pub(super) treatments: PerVipKind<Option<Treatment>>,

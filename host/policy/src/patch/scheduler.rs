@@ -10,7 +10,7 @@ use weir_core::view::{PortView, ServiceView};
 use super::{Answer, Opinion, Patch, metrics, no_extra, reason, shown, supersede, value};
 use crate::bindings::scheduler;
 
-/// What one plugin, or all asked so far, say about scheduling; `None` = nothing.
+/// The answer of one plugin, or of all called so far, about scheduling; `None` = no answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SchedulerPatch {
     /// One per port of the service, or empty.
@@ -18,7 +18,7 @@ pub(crate) struct SchedulerPatch {
     pub(super) drain: Option<Drain>,
 }
 
-/// What is said about one port.
+/// The answer about one port.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct PortPatch {
     pub(super) scheduler: Option<Scheduler>,

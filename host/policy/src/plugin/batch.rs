@@ -66,7 +66,7 @@ impl Plugin {
     ) -> Vec<Asked<H>> {
         let mut results: Vec<Asked<H>> = Vec::with_capacity(batch.len());
         let mut search = SEARCH;
-        // Parts that still have to be asked, the next one last.
+        // Parts that have not been passed to the plugin yet, the next one last.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let Some(time) = round.time(H::INTERFACE) else {

@@ -19,7 +19,7 @@ pub(crate) struct Reply<P> {
     pub(crate) answer: Option<Arc<Answer<P>>>,
     /// Why it has no answer.
     pub(crate) failure: Option<Failure>,
-    /// When to ask again, in seconds since 1970.
+    /// When to call again, in seconds since 1970.
     pub(crate) expires: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Lack {
     Failed(CallFailure),
     /// The plugin is suspended.
     Suspended(Option<u64>),
-    /// There was no time left to ask.
+    /// There was no time left for a call.
     Budget,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Round<'a> {
     /// The time limit of one call, and the time left for all calls through each interface.
     call: Duration,
     left: [Duration; Interface::ALL.len()],
-    /// The services that the plugin is asked about together, by position.
+    /// The services that are passed to the plugin together, by position.
     services: Vec<Option<Lowered>>,
 }
 

@@ -163,7 +163,7 @@ fn a_poisonous_service_is_found_and_the_others_are_decided() {
     let cost = account(&planner);
     // One batch is one call; the other, of 44 services, is halved down to one, at two calls per step.
     assert_eq!((cost.calls, cost.failures["trap"]), (12, 6));
-    // It is not asked again until something changes.
+    // It is not called again until something changes.
     hear(&mut planner, service("s77", &[("not", "needed")], 2));
     assert_eq!(failures(&planner.plan()).len(), 1);
     assert_eq!(account(&planner).calls, 12);
@@ -340,7 +340,7 @@ fn ten_thousand_failures_leak_nothing() {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Three plugins that each fail in a different way whenever one service is among those they are asked about. All
+/// Three plugins that each fail in a different way whenever one service is among those they are called for. All
 /// services change all the time, so the bad one has to be found again and again.
 fn fail_ten_thousand_times() {
     const SERVICES: u32 = 12;

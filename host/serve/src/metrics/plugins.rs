@@ -17,7 +17,7 @@ pub struct PluginMetrics {
     pub name: String,
     /// Calls of the guest.
     pub calls: u64,
-    /// Services it was asked about in these calls.
+    /// Services passed in these calls.
     pub asked: u64,
     /// Questions answered from the cache.
     pub remembered: u64,
@@ -33,13 +33,13 @@ pub struct PluginMetrics {
     pub dropped_lines: u64,
     /// Answers that differed when the same question was asked again.
     pub impure: u64,
-    /// Whether it is being asked.
+    /// Whether it is being called.
     pub condition: PluginCondition,
     /// Its own metrics.
     pub own: Vec<OwnMetric>,
 }
 
-/// Whether a plugin is being asked.
+/// Whether a plugin is being called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PluginCondition {
     /// Yes.
@@ -122,7 +122,7 @@ impl PluginSeries {
         let count = |name, help| counts(registry, Opts::new(name, help), &["plugin"]);
         let series = PluginSeries {
             calls: count("weir_plugin_calls_total", "Calls to plugins."),
-            asked: count("weir_plugin_asked_total", "Services that plugins were asked about."),
+            asked: count("weir_plugin_asked_total", "Services passed to plugins in calls."),
             remembered: count("weir_plugin_remembered_total", "Questions answered from the cache."),
             failures: counts(
                 registry,
@@ -131,7 +131,7 @@ impl PluginSeries {
             ),
             fallbacks: count(
                 "weir_plugin_fallbacks_total",
-                "Questions answered by a fallback: an earlier answer or none.",
+                "Questions answered by a fallback: an earlier answer or no answer.",
             ),
             time: seconds(
                 registry,
@@ -143,10 +143,7 @@ impl PluginSeries {
                 Opts::new("weir_plugin_peak_memory_bytes", "Peak memory of an instance of the plugin."),
                 &["plugin"],
             ),
-            dropped_lines: count(
-                "weir_plugin_dropped_lines_total",
-                "Log lines of plugins that were dropped.",
-            ),
+            dropped_lines: count("weir_plugin_dropped_lines_total", "Dropped log lines of plugins."),
             impure: count(
                 "weir_plugin_impure_total",
                 "Answers that differed when the same question was asked again.",

@@ -29,7 +29,7 @@ use crate::inputs::{self, Settings};
 /// The start of virtual time, in seconds since 1970: 2026-01-01. It is fixed, so that plugins that use the time
 /// always give the same answers.
 const START: u64 = 1_767_225_600;
-/// How often to check whether a policy wants to be asked again.
+/// How often to check whether a policy wants to be called again.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a plugin may take to answer, in real time.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -98,7 +98,7 @@ impl Policy {
         &self.refused
     }
 
-    /// Records what plugins were asked in this round, if that is wanted.
+    /// Records the questions to plugins in this round, if requested.
     pub(super) fn keep_records(&mut self, planner: &mut Planner) {
         if let Some(records) = &mut self.records {
             records.append(&weir_policy::take_records(planner));

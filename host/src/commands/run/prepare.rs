@@ -91,8 +91,8 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
         udp_stream_timeout: wanted.udp_stream_timeout,
     };
     let changed = conntrack::set(&limits).context(
-        "cannot set connection tracking limits (requested by the fields of `conntrack`: maxPerCore 0 and timeouts of 0s keep the kernel's \
-         values; or run --init-only once with all privileges)",
+        "cannot set connection tracking limits (to keep the kernel's values, set `conntrack.maxPerCore` to 0 and its timeouts to \
+         0s; or run --init-only once with all privileges)",
     )?;
     for (file, value) in changed {
         info!(file = %file.display(), value, "set");

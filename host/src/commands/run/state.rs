@@ -49,7 +49,7 @@ impl StateDirectory {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Readiness::default(),
             Err(error) => {
-                warn!(file = %file.display(), "{error}: treating every endpoint as ready for a long time");
+                warn!(file = %file.display(), "{error}: no endpoint counts as newly ready");
                 return Readiness::default();
             }
         };
@@ -61,7 +61,7 @@ impl StateDirectory {
             None => {
                 warn!(
                     file = %file.display(),
-                    "unexpected content: treating every endpoint as ready for a long time"
+                    "unexpected content: no endpoint counts as newly ready"
                 );
                 Readiness::default()
             }
@@ -76,7 +76,7 @@ impl StateDirectory {
         let text = print(readiness);
         let same = self.written.as_ref().is_some_and(|(_, written)| *written == text);
         if !same && let Err(error) = write(&self.file(), &text) {
-            warn!(file = %self.file().display(), "{error}: a restart will treat every endpoint as ready for a long time");
+            warn!(file = %self.file().display(), "{error}: after a restart, no endpoint will count as newly ready");
         }
         self.written = Some((now, text));
     }

@@ -49,7 +49,7 @@ fn about_certificate(error: &CertificateError) -> String {
         // `BadSignature` if an authority of the same name is trusted, such as that of an earlier cluster.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             return "no trusted authority signed the server's certificate; check that `certificate-authority-data` of the \
-                    kubeconfig is of this cluster"
+                    kubeconfig belongs to this cluster"
                 .to_owned();
         }
         error if is_of_an_authority(error) => {
@@ -58,10 +58,10 @@ fn about_certificate(error: &CertificateError) -> String {
                 .to_owned();
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "renew it, or set the clock of this node"
+            "renew it, or correct this node's clock"
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "set the clock of this node"
+            "correct this node's clock"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "use one of its names as the server's address, or as `tls-server-name` in the kubeconfig"

@@ -38,7 +38,7 @@ fn silent(state: &KernelState) -> Vec<VirtualServer> {
     state.virtual_servers.keys().copied().filter(quiet).collect()
 }
 
-/// Decides like the built-in policy, and counts the services it is asked about.
+/// Decides like the built-in policy, and counts the services it is called for.
 struct Onlooker {
     reads: Reads,
     asked: Rc<Cell<usize>>,

@@ -54,8 +54,8 @@ fn node_addresses(view: &ServiceView) -> Option<String> {
     (!nodes.is_empty()).then(|| {
         let list = some_of(nodes.iter().map(|(ip, node)| format!("{ip} (node {node})")));
         format!(
-            "VIPs that are addresses of other nodes are not bound on this node, which could no longer reach those \
-             nodes otherwise; clients reach the VIPs there: {list}"
+            "VIPs that are addresses of other nodes are not bound on this node, because it could then no longer reach \
+             those nodes; clients reach the VIPs there: {list}"
         )
     })
 }
@@ -72,7 +72,7 @@ fn node_ports(view: &ServiceView, node: &NodeView) -> Option<String> {
     let list = some_of(met);
     let kept = families.iter().all(|family| detector(node, *family).is_some());
     let outcome = if kept {
-        "kube-proxy would replace clients' addresses with the node's, weir keeps them"
+        "kube-proxy would replace clients' addresses with the node's, but weir keeps them"
     } else {
         "clients' addresses are replaced with the node's, because pods cannot be recognized (set clusterCIDR)"
     };
@@ -106,7 +106,7 @@ fn unmatched(view: &ServiceView) -> Option<String> {
     if reachable.is_empty() {
         let (has, wants) = (filled[0].family, view.ports[0].family);
         return Some(format!(
-            "its endpoints have {has} addresses but its cluster IP is {wants}, so it has no endpoints; use EndpointSlices \
+            "its endpoints have {has} addresses but its cluster IP is {wants}, so none of them is used; use EndpointSlices \
              with addressType {wants}, or give the Service an {has} cluster IP"
         ));
     }
