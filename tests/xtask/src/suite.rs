@@ -3,8 +3,9 @@
 use std::env;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use clap::Args;
 
 use crate::guest_tests::{Run, Selection};
@@ -59,6 +60,9 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         clippy(&["--all-targets"]);
         clippy(&["--test", "*"]);
     }
+    // Go builds the programs of nodes while other tiers wait for something.
+    let nodes = (everything && !options.quick && e2e::missing().is_none())
+        .then(|| thread::spawn(|| cluster::build().and_then(|()| cluster::build_for_nodes())));
     report.title("host tests");
     report.add("host tests", host_tests(options.filter.as_deref()));
     if !options.quick {
@@ -102,9 +106,12 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         }
         if everything {
             report.title("cluster with kubelets");
-            match e2e::missing() {
-                None => report.add("cluster with kubelets", e2e::tier()),
-                Some(reason) => report.skip("cluster with kubelets", &reason),
+            match (nodes, e2e::missing()) {
+                (Some(building), None) => {
+                    let built = building.join().unwrap_or_else(|_| bail!("the build panicked"));
+                    report.add("cluster with kubelets", built.and_then(|()| e2e::tier()));
+                }
+                (_, reason) => report.skip("cluster with kubelets", &reason.unwrap_or_default()),
             }
         }
         report.title("image");
