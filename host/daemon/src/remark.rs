@@ -69,7 +69,7 @@ impl fmt::Display for Remark {
                  bound without checking whether they are addresses of other nodes"
             ),
             Remark::Addresses { error, known: true } => {
-                write!(f, "{error}: the last known addresses stay in use, will retry soon")
+                write!(f, "{error}: the last known addresses stay in use; weir will retry soon")
             }
             Remark::Addresses { error, known: false } => {
                 write!(f, "{error}: nothing is written until addresses can be read")

@@ -232,7 +232,7 @@ impl Running {
             Output::Serving(families) => takeover::end_nftables_mode(&families),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {
-                error!("{error}; nothing was changed, will retry soon");
+                error!("{error}; nothing was changed; weir will retry soon");
                 self.publisher.unread();
                 self.last = Some(false);
             }

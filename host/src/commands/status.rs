@@ -76,7 +76,8 @@ fn get(address: SocketAddr) -> anyhow::Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
-        code => bail!("the answer is {}: is this an older weir, or kube-proxy?", code.unwrap_or("empty")),
+        Some(code) => bail!("the response has HTTP status {code}: is this an older weir, or kube-proxy?"),
+        None => bail!("the response has no HTTP status: is this an older weir, or kube-proxy?"),
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn tier() -> Result<Counts> {
     ]);
     let experiment = Experiment::build(&options)?;
     let rows = tempfile::NamedTempFile::new().context("cannot create a file for results")?;
-    ensure!(experiment.play(&options, rows.path())?, "the experiment did not run to its end");
+    ensure!(experiment.play(&options, rows.path())?, "the experiment did not finish");
     let lines = experiment.report(&options, rows.path())?;
     for arm in &options.arms {
         let line = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

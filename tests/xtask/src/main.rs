@@ -79,7 +79,7 @@ enum Command {
     /// Connect standard input and output to a loopback port; QEMU runs this for each connection from a guest
     #[command(hide = true)]
     Relay(relay::Options),
-    /// Run all fuzz targets, each for a while, with a nightly compiler
+    /// Run every fuzz target for a limited time, with a nightly compiler
     Fuzz(fuzz::Options),
     /// Check licences, sources and banned crates with cargo-deny
     Deny,

@@ -43,13 +43,13 @@ pub(crate) struct Options {
     /// Build everything a second time, in another directory, and compare
     #[arg(long)]
     check: bool,
-    /// Sign the checksums with cosign: with --key, else with the identity of the workflow
+    /// Sign the checksums with cosign: with --key, or without it with the identity of the workflow
     #[arg(long)]
     sign: bool,
     /// The private key in cosign's syntax: a file, env://NAME or a key service
     #[arg(long, value_name = "KEY", requires = "sign")]
     key: Option<String>,
-    /// URI of the builder, for the provenance [default: the workflow, else a local build]
+    /// URI of the builder, for the provenance [default: the workflow, or a local build outside of one]
     #[arg(long, value_name = "URI")]
     builder: Option<String>,
 }

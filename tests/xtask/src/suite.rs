@@ -34,7 +34,7 @@ const GUEST_TIMEOUT: u64 = 3600;
 /// Options of `cargo xtask test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Run only what needs no guest, cluster or cargo-deny
+    /// Skip the tests that need a guest, a cluster or cargo-deny
     #[arg(long)]
     quick: bool,
     /// Run only tests whose name contains this, and no other checks

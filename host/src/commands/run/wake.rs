@@ -140,7 +140,7 @@ fn watch_addresses(waker: Waker) {
             let changed = || if waker.wake(Wake::Addresses) { Watching::GoOn } else { Watching::Stop };
             match events::watch_addresses(changed) {
                 Ok(()) => return,
-                Err(error) => warn!("cannot watch addresses, will retry soon: {error}"),
+                Err(error) => warn!("cannot watch addresses; weir will retry soon: {error}"),
             }
             std::thread::sleep(Duration::from_secs(1));
             // Changes in the meantime were missed.
