@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use weir_core::net::Family;
+use weir_core::diff::Change;
+use weir_core::net::{Family, Protocol};
+use weir_core::state::VirtualServer;
 use weir_harness::cluster::Service;
 use weir_harness::lab::{at, node_port};
 use weir_harness::patience::{self, GENEROUS};
@@ -56,11 +58,11 @@ fn servers_on_vips() -> Vec<(&'static str, SocketAddr)> {
 fn exactly(changes: &[String]) -> Result<()> {
     let mut wanted = BTreeSet::new();
     for (option, server) in servers_on_vips() {
-        if option == "-u" {
-            wanted.insert(format!("delete virtual udp {server}"));
-            wanted.insert(format!("forget flows to udp {server} but to 0 real servers"));
-        } else {
-            wanted.insert(format!("delete virtual tcp {server}"));
+        let protocol = if option == "-u" { Protocol::Udp } else { Protocol::Tcp };
+        let server = VirtualServer { protocol, address: server };
+        wanted.insert(Change::DeleteVirtualServer(server).to_string());
+        if protocol == Protocol::Udp {
+            wanted.insert(Change::ForgetFlows(server, BTreeSet::new()).to_string());
         }
     }
     let made: BTreeSet<String> = changes.iter().cloned().collect();
