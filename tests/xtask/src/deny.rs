@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::tools::Tool;
 
-const DENY: Tool = Tool::Cargo("cargo-deny", "0.20.2");
+pub(crate) const DENY: Tool = Tool::Cargo("cargo-deny", "0.20.2");
 
 /// The workspace, and the packages that cannot be part of it.
 const MANIFESTS: [&str; 3] = ["Cargo.toml", "tests/componentize/Cargo.toml", "tests/fuzz/Cargo.toml"];

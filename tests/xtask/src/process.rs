@@ -19,10 +19,33 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{command:?} did not print UTF-8"))
 }
 
+/// The same command, but other programs come first; arguments, directory and environment can still be added.
+pub(crate) fn in_the_background(command: Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        nice.current_dir(directory);
+    }
+    nice
+}
+
 /// Whether a program of this name is in the search path.
 pub(crate) fn exists(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian does not put administrators' programs in the search path of normal users.
     let beside = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(beside).any(|directory| directory.join(name).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_background_a_command_does_the_same() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "nice; pwd"]).current_dir("/");
+        let text = output(&mut in_the_background(command)).unwrap();
+        assert_eq!(text, "19\n/\n");
+    }
 }

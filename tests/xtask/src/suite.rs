@@ -60,9 +60,15 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         clippy(&["--all-targets"]);
         clippy(&["--test", "*"]);
     }
-    // Go builds the programs of nodes while other tiers wait for something.
-    let nodes = (everything && !options.quick && e2e::missing().is_none())
-        .then(|| thread::spawn(|| cluster::build().and_then(|()| cluster::build_for_nodes())));
+    // Later tiers need programs that take minutes to build; earlier ones often wait for time to pass.
+    let nodes = (everything && !options.quick && e2e::missing().is_none()).then(|| {
+        thread::spawn(|| {
+            // Its tier tries again and reports the error.
+            let _ = deny::DENY.find();
+            cluster::build()?;
+            cluster::build_for_nodes()
+        })
+    });
     report.title("host tests");
     report.add("host tests", host_tests(options.filter.as_deref()));
     if !options.quick {

@@ -43,7 +43,11 @@ impl Tool {
         Ok(command)
     }
 
-    fn find(self) -> Result<PathBuf> {
+    /// Returns the tool's program, which is built if it is missing.
+    ///
+    /// # Errors
+    /// As [`Tool::command`].
+    pub(crate) fn find(self) -> Result<PathBuf> {
         let (Tool::Cargo(name, version) | Tool::Go(name, _, version)) = self;
         if process::exists(name) {
             return Ok(name.into());
@@ -60,7 +64,7 @@ impl Tool {
     fn build(self, root: &std::path::Path) -> Result<()> {
         match self {
             Tool::Cargo(name, version) => {
-                let mut cargo = workspace::cargo();
+                let mut cargo = process::in_the_background(workspace::cargo());
                 cargo.args(["install", "--quiet", "--locked", "--root"]).arg(root);
                 process::run(cargo.arg(format!("{name}@{version}")))
             }

@@ -210,9 +210,7 @@ impl Module {
     }
 
     fn go(&self, source: &Path, name: &str) -> Result<Command> {
-        // Tests that run meanwhile come first.
-        let mut go = Command::new("nice");
-        go.args(["-n", "19", "go"]);
+        let mut go = process::in_the_background(Command::new("go"));
         // Go must not download another toolchain, and flags meant for other modules must not apply.
         go.current_dir(source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
         go.env("CGO_ENABLED", "0");
