@@ -151,6 +151,42 @@ fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
     }
 }
 
+/// Without `--server-side`, kubectl copies each object into an annotation, which Kubernetes limits to 256 KiB.
+#[test]
+fn a_plugin_is_applied_on_the_server_because_it_is_too_large_for_an_annotation() {
+    let Some(_) = programs_or_skip() else { return };
+    let cluster = Cluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["base", "policy", "overlay"] {
+        let copy = folder.path().join(name);
+        fs::create_dir(&copy).unwrap();
+        for file in fs::read_dir(install().join(name)).into_iter().flatten() {
+            let file = file.unwrap();
+            fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        }
+    }
+    let policy = folder.path().join("policy");
+    let kustomization = policy.join("kustomization.yaml");
+    let text = fs::read_to_string(&kustomization).unwrap().replace("# - weir_plugin", "- weir_plugin");
+    fs::write(&kustomization, text).unwrap();
+    fs::write(policy.join("weir_plugin_annotations.wasm"), vec![0xff; 340_000]).unwrap();
+    let overlay = folder.path().join("overlay");
+    let text = "resources: [../base]\ncomponents: [../policy]\n";
+    fs::write(overlay.join("kustomization.yaml"), text).unwrap();
+    let apply = |options: &[&str], name: &str| {
+        output(cluster.kubectl().arg("apply").args(options).arg("--kustomize").arg(folder.path().join(name)))
+    };
+
+    apply(&["--server-side"], "base").unwrap();
+    let error = apply(&["--dry-run=server"], "overlay").unwrap_err().to_string();
+    assert!(error.contains("metadata.annotations: Too long"), "{error}");
+    apply(&["--server-side"], "overlay").unwrap();
+    fs::write(policy.join("weir_plugin_annotations.wasm"), vec![0xfe; 340_000]).unwrap();
+    apply(&["--server-side"], "overlay").unwrap();
+    let map = cluster.client().get(&format!("{SYSTEM}/configmaps/weir-policy")).unwrap();
+    assert!(map["binaryData"]["weir_plugin_annotations.wasm"].as_str().unwrap().starts_with("/v7+"), "{map}");
+}
+
 #[test]
 fn helm_installs_upgrades_and_removes_weir() {
     let Some(programs) = programs_or_skip() else { return };

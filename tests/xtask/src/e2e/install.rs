@@ -24,7 +24,7 @@ pub(super) fn weir(cluster: &Cluster, report: &Path) -> Result<()> {
         let label = if text.contains("kind: Kustomization") { LABEL } else { "" };
         text.replace("https://control-plane.example:6443", &server) + label
     })?;
-    process::run(cluster.kubectl().arg("apply").arg("--kustomize").arg(base))
+    process::run(cluster.kubectl().args(["apply", "--server-side", "--kustomize"]).arg(base))
 }
 
 /// Copies a folder of `host/install`, with the edits that a user makes, and returns the copy.

@@ -82,7 +82,8 @@ fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()
              source: {COMPONENT}\n  configuration:\n    keys: [{keys}]\n"
         );
         fs::write(policy.join("policy.yaml"), text).context("cannot write policy.yaml")?;
-        process::run(stage.cluster.kubectl().arg("apply").arg("--kustomize").arg(install.join("overlay")))
+        let mut kubectl = stage.cluster.kubectl();
+        process::run(kubectl.args(["apply", "--server-side", "--kustomize"]).arg(install.join("overlay")))
     };
     apply("policy.weir/drain")?;
     roll_out(stage)?;
