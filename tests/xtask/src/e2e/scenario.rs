@@ -120,7 +120,9 @@ impl<'c> Stage<'c> {
     fn deploy_web(&self, replicas: u32, pre_stop: Option<u32>) -> Result<()> {
         self.cluster.client().apply_value(&service())?;
         let file = self.report.join("web.json");
-        std::fs::write(&file, deployment(replicas, pre_stop).to_string()).context("cannot write web.json")?;
+        let items = [deployment(replicas, pre_stop), disruption_budget()];
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        std::fs::write(&file, list.to_string()).context("cannot write web.json")?;
         process::run(self.cluster.kubectl().arg("apply").arg("--filename").arg(file))?;
         self.kubectl("rollout status deployment/web --timeout=900s").map(drop)
     }
@@ -165,6 +167,15 @@ fn service() -> Value {
             "type": "LoadBalancer", "selector": { "app": "web" },
             "ports": [{ "name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP" }],
         },
+    })
+}
+
+/// As operators have it: while a node is drained, pods leave it one after the other.
+fn disruption_budget() -> Value {
+    json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": { "name": "web", "namespace": "default" },
+        "spec": { "maxUnavailable": 1, "selector": { "matchLabels": { "app": "web" } } },
     })
 }
 

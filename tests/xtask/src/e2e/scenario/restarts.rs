@@ -39,16 +39,16 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
 /// For the DaemonSet, the same program under another tag is another version.
 fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     for number in 1..=stage.options.nodes {
-        let node = stage.nodes.node(number)?;
-        node.shell("ctr -n k8s.io images tag localhost/weir:0.1.0 localhost/weir:next")?;
+        tag(stage.nodes.node(number)?)?;
     }
     stage.kubectl(
         "--namespace=kube-system set image daemonset/weir weir=localhost/weir:next prepare=localhost/weir:next",
     )?;
     roll_out(stage)?;
+    // The status has any of an image's names.
     let images = stage.kubectl(
         "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
-         --output=jsonpath={.items[*].status.containerStatuses[*].image}",
+         --output=jsonpath={.items[*].spec.containers[*].image}",
     )?;
     let check = || {
         let are_new = images.split_whitespace().all(|image| image == "localhost/weir:next");
@@ -57,6 +57,13 @@ fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     };
     stage.claim("update_runs_the_new_version_everywhere", check());
     stage.claim_nothing_lost(traffic, "update")
+}
+
+/// Gives weir's image on a node the tag of the new version.
+fn tag(node: &Node) -> Result<()> {
+    let answer = node.shell("ctr -n k8s.io images tag --force localhost/weir:0.1.0 localhost/weir:next")?;
+    ensure!(answer.trim() == "localhost/weir:next", "{answer}");
+    Ok(())
 }
 
 fn roll_out(stage: &Stage<'_>) -> Result<()> {
@@ -150,7 +157,7 @@ fn kill_for_memory(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<(
         Ok(pods["items"][0]["status"]["containerStatuses"][0].clone())
     };
     let before = state(stage)?["restartCount"].clone();
-    node.shell("echo 1M > /sys/fs/cgroup$(cut -d: -f3 /proc/$(pidof -s weir)/cgroup)/memory.max")?;
+    node.shell("echo 1M > /sys/fs/cgroup$(cut -d: -f3 /proc/$(pidof weir)/cgroup)/memory.max")?;
     let result = until(PATIENCE, || {
         let now = state(stage)?;
         ensure!(now["restartCount"] != before && now["ready"] == true, "not started again: {now}");
@@ -172,9 +179,13 @@ fn drain_and_reboot(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<
     stage.kubectl("rollout status deployment/web --timeout=900s")?;
     let drained = traffic.look()?;
     stage.claim("drain_refuses_no_connection", drained.new.expect_nothing_lost());
-    let virtual_servers = |text: &str| text.lines().filter(|line| line.starts_with("-A")).count();
+    // The bridge of pods gets its address, and with it node ports, when the first pod comes.
+    let is_wanted = |line: &&str| line.starts_with("-A") && !line.contains(" 10.244.");
+    let virtual_servers = |text: &str| text.lines().filter(is_wanted).count();
     let before = virtual_servers(&servers(node)?);
     stage.nodes.reboot(DRAINED)?;
+    // The disk of the node is as new.
+    until(PATIENCE, || tag(node))?;
     let node_port = stage.kubectl("get service web --output=jsonpath={.spec.ports[0].nodePort}")?;
     let address: SocketAddr = format!("{}:{node_port}", node.address()).parse().context("a node port")?;
     let result = until(PATIENCE * 2, || {
