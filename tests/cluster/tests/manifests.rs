@@ -122,20 +122,24 @@ fn comparable(objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
+/// The overlay from the README, with this component. Kustomize accepts relative paths only.
+fn overlay(policy: &Path) -> TempDir {
+    let overlay = tempfile::tempdir().unwrap();
+    let up = "../".repeat(overlay.path().canonicalize().unwrap().components().count() - 1);
+    let place = |path: &Path| format!("{up}{}", path.strip_prefix("/").unwrap().display());
+    let text = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [place(&install().join("base"))], "components": [place(policy)],
+    });
+    fs::write(overlay.path().join("kustomization.yaml"), text.to_string()).unwrap();
+    overlay
+}
+
 #[test]
 fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
     let Some(programs) = programs_or_skip() else { return };
     let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
-    // The overlay from the README. Kustomize accepts relative paths only.
-    let overlay = tempfile::tempdir().unwrap();
-    let up = "../".repeat(overlay.path().canonicalize().unwrap().components().count() - 1);
-    let place = |name: &str| format!("{up}{}", install().join(name).strip_prefix("/").unwrap().display());
-    let text = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [place("base")], "components": [place("policy")],
-    });
-    fs::write(overlay.path().join("kustomization.yaml"), text.to_string()).unwrap();
-
+    let overlay = overlay(&install().join("policy"));
     let cases: [(&Path, &[&str], usize); 2] =
         [(&install().join("base"), &[SERVER], 4), (overlay.path(), &[SERVER, "policy.enabled=true"], 5)];
     for (kustomization, values, count) in cases {
@@ -156,33 +160,26 @@ fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
 fn a_plugin_is_applied_on_the_server_because_it_is_too_large_for_an_annotation() {
     let Some(_) = programs_or_skip() else { return };
     let cluster = Cluster::start().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["base", "policy", "overlay"] {
-        let copy = folder.path().join(name);
-        fs::create_dir(&copy).unwrap();
-        for file in fs::read_dir(install().join(name)).into_iter().flatten() {
-            let file = file.unwrap();
-            fs::copy(file.path(), copy.join(file.file_name())).unwrap();
-        }
+    let policy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(install().join("policy")).unwrap() {
+        let file = file.unwrap();
+        let text = fs::read_to_string(file.path()).unwrap().replace("# - weir_plugin", "- weir_plugin");
+        fs::write(policy.path().join(file.file_name()), text).unwrap();
     }
-    let policy = folder.path().join("policy");
-    let kustomization = policy.join("kustomization.yaml");
-    let text = fs::read_to_string(&kustomization).unwrap().replace("# - weir_plugin", "- weir_plugin");
-    fs::write(&kustomization, text).unwrap();
-    fs::write(policy.join("weir_plugin_annotations.wasm"), vec![0xff; 340_000]).unwrap();
-    let overlay = folder.path().join("overlay");
-    let text = "resources: [../base]\ncomponents: [../policy]\n";
-    fs::write(overlay.join("kustomization.yaml"), text).unwrap();
-    let apply = |options: &[&str], name: &str| {
-        output(cluster.kubectl().arg("apply").args(options).arg("--kustomize").arg(folder.path().join(name)))
+    // No text, so that Kustomize encodes it as it does components.
+    let plugin = policy.path().join("weir_plugin_annotations.wasm");
+    fs::write(&plugin, vec![0xff; 340_000]).unwrap();
+    let (base, overlay) = (install().join("base"), overlay(policy.path()));
+    let apply = |options: &[&str], folder: &Path| {
+        output(cluster.kubectl().arg("apply").args(options).arg("--kustomize").arg(folder))
     };
 
-    apply(&["--server-side"], "base").unwrap();
-    let error = apply(&["--dry-run=server"], "overlay").unwrap_err().to_string();
+    apply(&["--server-side"], &base).unwrap();
+    let error = apply(&["--dry-run=server"], overlay.path()).unwrap_err().to_string();
     assert!(error.contains("metadata.annotations: Too long"), "{error}");
-    apply(&["--server-side"], "overlay").unwrap();
-    fs::write(policy.join("weir_plugin_annotations.wasm"), vec![0xfe; 340_000]).unwrap();
-    apply(&["--server-side"], "overlay").unwrap();
+    apply(&["--server-side"], overlay.path()).unwrap();
+    fs::write(&plugin, vec![0xfe; 340_000]).unwrap();
+    apply(&["--server-side"], overlay.path()).unwrap();
     let map = cluster.client().get(&format!("{SYSTEM}/configmaps/weir-policy")).unwrap();
     assert!(map["binaryData"]["weir_plugin_annotations.wasm"].as_str().unwrap().starts_with("/v7+"), "{map}");
 }

@@ -29,7 +29,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SKIP: &str = r"\[Feature:|\[Provider:|after restarting apiserver";
 
 /// Options of `cargo xtask e2e`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Parser)]
 pub(crate) struct Options {
     /// Run tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
@@ -177,18 +177,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 pub(crate) fn tier() -> Result<Counts> {
     let weir = image::build("dev")?;
     let options =
-        Tier::parse_from([OsString::from("e2e"), "--small".into(), "--weir".into(), weir.into()]).options;
+        Options::parse_from([OsString::from("e2e"), "--small".into(), "--weir".into(), weir.into()]);
     let status = run(&options)?;
     let counts = kubernetes::counts(&options.report())?;
     ensure!(status.success() || counts.failed > 0, "{status}; see {}", options.report().display());
     Ok(counts)
-}
-
-/// Options of the tier have the defaults of the command.
-#[derive(Parser)]
-struct Tier {
-    #[command(flatten)]
-    options: Options,
 }
 
 fn run(options: &Options) -> Result<ExitStatus> {

@@ -26,6 +26,12 @@ pub(crate) fn in_the_background(command: Command) -> Command {
     if let Some(directory) = command.get_current_dir() {
         nice.current_dir(directory);
     }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
     nice
 }
 
@@ -44,8 +50,8 @@ mod tests {
     #[test]
     fn in_the_background_a_command_does_the_same() {
         let mut command = Command::new("sh");
-        command.args(["-c", "nice; pwd"]).current_dir("/");
+        command.args(["-c", "nice; pwd; echo $A"]).current_dir("/").env("A", "b");
         let text = output(&mut in_the_background(command)).unwrap();
-        assert_eq!(text, "19\n/\n");
+        assert_eq!(text, "19\n/\nb\n");
     }
 }

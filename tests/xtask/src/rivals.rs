@@ -73,29 +73,31 @@ pub(crate) struct Options {
 
 /// Measures, and prints rows as they arrive or a table for each number of services.
 pub(crate) fn main(options: &Options, output: Output) -> Result<ExitCode> {
-    let mut rows = Vec::new();
-    let code = match &options.from {
-        Some(file) => read(file, &mut rows)?,
-        None => measure(options, output, &mut rows)?,
+    let (rows, all_measured) = match &options.from {
+        Some(file) => (read(file)?, true),
+        None => measure(options, output)?,
     };
     if let Some(file) = &options.svg {
         fs::write(file, plot::svg(&rows)?).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(code)
+    Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn read(file: &Path, rows: &mut Vec<Value>) -> Result<ExitCode> {
+fn read(file: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut rows: Vec<Value> = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         rows.push(serde_json::from_str(line).with_context(|| format!("{}, line {number}", file.display()))?);
     }
     for same in rows.chunk_by(|one, other| one["services"] == other["services"]) {
         print!("{}", table::of(same));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(rows)
 }
 
-fn measure(options: &Options, output: Output, all: &mut Vec<Value>) -> Result<ExitCode> {
+/// Returns the rows, and whether every proxy could be measured.
+fn measure(options: &Options, output: Output) -> Result<(Vec<Value>, bool)> {
+    let mut all = Vec::new();
     let mut beside = Beside::build_as(PROFILE, DRIVER, options.weir.as_deref())?;
     if options.only.iter().any(|name| name == KUBE_ROUTER) {
         beside = beside.with_kube_router()?;
@@ -123,7 +125,7 @@ fn measure(options: &Options, output: Output, all: &mut Vec<Value>) -> Result<Ex
         all.append(&mut rows.taker.rows);
         all_measured &= rows.status.is_some_and(Status::is_success);
     }
-    Ok(if all_measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((all, all_measured))
 }
 
 /// Keeps the rows that the driver prints, and prints everything else.

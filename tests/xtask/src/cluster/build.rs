@@ -155,21 +155,18 @@ pub(crate) fn kubernetes_version() -> Result<String> {
 fn build_all(modules: &[Module]) -> Result<()> {
     let folder = weir_cluster::folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Whoever builds other programs meanwhile may take long.
-    let is_built = |module: &Module| Ok(module.is_built(&folder, &module.made_from()?));
-    if modules.iter().map(is_built).collect::<Result<Vec<bool>>>()?.into_iter().all(|built| built) {
-        return Ok(());
-    }
-    let lock = fs::File::create(folder.join("lock")).context("cannot lock the cluster's programs")?;
-    lock.lock().context("cannot lock the cluster's programs")?;
     modules.iter().try_for_each(|module| module.build(&folder))
 }
 
 impl Module {
     fn build(&self, folder: &Path) -> Result<()> {
-        let source = self.source();
-        let made_from = self.made_from()?;
-        if self.is_built(folder, &made_from) {
+        if self.is_built(folder)? {
+            return Ok(());
+        }
+        let lock = fs::File::create(folder.join("lock")).context("cannot lock the cluster's programs")?;
+        lock.lock().context("cannot lock the cluster's programs")?;
+        // Another process may have built it before it released the lock.
+        if self.is_built(folder)? {
             return Ok(());
         }
         if let Some(reason) = GO.missing() {
@@ -177,16 +174,17 @@ impl Module {
         }
         for (name, package) in self.programs {
             eprintln!("building {name}");
-            let mut go = self.go(&source, name)?;
+            let mut go = self.go(name)?;
             process::run(go.arg("-o").arg(folder.join(name)).arg(package))?;
         }
         let stamp = self.stamp(folder);
-        fs::write(&stamp, made_from).with_context(|| format!("cannot write {}", stamp.display()))
+        fs::write(&stamp, self.made_from()?).with_context(|| format!("cannot write {}", stamp.display()))
     }
 
-    fn is_built(&self, folder: &Path, made_from: &str) -> bool {
-        self.programs.iter().all(|(name, _)| folder.join(name).is_file())
-            && fs::read_to_string(self.stamp(folder)).is_ok_and(|last| last == made_from)
+    fn is_built(&self, folder: &Path) -> Result<bool> {
+        let made_from = self.made_from()?;
+        Ok(self.programs.iter().all(|(name, _)| folder.join(name).is_file())
+            && fs::read_to_string(self.stamp(folder)).is_ok_and(|last| last == made_from))
     }
 
     fn stamp(&self, folder: &Path) -> PathBuf {
@@ -209,14 +207,15 @@ impl Module {
         Ok(text)
     }
 
-    fn go(&self, source: &Path, name: &str) -> Result<Command> {
+    fn go(&self, name: &str) -> Result<Command> {
+        let source = self.source();
         let mut go = process::in_the_background(Command::new("go"));
         // Go must not download another toolchain, and flags meant for other modules must not apply.
-        go.current_dir(source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
+        go.current_dir(&source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
         go.env("CGO_ENABLED", "0");
         go.args(if name.ends_with(".test") { &["test", "-c"][..] } else { &["build"] });
         go.args(["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"]);
-        go.arg(self.linker_flags(source)?);
+        go.arg(self.linker_flags(&source)?);
         Ok(go)
     }
 

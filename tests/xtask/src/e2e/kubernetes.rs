@@ -175,7 +175,7 @@ impl std::fmt::Display for TestResult {
     }
 }
 
-/// What the tests of a run came to, by its report.
+/// Counts the tests in the report of a run.
 pub(super) fn counts(report: &Path) -> Result<Counts> {
     Ok(count(&read_results(report)?))
 }

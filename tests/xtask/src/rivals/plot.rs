@@ -71,8 +71,7 @@ fn points(rows: &[Value], proxy: &str, key: &str) -> Points {
     numbers.sort_unstable();
     numbers.dedup();
     let point = |services: u64| {
-        let rows: Vec<Value> = rows.iter().filter(|row| row["services"] == services).cloned().collect();
-        let value = median(&rows, proxy, key)?;
+        let value = median(rows.iter().filter(|row| row["services"] == services), proxy, key)?;
         Some((f64::from(u32::try_from(services).ok()?), value.max(SMALLEST)))
     };
     numbers.into_iter().filter_map(point).collect()

@@ -60,9 +60,9 @@ fn cell(value: Option<f64>, ours: Option<f64>, is_ours: bool) -> String {
     }
 }
 
-pub(crate) fn median(rows: &[Value], proxy: &str, key: &str) -> Option<f64> {
+pub(crate) fn median<'r>(rows: impl IntoIterator<Item = &'r Value>, proxy: &str, key: &str) -> Option<f64> {
     let mut values: Vec<f64> =
-        rows.iter().filter(|row| row["proxy"] == proxy).filter_map(|row| row[key].as_f64()).collect();
+        rows.into_iter().filter(|row| row["proxy"] == proxy).filter_map(|row| row[key].as_f64()).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

@@ -23,12 +23,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_millis(30);
 
 /// Options that make kube-router only a service proxy.
-const SERVICE_PROXY: [&str; 4] = [
-    "--run-router=false",
-    "--run-firewall=false",
-    "--service-cluster-ip-range=10.96.0.0/16",
-    "--hostname-override=node1",
-];
+const SERVICE_PROXY: [&str; 3] =
+    ["--run-router=false", "--run-firewall=false", "--service-cluster-ip-range=10.96.0.0/16"];
 
 /// The proxies that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,23 +75,19 @@ impl Rival {
             Kind::KubeRouter => &programs.kubeconfig,
         };
         let access = Access::new(kubeconfig, &kind.config(), node)?;
-        let mut command = match kind {
-            Kind::Weir => {
-                let mut command = node.command(&programs.weir);
-                command.arg("run").arg("--config").arg(&access.config);
-                command
-            }
-            Kind::Ipvs | Kind::Nftables => {
-                let mut command = node.command(&programs.kube_proxy);
-                command.arg("--config").arg(&access.config);
-                command
-            }
-            Kind::KubeRouter => {
-                let program = programs.kube_router.as_ref().context("no --kube-router")?;
-                let mut command = node.command(program);
-                command.arg("--kubeconfig").arg(&access.kubeconfig).args(SERVICE_PROXY);
-                command
-            }
+        let mut command = node.command(match kind {
+            Kind::Weir => &programs.weir,
+            Kind::Ipvs | Kind::Nftables => &programs.kube_proxy,
+            Kind::KubeRouter => programs.kube_router.as_ref().context("no --kube-router")?,
+        });
+        match kind {
+            Kind::Weir => command.arg("run").arg("--config").arg(&access.config),
+            Kind::Ipvs | Kind::Nftables => command.arg("--config").arg(&access.config),
+            Kind::KubeRouter => command
+                .arg("--kubeconfig")
+                .arg(&access.kubeconfig)
+                .arg(format!("--hostname-override={NODE}"))
+                .args(SERVICE_PROXY),
         };
         let log = File::create(folder.path().join("log")).context("cannot write a log")?;
         command.stdout(log.try_clone().context("cannot clone the log file")?).stderr(log);
