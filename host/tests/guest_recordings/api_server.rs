@@ -10,6 +10,7 @@ use weir_api_server::{ApiServer, Collection, Fault, Kind, WatchEnd};
 use weir_harness::components::component;
 use weir_harness::http::{self, Page};
 use weir_harness::patience::{self, GENEROUS};
+use weir_harness::policy;
 use weir_harness::scenario;
 use weir_harness::weir::{Running, run_confined};
 use weir_harness::witness::{self, Dump};
@@ -105,18 +106,19 @@ pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
 
 /// A policy file with a plugin that reads namespace labels, and these namespaces.
 pub(crate) fn guard(stage: &Stage, others: &[Value]) -> Result<String> {
-    let policy = stage.scratch().join("policy.yaml");
+    let file = stage.scratch().join("policy.yaml");
     let mut plugins = vec![json!({
         "name": "guard",
         "source": component("weir-plugin-namespace-guard"),
         "configuration": {"rules": [{"namespace-labels": {"tier": "gold"}, "schedulers": []}]},
+        "limits": policy::limits(),
     })];
     plugins.extend_from_slice(others);
-    let file = json!({
+    let text = json!({
         "apiVersion": "policy.weir/v1alpha1", "kind": "PolicyConfiguration", "plugins": plugins,
     });
-    fs::write(&policy, file.to_string())?;
-    policy.into_os_string().into_string().ok().context("paths are UTF-8")
+    fs::write(&file, text.to_string())?;
+    file.into_os_string().into_string().ok().context("paths are UTF-8")
 }
 
 /// A plugin reads namespaces, but the ClusterRole of service proxies does not let weir list them.

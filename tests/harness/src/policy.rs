@@ -35,10 +35,15 @@ impl Plugin {
             "name": self.name,
             "source": self.file(),
             "configuration": self.configuration,
-            // The guest is emulated, and its host may be busy: these tests do not check how long answers take.
-            "limits": {"callTimeout": "5s", "syncBudget": "10s"},
+            "limits": limits(),
         })
     }
+}
+
+/// The longest limits for calls. The guest is emulated, and its host may be busy: tests with these limits do not check
+/// how long answers take.
+pub fn limits() -> Value {
+    json!({"callTimeout": "5s", "syncBudget": "10s"})
 }
 
 /// The directory, and the one for compiled plugins.

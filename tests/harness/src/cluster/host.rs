@@ -85,9 +85,15 @@ impl Host {
     /// Sends requests one after the other, each on its own connection or port.
     pub fn requests(&self, count: usize, protocol: Protocol, target: SocketAddr) -> Tally {
         let mut tally = Tally::default();
+        // A closed UDP port may be chosen again, and its flow still leads to the server that it had.
+        let mut ports = Vec::new();
         self.inside(|| {
             for _ in 0..count {
-                tally.add(Conversation::open(protocol, target, PATIENCE).and_then(|mut open| open.ask()));
+                let mut open = Conversation::open(protocol, target, PATIENCE);
+                tally.add(open.as_mut().map_err(|failure| *failure).and_then(Conversation::ask));
+                if protocol == Protocol::Udp {
+                    ports.push(open);
+                }
             }
         });
         tally
