@@ -193,7 +193,7 @@ pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u1
 
 fn with_fallback(prior: Option<&Scheduling>, scheduler: &str) -> Vec<String> {
     let said = prior.and_then(|scheduling| scheduling.scheduler_flags.clone());
-    // If no plugin sets flags, weir gives `mh` this one, as kube-proxy does.
+    // Like kube-proxy, weir gives a configured `mh` the flag `port`.
     let by_default = || if scheduler == "mh" { vec!["port".to_owned()] } else { Vec::new() };
     let mut flags = said.unwrap_or_else(by_default);
     if !flags.iter().any(|flag| flag == "fallback") {

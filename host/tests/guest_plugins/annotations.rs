@@ -14,6 +14,7 @@ use weir_harness::policy::Plugin;
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("annotations::weights_spread_connections_three_to_one", weights_spread_connections),
     ("annotations::a_scheduler_that_hashes_sources_keeps_a_client_where_it_is", a_scheduler_is_used),
+    ("annotations::hashing_refuses_no_client_while_an_endpoint_drains", hashing_refuses_no_client),
     ("annotations::denied_sources_get_no_answer_and_others_do", denied_sources_get_no_answer),
     ("annotations::connections_to_an_endpoint_that_goes_end_as_told", connections_end_as_told),
     ("annotations::kinds_of_vips_that_are_not_named_are_not_served", other_kinds_are_not_served),
@@ -68,6 +69,28 @@ fn a_scheduler_is_used(lab: &mut Lab) -> Result<()> {
             let tally = lab.ask_often(client, protocol, target, 6)?;
             ensure!(tally.answers.len() == 1, "{client} asks {protocol} {target}: {tally:?}");
         }
+    }
+    Ok(())
+}
+
+/// The kernel keeps the slots of a draining endpoint.
+fn hashing_refuses_no_client(lab: &mut Lab) -> Result<()> {
+    let pods = ["web-1", "web-2"];
+    let hashed =
+        |number, scheduler| lab.internal(number, &pods).with_annotation("policy.weir/scheduler", scheduler);
+    let (sh, mh) = (hashed(26, "sh"), hashed(27, "mh"));
+    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
+    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&sh, &mh])?;
+    for service in [sh, mh] {
+        let target = lab.target(&service, Vip::Cluster, Family::V4);
+        let mut open = lab.host("app").converse(Protocol::Tcp, target)?;
+        let going = open.ask()?.server;
+        let [first, second] = pods;
+        let staying = if going == first { second } else { first };
+        lab.put(&lab.with_pods(service, &[staying]))?;
+        lab.await_weights(target, &[(staying, 1)])?;
+        lab.expect_spread("app", Protocol::Tcp, target, &[(staying, 12)])?;
+        ensure!(open.ask()?.server == going);
     }
     Ok(())
 }

@@ -196,7 +196,8 @@ pub struct Scheduling {
     /// A scheduler of the kernel, or `default` for the configured one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
-    /// Any of `fallback`, `port`, `one-packet`.
+    /// Any of `fallback`, `port`, `one-packet`. If no plugin sets them, `mh` chosen by a plugin has `fallback`
+    /// and `port`, and `sh` has `fallback`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_flags: Option<Vec<String>>,
     /// Whether a client keeps its endpoint.

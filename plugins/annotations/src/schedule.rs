@@ -93,7 +93,7 @@ impl Choice {
             return scheduler.map(|scheduler| Choice { scheduler: Some(scheduler), flags: None });
         }
         // kube-router hashes no port unless configured; weir does by default.
-        Some(Choice { scheduler, flags: Some(flags.unwrap_or_default()) })
+        Some(Choice { scheduler, flags: Some(flags.unwrap_or_else(|| vec!["fallback".to_owned()])) })
     }
 }
 

@@ -43,7 +43,8 @@ fn kube_routers_maglev_hashes_no_port_unless_told() {
     let flags = |annotations: &[(&str, &str)]| schedule(annotations).ports[0].scheduler_flags.clone();
     let mh = ("kube-router.io/service.scheduler", "mh");
     let key = "kube-router.io/service.schedflags";
-    assert_eq!(flags(&[mh]), Some(Vec::new()));
+    assert_eq!(flags(&[mh]), Some(vec!["fallback".to_owned()]));
+    assert_eq!(flags(&[mh, (key, "")]), Some(Vec::new()));
     assert_eq!(flags(&[mh, (key, "flag-1, flag-2")]), Some(vec!["fallback".to_owned(), "port".to_owned()]));
     let with_sh = schedule(&[("kube-router.io/service.scheduler", "sh"), (key, "flag-1")]);
     assert_eq!(with_sh.ports[0].scheduler_flags, None);

@@ -209,9 +209,7 @@ impl PortPatch {
     fn apply(&self, decided: &mut PortDecision) {
         if let Some(Scheduler::Named(name)) = &self.scheduler {
             decided.scheduling.scheduler.clone_from(name);
-            // As kube-proxy would set them if this scheduler were configured.
-            decided.scheduling.flags =
-                if name == "mh" { SchedulerFlags::PORT } else { SchedulerFlags::default() };
+            decided.scheduling.flags = flags_by_default(name);
         }
         if let Some(flags) = self.flags {
             decided.scheduling.flags = flags;
@@ -265,6 +263,16 @@ fn port_name(port: &PortView, view: &ServiceView) -> String {
     format!("port {name}{space}{number}/{protocol}{family}")
 }
 
+/// Flags of a scheduler that a plugin chose without any. Like kube-proxy, `mh` hashes ports. Without fallback, `sh` and
+/// `mh` refuse the clients of each endpoint that drains, because the kernel keeps the slots of weight 0.
+fn flags_by_default(scheduler: &str) -> SchedulerFlags {
+    match scheduler {
+        "mh" => SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0),
+        "sh" => SchedulerFlags::FALLBACK,
+        _ => SchedulerFlags::default(),
+    }
+}
+
 fn flags(words: &[String]) -> Result<SchedulerFlags, String> {
     words.iter().try_fold(SchedulerFlags::default(), |flags, word| {
         Ok(SchedulerFlags(flags.0 | value(FLAGS, word, "flags")?.0))
@@ -299,6 +307,14 @@ fn print_drain(drain: Drain) -> scheduler::Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashing_chosen_without_flags_falls_back() {
+        let flags = |scheduler| flag_words(flags_by_default(scheduler)).collect::<Vec<_>>();
+        assert_eq!(flags("mh"), ["fallback", "port"]);
+        assert_eq!(flags("sh"), ["fallback"]);
+        assert!(flags("wrr").is_empty());
+    }
 
     #[test]
     fn weights_of_no_endpoints_are_not_told() {
