@@ -14,6 +14,13 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The shortest pause before a round without new input, so that no failure can keep a CPU busy.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Audits that find nothing take at most one part in this many of the time, unless [`RAREST_AUDIT`] is shorter. So audits
+/// of thousands of services on a slow processor become rarer.
+const AUDIT_SHARE: u32 = 100;
+
+/// The longest pause between audits for that reason.
+const RAREST_AUDIT: Duration = Duration::from_secs(300);
+
 /// When the next round is due, and whether it reads the whole kernel. Times are those of [`Host::time`](crate::Host::time).
 #[derive(Debug)]
 pub(crate) struct Agenda {
@@ -23,6 +30,8 @@ pub(crate) struct Agenda {
     failures: u32,
     last_end: Option<Duration>,
     next_audit: Duration,
+    /// The shortest pause before the next audit, from the duration of the last.
+    audit_pause: Duration,
     requested: Option<Requested>,
     follow_up: Option<Duration>,
 }
@@ -42,6 +51,7 @@ impl Agenda {
             failures: 0,
             last_end: None,
             next_audit: now,
+            audit_pause: Duration::ZERO,
             requested: None,
             follow_up: None,
         }
@@ -70,6 +80,11 @@ impl Agenda {
         self.next_audit <= now
     }
 
+    /// An audit that found nothing has taken this long.
+    pub(crate) fn audited(&mut self, took: Duration) {
+        self.audit_pause = took.saturating_mul(AUDIT_SHARE).min(RAREST_AUDIT);
+    }
+
     /// A round that started at `started` ends now. The next one is due after `pause` unless requested earlier.
     pub(crate) fn done(&mut self, started: Duration, now: Duration, pause: Option<Duration>) {
         self.end(started, now);
@@ -94,7 +109,7 @@ impl Agenda {
     /// Pauses count from the end, so that a long round is not followed immediately by the next one.
     fn end(&mut self, started: Duration, now: Duration) {
         if self.next_audit <= started {
-            self.next_audit = now + self.sync_period;
+            self.next_audit = now + self.sync_period.max(self.audit_pause);
         }
         self.last_end = Some(now);
         self.requested = None;
@@ -121,6 +136,19 @@ mod tests {
         assert_eq!(agenda.next(), NOW + 31 * SECOND);
         agenda.request(NOW + SECOND);
         assert_eq!(agenda.next(), NOW + 3 * SECOND);
+    }
+
+    #[test]
+    fn a_slow_audit_is_repeated_later() {
+        let next_audit = |took| {
+            let mut agenda = agenda();
+            agenda.audited(took);
+            agenda.done(NOW, NOW, None);
+            agenda.next() - NOW
+        };
+        assert_eq!(next_audit(SECOND / 10), 30 * SECOND);
+        assert_eq!(next_audit(SECOND), 100 * SECOND);
+        assert_eq!(next_audit(60 * SECOND), RAREST_AUDIT);
     }
 
     #[test]

@@ -422,6 +422,9 @@ impl<H: Host> Daemon<H> {
     fn synchronise(&mut self, audit: bool, mut planning: Duration) -> Result<Option<Duration>, ReadError> {
         let was_certain = self.syncer.is_certain();
         let mut done = self.change(planning)?;
+        if audit {
+            self.agenda.audited(Duration::ZERO);
+        }
         // Uncertain state has just been read and compared.
         if audit && was_certain {
             if !done.round.changes.is_empty() {
@@ -433,6 +436,9 @@ impl<H: Host> Daemon<H> {
             let drift = self.syncer.is_certain();
             self.syncer.audit();
             done = Done { drift, ..self.change(planning)? };
+            if done.round.changes.is_empty() {
+                self.agenda.audited(done.kernel);
+            }
         }
         let next = done.round.next;
         self.tell_of_round(done);
