@@ -148,8 +148,6 @@ impl Sampler {
             // Spread over the period by name, so that services that are added together are not always read
             // together.
             self.due.set(service, Some(slot(now + period.mul_f64(fraction(service)))));
-            // Sums of memories that were not wanted before start now.
-            known.counts.clear();
         }
     }
 

@@ -6,12 +6,13 @@ use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Fact, Kernel, Outcome, Unread};
 use weir_core::net::PerFamily;
 use weir_core::node::HostAddress;
-use weir_core::policy::BuiltIn;
+use weir_core::policy::{BuiltIn, Decided, Policy, Surroundings};
 use weir_core::rule::Extension;
-use weir_core::sampling::Readings;
+use weir_core::sampling::{Reading, Readings, Totals, Wish};
 use weir_core::simulated::Simulated;
 use weir_core::state::{RealServer, VirtualServer};
 use weir_core::sync::Round;
+use weir_core::view::ServiceView;
 use weir_k8s::objects::{self, Decoded};
 
 use super::*;
@@ -27,6 +28,9 @@ struct Counts {
     reads: u32,
     batches: u32,
     addresses: u32,
+    samples: u32,
+    /// The time that reading a virtual server's counters takes.
+    sampling: Duration,
     unreadable: bool,
 }
 
@@ -64,8 +68,15 @@ impl Host for Counting {
         self.0.borrow().kernel.state().virtual_servers.is_empty()
     }
 
-    fn sample(&mut self, _: VirtualServer) -> Readings {
-        None
+    /// Every real server has one more connection each time.
+    fn sample(&mut self, server: VirtualServer) -> Readings {
+        let mut counts = self.0.borrow_mut();
+        let took = counts.sampling;
+        counts.clock += took;
+        counts.samples += 1;
+        let totals = Totals { connections: counts.samples.into(), ..Totals::default() };
+        let servers = &counts.kernel.state().virtual_servers[&server].real_servers;
+        Some(servers.keys().map(|real| (real.0, Reading { totals, ..Reading::default() })).collect())
     }
 
     fn clear_device(&mut self) {}
@@ -86,7 +97,39 @@ fn service(n: u32) -> Event {
     Event::Service(Box::new(service))
 }
 
+/// An endpoint of a service.
+fn slice(n: u32) -> Event {
+    let object = json!({
+        "metadata": {
+            "namespace": "default", "name": format!("web-{n}-1"),
+            "labels": {"kubernetes.io/service-name": format!("web-{n}")},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [format!("10.244.{}.{}", n / 250, n % 250 + 1)], "conditions": {"ready": true}}],
+        "ports": [{"port": 8443}],
+    });
+    let (Decoded::Here(slice), _) = objects::endpoint_slice(&object) else { panic!("{object}") };
+    Event::Slice(Box::new(slice))
+}
+
+/// Wants all counters each second, and decides as if it had not read them.
+struct Curious;
+
+impl Policy for Curious {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        BuiltIn.decide(views, around)
+    }
+
+    fn wishes(&self, _: &weir_core::objects::Service) -> BTreeSet<Wish> {
+        [Wish { period: 1, memory: 25 }].into()
+    }
+}
+
 fn daemon(machine: &Counting) -> Daemon<Counting> {
+    daemon_with(machine, Box::new(BuiltIn))
+}
+
+fn daemon_with(machine: &Counting, policy: Box<dyn Policy>) -> Daemon<Counting> {
     let setup = Setup {
         node_name: "node1".to_owned(),
         bind_address: None,
@@ -97,7 +140,7 @@ fn daemon(machine: &Counting) -> Daemon<Counting> {
         configured: true,
         readiness: Readiness::default(),
     };
-    Daemon::new(setup, machine.clone(), Box::new(BuiltIn))
+    Daemon::new(setup, machine.clone(), policy)
 }
 
 /// A daemon in sync with this many services.
@@ -246,4 +289,35 @@ fn what_others_changed_is_drift_and_what_it_left_itself_is_not() {
         _ => false,
     });
     assert_eq!(drifts.count(), 0);
+}
+
+/// Endless sampling, because each part takes longer than its time.
+#[test]
+fn sampling_delays_no_change_and_what_it_does_not_change_is_not_written() {
+    let machine = Counting::default();
+    let mut daemon = daemon_with(&machine, Box::new(Curious));
+    let events = (1..=100).flat_map(|n| [service(n), slice(n)]).collect();
+    daemon.step(Input::Objects { events, listed: Listed::ALL }, Duration::ZERO);
+    let batches = machine.0.borrow().batches;
+    let parts = |daemon: &mut Daemon<Counting>, sampling, now| {
+        machine.0.borrow_mut().samples = 0;
+        machine.0.borrow_mut().sampling = sampling;
+        daemon.step(Input::Time, at(&machine, now));
+        machine.0.borrow().samples
+    };
+    assert_eq!(parts(&mut daemon, Duration::ZERO, 5_000), 32, "one part");
+    assert_eq!(parts(&mut daemon, Duration::ZERO, 5_049), 0, "a pause");
+    assert_eq!(parts(&mut daemon, Duration::from_millis(2), 5_050), 3, "a part that takes its time");
+    for n in 0..100 {
+        let now = 6_000 + 100 * n;
+        assert!(parts(&mut daemon, Duration::from_millis(2), now) <= 3);
+        daemon.step(Input::Time, at(&machine, now + 30));
+    }
+    assert_eq!((machine.0.borrow().batches, machine.0.borrow().reads), (batches, 1));
+    let events = vec![service(101), slice(101)];
+    daemon.step(Input::Objects { events, listed: Listed::ALL }, at(&machine, 20_000));
+    let next = daemon.next();
+    assert!(next <= Duration::from_millis(20_030), "{next:?}");
+    daemon.step(Input::Time, at(&machine, 20_030));
+    assert!(machine.0.borrow().batches > batches);
 }
