@@ -31,7 +31,7 @@ pub(crate) struct Shares {
     dead_band: f64,
     /// The number of connections of a port below which weights stay equal.
     pub(crate) least: u64,
-    /// The mean weight.
+    /// The mean weight, unless those of earlier plugins differ too much for it.
     scale: f64,
 }
 
@@ -60,15 +60,14 @@ impl Shares {
 
     /// Returns a weight for each endpoint, and whether the weights depend on measured times.
     pub(crate) fn weights(&self, port: &Port, before: &[u16], measured: &Measured) -> (Vec<u16>, bool) {
-        let used: Vec<f64> = measured.used().map(|index| f64::from(before[index])).collect();
-        // The weights of earlier plugins, scaled to an average of `scale`.
-        let mean = used.iter().sum::<f64>() / used.len().max(1) as f64;
-        let wanted = |index: usize, share: f64| f64::from(before[index]) / mean * self.scale * share;
+        // The weights of earlier plugins, scaled.
+        let (mean, scale) = self.scale(before, measured);
+        let wanted = |index: usize, share: f64| f64::from(before[index]) / mean * scale * share;
         let present = |index: usize| port.statistics.get(index).map_or(0, |counts| counts.weight);
         let plain: Vec<u16> = (0..before.len())
             .map(|index| match before[index] {
                 0 => 0,
-                _ if !measured.used[index] => self.scale as u16,
+                _ if !measured.used[index] => rounded(scale),
                 _ => rounded(wanted(index, 1.0)),
             })
             .collect();
@@ -80,6 +79,20 @@ impl Shares {
             weights[index] = self.settled(wanted(index, shares[index]), present(index));
         }
         (weights, true)
+    }
+
+    /// Returns the mean weight that earlier plugins gave, and the mean weight to give: twice `scale` as often as it takes for
+    /// the smallest weight to be 1 without rounding up. In such steps, a weight that an earlier plugin raises slowly does not
+    /// change all others each time.
+    fn scale(&self, before: &[u16], measured: &Measured) -> (f64, f64) {
+        let used = || measured.used().map(|index| f64::from(before[index]));
+        let mean = used().sum::<f64>() / used().count().max(1) as f64;
+        let least = used().fold(mean, f64::min);
+        let mut scale = self.scale;
+        while least * scale < mean {
+            scale *= 2.0;
+        }
+        (mean, scale)
     }
 
     /// Returns the present weight if the computed one is near it. Compares before rounding; otherwise small weights would flicker.

@@ -139,6 +139,21 @@ fn what_earlier_plugins_said_is_multiplied() {
     assert_eq!(weights(&slow), [200, 33, 0]);
 }
 
+/// As from slow-start and node-weights.
+#[test]
+fn small_weights_of_earlier_plugins_are_not_rounded_up() {
+    let answer = |before: &[u16]| {
+        let prior = Schedule::each(1, |_| Scheduling::weights(before.to_vec()));
+        weights(&ask(json!({"scale": 4}), &service(&vec![(20, 1000, 0); before.len()]), &prior))
+    };
+    assert_eq!(answer(&[100, 100, 100, 100]), [4, 4, 4, 4]);
+    assert_eq!(answer(&[100, 100, 100, 50]), [5, 5, 5, 2]);
+    assert_eq!(answer(&[100, 100, 100, 10]), [10, 10, 10, 1]);
+    assert_eq!(answer(&[99, 1]), [127, 1]);
+    assert_eq!(answer(&[65_535, 1]), [65_535, 1]);
+    assert_eq!(answer(&[0, 0]), [0, 0]);
+}
+
 #[test]
 fn numbers_tell_what_was_found_and_moved() {
     // The mean is 21 ms; the kernel already has the computed weight of the third endpoint.
