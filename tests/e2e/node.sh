@@ -50,7 +50,6 @@ if [ "$TASK" = prepare ]; then
 fi
 
 hostname "node$NODE"
-ip address flush dev eth0 scope global
 ip address add "$(address "$NODE")/24" dev eth0
 ip route add default via 10.0.2.2
 for other in $(seq "$NODES"); do

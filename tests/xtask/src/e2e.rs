@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// Rolling updates of that scenario
     #[arg(long, value_name = "N", default_value_t = 20)]
     updates: u32,
+    /// Seconds that a pod of that scenario keeps serving after its termination begins
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pre_stop: u32,
     /// Print the names of the tests that would run, and nothing else
     #[arg(long)]
     list: bool,
@@ -146,6 +149,7 @@ impl Options {
             ("--nodes", self.nodes.to_string().into()),
             ("--proxy", name(self.proxy().to_possible_value()).into()),
             ("--updates", self.updates.to_string().into()),
+            ("--pre-stop", self.pre_stop.to_string().into()),
             ("--report", self.report().into_os_string()),
         ] {
             line.extend([name.into(), value]);

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -60,13 +60,14 @@ fn main() -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Totals {
     answers: u64,
-    /// By cause.
+    /// By cause and duration.
     failures: BTreeMap<String, u64>,
 }
 
 fn run(target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Totals>) {
     let mut open: Option<BufReader<TcpStream>> = None;
     loop {
+        let began = Instant::now();
         let connection = open.take().map_or_else(|| ports.connect(target).map(BufReader::new), Ok);
         let outcome = connection.and_then(|mut connection| {
             request(&mut connection, is_stream)?;
@@ -78,7 +79,10 @@ fn run(target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Tot
                 totals.answers += 1;
                 open = is_stream.then_some(connection);
             }
-            Err(error) => *totals.failures.entry(error.to_string()).or_default() += 1,
+            Err(error) => {
+                let cause = format!("{error} after {} s", began.elapsed().as_secs());
+                *totals.failures.entry(cause).or_default() += 1;
+            }
         }
         drop(totals);
         thread::sleep(PAUSE);

@@ -213,7 +213,7 @@ impl Module {
         // Go must not download another toolchain, and flags meant for other modules must not apply.
         go.current_dir(&source).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
         go.env("CGO_ENABLED", "0");
-        go.args(if name.ends_with(".test") { &["test", "-c"][..] } else { &["build"] });
+        go.args(if name.ends_with(".test") { &["test", "-c", "-vet=off"][..] } else { &["build"] });
         go.args(["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"]);
         go.arg(self.linker_flags(&source)?);
         Ok(go)

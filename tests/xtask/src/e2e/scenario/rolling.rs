@@ -9,16 +9,13 @@ use crate::e2e::Proxy;
 
 const REPLICAS: u32 = 6;
 
-/// Seconds that a pod keeps serving after its termination begins.
-const SLEEP: u32 = 5;
-
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     let proxy = stage.options.proxy();
     let mut table =
         "| Proxy | preStop | updates | new connections | failed | requests on kept connections | failed |\n\
         |---|---|---|---|---|---|---|\n"
             .to_owned();
-    for pre_stop in [Some(SLEEP), None] {
+    for pre_stop in [Some(stage.options.pre_stop), None] {
         stage.deploy_web(REPLICAS, pre_stop)?;
         let mut traffic = stage.start_traffic()?;
         for update in 1..=stage.options.updates {
