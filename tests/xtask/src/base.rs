@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::architecture::Architecture;
 use crate::cpio::Archive;
 use crate::packages::{self, Package};
 use crate::{kernel, process, workspace};
@@ -58,7 +59,6 @@ pub(crate) const MERGED_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib64"];
 /// Paths excluded from the root: nothing in the guest reads them, and an emulated processor unpacks every byte.
 const LEFT_OUT: &[&str] = &[
     "boot",
-    "usr/lib/x86_64-linux-gnu/gconv",
     "usr/share/bash-completion",
     "usr/share/bug",
     "usr/share/common-licenses",
@@ -95,6 +95,7 @@ const APPLETS: &[&str] = &[
 /// A finished base.
 #[derive(Debug)]
 pub(crate) struct Base {
+    architecture: Architecture,
     directory: PathBuf,
 }
 
@@ -132,23 +133,24 @@ impl Base {
     }
 
     /// Returns the base, building it if it is missing.
-    pub(crate) fn get(freshness: Freshness) -> Result<Self> {
+    pub(crate) fn get(architecture: Architecture, freshness: Freshness) -> Result<Self> {
         let _lock = workspace::lock_lab()?;
-        let base = Self::at_its_place();
-        if !Self::is_ready(freshness) {
+        let base = Self::at_its_place(architecture);
+        if !Self::is_ready(architecture, freshness) {
             base.make(&workspace::lab())?;
         }
         Ok(base)
     }
 
     /// Whether [`Base::get`] has nothing to do.
-    pub(crate) fn is_ready(freshness: Freshness) -> bool {
-        let manifest = Self::at_its_place().manifest().unwrap_or_default();
+    pub(crate) fn is_ready(architecture: Architecture, freshness: Freshness) -> bool {
+        let manifest = Self::at_its_place(architecture).manifest().unwrap_or_default();
         freshness == Freshness::Any && manifest.lines().next() == Some(&key())
     }
 
-    fn at_its_place() -> Self {
-        Base { directory: workspace::lab().join("base") }
+    fn at_its_place(architecture: Architecture) -> Self {
+        let directory = workspace::lab().join(format!("base{}", architecture.suffix()));
+        Base { architecture, directory }
     }
 
     fn make(&self, lab: &Path) -> Result<()> {
@@ -156,9 +158,10 @@ impl Base {
             .prefix("making-")
             .tempdir_in(lab)
             .context("cannot create a directory")?;
-        let mut fetched = packages::fetch(PACKAGES, |package| !is_for_installation(package))?;
-        let meta = packages::first_known(kernel::META_PACKAGES)?;
-        fetched.extend(packages::fetch(&[meta], is_kernel)?);
+        let architecture = self.architecture;
+        let mut fetched = packages::fetch(architecture, PACKAGES, |package| !is_for_installation(package))?;
+        let meta = packages::first_known(architecture, &kernel::meta_packages(architecture))?;
+        fetched.extend(packages::fetch(architecture, &[meta], is_kernel)?);
         let (found, files): (Vec<Package>, Vec<PathBuf>) = fetched.into_iter().unzip();
 
         let tree = work.path().join("tree");
@@ -168,7 +171,7 @@ impl Base {
         let result = work.path().join("base");
         fs::create_dir(&result).context("cannot create the base's directory")?;
         let version = take_kernel(&tree, &result)?;
-        write_root(&tree, &version, &result.join("root.cpio"))?;
+        write_root(&tree, architecture, &version, &result.join("root.cpio"))?;
         fs::write(result.join("manifest"), manifest(&found)).context("cannot write the base's manifest")?;
         if self.directory.exists() {
             fs::remove_dir_all(&self.directory).context("cannot remove the old base")?;
@@ -267,13 +270,14 @@ fn administrator_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
-fn write_root(tree: &Path, version: &str, path: &Path) -> Result<()> {
+fn write_root(tree: &Path, architecture: Architecture, version: &str, path: &Path) -> Result<()> {
     let modules = format!("usr/lib/modules/{version}");
     let dependencies =
         fs::read_to_string(tree.join(&modules).join("modules.dep")).context("depmod wrote nothing")?;
     let selected = kernel::select_modules(&dependencies);
     let all = format!("{modules}/kernel");
-    let wanted = |path: &str| path != all && !LEFT_OUT.contains(&path);
+    let conversions = format!("usr/lib/{}/gconv", architecture.tuple());
+    let wanted = |path: &str| path != all && path != conversions && !LEFT_OUT.contains(&path);
     let mut archive =
         Archive::new(BufWriter::new(File::create(path).context("cannot create the root's archive")?));
     archive.tree("", tree, &wanted)?;

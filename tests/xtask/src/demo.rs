@@ -7,6 +7,7 @@ use std::process::{self, ExitCode, Stdio};
 use anyhow::{Context, Result};
 use weir_guest_init::{Command, Streams};
 
+use crate::architecture::Architecture;
 use crate::base::{Base, Freshness};
 use crate::job::{Hardware, Job};
 use crate::overlay::Given;
@@ -24,7 +25,7 @@ What next
 
 /// Installs what is missing, builds weir and runs the demo.
 pub(crate) fn main() -> Result<ExitCode> {
-    if !setup::missing().is_empty() || !Base::is_ready(Freshness::Any) {
+    if !setup::missing().is_empty() || !Base::is_ready(Architecture::HOST, Freshness::Any) {
         eprintln!("Preparing the guest: downloading packages and unpacking them below .lab");
         setup::main(&setup::Options::default())?;
     }

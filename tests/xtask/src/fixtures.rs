@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::architecture::Architecture;
 use crate::guest_tests::Selection;
 use crate::monitoring;
 use crate::overlay::Given;
@@ -52,7 +53,7 @@ const FIXTURES: &[Fixtures] = &[
 ];
 
 /// Returns everything these tests read.
-pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
+pub(crate) fn of(architecture: Architecture, selections: &[Selection]) -> Result<Vec<Given>> {
     let wanted = |fixtures: &&Fixtures| selections.iter().any(|selection| fixtures.are_for(selection));
     let (mut given, mut packages) = (Vec::new(), Vec::new());
     for fixtures in FIXTURES.iter().filter(wanted) {
@@ -60,7 +61,7 @@ pub(crate) fn of(selections: &[Selection]) -> Result<Vec<Given>> {
         packages.extend(fixtures.components);
         for name in fixtures.monitoring {
             let guest = Some(format!("/usr/bin/{name}"));
-            given.push(Given { host: monitoring::program(name)?, guest });
+            given.push(Given { host: monitoring::program(architecture, name)?, guest });
         }
     }
     packages.sort_unstable();

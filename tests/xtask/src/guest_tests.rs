@@ -53,13 +53,14 @@ impl Run {
     /// # Errors
     /// When they cannot be built or the guest stops early. A failed test is a count, not an error.
     pub(crate) fn run(self) -> Result<Counts> {
-        let mut files = fixtures::of(&self.selections)?;
+        let architecture = self.hardware.architecture;
+        let mut files = fixtures::of(architecture, &self.selections)?;
         files.extend(self.files);
         let mut commands = Vec::new();
         let mut titles = Vec::new();
         for selection in &self.selections {
             let Selection { package, target } = selection;
-            for artifact in workspace::tests(&self.profile, package, target.as_deref())? {
+            for artifact in workspace::tests(architecture, &self.profile, package, target.as_deref())? {
                 files.push(Given::same_path(&artifact.executable));
                 if artifact.role == Role::Tests {
                     titles.push(format!("{package} {}", artifact.name));

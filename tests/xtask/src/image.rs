@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::packages::Package;
 use crate::tally::Counts;
-use crate::workspace;
+use crate::{setup, workspace};
 pub(crate) use layer::digest;
 use layer::{Effort, Layer};
 use layout::Image;
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     /// Output directory: `oci` in it is an OCI layout, `weir.tar` the same as one file [default: target/image]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Architecture to build for; several make an image index
+    #[arg(long = "arch", value_name = "ARCH", default_values_t = [Architecture::HOST])]
+    architectures: Vec<Architecture>,
     /// Cargo profile to build weir with
     #[arg(long, default_value = "release")]
     profile: String,
@@ -59,20 +63,35 @@ fn default_name() -> String {
 
 /// Builds the image, prints its size, and checks it on request.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
-    let weir = match &options.weir {
-        Some(file) => file.clone(),
-        None => build(&options.profile)?,
-    };
+    let architectures = &options.architectures;
+    for (place, &architecture) in architectures.iter().enumerate() {
+        setup::require(architecture)?;
+        ensure!(!architectures[..place].contains(&architecture), "--arch {architecture} is given twice");
+    }
+    ensure!(
+        options.weir.is_none() || architectures.len() == 1,
+        "--weir is a program for one architecture, so give only one --arch"
+    );
+    let mut images = Vec::new();
+    for &architecture in architectures {
+        let weir = match &options.weir {
+            Some(file) => file.clone(),
+            None => build_for(architecture, &options.profile)?,
+        };
+        images.push(assemble(architecture, &weir, &options.name, Effort::Smallest)?.0);
+    }
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
-    let (image, _) = assemble(&weir, &options.name, Effort::Smallest)?;
-    let images = [image];
     write(&images, &output)?;
-    let [image] = &images;
-    print_sizes(image, &output);
+    images.iter().for_each(print_sizes);
+    println!("{}", layout::registry_digest(&images));
+    println!("written: {0}/oci and {0}/weir.tar", output.display());
     if !options.check {
         return Ok(ExitCode::SUCCESS);
     }
-    let counts = check::run(image, "")?;
+    let mut counts = Counts::default();
+    for image in &images {
+        counts += check::run(image, "")?;
+    }
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -84,32 +103,52 @@ pub(crate) fn tier(filter: Option<&str>) -> Result<Counts> {
         return Ok(Counts::default());
     }
     // The image is discarded, so compressing it well gains nothing.
-    check::run(&assemble(&build("dev")?, &default_name(), Effort::Least)?.0, filter)
+    let weir = build("dev")?;
+    check::run(&assemble(Architecture::HOST, &weir, &default_name(), Effort::Least)?.0, filter)
 }
 
-/// Writes the image of a release. Returns its digest and its Debian packages.
-pub(crate) fn write_release(weir: &Path, output: &Path) -> Result<(String, Vec<Package>)> {
-    let (image, packages) = assemble(weir, &default_name(), Effort::Smallest)?;
-    let digest = image.digest();
-    write(&[image], output)?;
-    Ok((digest, packages))
+/// Writes the image index of a release from weir for each architecture. Returns its digest and its Debian packages.
+pub(crate) fn write_release(
+    weirs: &[(Architecture, PathBuf)],
+    output: &Path,
+) -> Result<(String, Vec<Package>)> {
+    let (mut images, mut packages) = (Vec::new(), Vec::new());
+    for (architecture, weir) in weirs {
+        let (image, of_image) = assemble(*architecture, weir, &default_name(), Effort::Smallest)?;
+        images.push(image);
+        packages.extend(of_image);
+    }
+    packages.sort_by(|a: &Package, b| a.file.cmp(&b.file));
+    packages.dedup();
+    write(&images, output)?;
+    Ok((layout::registry_digest(&images), packages))
 }
 
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
-    eprintln!("building weir with the profile {profile}");
-    workspace::program(profile, "weir", "weir")
+    build_for(Architecture::HOST, profile)
+}
+
+fn build_for(architecture: Architecture, profile: &str) -> Result<PathBuf> {
+    eprintln!("building weir for {architecture} with the profile {profile}");
+    workspace::program_for(architecture, profile, "weir", "weir")
 }
 
 /// Two layers, so that an upgrade of weir only downloads weir. Also returns the Debian packages.
-fn assemble(weir: &Path, name: &str, effort: Effort) -> Result<(Image, Vec<Package>)> {
-    let (debian, packages) = root::debian(weir)?;
+fn assemble(
+    architecture: Architecture,
+    weir: &Path,
+    name: &str,
+    effort: Effort,
+) -> Result<(Image, Vec<Package>)> {
+    let (debian, packages) = root::debian(architecture, weir)?;
     let history =
         format!("Debian packages: {}", packages.iter().map(Package::to_string).collect::<Vec<_>>().join(" "));
     let layers = vec![
         Rc::new(Layer::new("iptables and kmod", &history, &debian, effort)?),
         Rc::new(Layer::new("weir", "weir", &root::program(weir)?, effort)?),
     ];
-    let image = Image::new(name, &[&format!("/{}", layout::PROGRAM)], &layout::labels(), layers);
+    let entrypoint = format!("/{}", layout::PROGRAM);
+    let image = Image::new(name, architecture, &[&entrypoint], &layout::labels(), layers);
     Ok((image, packages))
 }
 
@@ -123,16 +162,14 @@ fn write(images: &[Image], output: &Path) -> Result<()> {
     layout::write_archive(images, &output.join("weir.tar"))
 }
 
-fn print_sizes(image: &Image, output: &Path) {
+fn print_sizes(image: &Image) {
     let line = |title: &str, packed: u64, unpacked: u64| {
         println!("{title:<20} {:>9} {:>9}", megabytes(packed), megabytes(unpacked));
     };
-    println!("{:<20} {:>9} {:>9}", "layer", "packed", "unpacked");
+    println!("{:<20} {:>9} {:>9}", image.architecture(), "packed", "unpacked");
     image.layers().iter().for_each(|layer| line(&layer.title, layer.packed_size(), layer.unpacked));
     let total = |size: fn(&Layer) -> u64| image.layers().iter().map(|layer| size(layer)).sum();
     line(image.name(), total(Layer::packed_size), total(|layer| layer.unpacked));
-    println!("{}", image.digest());
-    println!("written: {0}/oci and {0}/weir.tar", output.display());
 }
 
 fn megabytes(bytes: u64) -> String {

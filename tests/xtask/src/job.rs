@@ -9,6 +9,7 @@ use clap::Args;
 use tempfile::TempDir;
 use weir_guest_init::{Command, Streams};
 
+use crate::architecture::Architecture;
 use crate::base::{Base, Freshness};
 use crate::machine::{Clock, Disk, Listener, Machine, Tap};
 use crate::overlay::{self, Given};
@@ -17,6 +18,9 @@ use crate::workspace;
 /// The guest's hardware, as options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Hardware {
+    /// Architecture of the guest and of the tests in it. For arm64, first run: cargo xtask setup --arch arm64
+    #[arg(long = "arch", default_value_t)]
+    pub(crate) architecture: Architecture,
     /// Stop the guest after this many seconds
     #[arg(long, default_value_t = Hardware::default().timeout)]
     pub(crate) timeout: u64,
@@ -41,6 +45,7 @@ pub(crate) struct Hardware {
 impl Default for Hardware {
     fn default() -> Self {
         Hardware {
+            architecture: Architecture::HOST,
             timeout: 600,
             memory: None,
             smp: 2,
@@ -68,6 +73,7 @@ impl Hardware {
         // it.
         let needed = 512 + 3 * (root_size >> 20);
         Machine {
+            architecture: self.architecture,
             memory: self.memory.unwrap_or(needed.max(1024)),
             processors: self.smp,
             clock: if self.icount { Clock::Instructions } else { Clock::Host },
@@ -91,8 +97,9 @@ impl Job {
     /// Boots a guest and runs the commands in it.
     pub(crate) fn run(&self, listener: &mut dyn Listener) -> Result<()> {
         let lab = workspace::lab();
-        let base = Base::get(Freshness::Any)?;
-        let init = workspace::program("lab", "weir-guest-init", "weir-guest-init")?;
+        let architecture = self.hardware.architecture;
+        let base = Base::get(architecture, Freshness::Any)?;
+        let init = workspace::program_for(architecture, "lab", "weir-guest-init", "weir-guest-init")?;
         let run = RunDirectory::new(&lab)?;
         let directory = run.place.path();
         let root = directory.join("root.cpio");

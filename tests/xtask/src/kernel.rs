@@ -2,8 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::architecture::Architecture;
+
 /// Debian's and Ubuntu's names for "the newest kernel with the drivers of virtual machines".
-pub(crate) const META_PACKAGES: &[&str] = &["linux-image-cloud-amd64", "linux-image-generic"];
+pub(crate) fn meta_packages(architecture: Architecture) -> [&'static str; 2] {
+    let debian = match architecture {
+        Architecture::Amd64 => "linux-image-cloud-amd64",
+        Architecture::Arm64 => "linux-image-cloud-arm64",
+    };
+    [debian, "linux-image-generic"]
+}
 
 /// Module directories (below `kernel/`) to copy whole, and single modules, without suffix.
 const WANTED: &[&str] = &[

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use weir_guest_init::{Decoder, Frame, Piece, Status, Streams};
 
+use crate::architecture::Architecture;
 use logs::Logs;
 
 /// How the guest's clock runs.
@@ -31,6 +32,7 @@ pub(crate) enum Clock {
 /// The guest's hardware.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
+    pub(crate) architecture: Architecture,
     /// In MiB.
     pub(crate) memory: u64,
     pub(crate) processors: u32,

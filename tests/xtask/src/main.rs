@@ -1,5 +1,6 @@
 //! Development commands: `cargo xtask COMMAND`.
 
+mod architecture;
 mod base;
 mod bench;
 mod beside;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::architecture::Architecture;
 use crate::tally::Counts;
 use crate::{packages, process, workspace};
 
@@ -17,14 +18,14 @@ const CHECKS: [[&str; 3]; 2] = [["check", "rules", "rules.yaml"], ["test", "rule
 ///
 /// # Errors
 /// When the package cannot be downloaded.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+pub(crate) fn program(architecture: Architecture, name: &str) -> Result<PathBuf> {
     let _lock = workspace::lock_lab()?;
-    let root = workspace::lab().join("prometheus");
+    let root = workspace::lab().join(format!("prometheus{}", architecture.suffix()));
     let program = root.join("usr/bin").join(name);
     if !program.exists() {
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
         // Its only dependency missing on some machines is for its web pages.
-        let found = packages::fetch(&["prometheus"], |package| package.name == "prometheus")?;
+        let found = packages::fetch(architecture, &["prometheus"], |package| package.name == "prometheus")?;
         packages::unpack(found.iter().map(|(_, file)| file), &root)?;
         ensure!(program.exists(), "the package prometheus does not contain {name}");
     }
@@ -36,7 +37,7 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When it is not available. Wrong rules are a count, not an error.
 pub(crate) fn tier() -> Result<Counts> {
-    let promtool = program("promtool")?;
+    let promtool = program(Architecture::HOST, "promtool")?;
     let folder = workspace::root().join("host/install/monitoring");
     let mut counts = Counts::default();
     for arguments in CHECKS {

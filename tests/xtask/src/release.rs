@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::architecture::Architecture;
 use crate::tools::Tool;
-use crate::{image, process, workspace};
+use crate::{image, process, setup, workspace};
 
 const CYCLONEDX: Tool = Tool::Cargo("cargo-cyclonedx", "0.5.9");
 const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3");
@@ -27,8 +28,8 @@ const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosig
 const SOURCE: &str = "/weir";
 const CARGO: &str = "/cargo";
 
-/// The image's manifest: its checksum is the image's digest.
-const MANIFEST: &str = "weir.manifest.json";
+/// The image index: its checksum is the digest of the image for all architectures.
+const INDEX: &str = "weir.index.json";
 const COMPONENTS: &str = "weir.cdx.json";
 const PROVENANCE: &str = "provenance.json";
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -61,6 +62,9 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         changes.is_empty(),
         "a release is built from the last commit; commit or remove these changes first:\n{changes}"
     );
+    for &architecture in Architecture::value_variants() {
+        setup::require(architecture)?;
+    }
     let output = options.output.clone().unwrap_or_else(|| workspace::target().join("release-files"));
     let old = output.join(SIGNATURE);
     if old.exists() {
@@ -89,16 +93,19 @@ fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String
     let place = tempfile::tempdir().context("cannot create a directory")?;
     let checkout = place.path().join(name);
     check_out(commit, &checkout)?;
-    let weir = build(&checkout)?;
-    let (digest, packages) = image::write_release(&weir, output)?;
+    let mut weirs = Vec::new();
+    for &architecture in Architecture::value_variants() {
+        weirs.push((architecture, build(&checkout, architecture)?));
+    }
+    let (digest, packages) = image::write_release(&weirs, output)?;
     let components = components(&checkout, commit)?;
     write(output, COMPONENTS, &statements::with_packages(&components, &digest, &packages)?)?;
     let lock = fs::read(checkout.join("Cargo.lock")).context("cannot read Cargo.lock")?;
     let compiler = process::output(Command::new("rustc").arg("--version").current_dir(&checkout))?;
     let made = statements::Made { commit, lock: &lock, compiler: compiler.trim(), digest: &digest };
     write(output, PROVENANCE, &made.provenance(builder, &packages))?;
-    let manifest = output.join("oci/blobs").join(digest.replace(':', "/"));
-    fs::copy(manifest, output.join(MANIFEST)).context("cannot copy the image's manifest")?;
+    let index = output.join("oci/blobs").join(digest.replace(':', "/"));
+    fs::copy(index, output.join(INDEX)).context("cannot copy the image index")?;
     let sums = checksums(output)?;
     write(output, CHECKSUMS, &sums)?;
     Ok(sums)
@@ -122,7 +129,7 @@ fn check_out(commit: &str, directory: &Path) -> Result<()> {
 }
 
 /// Builds weir in a checkout. Panic messages would contain the names of this machine's directories, so they are replaced.
-fn build(checkout: &Path) -> Result<PathBuf> {
+fn build(checkout: &Path, architecture: Architecture) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no CARGO_HOME")?;
     let flags = [(checkout, SOURCE), (home.as_path(), CARGO)]
@@ -131,8 +138,11 @@ fn build(checkout: &Path) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo.current_dir(checkout).env("CARGO_TARGET_DIR", &target);
     cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    process::run(cargo.args(["build", "--locked", "--release", "--package", "weir", "--bin", "weir"]))?;
-    Ok(target.join("release/weir"))
+    cargo.args(["build", "--locked", "--release", "--package", "weir", "--bin", "weir"]);
+    cargo.args(["--target", architecture.target()]);
+    workspace::set_linker(&mut cargo, architecture)?;
+    process::run(&mut cargo)?;
+    Ok(target.join(architecture.target()).join("release/weir"))
 }
 
 /// Lists the crates of weir with cargo-cyclonedx.
@@ -141,6 +151,7 @@ fn components(checkout: &Path, commit: &str) -> Result<String> {
     let mut cyclonedx = CYCLONEDX.command()?;
     cyclonedx.current_dir(checkout).env("SOURCE_DATE_EPOCH", time.trim());
     cyclonedx.args(["--manifest-path", "host/Cargo.toml", "--format", "json", "--spec-version", "1.5"]);
+    // weir for arm64 needs no other crates.
     cyclonedx.args(["--target", "x86_64-unknown-linux-gnu", "--override-filename", "weir.cdx", "--quiet"]);
     process::run(&mut cyclonedx)?;
     let path = checkout.join("host").join(COMPONENTS);
@@ -154,7 +165,7 @@ fn write(output: &Path, name: &str, text: &str) -> Result<()> {
 
 /// The checksums in the format of `sha256sum --check`.
 fn checksums(output: &Path) -> Result<String> {
-    let files = [MANIFEST, COMPONENTS, PROVENANCE, "weir.tar"];
+    let files = [INDEX, COMPONENTS, PROVENANCE, "weir.tar"];
     let line = |name: &str| {
         let content = fs::read(output.join(name)).with_context(|| format!("cannot read {name}"))?;
         Ok(format!("{}  {name}\n", statements::sha256(&content)))

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::base::{Base, Freshness};
 use crate::{packages, process, space, workspace};
 
@@ -14,9 +15,12 @@ pub(crate) struct Options {
     /// Rebuild the guest from the newest packages
     #[arg(long)]
     refresh: bool,
+    /// Also install the cross-compiler, the emulator and the guest for this architecture
+    #[arg(long = "arch", value_name = "ARCH", default_value_t)]
+    architecture: Architecture,
 }
 
-/// A program and the Debian package that contains it.
+/// A program, or another file by its absolute path, and the Debian package that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Requirement {
     pub(crate) program: &'static str,
@@ -44,12 +48,41 @@ const REQUIREMENTS: &[Requirement] = &[
     from("iptables", "iptables"),
 ];
 
+/// Further programs for building and testing arm64.
+const FOR_ARM64: &[Requirement] = &[
+    from("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    from("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/include/stdio.h"),
+    from("qemu-system-arm", "qemu-system-aarch64"),
+];
+
+fn extra_requirements(architecture: Architecture) -> &'static [Requirement] {
+    match architecture {
+        Architecture::Amd64 => &[],
+        Architecture::Arm64 => FOR_ARM64,
+    }
+}
+
 /// The target of plugins, which are components.
 const PLUGIN_TARGET: &str = "wasm32-wasip2";
 
 /// Returns what is not installed.
 pub(crate) fn missing() -> Vec<Requirement> {
-    REQUIREMENTS.iter().filter(|requirement| !process::exists(requirement.program)).copied().collect()
+    absent(REQUIREMENTS)
+}
+
+fn absent(requirements: &[Requirement]) -> Vec<Requirement> {
+    requirements.iter().filter(|requirement| !process::exists(requirement.program)).copied().collect()
+}
+
+/// Fails if this machine is not prepared for a foreign architecture.
+pub(crate) fn require(architecture: Architecture) -> Result<()> {
+    let is_ready = architecture == Architecture::HOST
+        || packages::has_lists(architecture) && absent(extra_requirements(architecture)).is_empty();
+    ensure!(
+        is_ready,
+        "this machine is not prepared for {architecture}; run: cargo xtask setup --arch {architecture}"
+    );
+    Ok(())
 }
 
 /// Returns why a guest cannot run here.
@@ -66,14 +99,22 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     );
     space::check()?;
     let freshness = if options.refresh { Freshness::Newest } else { Freshness::Any };
-    let missing = missing();
-    let base_is_ready = Base::is_ready(freshness);
-    if !missing.is_empty() || !base_is_ready {
+    let architecture = options.architecture;
+    let mut missing = missing();
+    missing.extend(absent(extra_requirements(architecture)));
+    if !missing.is_empty() || !Base::is_ready(Architecture::HOST, freshness) {
         update_lists()?;
     }
     install(&missing)?;
-    add_plugin_target()?;
-    Base::get(freshness)?;
+    add_target(PLUGIN_TARGET)?;
+    Base::get(Architecture::HOST, freshness)?;
+    if architecture != Architecture::HOST {
+        add_target(architecture.target())?;
+        if !packages::has_lists(architecture) || !Base::is_ready(architecture, freshness) {
+            packages::update_lists(architecture)?;
+        }
+        Base::get(architecture, freshness)?;
+    }
     println!("ready; next: cargo xtask test, or cargo xtask vm --shell");
     Ok(ExitCode::SUCCESS)
 }
@@ -87,7 +128,9 @@ fn update_lists() -> Result<()> {
     match administrator("apt-get") {
         Some(mut command) => process::run(command.args(["--quiet=2", "update"])),
         // Without root, the existing lists have to do.
-        None => packages::first_known(&["libc6"]).map(drop).context("run as root: apt-get update"),
+        None => packages::first_known(Architecture::HOST, &["libc6"])
+            .map(drop)
+            .context("run as root: apt-get update"),
     }
 }
 
@@ -123,12 +166,12 @@ fn administrator(program: &str) -> Option<Command> {
 }
 
 /// rustup may be configured not to install the targets in `rust-toolchain.toml` by itself.
-fn add_plugin_target() -> Result<()> {
+fn add_target(target: &str) -> Result<()> {
     if !process::exists("rustup") {
-        eprintln!("rustup not found: make sure the Rust target {PLUGIN_TARGET} is installed");
+        eprintln!("rustup not found: make sure the Rust target {target} is installed");
         return Ok(());
     }
     let mut rustup = Command::new("rustup");
     rustup.current_dir(workspace::root());
-    process::run(rustup.args(["--quiet", "target", "add", PLUGIN_TARGET]))
+    process::run(rustup.args(["--quiet", "target", "add", target]))
 }

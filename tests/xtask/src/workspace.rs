@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::architecture::Architecture;
+use crate::setup;
+
 /// The workspace's root directory.
 pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -113,17 +116,34 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds a package's program.
+/// Builds a package's program for this machine.
 pub(crate) fn program(profile: &str, package: &str, name: &str) -> Result<PathBuf> {
+    program_for(Architecture::HOST, profile, package, name)
+}
+
+/// Builds a package's program.
+pub(crate) fn program_for(
+    architecture: Architecture,
+    profile: &str,
+    package: &str,
+    name: &str,
+) -> Result<PathBuf> {
     let mut line = vec!["build", "--profile", profile];
     line.extend(packages(profile, package));
     line.extend(["--bin", name]);
-    let found = build(&line)?.into_iter().find(|built| built.role == Role::Program && built.name == name);
+    let found = build(architecture, &line)?
+        .into_iter()
+        .find(|built| built.role == Role::Program && built.name == name);
     found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
 }
 
 /// Builds a package's tests, or one target of them, and its programs.
-pub(crate) fn tests(profile: &str, package: &str, target: Option<&str>) -> Result<Vec<Artifact>> {
+pub(crate) fn tests(
+    architecture: Architecture,
+    profile: &str,
+    package: &str,
+    target: Option<&str>,
+) -> Result<Vec<Artifact>> {
     let mut line = vec!["test", "--no-run", "--profile", profile];
     match target {
         Some(target) => {
@@ -132,7 +152,7 @@ pub(crate) fn tests(profile: &str, package: &str, target: Option<&str>) -> Resul
         }
         None => line.extend(["--package", package]),
     }
-    Ok(build(&line)?.into_iter().filter(|built| built.package == package).collect())
+    Ok(build(architecture, &line)?.into_iter().filter(|built| built.package == package).collect())
 }
 
 /// Selects a package in a cargo command that also selects targets.
@@ -144,8 +164,22 @@ fn packages<'a>(profile: &str, package: &'a str) -> Vec<&'a str> {
 }
 
 /// Runs a cargo build command and returns the executables it built or found up to date.
-fn build(arguments: &[&str]) -> Result<Vec<Artifact>> {
-    Ok(messages(cargo().args(arguments))?.into_iter().filter_map(artifact).collect())
+fn build(architecture: Architecture, arguments: &[&str]) -> Result<Vec<Artifact>> {
+    let mut command = cargo();
+    command.args(arguments);
+    if architecture != Architecture::HOST {
+        command.args(["--target", architecture.target()]);
+        set_linker(&mut command, architecture)?;
+    }
+    Ok(messages(&mut command)?.into_iter().filter_map(artifact).collect())
+}
+
+/// Tells a cargo command the linker for an architecture. Crates with C code find the cross-compiler by its name.
+pub(crate) fn set_linker(command: &mut Command, architecture: Architecture) -> Result<()> {
+    setup::require(architecture)?;
+    let target = architecture.target().replace('-', "_").to_uppercase();
+    command.env(format!("CARGO_TARGET_{target}_LINKER"), format!("{}-gcc", architecture.tuple()));
+    Ok(())
 }
 
 /// Returns the messages of a cargo build command.

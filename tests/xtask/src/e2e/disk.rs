@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::node::{Node, Task};
+use crate::architecture::Architecture;
 use crate::base::{self, Base, Freshness};
 use crate::machine::{Disk, Writes};
 use crate::{cluster, image, packages, process, workspace};
@@ -28,7 +29,7 @@ const SIZE: &str = "8G";
 
 /// The disk's image, made when it is missing or made from other pieces.
 pub(super) fn get() -> Result<PathBuf> {
-    let base = Base::get(Freshness::Any)?;
+    let base = Base::get(Architecture::HOST, Freshness::Any)?;
     let place = workspace::lab().join("nodes");
     let (image, stamp) = (place.join("disk.img"), place.join("made-from"));
     let made_from = made_from(&base)?;
@@ -82,7 +83,7 @@ fn made_from(base: &Base) -> Result<String> {
 fn add_packages(base: &Base, tree: &Path) -> Result<()> {
     let manifest = base.manifest()?;
     let present: Vec<&str> = manifest.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-    let found = packages::fetch(PACKAGES, |package| {
+    let found = packages::fetch(Architecture::HOST, PACKAGES, |package| {
         !present.contains(&package.name.as_str()) && !base::is_for_installation(package)
     })?;
     packages::unpack(found.iter().map(|(_, file)| file), tree)

@@ -68,7 +68,7 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "every_program_and_module_finds_its_libraries",
         r#"
-        loader=$(cd $root && ls usr/lib64/ld-linux-*)
+        loader=$(cd $root && ls usr/lib*/ld-linux-*)
         cd $root
         for file in usr/local/bin/weir usr/bin/kmod usr/sbin/xtables-*-multi usr/lib/*/xtables/*.so; do
             says 'libc.so' in_image /$loader --list /$file
@@ -177,7 +177,7 @@ pub(super) fn run(image: &Image, filter: &str) -> Result<Counts> {
     let given =
         |host: &std::path::Path, guest: &str| Given { host: host.into(), guest: Some(guest.to_owned()) };
     let job = Job {
-        hardware: Hardware::with_timeout(TIMEOUT),
+        hardware: Hardware { architecture: image.architecture(), ..Hardware::with_timeout(TIMEOUT) },
         commands: checks.iter().map(command).collect(),
         files: vec![
             given(root.path(), ROOT),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tar::Builder;
 
 use super::layer::{Layer, digest, file};
+use crate::architecture::Architecture;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -21,10 +22,11 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(super) const PROGRAM: &str = "usr/local/bin/weir";
 pub(super) const ALIAS: &str = "usr/local/bin/kube-proxy";
 
-/// A complete image.
+/// A complete image for one architecture.
 #[derive(Debug)]
 pub(super) struct Image {
     name: String,
+    architecture: Architecture,
     layers: Vec<Rc<Layer>>,
     config: Vec<u8>,
     manifest: Vec<u8>,
@@ -32,10 +34,16 @@ pub(super) struct Image {
 
 impl Image {
     /// Labels are also used as annotations.
-    pub(super) fn new(name: &str, entrypoint: &[&str], labels: &Value, layers: Vec<Rc<Layer>>) -> Image {
-        let config = config(entrypoint, labels, &layers).to_string().into_bytes();
+    pub(super) fn new(
+        name: &str,
+        architecture: Architecture,
+        entrypoint: &[&str],
+        labels: &Value,
+        layers: Vec<Rc<Layer>>,
+    ) -> Image {
+        let config = config(architecture, entrypoint, labels, &layers).to_string().into_bytes();
         let manifest = manifest(&config, labels, &layers).to_string().into_bytes();
-        Image { name: name.to_owned(), layers, config, manifest }
+        Image { name: name.to_owned(), architecture, layers, config, manifest }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -46,38 +54,64 @@ impl Image {
         &self.layers
     }
 
-    /// The digest by which a registry identifies the image.
-    pub(super) fn digest(&self) -> String {
-        digest(&self.manifest)
+    pub(super) fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// The image's entry in an index.
     fn descriptor(&self) -> Value {
-        let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         let mut manifest = descriptor(MANIFEST, &self.manifest);
-        manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
-        // containerd reads the full name from its own annotation; other runtimes use the tag.
-        manifest["annotations"] = json!({
-            "io.containerd.image.name": self.name,
-            "org.opencontainers.image.ref.name": tag,
-        });
+        manifest["platform"] = json!({"architecture": self.architecture.name(), "os": "linux"});
         manifest
     }
 }
 
-/// All files of a layout with these images, in this order; shared files occur once.
-fn files(images: &[Image]) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for image in images {
-        let layers = image.layers.iter().map(|layer| &layer.blob);
-        for data in layers.chain([&image.config, &image.manifest]) {
-            let path = format!("blobs/{}", digest(data).replace(':', "/"));
-            files.entry(path).or_insert_with(|| data.clone());
+/// The manifest of a single image, or an index of several, with its entry in the layout's index.
+fn named(images: &[&Image]) -> (Value, Vec<u8>) {
+    match images {
+        [image] => (image.descriptor(), image.manifest.clone()),
+        _ => {
+            let index = index(&images.iter().map(|image| image.descriptor()).collect::<Vec<_>>());
+            (descriptor(INDEX, &index), index)
         }
     }
-    let manifests: Vec<Value> = images.iter().map(Image::descriptor).collect();
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
-    files.insert("index.json".to_owned(), index.to_string().into_bytes());
+}
+
+/// The digest by which a registry identifies these images, which have the same name.
+pub(super) fn registry_digest(images: &[Image]) -> String {
+    digest(&named(&images.iter().collect::<Vec<_>>()).1)
+}
+
+fn index(manifests: &[Value]) -> Vec<u8> {
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string().into_bytes()
+}
+
+/// All files of a layout with these images, in the order of their names' first occurrence; shared files occur once.
+fn files(images: &[Image]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut add = |data: &Vec<u8>| {
+        let path = format!("blobs/{}", digest(data).replace(':', "/"));
+        files.entry(path).or_insert_with(|| data.clone());
+    };
+    let mut entries = Vec::new();
+    for (place, image) in images.iter().enumerate() {
+        let layers = image.layers.iter().map(|layer| &layer.blob);
+        layers.chain([&image.config, &image.manifest]).for_each(&mut add);
+        if images[..place].iter().any(|earlier| earlier.name == image.name) {
+            continue;
+        }
+        let same: Vec<&Image> = images[place..].iter().filter(|other| other.name == image.name).collect();
+        let (mut entry, content) = named(&same);
+        add(&content);
+        let tag = image.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        // containerd reads the full name from its own annotation; other runtimes use the tag.
+        entry["annotations"] = json!({
+            "io.containerd.image.name": image.name,
+            "org.opencontainers.image.ref.name": tag,
+        });
+        entries.push(entry);
+    }
+    files.insert("index.json".to_owned(), index(&entries));
     files.insert("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes());
     files
 }
@@ -108,7 +142,7 @@ fn descriptor(media_type: &str, data: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(data), "size": data.len()})
 }
 
-fn config(entrypoint: &[&str], labels: &Value, layers: &[Rc<Layer>]) -> Value {
+fn config(architecture: Architecture, entrypoint: &[&str], labels: &Value, layers: &[Rc<Layer>]) -> Value {
     let epoch = "1970-01-01T00:00:00Z";
     let history: Vec<Value> = layers
         .iter()
@@ -117,7 +151,7 @@ fn config(entrypoint: &[&str], labels: &Value, layers: &[Rc<Layer>]) -> Value {
     let differences: Vec<&str> = layers.iter().map(|layer| layer.diff.as_str()).collect();
     json!({
         "created": epoch,
-        "architecture": "amd64",
+        "architecture": architecture.name(),
         "os": "linux",
         "config": {
             "Entrypoint": entrypoint,
@@ -157,12 +191,12 @@ mod tests {
     use crate::image::layer::Effort;
     use crate::image::tree::Tree;
 
-    fn sample() -> Image {
+    fn sample(architecture: Architecture) -> Image {
         let mut tree = Tree::default();
         tree.text("hello", "hello\n");
         let layer = |title: &str| Rc::new(Layer::new(title, title, &tree, Effort::Smallest).unwrap());
         let (name, entrypoint) = ("registry.example:5000/team/weir:1", ["/usr/local/bin/weir"]);
-        Image::new(name, &entrypoint, &labels(), vec![layer("a"), layer("b")])
+        Image::new(name, architecture, &entrypoint, &labels(), vec![layer("a"), layer("b")])
     }
 
     fn read(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
@@ -179,12 +213,12 @@ mod tests {
     /// Follows the same path as a runtime: from the index to the manifest, the configuration and the layers.
     #[test]
     fn everything_is_found_by_its_digest() {
-        let images = [sample()];
-        let (image, files) = (&images[0], files(&images));
+        let images = [sample(Architecture::Amd64)];
+        let files = files(&images);
         assert_eq!(read(&files, "oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
         let index = read(&files, "index.json");
         let entry = &index["manifests"][0];
-        assert_eq!(entry["digest"], image.digest());
+        assert_eq!(entry["digest"], registry_digest(&images));
         assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "1");
         let manifest: Value = serde_json::from_slice(blob(&files, entry)).unwrap();
         let config: Value = serde_json::from_slice(blob(&files, &manifest["config"])).unwrap();
@@ -200,10 +234,29 @@ mod tests {
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/local/bin/weir"]));
     }
 
+    /// A runtime takes the image of its own architecture.
+    #[test]
+    fn one_name_leads_to_the_images_of_all_architectures() {
+        let images = [Architecture::Amd64, Architecture::Arm64].map(sample);
+        let files = files(&images);
+        let outer = read(&files, "index.json");
+        let entries = outer["manifests"].as_array().unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0]["digest"], registry_digest(&images));
+        let inner: Value = serde_json::from_slice(blob(&files, &entries[0])).unwrap();
+        for (entry, name) in inner["manifests"].as_array().unwrap().iter().zip(["amd64", "arm64"]) {
+            assert_eq!(entry["platform"]["architecture"], name);
+            let manifest: Value = serde_json::from_slice(blob(&files, entry)).unwrap();
+            let config: Value = serde_json::from_slice(blob(&files, &manifest["config"])).unwrap();
+            assert_eq!(config["architecture"], name);
+        }
+    }
+
     #[test]
     fn directory_and_archive_hold_the_same() {
         let place = tempfile::tempdir().unwrap();
-        let (images, directory, archive) = ([sample()], place.path().join("oci"), place.path().join("x.tar"));
+        let (images, directory, archive) =
+            ([sample(Architecture::Amd64)], place.path().join("oci"), place.path().join("x.tar"));
         write_directory(&images, &directory).unwrap();
         write_archive(&images, &archive).unwrap();
         let mut names = Vec::new();

@@ -10,6 +10,7 @@ use super::layer::{Effort, Layer};
 use super::layout::{self, Image};
 use super::tree::Tree;
 use super::{assemble, default_name};
+use crate::architecture::Architecture;
 
 /// Name, entry point, and whether the image has agnhost. All images have a node's programs, which include those
 /// that agnhost's own image gets from Alpine (a shell, curl, nc, ip, wget).
@@ -45,9 +46,10 @@ pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, version: &str, a
     let coredns = program("coredns", "coredns", &[])?;
     let kube_proxy = program("kube-proxy", layout::ALIAS, &[])?;
     let mut images = vec![
-        Image::new(DNS, &["/coredns"], &json!({}), vec![coredns]),
+        Image::new(DNS, Architecture::HOST, &["/coredns"], &json!({}), vec![coredns]),
         Image::new(
             &format!("{KUBE_PROXY}:{version}"),
+            Architecture::HOST,
             &[&format!("/{}", layout::ALIAS)],
             &json!({}),
             vec![Rc::clone(&userland), kube_proxy],
@@ -55,12 +57,12 @@ pub(crate) fn write_for_nodes(userland: &Path, programs: &Path, version: &str, a
     ];
     for &(name, entrypoint, has_agnhost) in IMAGES {
         let layers = [Some(&userland), has_agnhost.then_some(&agnhost)].into_iter().flatten();
-        images.push(Image::new(name, entrypoint, &json!({}), layers.cloned().collect()));
+        images.push(Image::new(name, Architecture::HOST, entrypoint, &json!({}), layers.cloned().collect()));
     }
     layout::write_archive(&images, archive)
 }
 
 /// Writes weir's image under the name used in `host/install`.
 pub(crate) fn write_weir(weir: &Path, archive: &Path) -> Result<()> {
-    layout::write_archive(&[assemble(weir, &default_name(), Effort::None)?.0], archive)
+    layout::write_archive(&[assemble(Architecture::HOST, weir, &default_name(), Effort::None)?.0], archive)
 }

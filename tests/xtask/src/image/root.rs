@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::elf;
 use super::layout::{ALIAS, PROGRAM};
 use super::tree::Tree;
+use crate::architecture::Architecture;
 use crate::packages::{self, Package};
 use crate::{base, process, workspace};
 
@@ -42,12 +43,8 @@ const LINKS: &[(&str, &str)] = &[
 /// Files that programs or vulnerability scanners read.
 const FILES: &[&str] = &["etc/protocols", "usr/lib/os-release"];
 
-/// Library directories of this architecture, in search order.
-const LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
-
 /// The modules of iptables. All IP-related ones: saving rules needs the module of every rule, including foreign
 /// ones.
-const MODULES: &str = "usr/lib/x86_64-linux-gnu/xtables";
 const MODULE_KINDS: &[&str] = &["libip6t_", "libipt_", "libxt_"];
 
 /// Mount points of the container runtime and the manifest; the root may be read-only.
@@ -55,8 +52,8 @@ const MOUNT_POINTS: &[&str] = &["dev", "etc", "proc", "run", "sys", "tmp", "usr/
 
 /// Returns the layer of Debian's files, and their packages, sorted by name. It includes the libraries that `weir`
 /// needs.
-pub(super) fn debian(weir: &Path) -> Result<(Tree, Vec<Package>)> {
-    let source = Source::unpack()?;
+pub(super) fn debian(architecture: Architecture, weir: &Path) -> Result<(Tree, Vec<Package>)> {
+    let source = Source::unpack(architecture)?;
     let mut tree = Tree::default();
     MOUNT_POINTS.iter().for_each(|path| tree.directory(path));
     for directory in base::MERGED_DIRECTORIES {
@@ -87,6 +84,7 @@ pub(super) fn program(weir: &Path) -> Result<Tree> {
 
 /// Unpacked packages.
 struct Source {
+    architecture: Architecture,
     directory: TempDir,
     packages: Vec<(Package, PathBuf)>,
     /// Maps a path to its package.
@@ -94,10 +92,11 @@ struct Source {
 }
 
 impl Source {
-    fn unpack() -> Result<Source> {
+    fn unpack(architecture: Architecture) -> Result<Source> {
         let _lock = workspace::lock_lab()?;
         let directory = tempfile::tempdir().context("cannot create a directory")?;
-        let packages = packages::fetch(PACKAGES, |package| !base::is_for_installation(package))?;
+        let packages =
+            packages::fetch(architecture, PACKAGES, |package| !base::is_for_installation(package))?;
         let root = directory.path().join("root");
         base::merge_directories(&root)?;
         packages::unpack(packages.iter().map(|(_, file)| file), &root)?;
@@ -105,7 +104,12 @@ impl Source {
         for (package, file) in &packages {
             owners.extend(packages::list(file)?.into_iter().map(|path| (path, package.name.clone())));
         }
-        Ok(Source { directory, packages, owners })
+        Ok(Source { architecture, directory, packages, owners })
+    }
+
+    /// The directory of iptables' modules.
+    fn modules(&self) -> String {
+        format!("usr/lib/{}/xtables", self.architecture.tuple())
     }
 
     fn place(&self, path: &str) -> PathBuf {
@@ -120,13 +124,14 @@ impl Source {
     }
 
     fn take_modules(&self, tree: &mut Tree) -> Result<()> {
-        for entry in fs::read_dir(self.place(MODULES)).context("the packages contain no iptables modules")? {
+        let modules = self.modules();
+        for entry in fs::read_dir(self.place(&modules)).context("the packages contain no iptables modules")? {
             let entry = entry.context("cannot list the iptables modules")?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !MODULE_KINDS.iter().any(|kind| name.starts_with(kind)) {
                 continue;
             }
-            let path = format!("{MODULES}/{name}");
+            let path = format!("{modules}/{name}");
             match fs::read_link(entry.path()) {
                 Ok(target) => tree.link(&path, &target.to_string_lossy()),
                 Err(_) => self.take(tree, &path)?,
@@ -137,10 +142,13 @@ impl Source {
 
     /// Takes the libraries of everything in the tree, and the libraries of those.
     fn take_libraries(&self, tree: &mut Tree, weir: &Path) -> Result<()> {
-        let modules = tree.entries().map(|(path, _)| path).filter(|path| path.starts_with(MODULES));
+        let directory = self.modules();
+        let modules = tree.entries().map(|(path, _)| path).filter(|path| path.starts_with(&directory));
         let mut files: Vec<PathBuf> =
             modules.chain(PROGRAMS.iter().copied()).map(|p| self.place(p)).collect();
         files.push(weir.to_owned());
+        let own = format!("usr/lib/{}", self.architecture.tuple());
+        let directories = [own.as_str(), "usr/lib", "usr/lib64"];
         while let Some(file) = files.pop() {
             if file.is_dir() {
                 continue;
@@ -149,12 +157,13 @@ impl Source {
             if let Some(interpreter) = needs.interpreter {
                 let path = base::merged(&interpreter);
                 if !tree.contains(&path) {
-                    self.take(tree, &path)?;
+                    let wrong = || format!("{} does not run on {}", file.display(), self.architecture);
+                    self.take(tree, &path).with_context(wrong)?;
                 }
             }
             for name in needs.libraries {
                 let found =
-                    LIBRARIES.iter().map(|dir| format!("{dir}/{name}")).find(|p| self.place(p).is_file());
+                    directories.iter().map(|dir| format!("{dir}/{name}")).find(|p| self.place(p).is_file());
                 let path = found.with_context(|| format!("{} needs {name}", file.display()))?;
                 if !tree.contains(&path) {
                     self.take(tree, &path)?;

@@ -8,11 +8,29 @@ use weir_guest_init::{PORT, Streams};
 
 use super::logs::Logs;
 use super::{Clock, Machine, Writes};
+use crate::architecture::Architecture;
 
 /// Kernel parameters: a panic ends the run, and nothing waits for missing hardware.
-const PARAMETERS: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off nokaslr \
-     tsc=reliable no_timer_check random.trust_cpu=on 8250.nr_uarts=1 dummy.numdummies=0 \
-     i8042.noaux i8042.nokbd tpm.disable=1 cryptomgr.notests";
+const PARAMETERS: &str = "quiet loglevel=5 panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on \
+     dummy.numdummies=0 cryptomgr.notests";
+
+/// The serial console, and hardware of this architecture that the kernel would probe in vain.
+fn parameters(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Amd64 => {
+            "console=ttyS0 tsc=reliable no_timer_check 8250.nr_uarts=1 i8042.noaux i8042.nokbd tpm.disable=1"
+        }
+        Architecture::Arm64 => "console=ttyAMA0",
+    }
+}
+
+/// The board, and a processor that software emulates well: the default pointer authentication of `max` is slow.
+fn board(architecture: Architecture) -> [&'static str; 4] {
+    match architecture {
+        Architecture::Amd64 => ["-machine", "pc,vmport=off", "-cpu", "max"],
+        Architecture::Arm64 => ["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+    }
+}
 
 /// The network card. QEMU's user network loses packets when the offloads are on.
 const CARD: &str = "virtio-net-pci,netdev=net,romfile=,disable-legacy=on,csum=off,guest_csum=off,gso=off,\
@@ -25,22 +43,16 @@ const NUMBER: u8 = 0x56;
 pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -> Command {
     // No guest stays behind, even if xtask is killed.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-machine",
-        "pc,vmport=off",
-    ]);
+    command.args(["--pdeathsig", "KILL", machine.architecture.qemu()]);
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    command.args(board(machine.architecture));
     command.args(match machine.clock {
         Clock::Host => ["-accel", "tcg,thread=multi"].as_slice(),
         Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"],
     });
-    command.args(["-cpu", "max", "-smp", &machine.processors.to_string(), "-m", &machine.memory.to_string()]);
-    command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", PARAMETERS]);
+    command.args(["-smp", &machine.processors.to_string(), "-m", &machine.memory.to_string()]);
+    let parameters = format!("{} {PARAMETERS}", parameters(machine.architecture));
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", &parameters]);
     command.arg("-serial").arg(option("file:", &logs.console));
     let (network, number) = match &machine.tap {
         Some(tap) => (format!("tap,id=net,ifname={},script=no,downscript=no", tap.device), tap.number),
@@ -118,6 +130,7 @@ mod tests {
 
     fn sample() -> Machine {
         Machine {
+            architecture: Architecture::HOST,
             memory: 700,
             processors: 3,
             clock: Clock::Host,

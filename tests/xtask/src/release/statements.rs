@@ -29,7 +29,8 @@ pub(super) fn sha256(content: &[u8]) -> String {
 /// The package URL of a Debian package.
 fn package_url(package: &Package) -> String {
     let version = package.version.replace('+', "%2B").replace(':', "%3A").replace('~', "%7E");
-    format!("pkg:deb/debian/{}@{version}?arch=amd64", package.name.replace('+', "%2B"))
+    let (name, architecture) = (package.name.replace('+', "%2B"), package.architecture());
+    format!("pkg:deb/debian/{name}@{version}?arch={architecture}")
 }
 
 /// Adds the image's digest and its Debian packages to the list of cargo-cyclonedx.
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     fn package(name: &str, version: &str) -> Package {
-        Package { name: name.into(), version: version.into(), file: String::new() }
+        Package { name: name.into(), version: version.into(), file: format!("{name}_{version}_arm64.deb") }
     }
 
     #[test]
@@ -98,7 +99,7 @@ mod tests {
             serde_json::from_str(&with_packages(crates, "sha256:1", &packages).unwrap()).unwrap();
         let names: Vec<_> = bom["components"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
         assert_eq!(names, ["anyhow", "libc6", "libgmp10"]);
-        assert_eq!(bom["components"][2]["purl"], "pkg:deb/debian/libgmp10@2%3A6.2.1%2Bdfsg1-1.1?arch=amd64");
+        assert_eq!(bom["components"][2]["purl"], "pkg:deb/debian/libgmp10@2%3A6.2.1%2Bdfsg1-1.1?arch=arm64");
         assert_eq!(bom["metadata"]["properties"][0]["value"], "sha256:1");
         assert!(with_packages("{}", "", &[]).is_err());
     }
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(statement["subject"][0]["digest"]["sha256"], "12");
         let definition = &statement["predicate"]["buildDefinition"];
         assert_eq!(definition["resolvedDependencies"][0]["digest"]["gitCommit"], "c0ffee");
-        assert_eq!(definition["resolvedDependencies"][3]["uri"], "pkg:deb/debian/kmod@30?arch=amd64");
+        assert_eq!(definition["resolvedDependencies"][3]["uri"], "pkg:deb/debian/kmod@30?arch=arm64");
         assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], "https://builder.example");
     }
 }
