@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Totals {
     answers: u64,
-    /// By cause and duration.
+    /// By cause, and how long the request took.
     failures: BTreeMap<String, u64>,
 }
 
@@ -80,7 +80,12 @@ fn run(target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Tot
                 open = is_stream.then_some(connection);
             }
             Err(error) => {
-                let cause = format!("{error} after {} s", began.elapsed().as_secs());
+                let when = match began.elapsed().as_secs() {
+                    0 => "at once",
+                    1..5 => "within 5 s",
+                    _ => "after 5 s or more",
+                };
+                let cause = format!("{error} {when}");
                 *totals.failures.entry(cause).or_default() += 1;
             }
         }
