@@ -379,12 +379,11 @@ impl Clamp<'_> {
     fn fitting_flags(&mut self, port: &PortView, scheduler: &str, flags: SchedulerFlags) -> SchedulerFlags {
         let place = Place(port);
         let mut fitting = flags;
-        let hashing = SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0);
-        if fitting.0 & hashing.0 != 0 && !matches!(scheduler, "sh" | "mh") {
+        if fitting.0 & SchedulerFlags::HASHING.0 != 0 && !matches!(scheduler, "sh" | "mh") {
             self.clamped(format!(
                 "{place}: the flags fallback and port only apply to sh and mh, not to `{scheduler}`"
             ));
-            fitting = SchedulerFlags(fitting.0 & !hashing.0);
+            fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::HASHING.0);
         }
         if fitting.contains(SchedulerFlags::ONE_PACKET) {
             if port.port.protocol == Protocol::Udp {

@@ -189,6 +189,8 @@ impl SchedulerFlags {
     pub const FALLBACK: SchedulerFlags = SchedulerFlags(0x8);
     /// `IP_VS_SVC_F_SCHED2`: `sh-port`, `mh-port`.
     pub const PORT: SchedulerFlags = SchedulerFlags(0x10);
+    /// The flags of schedulers that hash, `sh` and `mh`.
+    pub const HASHING: SchedulerFlags = SchedulerFlags(0x18);
     /// All flags a policy may set.
     pub const ALL: SchedulerFlags = SchedulerFlags(0x1c);
 

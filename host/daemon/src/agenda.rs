@@ -30,7 +30,7 @@ pub(crate) struct Agenda {
     failures: u32,
     last_end: Option<Duration>,
     next_audit: Duration,
-    /// The shortest pause before the next audit, from the duration of the last.
+    /// The shortest pause before the next audit, from the duration of the one in this round.
     audit_pause: Duration,
     requested: Option<Requested>,
     follow_up: Option<Duration>,
@@ -80,7 +80,7 @@ impl Agenda {
         self.next_audit <= now
     }
 
-    /// An audit that found nothing has taken this long.
+    /// This round's audit has found nothing, and taken this long.
     pub(crate) fn audited(&mut self, took: Duration) {
         self.audit_pause = took.saturating_mul(AUDIT_SHARE).min(RAREST_AUDIT);
     }
@@ -109,7 +109,7 @@ impl Agenda {
     /// Pauses count from the end, so that a long round is not followed immediately by the next one.
     fn end(&mut self, started: Duration, now: Duration) {
         if self.next_audit <= started {
-            self.next_audit = now + self.sync_period.max(self.audit_pause);
+            self.next_audit = now + self.sync_period.max(std::mem::take(&mut self.audit_pause));
         }
         self.last_end = Some(now);
         self.requested = None;

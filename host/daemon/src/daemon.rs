@@ -422,9 +422,6 @@ impl<H: Host> Daemon<H> {
     fn synchronise(&mut self, audit: bool, mut planning: Duration) -> Result<Option<Duration>, ReadError> {
         let was_certain = self.syncer.is_certain();
         let mut done = self.change(planning)?;
-        if audit {
-            self.agenda.audited(Duration::ZERO);
-        }
         // Uncertain state has just been read and compared.
         if audit && was_certain {
             if !done.round.changes.is_empty() {

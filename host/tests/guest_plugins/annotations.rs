@@ -42,10 +42,15 @@ fn serve(lab: &mut Lab) -> Result<Services> {
         guarded: lab.exposed(22, &near).with_annotation("policy.weir/deny-sources", &denied),
         narrow: lab.exposed(23, &near).with_annotation("policy.weir/vip-kinds", "cluster, load-balancer"),
     };
-    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
     let Services { weighted, hashed, guarded, narrow } = &services;
-    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[weighted, hashed, guarded, narrow])?;
+    serve_annotated(lab, &[weighted, hashed, guarded, narrow])?;
     Ok(services)
+}
+
+/// Starts weir with the plugin, which reads the annotations of these services.
+fn serve_annotated(lab: &mut Lab, services: &[&Service]) -> Result<()> {
+    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
+    lab.serve_by(&[plugin], &[lab.node(Place::Local)], services)
 }
 
 /// Exactly, because `wrr` is exact over multiples of its cycle of four.
@@ -79,8 +84,7 @@ fn hashing_refuses_no_client(lab: &mut Lab) -> Result<()> {
     let hashed =
         |number, scheduler| lab.internal(number, &pods).with_annotation("policy.weir/scheduler", scheduler);
     let (sh, mh) = (hashed(26, "sh"), hashed(27, "mh"));
-    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
-    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&sh, &mh])?;
+    serve_annotated(lab, &[&sh, &mh])?;
     for service in [sh, mh] {
         let target = lab.target(&service, Vip::Cluster, Family::V4);
         let mut open = lab.host("app").converse(Protocol::Tcp, target)?;
@@ -126,8 +130,7 @@ fn other_kinds_are_not_served(lab: &mut Lab) -> Result<()> {
 fn connections_end_as_told(lab: &mut Lab) -> Result<()> {
     let at_once = lab.exposed(24, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "at-once");
     let later = lab.exposed(25, &["web-1", "web-2"]).with_annotation("policy.weir/drain", "10s");
-    let plugin = Plugin::new("annotations", "weir-plugin-annotations", Value::Null);
-    lab.serve_by(&[plugin], &[lab.node(Place::Local)], &[&at_once, &later])?;
+    serve_annotated(lab, &[&at_once, &later])?;
     for (service, deadline) in [(at_once, false), (later, true)] {
         let target = lab.target(&service, Vip::Cluster, Family::V4);
         let mut going = connection_to(lab, "web-1", target)?;

@@ -88,6 +88,21 @@ fn sums_forget_by_their_own_memory() {
 }
 
 #[test]
+fn another_reader_leaves_the_sums_of_the_first() {
+    let mut sampler = wanting(&[(1, MEMORY)]);
+    sampler.take(&name("web"), &[read("10.96.0.1", 0, 0)], at(1000));
+    sampler.take(&name("web"), &[read("10.96.0.1", 3, 1000)], at(2000));
+    let before = count(&sampler);
+    let wishes = [(1, MEMORY), (1, 10)].map(|(period, memory)| Wish { period, memory });
+    sampler.want(&name("web"), wishes.into(), at(2000));
+    assert_eq!(count(&sampler), before);
+    sampler.take(&name("web"), &[read("10.96.0.1", 0, 1000)], at(22_000));
+    assert_eq!(count(&sampler).recent, Recent { connections: 367_879, active_time: 1104 });
+    let other = sampler.count(&name("web"), 80, endpoint("10.0.0.1:8080"), 10).unwrap();
+    assert_eq!(other.recent, Recent::default(), "it starts when it is wanted");
+}
+
+#[test]
 fn an_idle_service_is_news_only_until_it_is_forgotten() {
     let mut sampler = wanting(&[(1, 1)]);
     let idle = || [read("10.96.0.1", 0, 8)];

@@ -267,7 +267,7 @@ fn port_name(port: &PortView, view: &ServiceView) -> String {
 /// `mh` refuse the clients of each endpoint that drains, because the kernel keeps the slots of weight 0.
 fn flags_by_default(scheduler: &str) -> SchedulerFlags {
     match scheduler {
-        "mh" => SchedulerFlags(SchedulerFlags::FALLBACK.0 | SchedulerFlags::PORT.0),
+        "mh" => SchedulerFlags::HASHING,
         "sh" => SchedulerFlags::FALLBACK,
         _ => SchedulerFlags::default(),
     }

@@ -22,6 +22,10 @@ pub use frame::{Decoder, Frame, Piece, Status};
 /// Name of the virtio serial port that carries output and frames to the host.
 pub const PORT: &str = "weir.lab";
 
+/// Address of the recorded node's network card, on which its link-local address depends. Guests with another card share a
+/// network, so they must not take the recorded addresses: their commands give them their own.
+pub const RECORDED_CARD: &str = "52:54:00:12:34:56";
+
 /// Prefix of an output line that contains a file for the host: JSON with `path` and `text` follows.
 pub const FILE: &str = "@file ";
 

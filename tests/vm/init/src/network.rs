@@ -7,17 +7,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use weir_guest_init::RECORDED_CARD;
 
 use crate::system::wait_until;
 
 /// Input for `ip -batch`.
 const LINKS: &str = "link set lo up\nlink set eth0 up\n";
 
-/// The recorded node's card. Guests with another card share a network, so they must not take the recorded addresses: the
-/// command in the guest gives them their own.
-const CARD: &str = "52:54:00:12:34:56";
-
-/// More input for `ip -batch`. The address with the card's interface identifier came from a router advertisement.
+/// More input for `ip -batch`, for the recorded card. The address with the card's interface identifier came from a router advertisement.
 const ADDRESSES: &str = "\
 addr add 10.0.2.15/24 brd 10.0.2.255 dev eth0
 addr add fec0::5054:ff:fe12:3456/64 dev eth0
@@ -37,7 +34,7 @@ pub(crate) fn configure() -> Result<()> {
         fs::write(settings.join(name), value).with_context(|| format!("cannot set {name} of eth0"))?;
     }
     let card = fs::read_to_string("/sys/class/net/eth0/address").context("eth0 has no address")?;
-    let addresses = if card.trim() == CARD { ADDRESSES } else { "" };
+    let addresses = if card.trim() == RECORDED_CARD { ADDRESSES } else { "" };
     let mut ip = Command::new("/usr/sbin/ip");
     let mut child = ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("cannot start ip")?;
     let mut input = child.stdin.take().context("ip has no input")?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use weir_cluster::{GUEST_ADDRESS, GUEST_PORT};
-use weir_guest_init::{PORT, Streams};
+use weir_guest_init::{PORT, RECORDED_CARD, Streams};
 
 use super::logs::Logs;
 use super::{Clock, Machine, Writes};
@@ -34,10 +34,7 @@ fn board(architecture: Architecture) -> [&'static str; 4] {
 
 /// The network card. QEMU's user network loses packets when the offloads are on.
 const CARD: &str = "virtio-net-pci,netdev=net,romfile=,disable-legacy=on,csum=off,guest_csum=off,gso=off,\
-     mrg_rxbuf=off,mac=52:54:00:12:34:";
-
-/// The last byte of the MAC address in the recorded scenarios; the guest's link-local address depends on it.
-const NUMBER: u8 = 0x56;
+     mrg_rxbuf=off,mac=";
 
 /// Returns the command that runs `machine`. With [`Streams::Port`] its standard streams are pipes.
 pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -> Command {
@@ -54,15 +51,18 @@ pub(super) fn qemu(machine: &Machine, kernel: &Path, root: &Path, logs: &Logs) -
     let parameters = format!("{} {PARAMETERS}", parameters(machine.architecture));
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(root).args(["-append", &parameters]);
     command.arg("-serial").arg(option("file:", &logs.console));
-    let (network, number) = match &machine.tap {
-        Some(tap) => (format!("tap,id=net,ifname={},script=no,downscript=no", tap.device), tap.number),
+    let (network, address) = match &machine.tap {
+        Some(tap) => (
+            format!("tap,id=net,ifname={},script=no,downscript=no", tap.device),
+            format!("52:54:00:12:34:{:02x}", tap.number),
+        ),
         // `restrict` separates the emulated network from the host's.
         None => {
             let forward = machine.api_server.map(forward).unwrap_or_default();
-            (format!("user,id=net,restrict=on{forward}"), NUMBER)
+            (format!("user,id=net,restrict=on{forward}"), RECORDED_CARD.to_owned())
         }
     };
-    command.args(["-netdev", &network, "-device", &format!("{CARD}{number:02x}")]);
+    command.args(["-netdev", &network, "-device", &format!("{CARD}{address}")]);
     if let Some(disk) = &machine.disk {
         let writes = match disk.writes {
             Writes::Kept => "cache=unsafe",
