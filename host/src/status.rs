@@ -84,7 +84,7 @@ pub(crate) struct Running {
     pub(crate) services: Services,
     /// Endpoints by state.
     pub(crate) endpoints: Endpoints,
-    /// Real servers being drained; the first few.
+    /// Real servers being drained; the first 500.
     pub(crate) leaving: Vec<Leaving>,
     /// Reports about services, by reason.
     pub(crate) reports: Vec<Reported>,
@@ -252,6 +252,8 @@ pub(crate) struct Plugin {
 pub(crate) struct Held {
     /// Why the daemon's state is missing.
     pub(crate) no_daemon: String,
+    /// What prevents a daemon from working on this node.
+    pub(crate) obstacles: Vec<Advice>,
     /// Whether it has IPVS.
     pub(crate) has_ipvs: bool,
     /// Virtual servers, and those without a real server that accepts connections.
@@ -277,7 +279,10 @@ impl Pending {
         let Pending { change, why, since, others, .. } = self;
         // The reason usually starts with the change.
         let colon = if why.starts_with(change.as_str()) { String::new() } else { format!("{change}: ") };
-        let more = if *others > 0 { format!(" (and {others} more)") } else { String::new() };
+        let more = match others {
+            0 => String::new(),
+            others => format!(" (and {})", text::count(*others as u64, "other change")),
+        };
         format!("{}: {colon}{why}{more}", text::age(now, *since))
     }
 }

@@ -15,7 +15,7 @@ use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer, is_excluded};
 
 /// The keys whose value in the kernel differs from the desired state, with the kernel's value; `None` = absent. For
-/// [touched keys](Desired::take_touched), the value that was wanted before.
+/// [touched keys](Desired::take_touched), the value is the one that was wanted before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub(crate) sysctls: BTreeMap<Sysctl, Option<i64>>,

@@ -26,10 +26,13 @@ pub enum Violation {
     #[error("virtual {0} has the scheduler `{1}`, which is not 1 to {SCHEDULER_BYTES} bytes long")]
     BadScheduler(VirtualServer, String),
     /// Flags that are not scheduler flags.
-    #[error("virtual {0} has the flags {flags:#x}, which include flags that are not scheduler flags", flags = .1.0)]
+    #[error("virtual {0} has the flags {flags:#x}, not all of which are scheduler flags", flags = .1.0)]
     BadFlags(VirtualServer, SchedulerFlags),
     /// A persistence timeout of 0, or a prefix longer than an address.
-    #[error("virtual {0} has the persistence {timeout}/{prefix}", timeout = .1.timeout, prefix = .1.prefix)]
+    #[error(
+        "virtual {0} has the invalid persistence {timeout}/{prefix} (seconds/prefix length)",
+        timeout = .1.timeout, prefix = .1.prefix
+    )]
     BadPersistence(VirtualServer, Persistence),
     /// A set whose type or family does not match its name.
     #[error("set {0} is {1}")]

@@ -179,7 +179,7 @@ impl Clamp<'_> {
         if networks.len() > NETWORKS {
             let count = networks.len();
             self.clamped(format!(
-                "a policy gave {count} {what}; only the first {NETWORKS} are used, {without}"
+                "a policy gave {count} {what}; only the first {NETWORKS} are used, and {without}"
             ));
             networks.truncate(NETWORKS);
         }

@@ -197,6 +197,21 @@ fn probe_schedulers(
     Some(usable)
 }
 
+/// What to do about a configured scheduler that this kernel lacks. `None` if the kernel has it, or if its modules cannot
+/// be listed.
+pub fn missing_scheduler(name: &str) -> Option<Finding> {
+    let modules = Modules::read();
+    let module = format!("ip_vs_{name}");
+    (modules.has(&module) == Presence::Absent).then(|| {
+        let fix = Package::of(&modules.release).fix(&module);
+        Finding::bad(
+            "scheduler",
+            format!("this kernel lacks the configured scheduler {name}, so weir exits at startup"),
+            format!("set ipvs.scheduler to one that it has (`weir doctor` lists them), or {fix}"),
+        )
+    })
+}
+
 /// Whether the kernel offers each set type in a supported revision. The check loads their modules.
 fn probe_sets() -> Finding {
     const TOPIC: &str = "ipset";

@@ -31,7 +31,7 @@ pub(crate) trait Hook: Patch {
     /// The interface.
     const INTERFACE: Interface;
 
-    /// Its state, among those of a plugin.
+    /// The interface's state within a plugin's state.
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
     /// Its remembered answer about a service.

@@ -22,9 +22,9 @@ pub struct BindError {
 /// Which clients can reach a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Those of the address's family.
+    /// Clients of the address's family.
     OneFamily,
-    /// Those of both families, if the address is `0.0.0.0` or `[::]`. Go treats both alike (`net.Listen("tcp", …)`),
+    /// Clients of both families, if the address is `0.0.0.0` or `[::]`. Go treats both alike (`net.Listen("tcp", …)`),
     /// so kube-proxy's default `0.0.0.0:10256` also answers probes over IPv6.
     BothIfUnspecified,
 }

@@ -72,7 +72,7 @@ const FLAGS: &[Flag] = &[
     flag("detect-local-mode", "detectLocalMode", Text, Plans, "MODE", "detectLocalMode: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix [default: ClusterCIDR]"),
     flag("pod-bridge-interface", "detectLocal.bridgeInterface", Text, Plans, "NAME", "detectLocal.bridgeInterface"),
     flag("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", Text, Plans, "PREFIX", "detectLocal.interfaceNamePrefix"),
-    flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: networks, or primary, localhost, all [default: all addresses of the node]"),
+    flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: networks, or the words primary, localhost or all [default: all addresses of the node]"),
     flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: replaces the Node object's address, unless it is unspecified; nothing listens on it [default: 0.0.0.0]"),
     flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for example AllowServiceExternalIPs=false"),
     flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: in-cluster]"),

@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     capabilities::try_extensions(&mut probe);
     let families = probe.capabilities.families.clone();
     let mut findings = probe.findings;
+    findings.extend(capabilities::missing_scheduler(&settings.proxy.scheduler));
     let mut kernel = Linux::new(&families);
     findings.extend(node::sysctls(&settings.proxy, &probe.capabilities));
     findings.extend(node::conntrack());

@@ -94,7 +94,7 @@ fn record(line: &str) -> anyhow::Result<Record> {
 enum Plugins<'a> {
     /// One component, with the recorded configurations.
     Component { with: &'a ReplayArguments, last: Option<(Value, Arc<Artifact>)> },
-    /// Those of a policy file, by name, with the file's configuration.
+    /// The plugins of a policy file, by name, with the file's configuration.
     Policy { file: PolicyConfiguration, loader: Loader, loaded: BTreeMap<String, Arc<Artifact>> },
 }
 

@@ -12,18 +12,19 @@ use anyhow::{Context, bail};
 use weir_core::kernel::whole;
 use weir_core::state::{VirtualServer, Weight};
 use weir_core::trace::{example, trace};
-use weir_kernel::{Linux, capabilities};
+use weir_kernel::Linux;
+use weir_kernel::capabilities::{self, Finding, Verdict};
 
 use crate::cli::{Output, StatusArguments, VERSION};
 use crate::inputs::{self, Settings};
 use crate::output::{out, say};
 use crate::status::way::Journey;
-use crate::status::{self, Backend, Held, Status, page, text};
+use crate::status::{self, Backend, Held, Status, advice, page, text};
 
 /// How long the daemon has to answer. It answers without looking anything up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The longest answer that is read, in bytes. Lists in it have at most 20 entries.
+/// The longest answer that is read, in bytes. Lists in it have at most 500 entries.
 const LONGEST: u64 = 1 << 20;
 
 /// Prints the status, and exits with 1 if something needs attention.
@@ -83,12 +84,20 @@ fn get(address: SocketAddr) -> anyhow::Result<String> {
 
 /// The state of the kernel if no daemon answers. The picture needs the rules, which takes a process to read.
 fn of_kernel(settings: &Settings, no_daemon: String, picture: bool) -> anyhow::Result<Status> {
-    let families = capabilities::probe().capabilities.families;
+    let probe = capabilities::probe();
+    let families = probe.capabilities.families;
     let mut kernel = Linux::new(&families);
     let servers = kernel.virtual_servers();
     let servers =
         servers.with_context(|| format!("no daemon answers ({no_daemon}), and the kernel cannot be read"))?;
-    let mut held = Held { no_daemon, has_ipvs: servers.is_some(), ..Held::default() };
+    let findings =
+        probe.findings.into_iter().chain(capabilities::missing_scheduler(&settings.proxy.scheduler));
+    let bad = findings.filter(|finding| finding.verdict == Verdict::Bad);
+    let obstacle = |finding: Finding| {
+        advice::urgent(format!("{}: {}", finding.topic, finding.text), finding.fix.unwrap_or_default())
+    };
+    let obstacles = bad.map(obstacle).collect();
+    let mut held = Held { no_daemon, obstacles, has_ipvs: servers.is_some(), ..Held::default() };
     for behind in servers.into_iter().flatten().map(|(_, behind)| behind) {
         let takers = behind.real_servers().filter(|(_, weight)| *weight != Weight::QUIESCED).count();
         held.virtual_servers += 1;

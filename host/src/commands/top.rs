@@ -20,7 +20,7 @@ use crate::output::say;
 use crate::top::app::{App, Next};
 use crate::top::{Leaving, Watched, view};
 
-/// Reading takes at most one part in this many of the time: 2 % of a CPU.
+/// Reading and drawing take at most one part in this many of the time: 2 % of a CPU.
 const SHARE: u32 = 50;
 
 /// The longest delay until a signal is noticed.
@@ -79,16 +79,17 @@ fn watch(
     let mut due = Instant::now() + interval;
     let mut is_drawn = false;
     while !ended.load(Ordering::Relaxed) {
-        if Instant::now() >= due && !app.paused {
-            let read = source.read(app);
-            let pause = read.as_ref().map_or(interval, |cost| interval.max(*cost * SHARE));
-            due = Instant::now() + pause;
-            app.error = read.err().map(|error| format!("{error:#}"));
-            is_drawn = false;
+        let begin = Instant::now();
+        let reads = begin >= due && !app.paused;
+        if reads {
+            app.error = source.read(app).err().map(|error| format!("{error:#}"));
         }
-        if !is_drawn {
+        if reads || !is_drawn {
             terminal.draw(|frame| view::draw(frame, app)).context("cannot draw")?;
             is_drawn = true;
+        }
+        if reads {
+            due = Instant::now() + interval.max(begin.elapsed() * SHARE);
         }
         let wait = if app.paused { LOOK } else { due.saturating_duration_since(Instant::now()).min(LOOK) };
         if event::poll(wait).context("cannot read keys")? {
@@ -124,14 +125,12 @@ struct Source {
 }
 
 impl Source {
-    /// Reads all services, and the endpoints if shown. Returns how long reading the services took.
-    fn read(&mut self, app: &mut App) -> anyhow::Result<Duration> {
+    /// Reads all services, and the endpoints if shown.
+    fn read(&mut self, app: &mut App) -> anyhow::Result<()> {
         let begin = self.started.elapsed();
         let traffic = self.kernel.traffic().context("IPVS counters, which need root or NET_ADMIN")?;
         app.take(traffic.context("this kernel has no IPVS: `modprobe ip_vs`")?, begin);
-        let cost = self.started.elapsed() - begin;
-        self.look(app)?;
-        Ok(cost)
+        self.look(app)
     }
 
     /// Reads the endpoints if they are shown.

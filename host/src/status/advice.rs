@@ -23,7 +23,7 @@ pub(crate) struct Advice {
 /// How long a change may wait for its round, in seconds; the default of `minSyncPeriod` is far below.
 const LATE: u64 = 10;
 
-fn urgent(what: impl Into<String>, fix: impl Into<String>) -> Advice {
+pub(crate) fn urgent(what: impl Into<String>, fix: impl Into<String>) -> Advice {
     Advice { urgent: true, what: what.into(), fix: fix.into() }
 }
 
@@ -35,16 +35,11 @@ fn advisable(what: impl Into<String>, fix: impl Into<String>) -> Advice {
 pub(super) fn of(status: &Status) -> Vec<Advice> {
     let mut all = Vec::new();
     if let Some(held) = &status.kernel {
-        all.push(match held.has_ipvs {
-            true => urgent(
-                format!("no daemon answers: {}", held.no_daemon),
-                "start weir; if it is running, give `weir status` the same --config or --metrics-bind-address",
-            ),
-            false => urgent(
-                "this kernel does not support IPVS",
-                "`modprobe ip_vs`; `weir doctor` checks everything else",
-            ),
-        });
+        all.extend(held.obstacles.iter().cloned());
+        all.push(urgent(
+            format!("no daemon answers: {}", held.no_daemon),
+            "start weir; if it is running, give `weir status` the same --config or --metrics-bind-address",
+        ));
     }
     if let Some(daemon) = &status.daemon {
         all.extend(kernel(daemon, status.now));
@@ -124,7 +119,7 @@ fn services(daemon: &Running) -> Vec<Advice> {
             ),
         };
         let failed = reported.reason == weir_core::report::Reason::PolicyFailed.as_str();
-        let fix = "`weir explain NAMESPACE/NAME` shows how the service was planned";
+        let fix = "`weir explain NAMESPACE/NAME --manifests DIR` shows how the service is planned";
         if failed { urgent(what, fix) } else { advisable(what, fix) }
     };
     daemon.reports.iter().map(report).collect()

@@ -128,8 +128,10 @@ pub(crate) fn unknown_scheduler_is_named_with_its_module() -> Result<()> {
     let after = Dump::of(&stage.netns)?;
     after.expect(&before)?;
     let (exit, status) = stage.status()?;
-    let why = status["todo"][0]["what"].as_str().unwrap_or_default();
-    ensure!(exit == Some(1) && status["daemon"].is_null() && why.contains("no daemon answers"), "{status:#}");
+    let first = |index: usize| status["todo"][index].to_string();
+    ensure!(first(0).contains("scheduler twos") && first(0).contains("modprobe ip_vs_twos"), "{status:#}");
+    ensure!(exit == Some(1) && status["daemon"].is_null(), "{status:#}");
+    ensure!(first(1).contains("no daemon answers"), "{status:#}");
     ensure!(
         status["kernel"]["virtualServers"] == 0 && status["backend"]["scheduler"] == "twos",
         "{status:#}"

@@ -62,10 +62,10 @@ pub struct Node {
     /// Whether weir runs on it.
     #[serde(skip_serializing_if = "is_false")]
     pub this: bool,
-    /// Those of its labels that were declared as needs.
+    /// Its labels that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: Attributes,
-    /// Those of its annotations that were declared as needs.
+    /// Its annotations that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Attributes,
     /// `spec.unschedulable`
@@ -95,16 +95,16 @@ pub struct Service {
     pub name: String,
     /// `ClusterIP`, `NodePort` or `LoadBalancer`.
     pub service_type: String,
-    /// Those of its labels that were declared as needs.
+    /// Its labels that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: Attributes,
-    /// Those of its annotations that were declared as needs.
+    /// Its annotations that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Attributes,
-    /// Those of its namespace's labels that were declared as needs.
+    /// Its namespace's labels that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_labels: Attributes,
-    /// Those of its namespace's annotations that were declared as needs.
+    /// Its namespace's annotations that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_annotations: Attributes,
     /// Session affinity `ClientIP` with its timeout in seconds.
@@ -139,10 +139,10 @@ impl Service {
 pub struct Slice {
     /// Its name.
     pub name: String,
-    /// Those of its labels that were declared as needs.
+    /// Its labels that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: Attributes,
-    /// Those of its annotations that were declared as needs.
+    /// Its annotations that were declared as needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Attributes,
 }

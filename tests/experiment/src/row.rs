@@ -52,7 +52,7 @@ impl Machine {
             (Some(requests), Some(answers)) => {
                 Some(format!("not valid: one in a hundred was at least {:.0} ms late", requests.max(answers)))
             }
-            _ => Some("not valid: nothing was answered".to_owned()),
+            _ => Some("not valid: no request was answered".to_owned()),
         }
     }
 }

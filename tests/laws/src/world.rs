@@ -28,7 +28,7 @@ pub const NODE: &str = "node1";
 /// The names of all nodes.
 const NODES: &[&str] = &[NODE, "node2"];
 
-/// A cluster and how it came about.
+/// A cluster, and the events that led to it.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The node, apart from its object.

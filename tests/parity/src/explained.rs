@@ -31,7 +31,7 @@ pub struct Explanation {
     pub explains: fn(&Difference) -> bool,
 }
 
-/// All reasons. An entry that explains nothing any more should be removed.
+/// All reasons. An entry that no longer explains anything should be removed.
 pub const EXPLANATIONS: &[Explanation] = &[];
 
 /// Parses a comparison in which weir's kernel was compared with kube-proxy's.

@@ -1,4 +1,4 @@
-//! One run: a scenario from its start until nothing happens any more.
+//! One run: a scenario from its start until nothing more happens.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Measure planning and rounds on this machine, without a guest
     #[arg(long, group = "measured")]
     native: bool,
-    /// Measure weir and kube-proxy (IPVS and nftables) side by side in a guest, against a real API server
+    /// Measure weir, kube-proxy (IPVS and nftables) and kube-router side by side in a guest, against a real API server
     #[arg(long, group = "measured")]
     rivals: bool,
     #[command(flatten)]

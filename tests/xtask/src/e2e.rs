@@ -6,8 +6,8 @@
 //!                                    │  (network, ├ kubernetes.rs: e2e.test ─▶ report
 //!                                    │  processes)└ scenario.rs: migration, restarts, rolling updates, under traffic.rs
 //! ```
-//! Everything that runs does so in a namespace of processes and one of networks: when the first of these processes
-//! ends, for whatever reason, the kernel ends the others and removes bridge and taps.
+//! Everything runs in one process namespace and one network namespace: when the first of these processes exits, for
+//! whatever reason, the kernel kills the others and removes the bridge and the taps.
 
 mod bring_up;
 mod disk;
@@ -41,10 +41,10 @@ use crate::{cluster, image, setup, workspace};
 /// A run's own network and processes; they end with the program unshare.
 const NAMESPACES: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
 
-/// How long a run may take to put its things away after Ctrl-C.
+/// How long a run may take to clean up after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What takes a cloud, or an API server that runs as a pod.
+/// Tests that need a cloud, or an API server that runs as a pod.
 const SKIP: &str = r"\[Feature:|\[Provider:|after restarting apiserver";
 
 /// Options of `cargo xtask e2e`.
@@ -53,35 +53,35 @@ pub(crate) struct Options {
     /// Run tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
     focus: String,
-    /// Except those whose name matches this one
+    /// Skip tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX", default_value = SKIP)]
     skip: String,
-    /// Run the few tests that prove the machinery
+    /// Run only the two tests that prove that the setup works
     #[arg(long, conflicts_with = "focus")]
     small: bool,
     /// Instead of running tests, change the cluster under traffic and count failed requests; several scenarios run one
     /// after the other
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["focus", "small", "list"])]
     scenario: Vec<Scenario>,
-    /// Rolling updates of that scenario
+    /// Number of updates in the scenario rolling-updates
     #[arg(long, value_name = "N", default_value_t = 20)]
     updates: u32,
-    /// Seconds that a pod of that scenario keeps serving after its termination begins
+    /// Seconds of the preStop sleep in the scenario rolling-updates
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pre_stop: u32,
     /// Print the names of the tests that would run, and nothing else
     #[arg(long)]
     list: bool,
-    /// Minutes after which the tests are ended, finished or not
+    /// Stop the tests after this many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 1440)]
     timeout: u32,
-    /// Nodes: guests with 2 GB, and one processor each, or two if there is only one
+    /// Number of nodes: guests with 2 GB and one processor each, or two processors if there is only one node
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// What serves Services [default: weir; the migration begins with kube-proxy]
+    /// The service proxy [default: weir; the scenario migration starts with kube-proxy]
     #[arg(long, value_enum)]
     proxy: Option<Proxy>,
-    /// A weir that is built already, instead of a build with the profile `lab`
+    /// Use this weir binary instead of building one with the profile `lab`
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
     /// Leave the cluster running after the tests, until Ctrl-C
@@ -93,23 +93,23 @@ pub(crate) struct Options {
     /// Empty or new directory for logs and results [default: target/e2e, emptied]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// The program that makes traffic
+    /// The program that generates traffic
     #[arg(long, hide = true)]
     load: Option<PathBuf>,
     /// The plugin of a scenario
     #[arg(long, hide = true)]
     plugin: Option<PathBuf>,
-    /// Inside the namespaces already
+    /// Set when the program already runs inside the namespaces
     #[arg(long, hide = true)]
     inside: bool,
 }
 
-/// What serves Services.
+/// The service proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Proxy {
-    /// From its own image, as the DaemonSet of host/install
+    /// weir, from its own image, as the DaemonSet of host/install
     Weir,
-    /// The real one in IPVS mode, installed by kubeadm
+    /// The real kube-proxy in IPVS mode, installed by kubeadm
     KubeProxy,
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tier of `cargo xtask test`: the tests that prove the machinery, with the program that the other tiers test.
+/// The tier of `cargo xtask test`: the tests that prove that the setup works, with the program that the other tiers test.
 pub(crate) fn tier() -> Result<Counts> {
     let weir = image::build("dev")?;
     let options =
@@ -215,18 +215,17 @@ fn run(options: &Options) -> Result<ExitStatus> {
     in_namespaces(&line)
 }
 
-/// A few tests that prove the whole machinery.
+/// Two tests that prove that the whole setup works.
 const SMALL: &str = r"\[sig-network\] Services should (serve a basic endpoint from pods|be able to create a functioning NodePort)";
 
-/// Why there can be no cluster with kubelets.
+/// Why a cluster with kubelets cannot run here.
 pub(crate) fn missing() -> Option<String> {
     setup::reason().or_else(cluster::missing_for_nodes).or_else(|| {
         let mut probe = Command::new("unshare");
         probe.args(NAMESPACES).args(["ip", "tuntap", "add", "probe", "mode", "tap"]);
         let output = probe.output();
         let is_possible = output.is_ok_and(|output| output.status.success());
-        (!is_possible)
-            .then(|| "namespaces of processes and networks, with taps in them, take root".to_owned())
+        (!is_possible).then(|| "creating process and network namespaces with taps requires root".to_owned())
     })
 }
 
@@ -234,7 +233,7 @@ fn weir_archive(report: &Path) -> PathBuf {
     report.join("weir.tar")
 }
 
-/// Runs this program again, in namespaces of its own.
+/// Runs this program again in its own namespaces.
 fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut unshare = Command::new("unshare");
@@ -254,21 +253,21 @@ fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
             deadline = Some(Instant::now() + PATIENCE);
             child.ask_to_end();
         }
-        ensure!(deadline.is_none_or(|deadline| Instant::now() < deadline), "ended by a signal");
+        ensure!(deadline.is_none_or(|deadline| Instant::now() < deadline), "stopped by a signal");
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// The program unshare, at whose end the kernel ends all that runs in its namespaces.
+/// The program unshare. When it exits, the kernel kills everything in its namespaces.
 struct Namespaces(Child);
 
 impl Namespaces {
-    /// Tells the first process in the namespaces: unshare does not pass signals on.
+    /// Signals the first process in the namespaces, because unshare does not forward signals.
     fn ask_to_end(&self) {
         let id = self.0.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
-            // It may have ended by itself.
+            // It may have exited already.
             let _ = kill_process(pid, Signal::TERM);
         }
     }
@@ -276,7 +275,7 @@ impl Namespaces {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

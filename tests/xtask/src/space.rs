@@ -1,4 +1,4 @@
-//! Room on the disk, checked first: a build that fills it fails in the middle, and with errors that name other things.
+//! Checks the free disk space first: a build that fills the disk fails in the middle, with misleading errors.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// Bytes that a fresh clone takes at least until all tests have run. The caches of cargo and Go, which may be on another
+/// Bytes that a fresh clone needs at least until all tests have run. The caches of cargo and Go, which may be on another
 /// disk, take as much again.
 const WHOLE: u64 = 12 << 30;
 
@@ -17,13 +17,13 @@ const RUN: u64 = 3 << 30;
 /// Fails if the workspace's disk has too little room for all tests.
 ///
 /// # Errors
-/// The room that is needed and what to do, or when the disk cannot be asked.
+/// The space that is needed and what to do, or when the free space cannot be read.
 pub(crate) fn check() -> Result<()> {
     let root = workspace::root();
-    let asking = || format!("cannot ask for the free space of {}", root.display());
+    let asking = || format!("cannot read the free space of {}", root.display());
     let disk = rustix::fs::statvfs(root).with_context(asking)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    // Most of the time there is enough, and counting takes a moment.
+    // Usually there is enough space, and counting takes a moment.
     let built = if free < WHOLE { size(&workspace::target()) + size(&workspace::lab()) } else { 0 };
     ensure_room(free, built, &root.display().to_string())
 }
@@ -41,7 +41,7 @@ fn ensure_room(free: u64, built: u64, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of all files below; those that cannot be read take none.
+/// Bytes of all files below; unreadable files count as 0.
 fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = |entry: fs::DirEntry| match entry.metadata() {

@@ -233,9 +233,9 @@ impl Report {
 /// Whether skipped tests fail the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Skips {
-    /// Someone at the terminal reads the reason.
+    /// On a terminal, the developer reads the reason.
     Pass,
-    /// In continuous integration, no one does.
+    /// In continuous integration, a skipped test would go unnoticed.
     Fail,
 }
 

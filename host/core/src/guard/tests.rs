@@ -172,10 +172,10 @@ fn lists_of_networks_are_bounded() {
     assert_eq!(
         said,
         [
-            "DecisionClamped: a policy gave 258 networks for node ports; only the first 256 are used, node ports are not \
+            "DecisionClamped: a policy gave 258 networks for node ports; only the first 256 are used, and node ports are not \
              served on the rest",
-            "DecisionClamped: a policy gave 300 denied networks; only the first 256 are used, the rest may connect",
-            "DecisionClamped: a policy gave 257 networks that are never masqueraded; only the first 256 are used, the \
+            "DecisionClamped: a policy gave 300 denied networks; only the first 256 are used, and the rest may connect",
+            "DecisionClamped: a policy gave 257 networks that are never masqueraded; only the first 256 are used, and the \
              rest are treated like any source",
         ]
     );

@@ -127,5 +127,9 @@ fn add_real_server(state: &KernelState, server: VirtualServer, real: RealServer)
     require(state.virtual_servers.contains_key(&server), Stale, "no such virtual server (ESRCH)")?;
     absent(state.weight(server, real).is_some())?;
     // Only tunnels may cross families (`ip_vs_add_dest`).
-    require(Family::of(real.0.ip()) == server.family(), Refused, "its family is another one (EINVAL)")
+    require(
+        Family::of(real.0.ip()) == server.family(),
+        Refused,
+        "its family differs from the virtual server's (EINVAL)",
+    )
 }

@@ -18,8 +18,11 @@ use crate::message::Done;
 
 use super::Daemon;
 
-/// The most failure causes and draining real servers that are listed individually.
-const LISTED: usize = 20;
+/// The most failure causes that are listed individually.
+const CAUSES: usize = 20;
+
+/// The most draining real servers that are listed individually; `weir top` shows their deadlines.
+const LEAVING: usize = 500;
 
 /// The daemon's state. Its size does not grow with the cluster. Times are those of [`Host::time`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub struct Overview {
     pub tally: Tally,
     /// How many real servers are draining.
     pub draining: usize,
-    /// The first 20 of them.
+    /// The first 500 of them.
     pub leaving: Vec<Leaving>,
     /// Reports about services, by reason.
     pub reports: BTreeMap<Reason, Reported>,
@@ -170,7 +173,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn overview(&mut self) -> Overview {
         let failing = self.syncer.failing().count();
         let of = self.syncer.failing().map(|retry| (retry, retry.kind, &retry.change, &retry.failure));
-        let pending = by_cause(of).into_iter().take(LISTED).map(|(retry, failure, others)| Pending {
+        let pending = by_cause(of).into_iter().take(CAUSES).map(|(retry, failure, others)| Pending {
             change: retry.change.clone(),
             why: failure.message.clone(),
             busy: failure.kind == FailureKind::Busy,
@@ -180,7 +183,7 @@ impl<H: Host> Daemon<H> {
         let pending = pending.collect();
         let reports = self.reports_by_reason();
         let leaving = self.syncer.leaving(self.planner.desired());
-        let leaving = leaving.take(LISTED).map(|((server, real), since, deadline)| Leaving {
+        let leaving = leaving.take(LEAVING).map(|((server, real), since, deadline)| Leaving {
             server,
             real,
             since,

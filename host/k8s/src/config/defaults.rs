@@ -57,7 +57,7 @@ const NO_EFFECT: &[(&str, Fixed)] = &[
     ("logging.options.json.infoBufferSize", Fixed::Text("0")),
 ];
 
-/// Those of the above that kube-proxy omits when it writes a configuration for mode ipvs.
+/// The fields above that kube-proxy omits when it writes a configuration for mode ipvs.
 const OF_OTHER_MODES: [&str; 5] = [
     "iptables.syncPeriod",
     "iptables.minSyncPeriod",

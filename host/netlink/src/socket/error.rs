@@ -150,7 +150,7 @@ pub enum NetlinkError {
         source: DecodeError,
     },
     /// The kernel acknowledged a query without sending an answer.
-    #[error("{operation}: acknowledged without an answer")]
+    #[error("{operation}: the kernel acknowledged the request but sent no answer")]
     NoAnswer {
         /// The operation.
         operation: &'static str,

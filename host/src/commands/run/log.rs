@@ -37,7 +37,9 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
     for (change, failure, others) in causes(round) {
         match others {
             0 => error!(change = %change, "{failure}"),
-            others => error!(change = %change, others, "{failure} (and {others} more)"),
+            others => {
+                error!(change = %change, others, "{failure} (other changes that fail for this reason: {others})")
+            }
         }
     }
     let changes = round.changes.len() - postponed;

@@ -1,4 +1,4 @@
-//! The run inside its namespaces: a cluster from nothing until its nodes and its system's pods are ready, then tests.
+//! The run inside its namespaces: starts a cluster, waits until its nodes and system pods are ready, then runs tests.
 
 use std::cell::RefCell;
 use std::fs;
@@ -19,7 +19,7 @@ use super::{
 use crate::machine::{Disk, Writes};
 use crate::process;
 
-/// Two emulated nodes on a machine that does other things, too.
+/// Long enough for two emulated nodes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     if let Err(error) = &result {
         eprintln!("{error:#}");
     }
-    // Not after a signal: then there are no nodes any more that could be asked.
+    // Not after a signal: the nodes no longer run.
     if nodes.check().is_ok() {
         nodes.write_states("end");
         kubernetes::write_logs(&cluster, &report);
@@ -61,7 +61,7 @@ fn use_cluster(
     )?;
     nodes.await_ready(cluster)?;
     if options.keep {
-        // Both in the run's network, which was named at the start.
+        // Both work only in the run's network; the command to enter it was printed at the start.
         println!("kubectl   {:?}", cluster.kubectl());
         println!("a node    kubectl debug, or a script to bash at {}:{}", network::node(1), node::SHELL_PORT);
     }
@@ -87,7 +87,7 @@ pub(super) struct RunningNodes {
     image: PathBuf,
     ends: Receiver<End>,
     ending: Sender<End>,
-    /// The first end, for good: the other nodes may end a little later.
+    /// The first node that ended, and how; the others may end a little later.
     ended: RefCell<Option<String>>,
     report: PathBuf,
 }
@@ -120,27 +120,27 @@ impl RunningNodes {
     fn boot(&self, node: &Node) {
         let disk = Disk { image: self.image.clone(), writes: Writes::Forgotten };
         let (node, ending) = (node.clone(), self.ending.clone());
-        // Nobody listens only when the run is over.
+        // Sending fails only if the run is over.
         thread::spawn(move || drop(ending.send((node.name(), node.run(disk)))));
     }
 
-    /// The first is 1.
+    /// Returns a node by its number, from 1.
     pub(super) fn node(&self, number: u8) -> Result<&Node> {
         self.nodes.iter().find(|node| node.number == number).with_context(|| format!("no node {number}"))
     }
 
-    /// Stops a node and boots it again: its kernel and its disk are as new, its name and address are the same.
+    /// Stops a node and boots it again with a fresh kernel and disk, under the same name and address.
     pub(super) fn reboot(&self, number: u8) -> Result<()> {
         self.check()?;
         let node = self.node(number)?;
         node.stop()?;
-        let (name, _) = self.ends.recv_timeout(PATIENCE).context("the node does not stop")?;
+        let (name, _) = self.ends.recv_timeout(PATIENCE).context("the node did not stop")?;
         ensure!(name == node.name(), "{name} has ended");
         self.boot(node);
         Ok(())
     }
 
-    /// An error when a node has ended; Ctrl-C ends nodes, too.
+    /// Fails if a node has ended; Ctrl-C also ends nodes.
     pub(super) fn check(&self) -> Result<()> {
         let mut ended = self.ended.borrow_mut();
         if ended.is_none() {
@@ -181,12 +181,12 @@ impl RunningNodes {
         if ready < self.nodes.len() {
             waiting.insert(0, format!("{} node(s)", self.nodes.len() - ready));
         } else if pods.is_empty() {
-            waiting.push("pods to be made".to_owned());
+            waiting.push("pods to be created".to_owned());
         }
         Ok(waiting)
     }
 
-    /// Writes what the nodes' kernels hold into the report.
+    /// Writes the state of the nodes' kernels into the report.
     pub(super) fn write_states(&self, moment: &str) {
         for node in &self.nodes {
             let path = self.report.join(format!("{}-{moment}.txt", node.name()));
@@ -205,7 +205,7 @@ impl RunningNodes {
             }
         }
         for _ in &self.nodes {
-            // What does not end in time is ended with the namespaces.
+            // Guests that do not stop in time are killed with the namespaces.
             let _ = self.ends.recv_timeout(Duration::from_secs(20));
         }
     }

@@ -1,5 +1,5 @@
-//! The disk that all nodes start from: the guest's programs, container runtime, kubelet, and images that are imported
-//! already. Made once and kept in `.lab`.
+//! The disk that all nodes start from: the guest's programs, container runtime, kubelet, and imported images. Built once
+//! and kept in `.lab`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use crate::base::{self, Base, Freshness};
 use crate::machine::{Disk, Writes};
 use crate::{cluster, image, packages, process, workspace};
 
-/// To be raised when this code makes another disk from the same pieces.
+/// Increase this when the code builds a different disk from the same inputs.
 const FORMAT: u32 = 2;
 
-/// What a node has beside the guest's packages. Busybox' mount has not all options that the kubelet uses, and its wget
-/// ends with a segmentation fault.
+/// A node's packages in addition to the guest's. busybox's mount lacks options that the kubelet uses, and its wget crashes
+/// with a segmentation fault.
 const PACKAGES: &[&str] = &["mount", "runc", "wget"];
 
-/// Of Go's programs, those that the node starts.
+/// The Go programs that run on a node.
 const PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "kubelet"];
 const NETWORK_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 
-/// Sparse; what is never written takes no room.
+/// The file is sparse: unwritten parts take no space.
 const SIZE: &str = "8G";
 
-/// The disk's image, made when it is missing or made from other pieces.
+/// Returns the disk image; builds it if it is missing or was built from other inputs.
 pub(super) fn get() -> Result<PathBuf> {
     let base = Base::get(Architecture::HOST, Freshness::Any)?;
     let place = workspace::lab().join("nodes");
@@ -41,7 +41,7 @@ pub(super) fn get() -> Result<PathBuf> {
         .prefix("making-")
         .tempdir_in(workspace::lab())
         .context("cannot create a directory")?;
-    eprintln!("making the disk of nodes");
+    eprintln!("building the nodes' disk");
     let tree = work.path().join("tree");
     fs::create_dir(&tree).context("cannot create a directory")?;
     base.unpack(&tree)?;
@@ -55,19 +55,19 @@ pub(super) fn get() -> Result<PathBuf> {
     let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(&tree).arg(&unfinished).arg(SIZE);
     process::run(&mut mke2fs)?;
-    eprintln!("importing images in a guest; that takes some minutes, once");
+    eprintln!("importing images in a guest; this takes some minutes, only once");
     let disk = Disk { image: unfinished.clone(), writes: Writes::Kept };
     Node { number: 1, of: 1, log: place.join("prepare.log"), files: Vec::new(), task: Task::Prepare }
         .run(disk)
         .with_context(|| {
             format!("preparing the disk of nodes; see {}", place.join("prepare.log").display())
         })?;
-    fs::rename(&unfinished, &image).context("cannot put the disk in its place")?;
+    fs::rename(&unfinished, &image).context("cannot move the disk into place")?;
     fs::write(&stamp, made_from).context("cannot write the disk's stamp")?;
     Ok(image)
 }
 
-/// All that decides what is on the disk.
+/// Everything that determines the disk's content.
 fn made_from(base: &Base) -> Result<String> {
     let folder = weir_cluster::folder();
     let mut text = format!("format {FORMAT}: {}\n{}", PACKAGES.join(" "), base.manifest()?);
@@ -99,6 +99,6 @@ fn add_programs(tree: &Path) -> Result<()> {
                 .with_context(|| format!("cannot copy {}", program.display()))?;
         }
     }
-    // Names are the cluster's business: the host's servers are out of reach.
+    // Empty: nodes cannot reach the host's DNS servers, and pods use the cluster's.
     fs::write(tree.join("etc/resolv.conf"), "").context("cannot write resolv.conf")
 }

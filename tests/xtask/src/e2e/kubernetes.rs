@@ -1,4 +1,4 @@
-//! Kubernetes' e2e.test: what it is told, what it says, and what is kept of it.
+//! Runs Kubernetes' e2e.test: its arguments, its output and its report.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -70,7 +70,7 @@ pub(super) fn test(
             failed = true;
             nodes.write_states("first-failure");
         }
-        // A test's name is told at its start, its outcome at its end.
+        // e2e.test prints a test's name at its start and the outcome at its end.
         if line.starts_with("• ") || line.starts_with("S [SKIPPED]") {
             eprintln!("{line} {name}");
         } else if line.starts_with("[sig-") {
@@ -87,7 +87,7 @@ pub(super) fn test(
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Keeps what servers and system pods said.
+/// Saves the logs of servers and system pods.
 pub(super) fn write_logs(cluster: &Cluster, report: &Path) {
     for log in cluster.logs() {
         if let Err(error) = fs::copy(&log, report.join(log.file_name().unwrap_or_default())) {
@@ -100,14 +100,14 @@ pub(super) fn write_logs(cluster: &Cluster, report: &Path) {
         ("objects.txt", &vec!["get", "--all-namespaces", "--output=wide", "nodes,pods,services,events"]),
     ];
     for (name, arguments) in wanted {
-        // An answer that does not come is in the file as well as one that does.
+        // If the command fails, the file contains its error message.
         let Ok(file) = File::create(report.join(name)) else { continue };
         let Ok(errors) = file.try_clone() else { continue };
         let _ = cluster.kubectl().args(arguments).stdout(file).stderr(errors).status();
     }
 }
 
-/// Ginkgo's own report, which has all that JUnit's has not.
+/// The flag for Ginkgo's own report, which is more complete than JUnit's.
 const COMPLETE: &str = "--report-complete-ginkgo";
 
 fn report_directory(report: &Path) -> String {
@@ -127,13 +127,13 @@ struct Tests(Child);
 
 impl Drop for Tests {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What Ginkgo's report says of a suite; only the fields we use.
+/// A suite in Ginkgo's report; only the fields in use.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SuiteReport {
@@ -192,7 +192,7 @@ fn read_results(report: &Path) -> Result<Vec<TestResult>> {
     parse_results(&fs::read_to_string(&path).with_context(reading)?).with_context(reading)
 }
 
-/// The chosen tests. One that asks to be skipped when it runs took time, others that are skipped were not chosen.
+/// The selected tests. A test that was skipped while running has a run time; one without a run time was not selected.
 fn parse_results(text: &str) -> Result<Vec<TestResult>> {
     let suites: Vec<SuiteReport> = serde_json::from_str(text)?;
     let specs = suites.into_iter().filter_map(|suite| suite.spec_reports).flatten();

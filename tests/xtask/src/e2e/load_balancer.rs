@@ -1,5 +1,5 @@
-//! What a cloud's controller does for Services of type LoadBalancer, as far as tests need it: an address, which the
-//! host's routes lead to the first node.
+//! Stands in for a cloud's controller: gives each Service of type LoadBalancer an address, which the host routes to the
+//! first node.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weir_cluster::Client;
 
-/// Addresses for documentation: nothing else has them.
+/// Addresses reserved for documentation, so nothing else uses them.
 pub(super) const NETWORK: &str = "203.0.113.0/24";
 const PREFIX: &str = "203.0.113.";
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a Service may ask for: `VIP`, which is the default, or `Proxy`.
+/// The annotation that sets a Service's ipMode: `VIP`, the default, or `Proxy`.
 pub(super) const MODE: &str = "e2e.weir.example/ip-mode";
 
 /// Serves until the run ends.
@@ -24,7 +24,7 @@ pub(super) fn start(client: Client) {
         let mut last = String::new();
         loop {
             if let Err(error) = client.list("Service").and_then(|services| serve(&client, &services)) {
-                // Once may be the end of the run.
+                // A single failure may be the end of the run.
                 let text = format!("{error:#}");
                 if text == last {
                     eprintln!("load-balancer controller: {text}");
@@ -48,7 +48,7 @@ fn serve(client: &Client, services: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Paths of Services and the status that each is to get.
+/// The paths of Services whose status must change, with the new status.
 fn changes(services: &[Value]) -> Result<Vec<(String, Value)>> {
     let address =
         |service: &Value| service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned);

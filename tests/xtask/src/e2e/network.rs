@@ -15,10 +15,10 @@ use super::load_balancer;
 use crate::machine::Tap;
 use crate::process;
 
-/// This machine, which is also the way out that guests know.
+/// This machine's address, at which guests usually reach the host.
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// A node's address; that of the first is the guest's usual one.
+/// A node's address; the first node has the guest's usual address.
 pub(super) fn node(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 2, 14 + number)
 }
@@ -34,7 +34,7 @@ pub(super) fn make(nodes: u8) -> Result<()> {
     );
     for number in 1..=nodes {
         let (Tap { device, .. }, node) = (tap(number), node(number));
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(
             lines,
             "tuntap add {device} mode tap\nlink set {device} master nodes up\n\

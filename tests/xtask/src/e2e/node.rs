@@ -15,7 +15,7 @@ use crate::machine::{Disk, Listener};
 use crate::overlay::Given;
 use crate::workspace;
 
-/// Seconds; somebody may be looking around.
+/// In seconds. Long, because a cluster started with `--keep` is for manual use.
 const TIMEOUT: u64 = 24 * 3600;
 
 /// In MiB.
@@ -24,7 +24,7 @@ const MEMORY: u64 = 2048;
 /// Where the node listens for commands of the host.
 pub(super) const SHELL_PORT: u16 = 7777;
 
-/// What [`Node::state`] asks.
+/// The script that [`Node::state`] runs on the node.
 const STATE: &str = "\
 for command in 'ip address' 'ip route' 'ip rule' 'ipvsadm -Ln' 'ipvsadm -Lnc' 'ipset list' 'iptables-nft-save' \
 'iptables-legacy-save' 'nft list ruleset' 'conntrack -L' 'ctr -n k8s.io containers list' 'dmesg' \
@@ -32,12 +32,12 @@ for command in 'ip address' 'ip route' 'ip rule' 'ipvsadm -Ln' 'ipvsadm -Lnc' 'i
     echo \"== $command\"; $command 2>&1
 done";
 
-/// What a node is for.
+/// The task of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Imports the images on its disk, and ends.
+    /// Imports the images on its disk and stops.
     Prepare,
-    /// Runs the kubelet until it is stopped, on a node that is ready for kube-proxy's pod, or weir's.
+    /// Prepares the node for the pod of kube-proxy or weir, and runs the kubelet until it is stopped.
     Serve { kube_proxy: bool },
 }
 
@@ -47,9 +47,9 @@ pub(super) struct Node {
     /// From 1.
     pub(super) number: u8,
     pub(super) of: u8,
-    /// What its script and its kubelet say.
+    /// The file for the output of its script and its kubelet.
     pub(super) log: PathBuf,
-    /// Copied onto its disk.
+    /// Files to copy to its disk.
     pub(super) files: Vec<(PathBuf, &'static str)>,
     pub(super) task: Task,
 }
@@ -80,7 +80,7 @@ impl Node {
         };
         let hardware = Hardware {
             memory: Some(MEMORY),
-            // The usual two together.
+            // A single node gets two processors, the usual number; several nodes get one each.
             smp: if self.of == 1 { 2 } else { 1 },
             disk: Some(disk),
             tap: (self.task != Task::Prepare).then(|| network::tap(self.number)),
@@ -107,7 +107,7 @@ impl Node {
 
     /// Runs a script as root on the node and returns what it writes.
     pub(super) fn shell(&self, script: &str) -> Result<String> {
-        let asking = || format!("asking {}", self.name());
+        let asking = || format!("cannot run a script on {}", self.name());
         let mut stream = TcpStream::connect((self.address(), SHELL_PORT)).with_context(asking)?;
         stream.set_read_timeout(Some(Duration::from_secs(120))).with_context(asking)?;
         stream.write_all(script.as_bytes()).with_context(asking)?;
@@ -117,18 +117,18 @@ impl Node {
         Ok(String::from_utf8_lossy(&output).into_owned())
     }
 
-    /// What its kernel and its runtime hold.
+    /// The state of its kernel and its container runtime.
     pub(super) fn state(&self) -> Result<String> {
         self.shell(STATE)
     }
 
-    /// Stops its kubelet, and with it the guest.
+    /// Stops its kubelet, which also stops the guest.
     pub(super) fn stop(&self) -> Result<()> {
         self.shell("touch /run/stop; kill $(cat /run/kubelet.pid)").map(drop)
     }
 }
 
-/// A file for what a guest's command writes.
+/// The log file of a guest's command.
 struct Log {
     file: File,
     status: Option<Status>,

@@ -29,11 +29,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A series of changes to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Scenario {
-    /// From kube-proxy to weir and back, by the commands of host/install/MIGRATE.md and ROLLBACK.md
+    /// Migrate from kube-proxy to weir and back with the commands from host/install/MIGRATE.md and ROLLBACK.md
     Migration,
-    /// A new version of weir, changed plugins, a restarted kubelet, an OOM kill, a drained and rebooted node
+    /// Update weir, change plugins, restart a kubelet, kill weir for memory, drain and reboot a node
     Restarts,
-    /// Rolling updates of a Deployment, with and without a preStop sleep
+    /// Update a Deployment many times, with and without a preStop sleep
     RollingUpdates,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn build_plugin(scenarios: &[Scenario]) -> Result<Option<PathBuf>> {
     Ok(workspace::components(&[restarts::PLUGIN])?.pop().map(|component| component.file))
 }
 
-/// Plays the scenarios and prints which claims hold.
+/// Runs the scenarios and prints which claims hold.
 pub(super) fn play(
     options: &Options,
     cluster: &Cluster,
@@ -101,7 +101,7 @@ impl<'c> Stage<'c> {
         }
     }
 
-    /// Claims that no request failed since the last look.
+    /// Claims that no request failed since the last check.
     fn claim_nothing_lost(&mut self, traffic: &mut Traffic<'_>, during: &str) -> Result<()> {
         let look = traffic.look()?;
         let (streams, new) = (look.streams, look.new);
@@ -132,7 +132,10 @@ impl<'c> Stage<'c> {
         let path = "/api/v1/namespaces/default/services/web";
         let service = until(PATIENCE, || {
             let service = self.cluster.client().get(path)?;
-            ensure!(!service["status"]["loadBalancer"]["ingress"].is_null(), "no address of a load balancer");
+            ensure!(
+                !service["status"]["loadBalancer"]["ingress"].is_null(),
+                "the Service has no load-balancer address"
+            );
             Ok(service)
         })?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("no address");
@@ -170,7 +173,7 @@ fn service() -> Value {
     })
 }
 
-/// As operators have it: while a node is drained, pods leave it one after the other.
+/// As operators configure it: while a node is drained, its pods are evicted one after the other.
 fn disruption_budget() -> Value {
     json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",

@@ -36,7 +36,7 @@ pub(super) fn build() -> Result<PathBuf> {
 pub(super) struct Traffic<'c> {
     cluster: &'c Cluster,
     outside: Outside,
-    /// The totals of the last look.
+    /// The totals at the last check.
     before: BTreeMap<&'static str, BTreeMap<String, Totals>>,
 }
 
@@ -53,7 +53,7 @@ struct Totals {
     failures: BTreeMap<String, u64>,
 }
 
-/// The outcome of requests since the last look.
+/// The outcome of requests since the last check.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) answers: u64,
@@ -84,7 +84,7 @@ impl Tally {
         }
     }
 
-    /// Fails unless every client had answers and no failure.
+    /// Fails unless every client had answers and no failures.
     pub(super) fn expect_nothing_lost(&self) -> Result<()> {
         ensure!(self.complaints.is_empty(), "{}", self.complaints.join("\n"));
         Ok(())
@@ -103,7 +103,7 @@ impl<'c> Traffic<'c> {
         report: &Path,
     ) -> Result<Traffic<'c>> {
         let all = [inside, everywhere].concat();
-        // A scenario that failed has left its clients.
+        // A failed scenario leaves its clients running.
         delete(cluster)?;
         for (name, on_node) in PODS {
             cluster.client().apply_value(&pod(name, node, on_node, &all))?;
@@ -131,7 +131,7 @@ impl<'c> Traffic<'c> {
         }
     }
 
-    /// Counts the requests since the last look.
+    /// Counts the requests since the last check.
     pub(super) fn look(&mut self) -> Result<Look> {
         let mut look = Look::default();
         for place in PODS.map(|(name, _)| name).into_iter().chain(["outside"]) {
@@ -208,7 +208,7 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

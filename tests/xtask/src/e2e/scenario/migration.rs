@@ -1,4 +1,4 @@
-//! From kube-proxy, as kubeadm installs it, to weir and back, by the commands that the pages tell.
+//! Migrates from kube-proxy, as installed by kubeadm, to weir and back, with the commands from the pages.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,10 +14,10 @@ use crate::{process, workspace};
 
 const FOLDER: &str = "host/install";
 
-/// The node that goes first.
+/// The node that is migrated first.
 const NODE: u8 = 1;
 
-/// What MIGRATE.md asks its reader to do by hand before `weir diff`.
+/// The manual step in MIGRATE.md before `weir diff`.
 const COPY: &str = "copy objects and config.conf to /tmp/weir on the node";
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
@@ -59,9 +59,9 @@ fn all_in_sync(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Someone with a checkout and a kubectl, who follows a page.
+/// Runs the commands of a page, with a checkout and kubectl.
 struct Reader {
-    /// Where commands are run, and leave files.
+    /// The working directory of the commands.
     folder: TempDir,
 }
 
@@ -81,7 +81,7 @@ impl Reader {
         Ok(Reader { folder })
     }
 
-    /// Runs all commands of a section. One that fails fails the page.
+    /// Runs all commands of a section, and fails with the first one that fails.
     fn follow(&self, stage: &mut Stage<'_>, name: &str, heading: &str) -> Result<()> {
         let path = workspace::root().join(FOLDER).join(name);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -90,7 +90,7 @@ impl Reader {
             let result = match &step {
                 Step::Command(command) => self.run(stage, command),
                 Step::Note(note) if note == COPY => self.copy_to_node(stage),
-                Step::Note(note) => bail!("{name}: this test does not know how to do {note:?}"),
+                Step::Note(note) => bail!("{name}: this test cannot do the manual step {note:?}"),
             };
             result.with_context(|| format!("{name}, {heading}: {step:?}"))?;
         }
@@ -103,7 +103,7 @@ impl Reader {
         println!("$ {command}");
         let log = open_log(&stage.report.join("commands.log"), &command)?;
         let path = std::env::var("PATH").unwrap_or_default();
-        // A terminal, which `kubectl debug -it` expects.
+        // `kubectl debug -it` expects a terminal.
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env("SHELL", "/bin/bash");
         script.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));

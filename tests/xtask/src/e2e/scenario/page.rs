@@ -5,13 +5,13 @@ use anyhow::{Context, Result};
 /// A line of a block of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// After the prompt `$`.
+    /// A command, after the prompt `$`.
     Command(String),
-    /// What a reader does by hand, after `#`.
+    /// A manual step, after `#`.
     Note(String),
 }
 
-/// The steps of all blocks below the heading that begins so, up to the next heading of its level.
+/// The steps of all code blocks below the heading that starts with this text, up to the next heading of its level.
 pub(super) fn steps(page: &str, heading: &str) -> Result<Vec<Step>> {
     let mut lines = page.lines().skip_while(|line| !line.starts_with(&format!("## {heading}")));
     lines.next().with_context(|| format!("no heading {heading:?}"))?;

@@ -36,7 +36,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     traffic.stop()
 }
 
-/// For the DaemonSet, the same program under another tag is another version.
+/// The same program under another tag: for the DaemonSet, this is another version.
 fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     for number in 1..=stage.options.nodes {
         tag(stage.nodes.node(number)?)?;
@@ -45,7 +45,7 @@ fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
         "--namespace=kube-system set image daemonset/weir weir=localhost/weir:next prepare=localhost/weir:next",
     )?;
     roll_out(stage)?;
-    // The status has any of an image's names.
+    // The status contains any one of an image's names.
     let images = stage.kubectl(
         "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
          --output=jsonpath={.items[*].spec.containers[*].image}",
@@ -135,11 +135,11 @@ fn restart_kubelet(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<(
     let pid = node.shell("cat /run/kubelet.pid; kill $(cat /run/kubelet.pid)")?;
     until(PATIENCE, || {
         let now = node.shell("cat /run/kubelet.pid")?;
-        ensure!(now != pid, "the kubelet does not start again");
+        ensure!(now != pid, "the kubelet did not start again");
         ensure!(node.shell("curl -s http://127.0.0.1:10248/healthz")? == "ok", "the kubelet is not healthy");
         Ok(())
     })?;
-    // Its first check of all pods, and its report to the API server.
+    // Time for its first check of all pods, and its report to the API server.
     std::thread::sleep(Duration::from_secs(20));
     stage.claim_nothing_lost(traffic, "kubelet_restart")
 }
@@ -179,12 +179,12 @@ fn drain_and_reboot(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<
     stage.kubectl("rollout status deployment/web --timeout=900s")?;
     let drained = traffic.look()?;
     stage.claim("drain_refuses_no_connection", drained.new.expect_nothing_lost());
-    // The bridge of pods gets its address, and with it node ports, when the first pod comes.
+    // The bridge of pods gets its address, and with it node ports, when the first pod starts.
     let is_wanted = |line: &&str| line.starts_with("-A") && !line.contains(" 10.244.");
     let virtual_servers = |text: &str| text.lines().filter(is_wanted).count();
     let before = virtual_servers(&servers(node)?);
     stage.nodes.reboot(DRAINED)?;
-    // The disk of the node is as new.
+    // The node starts with a fresh disk.
     until(PATIENCE, || tag(node))?;
     let node_port = stage.kubectl("get service web --output=jsonpath={.spec.ports[0].nodePort}")?;
     let address: SocketAddr = format!("{}:{node_port}", node.address()).parse().context("a node port")?;
