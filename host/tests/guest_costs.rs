@@ -3,23 +3,21 @@
 //! such plugins. Each runs in a separate process and network namespace. The number of messages is checked exactly;
 //! times and memory are printed as ratios within this run.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Instant;
 
 use weir_core::cluster::Event;
-use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::net::Family;
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
-use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
-    TrafficPolicy,
-};
+use weir_core::objects::Endpoint;
 use weir_core::planner::Planner;
 use weir_core::sync::Syncer;
 use weir_harness::components::component;
 use weir_kernel::Linux;
 use weir_policy::configuration;
 use weir_policy::{Chain, Compiler, Loader, Runtime, status};
+use weir_world::build;
 
 const SERVICES: u16 = 10_000;
 const ENDPOINTS: u8 = 10;
@@ -40,47 +38,15 @@ const GOAL: f64 = 110.0;
 
 fn events(n: u16) -> [Event; 2] {
     let [high, low] = n.to_be_bytes();
-    let name = ObjectName::new("default", format!("service-{n:05}"));
-    let service = Service {
-        name: name.clone(),
-        created: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily { v4: Some(IpAddr::V4(Ipv4Addr::new(10, 96, high, low))), v6: None },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    };
+    let name = format!("service-{n:05}");
     let endpoint = |i: u8| Endpoint {
-        address: IpAddr::V4(Ipv4Addr::new(10, 128 + i, high, low)),
-        conditions: Conditions::READY,
         node: Some(format!("node-{i}").into()),
-        zone: None,
-        hints: None,
-        further_addresses: 0,
+        ..build::endpoint(Ipv4Addr::new(10, 128 + i, high, low))
     };
-    let slice = EndpointSlice {
-        labels: Default::default(),
-        annotations: Default::default(),
-        service: name.name.clone(),
-        name,
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: (0..ENDPOINTS).map(endpoint).collect(),
-    };
-    [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
+    [
+        build::service(&name).cluster_ip(Ipv4Addr::new(10, 96, high, low)).port(80).event(),
+        build::slice(&name).named(&name).port(8080).endpoints((0..ENDPOINTS).map(endpoint)).event(),
+    ]
 }
 
 /// A chain of this many plugins that change nothing.

@@ -3,13 +3,15 @@
 //! Runs in a separate network namespace, from a folder of manifests. Times are printed but not checked.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::NamedTempFile;
+use weir_world::{api, build};
 
 /// The numbers of services, with ten endpoints each.
 const SIZES: [u32; 3] = [1_000, 5_000, 10_000];
@@ -30,44 +32,24 @@ fn name(n: u32) -> String {
 
 fn service(n: u32) -> Value {
     let [_, _, high, low] = n.to_be_bytes();
-    json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "bench", "name": name(n)},
-        "spec": {"clusterIP": format!("10.96.{high}.{low}"), "ports": [{"name": "http", "port": 80}]},
-    })
+    let service = build::service(&format!("bench/{}", name(n))).named_port("http", 80);
+    api::service(&service.cluster_ip(Ipv4Addr::new(10, 96, high, low)).build())
 }
 
 fn slice(n: u32, endpoints: u32) -> Value {
     let [_, _, high, low] = n.to_be_bytes();
     // Otherwise two networks of 256 services each would collide.
-    let address = |i: u32| format!("10.{}.{high}.{low}", 100 + i);
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "bench", "name": format!("{}-x", name(n)), "labels": {"kubernetes.io/service-name": name(n)},
-        },
-        "addressType": "IPv4",
-        "endpoints": (0..endpoints).map(|i| json!({"addresses": [address(i)]})).collect::<Vec<_>>(),
-        "ports": [{"name": "http", "port": 8080}],
-    })
+    let endpoint = |i: u32| build::endpoint(Ipv4Addr::new(10, 100 + i as u8, high, low));
+    let slice = build::slice(&format!("bench/{}", name(n))).named_port("http", 8080);
+    api::slice(&slice.endpoints((0..endpoints).map(endpoint)).build())
 }
 
 /// The API server's service, with one endpoint.
 fn kubernetes() -> [Value; 2] {
-    [
-        json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "kubernetes"},
-            "spec": {"clusterIP": "10.95.0.1", "ports": [{"name": "https", "port": 443}]},
-        }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "namespace": "default", "name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": ["192.0.2.1"]}],
-            "ports": [{"name": "https", "port": 6443}],
-        }),
-    ]
+    let service = build::service("kubernetes").cluster_ip("10.95.0.1").named_port("https", 443);
+    let slice =
+        build::slice("kubernetes").named_port("https", 6443).endpoints([build::endpoint("192.0.2.1")]);
+    [api::service(&service.build()), api::slice(&slice.build())]
 }
 
 /// The CPU time of a process so far in user and kernel mode, then the same for its exited children.

@@ -13,7 +13,14 @@
 //! This crate has no clock, environment, thread, log line, input or output, no `Result` for bad user input (that
 //! is a value plus a list of problems), and no knowledge of netlink or of the Kubernetes API's wire format.
 
+// The tests' builders name this crate from outside.
+#[cfg(test)]
+extern crate self as weir_core;
+
 pub mod actual;
+#[cfg(test)]
+#[path = "../../../tests/world/src/build.rs"]
+pub mod build;
 pub mod causes;
 pub mod check;
 pub mod cluster;

@@ -99,42 +99,20 @@ fn is_usable(endpoint: &EndpointView) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build;
     use crate::cluster::{Cluster, Event};
-    use crate::net::{PerFamily, Protocol};
     use crate::node::{Capabilities, NodeView, ProxyConfig};
-    use crate::objects::{
-        Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort,
-    };
-    use std::num::NonZeroU16;
+    use crate::objects::{Conditions, Endpoint, Service};
 
     const UNREADY: Conditions = Conditions { ready: false, serving: false, terminating: false };
     const DRAINING: Conditions = Conditions { ready: false, serving: true, terminating: true };
 
     /// A LoadBalancer service with two ports and external traffic policy Local.
     fn service() -> Service {
-        let port = |name: &str, port| ServicePort {
-            name: name.to_owned(),
-            protocol: Protocol::Tcp,
-            port,
-            node_port: NonZeroU16::new(30_000 + port),
-            app_protocol: String::new(),
-        };
-        Service {
-            name: ObjectName::new("default", "web"),
-            created: None,
-            labels: Default::default(),
-            annotations: Default::default(),
-            service_type: ServiceType::LoadBalancer,
-            cluster_ips: PerFamily { v4: Some([10, 96, 0, 10].into()), v6: None },
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            ports: vec![port("http", 80), port("https", 443)],
-            client_ip_affinity: None,
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Local,
-            source_ranges: Vec::new(),
-            health_check_node_port: NonZeroU16::new(31_000),
-        }
+        let service = build::service("web").of_type(ServiceType::LoadBalancer).cluster_ip("10.96.0.10");
+        let service =
+            service.named_port("http", 80).node_port(30_080).named_port("https", 443).node_port(30_443);
+        service.external_local().health_check(31_000).build()
     }
 
     /// Its status with endpoints that both ports share, each on a node.
@@ -142,26 +120,14 @@ mod tests {
         let mut service = service();
         change(&mut service);
         let endpoint = |(n, (node, conditions)): (usize, &(&str, Conditions))| Endpoint {
-            address: [10, 244, 0, n as u8].into(),
             conditions: *conditions,
             node: Some((*node).into()),
-            zone: None,
-            hints: None,
-            further_addresses: 0,
+            ..build::endpoint(format!("10.244.0.{n}"))
         };
-        let port = |name: &str, port| EndpointPort { name: name.to_owned(), protocol: Protocol::Tcp, port };
-        let slice = EndpointSlice {
-            name: ObjectName::new("default", "web-1"),
-            service: "web".to_owned(),
-            labels: Default::default(),
-            annotations: Default::default(),
-            family: Family::V4,
-            ports: vec![port("http", 8080), port("https", 8443)],
-            endpoints: endpoints.iter().enumerate().map(endpoint).collect(),
-        };
+        let slice = build::slice("web").named_port("http", 8080).named_port("https", 8443);
         let mut cluster = Cluster::default();
         cluster.apply(Event::Service(Box::new(service.clone())));
-        cluster.apply(Event::Slice(Box::new(slice)));
+        cluster.apply(slice.endpoints(endpoints.iter().enumerate().map(endpoint)).event());
         let (config, capabilities) = (ProxyConfig::default(), Capabilities::assumed());
         let node = NodeView::new("here", None, None, Vec::new(), config, capabilities);
         let view = ServiceView::new(&cluster, &service.name, &node).unwrap();

@@ -258,27 +258,18 @@ fn join_endpoints<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{Endpoint, EndpointPort, EndpointSlice};
+    use crate::build;
+    use crate::objects::Endpoint;
 
     /// Which of two endpoints with the same address and port counts, identified by its node.
     fn winner(first: Conditions, second: Conditions) -> Option<Arc<str>> {
         let endpoint = |conditions, node: &str| Endpoint {
-            address: [10, 244, 0, 1].into(),
             conditions,
             node: Some(node.into()),
-            zone: None,
-            hints: None,
-            further_addresses: 0,
+            ..build::endpoint("10.244.0.1")
         };
-        let slice = EndpointSlice {
-            name: ObjectName::new("default", "web-1"),
-            service: "web".to_owned(),
-            labels: Default::default(),
-            annotations: Default::default(),
-            family: Family::V4,
-            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 80 }],
-            endpoints: vec![endpoint(first, "first"), endpoint(second, "second")],
-        };
+        let endpoints = [endpoint(first, "first"), endpoint(second, "second")];
+        let slice = build::slice("web").port(80).endpoints(endpoints).build();
         let slices = [Arc::new(slice)];
         let joined = join_endpoints(&slices, Family::V4, "first");
         let [endpoints] = joined.into_values().collect::<Vec<_>>().try_into().unwrap();

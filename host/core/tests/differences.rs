@@ -2,7 +2,7 @@
 //! numbers are those of the table.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_core::cluster::Event;
@@ -11,10 +11,7 @@ use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{
     Capabilities, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView, OtherNodes, ProxyConfig,
 };
-use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Node, NodeAddressType, ObjectName, Service,
-    ServicePort, ServiceType, TrafficPolicy,
-};
+use weir_core::objects::{Endpoint, EndpointSlice, Node, ObjectName, Service, ServiceType, TrafficPolicy};
 use weir_core::planner::{Plan, Planner};
 use weir_core::policy::BuiltIn;
 use weir_core::report::Reason;
@@ -24,54 +21,16 @@ use weir_core::simulated::Simulated;
 use weir_core::state::{KernelState, RealServer, VirtualServer, Weight};
 use weir_core::sync::Syncer;
 use weir_core::trace::{Origin, Packet, Source, Verdict, trace};
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
+use weir_world::build::{self, endpoint, ip};
 
 fn service(name: &str, cluster_ip: &str) -> Service {
-    Service {
-        name: ObjectName::new("default", name),
-        created: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily { v4: Some(ip(cluster_ip)), v6: None },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+    build::service(name).cluster_ip(cluster_ip).port(80).build()
 }
 
 fn slice(name: &str, service: &str, endpoints: &[(&str, &str)]) -> EndpointSlice {
-    let endpoint = |(address, node): &(&str, &str)| Endpoint {
-        address: ip(address),
-        conditions: Conditions::READY,
-        node: Some((*node).into()),
-        zone: None,
-        hints: None,
-        further_addresses: 0,
-    };
-    EndpointSlice {
-        labels: Default::default(),
-        annotations: Default::default(),
-        name: ObjectName::new("default", name),
-        service: service.to_owned(),
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: endpoints.iter().map(endpoint).collect(),
-    }
+    let endpoint =
+        |(address, node): &(&str, &str)| Endpoint { node: Some((*node).into()), ..endpoint(address) };
+    build::slice(service).named(name).port(8080).endpoints(endpoints.iter().map(endpoint)).build()
 }
 
 fn planner(config: ProxyConfig, capabilities: Capabilities) -> Planner {
@@ -229,26 +188,14 @@ fn q18_a_set_that_overflows_grows_and_shrinks_back() {
 
 /// A node's object.
 fn node(name: &str, addresses: &[&str]) -> Box<Node> {
-    Box::new(Node {
-        name: name.to_owned(),
-        labels: Default::default(),
-        addresses: addresses.iter().map(|address| (NodeAddressType::Internal, ip(address))).collect(),
-        pod_cidrs: Vec::new(),
-        annotations: Default::default(),
-        unschedulable: false,
-        deleting: false,
-        taints: Vec::new(),
-        allocatable: Default::default(),
-    })
+    Box::new(build::node(name, addresses))
 }
 
 /// A LoadBalancer service with these VIPs and a node port.
 fn balanced(vips: &[&str]) -> Service {
-    let mut service = service("web", "10.96.0.10");
-    service.service_type = ServiceType::LoadBalancer;
-    service.load_balancer_ips = vips.iter().map(|vip| ip(vip)).collect();
-    service.ports[0].node_port = std::num::NonZeroU16::new(30080);
-    service
+    let service = build::service("web").of_type(ServiceType::LoadBalancer).cluster_ip("10.96.0.10");
+    let service = vips.iter().fold(service, |service, vip| service.load_balancer_ip(vip));
+    service.port(80).node_port(30080).build()
 }
 
 fn reasons(plan: &Plan) -> Vec<Reason> {
@@ -283,7 +230,7 @@ fn a_broadcast_address_does_not_make_the_external_policy_count() {
     let local = |external: &[&str]| {
         let mut service = service("web", "10.96.0.10");
         service.load_balancer_ips = vec![ip("198.51.100.1")];
-        service.external_ips = external.iter().map(|address| ip(address)).collect();
+        service.external_ips = external.iter().map(ip).collect();
         service.external_policy = TrafficPolicy::Local;
         let state = plan([added(service)]).state;
         state.entries.keys().any(|(name, _)| name.to_string() == "KUBE-LOAD-BALANCER-LOCAL")

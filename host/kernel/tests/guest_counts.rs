@@ -4,22 +4,20 @@
 //! Prints the table shown by `cargo xtask bench`. Times are printed for orientation only: the guest's processor is
 //! emulated.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use weir_core::cluster::Event;
-use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::net::Family;
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
-use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
-    TrafficPolicy,
-};
+use weir_core::objects::Endpoint;
 use weir_core::planner::Planner;
 use weir_core::policy::BuiltIn;
 use weir_core::sync::Syncer;
 use weir_kernel::Linux;
 use weir_kernel::linux::Effort;
+use weir_world::build;
 
 const SERVICES: u16 = 1000;
 const ENDPOINTS: u16 = 10;
@@ -32,51 +30,19 @@ const REFERENCE: [(&str, &str); 3] = [
     ("nothing to do", "55 processes, 3,001 IPVS requests, about 12,000 own system calls; every 30 s"),
 ];
 
-fn service(n: u16) -> Service {
+fn service(n: u16) -> Event {
     let [high, low] = n.to_be_bytes();
-    Service {
-        name: ObjectName::new("default", format!("service-{n:04}")),
-        created: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily { v4: Some(IpAddr::V4(Ipv4Addr::new(10, 96, high, low))), v6: None },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+    build::service(&format!("service-{n:04}")).cluster_ip(Ipv4Addr::new(10, 96, high, low)).port(80).event()
 }
 
-fn slice(n: u16, endpoints: u16) -> EndpointSlice {
+fn slice(n: u16, endpoints: u16) -> Event {
     let [high, low] = n.to_be_bytes();
     let endpoint = |i: u16| Endpoint {
-        address: IpAddr::V4(Ipv4Addr::new(10, 128 + i as u8, high, low)),
-        conditions: Conditions::READY,
         node: Some(format!("node-{i}").into()),
-        zone: None,
-        hints: None,
-        further_addresses: 0,
+        ..build::endpoint(Ipv4Addr::new(10, 128 + i as u8, high, low))
     };
-    EndpointSlice {
-        labels: Default::default(),
-        annotations: Default::default(),
-        name: ObjectName::new("default", format!("service-{n:04}")),
-        service: format!("service-{n:04}"),
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: (0..endpoints).map(endpoint).collect(),
-    }
+    let name = format!("service-{n:04}");
+    build::slice(&name).named(&name).port(8080).endpoints((0..endpoints).map(endpoint)).event()
 }
 
 struct Bench {
@@ -131,12 +97,12 @@ fn main() {
     assert!(up.success());
     let mut bench = Bench::new();
     for n in 0..SERVICES {
-        bench.planner.apply(Event::Service(Box::new(service(n))));
-        bench.planner.apply(Event::Slice(Box::new(slice(n, ENDPOINTS))));
+        bench.planner.apply(service(n));
+        bench.planner.apply(slice(n, ENDPOINTS));
     }
     println!("{SERVICES} services with {ENDPOINTS} endpoints each");
     let cold = show("cold start", bench.round());
-    bench.planner.apply(Event::Slice(Box::new(slice(500, ENDPOINTS + 1))));
+    bench.planner.apply(slice(500, ENDPOINTS + 1));
     let one = show("one endpoint more", bench.round());
     let nothing = show("nothing to do", bench.round());
     bench.syncer.audit();

@@ -342,11 +342,10 @@ pub(crate) fn kinds(kinds: types::VipKinds) -> VipKinds {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use weir_core::cluster::{Cluster, Event};
+    use weir_core::cluster::Cluster;
     use weir_core::node::{Capabilities, NodeView, ProxyConfig};
     use weir_core::sampling::Sampler;
-    use weir_k8s::objects::{self, Decoded};
+    use weir_world::build;
 
     use super::*;
 
@@ -379,13 +378,9 @@ mod tests {
     /// Each list and each string costs a call of the guest's allocator; a plain service needs four.
     #[test]
     fn what_nobody_asked_for_is_not_handed_over() {
-        let service = json!({
-            "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}, "annotations": {"a/b": "c"}},
-            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
-        });
-        let Decoded::Here(service) = objects::service(&service).0 else { panic!("it is refused") };
+        let service = build::service("shop/web").label("app", "web").annotation("a/b", "c");
         let mut cluster = Cluster::default();
-        cluster.apply(Event::Service(Box::new(service)));
+        cluster.apply(service.cluster_ip("10.96.0.1").port(80).event());
         let (config, can) = (ProxyConfig::default(), Capabilities::assumed());
         let node = NodeView::new("n1", None, None, Vec::new(), config, can);
         let view = ServiceView::new(&cluster, &ObjectName::new("shop", "web"), &node).unwrap();

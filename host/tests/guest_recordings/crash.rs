@@ -7,6 +7,7 @@ use std::process::Output;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_harness::witness::{self, Dump};
+use weir_world::{api, build};
 
 use crate::stage::Stage;
 
@@ -16,20 +17,13 @@ const SERVICES: u8 = 50;
 /// service that no other `from` has, so that virtual servers, addresses and set entries change too, each by separate
 /// messages.
 fn objects(from: u8) -> Value {
-    let named = |name: String, ip: String| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name},
-            "spec": {"clusterIP": ip, "ports": [{"port": 80}]}})
-    };
-    let service = |n: u8| named(format!("s{n}"), format!("10.96.7.{n}"));
+    let named = |name: &str, ip: String| api::service(&build::service(name).cluster_ip(ip).port(80).build());
+    let service = |n: u8| named(&format!("s{n}"), format!("10.96.7.{n}"));
     let slice = |n: u8| {
-        let endpoints: Vec<Value> =
-            (from..from + 2).map(|i| json!({"addresses": [format!("10.244.{i}.{n}")]})).collect();
-        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"namespace": "default", "name": format!("s{n}"),
-                         "labels": {"kubernetes.io/service-name": format!("s{n}")}},
-            "endpoints": endpoints, "ports": [{"name": "", "port": 8080}]})
+        let endpoints = (from..from + 2).map(|i| build::endpoint(format!("10.244.{i}.{n}")));
+        api::slice(&build::slice(&format!("s{n}")).port(8080).endpoints(endpoints).build())
     };
-    let own = named(format!("only-{from}"), format!("10.96.8.{from}"));
+    let own = named(&format!("only-{from}"), format!("10.96.8.{from}"));
     let items: Vec<Value> = (0..SERVICES).flat_map(|n| [service(n), slice(n)]).chain([own]).collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }

@@ -5,7 +5,7 @@
 //!                  laws check every value and every intermediate step
 //! ```
 //!
-//! The generators are public; the laws themselves are this crate's tests.
+//! Worlds are those of `weir-world`. What the simulation shares is public; the laws themselves are this crate's tests.
 //! A case that failed once is kept in `proptest-regressions` and always tried first.
 //!
 //! There is no kernel, clock or cluster; everything here is a value.
@@ -13,7 +13,6 @@
 pub mod hostile;
 pub mod tamper;
 pub mod watch;
-pub mod world;
 
 #[cfg(test)]
 mod laws;

@@ -1,8 +1,9 @@
 //! The configurations of both programs.
 
+use proptest::option;
+use proptest::sample::select;
 use serde_json::{Value, json};
-
-use crate::Random;
+use weir_world::Seed;
 
 /// How many seeds share a configuration: both programs are restarted for a new one, which takes time.
 const SHARED_BY: u64 = 5;
@@ -20,35 +21,35 @@ pub fn config(seed: u64) -> Value {
     });
     let group = seed / SHARED_BY;
     if group > 0 {
-        vary(&mut config, &mut Random::new(group));
+        vary(&mut config, &mut Seed::new(group));
     }
     config
 }
 
-fn vary(config: &mut Value, random: &mut Random) {
-    let mut sometimes = |chance: usize, pointer: &str, values: &[Value]| {
-        if random.percent(chance) {
+fn vary(config: &mut Value, seed: &mut Seed) {
+    let mut sometimes = |chance: f64, pointer: &str, values: &[Value]| {
+        if let Some(value) = seed.take(option::weighted(chance, select(values.to_vec()))) {
             let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
             let object = if parent.is_empty() { &mut *config } else { &mut config[parent] };
-            object[name] = random.one(values).clone();
+            object[name] = value;
         }
     };
-    sometimes(70, "ipvs/scheduler", &["rr", "wrr", "lc", "wlc", "sh", "sed", "nq", "mh"].map(Value::from));
-    sometimes(40, "ipvs/strictARP", &[true.into()]);
-    sometimes(40, "ipvs/tcpTimeout", &["15m0s".into(), "1000s".into()]);
-    sometimes(30, "ipvs/udpTimeout", &["10s".into()]);
-    sometimes(30, "iptables/masqueradeAll", &[true.into()]);
-    sometimes(40, "iptables/masqueradeBit", &[0.into(), 20.into(), 31.into()]);
+    sometimes(0.7, "ipvs/scheduler", &["rr", "wrr", "lc", "wlc", "sh", "sed", "nq", "mh"].map(Value::from));
+    sometimes(0.4, "ipvs/strictARP", &[true.into()]);
+    sometimes(0.4, "ipvs/tcpTimeout", &["15m0s".into(), "1000s".into()]);
+    sometimes(0.3, "ipvs/udpTimeout", &["10s".into()]);
+    sometimes(0.3, "iptables/masqueradeAll", &[true.into()]);
+    sometimes(0.4, "iptables/masqueradeBit", &[0.into(), 20.into(), 31.into()]);
     let cidrs = ["10.244.0.0/16", "10.244.0.0/16,fd00:10:244::/48", "fd00:10:244::/48,10.244.0.0/16"];
-    sometimes(50, "/clusterCIDR", &cidrs.map(Value::from));
-    sometimes(20, "/detectLocalMode", &["NodeCIDR".into()]);
+    sometimes(0.5, "/clusterCIDR", &cidrs.map(Value::from));
+    sometimes(0.2, "/detectLocalMode", &["NodeCIDR".into()]);
     let addresses = [
         json!(["primary"]),
         json!(["10.0.2.0/24"]),
         json!(["127.0.0.0/8", "10.0.2.0/24"]),
         json!(["fec0::/64", "10.0.2.15/32"]),
     ];
-    sometimes(40, "/nodePortAddresses", &addresses);
+    sometimes(0.4, "/nodePortAddresses", &addresses);
 }
 
 #[cfg(test)]

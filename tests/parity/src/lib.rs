@@ -13,12 +13,10 @@ pub mod delivery;
 pub mod explained;
 mod programs;
 pub mod proxy;
-mod random;
 pub mod world;
 
 pub use config::config;
 pub use programs::Programs;
-pub use random::Random;
 pub use world::World;
 
 use std::ops::Range;

@@ -12,7 +12,7 @@ use std::{fs, io};
 use serde::Deserialize;
 
 /// The directories the simulation is built from.
-const SOURCES: [&str; 5] = ["host", "plugin-sdk", "tests/laws", "tests/simulation", "wit"];
+const SOURCES: [&str; 6] = ["host", "plugin-sdk", "tests/laws", "tests/simulation", "tests/world", "wit"];
 
 /// Chooses a bug in the program that contains them all.
 const VARIABLE: &str = "WEIR_BUG";

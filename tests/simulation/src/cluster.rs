@@ -6,7 +6,7 @@ use weir_core::cluster::Event;
 use weir_core::objects::ObjectName;
 use weir_core::policy::Reads;
 use weir_daemon::Listed;
-use weir_laws::world::subject;
+use weir_world::subject;
 
 /// The kind of an object, and its name.
 type Key = (u8, Option<ObjectName>);

@@ -14,8 +14,8 @@ use weir_core::simulated::{Foreign, Simulated};
 use weir_core::state::KernelState;
 use weir_daemon::{Daemon, Input, Listed, Output, Setup, Successor};
 use weir_laws::hostile::AnyPolicy;
-use weir_laws::world::NODE;
 use weir_policy::Replacement;
+use weir_world::NODE;
 
 use crate::cluster::{ApiServer, Feed};
 use crate::judge::{self, Seen, Told};

@@ -12,7 +12,7 @@ use weir_core::node::HostAddress;
 use weir_core::simulated::Fault;
 use weir_laws::hostile::{AnyPolicy, any_policy};
 use weir_laws::tamper::{Tamper, tampering};
-use weir_laws::world::{Facts, World, event, facts, world};
+use weir_world::{Facts, World, event, facts, world};
 
 use crate::cluster::Feed;
 

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::strategy::ValueTree;
+use weir_world::Seed;
 
 use crate::run::{Tally, run};
 use crate::scenario::{Scenario, scenarios};
@@ -102,11 +102,7 @@ pub fn try_seed(seed: u64) -> Result<Tally, Failure> {
 }
 
 fn tree(seed: u64) -> impl ValueTree<Value = Scenario> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    scenarios().new_tree(&mut runner).expect("all values can be generated")
+    Seed::new(seed).tree(scenarios())
 }
 
 /// A panic is a failure like any other.

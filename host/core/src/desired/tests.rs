@@ -1,32 +1,17 @@
 use std::time::Duration;
 
 use super::*;
+use crate::build;
 use crate::decision::{Drain, VipKind};
 use crate::net::Protocol;
 use crate::node::{Capabilities, ProxyConfig};
-use crate::objects::{ServiceType, TrafficPolicy};
 use crate::state::{RealServer, Scheduling, Server, Weight};
 
 const DEADLINE: Drain = Drain::UntilDeadline(Duration::from_secs(30));
 
 /// A service created at a time in seconds.
 fn service(name: &str, created: i64) -> Service {
-    Service {
-        name: ObjectName::new("default", name),
-        created: Some(created),
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily::default(),
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: Vec::new(),
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+    build::service(name).created(created).build()
 }
 
 fn vip(last: u8) -> VirtualServer {

@@ -1,13 +1,10 @@
 use super::*;
+use crate::build;
 use crate::cluster::{Cluster, Event};
 use crate::decision::SourceAction::{Allow, Deny};
 use crate::decision::VipKinds;
-use crate::net::PerFamily;
 use crate::node::{Capabilities, DetectLocal, HostAddress, ProxyConfig};
-use crate::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
-    TrafficPolicy,
-};
+use crate::objects::{Service, ServiceType};
 
 const CLUSTER_IP: &str = "10.96.0.10";
 const OWN: [&str; 4] = ["192.0.2.10", "2001:db8::10", "169.254.20.10", "127.0.0.1"];
@@ -30,54 +27,19 @@ fn node() -> NodeView {
     NodeView::new("node1", None, None, host, config, Capabilities { schedulers, ..Capabilities::assumed() })
 }
 
-fn service(namespace: &str, name: &str, protocol: Protocol) -> Service {
-    Service {
-        name: ObjectName::new(namespace, name),
-        created: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::NodePort,
-        cluster_ips: PerFamily { v4: Some(ip(CLUSTER_IP)), v6: Some(ip("fd00::10")) },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol,
-            port: 80,
-            node_port: std::num::NonZeroU16::new(30080),
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+fn service(name: &str, protocol: Protocol) -> Service {
+    let service = build::service(name).of_type(ServiceType::NodePort);
+    let service = service.cluster_ip(CLUSTER_IP).cluster_ip("fd00::10");
+    service.port(80).protocol(protocol).node_port(30080).build()
 }
 
 /// A service in both families, with three IPv4 endpoints.
 fn view_of(service: Service) -> ServiceView {
-    let endpoint = |n: u8| Endpoint {
-        address: [10, 244, 0, n].into(),
-        conditions: Conditions::READY,
-        node: None,
-        zone: None,
-        hints: None,
-        further_addresses: 0,
-    };
-    let ObjectName { namespace, name } = service.name.clone();
-    let slice = EndpointSlice {
-        name: ObjectName::new(namespace, "a"),
-        service: name,
-        labels: Default::default(),
-        annotations: Default::default(),
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: service.ports[0].protocol, port: 8080 }],
-        endpoints: vec![endpoint(1), endpoint(2), endpoint(3)],
-    };
+    let endpoints = [1, 2, 3].map(|n| build::endpoint(format!("10.244.0.{n}")));
+    let slice = build::slice(&service.name.to_string()).port(8080).protocol(service.ports[0].protocol);
     let (mut cluster, name) = (Cluster::default(), service.name.clone());
     cluster.apply(Event::Service(Box::new(service)));
-    cluster.apply(Event::Slice(Box::new(slice)));
+    cluster.apply(slice.endpoints(endpoints).event());
     ServiceView::new(&cluster, &name, &node()).unwrap()
 }
 
@@ -91,7 +53,7 @@ fn clamped(view: &ServiceView, edit: impl FnOnce(&mut Decision)) -> (Decision, V
 }
 
 fn web(edit: impl FnOnce(&mut Decision)) -> (Decision, Vec<String>) {
-    clamped(&view_of(service("default", "web", Protocol::Tcp)), edit)
+    clamped(&view_of(service("web", Protocol::Tcp)), edit)
 }
 
 fn scheduled(name: &'static str, weights: [u16; 3]) -> (Decision, Vec<String>) {
@@ -102,7 +64,7 @@ fn scheduled(name: &'static str, weights: [u16; 3]) -> (Decision, Vec<String>) {
 }
 
 fn flagged(protocol: Protocol, scheduler: &str, flags: SchedulerFlags) -> (u32, Vec<String>) {
-    let view = view_of(service("default", "web", protocol));
+    let view = view_of(service("web", protocol));
     let (decision, said) = clamped(&view, |decision| {
         let scheduling = &mut decision.ports[0].scheduling;
         (scheduling.scheduler, scheduling.flags) = (scheduler.to_owned(), flags);
@@ -118,7 +80,7 @@ fn the_built_in_decision_is_not_touched() {
 
 #[test]
 fn the_api_server_is_kept_whatever_is_said() {
-    let view = view_of(service("default", "kubernetes", Protocol::Tcp));
+    let view = view_of(service("kubernetes", Protocol::Tcp));
     let upstream = Decision::upstream(&view, &node());
     let (decision, said) = clamped(&view, |decision| {
         decision.handling = Handling::Ignore("tired\n".to_owned());
@@ -239,12 +201,12 @@ fn what_cannot_tell_the_cluster_from_others_is_named() {
         said[0].contains("cluster VIPs (IPv6): sources outside the cluster cannot be recognized"),
         "{said:?}"
     );
-    let mut only_v6 = service("default", "web", Protocol::Tcp);
+    let mut only_v6 = service("web", Protocol::Tcp);
     only_v6.cluster_ips.v4 = None;
     let (decision, said) = clamped(&view_of(only_v6), off_cluster);
     assert_eq!(decision.masquerade.treatments.cluster, Treatment::Default);
     assert_eq!(said.len(), 1);
-    let mut only_v4 = service("default", "web", Protocol::Tcp);
+    let mut only_v4 = service("web", Protocol::Tcp);
     only_v4.cluster_ips.v6 = None;
     assert_eq!(clamped(&view_of(only_v4), off_cluster).1, [""; 0]);
 }

@@ -1,15 +1,11 @@
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::*;
+use crate::build;
 use crate::decision::Handling;
-use crate::net::{PerFamily, Protocol};
 use crate::node::{Capabilities, ProxyConfig};
-use crate::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Namespace, Service, ServicePort, ServiceType,
-    TrafficPolicy,
-};
+use crate::objects::{Conditions, Endpoint, Namespace};
 
 /// Decides as kube-proxy does, and records what it was shown.
 #[derive(Clone, Default)]
@@ -58,63 +54,20 @@ fn planner(policy: &Onlooker) -> Planner {
 }
 
 fn service(namespace: &str, name: &str) -> Event {
-    Event::Service(Box::new(Service {
-        name: ObjectName::new(namespace, name),
-        created: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily { v4: Some([10, 96, 0, 10].into()), v6: None },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }))
+    build::service(&format!("{namespace}/{name}")).cluster_ip("10.96.0.10").port(80).event()
 }
 
 /// The endpoints of `default/web`, each ready or not.
 fn endpoints(ready: &[bool]) -> Event {
     let endpoint = |(n, ready): (usize, &bool)| Endpoint {
-        address: SocketAddr::from(([10, 244, 0, n as u8], 0)).ip(),
         conditions: Conditions { ready: *ready, serving: *ready, terminating: false },
-        node: None,
-        zone: None,
-        hints: None,
-        further_addresses: 0,
+        ..build::endpoint(format!("10.244.0.{n}"))
     };
-    Event::Slice(Box::new(EndpointSlice {
-        name: ObjectName::new("default", "web-1"),
-        service: "web".to_owned(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: ready.iter().enumerate().map(endpoint).collect(),
-    }))
+    build::slice("web").port(8080).endpoints(ready.iter().enumerate().map(endpoint)).event()
 }
 
 fn node(name: &str, unschedulable: bool) -> Event {
-    Event::AnyNode(Box::new(Node {
-        name: name.to_owned(),
-        labels: Default::default(),
-        addresses: Vec::new(),
-        pod_cidrs: Vec::new(),
-        annotations: Default::default(),
-        unschedulable,
-        deleting: false,
-        taints: Vec::new(),
-        allocatable: Default::default(),
-    }))
+    Event::AnyNode(Box::new(Node { unschedulable, ..build::node(name, &[]) }))
 }
 
 fn namespace(name: &str, tier: &str) -> Event {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::net::{Family, PerFamily};
-use crate::objects::{Conditions, Service, ServicePort, ServiceType, TrafficPolicy};
+use crate::build;
+use crate::net::Family;
+use crate::objects::Conditions;
 use crate::view::{EndpointView, Location, PortView, Selection};
 
 const READY: Conditions = Conditions::READY;
@@ -19,13 +20,7 @@ fn key(n: u8) -> EndpointKey {
 
 /// A service with one port and the endpoints 0, 1, 2 and so on.
 fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
-    let port = ServicePort {
-        name: String::new(),
-        protocol: Protocol::Tcp,
-        port: 80,
-        node_port: None,
-        app_protocol: String::new(),
-    };
+    let service = build::service(service).cluster_ip("10.96.0.10").port(80).build();
     let endpoint = |(n, conditions): (u8, &Conditions)| EndpointView {
         address: key(n).1,
         conditions: *conditions,
@@ -36,37 +31,21 @@ fn view(service: &str, endpoints: &[Conditions]) -> ServiceView {
         slice: 0,
         ready_since: None,
     };
-    let cluster_ip = [10, 96, 0, 10].into();
     ServiceView {
-        service: Arc::new(Service {
-            name: name(service),
-            created: None,
-            labels: Default::default(),
-            annotations: Default::default(),
-            service_type: ServiceType::ClusterIp,
-            cluster_ips: PerFamily { v4: Some(cluster_ip), v6: None },
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            ports: vec![port.clone()],
-            client_ip_affinity: None,
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            source_ranges: Vec::new(),
-            health_check_node_port: None,
-        }),
         namespace: None,
         slices: Vec::new(),
         external_local: false,
         ports: vec![PortView {
             family: Family::V4,
-            port,
-            cluster_ip,
+            port: service.ports[0].clone(),
+            cluster_ip: build::ip("10.96.0.10"),
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             endpoints: (0..).zip(endpoints).map(endpoint).collect(),
             selection: Selection { internal: Vec::new(), external: Vec::new() },
         }],
         encounters: Default::default(),
+        service: Arc::new(service),
     }
 }
 

@@ -1,7 +1,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use serde_json::json;
 use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Fact, Kernel, Outcome, Unread};
 use weir_core::net::PerFamily;
@@ -13,7 +12,7 @@ use weir_core::simulated::Simulated;
 use weir_core::state::{RealServer, VirtualServer};
 use weir_core::sync::Round;
 use weir_core::view::ServiceView;
-use weir_k8s::objects::{self, Decoded};
+use weir_world::build;
 
 use super::*;
 
@@ -89,27 +88,13 @@ impl Host for Counting {
 /// Service number 0 is the API server's.
 fn service(n: u32) -> Event {
     let name = if n == 0 { "kubernetes".to_owned() } else { format!("web-{n}") };
-    let object = json!({
-        "metadata": {"namespace": "default", "name": name},
-        "spec": {"clusterIP": format!("10.96.{}.{}", n / 250, n % 250 + 1), "ports": [{"port": 443}]},
-    });
-    let (Decoded::Here(service), _) = objects::service(&object) else { panic!("{object}") };
-    Event::Service(Box::new(service))
+    build::service(&name).cluster_ip(format!("10.96.{}.{}", n / 250, n % 250 + 1)).port(443).event()
 }
 
 /// An endpoint of a service.
 fn slice(n: u32) -> Event {
-    let object = json!({
-        "metadata": {
-            "namespace": "default", "name": format!("web-{n}-1"),
-            "labels": {"kubernetes.io/service-name": format!("web-{n}")},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [format!("10.244.{}.{}", n / 250, n % 250 + 1)], "conditions": {"ready": true}}],
-        "ports": [{"port": 8443}],
-    });
-    let (Decoded::Here(slice), _) = objects::endpoint_slice(&object) else { panic!("{object}") };
-    Event::Slice(Box::new(slice))
+    let endpoint = build::endpoint(format!("10.244.{}.{}", n / 250, n % 250 + 1));
+    build::slice(&format!("web-{n}")).port(8443).endpoints([endpoint]).event()
 }
 
 /// Wants all counters each second, and decides as if it had not read them.

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
-use weir_core::objects::{ObjectName, ServiceType, TrafficPolicy};
+use weir_world::build;
 
 fn read(body: &str) -> PolicyConfiguration {
     let text = format!("apiVersion: policy.weir/v1alpha1\nkind: PolicyConfiguration\n{body}");
@@ -229,22 +229,8 @@ fn names_that_are_none_are_shown_with_escapes() {
 }
 
 fn service(namespace: &str, labels: &[(&str, &str)]) -> Service {
-    Service {
-        name: ObjectName::new(namespace, "web"),
-        created: None,
-        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        annotations: Default::default(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: Default::default(),
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: Vec::new(),
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+    let service = build::service(&format!("{namespace}/web"));
+    labels.iter().fold(service, |service, (key, value)| service.label(key, value)).build()
 }
 
 #[test]

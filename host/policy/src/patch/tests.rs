@@ -10,7 +10,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use weir_core::decision::{RefusedVip, SourceAction, SourceFilter, VipKind, VipKinds};
 use weir_core::policy::BuiltIn;
-use weir_laws::world::world;
+use weir_world::world;
 
 use super::*;
 use crate::bindings::{filter, masquerade, scheduler};

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use weir_core::check::check;
 use weir_core::policy::BuiltIn;
-use weir_laws::world::world;
+use weir_world::world;
 
 use crate::replace::policy_file;
 use crate::world::loader;

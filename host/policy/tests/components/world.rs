@@ -1,22 +1,17 @@
 //! A small cluster, and plugins for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_core::cluster::Event;
-use weir_core::net::PerFamily;
-use weir_core::net::{Family, Protocol};
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
-use weir_core::objects::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType,
-    TrafficPolicy,
-};
+use weir_core::objects::Endpoint;
 use weir_core::planner::Planner;
 use weir_core::policy::Policy;
 use weir_harness::components::component;
 use weir_policy::configuration::{self, PluginConfiguration};
 use weir_policy::{Artifact, Chain, Compiler, LoadError, Loader, Runtime};
+use weir_world::build;
 
 /// This node's name.
 pub(crate) const NODE: &str = "node1";
@@ -65,49 +60,11 @@ pub(crate) fn chain(package: &str, more: Value) -> Chain {
 pub(crate) fn service(name: &str, annotations: &[(&str, &str)], endpoints: u8) -> [Event; 2] {
     let ip = name.bytes().fold(10u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
     let number = name.bytes().map(u16::from).sum::<u16>();
-    let service = Service {
-        name: ObjectName::new("default", name),
-        created: None,
-        labels: BTreeMap::new(),
-        annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: PerFamily {
-            v4: Some(std::net::IpAddr::from([10, 96, (number % 250) as u8, ip])),
-            v6: None,
-        },
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-            app_protocol: String::new(),
-        }],
-        client_ip_affinity: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    };
-    let endpoint = |i| Endpoint {
-        address: std::net::IpAddr::from([10, 0, 1, i]),
-        conditions: Conditions::READY,
-        node: None,
-        zone: Some("a".into()),
-        hints: None,
-        further_addresses: 0,
-    };
-    let slice = EndpointSlice {
-        name: ObjectName::new("default", format!("{name}-1")),
-        service: name.to_owned(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        family: Family::V4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: (1..=endpoints).map(endpoint).collect(),
-    };
-    [Event::Service(Box::new(service)), Event::Slice(Box::new(slice))]
+    let service = build::service(name).cluster_ip(format!("10.96.{}.{ip}", number % 250)).port(80);
+    let service = annotations.iter().fold(service, |service, (key, value)| service.annotation(key, value));
+    let endpoint = |i| Endpoint { zone: Some("a".into()), ..build::endpoint(format!("10.0.1.{i}")) };
+    let slice = build::slice(name).port(8080).endpoints((1..=endpoints).map(endpoint));
+    [service.event(), slice.event()]
 }
 
 /// A planner that knows some services `s0`, `s1`, ….

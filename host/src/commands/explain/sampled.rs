@@ -119,7 +119,6 @@ impl Sampled {
 mod tests {
     use std::collections::BTreeSet;
 
-    use weir_core::cluster::Event;
     use weir_core::decision::Decision;
     use weir_core::node::{Capabilities, NodeView, ProxyConfig};
     use weir_core::objects::Service;
@@ -127,7 +126,7 @@ mod tests {
     use weir_core::sampling::{Reading, Totals, Wish};
     use weir_core::state::Weight;
     use weir_core::view::ServiceView;
-    use weir_k8s::objects::{self, Decoded};
+    use weir_world::build;
 
     use super::*;
 
@@ -157,23 +156,10 @@ mod tests {
         let node =
             NodeView::new("node1", None, None, Vec::new(), ProxyConfig::default(), Capabilities::assumed());
         let mut planner = Planner::new(node, Box::new(Counting));
-        for name in ["web", "api"] {
-            let service = json!({
-                "metadata": {"namespace": "shop", "name": name},
-                "spec": {"clusterIP": if name == "web" { "10.96.0.1" } else { "10.96.0.2" },
-                    "ports": [{"protocol": "TCP", "port": 80}]},
-            });
-            let slice = json!({
-                "metadata": {"namespace": "shop", "name": name,
-                    "labels": {"kubernetes.io/service-name": name}},
-                "addressType": "IPv4",
-                "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}],
-                "ports": [{"name": "", "protocol": "TCP", "port": 8080}],
-            });
-            let Decoded::Here(service) = objects::service(&service).0 else { panic!("no service") };
-            let Decoded::Here(slice) = objects::endpoint_slice(&slice).0 else { panic!("no slice") };
-            planner.apply(Event::Service(Box::new(service)));
-            planner.apply(Event::Slice(Box::new(slice)));
+        for (name, ip) in [("shop/web", "10.96.0.1"), ("shop/api", "10.96.0.2")] {
+            planner.apply(build::service(name).cluster_ip(ip).port(80).event());
+            let endpoints = ["10.0.0.1", "10.0.0.2"].map(build::endpoint);
+            planner.apply(build::slice(name).port(8080).endpoints(endpoints).event());
         }
         planner
     }

@@ -1,34 +1,22 @@
 //! Small objects.
 
 use serde_json::{Value, json};
+use weir_world::{api, build};
 
 /// A Service in `shop` with one port.
 pub(crate) fn service(name: &str, port: u16) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
-        "spec": {
-            "type": "ClusterIP", "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ipFamilies": ["IPv4"],
-            "ports": [{"port": port, "protocol": "TCP"}],
-        },
-    })
+    api::service(&build::service(&format!("shop/{name}")).cluster_ip("10.96.0.10").port(port).build())
 }
 
 /// A slice of a Service in `shop` with one endpoint.
 pub(crate) fn slice(name: &str, service: &str, address: &str) -> Value {
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
-        "addressType": "IPv4", "ports": [{"name": "", "protocol": "TCP", "port": 80}],
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
-    })
+    let slice = build::slice(&format!("shop/{service}")).named(name).port(80);
+    api::slice(&slice.endpoints([build::endpoint(address)]).build())
 }
 
 /// A Node.
 pub(crate) fn node(name: &str, address: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
-        "status": {"addresses": [{"type": "InternalIP", "address": address}]},
-    })
+    api::node(&build::node(name, &[address]))
 }
 
 /// A Namespace.

@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value, json};
 use weir_core::net::{Family, PerFamily, Protocol};
+use weir_core::objects::{self, ServiceType};
+use weir_world::api;
+use weir_world::build::{self, ServiceBuilder};
 
 use super::{Cluster, POD_PORT, Place};
 
@@ -12,11 +15,10 @@ use super::{Cluster, POD_PORT, Place};
 pub struct Service {
     name: String,
     number: u8,
+    service: ServiceBuilder,
+    /// Other fields of `spec`.
     spec: Map<String, Value>,
-    ports: Vec<Port>,
-    annotations: Map<String, Value>,
     groups: Vec<Group>,
-    ingress: Vec<Value>,
 }
 
 /// Endpoints with their own EndpointSlices, one per family.
@@ -29,14 +31,6 @@ struct Group {
 
 /// The label by which the plugin `annotations` recognises groups of endpoints.
 const GROUP: &str = "policy.weir/group";
-
-/// One port of a service.
-#[derive(Debug, Clone, Copy)]
-struct Port {
-    protocol: Protocol,
-    port: u16,
-    node_port: Option<u16>,
-}
 
 /// A pod as a ready endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,22 +46,27 @@ pub struct Endpoint {
 impl Service {
     /// A service with cluster IPs only.
     pub fn new(name: &str, number: u8) -> Service {
-        let mut service = Service {
+        let groups = Vec::new();
+        let service = Service {
             name: name.to_owned(),
             number,
+            service: build::service(name),
             spec: Map::new(),
-            ports: Vec::new(),
-            annotations: Map::new(),
-            groups: Vec::new(),
-            ingress: Vec::new(),
+            groups,
         };
-        let cluster_ips = Family::BOTH.map(|family| service.cluster_ip(family).to_string());
-        service.spec.insert("type".to_owned(), json!("ClusterIP"));
-        service.spec.insert("clusterIP".to_owned(), json!(cluster_ips[0]));
-        service.spec.insert("clusterIPs".to_owned(), json!(cluster_ips));
-        service.spec.insert("ipFamilies".to_owned(), json!(["IPv4", "IPv6"]));
-        service.spec.insert("ipFamilyPolicy".to_owned(), json!("RequireDualStack"));
-        service
+        service.with_all(Service::cluster_ip, ServiceBuilder::cluster_ip)
+    }
+
+    fn with_all(
+        mut self,
+        address: fn(&Service, Family) -> IpAddr,
+        add: fn(ServiceBuilder, IpAddr) -> ServiceBuilder,
+    ) -> Service {
+        for family in Family::BOTH {
+            let ip = address(&self, family);
+            self.service = add(self.service, ip);
+        }
+        self
     }
 
     /// The number it was created with.
@@ -101,27 +100,28 @@ impl Service {
 
     /// Adds a port that leads to the pods' servers.
     pub fn with_port(mut self, protocol: Protocol, port: u16) -> Service {
-        self.ports.push(Port { protocol, port, node_port: None });
+        let name = format!("{protocol}-{port}");
+        self.service = self.service.named_port(&name, port).protocol(protocol);
         self
     }
 
     /// Adds a port that also has a node port.
-    pub fn with_node_port(mut self, protocol: Protocol, port: u16, node_port: u16) -> Service {
-        self.ports.push(Port { protocol, port, node_port: Some(node_port) });
-        self.of_type("NodePort")
+    pub fn with_node_port(self, protocol: Protocol, port: u16, node_port: u16) -> Service {
+        let mut service = self.with_port(protocol, port);
+        service.service = service.service.node_port(node_port).of_type(ServiceType::NodePort);
+        service
     }
 
     /// Adds an external IP of each family.
     pub fn with_external_ip(self) -> Service {
-        let addresses = Family::BOTH.map(|family| self.external_ip(family).to_string());
-        self.with("externalIPs", json!(addresses))
+        self.with_all(Service::external_ip, ServiceBuilder::external_ip)
     }
 
     /// Adds a load balancer IP of each family.
-    pub fn with_load_balancer(mut self) -> Service {
-        self.ingress =
-            Family::BOTH.map(|family| json!({"ip": self.load_balancer_ip(family).to_string()})).into();
-        self.of_type("LoadBalancer")
+    pub fn with_load_balancer(self) -> Service {
+        let mut service = self.with_all(Service::load_balancer_ip, ServiceBuilder::load_balancer_ip);
+        service.service = service.service.of_type(ServiceType::LoadBalancer);
+        service
     }
 
     /// Sets any other field of `spec`.
@@ -144,12 +144,8 @@ impl Service {
 
     /// Adds an annotation.
     pub fn with_annotation(mut self, key: &str, value: &str) -> Service {
-        self.annotations.insert(key.to_owned(), json!(value));
+        self.service = self.service.annotation(key, value);
         self
-    }
-
-    fn of_type(self, name: &str) -> Service {
-        self.with("type", json!(name))
     }
 
     /// Its name.
@@ -167,75 +163,34 @@ impl Service {
     }
 
     fn object(&self) -> Value {
-        let ports: Vec<Value> = self
-            .ports
-            .iter()
-            .map(|port| {
-                json!({
-                    "name": port.name(),
-                    "protocol": port.protocol.to_string().to_uppercase(),
-                    "port": port.port,
-                    "targetPort": POD_PORT,
-                    "nodePort": port.node_port,
-                })
-            })
-            .collect();
-        let mut spec = self.spec.clone();
-        spec.insert("ports".to_owned(), json!(ports));
-        json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": self.name, "namespace": "default", "annotations": self.annotations},
-            "spec": spec,
-            "status": {"loadBalancer": {"ingress": self.ingress}},
-        })
+        let mut object = api::service(&self.service.clone().build());
+        for (field, value) in &self.spec {
+            object["spec"][field] = value.clone();
+        }
+        object
     }
 
     fn slice(&self, group: &Group, family: Family) -> Value {
-        let ports: Vec<Value> = self
-            .ports
-            .iter()
-            .map(|port| {
-                json!({
-                    "name": port.name(),
-                    "protocol": port.protocol.to_string().to_uppercase(),
-                    "port": POD_PORT,
-                })
-            })
-            .collect();
-        let endpoints: Vec<Value> = group
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                json!({
-                    "addresses": [endpoint.addresses.get(family).to_string()],
-                    "conditions": {"ready": true, "serving": true, "terminating": false},
-                    "nodeName": endpoint.node,
-                })
-            })
-            .collect();
-        let mut labels = json!({"kubernetes.io/service-name": self.name});
         let mut name = format!("{}-{}", self.name, family.to_string().to_lowercase());
+        let mut slice = build::slice(&self.name).family(family);
         if !group.name.is_empty() {
-            labels[GROUP] = json!(group.name);
+            slice = slice.label(GROUP, &group.name);
             name.push_str(&format!("-{}", group.name));
         }
-        json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {"name": name, "namespace": "default", "labels": labels},
-            "addressType": family.to_string(),
-            "ports": ports,
-            "endpoints": endpoints,
-        })
+        for port in self.service.clone().build().ports {
+            slice = slice.named_port(&port.name, POD_PORT).protocol(port.protocol);
+        }
+        let endpoints = group.endpoints.iter().map(|endpoint| objects::Endpoint {
+            node: Some(endpoint.node.into()),
+            ..build::endpoint(endpoint.addresses.get(family))
+        });
+        api::slice(&slice.named(&name).endpoints(endpoints).build())
     }
 }
 
 /// A Node object.
 #[derive(Debug, Clone)]
-pub struct Node {
-    object: Value,
-}
+pub struct Node(objects::Node);
 
 impl Node {
     /// The Node at this place.
@@ -244,41 +199,30 @@ impl Node {
             Place::Local => (&cluster.node, 0),
             Place::Remote => (&cluster.other_node, 1),
         };
-        let addresses = Family::BOTH
-            .map(|family| json!({"type": "InternalIP", "address": host.address(family).to_string()}));
+        let addresses = Family::BOTH.map(|family| host.address(family).to_string());
         let pods = [format!("10.244.{number}.0/24"), format!("fd00:10:244:{number}::/64")];
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": host.name(), "labels": {}},
-            "spec": {"podCIDRs": pods},
-            "status": {"addresses": addresses},
-        });
-        Node { object }
+        Node(objects::Node {
+            pod_cidrs: pods.map(|net| net.parse().expect("a network")).to_vec(),
+            ..build::node(host.name(), &addresses.each_ref().map(String::as_str))
+        })
     }
 
     /// Adds a label.
     #[must_use]
     pub fn with_label(mut self, key: &str, value: &str) -> Node {
-        self.object["metadata"]["labels"][key] = json!(value);
+        self.0.labels.insert(key.to_owned(), value.to_owned());
         self
     }
 
     /// Cordons the node: no new pods are scheduled there.
     #[must_use]
     pub fn unschedulable(mut self) -> Node {
-        self.object["spec"]["unschedulable"] = json!(true);
+        self.0.unschedulable = true;
         self
     }
 
     /// The object in JSON.
     pub fn to_json(&self) -> String {
-        self.object.to_string()
-    }
-}
-
-impl Port {
-    fn name(&self) -> String {
-        format!("{}-{}", self.protocol, self.port)
+        api::node(&self.0).to_string()
     }
 }

@@ -10,10 +10,10 @@ use weir_core::policy::BuiltIn;
 use weir_core::rule::{Chain, Rule, Table, Target};
 use weir_core::set::SetName;
 use weir_core::trace::{Cause, Origin, Packet, Source, Step, Trace, Verdict, trace};
+use weir_world::world;
 
 use super::traces::{Kind, Planned, Vip, arrivals};
 use crate::hostile::{Uniform, whims};
-use crate::world::world;
 
 fn kind(kind: Kind) -> VipKind {
     match kind {

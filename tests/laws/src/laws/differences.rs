@@ -5,10 +5,10 @@ use weir_core::diff::{Changes, diff, record};
 use weir_core::kernel::{Kernel, apply};
 use weir_core::simulated::Simulated;
 use weir_core::state::KernelState;
+use weir_world::world;
 
 use crate::hostile::any_policy;
 use crate::tamper::tampering;
-use crate::world::world;
 
 /// The desired state of a generated cluster. Boxed for the same reason as [`any_policy`].
 pub(super) fn wanted() -> BoxedStrategy<KernelState> {

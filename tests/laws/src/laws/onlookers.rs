@@ -11,8 +11,7 @@ use weir_core::report::{Reason, Report};
 use weir_core::set::{MAX_ELEMENTS, Set, SetEntry};
 use weir_core::state::Weight;
 use weir_core::view::{EndpointView, ServiceView};
-
-use crate::world::{NODE, World, world};
+use weir_world::{NODE, World, world};
 
 /// Ignores the services of some namespaces, and weights endpoints as suggested by their Node object.
 #[derive(Clone, Copy, Debug)]

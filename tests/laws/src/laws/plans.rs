@@ -15,9 +15,9 @@ use weir_core::report::Reason;
 use weir_core::set::SetEntry;
 use weir_core::state::{KernelState, VirtualServer, Weight};
 use weir_core::view::ServiceView;
+use weir_world::{World, event, facts, world};
 
 use crate::hostile::{Forgetful, any_policy, hostile};
-use crate::world::{World, event, facts, world};
 
 fn plan_of(world: &World, policy: impl Policy + 'static) -> Plan {
     world.planned(policy).plan()

@@ -14,12 +14,12 @@ use weir_core::planner::{Plan, Planner};
 use weir_core::simulated::{Fault, Foreign, Simulated};
 use weir_core::state::KernelState;
 use weir_core::sync::{Round, Syncer};
+use weir_world::{MEETING, edit, event, world};
 
 use super::differences::found;
 use super::watch::Watch;
 use crate::hostile::any_policy;
 use crate::tamper::tampering;
-use crate::world::{edit, event, world};
 
 /// A plan, and the planner that created it.
 pub(super) struct Goal {
@@ -108,13 +108,13 @@ pub(super) struct Step {
 /// Two plans of one planner with some events between, another policy, or both; or the first plan of a fresh node.
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let events = prop::collection::vec(event(), 0..4);
-    let edits = prop::collection::vec(edit(), 0..5);
+    let edits = prop::collection::vec(edit(&MEETING), 0..5);
     let policies = (any_policy(), prop::option::weighted(0.4, any_policy()));
     let change = (world(20), events, edits, policies).prop_map(|(world, events, edits, (first, second))| {
         let mut planner = world.planned(first);
         let before = planner.plan();
         let objects = world.last_events();
-        let edits = edits.iter().filter_map(|edit| edit.of(&objects));
+        let edits = edits.iter().flat_map(|edit| edit.of(&MEETING, &objects));
         edits.chain(events).for_each(|event| world.facts.tell(&mut planner, event));
         if let Some(second) = second {
             planner.set_policy(Box::new(second));

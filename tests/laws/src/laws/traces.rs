@@ -12,8 +12,7 @@ use weir_core::rule::{Chain, Extension, Place};
 use weir_core::state::{KernelState, RealServer, VirtualServer};
 use weir_core::trace::{Cause, Origin, Packet, Source, Verdict, trace};
 use weir_core::view::{Location, PortView, ServiceView};
-
-use crate::world::{World, world};
+use weir_world::{World, world};
 
 /// The kind of VIP of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_core::cluster::Event;
 use weir_core::node::OtherNodes;
 use weir_core::planner::Planner;
-use weir_laws::world::NODE;
+use weir_world::NODE;
 
 use super::Run;
 

@@ -1,6 +1,7 @@
 use serde_json::json;
 use weir_core::net::Protocol;
 use weir_core::objects::PROXY_NAME_LABEL;
+use weir_world::build;
 
 use super::*;
 
@@ -31,31 +32,7 @@ fn ips(v4: Option<&str>, v6: Option<&str>) -> PerFamily<Option<IpAddr>> {
 fn absent_fields_have_their_defaults() {
     let (service, problems) = here(json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}));
     assert_eq!(problems, [""; 0]);
-    assert_eq!(
-        service,
-        Service {
-            name: weir_core::objects::ObjectName::new("default", "web"),
-            created: None,
-            labels: Default::default(),
-            annotations: Default::default(),
-            service_type: ServiceType::ClusterIp,
-            cluster_ips: ips(Some("10.96.0.1"), None),
-            external_ips: vec![],
-            load_balancer_ips: vec![],
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: None,
-                app_protocol: String::new(),
-            }],
-            client_ip_affinity: None,
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            source_ranges: vec![],
-            health_check_node_port: None,
-        }
-    );
+    assert_eq!(service, build::service("web").cluster_ip("10.96.0.1").port(80).build());
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Value, json};
 use weir_guest_init::FILE;
-use weir_parity::{Random, World};
+use weir_parity::World;
+use weir_world::Seed;
 
 use crate::stage::{Comparison, Stage, Times};
 
@@ -61,8 +62,8 @@ struct Before {
 pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usize) -> Result<Counts> {
     let start = Instant::now();
     stage.configure(&weir_parity::config(seed))?;
-    let mut random = Random::new(seed);
-    let mut world = World::random(&mut random);
+    let mut source = Seed::new(seed);
+    let mut world = World::random(&mut source);
     let mut counts = Counts { cases: 1, ..Counts::default() };
     let mut deeds = vec!["the initial state".to_owned()];
     let mut before: Option<Before> = None;
@@ -70,7 +71,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, seed: u64, mutations: usize, batch: usi
     let mut refused = stage.deliver(&mut world)?;
     while counts.mutations < mutations {
         for _ in 0..batch.min(mutations - counts.mutations) {
-            deeds.push(world.mutate(&mut random));
+            deeds.push(world.mutate(&mut source));
             // Both are notified at the same time and may still be processing the previous state.
             refused.extend(stage.deliver(&mut world)?);
             counts.mutations += 1;

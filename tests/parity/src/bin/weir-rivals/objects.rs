@@ -7,6 +7,8 @@ use std::thread;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weir_cluster::Client;
+use weir_core::objects::Endpoint;
+use weir_world::{api, build};
 
 /// The node that all proxies run on.
 pub(crate) const NODE: &str = "node1";
@@ -57,40 +59,30 @@ impl Service {
         SocketAddrV4::new(Ipv4Addr::new(10, 96, high, low), PORT)
     }
 
+    fn full_name(self) -> String {
+        format!("{NAMESPACE}/{}", self.name())
+    }
+
     fn service(self) -> Value {
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": { "namespace": NAMESPACE, "name": self.name() },
-            "spec": {
-                "clusterIP": self.address().ip(),
-                "ports": [{ "name": "http", "port": PORT, "targetPort": TARGET_PORT }],
-            },
-        })
+        let service = build::service(&self.full_name()).cluster_ip(self.address().ip());
+        api::service(&service.named_port("http", PORT).build())
     }
 
     fn slice(self) -> Value {
-        let endpoints: Vec<Value> = match self {
+        let endpoints: Vec<Endpoint> = match self {
             Service::Plain(n) => {
                 let [_, _, high, low] = n.to_be_bytes();
-                (0..ENDPOINTS).map(|i| endpoint(&format!("10.{}.{high}.{low}", 128 + i))).collect()
+                (0..ENDPOINTS).map(|i| endpoint(Ipv4Addr::new(10, 128 + i as u8, high, low))).collect()
             }
-            Service::Probe(n) => vec![endpoint(&probe_endpoint(n, 0).to_string())],
+            Service::Probe(n) => vec![endpoint(probe_endpoint(n, 0))],
         };
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "namespace": NAMESPACE, "name": self.name(),
-                "labels": { "kubernetes.io/service-name": self.name() },
-            },
-            "addressType": "IPv4",
-            "endpoints": endpoints,
-            "ports": [{ "name": "http", "port": TARGET_PORT }],
-        })
+        let slice = build::slice(&self.full_name()).named(&self.name()).named_port("http", TARGET_PORT);
+        api::slice(&slice.endpoints(endpoints).build())
     }
 }
 
-fn endpoint(address: &str) -> Value {
-    json!({ "addresses": [address], "conditions": { "ready": true }, "nodeName": "elsewhere" })
+fn endpoint(address: Ipv4Addr) -> Endpoint {
+    Endpoint { node: Some("elsewhere".into()), ..build::endpoint(address) }
 }
 
 /// The only endpoint of a probe in a generation: each change gives it an address it never had before.
@@ -105,7 +97,8 @@ pub(crate) fn change(client: &Client, probe: u32, generation: u32) -> Result<()>
         "/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{}",
         Service::Probe(probe).name()
     );
-    let body = json!({ "endpoints": [endpoint(&probe_endpoint(probe, generation).to_string())] });
+    let slice = build::slice(NAMESPACE).endpoints([endpoint(probe_endpoint(probe, generation))]);
+    let body = json!({ "endpoints": api::slice(&slice.build())["endpoints"] });
     let answer = client.request("PATCH", &path, "application/merge-patch+json", &body.to_string())?;
     answer.expect("changing an endpoint").map(drop)
 }

@@ -10,12 +10,12 @@ use weir_core::node::{
     Capabilities, ConnectionReuse, DetectLocal, HostAddress, InternalLocal, NodePortAddress, NodeView,
     ProxyConfig, Switch,
 };
-use weir_core::objects::{Allocatable, Attributes, Node, NodeAddressType, ZONE_LABEL};
+use weir_core::objects::{Allocatable, Node, NodeAddressType, ZONE_LABEL};
 use weir_core::planner::Planner;
 use weir_core::rule::Extension;
 use weir_core::set::MAX_ELEMENTS;
 
-use super::{NODE, NODES, address_of, weighted_option};
+use super::{MEETING, NODE, NODES, Pool, ZONES, address_of, build, weighted_option};
 
 /// The node, apart from its object.
 #[derive(Clone, Debug)]
@@ -143,10 +143,10 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
 }
 
 /// Generates the object of any node, including fields that only policies read.
-pub fn any_node() -> impl Strategy<Value = Node> {
+pub(crate) fn any_node() -> impl Strategy<Value = Node> {
     let taints = prop::sample::subsequence(&["maintenance:NoSchedule", "gpu=yes:NoExecute"][..], 0..=2);
     let cpu_millis = select(&[0, 500, 4000][..]);
-    (node(), select(NODES), any::<bool>(), taints, cpu_millis).prop_map(
+    (node(&MEETING), select(NODES), any::<bool>(), taints, cpu_millis).prop_map(
         |(node, name, unschedulable, taints, cpu_millis)| Node {
             name: name.to_owned(),
             unschedulable,
@@ -159,29 +159,27 @@ pub fn any_node() -> impl Strategy<Value = Node> {
 }
 
 /// Generates this node's object.
-pub fn node() -> impl Strategy<Value = Node> {
+pub fn node(pool: &'static Pool) -> impl Strategy<Value = Node> {
     let addresses = prop::collection::vec(
         (
             prop_oneof![Just(NodeAddressType::Internal), Just(NodeAddressType::External)],
-            address_of(&["192.0.2.10", "192.0.2.11", "2001:db8::10"]),
+            address_of("192.0.2.10 192.0.2.11 2001:db8::10"),
         ),
         0..3,
     );
     let pod_cidrs = prop::sample::subsequence(&["10.244.0.0/24", "fd00:244::/112"][..], 0..=2);
-    (weighted_option(0.7, select(&["a", "b"][..])), addresses, pod_cidrs).prop_map(
-        |(zone, addresses, pod_cidrs): (_, Vec<(_, IpAddr)>, _)| Node {
-            annotations: Default::default(),
-            unschedulable: false,
-            deleting: false,
-            taints: Vec::new(),
-            allocatable: Default::default(),
-            name: NODE.to_owned(),
-            labels: zone
-                .map(|zone| (ZONE_LABEL.to_owned(), zone.to_owned()))
-                .into_iter()
-                .collect::<Attributes>(),
-            addresses,
-            pod_cidrs: pod_cidrs.into_iter().map(|net| net.parse().expect("a valid network")).collect(),
+    (weighted_option(0.7, select(ZONES)), addresses, pod_cidrs).prop_map(
+        |(zone, addresses, pod_cidrs): (_, Vec<(_, IpAddr)>, _)| {
+            let labels = zone.map(|zone| (ZONE_LABEL.to_owned(), zone.to_owned()));
+            let pod_cidrs = pod_cidrs.into_iter().map(|net| net.parse().expect("a valid network"));
+            let mut node = Node {
+                labels: labels.into_iter().collect(),
+                addresses,
+                pod_cidrs: pod_cidrs.collect(),
+                ..build::node(NODE, &[])
+            };
+            pool.settle_node(&mut node);
+            node
         },
     )
 }

@@ -1,5 +1,11 @@
-//! Generated clusters. Names and addresses come from small pools, so that objects interact: shared VIPs, slices
-//! that change their service, endpoints in two slices, external IPs that are node addresses.
+//! weir-world: the objects of all tests.
+//!
+//! - [`build`]: the objects that a test names, in one line each;
+//! - [`world`], [`event`], [`edit`]: random clusters and their changes, from a [`Pool`]. In [`MEETING`] objects interact:
+//!   shared VIPs, slices that change their service, endpoints in two slices, external IPs that are node addresses.
+//!   [`APART`] is for real API servers;
+//! - [`api`]: objects as an API server takes them;
+//! - [`Seed`]: the values of a seed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,21 +18,28 @@ use weir_core::objects::{Namespace, ObjectName};
 use weir_core::planner::Planner;
 use weir_core::policy::Policy;
 
+pub mod api;
+pub mod build;
 mod edit;
 mod node;
+mod pool;
+mod seed;
 mod service;
 mod slice;
 
-pub use edit::{Edit, edit};
-pub use node::{Facts, any_node, facts, node};
-pub use service::service;
-pub use slice::slice;
+pub use edit::{Edit, edit, follow};
+pub use node::{Facts, facts, node};
+use pool::words;
+pub use pool::{APART, MEETING, Pool};
+pub use seed::Seed;
 
 /// The name of the planning node.
 pub const NODE: &str = "node1";
 
 /// The names of all nodes.
 const NODES: &[&str] = &[NODE, "node2"];
+
+const ZONES: &[&str] = &["a", "b"];
 
 /// A cluster, and the events that led to it.
 #[derive(Clone, Debug)]
@@ -37,23 +50,28 @@ pub struct World {
     pub events: Vec<Event>,
 }
 
-/// Generates a world after up to `length` events.
+/// Generates a world after up to `length` events, of objects that meet.
 pub fn world(length: usize) -> impl Strategy<Value = World> {
     (facts(), prop::collection::vec(event(), 0..length)).prop_map(|(facts, events)| World { facts, events })
 }
 
-/// Generates an event.
+/// Generates an event about an object that may meet others.
 pub fn event() -> impl Strategy<Value = Event> {
+    event_of(&MEETING)
+}
+
+/// Generates an event.
+pub fn event_of(pool: &'static Pool) -> impl Strategy<Value = Event> {
     prop_oneof![
-        8 => service().prop_map(|service| Event::Service(Box::new(service))),
-        1 => service_name().prop_map(Event::ServiceGone),
-        8 => slice().prop_map(|slice| Event::Slice(Box::new(slice))),
+        8 => service::service(pool).prop_map(|service| Event::Service(Box::new(service))),
+        1 => service_name(pool).prop_map(Event::ServiceGone),
+        8 => slice::slice(pool).prop_map(|slice| Event::Slice(Box::new(slice))),
         2 => slice_name().prop_map(Event::SliceGone),
-        1 => node().prop_map(|node| Event::Node(Box::new(node))),
+        1 => node::node(pool).prop_map(|node| Event::Node(Box::new(node))),
         1 => Just(Event::NodeGone),
-        1 => service_name().prop_map(Event::Endpoints),
-        1 => service_name().prop_map(Event::EndpointsGone),
-        2 => any_node().prop_map(|node| Event::AnyNode(Box::new(node))),
+        1 => service_name(pool).prop_map(Event::Endpoints),
+        1 => service_name(pool).prop_map(Event::EndpointsGone),
+        2 => node::any_node().prop_map(|node| Event::AnyNode(Box::new(node))),
         1 => select(NODES).prop_map(|name| Event::AnyNodeGone(name.to_owned())),
         2 => namespace().prop_map(|namespace| Event::Namespace(Box::new(namespace))),
         1 => select(NAMESPACES).prop_map(|name| Event::NamespaceGone(name.to_owned())),
@@ -111,15 +129,6 @@ pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
     }
 }
 
-const SERVICES: [(&str, &str); 6] = [
-    ("default", "kubernetes"),
-    ("default", "web"),
-    ("default", "dns"),
-    ("shop", "web"),
-    ("shop", "cart"),
-    ("shop", "game"),
-];
-
 const NAMESPACES: &[&str] = &["default", "shop"];
 
 fn namespace() -> impl Strategy<Value = Namespace> {
@@ -130,8 +139,8 @@ fn namespace() -> impl Strategy<Value = Namespace> {
     })
 }
 
-fn service_name() -> impl Strategy<Value = ObjectName> {
-    select(&SERVICES[..]).prop_map(|(namespace, name)| ObjectName::new(namespace, name))
+fn service_name(pool: &'static Pool) -> impl Strategy<Value = ObjectName> {
+    select(words(pool.services)).prop_map(build::object_name)
 }
 
 fn slice_name() -> impl Strategy<Value = ObjectName> {
@@ -143,15 +152,12 @@ fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![3 => Just(Protocol::Tcp), 2 => Just(Protocol::Udp), 1 => Just(Protocol::Sctp)]
 }
 
-const PORT_NAMES: &[&str] = &["", "http", "dns"];
-
-fn port_name() -> impl Strategy<Value = String> {
-    select(PORT_NAMES).prop_map(str::to_owned)
+fn port_name(pool: &'static Pool) -> impl Strategy<Value = String> {
+    select(pool.port_names).prop_map(str::to_owned)
 }
 
-fn address_of(pool: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
-    // The pools are literals in this crate.
-    select(pool).prop_map(|text| text.parse().expect("a valid address"))
+fn address_of(list: &'static str) -> impl Strategy<Value = IpAddr> {
+    select(words(list)).prop_map(build::ip)
 }
 
 fn weighted_option<S: Strategy>(some: f64, of: S) -> impl Strategy<Value = Option<S::Value>> {

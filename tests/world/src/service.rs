@@ -9,61 +9,24 @@ use proptest::sample::select;
 use weir_core::net::{Family, PerFamily};
 use weir_core::objects::{Attributes, PROXY_NAME_LABEL, Service, ServicePort, ServiceType, TrafficPolicy};
 
-use super::{SERVICES, address_of, port_name, protocol, service_name, weighted_option};
-
-const EXTERNAL: &[&str] =
-    &["198.51.100.1", "198.51.100.2", "2001:db8:1::1", "2001:db8:1::2", "192.0.2.10", "2001:db8::10"];
-const LOAD_BALANCER: &[&str] =
-    &["203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8:2::1", "2001:db8:1::1", "192.0.2.11"];
-/// Addresses no service may have; the last but one only if the node is in that network.
-const UNUSABLE: &[&str] = &[
-    "127.0.0.1",
-    "0.0.0.0",
-    "0.9.9.9",
-    "169.254.169.254",
-    "224.0.0.1",
-    "255.255.255.255",
-    "::1",
-    "::",
-    "fe80::7",
-    "ff02::1",
-    "::ffff:127.0.0.1",
-    "192.0.2.255",
-    "::ffff:203.0.113.1",
-];
-const RANGES: &[&str] = &[
-    "10.0.0.0/8",
-    "192.0.2.0/24",
-    "192.0.2.10/32",
-    "203.0.113.128/25",
-    "0.0.0.0/0",
-    "fd00::/8",
-    "2001:db8::/32",
-    "::/0",
-];
+use super::{MEETING, Pool, address_of, port_name, protocol, service_name, weighted_option, words};
 
 /// Generates a Service.
-pub fn service() -> impl Strategy<Value = Service> {
-    let identity = (service_name(), prop::option::of(0..3i64), prop::bool::weighted(0.04), service_type());
-    let vips = (cluster_ips(), prop::collection::vec(vip(EXTERNAL), 0..3), load_balancer_ips());
-    let traffic = (
-        policy(),
-        policy(),
-        weighted_option(0.25, affinity()),
-        ranges(),
-        weighted_option(0.4, 32_000..32_003u16),
-    );
-    (identity, vips, prop::collection::vec(port(), 0..4), traffic).prop_map(
+pub(crate) fn service(pool: &'static Pool) -> impl Strategy<Value = Service> {
+    let identity =
+        (service_name(pool), prop::option::of(0..3i64), prop::bool::weighted(0.04), service_type());
+    let vips = (cluster_ips(), external_ips(pool), load_balancer_ips(pool));
+    let traffic = (policy(), policy(), affinity(pool), ranges(pool), weighted_option(0.4, 32_000..32_003u16));
+    (identity, vips, ports(pool), traffic).prop_map(
         |((name, created, elsewhere, service_type), (families, external_ips, lb), ports, traffic)| {
             let (internal_policy, external_policy, client_ip_affinity, source_ranges, health) = traffic;
-            let index = SERVICES.iter().position(|(ns, n)| *ns == name.namespace && *n == name.name);
             let labels = if elsewhere {
                 [(PROXY_NAME_LABEL.to_owned(), String::new())].into()
             } else {
                 Attributes::new()
             };
-            Service {
-                cluster_ips: families.of(index.unwrap_or_default() as u8),
+            let mut service = Service {
+                cluster_ips: families.of(pool.index(&name)),
                 name,
                 created,
                 labels,
@@ -77,7 +40,9 @@ pub fn service() -> impl Strategy<Value = Service> {
                 external_policy,
                 source_ranges,
                 health_check_node_port: health.and_then(NonZeroU16::new),
-            }
+            };
+            pool.settle_service(&mut service);
+            service
         },
     )
 }
@@ -108,12 +73,12 @@ impl ClusterIps {
 }
 
 fn cluster_ips() -> impl Strategy<Value = ClusterIps> {
-    let unusable = weighted_option(0.04, address_of(UNUSABLE));
+    let unusable = weighted_option(0.04, address_of(MEETING.unusable));
     (prop::bool::weighted(0.85), prop::bool::weighted(0.6), weighted_option(0.05, 0..6u8), unusable)
         .prop_map(|(v4, v6, stolen, unusable)| ClusterIps { v4, v6, stolen, unusable })
 }
 
-fn service_type() -> impl Strategy<Value = ServiceType> {
+pub(super) fn service_type() -> impl Strategy<Value = ServiceType> {
     prop_oneof![
         4 => Just(ServiceType::ClusterIp),
         3 => Just(ServiceType::NodePort),
@@ -122,30 +87,39 @@ fn service_type() -> impl Strategy<Value = ServiceType> {
     ]
 }
 
-pub(super) fn load_balancer_ips() -> impl Strategy<Value = Vec<IpAddr>> {
-    prop::collection::vec(vip(LOAD_BALANCER), 0..3)
+pub(super) fn external_ips(pool: &'static Pool) -> impl Strategy<Value = Vec<IpAddr>> {
+    prop::collection::vec(vip(pool.external, pool), 0..3)
 }
 
-fn vip(pool: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
-    prop_oneof![9 => address_of(pool), 1 => address_of(UNUSABLE)]
+pub(super) fn load_balancer_ips(pool: &'static Pool) -> impl Strategy<Value = Vec<IpAddr>> {
+    prop::collection::vec(vip(pool.load_balancer, pool), 0..3)
+}
+
+fn vip(usual: &'static str, pool: &Pool) -> impl Strategy<Value = IpAddr> {
+    let unusable = if pool.unusable.is_empty() { usual } else { pool.unusable };
+    prop_oneof![9 => address_of(usual), 1 => address_of(unusable)]
 }
 
 pub(super) fn policy() -> impl Strategy<Value = TrafficPolicy> {
     prop_oneof![2 => Just(TrafficPolicy::Cluster), 1 => Just(TrafficPolicy::Local)]
 }
 
-fn affinity() -> impl Strategy<Value = u32> {
-    select(&[1, 60, 10_800, 86_400, 0, u32::MAX][..])
+pub(super) fn affinity(pool: &'static Pool) -> impl Strategy<Value = Option<u32>> {
+    weighted_option(0.25, select(pool.affinities))
 }
 
-pub(super) fn ranges() -> impl Strategy<Value = Vec<IpNet>> {
-    let range = select(RANGES).prop_map(|text| text.parse().expect("a valid network"));
+pub(super) fn ranges(pool: &'static Pool) -> impl Strategy<Value = Vec<IpNet>> {
+    let range = select(words(pool.ranges)).prop_map(|text| text.parse().expect("a valid network"));
     prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(range, 1..4)]
 }
 
-pub(super) fn port() -> impl Strategy<Value = ServicePort> {
+pub(super) fn ports(pool: &'static Pool) -> impl Strategy<Value = Vec<ServicePort>> {
+    prop::collection::vec(port(pool), pool.fewest_ports..4)
+}
+
+pub(super) fn port(pool: &'static Pool) -> impl Strategy<Value = ServicePort> {
     let node_port = weighted_option(0.4, 30_000..30_004u16);
-    (port_name(), protocol(), select(&[53, 80, 443, 30_001][..]), node_port).prop_map(
+    (port_name(pool), protocol(), select(pool.ports), node_port).prop_map(
         |(name, protocol, port, node_port)| ServicePort {
             name,
             protocol,
