@@ -128,17 +128,6 @@ mod tests {
     }
 
     #[test]
-    fn rounds_keep_their_distance() {
-        let mut agenda = agenda();
-        assert!(agenda.audit_is_due(NOW));
-        agenda.done(NOW, NOW + SECOND, None);
-        assert!(!agenda.audit_is_due(NOW + SECOND));
-        assert_eq!(agenda.next(), NOW + 31 * SECOND);
-        agenda.request(NOW + SECOND);
-        assert_eq!(agenda.next(), NOW + 3 * SECOND);
-    }
-
-    #[test]
     fn a_slow_audit_is_repeated_later() {
         let next_audit = |took| {
             let mut agenda = agenda();

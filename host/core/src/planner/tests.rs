@@ -127,13 +127,6 @@ fn a_namespace_is_a_reason_to_decide_its_own_services_again_only_for_who_reads_n
     );
 }
 
-#[test]
-fn who_reads_neither_is_not_asked_again() {
-    for reads in [Reads::default(), READINESS] {
-        assert_eq!(asked_by_each_event(reads), <[Vec<String>; 8]>::default());
-    }
-}
-
 /// A namespace that arrives before or after its services is in their views either way.
 #[test]
 fn a_view_has_the_namespace_as_last_seen() {
