@@ -118,7 +118,7 @@ fn what_was_recorded_is_answered_the_same_again_and_otherwise_by_another_plugin(
 }
 
 #[test]
-fn explain_tells_the_way_from_the_question_to_the_kernel() {
+fn explain_reports_the_way_from_the_question_to_the_kernel() {
     let folder = Folder::new();
     let told = good(&folder.about(&["explain", "shop/web", "--policy", "policy.yaml"]));
     assert!(told.contains("wishes scheduler"), "{told}");
@@ -151,7 +151,7 @@ fn a_plugin_that_is_to_be_watched_and_is_not_in_the_file_is_an_error() {
 }
 
 #[test]
-fn what_somebody_typed_reaches_no_terminal_raw() {
+fn what_someone_typed_reaches_no_terminal_raw() {
     let folder = Folder::new();
     let said = bad(&folder.about(&["plan", "--policy", "gone\u{1b}[31m\n.yaml"]), 2);
     assert!(said.contains(r"gone\u{1b}[31m") && !said.contains('\u{1b}'), "{said:?}");
@@ -262,7 +262,7 @@ fn a_file_may_be_called_anything_and_a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn a_folder_without_services_is_told() {
+fn a_folder_without_services_is_reported() {
     let folder = Folder::new();
     fs::create_dir(folder.0.path().join("empty")).unwrap();
     let file = component(ANNOTATIONS);
@@ -272,7 +272,7 @@ fn a_folder_without_services_is_told() {
 }
 
 #[test]
-fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
+fn records_are_reported_by_line_and_column_and_an_empty_file_is_none() {
     let folder = Folder::new();
     let replay = |text: &str| {
         folder.write("records", text);
@@ -284,7 +284,7 @@ fn records_are_told_by_line_and_column_and_an_empty_file_is_none() {
 }
 
 #[test]
-fn a_new_plugin_has_a_good_name_and_takes_nobodys_place() {
+fn a_new_plugin_has_a_good_name_and_takes_no_ones_place() {
     let folder = Folder::new();
     let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk");
     let new = |name: &str| folder.weir(&["plugin", "new", name, "--sdk", sdk]);

@@ -322,7 +322,7 @@ fn a_command_line_of_kube_proxy_can_be_tried_on_a_plan() {
 }
 
 #[test]
-fn a_plan_tells_the_mistakes_of_the_daemon_and_passes_over_its_special_runs() {
+fn a_plan_reports_the_mistakes_of_the_daemon_and_passes_over_its_special_runs() {
     let folder = tempfile::tempdir().unwrap();
     let plan = |more: &[&str]| {
         let mut all = vec!["plan", "--manifests", folder.path().to_str().unwrap(), "--node=n"];

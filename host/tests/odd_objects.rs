@@ -172,7 +172,7 @@ fn a_service_network_among_the_pods_is_named_once() {
 
 /// Each mistake in a Service that would otherwise fail silently.
 #[test]
-fn silence_has_a_cause_and_it_is_told() {
+fn silence_has_a_cause_and_it_is_reported() {
     let web = web("", "");
     assert_eq!(Objects::new(&web).plan().1, "", "no reports about a correct one");
     let endpoints = |labels: &str| {

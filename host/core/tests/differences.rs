@@ -127,7 +127,7 @@ fn q10_a_drained_server_is_forgotten_with_its_virtual_server() {
 }
 
 #[test]
-fn q11_a_weight_that_somebody_changed_is_repaired() {
+fn q11_a_weight_that_someone_changed_is_repaired() {
     let wanted = plan([
         added(service("web", "10.96.0.10")),
         listed(slice("web-1", "web", &[("10.244.0.10", "node1")])),
@@ -307,6 +307,34 @@ fn q19_a_node_port_with_the_number_of_another_services_port_hides_no_client_of_t
     assert!(!source(&mut planner, "192.0.2.9", "10.0.2.15:30080"), "nor at the node port");
     planner.apply(Event::ServiceGone(ObjectName::new("default", "web")));
     assert_eq!(planner.plan(), alone, "and none of its rules remain");
+}
+
+/// masqueradeAll hides all clients of cluster IPs, but not those of a load balancer with the policy Local.
+#[test]
+fn q19_with_masquerade_all_a_local_load_balancer_keeps_its_clients_addresses() {
+    let config = ProxyConfig { masquerade_all: true, ..ProxyConfig::default() };
+    let mut planner = planner(config, Capabilities::assumed());
+    let local = build::service("local").of_type(ServiceType::LoadBalancer).external_local();
+    let local = local.cluster_ip("10.96.0.11").load_balancer_ip("198.51.100.2").port(30080);
+    let events = [
+        added(balanced(&["198.51.100.1"])),
+        local.event(),
+        listed(slice("local-1", "local", &[("10.244.0.11", "node1")])),
+    ];
+    events.into_iter().for_each(|event| drop(planner.apply(event)));
+    let plan = planner.plan();
+    assert_eq!(reasons(&plan), [Reason::NodePortIsPort]);
+    let sources = |to: &str| {
+        let origin = Origin::Interface("eth0".to_owned());
+        let from = SocketAddr::new(ip("192.0.2.9"), 40_000);
+        let packet = Packet::new(Protocol::Tcp, from, to.parse().unwrap(), origin).unwrap();
+        match trace(&plan.state, &planner.node().host_addresses, &packet).verdict {
+            Verdict::Delivered(_, ways) => ways[0].source.clone(),
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(sources("198.51.100.2:30080"), Source::Kept);
+    assert_ne!(sources("10.96.0.11:30080"), Source::Kept);
 }
 
 #[test]

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once_for_a_service() {
+    fn a_cause_is_reported_once_for_a_service() {
         let mut source = Source::default();
         let first = [
             report("a", Reason::EndpointsUnmatched, "1"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_controller_mends_in_a_moment_is_not_told() {
+    fn what_a_controller_mends_in_a_moment_is_not_reported() {
         let mut source = Source::default();
         assert_eq!(source.told(&[], NOW), [""; 0]);
         let renamed = [report("a", Reason::EndpointsUnmatched, "1"), report("a", Reason::NodeAddress, "2")];

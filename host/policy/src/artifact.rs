@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_webassembly_is_told_by_what_it_looks_like() {
+    fn what_is_no_webassembly_is_reported_by_what_it_looks_like() {
         for (bytes, wanted) in [
             (&b""[..], "it is empty"),
             (b"hello\n", "it is a text file"),

@@ -377,7 +377,7 @@ mod tests {
 
     /// Each list and each string costs a call of the guest's allocator; a plain service needs four.
     #[test]
-    fn what_nobody_asked_for_is_not_handed_over() {
+    fn what_no_one_asked_for_is_not_handed_over() {
         let service = build::service("shop/web").label("app", "web").annotation("a/b", "c");
         let mut cluster = Cluster::default();
         cluster.apply(service.cluster_ip("10.96.0.1").port(80).event());

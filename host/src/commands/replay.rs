@@ -168,13 +168,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_told_as_one() {
+    fn one_is_reported_as_one() {
         assert_eq!(verdict(1, 1), "1 answer is the same, 1 changed");
         assert_eq!(verdict(2, 0), "2 answers are the same, 0 changed");
     }
 
     #[test]
-    fn a_line_that_is_no_record_is_told_with_its_column_alone() {
+    fn a_line_that_is_no_record_is_reported_with_its_column_alone() {
         let said = record("{\"plugin\": 1}").unwrap_err().to_string();
         assert!(said.starts_with("column 12: invalid type") && said.contains("weir record"), "{said}");
         assert!(!said.contains("line 1"), "{said}");

@@ -50,7 +50,7 @@ fn what_others_named_moves_no_cursor_and_forges_no_line() {
 }
 
 #[test]
-fn a_loop_that_hangs_is_told_although_it_says_nothing() {
+fn a_loop_that_hangs_is_reported_although_it_says_nothing() {
     let mut status = status("well");
     let daemon = status.daemon.as_mut().unwrap();
     daemon.late_since = Some(status.now - 2);

@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         "change::a_udp_client_that_was_there_before_the_service",
         a_udp_client_that_was_there_before_the_service,
     ),
-    ("change::a_killed_and_restarted_weir_disturbs_nobody", a_killed_and_restarted_weir_disturbs_nobody),
+    ("change::a_killed_and_restarted_weir_disturbs_no_one", a_killed_and_restarted_weir_disturbs_no_one),
     ("change::a_new_node_address_gets_node_ports", a_new_node_address_gets_node_ports),
 ];
 
@@ -193,7 +193,7 @@ fn a_udp_client_that_was_there_before_the_service(lab: &mut Lab) -> Result<()> {
     })
 }
 
-fn a_killed_and_restarted_weir_disturbs_nobody(lab: &mut Lab) -> Result<()> {
+fn a_killed_and_restarted_weir_disturbs_no_one(lab: &mut Lab) -> Result<()> {
     let service = lab.exposed(76, &["web-1", "web-2", "far-1"]);
     lab.serve(&[&service])?;
     let mut streams = Vec::new();

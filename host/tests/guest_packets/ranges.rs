@@ -6,7 +6,7 @@ use serde_json::json;
 use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
-    ("ranges::admit_one_outside_client_and_nobody_else", admit_one_outside_client_and_nobody_else),
+    ("ranges::admit_one_outside_client_and_no_one_else", admit_one_outside_client_and_no_one_else),
     ("ranges::refuse_an_outside_client", refuse_an_outside_client),
     ("ranges::around_the_node_admit_the_node", around_the_node_admit_the_node),
     ("ranges::leave_other_vips_open", leave_other_vips_open),
@@ -32,7 +32,7 @@ fn expect(lab: &mut Lab, ranges: &[&str], admitted: &[&str], refused: &[&str]) -
     lab.expect_silence(&silent)
 }
 
-fn admit_one_outside_client_and_nobody_else(lab: &mut Lab) -> Result<()> {
+fn admit_one_outside_client_and_no_one_else(lab: &mut Lab) -> Result<()> {
     expect(lab, &OUTSIDE, &["outside"], &["app", "far-app", "node"])
 }
 

@@ -13,10 +13,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("source::a_node_cidr_hides_who_is_outside_of_it", node_cidr),
     ("source::a_pod_bridge_hides_who_does_not_come_from_it", pod_bridge),
     ("source::an_interface_prefix_hides_who_does_not_come_from_it", interface_prefix),
-    ("source::an_external_ip_hides_everybody", |lab| hidden_from_everybody(lab, Vip::External)),
-    ("source::a_load_balancer_ip_hides_everybody", |lab| hidden_from_everybody(lab, Vip::LoadBalancer)),
-    ("source::a_node_port_hides_everybody", |lab| hidden_from_everybody(lab, Vip::NodePort)),
-    ("source::local_policy_keeps_everybody", local_policy_keeps_everybody),
+    ("source::an_external_ip_hides_everybody", |lab| hidden_from_everyone(lab, Vip::External)),
+    ("source::a_load_balancer_ip_hides_everybody", |lab| hidden_from_everyone(lab, Vip::LoadBalancer)),
+    ("source::a_node_port_hides_everybody", |lab| hidden_from_everyone(lab, Vip::NodePort)),
+    ("source::local_policy_keeps_everyone", local_policy_keeps_everyone),
     ("source::a_pod_that_reaches_itself_is_hidden", a_pod_that_reaches_itself_is_hidden),
 ];
 
@@ -64,7 +64,7 @@ fn expect_at_cluster_ip(lab: &mut Lab, flags: &[&str], kept: &[&str], masquerade
     Ok(())
 }
 
-fn hidden_from_everybody(lab: &mut Lab, vip: Vip) -> Result<()> {
+fn hidden_from_everyone(lab: &mut Lab, vip: Vip) -> Result<()> {
     let service = lab.exposed(21, &EVERYWHERE);
     lab.serve(&[&service])?;
     for (family, protocol) in paths() {
@@ -76,7 +76,7 @@ fn hidden_from_everybody(lab: &mut Lab, vip: Vip) -> Result<()> {
     Ok(())
 }
 
-fn local_policy_keeps_everybody(lab: &mut Lab) -> Result<()> {
+fn local_policy_keeps_everyone(lab: &mut Lab) -> Result<()> {
     let service = lab.exposed(22, &EVERYWHERE).with("externalTrafficPolicy", json!("Local"));
     lab.serve(&[&service])?;
     for (family, protocol) in paths() {

@@ -8,8 +8,8 @@ use weir_harness::lab::{Lab, Test, Vip, paths};
 use weir_harness::policy::Plugin;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
-    ("masquerade_by_vip::always_hides_everybody_but_excepted_sources", always_hides_everybody),
-    ("masquerade_by_vip::never_keeps_everybody", never_keeps_everybody),
+    ("masquerade_by_vip::always_hides_everybody_but_excepted_sources", always_hides_everyone),
+    ("masquerade_by_vip::never_keeps_everyone", never_keeps_everyone),
     ("masquerade_by_vip::remote_endpoints_hides_who_comes_to_another_node", remote_endpoints),
     ("masquerade_by_vip::off_cluster_hides_who_is_no_pod", off_cluster_hides_who_is_no_pod),
     ("masquerade_by_vip::an_address_is_what_servers_see", an_address_is_what_servers_see),
@@ -42,7 +42,7 @@ fn serve(lab: &mut Lab) -> Result<[Service; 2]> {
     Ok(services)
 }
 
-fn always_hides_everybody(lab: &mut Lab) -> Result<()> {
+fn always_hides_everyone(lab: &mut Lab) -> Result<()> {
     let [service, _] = serve(lab)?;
     for (family, protocol) in paths() {
         let target = lab.target(&service, Vip::Cluster, family);
@@ -71,7 +71,7 @@ fn off_cluster_hides_who_is_no_pod(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-fn never_keeps_everybody(lab: &mut Lab) -> Result<()> {
+fn never_keeps_everyone(lab: &mut Lab) -> Result<()> {
     let [service, _] = serve(lab)?;
     for (family, protocol) in paths() {
         for client in ["app", "far-app", "outside"] {

@@ -91,7 +91,7 @@ impl Cluster {
 }
 
 /// Step by step, the objects from the API server lead to kube-proxy's result.
-pub(crate) fn what_it_tells_is_programmed() -> Result<()> {
+pub(crate) fn what_it_reports_is_programmed() -> Result<()> {
     for name in ["dual-stack", "lb-source-ranges", "mutate-service-type", "topology-hints"] {
         let cluster = Cluster::named(name)?;
         let mut running = cluster.run()?;
@@ -257,7 +257,7 @@ pub(crate) fn watches_that_break_lose_nothing() -> Result<()> {
 }
 
 /// Health, readiness of services for load balancers, metrics, and Kubernetes Events.
-pub(crate) fn it_tells_how_it_is() -> Result<()> {
+pub(crate) fn it_reports_how_it_is() -> Result<()> {
     let cluster = Cluster::named("lb-local-healthcheck")?;
     let step = scenario::named("lb-local-healthcheck")?.steps().remove(0);
     cluster.become_of(&step.objects()?)?;

@@ -25,7 +25,7 @@ mod stage;
 type Test = fn() -> anyhow::Result<()>;
 
 const TESTS: [(&str, Test); 46] = [
-    ("api_server::what_it_tells_is_programmed", api_server::what_it_tells_is_programmed),
+    ("api_server::what_it_reports_is_programmed", api_server::what_it_reports_is_programmed),
     (
         "api_server::nothing_is_written_before_both_lists_are_complete",
         api_server::nothing_is_written_before_both_lists_are_complete,
@@ -40,7 +40,7 @@ const TESTS: [(&str, Test); 46] = [
     ),
     ("api_server::node_that_is_deleted_stays_as_it_was", api_server::node_that_is_deleted_stays_as_it_was),
     ("api_server::watches_that_break_lose_nothing", api_server::watches_that_break_lose_nothing),
-    ("api_server::it_tells_how_it_is", api_server::it_tells_how_it_is),
+    ("api_server::it_reports_how_it_is", api_server::it_reports_how_it_is),
     ("monitoring::board_and_alerts_work", monitoring::board_and_alerts_work),
     ("other_nodes_stay_reachable", other_nodes::other_nodes_stay_reachable),
     ("one_start_is_enough", recorded::one_start_is_enough),

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_differences_are_told() {
+    fn only_differences_are_reported() {
         let mut tracker = Tracker::default();
         assert!(note(&mut tracker, "x", here("x", "1")).is_some());
         assert_eq!(note(&mut tracker, "x", here("x", "1")), None);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_what_is_new_and_sweeps_what_is_gone() {
+    fn a_list_reports_what_is_new_and_sweeps_what_is_gone() {
         let mut tracker = Tracker::default();
         for object in ["stays", "changes", "goes"] {
             note(&mut tracker, object, here(object, "1"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_object_keeps_its_last_good_version_and_its_problem_is_told_once() {
+    fn an_invalid_object_keeps_its_last_good_version_and_its_problem_is_reported_once() {
         let mut tracker = Tracker::default();
         note(&mut tracker, "x", here("x", "1"));
         let broken = |tracker: &mut Tracker| tracker.note(name("x"), Decoded::Invalid, vec![problem()], gone);

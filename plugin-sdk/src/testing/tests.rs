@@ -178,7 +178,7 @@ impl Scheduler for Constant {
 }
 
 #[test]
-fn a_difference_is_told_with_file_service_and_the_way_to_accept_it() {
+fn a_difference_is_reported_with_file_service_and_the_way_to_accept_it() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.json", "b.json"] {
         fs::write(folder.path().join(name), THREE).unwrap();
@@ -204,7 +204,7 @@ fn an_update_writes_the_answers_and_nothing_else() {
 }
 
 #[test]
-fn answers_that_nobody_asks_for_are_told() {
+fn answers_that_no_one_asks_for_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let text = THREE.replace("\"schedules\"", "\"verdicts\": [{}, {}], \"schedules\"");
     fs::write(folder.path().join("a.json"), text).unwrap();
@@ -214,7 +214,7 @@ fn answers_that_nobody_asks_for_are_told() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_with_its_line_and_an_example() {
+fn a_file_that_cannot_be_read_is_reported_with_its_line_and_an_example() {
     let folder = tempfile::tempdir().unwrap();
     let said = |text: &str| {
         fs::write(folder.path().join("a.json"), text).unwrap();

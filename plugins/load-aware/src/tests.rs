@@ -166,7 +166,7 @@ fn numbers_tell_what_was_found_and_moved() {
 }
 
 #[test]
-fn what_cannot_be_told_or_must_not_move_is_left_alone_with_a_reason() {
+fn what_cannot_be_reported_or_must_not_move_is_left_alone_with_a_reason() {
     let reason = |service: &Service, prior: &Schedule| {
         let answer = ask(json!(null), service, prior);
         assert_eq!(answer.ports, []);

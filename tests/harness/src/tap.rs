@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_datagram_are_told_apart() {
+    fn messages_of_a_datagram_are_distinguished() {
         let datagram = [request(33, 5), request(33, 8)].concat();
         let said: Vec<_> = messages(&datagram).unwrap().iter().map(|message| change(16, message)).collect();
         assert_eq!(said, [Some("IPVS new destination".to_owned()), None]);

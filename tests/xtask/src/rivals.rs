@@ -155,7 +155,7 @@ mod tests {
     use crate::machine::Listener as _;
 
     #[test]
-    fn rows_are_told_from_what_is_for_people() {
+    fn rows_are_distinguished_from_what_is_for_people() {
         let mut rows = Lines::to(Rows { output: Output::Text, rows: Vec::new() });
         let text = "weir: started\n{\"proxy\": \"weir\"}\n{broken\n";
         text.as_bytes().chunks(5).for_each(|bytes| rows.output(bytes).unwrap());

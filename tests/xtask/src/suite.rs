@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_skip_fails_only_where_nobody_reads_why() {
+    fn a_skip_fails_only_where_no_one_reads_why() {
         let skipped = Counts { passed: 1, failed: 0, skipped: 1 };
         assert!(is_success(skipped, Skips::Pass));
         assert!(!is_success(skipped, Skips::Fail));

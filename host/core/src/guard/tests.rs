@@ -98,7 +98,7 @@ fn the_api_server_is_kept_whatever_is_said() {
 }
 
 #[test]
-fn what_is_not_served_is_told_with_the_policys_words() {
+fn what_is_not_served_is_reported_with_the_policys_words() {
     let (decision, said) = web(|decision| {
         let refuse = |kind, address: &str, reason: &str| RefusedVip {
             kind,

@@ -235,7 +235,7 @@ impl<'a> PortPlan<'a> {
     /// Whether the port is also a node port, which kube-proxy's rules would masquerade at any address of the node.
     fn is_node_port_number(&self) -> bool {
         let number = (self.port.family, self.protocol(), self.port.port.port);
-        self.view.encounters.node_ports.contains_key(&number) && !self.node.config.masquerade_all
+        self.view.encounters.node_ports.contains_key(&number)
     }
 
     /// The treatment of sources of connections to VIPs of a kind.
@@ -250,7 +250,7 @@ impl<'a> PortPlan<'a> {
         if treatment == Treatment::Default && self.is_node_port_number() {
             // kube-proxy's behaviour for the VIP, before its rules for node ports see the packet.
             treatment = match kind {
-                VipKind::Cluster => Treatment::OffCluster,
+                VipKind::Cluster if !self.node.config.masquerade_all => Treatment::OffCluster,
                 VipKind::LoadBalancer if self.view.external_local => Treatment::Never,
                 _ => Treatment::Default,
             };

@@ -148,7 +148,7 @@ fn a_pause_is_like_a_restart() {
 
 /// One address may serve two protocols, and be ready for only one.
 #[test]
-fn protocols_are_told_apart() {
+fn protocols_are_distinguished() {
     let mut readiness = running(&[READY]);
     let mut both = view("web", &[READY]);
     let mut udp = both.ports[0].clone();

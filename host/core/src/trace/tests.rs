@@ -139,7 +139,7 @@ fn what_no_virtual_server_has() {
 }
 
 #[test]
-fn quiesced_real_servers_are_nobody() {
+fn quiesced_real_servers_do_not_count() {
     let trace = follow(Protocol::Udp, "10.244.0.9", "10.96.0.10:53", by("cni0"));
     assert!(matches!(trace.verdict, Verdict::Refused(..)), "the set only contains the tcp port: {trace}");
     let host = follow(Protocol::Udp, "10.96.0.10", "10.96.0.10:53", Origin::Host);

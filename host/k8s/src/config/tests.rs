@@ -105,7 +105,7 @@ fn every_field_that_shapes_plans_is_read() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let told = problems(
         "ipvs: {syncPeriod: 5s, minSyncPeriod: 6s, excludeCIDRs: [10.0.0.0], tcpTimeout: -1s, strictARP: 1}\n\
          iptables: {masqueradeBit: 32}\n\
@@ -132,7 +132,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn unknown_and_repeated_keys_do_no_harm_and_are_told() {
+fn unknown_and_repeated_keys_do_no_harm_and_are_reported() {
     assert_eq!(
         problems("ipvs: {sheduler: lc}\nclusterCidr: 10.0.0.0/8\niptables: {}\niptables: {}\n"),
         [
@@ -178,7 +178,7 @@ fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
 }
 
 #[test]
-fn a_key_that_a_config_map_repeats_is_told() {
+fn a_key_that_a_config_map_repeats_is_reported() {
     let text = config_map("a", &[("b", OWN)]).to_string().replacen('{', "{\"kind\": \"ConfigMap\",", 1);
     let (_, warnings) = parse(&text, Map::new()).unwrap();
     let last = warnings.last().unwrap().to_string();
@@ -194,7 +194,7 @@ fn the_document_that_is_a_configuration_is_read() {
 }
 
 #[test]
-fn what_is_wrong_in_a_config_map_is_told_with_its_key() {
+fn what_is_wrong_in_a_config_map_is_reported_with_its_key() {
     let told = |value: Value| parse(&value.to_string(), Map::new()).unwrap_err().to_string();
     let place = "ConfigMap kube-system/kube-proxy-config, key config";
     let iptables = OWN.replace("mode: ipvs", "mode: iptables");

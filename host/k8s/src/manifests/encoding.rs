@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn utf16_is_told_from_other_text() {
+    fn utf16_is_distinguished_from_other_text() {
         let units: Vec<u16> = "kind: Service\n".encode_utf16().collect();
         let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
         let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_of_nobody_are_gone() {
+    fn slices_without_a_service_are_gone() {
         let headless = json!({"metadata": {"name": "x", "labels": {
             "kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}}});
         assert_eq!(slice(headless), (Decoded::Gone, vec![]));

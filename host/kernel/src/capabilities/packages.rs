@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_release_of_the_kernel_tells_the_package() {
+    fn the_release_of_the_kernel_reports_the_package() {
         let fix = |release| Package::of(release).fix("xt_set");
         for (release, command) in [
             ("6.12.0-55.9.1.el10_0.x86_64", "dnf install kernel-modules-extra-6.12.0-55.9.1.el10_0.x86_64`"),

@@ -163,7 +163,7 @@ fn a_scheduler_that_is_not_known_is_named_with_those_that_are() {
 
 proptest! {
     #[test]
-    fn weight_0_gets_nothing_and_somebody_is_chosen_while_any_weight_is_not_0(
+    fn weight_0_gets_nothing_and_someone_is_chosen_while_any_weight_is_not_0(
         weights in prop::collection::vec(prop_oneof![Just(0u16), 1..200u16], 1..12),
         name in prop::sample::select(&SCHEDULERS[..6]),
         change in any::<prop::sample::Index>(),

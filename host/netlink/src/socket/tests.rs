@@ -126,7 +126,7 @@ fn one_acknowledgement_settles_a_batch() {
 }
 
 #[test]
-fn refusals_are_told_by_their_sequence_number() {
+fn refusals_are_reported_by_their_sequence_number() {
     let mut socket = socket(|sent| vec![refused(sent[0], 17), refused(sent[2], 3), acknowledged(sent[3])]);
     assert_eq!(socket.execute(&requests(4)), [refusal(Errno::EEXIST), Ok(()), refusal(Errno::ESRCH), Ok(())]);
 }

@@ -245,7 +245,7 @@ fn the_refused_element_is_named_and_the_others_are_carried_out() {
 }
 
 #[test]
-fn a_full_set_an_absent_set_and_a_wrong_family_are_told_apart() {
+fn a_full_set_an_absent_set_and_a_wrong_family_are_distinguished() {
     isolated(|| {
         let mut client = Client::open().unwrap();
         let definition = Definition {

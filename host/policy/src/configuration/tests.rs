@@ -208,7 +208,7 @@ fn a_mistake_outside_the_entries_refuses_the_file() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_told_by_what_it_is() {
+fn a_file_that_is_no_text_is_reported_by_what_it_is() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("good.wasm");
     let said = |bytes: &[u8]| {
@@ -222,7 +222,7 @@ fn a_file_that_is_no_text_is_told_by_what_it_is() {
 }
 
 #[test]
-fn names_that_are_none_are_shown_with_escapes() {
+fn names_that_are_invalid_are_shown_with_escapes() {
     let said = refusal(r#"{name: "a\e[31mb\n", source: a, failurePolicy: "x\e"}"#);
     assert!(!said.contains(char::is_control), "{said:?}");
     assert!(said.contains(r"`a\u{1b}[31mb\n`") && said.contains(r"`x\u{1b}`"), "{said}");

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_no_endpoints_are_not_told() {
+    fn weights_of_no_endpoints_are_not_reported() {
         let told = |weights: &[u16]| {
             let weights = Some(Weights::Each(weights.iter().map(|weight| Weight(*weight)).collect()));
             PortPatch { weights, ..PortPatch::default() }.summary()

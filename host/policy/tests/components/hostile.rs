@@ -92,14 +92,14 @@ fn an_answer_counts_if_it_comes_in_time_and_not_if_it_is_a_little_late() {
 }
 
 #[test]
-fn guests_that_trap_are_told_from_those_that_give_up() {
+fn guests_that_trap_are_distinguished_from_those_that_give_up() {
     changes_nothing("trap", "trapped");
     changes_nothing("panic", "trapped");
     changes_nothing("exit", "exit(1)");
 }
 
 #[test]
-fn answers_that_are_none_are_refused() {
+fn answers_that_are_invalid_are_refused() {
     changes_nothing("few", "answers for");
     changes_nothing("many", "answers for");
     changes_nothing("huge", "trapped");

@@ -39,7 +39,7 @@ fn a_plugin_is_asked_once_and_then_only_about_what_changed() {
 }
 
 #[test]
-fn what_a_plugin_is_can_be_told() {
+fn what_a_plugin_is_can_be_reported() {
     let artifact = load("weir-guest-identity", json!({})).unwrap();
     let facts = artifact.facts();
     assert_eq!(facts.name, "identity");
@@ -128,7 +128,7 @@ fn compiled_code_is_made_by_a_child_and_kept() {
 }
 
 #[test]
-fn a_plugin_that_is_slow_to_start_is_told_of_the_limit_that_counts() {
+fn a_plugin_that_is_slow_to_start_is_reported_with_the_limit_that_counts() {
     let said = refusal("weir-guest-hostile", json!({"configuration": "configure-loop"}));
     assert!(said.contains("being configured") && said.contains("5 s"), "{said}");
     assert!(!said.contains("callTimeout"), "{said}");

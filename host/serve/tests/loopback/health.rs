@@ -137,7 +137,7 @@ fn an_address_that_is_taken_is_served_when_it_is_free() {
 }
 
 #[test]
-fn nobody_listens_after_the_end() {
+fn no_one_listens_after_the_end() {
     let scene = Scene::new();
     let (health, metrics) = (scene.health_address(), scene.metrics_address());
     assert_eq!(get(health, "/livez").status, 200);

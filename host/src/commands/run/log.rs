@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_that_many_changes_share_is_told_once() {
+    fn a_cause_that_many_changes_share_is_reported_once() {
         let failed = |ip: &str, why: &str| {
             let change = Change::AddAddress(ip.parse().unwrap());
             let failure = Failure { kind: FailureKind::Refused, message: format!("{change}: {why}") };

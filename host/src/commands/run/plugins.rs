@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_told_and_tried_again_when_it_changes() {
+    fn a_file_that_cannot_be_used_is_reported_and_tried_again_when_it_changes() {
         let kept = watching(NONE);
         let file = kept.folder.path().join("one/policy.yaml");
         fs::write(&file, "plugins: {").unwrap();

@@ -63,7 +63,7 @@ fn client_error(cluster: &str, user: &str) -> AccessError {
 }
 
 #[test]
-fn credentials_that_are_none_are_told_with_the_file() {
+fn credentials_that_are_invalid_are_reported_with_the_file() {
     let error = client_error("server: 'https://a'", "tokenFile: nowhere");
     assert!(error.to_string().contains("/nowhere cannot be read; mount it"), "{error}");
     let error = client_error("server: 'https://a'", "client-certificate-data: eA==, client-key-data: eA==");
@@ -99,7 +99,7 @@ fn an_unusable_kubeconfig_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_missing_service_account_is_told_with_what_helps() {
+fn a_missing_service_account_is_reported_with_what_helps() {
     // A pod's variables are not set where tests run; if they were, the files would be missing.
     let error = Access::default().config().unwrap_err();
     assert!(error.to_string().contains("--kubeconfig FILE or --master URL"), "{error}");

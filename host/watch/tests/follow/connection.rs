@@ -23,7 +23,7 @@ fn refused(code: u16) -> Fault {
 }
 
 #[test]
-fn who_asks_is_told() {
+fn who_asks_is_reported() {
     let server = server();
     let _follower = Follower::current(&server);
     let asked = &server.wait_for(Kind::StreamedList, SERVICES, 1)[0];
@@ -181,7 +181,7 @@ fn a_busy_receiver_loses_nothing() {
 }
 
 #[test]
-fn it_stops_when_it_is_dropped_even_if_nobody_takes_its_messages() {
+fn it_stops_when_it_is_dropped_even_if_no_one_takes_its_messages() {
     let server = server();
     let (sender, receiver) = sync_channel::<Message>(0);
     let (handle, _recorder) = spawn(settings(&server), sender, || {}).unwrap();
@@ -205,7 +205,7 @@ fn it_stops_when_the_receiver_is_gone() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_not_there_is_told_before_anything_starts() {
+fn a_kubeconfig_that_is_not_there_is_reported_before_anything_starts() {
     let server = server();
     let mut settings = settings(&server);
     settings.access = Access { kubeconfig: Some("/nonexistent".into()), master: None };

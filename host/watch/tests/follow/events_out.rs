@@ -81,7 +81,7 @@ fn a_series_whose_event_was_deleted_begins_anew() {
 }
 
 #[test]
-fn notes_that_nobody_takes_block_nobody() {
+fn notes_that_no_one_takes_block_no_one() {
     let server = ApiServer::start();
     server.script(Kind::Create, EVENTS, Fault::Silence);
     let mut settings = settings(&server);

@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_told_ends_at_what_the_server_has(
+    fn what_is_reported_ends_at_what_the_server_has(
         steps in vec(step(), 1..30),
         streamed_lists in prop::sample::select(vec![StreamedLists::Offered, StreamedLists::Refused]),
     ) {

@@ -94,7 +94,7 @@ fn nothing_is_complete_while_a_list_is_slow() {
 }
 
 #[test]
-fn a_streamed_list_that_breaks_off_is_told_when_it_is_whole() {
+fn a_streamed_list_that_breaks_off_is_reported_when_it_is_whole() {
     let server = server_with(3, StreamedLists::Offered);
     server.script(Kind::StreamedList, SERVICES, Fault::Cut { after_lines: 2 });
     let mut follower = Follower::of(&server);
@@ -130,7 +130,7 @@ fn a_list_that_expires_between_pages_begins_again() {
 }
 
 #[test]
-fn an_object_that_goes_between_two_tries_of_a_list_is_told_and_gone() {
+fn an_object_that_goes_between_two_tries_of_a_list_is_reported_and_gone() {
     let server = server_with(501, StreamedLists::Refused);
     server.script(Kind::Page, SERVICES, Fault::Held);
     let mut follower = Follower::of(&server);
@@ -145,7 +145,7 @@ fn an_object_that_goes_between_two_tries_of_a_list_is_told_and_gone() {
 }
 
 #[test]
-fn a_relist_tells_only_what_changed_meanwhile() {
+fn a_relist_reports_only_what_changed_meanwhile() {
     for streamed_lists in [StreamedLists::Offered, StreamedLists::Refused] {
         let server = server_with(3, streamed_lists);
         let mut follower = Follower::current(&server);

@@ -18,7 +18,7 @@ fn server() -> ApiServer {
 }
 
 #[test]
-fn each_resource_is_told_in_its_own_words() {
+fn each_resource_is_reported_in_its_own_words() {
     let server = server();
     let mut settings = settings(&server);
     settings.resources = Resource::ALL.into();

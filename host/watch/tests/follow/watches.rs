@@ -24,7 +24,7 @@ fn line(change: &str, object: Value, version: u64) -> Value {
 }
 
 #[test]
-fn changes_are_told_as_they_happen() {
+fn changes_are_reported_as_they_happen() {
     let server = server();
     let mut follower = Follower::current(&server);
     server.put(service("db", 5432));
@@ -37,7 +37,7 @@ fn changes_are_told_as_they_happen() {
 }
 
 #[test]
-fn a_change_that_means_nothing_to_weir_is_not_told() {
+fn a_change_that_means_nothing_to_weir_is_not_reported() {
     let server = server();
     let mut follower = Follower::current(&server);
     let mut touched = service("web", 80);
@@ -76,7 +76,7 @@ fn a_watch_that_ends_in_time_goes_on_without_a_word() {
 }
 
 #[test]
-fn what_happens_between_two_watches_is_told_without_a_list() {
+fn what_happens_between_two_watches_is_reported_without_a_list() {
     let server = server();
     let mut follower = Follower::current(&server);
     server.wait_for_open_watch(SERVICES);
@@ -138,7 +138,7 @@ fn a_watch_that_is_refused_because_it_is_too_old_is_followed_by_a_list() {
 }
 
 #[test]
-fn an_error_within_a_watch_is_a_failure_and_what_came_before_it_is_told() {
+fn an_error_within_a_watch_is_a_failure_and_what_came_before_it_is_reported() {
     let server = server();
     let mut follower = Follower::current(&server);
     server.put(service("db", 5432));

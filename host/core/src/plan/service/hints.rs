@@ -64,13 +64,16 @@ fn node_ports(view: &ServiceView, node: &NodeView) -> Option<String> {
     let (taken, families) = (&view.encounters.node_ports, view.ports.iter().map(|port| port.family));
     let families: BTreeSet<Family> =
         families.filter(|family| taken.keys().any(|(of, ..)| of == family)).collect();
-    if families.is_empty() || node.config.masquerade_all {
+    // With masqueradeAll, only load balancers with the policy Local keep clients' addresses.
+    let masquerade_all = node.config.masquerade_all;
+    let keeps = view.external_local && view.ports.iter().any(|port| !port.load_balancer_ips.is_empty());
+    if families.is_empty() || (masquerade_all && !keeps) {
         return None;
     }
     let met: BTreeSet<String> =
         taken.iter().map(|((_, protocol, port), by)| format!("{port}/{protocol} (of {by})")).collect();
     let list = some_of(met);
-    let kept = families.iter().all(|family| detector(node, *family).is_some());
+    let kept = masquerade_all || families.iter().all(|family| detector(node, *family).is_some());
     let outcome = if kept {
         "kube-proxy would replace clients' addresses with the node's, but weir keeps them"
     } else {

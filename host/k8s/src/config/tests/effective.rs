@@ -194,7 +194,7 @@ fn fields_without_effect_are_named_once_unless_they_say_nothing() {
 }
 
 #[test]
-fn what_depends_on_the_families_of_the_node_is_told() {
+fn what_depends_on_the_families_of_the_node_is_reported() {
     let (configuration, _) = file(
         "clusterCIDR: fd00::/64\nmetricsBindAddress: '[::1]:1'\nhealthzBindAddress: '[::]:2'\n\
          ipvs: {excludeCIDRs: [fd00::/8, 10.0.0.0/8]}\n",

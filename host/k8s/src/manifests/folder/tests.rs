@@ -316,7 +316,7 @@ fn nodes_and_namespaces_come_change_and_go() {
 }
 
 #[test]
-fn what_is_wrong_with_nodes_and_namespaces_stops_nothing_and_is_told_once() {
+fn what_is_wrong_with_nodes_and_namespaces_stops_nothing_and_is_reported_once() {
     let mut lab = Lab::new();
     lab.write("1.yaml", &(node("n", "") + &node("other", "") + &namespace("shop", "a")));
     assert_eq!(lab.events().len(), 4);

@@ -231,7 +231,7 @@ fn a_broken_document_takes_no_other_with_it() {
 }
 
 #[test]
-fn a_misspelt_kind_is_told() {
+fn a_misspelt_kind_is_reported() {
     let text = r#"
 {apiVersion: v1, kind: service, metadata: {name: a}}
 ---
@@ -271,7 +271,7 @@ fn items_must_be_a_list() {
 }
 
 #[test]
-fn a_service_without_a_cluster_ip_is_told() {
+fn a_service_without_a_cluster_ip_is_reported() {
     let contents = read("{apiVersion: v1, kind: Service, metadata: {name: a}}", Format::Yaml, "n");
     assert_eq!(contents.problems.len(), 1);
     let message = contents.problems[0].to_string();
