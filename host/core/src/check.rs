@@ -63,10 +63,10 @@ pub enum Violation {
     #[error("rule {0} {1} refers to a chain or set of kube-proxy")]
     Entangled(Place, Rule),
     /// A rule that refers to a missing set.
-    #[error("rule {0} refers to the set {1}, which does not exist")]
+    #[error("a rule in {0} refers to the set {1}, which does not exist")]
     UnknownSet(Place, String),
     /// A jump to a missing chain.
-    #[error("rule {0} jumps to {1}, which does not exist")]
+    #[error("a rule in {0} jumps to {1}, which does not exist")]
     UnknownChain(Place, Chain),
     /// Addresses without the device to hold them.
     #[error("addresses exist without the device {DUMMY_DEVICE}")]

@@ -4,13 +4,13 @@
 
 use std::collections::VecDeque;
 
-/// This many consecutive failed calls open the breaker, or
+/// The number of consecutive failed calls that opens the breaker.
 const IN_A_ROW: u32 = 3;
-/// so many within
+/// The number of failed calls within `WINDOW` that opens the breaker, even with successes in between.
 const IN_A_WINDOW: usize = 5;
-/// this many seconds.
+/// In seconds.
 const WINDOW: u64 = 60;
-/// The longest pause.
+/// The longest pause, in seconds.
 const LONGEST: u64 = 60;
 /// After this many consecutive pauses without a success it stays open until the plugin or its configuration
 /// changes.

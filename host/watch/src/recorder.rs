@@ -104,7 +104,11 @@ impl Recorder {
     pub fn record(&self, note: Note) {
         if let Err(mpsc::error::TrySendError::Full(note)) = self.notes.try_send(note) {
             self.account.count(Count::EventDropped);
-            debug!(reason = note.reason, object = note.regarding.name, "too many Kubernetes Events waiting");
+            debug!(
+                reason = note.reason,
+                object = note.regarding.name,
+                "Kubernetes Event dropped: too many are waiting"
+            );
         }
     }
 }

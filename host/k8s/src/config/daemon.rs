@@ -129,9 +129,4 @@ impl Configuration {
     pub fn config_sync_period(&self) -> Duration {
         self.duration("configSyncPeriod").unwrap_or_default()
     }
-
-    /// The value of a gate in `featureGates`.
-    pub fn feature_gate(&self, gate: &str) -> Option<bool> {
-        self.get("featureGates")?.get(gate)?.as_bool()
-    }
 }

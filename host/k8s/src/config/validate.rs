@@ -9,7 +9,7 @@ use super::duration::parse_duration;
 use super::{API_VERSION, Configuration, KIND, same_family};
 use crate::problem::Problems;
 
-/// Gates that kube-proxy 1.37 knows and weir reads or ignores.
+/// Gates that kube-proxy 1.37 does not allow to be off.
 const LOCKED_ON: [&str; 3] =
     ["PreferSameTrafficDistribution", "MultiCIDRServiceAllocator", "NFTablesProxyMode"];
 

@@ -71,7 +71,7 @@ pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
     match modules.has(ALWAYS[0]) {
         Presence::Unknown => Finding::good(
             TOPIC,
-            "cannot be listed here; modules for sets and rules are built in or load automatically",
+            "cannot be listed here; those for sets and rules work if built in or installed on the node",
         ),
         _ => Finding::good(TOPIC, "all modules for sets and rules are available and load automatically"),
     }

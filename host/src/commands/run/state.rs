@@ -49,7 +49,10 @@ impl StateDirectory {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Readiness::default(),
             Err(error) => {
-                warn!(file = %file.display(), "{error}: no endpoint counts as newly ready");
+                warn!(
+                    file = %file.display(),
+                    "cannot read when endpoints became ready, so none counts as new: {error}"
+                );
                 return Readiness::default();
             }
         };
@@ -61,7 +64,7 @@ impl StateDirectory {
             None => {
                 warn!(
                     file = %file.display(),
-                    "unexpected content: no endpoint counts as newly ready"
+                    "unknown format, so it is ignored, and no endpoint counts as new"
                 );
                 Readiness::default()
             }
@@ -76,7 +79,10 @@ impl StateDirectory {
         let text = print(readiness);
         let same = self.written.as_ref().is_some_and(|(_, written)| *written == text);
         if !same && let Err(error) = write(&self.file(), &text) {
-            warn!(file = %self.file().display(), "{error}: after a restart, no endpoint will count as newly ready");
+            warn!(
+                file = %self.file().display(),
+                "cannot save when endpoints became ready, so after a restart none counts as new: {error}"
+            );
         }
         self.written = Some((now, text));
     }

@@ -244,6 +244,5 @@ fn what_the_daemon_needs_is_read() {
     assert!(configuration.bind_address_hard_fail() && configuration.enable_profiling());
     assert!(configuration.show_hidden_metrics());
     assert_eq!(configuration.config_sync_period(), seconds(660));
-    assert_eq!(configuration.feature_gate("ComponentFlagz"), Some(false));
-    assert_eq!(configuration.feature_gate("WatchListClient"), None);
+    assert_eq!(configuration.get("featureGates").unwrap()["ComponentFlagz"], false);
 }
