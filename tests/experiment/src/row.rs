@@ -68,7 +68,10 @@ mod tests {
         assert!(Machine { idle: 5.0, ..good }.objection().unwrap().contains("idle for only 5 %"));
         assert!(Machine { late_answers_ms: Some(90.0), ..good }.objection().unwrap().contains("90 ms late"));
         assert!(
-            Machine { late_answers_ms: None, ..good }.objection().unwrap().contains("nothing was answered")
+            Machine { late_answers_ms: None, ..good }
+                .objection()
+                .unwrap()
+                .contains("no request was answered")
         );
     }
 }
