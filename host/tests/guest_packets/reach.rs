@@ -9,9 +9,9 @@ use weir_harness::lab::{Lab, Test, Vip, at, paths};
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("reach::pods_and_the_node_reach_a_cluster_ip", pods_and_the_node_reach_a_cluster_ip),
     ("reach::remote_clients_reach_local_endpoints_of_a_cluster_ip", remote_clients_reach_a_cluster_ip),
-    ("reach::everybody_reaches_an_external_ip", |lab| everybody_reaches(lab, Vip::External)),
-    ("reach::everybody_reaches_a_load_balancer_ip", |lab| everybody_reaches(lab, Vip::LoadBalancer)),
-    ("reach::everybody_reaches_a_node_port", |lab| everybody_reaches(lab, Vip::NodePort)),
+    ("reach::everyone_reaches_an_external_ip", |lab| everyone_reaches(lab, Vip::External)),
+    ("reach::everyone_reaches_a_load_balancer_ip", |lab| everyone_reaches(lab, Vip::LoadBalancer)),
+    ("reach::everyone_reaches_a_node_port", |lab| everyone_reaches(lab, Vip::NodePort)),
     ("reach::a_node_port_answers_on_every_address_of_the_node", a_node_port_answers_on_every_address),
     ("reach::sctp_through_all_vips", sctp_through_all_vips),
 ];
@@ -46,7 +46,7 @@ fn remote_clients_reach_a_cluster_ip(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-fn everybody_reaches(lab: &mut Lab, vip: Vip) -> Result<()> {
+fn everyone_reaches(lab: &mut Lab, vip: Vip) -> Result<()> {
     let service = lab.exposed(12, &ENDPOINTS);
     lab.serve(&[&service])?;
     for client in ["app", "far-app", "node", "outside"] {

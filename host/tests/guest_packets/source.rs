@@ -8,14 +8,14 @@ use weir_harness::lab::{Lab, Test, Vip, paths};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("source::a_cluster_ip_keeps_pods_and_outside", a_cluster_ip_keeps_pods_and_outside),
-    ("source::masquerade_all_hides_everybody_at_a_cluster_ip", masquerade_all),
+    ("source::masquerade_all_hides_everyone_at_a_cluster_ip", masquerade_all),
     ("source::a_cluster_cidr_hides_who_is_outside_of_it", cluster_cidr),
     ("source::a_node_cidr_hides_who_is_outside_of_it", node_cidr),
     ("source::a_pod_bridge_hides_who_does_not_come_from_it", pod_bridge),
     ("source::an_interface_prefix_hides_who_does_not_come_from_it", interface_prefix),
-    ("source::an_external_ip_hides_everybody", |lab| hidden_from_everyone(lab, Vip::External)),
-    ("source::a_load_balancer_ip_hides_everybody", |lab| hidden_from_everyone(lab, Vip::LoadBalancer)),
-    ("source::a_node_port_hides_everybody", |lab| hidden_from_everyone(lab, Vip::NodePort)),
+    ("source::an_external_ip_hides_everyone", |lab| hidden_from_everyone(lab, Vip::External)),
+    ("source::a_load_balancer_ip_hides_everyone", |lab| hidden_from_everyone(lab, Vip::LoadBalancer)),
+    ("source::a_node_port_hides_everyone", |lab| hidden_from_everyone(lab, Vip::NodePort)),
     ("source::local_policy_keeps_everyone", local_policy_keeps_everyone),
     ("source::a_pod_that_reaches_itself_is_hidden", a_pod_that_reaches_itself_is_hidden),
 ];

@@ -8,7 +8,7 @@ use weir_harness::lab::{Lab, Test, Vip, paths};
 use weir_harness::policy::Plugin;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
-    ("masquerade_by_vip::always_hides_everybody_but_excepted_sources", always_hides_everyone),
+    ("masquerade_by_vip::always_hides_everyone_but_excepted_sources", always_hides_everyone),
     ("masquerade_by_vip::never_keeps_everyone", never_keeps_everyone),
     ("masquerade_by_vip::remote_endpoints_hides_who_comes_to_another_node", remote_endpoints),
     ("masquerade_by_vip::off_cluster_hides_who_is_no_pod", off_cluster_hides_who_is_no_pod),

@@ -13,7 +13,7 @@ use weir_harness::patience::GENEROUS;
 use weir_harness::policy::Plugin;
 
 pub(crate) const TESTS: &[(&str, Test)] =
-    &[("slow_start::a_new_endpoint_gets_its_share_little_by_little_and_nobody_is_refused", little_by_little)];
+    &[("slow_start::a_new_endpoint_gets_its_share_little_by_little_and_no_one_is_refused", little_by_little)];
 
 /// The connections among which the new endpoint's are counted.
 const REQUESTS: usize = 20;

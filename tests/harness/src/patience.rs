@@ -8,6 +8,9 @@ use anyhow::{Context, Result};
 /// Time limit for operations in the guest, whose processor is emulated and may be shared with other work.
 pub const GENEROUS: Duration = Duration::from_secs(60);
 
+/// Time limit for what the daemon may notice only in an audit. On a slow processor, five minutes can pass between two.
+pub const AUDITED: Duration = Duration::from_secs(360);
+
 /// Long enough not to slow down the program being waited for: most attempts start processes.
 const PAUSE: Duration = Duration::from_millis(200);
 

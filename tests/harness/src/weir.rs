@@ -242,7 +242,7 @@ impl Running {
     /// The whole log, if there is no such line within a generous time.
     pub fn await_line(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> Result<LogLine> {
         // Compiling a plugin takes half a minute on a shared emulated processor.
-        patience::until(patience::GENEROUS * 3, || {
+        patience::until(patience::AUDITED, || {
             let lines = self.log()?;
             let found = lines.iter().find(|line| wanted(line)).cloned();
             found.with_context(|| format!("no log line {what} among:\n{}", join(&lines)))

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 
 use crate::netns::Netns;
-use crate::patience::{self, GENEROUS};
+use crate::patience::{self, AUDITED};
 
 mod rules;
 
@@ -171,7 +171,7 @@ fn split(text: &str) -> BTreeMap<&str, Vec<&str>> {
 /// # Errors
 /// The differences that remain after a generous time, or that reappeared.
 pub fn settle(netns: &Netns, expected: &Dump) -> Result<()> {
-    patience::until(GENEROUS, || Dump::of(netns)?.expect(expected))?;
+    patience::until(AUDITED, || Dump::of(netns)?.expect(expected))?;
     hold(netns, expected)
 }
 

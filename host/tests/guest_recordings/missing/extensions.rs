@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::{Result, ensure};
-use weir_harness::patience::{self, GENEROUS};
+use weir_harness::patience::{self, AUDITED};
 use weir_harness::weir::Running;
 use weir_harness::witness::Dump;
 
@@ -25,7 +25,7 @@ fn start_without(stage: &Stage, libraries: &[&str]) -> Result<Running> {
 /// Waits until the rules of both families are those of the recording after `change`, and the rest is as recorded.
 fn settle(stage: &Stage, running: &Running, change: impl Fn(&str) -> Option<String>) -> Result<()> {
     let recorded = stage.recorded()?;
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         for section in ["iptables", "ip6tables"] {
             let wanted: Vec<String> =
@@ -49,7 +49,7 @@ pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     let recorded = stage.recorded()?;
     let without: Vec<&String> =
         recorded.section("iptables").iter().filter(|line| !line.contains("-m ipvs")).collect();
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(now.section("iptables").iter().eq(without.iter().copied()), "{}", now.differences(&recorded));
         ensure!(now.section("ipvs") == recorded.section("ipvs"), "{}", now.differences(&recorded));
@@ -70,7 +70,7 @@ pub(crate) fn rules_for_external_ips_do_without_physdev() -> Result<()> {
         .map(|line| line.replace(" -m physdev ! --physdev-is-in", ""))
         .collect();
     ensure!(wanted != recorded.section("iptables"), "the recording has no such rule");
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(now.section("iptables") == wanted, "{}", now.differences(&recorded));
         ensure!(now.section("ipvs") == recorded.section("ipvs"), "{}", now.differences(&recorded));
@@ -129,7 +129,7 @@ pub(crate) fn no_vip_comes_up_whose_host_ports_cannot_be_closed() -> Result<()> 
     let recorded = stage.recorded()?;
     let up = |now: &Dump| now.section("addresses") == recorded.section("addresses");
     let nat = |now: &Dump| now.section("iptables").iter().any(|line| line.contains("-A KUBE-MARK-MASQ"));
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(
             now.section("ipvs") == recorded.section("ipvs") && nat(&now),

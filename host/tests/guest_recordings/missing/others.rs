@@ -1,7 +1,7 @@
 //! Changes by other programs to tables and to the dummy device.
 
 use anyhow::{Result, ensure};
-use weir_harness::patience::{self, GENEROUS};
+use weir_harness::patience::{self, AUDITED};
 use weir_harness::weir::Running;
 use weir_harness::witness::Dump;
 
@@ -28,7 +28,7 @@ pub(crate) fn table_that_only_nft_can_read_holds_up_no_other() -> Result<()> {
     stage.netns.script(NATIVE)?;
     let running = stage.weir().run_privileged()?;
     names_the_table(&running)?;
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         for section in ["ipvs", "ipset", "ip6tables", "addresses"] {
             ensure!(now.section(section) == recorded.section(section), "{}", now.differences(&recorded));
@@ -42,7 +42,7 @@ pub(crate) fn table_that_only_nft_can_read_holds_up_no_other() -> Result<()> {
     ensure!(nat.contains("@routed") && !nat.contains("KUBE-SERVICES"), "{nat}");
 
     stage.netns.script(GONE)?;
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let rules = stage.netns.script("iptables-save -t nat")?;
         ensure!(rules.contains("-A KUBE-MARK-MASQ"), "{rules}");
         Ok(())
@@ -125,7 +125,7 @@ pub(crate) fn networks_on_the_device_go_and_their_vips_stay() -> Result<()> {
         bare(&v6)
     ))?;
     running.await_line("about the network", |line| says(line, &["10.99.99.9/24", "removed"]))?;
-    patience::until(GENEROUS, || {
+    patience::until(AUDITED, || {
         let now = Dump::of(&stage.netns)?;
         ensure!(now.section("addresses") == recorded.section("addresses"), "{}", now.differences(&recorded));
         let routes = stage.netns.script("ip route show dev kube-ipvs0; ip -6 route show dev kube-ipvs0")?;

@@ -108,7 +108,11 @@ impl Service {
     /// Adds a port that also has a node port.
     pub fn with_node_port(self, protocol: Protocol, port: u16, node_port: u16) -> Service {
         let mut service = self.with_port(protocol, port);
-        service.service = service.service.node_port(node_port).of_type(ServiceType::NodePort);
+        service.service = service.service.node_port(node_port);
+        // A load balancer has node ports as well, and stays one.
+        if service.service.clone().build().service_type == ServiceType::ClusterIp {
+            service.service = service.service.of_type(ServiceType::NodePort);
+        }
         service
     }
 
