@@ -321,7 +321,9 @@ fn q19_with_masquerade_all_a_local_load_balancer_keeps_its_clients_addresses() {
         local.event(),
         listed(slice("local-1", "local", &[("10.244.0.11", "node1")])),
     ];
-    events.into_iter().for_each(|event| drop(planner.apply(event)));
+    for event in events {
+        planner.apply(event);
+    }
     let plan = planner.plan();
     assert_eq!(reasons(&plan), [Reason::NodePortIsPort]);
     let sources = |to: &str| {
