@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 use weir_core::net::{Family, Protocol};
@@ -51,9 +52,11 @@ impl Planned {
     }
 
     /// All virtual servers requested by exactly one port of a service, or of the oldest service that requests it.
-    /// Node ports of two services are left out: the API server never allocates one twice.
+    /// Node ports of two services are left out, and VIPs with such a port: the API server never allocates one twice.
     fn vips(&self) -> Vec<Vip<'_>> {
-        self.claims().into_values().filter_map(oldest).collect()
+        let mut vips: Vec<Vip<'_>> = self.claims().into_values().filter_map(oldest).collect();
+        vips.retain(|vip| self.node_ports_like(vip).nth(1).is_none());
+        vips
     }
 
     /// All virtual servers requested exactly once, by one port of one service.
@@ -124,16 +127,19 @@ impl Planned {
     }
 
     fn is_masqueraded_node_port(&self, vip: &Vip<'_>) -> bool {
-        let (protocol, number) = (vip.server.protocol, vip.server.address.port());
-        let served = !self.node.node_port_ips(vip.port.family).is_empty();
-        let mut ports = self.views.iter().flat_map(|view| view.ports.iter().map(move |port| (view, port)));
-        served
-            && protocol != Protocol::Sctp
-            && ports.any(|(view, port)| {
-                let same =
-                    port.port.protocol == protocol && port.port.node_port.is_some_and(|n| n.get() == number);
-                same && port.family == vip.port.family && !view.external_local
-            })
+        !self.node.node_port_ips(vip.port.family).is_empty()
+            && vip.server.protocol != Protocol::Sctp
+            && self.node_ports_like(vip).any(|view| !view.external_local)
+    }
+
+    /// The services with a node port that has the number of a VIP's port.
+    fn node_ports_like(&self, vip: &Vip<'_>) -> impl Iterator<Item = &ServiceView> {
+        let (protocol, number, family) = (vip.server.protocol, vip.server.address.port(), vip.port.family);
+        let is_like = move |port: &&PortView| {
+            let node_port = port.port.node_port.map(NonZeroU16::get);
+            port.port.protocol == protocol && port.family == family && node_port == Some(number)
+        };
+        self.views.iter().flat_map(move |view| view.ports.iter().filter(is_like).map(move |_| view))
     }
 
     /// Whether a source is outside the cluster, if known.
