@@ -21,13 +21,14 @@ What next
   cargo xtask vm --shell             explore the guest: ipvsadm, ipset, iptables, ip
   tests/demo/manifests               change the Services and run this again
   cargo xtask test                   run all checks and tests
+  README.md, Your first plugin       a policy of your own, in force in the guest
   README.md                          what weir is, and how to run it on a node";
 
 /// Installs what is missing, builds weir and runs the demo.
 pub(crate) fn main() -> Result<ExitCode> {
     if !setup::missing().is_empty() || !Base::is_ready(Architecture::HOST, Freshness::Any) {
         eprintln!("Preparing the guest: downloading packages and unpacking them below .lab");
-        setup::main(&setup::Options::default())?;
+        setup::prepare(&setup::Options::default())?;
     }
     eprintln!("Building weir; the first build takes some minutes");
     let programs = Programs::build()?;

@@ -91,8 +91,15 @@ pub(crate) fn reason() -> Option<String> {
     (!programs.is_empty()).then(|| format!("not installed: {}; run: cargo xtask setup", programs.join(", ")))
 }
 
-/// Installs what is missing, or prints how to, and builds the guest.
+/// Prepares this machine and says what can follow.
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    prepare(options)?;
+    println!("ready; next: cargo xtask test, or cargo xtask vm --shell");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what is missing, or prints how to, and builds the guest.
+pub(crate) fn prepare(options: &Options) -> Result<()> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the guest is built from the host distribution's packages, which requires Linux on x86-64"
@@ -115,8 +122,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         }
         Base::get(architecture, freshness)?;
     }
-    println!("ready; next: cargo xtask test, or cargo xtask vm --shell");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn update_lists() -> Result<()> {

@@ -1,6 +1,7 @@
 //! The workspace: its directories, and what cargo builds in it.
 
 use std::fs::{self, File};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -113,6 +114,13 @@ pub(crate) fn components(packages: &[&str]) -> Result<Vec<Component>> {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // Set by the cargo that runs us. Build scripts that look at them would run again at each change of command.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
@@ -184,7 +192,10 @@ pub(crate) fn set_linker(command: &mut Command, architecture: Architecture) -> R
 
 /// Returns the messages of a cargo build command.
 fn messages(command: &mut Command) -> Result<Vec<Message>> {
-    command.args(["--quiet", "--message-format=json-render-diagnostics"]);
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    command.arg("--message-format=json-render-diagnostics");
     let output =
         command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", output.status);
