@@ -26,7 +26,7 @@ pub enum Violation {
     #[error("virtual {0} has the scheduler `{1}`, which is not 1 to {SCHEDULER_BYTES} bytes long")]
     BadScheduler(VirtualServer, String),
     /// Flags that are not scheduler flags.
-    #[error("virtual {0} has the flags {flags:#x}, not all of which are scheduler flags", flags = .1.0)]
+    #[error("virtual {0} has the flags {flags:#x}, and some of them are not scheduler flags", flags = .1.0)]
     BadFlags(VirtualServer, SchedulerFlags),
     /// A persistence timeout of 0, or a prefix longer than an address.
     #[error(

@@ -384,22 +384,16 @@ fn choose_node_ips(known: Vec<IpAddr>, bind_address: Option<IpAddr>) -> PerFamil
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build;
 
     fn view(addresses: &[&str], config: ProxyConfig) -> NodeView {
         let node = Node {
-            name: "node1".to_owned(),
-            labels: Default::default(),
             addresses: vec![
                 (NodeAddressType::External, "203.0.113.1".parse().unwrap()),
                 (NodeAddressType::Internal, "10.0.2.15".parse().unwrap()),
                 (NodeAddressType::External, "2001:db8::1".parse().unwrap()),
             ],
-            pod_cidrs: Vec::new(),
-            annotations: Default::default(),
-            unschedulable: false,
-            deleting: false,
-            taints: Vec::new(),
-            allocatable: Default::default(),
+            ..build::node("node1", &[])
         };
         let host = addresses
             .iter()

@@ -6,7 +6,7 @@ use weir_core::cluster::Event;
 use weir_core::objects::ObjectName;
 use weir_core::policy::Reads;
 use weir_daemon::Listed;
-use weir_world::subject;
+use weir_world::{is_gone, subject};
 
 /// The kind of an object, and its name.
 type Key = (u8, Option<ObjectName>);
@@ -140,23 +140,6 @@ impl Watch {
             true => self.told.remove(&subject(event)),
             false => self.told.insert(subject(event), event.clone()),
         };
-    }
-}
-
-fn is_gone(event: &Event) -> bool {
-    match event {
-        Event::ServiceGone(_)
-        | Event::SliceGone(_)
-        | Event::NodeGone
-        | Event::AnyNodeGone(_)
-        | Event::NamespaceGone(_)
-        | Event::EndpointsGone(_) => true,
-        Event::Service(_)
-        | Event::Slice(_)
-        | Event::Node(_)
-        | Event::AnyNode(_)
-        | Event::Namespace(_)
-        | Event::Endpoints(_) => false,
     }
 }
 

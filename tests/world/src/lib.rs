@@ -97,19 +97,25 @@ impl World {
         for event in &self.events {
             last.insert(subject(event), event.clone());
         }
-        last.into_values()
-            .filter(|event| {
-                !matches!(
-                    event,
-                    Event::ServiceGone(_)
-                        | Event::SliceGone(_)
-                        | Event::NodeGone
-                        | Event::AnyNodeGone(_)
-                        | Event::NamespaceGone(_)
-                        | Event::EndpointsGone(_)
-                )
-            })
-            .collect()
+        last.into_values().filter(|event| !is_gone(event)).collect()
+    }
+}
+
+/// Whether an event removes an object.
+pub fn is_gone(event: &Event) -> bool {
+    match event {
+        Event::ServiceGone(_)
+        | Event::SliceGone(_)
+        | Event::NodeGone
+        | Event::AnyNodeGone(_)
+        | Event::NamespaceGone(_)
+        | Event::EndpointsGone(_) => true,
+        Event::Service(_)
+        | Event::Slice(_)
+        | Event::Node(_)
+        | Event::AnyNode(_)
+        | Event::Namespace(_)
+        | Event::Endpoints(_) => false,
     }
 }
 
