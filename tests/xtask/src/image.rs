@@ -30,16 +30,17 @@ use crate::tally::Counts;
 use crate::{setup, workspace};
 pub(crate) use layer::digest;
 use layer::{Effort, Layer};
-use layout::Image;
+use layout::{Image, Start};
 pub(crate) use nodes::{write_for_nodes, write_weir};
 
 /// Options of `cargo xtask image`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Output directory: `oci` in it is an OCI layout, `weir.tar` the same as one file [default: target/image]
+    /// Directory to write to: the folder `oci` (an OCI image layout) and `weir.tar` (the same layout in one file)
+    /// [default: target/image]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Architecture to build for; several make an image index
+    /// Architecture to build for; with several, the result is an image index
     #[arg(long = "arch", value_name = "ARCH", default_values_t = [Architecture::HOST])]
     architectures: Vec<Architecture>,
     /// Cargo profile to build weir with
@@ -48,10 +49,10 @@ pub(crate) struct Options {
     /// Use this weir binary instead of building one
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     weir: Option<PathBuf>,
-    /// Name and tag of the image when a node's container runtime imports it
+    /// Name and tag that the image gets when a node's container runtime imports it
     #[arg(long, value_name = "NAME:TAG", default_value_t = default_name())]
     name: String,
-    /// Run the image in the guest: read-only root, both variants of iptables
+    /// Run the image in the guest, with a read-only root and with both variants of iptables
     #[arg(long)]
     check: bool,
 }
@@ -148,7 +149,8 @@ fn assemble(
         Rc::new(Layer::new("weir", "weir", &root::program(weir)?, effort)?),
     ];
     let entrypoint = format!("/{}", layout::PROGRAM);
-    let image = Image::new(name, architecture, &[&entrypoint], &layout::labels(), layers);
+    let start = Start { entrypoint: &[&entrypoint], arguments: &[] };
+    let image = Image::new(name, architecture, start, &layout::labels(), layers);
     Ok((image, packages))
 }
 

@@ -90,6 +90,7 @@ const NODE_MODULES: &[Module] = &[
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
             ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
             ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
+            ("regression-issue-74839", "k8s.io/kubernetes/test/images/regression-issue-74839"),
         ],
     },
     // Apart from the others: what they require stays as it is.
@@ -148,7 +149,7 @@ pub(crate) fn build_kube_router() -> Result<PathBuf> {
 /// The version of Kubernetes that clusters have, as `v1.37.2`.
 pub(crate) fn kubernetes_version() -> Result<String> {
     let module = MODULES.iter().find(|module| module.versioned == KUBERNETES);
-    let module = module.context("no module of Kubernetes")?;
+    let module = module.context("the list of Go modules has none for Kubernetes")?;
     module.version(&module.source())
 }
 

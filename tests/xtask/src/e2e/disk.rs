@@ -14,7 +14,7 @@ use crate::machine::{Disk, Writes};
 use crate::{cluster, image, packages, process, workspace};
 
 /// Increase this when the code builds a different disk from the same inputs.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A node's packages in addition to the guest's. busybox's mount lacks options that the kubelet uses, and its wget crashes
 /// with a segmentation fault.

@@ -32,16 +32,23 @@ pub(super) struct Image {
     manifest: Vec<u8>,
 }
 
+/// What a container runs. A pod's `args` replace only the arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) entrypoint: &'a [&'a str],
+    pub(super) arguments: &'a [&'a str],
+}
+
 impl Image {
     /// Labels are also used as annotations.
     pub(super) fn new(
         name: &str,
         architecture: Architecture,
-        entrypoint: &[&str],
+        start: Start<'_>,
         labels: &Value,
         layers: Vec<Rc<Layer>>,
     ) -> Image {
-        let config = config(architecture, entrypoint, labels, &layers).to_string().into_bytes();
+        let config = config(architecture, start, labels, &layers).to_string().into_bytes();
         let manifest = manifest(&config, labels, &layers).to_string().into_bytes();
         Image { name: name.to_owned(), architecture, layers, config, manifest }
     }
@@ -142,7 +149,7 @@ fn descriptor(media_type: &str, data: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(data), "size": data.len()})
 }
 
-fn config(architecture: Architecture, entrypoint: &[&str], labels: &Value, layers: &[Rc<Layer>]) -> Value {
+fn config(architecture: Architecture, start: Start<'_>, labels: &Value, layers: &[Rc<Layer>]) -> Value {
     let epoch = "1970-01-01T00:00:00Z";
     let history: Vec<Value> = layers
         .iter()
@@ -154,7 +161,8 @@ fn config(architecture: Architecture, entrypoint: &[&str], labels: &Value, layer
         "architecture": architecture.name(),
         "os": "linux",
         "config": {
-            "Entrypoint": entrypoint,
+            "Entrypoint": start.entrypoint,
+            "Cmd": start.arguments,
             "Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin"],
             "WorkingDir": "/",
             "Labels": labels,
@@ -196,7 +204,8 @@ mod tests {
         tree.text("hello", "hello\n");
         let layer = |title: &str| Rc::new(Layer::new(title, title, &tree, Effort::Smallest).unwrap());
         let (name, entrypoint) = ("registry.example:5000/team/weir:1", ["/usr/local/bin/weir"]);
-        Image::new(name, architecture, &entrypoint, &labels(), vec![layer("a"), layer("b")])
+        let start = Start { entrypoint: &entrypoint, arguments: &["run"] };
+        Image::new(name, architecture, start, &labels(), vec![layer("a"), layer("b")])
     }
 
     fn read(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
@@ -232,6 +241,7 @@ mod tests {
             assert_eq!(*difference, digest(&unpacked));
         }
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/local/bin/weir"]));
+        assert_eq!(config["config"]["Cmd"], json!(["run"]));
     }
 
     /// A runtime takes the image of its own architecture.

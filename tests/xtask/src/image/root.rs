@@ -119,7 +119,7 @@ impl Source {
     /// Copies a file to this path, following all links.
     fn take(&self, tree: &mut Tree, path: &str) -> Result<()> {
         let place = self.place(path);
-        let metadata = fs::metadata(&place).with_context(|| format!("the packages have no {path}"))?;
+        let metadata = fs::metadata(&place).with_context(|| format!("the packages do not contain {path}"))?;
         tree.copy(path, &place, metadata.permissions().mode() & 0o777)
     }
 
@@ -164,7 +164,9 @@ impl Source {
             for name in needs.libraries {
                 let found =
                     directories.iter().map(|dir| format!("{dir}/{name}")).find(|p| self.place(p).is_file());
-                let path = found.with_context(|| format!("{} needs {name}", file.display()))?;
+                let path = found.with_context(|| {
+                    format!("{} needs {name}, which the packages do not contain", file.display())
+                })?;
                 if !tree.contains(&path) {
                     self.take(tree, &path)?;
                     files.push(self.place(&path));
@@ -193,7 +195,10 @@ impl Source {
             tree.text(&format!("var/lib/dpkg/status.d/{}", package.name), &record);
             let licence = format!("usr/share/doc/{}/copyright", package.name);
             let text = fs::read_to_string(self.place(&licence));
-            tree.text(&licence, &text.with_context(|| format!("{} has no licence", package.name))?);
+            tree.text(
+                &licence,
+                &text.with_context(|| format!("the package {} has no licence file", package.name))?,
+            );
             packages.push(package.clone());
         }
         packages.sort_by(|a, b| a.name.cmp(&b.name));
