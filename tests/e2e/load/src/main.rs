@@ -1,15 +1,17 @@
-//! `weir-e2e-load NAME=ADDRESS:PORT ...`: for each target one client that keeps its connection and one that connects
-//! for each request, until the program is killed. Every second it prints a line of JSON with the totals.
+//! `weir-e2e-load [--leave=N] NAME=ADDRESS:PORT ...`: for each target one client that keeps its connection and one that
+//! connects for each request, until the program is killed. Every second it prints a line of JSON with the totals, and
+//! for each failure a line with the time, to be compared with the logs of proxies and kubelets.
 //!
 //! Each client has its own range of local ports. IPVS finds the connection of a reply by client port and real server,
-//! so one client that reaches a pod through two VIPs from the same port gets replies from the wrong one.
+//! so one client that reaches a pod through two VIPs from the same port gets replies from the wrong one. Clients whose
+//! source a node replaces share that node's address: `--leave` leaves the ranges of another program's clients to it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -24,26 +26,34 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Local ports of the first client, above all node ports, and how many each client has: enough for a port to rest
 /// until IPVS has forgotten it.
 const FIRST_PORT: u16 = 33_000;
-const PORTS: u16 = 4_500;
+const PORTS: u16 = 3_200;
+
+const USAGE: &str = "usage: weir-e2e-load [--leave=N] NAME=ADDRESS:PORT ...";
 
 fn main() -> anyhow::Result<()> {
     let mut clients = Vec::new();
+    let mut index: u16 = 0;
     for target in std::env::args().skip(1) {
-        let (name, address) = target.split_once('=').context("usage: weir-e2e-load NAME=ADDRESS:PORT ...")?;
+        let (name, address) = target.split_once('=').context(USAGE)?;
+        if name == "--leave" {
+            index = address.parse().context(USAGE)?;
+            continue;
+        }
         let address: SocketAddr = address.parse().with_context(|| format!("{address} is not an address"))?;
         for is_stream in [true, false] {
             let kind = if is_stream { "stream" } else { "new connections" };
-            let index = u16::try_from(clients.len())?;
             let first = PORTS.checked_mul(index).and_then(|offset| FIRST_PORT.checked_add(offset));
             let first =
                 first.filter(|first| first.checked_add(PORTS).is_some()).context("too many targets")?;
+            index += 1;
             let totals = Arc::new(Mutex::new(Totals::default()));
             let ports = Ports { first, next: 0 };
-            clients.push((format!("{name}, {kind}"), Arc::clone(&totals)));
-            thread::spawn(move || run(address, is_stream, ports, &totals));
+            let name = format!("{name}, {kind}");
+            clients.push((name.clone(), Arc::clone(&totals)));
+            thread::spawn(move || run(&name, address, is_stream, ports, &totals));
         }
     }
-    ensure!(!clients.is_empty(), "usage: weir-e2e-load NAME=ADDRESS:PORT ...");
+    ensure!(!clients.is_empty(), USAGE);
     for second in 0_u64.. {
         let lines = clients.iter().map(|(name, totals)| {
             let totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -64,7 +74,7 @@ struct Totals {
     failures: BTreeMap<String, u64>,
 }
 
-fn run(target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Totals>) {
+fn run(name: &str, target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Totals>) {
     let mut open: Option<BufReader<TcpStream>> = None;
     loop {
         let began = Instant::now();
@@ -86,6 +96,8 @@ fn run(target: SocketAddr, is_stream: bool, mut ports: Ports, totals: &Mutex<Tot
                     _ => "after 5 s or more",
                 };
                 let cause = format!("{error} {when}");
+                let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+                eprintln!("{now:.3} {name}: {cause}, after {} ms", began.elapsed().as_millis());
                 *totals.failures.entry(cause).or_default() += 1;
             }
         }

@@ -35,6 +35,7 @@ pub(super) fn build() -> Result<PathBuf> {
 /// Running clients.
 pub(super) struct Traffic<'c> {
     cluster: &'c Cluster,
+    report: PathBuf,
     outside: Outside,
     /// The totals at the last check.
     before: BTreeMap<&'static str, BTreeMap<String, Totals>>,
@@ -115,8 +116,10 @@ impl<'c> Traffic<'c> {
                 name,
             ]))?;
         }
-        let outside = Outside::start(program, everywhere, &report.join("load.log"))?;
-        let mut traffic = Traffic { cluster, outside, before: BTreeMap::new() };
+        // The node that receives requests from outside replaces their source, as it does for clients on the node.
+        let arguments = [&[format!("--leave={}", 2 * all.len())], everywhere].concat();
+        let outside = Outside::start(program, &arguments, &report.join("load.log"))?;
+        let mut traffic = Traffic { cluster, report: report.to_owned(), outside, before: BTreeMap::new() };
         // kube-proxy takes more than a minute for a new Service on an emulated node that is busy.
         let start = Instant::now();
         loop {
@@ -166,14 +169,19 @@ impl<'c> Traffic<'c> {
                 }
             }
             if start.elapsed() > PATIENCE {
-                bail!("no line of totals: {text}");
+                bail!("the log of the clients has no line with totals: {text}");
             }
             thread::sleep(Duration::from_millis(500));
         }
     }
 
-    /// Stops the clients.
+    /// Stops the clients, and keeps their logs.
     pub(super) fn stop(self) -> Result<()> {
+        for (name, _) in PODS {
+            let text = process::output(self.cluster.kubectl().args(["logs", name]))?;
+            let log = self.report.join(format!("{name}.log"));
+            fs::write(&log, text).with_context(|| format!("cannot write {}", log.display()))?;
+        }
         delete(self.cluster)
     }
 }
@@ -192,9 +200,11 @@ struct Outside {
 }
 
 impl Outside {
-    fn start(program: &Path, targets: &[String], log: &Path) -> Result<Outside> {
+    fn start(program: &Path, arguments: &[String], log: &Path) -> Result<Outside> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let child = Command::new(program).args(targets).stdin(Stdio::null()).stdout(output).spawn();
+        let errors = output.try_clone().context("cannot clone the log file")?;
+        let mut command = Command::new(program);
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         Ok(Outside { child: child.context("cannot start the clients outside")?, log: log.to_owned() })
     }
 
