@@ -11,7 +11,7 @@ use crate::job::{Hardware, Job};
 use crate::machine::Listener;
 use crate::overlay::Given;
 use crate::workspace;
-use crate::{cluster, process, setup};
+use crate::{cluster, setup};
 
 /// The programs it needs.
 pub(crate) struct Beside {
@@ -97,13 +97,19 @@ impl Beside {
         Job { hardware, commands: vec![command], files }.run(listener)
     }
 
-    /// Runs the driver on this machine instead, against the same API server.
+    /// The driver on this machine instead, for the same API server.
     ///
     /// # Errors
-    /// When it cannot be started, or fails.
-    pub(crate) fn run_here(&self, cluster: &Cluster, arguments: Vec<String>) -> Result<()> {
+    /// When a path is not UTF-8.
+    pub(crate) fn command_here(
+        &self,
+        cluster: &Cluster,
+        arguments: Vec<String>,
+    ) -> Result<std::process::Command> {
         let line = self.line(&cluster.kubeconfig(), &cluster.proxy_kubeconfig(), arguments)?;
-        process::run(std::process::Command::new(&self.driver).args(&line[1..]))
+        let mut command = std::process::Command::new(&self.driver);
+        command.args(&line[1..]);
+        Ok(command)
     }
 
     /// The driver's command line.

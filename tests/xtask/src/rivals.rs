@@ -10,9 +10,9 @@ mod table;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 use weir_cluster::Cluster;
@@ -22,6 +22,7 @@ use crate::bench::Output;
 use crate::beside::Beside;
 use crate::job::Hardware;
 use crate::lines::{Lines, TakeLine};
+use crate::process;
 
 /// The program that writes the objects, and measures in the guest.
 const DRIVER: &str = "weir-rivals";
@@ -39,16 +40,19 @@ const MEMORY: u64 = 6144;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Number of Services, with ten endpoints each; several numbers are measured one after the other
+    /// Number of Services, with ten endpoints each; with several numbers, each is measured in turn
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
     services: Vec<u32>,
     /// Number of changes to measure for each proxy
     #[arg(long, default_value_t = 10, requires = "rivals")]
     changes: u32,
-    /// Number of runs per proxy; the result is the median
+    /// Meanwhile, change this many endpoints of other Services per second
+    #[arg(long, value_name = "PER SECOND", default_value_t = 0, requires = "rivals")]
+    background: u32,
+    /// Number of runs per proxy; the result is their median
     #[arg(long, default_value_t = 1, requires = "rivals")]
     rounds: u32,
-    /// Proxies to measure, in this order
+    /// Proxies to measure, in the order given
     #[arg(
         long,
         value_delimiter = ',',
@@ -63,10 +67,10 @@ pub(crate) struct Options {
     /// Stop a guest after this many seconds
     #[arg(long, default_value_t = 3600, requires = "rivals")]
     timeout: u64,
-    /// Draw the results as an SVG document
+    /// Also draw the results, as an SVG document in this file
     #[arg(long, value_name = "FILE", requires = "rivals")]
     svg: Option<PathBuf>,
-    /// Read rows that `-o json` printed earlier, and measure nothing
+    /// Measure nothing; read this file with rows that `-o json` printed earlier
     #[arg(long, value_name = "FILE", requires = "rivals")]
     from: Option<PathBuf>,
 }
@@ -108,17 +112,23 @@ fn measure(options: &Options, output: Output) -> Result<(Vec<Value>, bool)> {
             let mut line = vec!["--services".to_owned(), services.to_string()];
             line.extend(["--changes".to_owned(), options.changes.to_string()]);
             line.extend(["--rounds".to_owned(), options.rounds.to_string()]);
+            line.extend(["--background".to_owned(), options.background.to_string()]);
             line.extend(["--only".to_owned(), options.only.join(",")]);
             line.extend(more.iter().map(|argument| (*argument).to_owned()));
             line
         };
         eprintln!("writing {services} services to an API server");
         let cluster = Cluster::start()?;
-        beside.run_here(&cluster, arguments(&["--fill"]))?;
+        process::run(&mut beside.command_here(&cluster, arguments(&["--fill"]))?)?;
+        let mut writer = match options.background {
+            0 => None,
+            _ => Some(Writer::start(beside.command_here(&cluster, arguments(&["--write"]))?)?),
+        };
         let mut hardware = Hardware::with_timeout(options.timeout);
         hardware.memory = Some(MEMORY);
         let mut rows = Lines::to(Rows { output, rows: Vec::new() });
         beside.run_with(&cluster, hardware, arguments(&[]), &mut rows)?;
+        writer.as_mut().map_or(Ok(()), Writer::expect_running)?;
         if output == Output::Text {
             print!("{}", table::of(&rows.taker.rows));
         }
@@ -126,6 +136,30 @@ fn measure(options: &Options, output: Output) -> Result<(Vec<Value>, bool)> {
         all_measured &= rows.status.is_some_and(Status::is_success);
     }
     Ok((all, all_measured))
+}
+
+/// The process that makes background changes; killed when dropped.
+struct Writer(Child);
+
+impl Writer {
+    fn start(mut command: Command) -> Result<Writer> {
+        command.spawn().map(Writer).with_context(|| format!("cannot start {command:?}"))
+    }
+
+    /// Fails if it has ended: the changes did not last until the end of the measurement.
+    fn expect_running(&mut self) -> Result<()> {
+        let status = self.0.try_wait().context("cannot check the background changes")?;
+        ensure!(status.is_none(), "the background changes ended early: see above");
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Both fail only if it has already exited.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Keeps the rows that the driver prints, and prints everything else.

@@ -12,6 +12,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("cold_s", "cold start, s"),
     ("settled_processor_s", "processor, cold start, s"),
     ("idle_processor_s_per_minute", "processor, idle minute, s"),
+    ("busy_processor_s_per_minute", "processor, busy minute, s"),
     ("memory_mb", "memory, MB"),
     ("change_median_ms", "change to packets, ms"),
     ("change_processor_median_ms", "processor, one change, ms"),

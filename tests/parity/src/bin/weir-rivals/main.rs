@@ -1,8 +1,8 @@
 //! Measures weir and its alternatives side by side: each proxy in its own namespace, one after the other, against
 //! one API server.
 //!
-//! `cargo xtask bench --rivals` starts it twice: on the host with `--fill`, to write the objects, and in the guest
-//! to measure. In the guest each finished row is one line of JSON; all other lines are for people.
+//! `cargo xtask bench --rivals` starts it on the host with `--fill`, to write the objects, and in the guest to
+//! measure; with a background of changes also on the host with `--write`, which makes them. In the guest each finished row is one line of JSON; all other lines are for people.
 
 mod measure;
 mod objects;
@@ -27,6 +27,12 @@ struct Arguments {
     /// Write the objects to the API server, and measure nothing.
     #[arg(long)]
     fill: bool,
+    /// Make the background changes until killed, and measure nothing.
+    #[arg(long)]
+    write: bool,
+    /// Endpoints of other services that change each second meanwhile.
+    #[arg(long, default_value_t = 0)]
+    background: u32,
     /// Number of services, with ten endpoints each.
     #[arg(long)]
     services: u32,
@@ -49,6 +55,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let client = Client::from_kubeconfig(&arguments.programs.kubeconfig)?;
     if arguments.fill {
         objects::fill(&client, arguments.services)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.write {
+        objects::write(&client, arguments.services, arguments.background)?;
         return Ok(ExitCode::SUCCESS);
     }
     let failed = measure::all(arguments, client)?;

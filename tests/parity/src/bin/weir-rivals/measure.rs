@@ -26,8 +26,9 @@ const CHANGE: Duration = Duration::from_secs(300);
 const SETTLE_COLD: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// How long an idle proxy is watched: two of the periods after which kube-proxy's IPVS mode repeats everything.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a proxy is watched while nothing but the background changes: two of the periods after which kube-proxy's
+/// IPVS mode repeats everything.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long a proxy is watched while endpoints drain.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -89,15 +90,17 @@ impl Run<'_> {
         })?;
         let cold_processor = rival.processor_time()?;
         say(&format!("last service answered after {:.1} s", cold.as_secs_f64()));
-        let mut settled = rival.settle(SETTLE_COLD)?;
+        // Under background changes a proxy is never idle, so that figures which need it are not measured.
+        let idle = self.arguments.background == 0;
+        let mut settled = idle && rival.settle(SETTLE_COLD)?;
         let start_processor = rival.processor_time()?;
-        let idle = watch(&rival, IDLE)?;
-        say(&format!("{:.2} s of processor time in an idle minute", idle.as_secs_f64()));
+        let minute = watch(&rival, MINUTE)?;
+        say(&format!("{:.2} s of processor time in a minute", minute.as_secs_f64()));
         let memory = rival.memory()?;
         let changes = self.changes(&stage, &rival)?;
         settled &= changes.settled;
         say(&format!("changes effective after {:?}", changes.latency));
-        let drain = self.drain(&stage, &rival)?;
+        let drain = if idle { Some(self.drain(&stage, &rival)?) } else { None };
         rival.expect_running()?;
         let seconds = |time: Duration| round_to(time.as_secs_f64(), 2);
         let millis = |time: Duration| round_to(time.as_secs_f64() * 1e3, 1);
@@ -111,15 +114,18 @@ impl Run<'_> {
                 "round": round,
                 "cold_s": seconds(cold),
                 "cold_processor_s": seconds(cold_processor),
-                "settled_processor_s": seconds(start_processor),
-                "idle_processor_s_per_minute": seconds(idle),
+                "background_per_s": self.arguments.background,
+                "settled_processor_s": idle.then(|| seconds(start_processor)),
+                "idle_processor_s_per_minute": idle.then(|| seconds(minute)),
+                "busy_processor_s_per_minute": (!idle).then(|| seconds(minute)),
                 "memory_mb": round_to(memory, 1),
                 "change_ms": all(&changes.latency),
                 "change_median_ms": millis(median(&changes.latency)),
                 "write_median_ms": millis(median(&changes.write)),
                 "change_processor_ms": all(&changes.processor),
-                "change_processor_median_ms": millis(median(&changes.processor)),
-                "drain_processor_percent": round_to(100.0 * drain.as_secs_f64() / DRAIN.as_secs_f64(), 2),
+                "change_processor_median_ms": idle.then(|| millis(median(&changes.processor))),
+                "drain_processor_percent":
+                    drain.map(|drain| round_to(100.0 * drain.as_secs_f64() / DRAIN.as_secs_f64(), 2)),
                 "settled": settled,
                 "calibration_ms": [millis(speed), millis(calibrate())],
             })
@@ -146,8 +152,10 @@ impl Run<'_> {
             let (latency, write) = self.change(stage, probe)?;
             changes.latency.push(latency);
             changes.write.push(write);
-            changes.settled &= rival.settle(SETTLE)?;
-            changes.processor.push(rival.processor_time()? - before);
+            if self.arguments.background == 0 {
+                changes.settled &= rival.settle(SETTLE)?;
+                changes.processor.push(rival.processor_time()? - before);
+            }
         }
         Ok(changes)
     }
@@ -163,7 +171,7 @@ impl Run<'_> {
                 let service = Service::Probe(probe).address();
                 stage.await_answer(service, |endpoint| endpoint == wanted, start, CHANGE)
             });
-            objects::change(&self.client, probe, self.generation)?;
+            objects::change(&self.client, Service::Probe(probe), self.generation)?;
             let write = start.elapsed();
             let latency = judge.join().ok().context("the client panicked")??;
             Ok((latency, write))
@@ -177,7 +185,7 @@ impl Run<'_> {
         let held = held?;
         for probe in DRAINED {
             self.generation += 1;
-            objects::change(&self.client, probe, self.generation)?;
+            objects::change(&self.client, Service::Probe(probe), self.generation)?;
         }
         let last = DRAINED.end - 1;
         let wanted = probe_endpoint(last, self.generation);

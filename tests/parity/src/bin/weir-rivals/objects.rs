@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_cluster::Client;
 use weir_core::objects::Endpoint;
@@ -32,6 +33,9 @@ const NAMESPACE: &str = "bench";
 
 /// Connections to the API server while objects are written.
 const WRITERS: u32 = 8;
+
+/// How late a background change may be before the rate counts as missed.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A service: one of many with ten endpoints, or a probe with a single one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +72,22 @@ impl Service {
         api::service(&service.named_port("http", PORT).build())
     }
 
-    fn slice(self) -> Value {
-        let endpoints: Vec<Endpoint> = match self {
+    /// The endpoints in a generation: each generation differs from the one before in a single endpoint.
+    fn endpoints(self, generation: u32) -> Vec<Endpoint> {
+        match self {
             Service::Plain(n) => {
                 let [_, _, high, low] = n.to_be_bytes();
-                (0..ENDPOINTS).map(|i| endpoint(Ipv4Addr::new(10, 128 + i as u8, high, low))).collect()
+                let network = |i| if i == 0 && generation % 2 == 1 { ENDPOINTS } else { i };
+                (0..ENDPOINTS)
+                    .map(|i| endpoint(Ipv4Addr::new(10, 128 + network(i) as u8, high, low)))
+                    .collect()
             }
-            Service::Probe(n) => vec![endpoint(probe_endpoint(n, 0))],
-        };
+            Service::Probe(n) => vec![endpoint(probe_endpoint(n, generation))],
+        }
+    }
+
+    fn slice(self) -> Value {
+        let endpoints = self.endpoints(0);
         let slice = build::slice(&self.full_name()).named(&self.name()).named_port("http", TARGET_PORT);
         api::slice(&slice.endpoints(endpoints).build())
     }
@@ -91,16 +103,36 @@ pub(crate) fn probe_endpoint(probe: u32, generation: u32) -> Ipv4Addr {
     Ipv4Addr::new(10, 192 + (high & 31), low, u8::try_from(probe + 1).unwrap_or(u8::MAX))
 }
 
-/// Replaces the only endpoint of a probe.
-pub(crate) fn change(client: &Client, probe: u32, generation: u32) -> Result<()> {
-    let path = format!(
-        "/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{}",
-        Service::Probe(probe).name()
-    );
-    let slice = build::slice(NAMESPACE).endpoints([endpoint(probe_endpoint(probe, generation))]);
+/// Replaces an endpoint of a service: the only one of a probe.
+pub(crate) fn change(client: &Client, service: Service, generation: u32) -> Result<()> {
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{}", service.name());
+    let slice = build::slice(NAMESPACE).endpoints(service.endpoints(generation));
     let body = json!({ "endpoints": api::slice(&slice.build())["endpoints"] });
     let answer = client.request("PATCH", &path, "application/merge-patch+json", &body.to_string())?;
     answer.expect("changing an endpoint").map(drop)
+}
+
+/// Changes the services one after the other, over and over, this many each second.
+///
+/// # Errors
+/// When a change fails, or the API server is too slow for the rate.
+pub(crate) fn write(client: &Client, services: u32, rate: u32) -> Result<()> {
+    let interval = Duration::from_secs(1).checked_div(rate).context("--background must be at least 1")?;
+    let start = Instant::now();
+    let next = AtomicU32::new(0);
+    thread::scope(|scope| {
+        let write = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let due = start + interval * number;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                ensure!(due.elapsed() < LATE, "the API server cannot make {rate} changes per second");
+                change(client, Service::Plain(number % services), 1 + number / services)?;
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().ok().context("a writer panicked")?)
+    })
 }
 
 /// Writes everything to an empty API server.
@@ -147,6 +179,17 @@ mod tests {
         let services = (0..30_000).map(Service::Plain).chain((0..PROBES).map(Service::Probe));
         let addresses: BTreeSet<SocketAddrV4> = services.map(Service::address).collect();
         assert_eq!(addresses.len(), 30_000 + PROBES as usize);
+    }
+
+    #[test]
+    fn a_background_change_replaces_one_endpoint() {
+        let addresses =
+            |generation| Service::Plain(5).endpoints(generation).into_iter().map(|e| e.address).collect();
+        let generations: Vec<BTreeSet<_>> = (0..4).map(addresses).collect();
+        for pair in generations.windows(2) {
+            assert_eq!(pair[0].difference(&pair[1]).count(), 1);
+            assert_eq!(pair[1].len(), ENDPOINTS as usize);
+        }
     }
 
     #[test]
