@@ -119,9 +119,14 @@ impl Machine {
         }
         let result = follow(&events, Instant::now() + self.timeout, listener);
         qemu.end();
-        result.map_err(|error| logs.explain(&error))
+        result.map_err(|error| if error.is::<Interrupted>() { error } else { logs.explain(&error) })
     }
 }
+
+/// The user or a supervisor stopped the run with this signal. The guest's logs would explain nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by signal {0}")]
+struct Interrupted(i32);
 
 /// A QEMU process that is stopped on drop.
 struct Qemu {
@@ -156,7 +161,7 @@ impl Drop for Qemu {
 fn wait_for_user(qemu: &mut Qemu, events: &Receiver<Event>) -> Result<()> {
     while qemu.child.try_wait().context("cannot wait for QEMU")?.is_none() {
         if let Ok(Event::Interrupted(signal)) = events.recv_timeout(Duration::from_millis(50)) {
-            bail!("stopped by signal {signal}");
+            bail!(Interrupted(signal));
         }
     }
     Ok(())
@@ -197,8 +202,12 @@ fn follow(events: &Receiver<Event>, deadline: Instant, listener: &mut dyn Listen
     loop {
         let bytes = match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Bytes(bytes)) => bytes,
-            Ok(Event::Interrupted(signal)) => bail!("stopped by signal {signal}"),
+            Ok(Event::Interrupted(signal)) => bail!(Interrupted(signal)),
             Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => {
+                // Ctrl-C reaches QEMU too, and its end may be seen first.
+                if let Ok(Event::Interrupted(signal)) = events.recv_timeout(Duration::from_millis(200)) {
+                    bail!(Interrupted(signal));
+                }
                 return Err(ended_early(running, "the guest stopped early"));
             }
             Err(RecvTimeoutError::Timeout) => return Err(ended_early(running, "timeout")),
@@ -295,6 +304,8 @@ mod tests {
     #[test]
     fn a_signal_ends_the_run() {
         let (_, result) = followed(vec![Event::Interrupted(SIGINT)]);
+        assert_eq!(result, Err("stopped by signal 2".to_owned()));
+        let (_, result) = followed(vec![Event::Closed, Event::Interrupted(SIGINT)]);
         assert_eq!(result, Err("stopped by signal 2".to_owned()));
     }
 }
