@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use weir_cluster::Client;
 use weir_core::net::{Family, Protocol};
+use weir_core::state::DUMMY_DEVICE;
 use weir_harness::cluster::{self, Cluster, Host, Place, Service};
 use weir_harness::http;
 use weir_harness::lab::{self, PODS, PORT, Vip, at, with_node_ports};
@@ -160,6 +161,26 @@ impl Node<'_> {
             }
             None => bail!("no program is running"),
         }
+    }
+
+    /// Stops the program, runs `kube-proxy --cleanup`, and checks that nothing of IPVS mode is left.
+    pub(crate) fn clean_up_by_kube_proxy(&mut self) -> Result<()> {
+        self.stop()?;
+        let output = self.netns.command(&self.arguments.programs.kube_proxy).arg("--cleanup").output();
+        let output = output.context("cannot start kube-proxy")?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kube-proxy --cleanup: {}\n{log}", output.status);
+        for (program, arguments, left) in [
+            ("ipvsadm", &["-Sn"] as &[&str], "-A"),
+            ("ipset", &["list", "-name"], "KUBE-"),
+            ("ip", &["-oneline", "link", "show"], DUMMY_DEVICE),
+            ("iptables-save", &["-t", "nat"], "KUBE-SERVICES"),
+            ("ip6tables-save", &["-t", "nat"], "KUBE-SERVICES"),
+        ] {
+            let text = self.netns.run(program, arguments)?;
+            ensure!(!text.contains(left), "{program} still shows {left}:\n{text}\n{log}");
+        }
+        Ok(())
     }
 
     /// Kills the program outright.
