@@ -72,7 +72,7 @@ pub enum SyntaxError {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     /// There are more broken documents than are reported.
-    #[error("more than {MAX_BROKEN} documents are broken; the rest of the file is not read")]
+    #[error("more than {MAX_BROKEN} documents are broken, so the rest of the file is not read")]
     TooMany,
 }
 
@@ -117,13 +117,13 @@ fn parse_apart(text: &str) -> (Vec<Document>, Vec<SyntaxError>) {
         if parse(part, Format::Yaml).map(|mut read| documents.append(&mut read)).is_ok() {
             continue;
         }
-        // Leading empty lines make errors show the line in the file.
-        let in_place = "\n".repeat(first_line) + part;
-        broken.extend(parse(&in_place, Format::Yaml).err());
         if broken.len() == MAX_BROKEN {
             broken.push(SyntaxError::TooMany);
             break;
         }
+        // Leading empty lines make errors show the line in the file.
+        let in_place = "\n".repeat(first_line) + part;
+        broken.extend(parse(&in_place, Format::Yaml).err());
     }
     (documents, broken)
 }
@@ -400,6 +400,9 @@ mod tests {
 
     #[test]
     fn many_broken_documents_are_given_up() {
+        let text = "a: [\n---\n".repeat(MAX_BROKEN) + "b: 1\n";
+        let (values, broken) = each(&text, Format::Yaml);
+        assert_eq!((values.len(), broken.len()), (1, MAX_BROKEN), "the last document is still read");
         let text = "a: [\n---\n".repeat(2 * MAX_BROKEN) + "b: 1\n";
         let (values, broken) = each(&text, Format::Yaml);
         assert_eq!((values.len(), broken.len()), (0, MAX_BROKEN + 1));

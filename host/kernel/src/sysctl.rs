@@ -26,7 +26,7 @@ pub enum SysctlError {
         source: std::io::Error,
     },
     /// Writing failed.
-    #[error("cannot write {value} to {path}{}", read_only_hint(.source))]
+    #[error("cannot write {value} to {path}{}", hint(path, .source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -46,10 +46,13 @@ pub enum SysctlError {
     },
 }
 
-fn read_only_hint(source: &std::io::Error) -> &'static str {
+fn hint(path: &Path, source: &std::io::Error) -> &'static str {
     match source.raw_os_error() {
+        Some(13) if path.ends_with("oom_score_adj") => " (a lower value needs CAP_SYS_RESOURCE)",
         // EROFS and EACCES: containers mount /proc/sys read-only.
-        Some(30 | 13) => "; set it on the host, or run once as a privileged container",
+        Some(30 | 13) => {
+            " (set it on the host, or run `weir run --init-only` once in a privileged container)"
+        }
         _ => "",
     }
 }
@@ -87,7 +90,7 @@ pub fn write(sysctl: &Sysctl, value: i64) -> Result<(), SysctlError> {
     let path = file(Path::new("/"), sysctl);
     // If the file does not exist, creating it would not create a sysctl.
     if !path.exists() {
-        let hint = if sysctl.0.starts_with("net/ipv4/vs/") { "; load IPVS: `modprobe ip_vs`" } else { "" };
+        let hint = if sysctl.0.starts_with("net/ipv4/vs/") { "; run `modprobe ip_vs`" } else { "" };
         return Err(SysctlError::Missing { path, hint });
     }
     write_file(&path, value)

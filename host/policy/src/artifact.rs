@@ -1,6 +1,8 @@
 //! From a plugin's file to a plugin that can be called: it is read, verified, compiled, linked, configured and
 //! described. Any problem is found here, before the plugin is in use.
 
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,7 +93,7 @@ pub struct Facts {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path}{hint}", hint = how_to_build(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -101,7 +103,7 @@ pub enum LoadError {
     },
     /// The file's digest differs from the configured one.
     #[error(
-        "{path} is {actual}, but the configuration requires {wanted}: replace the file or correct `sha256`"
+        "{path} has the digest {actual}, but the policy file requires {wanted}; replace the file, or correct `sha256`"
     )]
     Digest {
         /// The file.
@@ -113,7 +115,7 @@ pub enum LoadError {
     },
     /// Machine code.
     #[error(
-        "{path} is compiled code, which cannot be verified and is never accepted: use the component itself"
+        "{path} is compiled code, which cannot be verified and is never accepted; use the .wasm component"
     )]
     Precompiled {
         /// The file.
@@ -121,7 +123,7 @@ pub enum LoadError {
     },
     /// A core module.
     #[error(
-        "{path} is a core WebAssembly module, not a component: build for wasm32-wasip2 or wrap it with `wasm-tools component new`"
+        "{path} is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
     )]
     Module {
         /// The file.
@@ -140,16 +142,17 @@ pub enum LoadError {
     Compile(#[from] CompileError),
     /// It uses another version of the contract.
     #[error(
-        "it exports {found}, but this version of weir supports {PACKAGE}*@{TRACK}x: {advice}",
+        "it exports {found}, but this version of weir supports {PACKAGE}*@{TRACK}x; {advice}",
         advice = names::advice(found)
     )]
     Version {
         /// What it exports.
         found: String,
     },
-    /// It exports no interface of the contract that decides anything.
+    /// It exports none of the contract's interfaces through which plugins decide.
     #[error(
-        "it exports none of {PACKAGE}filter, {PACKAGE}scheduler and {PACKAGE}masquerade (its exports: {found})"
+        "it exports none of {PACKAGE}filter, {PACKAGE}scheduler and {PACKAGE}masquerade (its exports: {found}); a \
+         plugin must export at least one of them"
     )]
     NoInterface {
         /// What it exports.
@@ -238,7 +241,10 @@ impl Artifact {
         for wanted in configuration.interfaces.iter().flatten() {
             if !names.exports_interface(*wanted) {
                 let interface = wanted.to_string();
-                return Err(LoadError::Missing { interface, why: "the configuration names" });
+                return Err(LoadError::Missing {
+                    interface,
+                    why: "the plugin's `interfaces` in the policy file require",
+                });
             }
         }
         let misfit = |error: wasmtime::Error| LoadError::Link(format!("{error:#}"));
@@ -275,7 +281,7 @@ impl Artifact {
         Ok(Arc::new(Artifact { linked, needs: Arc::new(needs), facts }))
     }
 
-    /// Whether this is that component with that configuration.
+    /// Whether this is the component with this digest and this configuration.
     pub(crate) fn is(&self, digest: Digest, configuration: &PluginConfiguration) -> bool {
         self.facts.digest == digest && self.linked.configuration == *configuration
     }
@@ -354,6 +360,37 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     read_regular(path, LARGEST).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
+/// How to build the plugin of a missing file, if the path looks like the output of a build; otherwise empty.
+fn how_to_build(path: &Path, why: &FileError) -> String {
+    let FileError::Io(error) = why else { return String::new() };
+    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    // A name that is safe to paste into a shell.
+    let is_plain = stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+    if error.kind() != ErrorKind::NotFound || !is_plain || !is_component {
+        return String::new();
+    }
+    let below = |folder: &str| path.iter().any(|part| part == folder);
+    let (command, place) = match stem {
+        _ if stem.starts_with("weir_plugin_") => {
+            let package = stem.replace('_', "-");
+            let command = format!("cargo build --profile plugin --target wasm32-wasip2 -p {package}");
+            (command, "in weir's source tree")
+        }
+        "go" | "javascript" | "python" if below("examples") => {
+            (format!("cargo xtask examples {stem}"), "in weir's source tree")
+        }
+        _ if below("target") => {
+            ("cargo build --release --target wasm32-wasip2".to_owned(), "in the plugin's folder")
+        }
+        _ if below("plugins") => {
+            return " (if the plugin is not built yet, see plugins/README.md)".to_owned();
+        }
+        _ => return String::new(),
+    };
+    format!(" (if the plugin is not built yet, run `{command}` {place})")
+}
+
 fn refuse_other_kinds(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     if matches!(Engine::detect_precompiled(bytes), Some(Precompiled::Module | Precompiled::Component)) {
         return Err(LoadError::Precompiled { path: path.to_owned() });
@@ -394,6 +431,33 @@ fn link(runtime: &Runtime, component: &Component) -> Result<InstancePre<Guest>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_file_that_a_build_would_write_is_reported_with_the_command() {
+        let said = |path: &str| read(Path::new(path)).unwrap_err().with_causes();
+        for (path, command) in [
+            (
+                "/none/target/wasm32-wasip2/plugin/weir_plugin_slow_start.wasm",
+                "`cargo build --profile plugin --target wasm32-wasip2 -p weir-plugin-slow-start` in weir's source tree)",
+            ),
+            ("/none/target/examples/go.wasm", "`cargo xtask examples go` in weir's source tree)"),
+            (
+                "/none/target/wasm32-wasip2/release/my_plugin.wasm",
+                "`cargo build --release --target wasm32-wasip2` in the plugin's folder)",
+            ),
+            ("/none/plugins/mine.wasm", "see plugins/README.md)"),
+        ] {
+            let said = said(path);
+            assert!(
+                said.starts_with(&format!("cannot read {path} (if the plugin is not built yet, ")),
+                "{said}"
+            );
+            assert!(said.contains(command) && said.contains("): No such file"), "{said}");
+        }
+        for path in ["/none/mine.wasm", "/none/target/a b.wasm", "/none/target/mine.txt", "/none/target"] {
+            assert!(!said(path).contains("built"), "{path}");
+        }
+    }
 
     #[test]
     fn what_is_no_webassembly_is_reported_by_what_it_looks_like() {

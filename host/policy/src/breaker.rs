@@ -8,12 +8,10 @@ use std::collections::VecDeque;
 const IN_A_ROW: u32 = 3;
 /// The number of failed calls within `WINDOW` that opens the breaker, even with successes in between.
 const IN_A_WINDOW: usize = 5;
-/// In seconds.
+/// The length of that window, in seconds.
 const WINDOW: u64 = 60;
-/// The longest pause, in seconds.
-const LONGEST: u64 = 60;
-/// After this many consecutive pauses without a success it stays open until the plugin or its configuration
-/// changes.
+/// After this many consecutive pauses without a success, the breaker stays open until the plugin or its
+/// configuration changes.
 const OPENINGS: u32 = 5;
 
 /// Whether a plugin may be called, and for how many services at once.
@@ -95,13 +93,12 @@ impl Breaker {
         self.state = State::OpenUntil(now + self.pause());
     }
 
-    /// Full jitter below a bound that doubles (xorshift64).
+    /// A random number of seconds (xorshift64) from 1 to a bound that doubles: 2, 4, ... 2^`OPENINGS`.
     fn pause(&mut self) -> u64 {
         self.noise ^= self.noise << 13;
         self.noise ^= self.noise >> 7;
         self.noise ^= self.noise << 17;
-        let bound = (1u64 << self.openings.min(6)).min(LONGEST);
-        1 + self.noise % bound
+        1 + self.noise % (1 << self.openings)
     }
 }
 
@@ -117,7 +114,7 @@ mod tests {
         assert_eq!(breaker.leave(0), Leave::Ask);
         breaker.failed(0);
         let Leave::Wait(Some(until)) = breaker.leave(0) else { panic!("it is closed") };
-        assert!((1..=3).contains(&until));
+        assert!((1..=2).contains(&until));
         assert_eq!(breaker.leave(until), Leave::Try);
         breaker.succeeded();
         assert_eq!(breaker.leave(until), Leave::Ask);
@@ -146,9 +143,9 @@ mod tests {
         let mut breaker = Breaker::new(1);
         let mut now = 0;
         (0..IN_A_ROW).for_each(|_| breaker.failed(now));
-        for _ in 0..OPENINGS {
+        for opening in 1..=OPENINGS {
             let Leave::Wait(Some(until)) = breaker.leave(now) else { panic!("not open at {now}") };
-            assert!(until - now <= 1 + LONGEST);
+            assert!((1..=1 << opening).contains(&(until - now)));
             now = until;
             assert_eq!(breaker.leave(now), Leave::Try);
             breaker.failed(now);

@@ -11,6 +11,7 @@ use std::thread;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::Component;
+use weir_core::causes::with_causes;
 use weir_core::text::abridged;
 
 use crate::cache::Cache;
@@ -20,6 +21,10 @@ use crate::engine::Runtime;
 /// Address space of the compiling child, and its CPU time in seconds. Machine code for Python needed 350 MB.
 const CHILD_MEMORY: u64 = 1536 << 20;
 const CHILD_SECONDS: u64 = 60;
+
+/// Exit statuses of the child: it refused the component, or could not work.
+const REFUSED: u8 = 1;
+const FAILED: u8 = 2;
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
@@ -42,7 +47,7 @@ pub enum Compiler {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// It is not a valid component, or it uses disabled WebAssembly features.
-    #[error("it is not a component that weir can run: {0}")]
+    #[error("weir cannot compile it: {0}")]
     Invalid(String),
     /// The compiler did not start, or the pipes to it failed.
     #[error("cannot run the compiler {program}")]
@@ -53,6 +58,9 @@ pub enum CompileError {
         #[source]
         source: std::io::Error,
     },
+    /// The compiler itself failed, whatever the component.
+    #[error("weir's compiler failed: {0}")]
+    Failed(String),
     /// The compiler's machine code is unusable.
     #[error("cannot load the compiler's output: {0}")]
     Output(String),
@@ -131,36 +139,55 @@ fn in_child(program: &PathBuf, arguments: &[String], bytes: &[u8]) -> Result<Vec
     if status.success() {
         return Ok(code);
     }
-    let complaint = complaint.trim();
-    Err(CompileError::Invalid(match complaint {
-        "" => format!(
-            "the compiler exited with {status}; its limits are {CHILD_SECONDS} s and {} MiB",
+    Err(match complaint.trim() {
+        "" => CompileError::Invalid(format!(
+            "the compiler ended early ({status}); it may use at most {CHILD_SECONDS} s of CPU time and {} MiB of \
+             memory",
             CHILD_MEMORY >> 20
-        ),
-        text => text.to_owned(),
-    }))
+        )),
+        text if status.code() == Some(FAILED.into()) => CompileError::Failed(text.to_owned()),
+        text => CompileError::Invalid(text.to_owned()),
+    })
+}
+
+/// Why the child wrote no machine code.
+#[derive(Debug)]
+pub struct Complaint {
+    /// The message that the parent will show.
+    pub message: String,
+    /// The exit status by which the parent knows whether the component or the compiler is to blame.
+    pub status: u8,
 }
 
 /// The child's part: reads a component from standard input and writes its machine code to standard output.
 ///
 /// # Errors
-/// The message that the parent will show.
-pub fn child() -> Result<(), String> {
-    limit(Resource::As, CHILD_MEMORY)?;
-    limit(Resource::Cpu, CHILD_SECONDS)?;
+/// When the component is refused, or the compiler cannot work.
+pub fn child() -> Result<(), Complaint> {
+    let failed = |message| Complaint { message, status: FAILED };
+    let (runtime, bytes) = prepare().map_err(failed)?;
+    let code = runtime
+        .engine()
+        .precompile_component(&bytes)
+        .map_err(|error| Complaint { message: one_line(&error), status: REFUSED })?;
+    let written = std::io::stdout().lock().write_all(&code);
+    written.map_err(|error| failed(format!("cannot write the code to standard output: {error}")))
+}
+
+fn prepare() -> Result<(Runtime, Vec<u8>), String> {
+    limit(Resource::As, CHILD_MEMORY, "memory")?;
+    limit(Resource::Cpu, CHILD_SECONDS, "CPU time")?;
     // Traffic on the node has priority.
     let _ = rustix::process::nice(10);
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot read the component: {error}"))?;
-    let runtime = Runtime::new().map_err(|error| error.to_string())?;
-    let code = runtime.engine().precompile_component(&bytes).map_err(|error| one_line(&error))?;
-    std::io::stdout().lock().write_all(&code).map_err(|error| format!("cannot write the code: {error}"))
+        .map_err(|error| format!("cannot read the component from standard input: {error}"))?;
+    Ok((Runtime::new().map_err(|error| with_causes(&error))?, bytes))
 }
 
-fn limit(resource: Resource, most: u64) -> Result<(), String> {
+fn limit(resource: Resource, most: u64, what: &str) -> Result<(), String> {
     setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
-        .map_err(|error| format!("cannot limit {resource:?}: {error}"))
+        .map_err(|error| format!("cannot limit the compiler's {what}: {error}"))
 }

@@ -1,16 +1,17 @@
-//! weir-policy: policy from WebAssembly components.
+//! weir-policy: runs policy plugins, which are WebAssembly components, and turns their answers into decisions.
 //!
 //! ```text
 //! file ─▶ Artifact (verified, compiled, linked, configured) ─▶ Plugin (memory, breaker, account) ─▶ Chain: Policy
 //!
-//! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─parse─▶ patch ─▶ Opinion ─▶ Decision ─▶ weir-core's guard
+//! ServiceView ─lower─▶ record ─▶ Instance (fresh, limited) ─▶ answer ─parse─▶ patch
+//! patch ─▶ Opinion ─▶ Decision ─▶ weir-core's guard
 //! ```
 //!
 //! Every failure has an outcome documented in `wit/README.md`, and no failure affects another plugin, another
 //! service, or the daemon.
 //!
-//! This crate never decides by itself (the built-in policy is in weir-core), gives a guest a file or socket, lets
-//! a guest outlive a call, or runs machine code that weir did not compile.
+//! This crate makes no decisions of its own (the built-in policy is in weir-core). It gives a guest no file or
+//! socket, lets no guest outlive a call, and runs no machine code that weir did not compile.
 
 mod account;
 mod artifact;
@@ -45,7 +46,7 @@ pub use artifact::{Artifact, Facts, LoadError};
 pub use cache::{Cache, CacheError};
 pub use call::CallFailure;
 pub use chain::{Chain, Status, status, take_records};
-pub use compile::{CompileError, Compiler, child};
+pub use compile::{CompileError, Compiler, Complaint, child};
 pub use engine::{EngineError, Runtime};
 pub use load::{Loaded, Loader, Refused, UnknownShadow};
 pub use metrics::{Metric, MetricError, MetricKind};

@@ -38,9 +38,9 @@ pub(crate) fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
 pub(crate) fn compile() -> anyhow::Result<ExitCode> {
     match weir_policy::child() {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(message) => {
-            complain!("{message}");
-            Ok(ExitCode::FAILURE)
+        Err(complaint) => {
+            complain!("{}", complaint.message);
+            Ok(complaint.status.into())
         }
     }
 }
@@ -123,6 +123,7 @@ fn check(arguments: &PluginFileArguments) -> anyhow::Result<ExitCode> {
             let facts = artifact.facts();
             let metrics = match facts.metrics.len() {
                 0 => String::new(),
+                1 => ", with 1 metric".to_owned(),
                 count => format!(", with {count} metrics"),
             };
             let (name, version) = (&facts.name, &facts.version);

@@ -12,7 +12,7 @@ use weir_core::cluster::Event;
 use super::inventory::{Inventory, Key, Object};
 use super::{encoding, text};
 use crate::Problem;
-use crate::document::Format;
+use crate::document::{Format, SyntaxError};
 use crate::objects::Decoded;
 
 /// A folder of manifests, or a single file, with the last good version of each.
@@ -68,7 +68,7 @@ struct Stamp {
 enum FileError {
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("larger than {} MiB", MAX_BYTES >> 20)]
+    #[error("larger than {} MiB, and therefore not read", MAX_BYTES >> 20)]
     TooLarge,
     #[error("cannot be read: {0}")]
     Encoding(#[from] encoding::Utf16),
@@ -100,10 +100,10 @@ impl Folder {
                 self.refresh(paths);
                 self.listed = true;
             }
-            Err(error) => problems.push(Problem::of_file(
-                &self.path,
-                format!("cannot be read: {error}; its last known content stays in use"),
-            )),
+            Err(error) => {
+                let stays = if self.listed { "; its last known content stays in use" } else { "" };
+                problems.push(Problem::of_file(&self.path, format!("cannot be read: {error}{stays}")));
+            }
         }
         let (inventory, clashes) = self.merged();
         problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
@@ -142,7 +142,7 @@ impl Folder {
                 if let Some(other) = origin.insert(key, path)
                     && !key.is_second()
                 {
-                    let message = format!("is also in {}; this one is used", other.display());
+                    let message = format!("is also in {}; the object in this file is used", other.display());
                     let problem = Problem::of_object(key.to_string(), message);
                     clashes.push(Problem { file: Some(path.clone()), ..problem });
                 }
@@ -246,17 +246,18 @@ impl FileState {
             let message = "not completely readable; its last good version stays in use";
             problems.push(Problem::of_object("", message));
         }
+        let is_cut = matches!(contents.broken.last(), Some(SyntaxError::TooMany));
         let stays = match (last_good.is_empty(), self.objects.is_empty()) {
             (false, _) => "; its last good version stays in use",
+            (true, false) if is_cut => "; the valid documents before it are used",
             (true, false) => "; the other documents of the file are used",
             (true, true) => "",
         };
-        problems.extend(
-            contents
-                .broken
-                .iter()
-                .map(|error| Problem::of_object("", format!("not readable: {error}{stays}"))),
-        );
+        problems.extend(contents.broken.iter().map(|error| {
+            // The last error of such a file speaks for all.
+            let stays = if is_cut && !matches!(error, SyntaxError::TooMany) { "" } else { stays };
+            Problem::of_object("", format!("not readable: {error}{stays}"))
+        }));
         self.objects.append(&mut last_good);
         self.problems =
             problems.into_iter().map(|problem| Problem { file: Some(path.to_owned()), ..problem }).collect();

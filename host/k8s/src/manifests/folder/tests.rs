@@ -217,7 +217,7 @@ fn the_last_file_counts_and_the_other_steps_in() {
     lab.write("2.yaml", &service("a", "10.0.0.2"));
     let (events, problems) = lab.scan();
     assert_eq!(events, ["+a 10.0.0.2"]);
-    assert_eq!(problems, ["2.yaml: Service default/a: is also in 1.yaml; this one is used"]);
+    assert_eq!(problems, ["2.yaml: Service default/a: is also in 1.yaml; the object in this file is used"]);
     lab.remove("2.yaml");
     assert_eq!(lab.events(), ["+a 10.0.0.1"]);
     lab.write("2.yaml", &service("a", "10.0.0.1"));
@@ -335,7 +335,7 @@ fn what_is_wrong_with_nodes_and_namespaces_stops_nothing_and_is_reported_once() 
     assert_eq!(problems.len(), 6, "what is wrong, and what was done about it: {problems:?}");
     lab.write("1.yaml", &node("n", ""));
     lab.write("2.yaml", &node("n", ""));
-    assert_eq!(lab.scan().1, ["2.yaml: Node n: is also in 1.yaml; this one is used"]);
+    assert_eq!(lab.scan().1, ["2.yaml: Node n: is also in 1.yaml; the object in this file is used"]);
 }
 
 #[test]
