@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,36 +40,39 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Keep this node's kernel in sync with the cluster, like kube-proxy and with its flags. This is the default if
-    /// flags but no subcommand are given.
+    /// Keep this node's kernel in sync with the cluster, like kube-proxy. Accepts kube-proxy's flags. `weir` with flags
+    /// but no subcommand does the same.
     Run(Box<RunArguments>),
-    /// Print what the kernel of a node should contain. Needs neither a kernel nor privileges. Exit status 1 if a
-    /// plugin was refused or failed.
+    /// Print the kernel state that a node should have. Needs neither privileges nor IPVS on this machine. Exits with
+    /// status 1 if a plugin was refused or failed.
     Plan(PlanArguments),
-    /// Compare this node's kernel with the plan without changing anything. Exit status 1 if they differ, or if a
-    /// plugin was refused or failed.
+    /// Compare this node's kernel with the plan. Changes nothing. Exits with status 1 if they differ, or if a plugin
+    /// was refused or failed.
     Diff(DiffArguments),
-    /// Show where a packet would go. Exit status 1 if a plugin was refused or failed.
+    /// Show where a packet would go, according to a plan or to this machine's kernel. Exits with status 1 if a plugin
+    /// was refused or failed.
     Trace(TraceArguments),
-    /// Show this node's status on one screen: from the running daemon or, without one, from the kernel. Exit status 0
-    /// if nothing needs attention, 1 if something does (no daemon answers, a change fails, a plugin is not used, the
-    /// API server is unreachable, …), 2 if neither the daemon nor the kernel can be read.
+    /// Show this node's status on one screen. The status comes from the running daemon or, without one, from the
+    /// kernel. Exits with status 0 if nothing needs attention, 1 if something does (no daemon answers, a change fails,
+    /// a plugin is not used, the API server is unreachable, …), and 2 if neither the daemon nor the kernel can be read.
     Status(StatusArguments),
-    /// Show live traffic on this node: services by new connections per second, active connections and bytes, and the
-    /// endpoints of each with weight, share and connection time. Needs root.
+    /// Show live traffic on this node: for each service its new connections per second, active connections and bytes,
+    /// and for each of its endpoints the weight, share and connection time. Needs root.
     Top(TopArguments),
-    /// Check everything IPVS mode depends on, and suggest a fix for each problem. Exit status 1 if there is a problem.
+    /// Check everything that IPVS mode depends on, and suggest a fix for each problem. Exits with status 1 if there is
+    /// a problem.
     Doctor(DoctorArguments),
-    /// Explain how a service was planned: what each plugin saw and answered, and what was applied. Exit status 1 if a
-    /// plugin was refused or failed.
+    /// Explain how weir plans a service: what each plugin sees and answers, and what weir applies. Exits with status 1
+    /// if a plugin was refused or failed.
     Explain(ExplainArguments),
-    /// Simulate a described load against policies, without a kernel and in virtual time, and compare latencies and
-    /// shares. Exit status 1 if a plugin was refused or failed.
+    /// Simulate the load that a traffic file describes under one or more policies, and compare the latencies and each
+    /// endpoint's share of the connections. Runs in virtual time, without a kernel. Exits with status 1 if a plugin was
+    /// refused or failed.
     Lab(LabArguments),
-    /// Call the plugins of a policy file for every service in a folder, and print each question and its answer, one
-    /// record per line. Exit status 1 if a plugin was refused or failed.
+    /// Call the plugins of a policy file for every service in a folder of manifests. Prints each question with its
+    /// answer as a record, one per line. Exits with status 1 if a plugin was refused or failed.
     Record(RecordArguments),
-    /// Replay recorded questions and report answers that changed. Exit status 1 if any did.
+    /// Replay recorded questions and report answers that changed. Exits with status 1 if any answer changed.
     Replay(ReplayArguments),
     /// Inspect, test and create plugins.
     #[command(subcommand)]
@@ -77,7 +80,7 @@ pub(crate) enum Command {
     /// Compile a component from standard input to standard output, for a running weir.
     #[command(hide = true)]
     CompilePlugin,
-    /// Remove everything that weir, or kube-proxy in IPVS or iptables mode, left on this node.
+    /// Remove everything that weir, or kube-proxy in any of its modes, left on this node.
     Cleanup(CleanupArguments),
 }
 
@@ -114,7 +117,7 @@ fn taking(command: clap::Command, of_the_daemon: &[Arg]) -> clap::Command {
 /// The objects, the configuration and the node.
 #[derive(Args, Debug)]
 pub(crate) struct InputArguments {
-    /// Folder of manifests (YAML or JSON, including Lists), or one file.
+    /// Folder of manifests (YAML or JSON, including Lists), or a single manifest file.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: PathBuf,
     #[command(flatten)]
@@ -127,11 +130,12 @@ pub(crate) struct InputArguments {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArguments {
-    /// PolicyConfiguration file: the plugins, in order. Without it, weir decides as kube-proxy does.
+    /// PolicyConfiguration file, which lists the plugins in the order in which weir calls them. Without this file, weir
+    /// decides as kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Plugins in the file to run in shadow mode: what they would change is reported but not applied. A name that is
-    /// not in the file is an error.
+    /// Run these plugins of the file in shadow mode: weir reports what they would change, but does not apply it. A name
+    /// that is not in the file is an error.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
     pub(crate) shadow: Vec<String>,
 }
@@ -139,19 +143,19 @@ pub(crate) struct PolicyArguments {
 /// `weir explain`
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArguments {
-    /// The service, as NAMESPACE/NAME.
+    /// The service to explain, as NAMESPACE/NAME.
     #[arg(value_name = "NAMESPACE/NAME")]
     pub(crate) service: String,
     #[command(flatten)]
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// First read this machine's kernel counters for the service during this time, such as 30s, for plugins that need
-    /// them. Needs root; changes nothing. Plugins see only the counts of that time; in a running weir they have a
-    /// longer history.
+    /// For plugins that need traffic counters: first watch the service's counters in this machine's kernel for this
+    /// long, such as 30s. Needs root; changes nothing. Plugins see only the counts of this period; in a running weir
+    /// they see a longer history.
     #[arg(long, value_name = "DURATION", value_parser = daemon::parse_time)]
     pub(crate) sample: Option<Duration>,
-    /// `text` or `json`; only `json` includes everything that plugins saw.
+    /// Output format. Only `json` includes everything that plugins saw.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -168,15 +172,15 @@ pub(crate) struct RecordArguments {
 /// `weir replay`
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArguments {
-    /// Records, from `weir record` or `weir run --record`.
+    /// File of records, written by `weir record` or `weir run --record`.
     #[arg(value_name = "RECORDS")]
     pub(crate) records: PathBuf,
     #[command(flatten)]
     pub(crate) asked: AskedArguments,
-    /// Memory limit of an instance of the component, for example 32Mi.
+    /// Memory that an instance of the component may use, for example 32Mi.
     #[arg(long, value_name = "QUANTITY", requires = "component")]
     pub(crate) memory: Option<String>,
-    /// `text` prints the differences, `json` every answer, one object per line.
+    /// Output format: `text` prints the differences; `json` prints every answer, one object per line.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -185,10 +189,11 @@ pub(crate) struct ReplayArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct AskedArguments {
-    /// Component to call, with the recorded configurations.
+    /// Component (.wasm file) to call. For each record, it is configured as the record says.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
-    /// PolicyConfiguration file: its plugins are matched to the records by name and use the file's configuration.
+    /// PolicyConfiguration file. Each record is replayed with the file's plugin of the same name, configured as the
+    /// file says.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 }
@@ -196,14 +201,15 @@ pub(crate) struct AskedArguments {
 /// `weir plugin`
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
-    /// Check whether weir accepts a plugin: world, version, imports, limits, configuration. Exit status 1 if not.
+    /// Check whether weir accepts a plugin: its world, version, imports, limits and configuration. Exits with status 1
+    /// if weir refuses the plugin.
     Check(PluginFileArguments),
     /// Print a plugin's digest, size, interfaces, needs, metrics, exports and imports.
     Inspect(PluginFileArguments),
-    /// Call a plugin for every service in a folder. Exit status 1 if there are no services, or if the plugin failed for
-    /// one.
+    /// Call a plugin for every service in a folder of manifests, or with recorded questions, and print its answers.
+    /// Exits with status 1 if there is nothing to ask, or if the plugin failed for any service.
     Run(Box<PluginRunArguments>),
-    /// Measure the cost of a plugin: instantiation, calls, memory.
+    /// Measure what a plugin costs: the time to instantiate and to call it, and its memory.
     Bench(PluginFileArguments),
     /// Create a Rust plugin in a new folder.
     New(PluginNewArguments),
@@ -212,16 +218,16 @@ pub(crate) enum PluginCommand {
 /// A plugin and its configuration.
 #[derive(Args, Debug)]
 pub(crate) struct PluginFileArguments {
-    /// The component.
+    /// The plugin's component (.wasm file).
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Plugin configuration as YAML or JSON, or @FILE.
+    /// The plugin's configuration as YAML or JSON; @FILE reads it from a file.
     #[arg(long, value_name = "TEXT|@FILE")]
     pub(crate) configuration: Option<String>,
-    /// Memory limit of an instance, for example 32Mi.
+    /// Memory that an instance of the plugin may use, for example 32Mi.
     #[arg(long, value_name = "QUANTITY")]
     pub(crate) memory: Option<String>,
-    /// `text` or `json`.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -231,10 +237,11 @@ pub(crate) struct PluginFileArguments {
 pub(crate) struct PluginRunArguments {
     #[command(flatten)]
     pub(crate) plugin: PluginFileArguments,
-    /// Folder of manifests, or one file.
+    /// Folder of manifests (YAML or JSON, including Lists), or a single manifest file.
     #[arg(long, value_name = "PATH", required_unless_present = "records")]
     pub(crate) manifests: Option<PathBuf>,
-    /// Recorded questions from `weir record` or `weir run --record`, to use instead of manifests.
+    /// File of records, written by `weir record` or `weir run --record`. The plugin is asked the recorded questions
+    /// instead of questions about manifests.
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub(crate) records: Option<PathBuf>,
     #[command(flatten)]
@@ -249,7 +256,7 @@ pub(crate) struct PluginNewArguments {
     /// Name of the plugin: lowercase letters, digits and dashes. Its folder gets the same name.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Folder that contains weir's plugin-sdk.
+    /// The folder `plugin-sdk` of weir's source tree.
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: PathBuf,
 }
@@ -257,14 +264,16 @@ pub(crate) struct PluginNewArguments {
 /// The configuration and the node's name.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArguments {
-    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). As in kube-proxy, flags for its fields are then ignored.
+    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With it, weir ignores flags that set its fields, as
+    /// kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Name of the Node to plan for; default: the configuration's hostnameOverride, else this machine's name.
+    /// Name of the Node to plan for. Default: `hostnameOverride` in the configuration or, if that is not set, this
+    /// machine's name.
     #[arg(long, visible_alias = "hostname-override", value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Apply internalTrafficPolicy Local as the API defines it, also where kube-proxy does not: a cluster IP without
-    /// an endpoint on this node then has no endpoints at all. Can be combined with --config.
+    /// Apply internalTrafficPolicy Local as the API defines it, even where kube-proxy does not: a cluster IP that has
+    /// no endpoint on this node then has no endpoints at all. Can be combined with --config.
     #[arg(long)]
     pub(crate) enforce_internal_traffic_policy: bool,
     #[command(flatten)]
@@ -276,8 +285,8 @@ pub(crate) struct NodeArguments {
 /// Where the node's addresses come from.
 #[derive(Args, Debug)]
 pub(crate) struct InterfaceArguments {
-    /// Interfaces and addresses of the node, as JSON: [{"name": "eth0", "addresses": ["10.0.2.15/24"]}, …]; default:
-    /// this machine's.
+    /// File with the node's interfaces and their addresses as JSON: [{"name": "eth0", "addresses": ["10.0.2.15/24"]},
+    /// …]. Default: the interfaces of this machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) interfaces: Option<PathBuf>,
 }
@@ -289,8 +298,8 @@ pub(crate) struct PlanArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// `text`: one line per item; `json`: the same, structured; `kernel`: as ipvsadm, ipset, iptables-save and ip
-    /// would print it, for comparing line by line.
+    /// Output format: `text` prints one line per item; `json` prints the same items as JSON; `kernel` prints what
+    /// ipvsadm, ipset, iptables-save and ip would print, for comparing line by line.
     #[arg(long, short, value_enum, default_value_t = PlanOutput::Text)]
     pub(crate) output: PlanOutput,
 }
@@ -300,18 +309,18 @@ pub(crate) struct PlanArguments {
 pub(crate) enum PlanOutput {
     /// One line per item.
     Text,
-    /// Structured.
+    /// JSON.
     Json,
-    /// As the kernel's own tools would print it.
+    /// What ipvsadm, ipset, iptables-save and ip would print.
     Kernel,
 }
 
 /// Output formats of all other commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people.
+    /// Text for people.
     Text,
-    /// Structured.
+    /// JSON.
     Json,
 }
 
@@ -320,7 +329,8 @@ pub(crate) enum Output {
 pub(crate) struct DiffArguments {
     #[command(flatten)]
     pub(crate) input: InputArguments,
-    /// `text`: lines with + (missing), - (extra) and ~ (different); `json`: the same, structured.
+    /// Output format: `text` prints one line per difference, with + (missing in the kernel), - (only in the kernel) or
+    /// ~ (different); `json` prints the same lines as JSON.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -328,7 +338,7 @@ pub(crate) struct DiffArguments {
 /// `weir trace`
 #[derive(Args, Debug)]
 pub(crate) struct TraceArguments {
-    /// Folder of manifests (YAML or JSON, including Lists), or one file: trace through the plan for them.
+    /// Trace through the plan for the manifests (YAML or JSON, including Lists) in this folder or file.
     #[arg(long, value_name = "PATH", required_unless_present = "live", conflicts_with = "live")]
     pub(crate) manifests: Option<PathBuf>,
     /// Trace through this machine's kernel instead of a plan.
@@ -344,18 +354,18 @@ pub(crate) struct TraceArguments {
     #[arg(long, value_name = "IP|host", value_parser = parse_sender)]
     pub(crate) from: Sender,
     /// Destination: ADDRESS:PORT, with IPv6 addresses in brackets.
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) to: std::net::SocketAddr,
-    /// tcp, udp or sctp.
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_destination)]
+    pub(crate) to: SocketAddr,
+    /// Protocol of the packet: tcp, udp or sctp.
     #[arg(long, default_value = "tcp")]
     pub(crate) protocol: Protocol,
     /// Interface on which the packet arrives.
     #[arg(long, value_name = "NAME", default_value = "eth0")]
     pub(crate) interface: String,
-    /// The interface is a bridge, and the packet comes from one of its ports.
+    /// The packet arrives on a port of a bridge, and --interface names the bridge.
     #[arg(long)]
     pub(crate) bridged: bool,
-    /// `text` or `json`.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -376,12 +386,20 @@ fn parse_sender(text: &str) -> Result<Sender, String> {
     }
 }
 
+/// Parses an address with a port. The error shows how to write an address that lacks the port.
+fn parse_destination(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => format!("the port is missing: add it, for example {}", SocketAddr::new(ip, 80)),
+        Err(_) => "expected an IP address with a port, for example 10.96.0.10:80 or [fd00::10]:80".to_owned(),
+    })
+}
+
 /// `weir doctor`
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// `text` or `json`.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -391,10 +409,10 @@ pub(crate) struct DoctorArguments {
 pub(crate) struct CleanupArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Only print what would be removed.
+    /// Print what would be removed, and remove nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// `text` or `json`.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -464,6 +482,16 @@ mod tests {
         }
         assert_eq!(names("plan --manifests a --cleanup=false -v 2"), Some(vec![]));
         assert_eq!(names("replay r --component c"), None);
+    }
+
+    #[test]
+    fn a_destination_without_a_port_is_reported_with_an_example() {
+        let said = |text: &str| parse_destination(text).unwrap_err();
+        assert!(said("10.96.0.10").ends_with("for example 10.96.0.10:80"));
+        assert!(said("fd00::10").ends_with("for example [fd00::10]:80"));
+        assert!(said("[fd00::10]").ends_with("for example [fd00::10]:80"));
+        assert!(said("web").starts_with("expected an IP address with a port"));
+        assert!(parse_destination("[fd00::10]:80").is_ok());
     }
 
     #[test]

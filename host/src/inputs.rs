@@ -1,4 +1,4 @@
-//! From arguments to a planner that knows all objects.
+//! Turns arguments into a planner that knows all objects.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,7 +61,7 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
     let mut remarks = Vec::new();
     let mut over = arguments.logging.fields();
     if let Some(name) = arguments.node.as_deref().filter(|name| !name.is_empty()) {
-        // As the kubelet registers it.
+        // The kubelet registers the name in this form.
         let name = name.trim().to_lowercase();
         if name.is_empty() {
             bail!("--node or --hostname-override: the name is blank");
@@ -83,7 +83,7 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
             }
             file.load().with_context(|| format!("--config {}", file.path.display()))?
         }
-        None => from_flags(&arguments.flags, over).context("configuration flags")?,
+        None => from_flags(&arguments.flags, over).context("invalid configuration flags")?,
     };
     remarks.extend(problems.iter().map(|problem| problem.to_string()));
     let mut proxy = configuration.proxy_config();
@@ -144,7 +144,7 @@ impl Settings {
 pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<Vec<HostAddress>> {
     match &arguments.interfaces {
         Some(file) => interfaces::load(file).with_context(|| format!("--interfaces {}", file.display())),
-        None => Linux::new(&[]).host_addresses().context("this machine's addresses"),
+        None => Linux::new(&[]).host_addresses().context("cannot read this machine's addresses"),
     }
 }
 
@@ -229,8 +229,8 @@ pub(crate) fn objects(manifests: &Path, settings: &Settings) -> anyhow::Result<V
     let events = read_manifests(manifests, &settings.node_name)?;
     if !events.iter().any(|event| matches!(event, Event::Node(_))) {
         warn(&format!(
-            "no Node object `{}` in the manifests: its addresses, zone and pod networks are unknown \
-             (if it has another name, give --node)",
+            "the manifests have no Node object `{}`, so the node's addresses, zone and pod networks are unknown (if \
+             the Node has another name, give it with --node)",
             settings.node_name
         ));
     }
@@ -243,7 +243,7 @@ fn read_manifests(path: &Path, node_name: &str) -> anyhow::Result<Vec<Event>> {
     print_problems(&problems);
     // A folder may be empty, but if nothing in it could be read, an empty plan would be misleading.
     if events.is_empty() && !problems.is_empty() {
-        bail!("--manifests {}: contains nothing usable", path.display());
+        bail!("--manifests {}: contains no usable object; the warnings above say why", path.display());
     }
     Ok(events)
 }

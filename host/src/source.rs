@@ -45,7 +45,7 @@ impl Source {
         match self {
             Source::Manifests(_) => Ok(()),
             Source::ApiServer(server) => weir_watch::check(&server.access())
-                .with_context(|| format!("{server}; or give --manifests DIR")),
+                .with_context(|| format!("cannot use {server} (give --manifests DIR to work without it)")),
         }
     }
 }

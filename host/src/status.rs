@@ -246,6 +246,13 @@ pub(crate) struct Plugin {
     pub(crate) micros: u64,
 }
 
+impl Plugin {
+    /// Why it is not called: it failed too often, and weir tries it again later.
+    pub(crate) const SUSPENDED: &str = "suspended";
+    /// Why it is not called: it kept failing, and weir waits for another version or configuration.
+    pub(crate) const GIVEN_UP: &str = "given up";
+}
+
 /// The contents of a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -14,9 +14,9 @@ use weir_kernel::linux::{AllTraffic, Traffic};
 pub(crate) mod app;
 pub(crate) mod view;
 
-/// Rates are averages over this time, or over the time between two readings if that is longer. IPVS updates its counters
-/// only every two seconds (`estimation_timer` in `net/netfilter/ipvs/ip_vs_est.c`), so a short time would contain one
-/// update too many or too few.
+/// Rates are averages over this time, or over the time between two readings if that is longer. IPVS updates its
+/// counters only every two seconds (`estimation_timer` in `net/netfilter/ipvs/ip_vs_est.c`), so a short time would
+/// contain one update too many or too few.
 const WINDOW: Duration = Duration::from_secs(8);
 
 /// Traffic through a virtual server or to one of its real servers.
@@ -61,8 +61,8 @@ pub(crate) struct Endpoint {
     pub(crate) share_had: Option<f64>,
     #[serde(flatten)]
     pub(crate) flow: Flow,
-    /// The mean duration of a connection by Little's law, W = L/λ: mean active connections divided by new connections per
-    /// second. `None` before the first one, and for UDP, whose connections IPVS never counts as active.
+    /// The mean duration of a connection by Little's law, W = L/λ: mean active connections divided by new connections
+    /// per second. `None` before the first one, and for UDP, whose connections IPVS never counts as active.
     pub(crate) mean_time_ms: Option<f64>,
     /// Whether the daemon removes it as soon as its connections end.
     pub(crate) draining: bool,

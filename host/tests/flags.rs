@@ -259,7 +259,7 @@ fn what_cannot_be_is_refused_with_the_flag_and_status_1() {
         (vec!["-proxy-mode=ipvs"], "unexpected argument"),
         (vec!["--no-such-flag"], "unexpected argument"),
         (vec!["run", "positional"], "unexpected argument 'positional'"),
-        (vec!["--config=/nonexistent"], "cannot read /nonexistent"),
+        (vec!["--config=/nonexistent"], "--config /nonexistent: cannot be read: No such file"),
     ] {
         let output = weir(&arguments);
         let said = errors(&output);

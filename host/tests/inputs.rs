@@ -169,8 +169,8 @@ fn a_file_from_study_notes_works_and_its_mistakes_lead_to_the_right_fields() {
         "ipvs.masqueradeAll: unknown key, ignored; did you mean `iptables.masqueradeAll`?",
         "iptables.strictARP: unknown key, ignored; did you mean `ipvs.strictARP`?",
         "scheduler: unknown key, ignored; did you mean `ipvs.scheduler`?",
-        "udpIdleTimeout: unknown key, ignored; it belonged to the userspace mode",
-        "conntrack.max: unknown key, ignored; kube-proxy replaced it by `conntrack.maxPerCore`",
+        "udpIdleTimeout: unknown key, ignored; this field belonged to the userspace mode",
+        "conntrack.max: unknown key, ignored; kube-proxy replaced this field with `conntrack.maxPerCore`",
     ] {
         assert!(said.contains(warning), "{warning}: {said}");
     }

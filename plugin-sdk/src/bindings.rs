@@ -1,10 +1,10 @@
 //! The contract's types and exports, generated from `wit/policy.wit`.
 //!
-//! The generated code lifts from and lowers into the component's memory, which needs `unsafe`. It stays in these modules;
-//! hand-written code needs none.
+//! The generated code lifts from and lowers into the component's memory, which needs `unsafe`. It stays in these
+//! modules; hand-written code needs none.
 //!
-//! A component must export all interfaces of its world. So there is a world for each interface, and the linker merges
-//! those that a plugin lists in [`export!`](crate::export). The types are generated once, with the first world.
+//! A component must export all interfaces of its world, so each interface has its own world. The linker merges the
+//! worlds that a plugin lists in [`export!`](crate::export). The types are generated once, with the first world.
 
 /// The interfaces of every plugin: `lifecycle` and `log`.
 pub mod lifecycle {

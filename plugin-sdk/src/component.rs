@@ -1,7 +1,7 @@
 //! Connects the contract's calls to a plugin's decisions: the loop over the batch, and the errors.
 //!
-//! Called by the code that [`export!`](crate::export) generates and by the test kit, so that a native test and a component
-//! run the same code.
+//! Called by the code that [`export!`](crate::export) generates and by the test kit, so that a native test and a
+//! component run the same code.
 
 use weir_plugin_views::Service;
 
@@ -37,13 +37,13 @@ fn metric(metric: &Metric) -> lifecycle::Metric {
 
 /// Returns the answer of a plugin that was never configured.
 pub fn unconfigured() -> types::Error {
-    types::Error::Permanent("called before it was configured".to_owned())
+    types::Error::Permanent("the plugin was called before it was configured".to_owned())
 }
 
 /// Calls the filter for each service.
 ///
 /// # Errors
-/// Returns the gravest of the plugin's errors.
+/// Returns the most severe of the plugin's errors.
 pub fn select<P: Filter>(
     plugin: &P,
     context: types::Context,
@@ -99,8 +99,8 @@ fn named(service: &Service, error: Error) -> Error {
     }
 }
 
-/// Returns all answers, or the gravest error. An invalid input does not end the loop, so that the result does not depend on
-/// the order of the batch.
+/// Returns all answers, or the most severe error. An invalid input does not end the loop, so that the result does not
+/// depend on the order of the batch.
 fn each<Q, A>(questions: Vec<Q>, mut ask: impl FnMut(Q) -> Result<A, Error>) -> Result<Vec<A>, types::Error> {
     let mut answers = Vec::with_capacity(questions.len());
     let mut gravest: Option<Error> = None;

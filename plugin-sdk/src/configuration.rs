@@ -7,8 +7,8 @@ use crate::value::{FromText, Malformed};
 
 /// Parses a configuration into a type; a missing configuration counts as an empty one.
 ///
-/// Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is not silently ignored. serde stops at the first mistake;
-/// [`Fields`] finds all of them.
+/// Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is not silently ignored. serde stops at the first
+/// mistake; [`Fields`] finds all of them.
 ///
 /// # Errors
 /// Returns the mistake.
@@ -62,7 +62,7 @@ impl Fields {
         let values = match value {
             Value::Null => Map::new(),
             Value::Object(values) => values,
-            other => return Err(vec![format!("must be an object, not {}", kind(&other))]),
+            other => return Err(vec![format!("the configuration must be an object, not {}", kind(&other))]),
         };
         let mut fields = Fields::new(String::new(), values);
         let taken = take(&mut fields);
@@ -107,8 +107,8 @@ impl Fields {
         }
     }
 
-    /// Reads a field that people write as text: a duration, a network, a number; `None` if it is absent, or invalid, which
-    /// is recorded as a mistake.
+    /// Reads a field that people write as text: a duration, a network, a number; `None` if it is absent, or invalid,
+    /// which is recorded as a mistake.
     pub fn text<T: FromText>(&mut self, key: &str) -> Option<T> {
         let value = self.take(key)?;
         let read = self.read_text(key, &value);

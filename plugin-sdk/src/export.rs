@@ -28,8 +28,8 @@
 /// weir_plugin_sdk::export!(Keeper: scheduler);
 /// ```
 ///
-/// Separate several interfaces with commas: `export!(MyPlugin: filter, scheduler, masquerade)`. A crate has one `export!`.
-/// For targets other than WebAssembly it only checks that the plugin implements the traits, and exports nothing.
+/// Separate several interfaces with commas: `export!(MyPlugin: filter, scheduler, masquerade)`. Use `export!` once in a
+/// crate. For targets other than WebAssembly it exports nothing and only checks that the plugin implements the traits.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($interface:ident),+ $(,)?) => {

@@ -1,7 +1,7 @@
 //! A hash that is the same in every version of the SDK, on every machine.
 //!
-//! The standard library's hash may change between compiler versions, and every node would then choose differently after an
-//! update.
+//! The standard library's hash may change between compiler versions, and every node would then choose differently after
+//! an update.
 
 /// Returns a hash of a text, evenly spread over all values (FNV-1a, then SplitMix64's finaliser).
 ///

@@ -35,18 +35,18 @@ pub use weir_plugin_views::{
     Vip, VipKind, Weights, glob,
 };
 
-/// A plugin. Its value is its parsed configuration; it decides through those of [`Filter`], [`Scheduler`] and
-/// [`Masquerade`] that [`export!`] lists.
+/// A policy plugin. The type that implements it holds the parsed configuration, and also implements those of
+/// [`Filter`], [`Scheduler`] and [`Masquerade`] that [`export!`] lists.
 ///
-/// Decisions are pure: weir discards an instance after each call and caches answers. Anything that a plugin keeps between
-/// calls is lost or, worse, makes it answer the same question in two ways.
+/// Decisions are pure: weir discards an instance after each call and caches answers. Anything that a plugin keeps
+/// between calls is lost or, worse, makes it answer the same question in two ways.
 pub trait Plugin: Sized + 'static {
     /// The plugin's own name.
     const NAME: &'static str;
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
-    /// Makes a plugin from its configuration as JSON, which is `null` without a configuration. [`configuration`] has helpers for this.
+    /// Makes a plugin from its configuration as JSON, or from `null` without one. [`configuration`] has helpers.
     ///
     /// # Errors
     /// Returns all mistakes, each as a sentence that names the key, the value and what is allowed.
@@ -60,8 +60,8 @@ pub trait Plugin: Sized + 'static {
     const METRICS: &'static [Metric] = &[];
 }
 
-/// A metric that a plugin reports per service and weir exports aggregated over all services, as `weir_policy_NAME` with the
-/// plugin's name as label. Answers give the values in the order of [`Plugin::METRICS`], through `with_metrics`.
+/// A metric that a plugin reports per service and weir exports aggregated over all services, as `weir_policy_NAME` with
+/// the plugin's name as label. Answers give the values in the order of [`Plugin::METRICS`], through `with_metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     name: &'static str,
@@ -70,8 +70,8 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Defines a gauge: the sum over all services. The name consists of at most 48 lower-case letters, digits and `_`, and
-    /// includes the unit; the help explains the metric in one sentence.
+    /// Defines a gauge: the sum over all services. The name consists of at most 48 lower-case letters, digits and `_`,
+    /// and includes the unit; the help explains the metric in one sentence.
     pub const fn sum(name: &'static str, help: &'static str) -> Metric {
         Metric { name, kind: "sum", help }
     }
@@ -108,7 +108,8 @@ pub trait Scheduler: Plugin {
 
 /// Decides which source addresses are replaced.
 pub trait Masquerade: Plugin {
-    /// Returns the treatment of one service. `prior` is the answer of earlier plugins; parts that the answer keeps stay.
+    /// Returns the treatment of one service. `prior` is the answer of earlier plugins; parts that the answer keeps
+    /// stay.
     ///
     /// # Errors
     /// See [`Error`].
@@ -117,18 +118,18 @@ pub trait Masquerade: Plugin {
 
 /// Why there is no answer.
 ///
-/// The contract has one result for a whole call of up to 256 services; the SDK combines the answers for single services into
-/// that result:
+/// The contract has one result for a whole call of up to 256 services; the SDK combines the answers for single services
+/// into that result:
 ///
-/// - [`InvalidInput`](Error::InvalidInput) concerns one service. The call fails, weir calls again with parts of the batch
-///   until it has found the services concerned, and applies the plugin's `failurePolicy` only to them. That takes up to 16
-///   more calls for each, so for annotations that users often get wrong, return an answer that keeps the default and gives
-///   the mistake as `reason`, not an error.
-/// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) concern the plugin. The whole call fails; weir does
-///   not search, and the `failurePolicy` applies to all its services.
+/// - [`InvalidInput`](Error::InvalidInput) concerns one service. The call fails, weir calls again with parts of the
+///   batch until it has found the services concerned, and applies the plugin's `failurePolicy` only to them. That takes
+///   up to 16 more calls for each, so for annotations that users often get wrong, return an answer that keeps the
+///   default and gives the mistake as `reason`, not an error.
+/// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) concern the plugin. The whole call fails; weir
+///   does not search, and the `failurePolicy` applies to all its services.
 ///
-/// Of several errors the gravest is returned: permanent before transient before invalid input. The order of services does
-/// not matter.
+/// Of several errors the most severe is returned: permanent before transient before invalid input. The order of
+/// services does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Something is wrong with this service.

@@ -6,9 +6,9 @@
 //! log::debug!("{} endpoints in this zone", 3; service = "shop/web", zone = "a");
 //! ```
 //!
-//! Text and values are composed only if the host has the level enabled. The host limits output to 100 lines and 8 KiB per
-//! call and 1 KiB per line; it cuts long lines and drops excess ones. In a native build lines go to standard error, or to a
-//! test that [captures](crate::testing::logged) them.
+//! Text and values are composed only if the host has the level enabled. The host limits output to 100 lines and 8 KiB
+//! per call and 1 KiB per line; it cuts long lines and drops excess ones. In a native build lines go to standard error,
+//! or to a test that [captures](crate::testing::logged) them.
 
 /// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +81,18 @@ mod imp {
         let line = format!("{message}{fields}");
         CAPTURED.with_borrow_mut(|captured| match captured {
             Some(lines) => lines.push((level, line)),
-            None => eprintln!("{level:?}: {line}"),
+            None => eprintln!("{}: {line}", word(level)),
         });
+    }
+
+    fn word(level: Level) -> &'static str {
+        match level {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
     }
 
     pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {

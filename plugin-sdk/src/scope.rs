@@ -23,7 +23,7 @@ impl Scope {
             let names: Option<Vec<String>> = fields.texts(key);
             // A list from which everything was deleted would otherwise become "all".
             if names.as_ref().is_some_and(Vec::is_empty) {
-                fields.problem(key, "is empty, so the rule never applies: leave it out, or write `*`");
+                fields.problem(key, "must not be empty: leave it out, or write `*`, to match all");
             }
             names.unwrap_or_default()
         };
@@ -79,6 +79,6 @@ mod tests {
         let scope = Fields::read("{}", Scope::take).unwrap();
         assert!(scope.contains(&service("a", "b", None)));
         let mistakes = Fields::read(r#"{"namespaces": []}"#, Scope::take).unwrap_err();
-        assert!(mistakes[0].starts_with("namespaces is empty"), "{mistakes:?}");
+        assert!(mistakes[0].starts_with("namespaces must not be empty"), "{mistakes:?}");
     }
 }

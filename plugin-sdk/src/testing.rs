@@ -8,14 +8,14 @@
 //!  "schedules": [{"ports": [{"scheduler": "mh"}]}]}
 //! ```
 //!
-//! If the variable `UPDATE_EXPECTED` is set, unexpected answers are written into their files instead, and the rest of each
-//! file stays as it is. weir's own tests run the same files against the component.
+//! If the variable `UPDATE_EXPECTED` is set, unexpected answers are written into their files instead, and the rest of
+//! each file stays as it is. weir's own tests run the same files against the component.
 //!
 //! Oddities in a file are reported as remarks on standard error (`cargo test -- --nocapture`), and next to a failure.
 //!
-//! The plugin is called as weir calls it: it sees only its declared needs, whatever else the file contains; all services
-//! come in one batch, and then each alone. If the two give different answers, the test fails, because the answers depend
-//! on something other than the service.
+//! The plugin is called as weir calls it: it sees only its declared needs, whatever else the file contains; all
+//! services come in one batch, and then each alone. If the two give different answers, the test fails, because the
+//! answers depend on something other than the service.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -156,7 +156,11 @@ impl Golden {
             let names: Vec<String> = names.collect();
             match call(&plugin, context.clone(), services) {
                 Ok(answers) if answers.len() == names.len() => answers,
-                Ok(answers) => panic!("{} answers for {}", answers.len(), names.join(", ")),
+                Ok(answers) => panic!(
+                    "expected one answer per service; the number of answers is {} for {}",
+                    answers.len(),
+                    names.join(", ")
+                ),
                 Err(error) => panic!("no answer for {}: {error}", names.join(", ")),
             }
         };
@@ -167,7 +171,8 @@ impl Golden {
             assert_eq!(
                 format!("{:?}", alone[0]),
                 format!("{:?}", together[index]),
-                "the answer for {name} differs alone and in a batch"
+                "the answer for {name} depends on the other services in the call: it differs if the plugin is called \
+                 for {name} alone"
             );
         }
         together

@@ -1,5 +1,5 @@
-//! Strict parsing of text in annotations and configurations: an unreadable value never becomes a default, but an error that
-//! names the place, the value and the fix.
+//! Strict parsing of text in annotations and configurations: an unreadable value is never replaced by a default, but
+//! causes an error that names the place, the value and the fix.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -142,7 +142,11 @@ impl FromText for IpNet {
 impl FromText for String {
     fn from_text(text: &str) -> Result<String, String> {
         let text = text.trim();
-        if text.is_empty() { Err("a text, or leave it out".to_owned()) } else { Ok(text.to_owned()) }
+        if text.is_empty() {
+            Err("a non-empty text, or leave it out".to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
     }
 }
 
@@ -151,7 +155,9 @@ impl<T: FromText> FromText for Vec<T> {
         if text.trim().is_empty() {
             return Ok(Vec::new());
         }
-        let item = |text| T::from_text(text).map_err(|expected| format!("{expected}, separated by commas"));
+        let item = |text| {
+            T::from_text(text).map_err(|expected| format!("items separated by commas, each {expected}"))
+        };
         text.split(',').map(item).collect()
     }
 }

@@ -1,15 +1,15 @@
-//! Computes weights in the right ratio, as small as that allows, and never all 0.
+//! Computes weights in the right ratio, as small as the ratio allows, and never all 0.
 //!
-//! They are small because schedulers count with them: `wrr` gives an endpoint with a high weight that many connections in a
-//! row, and `sh` fills a table of 256 entries, of which a weight above 256 leaves none for the others.
+//! Weights are small because of how schedulers use them: `wrr` gives an endpoint with a high weight that many
+//! connections in a row, and `sh` fills a table of 256 entries, so a weight above 256 leaves none for the others.
 
 use weir_plugin_views::{Context, Endpoint, Scheduling, Weights};
 
 /// The largest weight, unless an endpoint's share is so small that the others need larger ones.
 const LARGEST: u128 = 100;
 
-/// The least value of the smallest weight, if the kernel's range allows, so that rounding changes no share by more than a
-/// twentieth.
+/// If weights must be rounded, the smallest is at least this, as far as the kernel's range allows, so that rounding
+/// changes no share by more than a twentieth.
 const RESOLUTION: u128 = 10;
 
 /// Binary places of a fractional share.
@@ -27,11 +27,12 @@ pub fn proportional(numbers: &[u64]) -> Vec<u16> {
     small(&numbers)
 }
 
-/// Returns weights of endpoints in groups, so that each group gets its share of the traffic whatever its number of endpoints.
+/// Returns weights of endpoints in groups, so that each group gets its share of the traffic whatever its number of
+/// endpoints.
 ///
-/// `groups` gives each endpoint's group and how much it counts in it (1 for all, or its capacity); `shares` are the shares of
-/// the groups, in any unit. The share of a group without endpoints, or whose endpoints all count 0, goes to the others. An
-/// endpoint in a group that is not in `shares` gets nothing.
+/// `groups` gives each endpoint's group and how much it counts in it (1 for all, or its capacity); `shares` are the
+/// shares of the groups, in any unit. The share of a group without endpoints, or whose endpoints all count 0, goes to
+/// the others. An endpoint in a group that is not in `shares` gets nothing.
 ///
 /// ```
 /// use weir_plugin_sdk::weights::{Member, shared};
@@ -111,9 +112,10 @@ pub enum Failsafe {
     Held,
 }
 
-/// Gives some endpoints weight 0, so that they get no new connections, but never leaves a VIP without endpoints: if these
-/// are all endpoints used for cluster IPs, or all used for the other VIPs, they stay as they are. `which` also gets the index
-/// of the endpoint. `weights` must have one entry per endpoint.
+/// Gives weight 0 to the endpoints that `which` selects, so that they get no new connections, but never leaves a VIP
+/// without endpoints: if no other endpoint with a weight above 0 is used for cluster IPs, or none for the other VIPs,
+/// the endpoints used there keep their weights. `which` also gets the index of the endpoint. `weights` must have one
+/// entry per endpoint.
 pub fn quiesce(
     weights: &mut [u16],
     endpoints: &[Endpoint],
@@ -140,8 +142,9 @@ pub fn quiesce(
     failsafe
 }
 
-/// Gives weight 1 to the endpoints of a kind of VIP if all of them have 0, so that it keeps answering. Use it for computed
-/// weights, and [`quiesce`] to take endpoints out. `weights` must have one entry per endpoint.
+/// Gives weight 1 to all endpoints used for cluster IPs if all of them have weight 0, and likewise for the other VIPs,
+/// so that the VIPs keep answering. Use this for computed weights, and [`quiesce`] to take endpoints out. `weights`
+/// must have one entry per endpoint.
 pub fn spare(weights: &mut [u16], endpoints: &[Endpoint]) -> Failsafe {
     let mut failsafe = Failsafe::Idle;
     let uses: [fn(&Endpoint) -> bool; 2] = [|endpoint| endpoint.internal, |endpoint| endpoint.external];
@@ -161,11 +164,11 @@ pub fn scheduler<'a>(prior: Option<&'a Scheduling>, context: &'a Context) -> &'a
     said.filter(|name| *name != "default").unwrap_or(&context.default_scheduler)
 }
 
-/// Returns the scheduler that uses weights in place of a port's scheduler, if it is a different one and the kernel has it:
-/// `wrr` for `rr` and `wlc` for `lc`.
+/// Returns the scheduler that uses weights in place of a port's scheduler, if it is a different one and the kernel has
+/// it: `wrr` for `rr` and `wlc` for `lc`.
 ///
-/// A plugin that may set weights for a port later should choose this scheduler from the start. With equal weights both behave
-/// the same, but while a scheduler changes, the kernel has none and refuses new connections for a moment.
+/// A plugin that may set weights for a port later should choose this scheduler from the start. With equal weights both
+/// behave the same, but while a scheduler changes, the kernel has none and refuses new connections for a moment.
 pub fn heeding(prior: Option<&Scheduling>, context: &Context) -> Option<String> {
     let heeding = match scheduler(prior, context) {
         "rr" => "wrr",
@@ -179,8 +182,8 @@ pub fn heeding(prior: Option<&Scheduling>, context: &Context) -> Option<String> 
 /// Returns a schedule that uses these weights, whatever scheduler the port has:
 ///
 /// - `rr` and `lc` only check whether a weight is 0; they are replaced as in [`heeding`].
-/// - `sh` and `mh` can send a client to an endpoint that accepts no new connections, and then drop its packets; if a weight
-///   is 0, they get the flag that makes them choose again.
+/// - `sh` and `mh` can send a client to an endpoint that accepts no new connections, and then drop its packets; if a
+///   weight is 0, they get the flag that makes them choose again.
 pub fn scheduling(prior: Option<&Scheduling>, context: &Context, weights: Vec<u16>) -> Scheduling {
     let present = scheduler(prior, context);
     let quiesced = weights.contains(&0) && matches!(present, "sh" | "mh");

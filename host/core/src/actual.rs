@@ -14,8 +14,8 @@ use crate::rule::{ChainKey, Chains, Ownership, Rule};
 use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{Device, KernelState, Server, Sysctl, Timeout, VirtualServer, is_excluded};
 
-/// The keys whose value in the kernel differs from the desired state, with the kernel's value; `None` = absent. For
-/// [touched keys](Desired::take_touched), the value is the one that was wanted before.
+/// The keys whose value in the kernel differs from the desired state, with the kernel's value; `None` = absent. As
+/// the result of [`Desired::take_touched`], it has the changed keys with their previously wanted values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub(crate) sysctls: BTreeMap<Sysctl, Option<i64>>,
@@ -68,7 +68,7 @@ impl Actual {
         }
     }
 
-    /// Whether any of these keys concerns a subject.
+    /// Whether a key with a difference belongs to the subject of a change.
     pub(crate) fn concerns(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Sysctl(key) => self.sysctls.contains_key(key),
@@ -199,7 +199,7 @@ impl Actual {
                 set(&mut self.addresses, *ip, None, desired.has_address(*ip).then_some(()));
             }
             Change::CreateVirtualServer(server, scheduling) => {
-                // Compared with the wanted state once all changes are recorded.
+                // `prune` compares it with the wanted state once all changes are recorded.
                 self.servers.insert(*server, Some(Server::new(scheduling.clone())));
             }
             Change::UpdateVirtualServer(server, _)
@@ -260,7 +260,7 @@ fn note<K: Ord + Clone, V: PartialEq + Clone>(
 }
 
 /// Like [`note`], but for built-in chains only the presence of jumps counts: their position among other rules is
-/// not ours.
+/// not ours to decide.
 fn note_chains(into: &mut BTreeMap<ChainKey, Option<Vec<Rule>>>, before: &Chains, now: &Chains) {
     let mut changed = BTreeMap::new();
     note(&mut changed, before, now);
@@ -303,12 +303,12 @@ fn set<K: Ord, V: PartialEq>(
     }
 }
 
-/// Compares a kernel's state with the desired state while reading it: no copy is made.
+/// Compares a kernel's state with the desired state while reading it, without making a copy.
 pub(crate) struct Comparison<'a> {
     desired: &'a mut Desired,
     number: u32,
     found: Actual,
-    /// The node's own keys are few.
+    /// The kernel's values of the node's own keys, which are few enough to copy.
     own: KernelState,
 }
 

@@ -1,7 +1,7 @@
-//! Invariants of every state: of plans, whatever the objects and the policy, and of a kernel at rest.
+//! Invariants that hold for every plan, whatever the objects and the policy, and for every kernel at rest.
 //!
-//! That at least one real server of a virtual server is not quiesced is no invariant: a service without endpoints
-//! may have several that drain. For plans, the guard ensures it.
+//! A virtual server whose real servers are all quiesced is not a violation: a service without endpoints may have
+//! several that drain. In plans, the guard prevents it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ mod sets;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A virtual server and a real server of different families.
-    #[error("real {0} -> {1} mixes families")]
+    #[error("real {0} -> {1} mixes IPv4 and IPv6")]
     MixedServers(VirtualServer, RealServer),
     /// A scheduler name that does not fit into the kernel's field.
     #[error("virtual {0} has the scheduler `{1}`, which is not 1 to {SCHEDULER_BYTES} bytes long")]
@@ -28,17 +28,18 @@ pub enum Violation {
     /// Flags that are not scheduler flags.
     #[error("virtual {0} has the flags {flags:#x}, and some of them are not scheduler flags", flags = .1.0)]
     BadFlags(VirtualServer, SchedulerFlags),
-    /// A persistence timeout of 0, or a prefix longer than an address.
+    /// A persistence timeout of 0, or a prefix that is 0 or longer than an address.
     #[error(
-        "virtual {0} has the invalid persistence {timeout}/{prefix} (seconds/prefix length)",
+        "virtual {0} has the persistence {timeout}/{prefix} (seconds/prefix length), but the timeout must be at least \
+         1 and the prefix from 1 to the length of an address",
         timeout = .1.timeout, prefix = .1.prefix
     )]
     BadPersistence(VirtualServer, Persistence),
     /// A set whose type or family does not match its name.
-    #[error("set {0} is {1}")]
+    #[error("set {0} is {1}, but its name requires another type or family")]
     OddSet(SetName, SetKind),
     /// More entries than the set has room for.
-    #[error("set {0} has {1} entries and room for {2}")]
+    #[error("set {0} has {1} entries, but room for only {2}")]
     FullSet(SetName, usize, u32),
     /// An entry without its set.
     #[error("entry {0} {1} has no set")]
@@ -56,11 +57,14 @@ pub enum Violation {
     #[error("chain {0} is in the wrong table")]
     OddChain(Place),
     /// A rule with an address or a set of another family.
-    #[error("rule {0} {1} mixes families")]
+    #[error("rule {0} {1} mixes IPv4 and IPv6")]
     MixedRule(Place, Rule),
     /// A rule in one of weir's own chains that refers to a chain or set of kube-proxy, which kube-proxy may want
     /// to remove.
-    #[error("rule {0} {1} refers to a chain or set of kube-proxy")]
+    #[error(
+        "rule {0} {1} is in one of weir's own chains but refers to a chain or set of kube-proxy, which kube-proxy may \
+         want to remove"
+    )]
     Entangled(Place, Rule),
     /// A rule that refers to a missing set.
     #[error("a rule in {0} refers to the set {1}, which does not exist")]
@@ -100,7 +104,7 @@ pub fn check(state: &KernelState) -> Vec<Violation> {
 
 struct Check<'a> {
     state: &'a KernelState,
-    /// The virtual servers at any address.
+    /// The family, protocol and port of each virtual server, whatever its address.
     ports: BTreeSet<(Family, Protocol, u16)>,
     found: Vec<Violation>,
 }

@@ -31,14 +31,14 @@ pub enum Event {
     Node(Box<Node>),
     /// This node's object was deleted.
     NodeGone,
-    /// The object of any node, including this one, was added or changed: VIPs that are other nodes' addresses are
-    /// not bound, and policies may read it.
+    /// The object of any node, including this one, was added or changed. It is used to avoid binding VIPs that are
+    /// other nodes' addresses, and policies may read it.
     AnyNode(Box<Node>),
-    /// A node's object was deleted, by its name.
+    /// The object of the node with this name was deleted.
     AnyNodeGone(String),
     /// A Namespace was added or changed.
     Namespace(Box<Namespace>),
-    /// A Namespace was deleted, by its name.
+    /// The Namespace with this name was deleted.
     NamespaceGone(String),
 }
 
@@ -49,7 +49,8 @@ pub enum Dirty {
     Services(BTreeSet<ObjectName>),
     /// Every service: the node changed.
     Node,
-    /// Every service whose decision depends on all nodes, and these, which have an address of the node as a VIP.
+    /// Every service whose decision depends on all nodes, and these services: a VIP of each is an address that a
+    /// node gained or lost.
     AllNodes(BTreeSet<ObjectName>),
     /// The services of this namespace, if their decision depends on it.
     Namespace(String),
@@ -81,7 +82,7 @@ struct Names {
     tidied: usize,
 }
 
-/// Its content is also in the endpoints.
+/// Always equal, because the names are also in the endpoints, which are compared.
 impl PartialEq for Names {
     fn eq(&self, _: &Names) -> bool {
         true
@@ -233,7 +234,7 @@ impl Cluster {
         self.services.keys()
     }
 
-    /// A service.
+    /// The service with this name, if it is known.
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
         self.services.get(name)
     }
@@ -263,7 +264,7 @@ impl Cluster {
         self.endpoints.contains(name)
     }
 
-    /// A namespace.
+    /// The namespace with this name, if it is known.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
         self.namespaces.get(name)
     }

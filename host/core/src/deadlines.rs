@@ -1,10 +1,10 @@
-//! Due times of services, with the earliest at hand: no query walks all services.
+//! Due times of services, also sorted by time, so that no query walks all services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::objects::ObjectName;
 
-/// A due time for each of some services.
+/// The due times of services; not every service has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines<T> {
     by_name: BTreeMap<ObjectName, T>,

@@ -1,7 +1,7 @@
-//! What policies decide about a service. They fill in decisions, nothing else; `guard` clamps these before the
-//! planner sees them.
+//! What policies decide about a service. A policy only fills in a [`Decision`], and [`guard`](crate::guard) clamps
+//! every decision before the planner sees it.
 //!
-//! [`Decision::upstream`] is kube-proxy's behaviour, and the value of each field that no policy changed.
+//! [`Decision::upstream`] is kube-proxy's behaviour, and provides the value of each field that no policy changed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,11 +21,11 @@ pub struct Decision {
     pub handling: Handling,
     /// Which of its VIPs this node serves.
     pub vips: VipFilter,
-    /// Who may reach it, in addition to `spec.loadBalancerSourceRanges`, which always apply.
+    /// Limits on which sources may connect, in addition to `spec.loadBalancerSourceRanges`, which always apply.
     pub sources: Vec<SourceFilter>,
     /// Which source addresses are replaced.
     pub masquerade: Masquerade,
-    /// How TCP connections end when their endpoint goes.
+    /// How TCP connections end when their endpoint is removed.
     pub drain: Drain,
     /// One decision per port, in the order of [`ServiceView::ports`].
     pub ports: Vec<PortDecision>,
@@ -150,8 +150,8 @@ pub struct VipFilter {
     pub kinds: VipKinds,
     /// VIPs that are not served although their kind is, each with the reason.
     pub refused: Vec<RefusedVip>,
-    /// Node ports are served only on the node's addresses inside these networks; `None` = where
-    /// `nodePortAddresses` says.
+    /// Node ports are served only on the node's addresses inside these networks; `None` = wherever
+    /// `nodePortAddresses` allows.
     pub node_port_networks: Option<Vec<IpNet>>,
 }
 
@@ -173,31 +173,33 @@ pub struct RefusedVip {
     pub reason: String,
 }
 
-/// A limit on who may connect. It applies to everything that arrives at the node, including from pods on it, but
-/// not to the node's own processes: IPVS takes their packets before any filter sees them. Filters only ever close:
-/// if a VIP has several kinds, or several filters apply to its kind, a source must pass all of them.
+/// A limit on which sources may connect. It applies to all packets that arrive at the node, including those from
+/// its pods, but not to the node's own processes: IPVS takes their packets before any filter sees them. Filters
+/// only restrict: if several filters apply to the kinds of a VIP, a source must pass all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFilter {
     /// The kinds of VIPs to which it applies.
     pub kinds: VipKinds,
     /// What the ranges mean.
     pub action: SourceAction,
-    /// Networks of both families. Unlike with `spec.loadBalancerSourceRanges`, a list of allowed networks without
-    /// any network of a family closes that family.
+    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed networks closes a family
+    /// of which it contains no network.
     pub ranges: Vec<IpNet>,
 }
 
 /// What the ranges of a [`SourceFilter`] mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceAction {
-    /// Only these may connect. Lists without a common network admit no source, which is reported.
+    /// Only sources in the ranges may connect. Several lists without a common network admit no source, which is
+    /// reported.
     Allow,
-    /// These may not connect. A network that covers everything admits no source, which is reported too.
+    /// Sources in the ranges may not connect. A network that covers a whole family admits no source of that family,
+    /// which is reported too.
     Deny,
 }
 
 /// Which sources' addresses are replaced by the node's on the way to an endpoint. An endpoint that reaches itself
-/// through a VIP is always masqueraded, because that cannot work otherwise.
+/// through a VIP is always masqueraded, because the connection cannot work otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Masquerade {
     /// Per kind of VIP.
@@ -209,32 +211,32 @@ pub struct Masquerade {
 /// What happens to the source address of connections to a VIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Treatment {
-    /// What kube-proxy does.
+    /// The source address is treated as by kube-proxy.
     #[default]
     Default,
-    /// It is kept.
+    /// The source address is kept.
     Never,
-    /// It is replaced by an address that the kernel picks.
+    /// The source address is replaced by an address that the kernel picks.
     Always,
-    /// It is replaced if it is outside the cluster's pod networks (`detectLocalMode`). In a family where these are
-    /// unknown, VIPs are treated by default.
+    /// The source address is replaced if it is outside the cluster's pod networks (`detectLocalMode`). In a family
+    /// whose pod networks are unknown, VIPs are treated by default.
     OffCluster,
-    /// It is replaced if the chosen endpoint runs on another node.
+    /// The source address is replaced if the chosen endpoint runs on another node.
     RemoteEndpoints,
-    /// It is replaced by this address of the node. VIPs of the other family are treated by default.
+    /// The source address is replaced by this address of the node. VIPs of the other family are treated by default.
     Address(IpAddr),
 }
 
-/// How TCP connections end when their endpoint goes. UDP and SCTP connections end at once, as in kube-proxy.
+/// How TCP connections end when their endpoint is removed. UDP and SCTP connections end at once, as in kube-proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Drain {
     /// The endpoint takes no new connections and is removed once it has none left.
     #[default]
     UntilIdle,
-    /// The same, but it is removed after this time at the latest, counted from when this process first saw it
-    /// leave.
+    /// Like [`Drain::UntilIdle`], but the endpoint is removed at the latest this long after this process first saw
+    /// it leave.
     UntilDeadline(Duration),
-    /// It is removed at once, with its connections.
+    /// The endpoint is removed at once, with its connections.
     AtOnce,
 }
 
@@ -268,7 +270,7 @@ impl PortDecision {
     /// See [`Decision::upstream`].
     pub fn upstream(view: &ServiceView, port: &PortView, node: &NodeView) -> PortDecision {
         let scheduler = node.config.scheduler.clone();
-        // kube-proxy sets the port flag only for this scheduler; `sh` has the same flag but does not get it.
+        // kube-proxy sets the port flag only for `mh`, although `sh` has the same flag.
         let flags = if scheduler == "mh" { SchedulerFlags::PORT } else { SchedulerFlags::default() };
         let persistence = view
             .service

@@ -51,7 +51,7 @@ struct Claims {
     first: Arc<Seniority>,
     /// The other services, oldest first; rarely any.
     others: Vec<Arc<Seniority>>,
-    /// The last comparison that found it in the kernel.
+    /// The number of the last comparison that found the virtual server in the kernel.
     seen: u32,
 }
 
@@ -64,12 +64,12 @@ pub struct Desired {
     contested: BTreeSet<VirtualServer>,
     members: Members,
     addresses: Counted<IpAddr>,
-    /// Virtual servers whose clients' source is replaced by an address of the node. Only a few different addresses
-    /// fit.
+    /// Virtual servers whose clients' source is replaced by an address of the node. Only [`SNAT_SLOTS`] different
+    /// addresses per family fit.
     translated: BTreeMap<(Arc<Seniority>, VirtualServer), IpAddr>,
     slots: PerFamily<Vec<IpAddr>>,
     totals: Totals,
-    /// The parts of the totals that have changed since.
+    /// The parts of the totals that have changed since the node's own part was planned.
     stale: Stale,
     node: Option<NodeView>,
     /// The node's own part.
@@ -112,7 +112,7 @@ impl Desired {
             self.withdraw(*server, &seniority, before);
         }
         if old_drain != wants.drain {
-            // Draining real servers are checked again at once.
+            // Touched although nothing else changed, so that draining real servers are checked again at once.
             for (server, want) in &wants.servers {
                 if self.claims.get(server).is_some_and(|claims| claims.first == seniority) {
                     self.touch_server(*server, Some(want));
@@ -190,7 +190,7 @@ impl Desired {
         }
     }
 
-    /// Updates a virtual server for the service that already has it.
+    /// Updates a virtual server if it belongs to this service.
     fn amend(&mut self, server: VirtualServer, by: &Arc<Seniority>, before: &Want, want: &Want) {
         if self.claims.get(&server).is_none_or(|claims| claims.first != *by) {
             return;
@@ -304,8 +304,8 @@ impl Desired {
         }
     }
 
-    /// Assigns slots to the chosen addresses. The oldest services choose first. The chosen addresses are sorted,
-    /// so that the order of events does not matter. Returns whether any slot changed.
+    /// Assigns the slots of each family to addresses that replace sources. The oldest services choose first. The
+    /// chosen addresses are sorted, so that the order of events does not matter. Returns whether any slot changed.
     fn assign_addresses(&mut self) -> bool {
         let mut slots: PerFamily<Vec<IpAddr>> = PerFamily::default();
         for address in self.translated.values() {

@@ -1,7 +1,7 @@
 //! What must change, in an order that is safe at every step.
 //!
 //! ```text
-//! Desired, Actual ─▶ Differences ─order─▶ Changes ─▶ drain ─▶ kernel, where Failures hold back what would be wrong
+//! Desired, Actual ─▶ Differences ─order─▶ Changes ─▶ drain ─▶ kernel, where Failures hold back dependent changes
 //! ```
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -14,6 +14,7 @@ use crate::set::{SetEntry, SetKind, SetName};
 use crate::state::{
     DUMMY_DEVICE, Device, KernelState, RealServer, Scheduling, Sysctl, Timeout, VirtualServer, Weight,
 };
+use crate::text::counted;
 
 mod differences;
 mod order;
@@ -66,8 +67,8 @@ pub enum Change {
     SetWeight(VirtualServer, RealServer, Weight),
     /// Delete a real server.
     DeleteRealServer(VirtualServer, RealServer),
-    /// Make the connection tracker forget UDP flows to a virtual server that were not answered by one of these
-    /// real servers: they will get no more replies, and a client that keeps its port would never be balanced
+    /// Make the connection tracker forget UDP flows to a virtual server, except those answered by these real
+    /// servers. The other flows get no more replies, and a client that keeps its port would never be balanced
     /// again.
     ForgetFlows(VirtualServer, BTreeSet<RealServer>),
 }
@@ -115,7 +116,7 @@ pub fn diff(desired: &KernelState, actual: &KernelState) -> Changes {
     diff_first(desired, actual, &BTreeSet::new())
 }
 
-/// Like [`diff`], but what turns on these addresses comes before all other virtual servers.
+/// Like [`diff`], but turns on the addresses in `first` before all other virtual servers.
 pub fn diff_first(desired: &KernelState, actual: &KernelState, first: &BTreeSet<IpAddr>) -> Changes {
     order::order(&Differences::between(desired, actual), desired, first, |_| false)
 }
@@ -127,14 +128,15 @@ impl fmt::Display for Change {
         match self {
             Change::SetSysctl(key, value) => write!(f, "set sysctl {} = {value}", key.0),
             Change::SetTimeouts(timeouts) => {
-                f.write_str("set timeouts")?;
+                f.write_str("set IPVS timeouts")?;
                 timeouts.iter().try_for_each(|(timeout, seconds)| write!(f, " {timeout} {seconds}"))
             }
             Change::CreateDevice(Device::KubeIpvs0) => write!(f, "create device {DUMMY_DEVICE}"),
             Change::DeleteDevice(Device::KubeIpvs0) => write!(f, "delete device {DUMMY_DEVICE}"),
             Change::CreateSet(name, kind) => write!(f, "create set {name} {kind}"),
             Change::ReplaceSet(name, kind, entries) => {
-                write!(f, "replace set {name} {kind} ({} entries)", entries.len())
+                let noun = if entries.len() == 1 { "entry" } else { "entries" };
+                write!(f, "replace set {name} {kind} ({} {noun})", entries.len())
             }
             Change::DestroySet(name) => write!(f, "destroy set {name}"),
             Change::AddEntry(name, entry) => write!(f, "add entry {name} {entry}"),
@@ -142,18 +144,22 @@ impl fmt::Display for Change {
             Change::WriteRules(rules) => write!(f, "write {rules}"),
             Change::AddAddress(ip) => write!(f, "add address {ip}"),
             Change::DeleteAddress(ip) => write!(f, "delete address {ip}"),
-            Change::CreateVirtualServer(server, how) => write!(f, "create virtual {server} {how}"),
-            Change::UpdateVirtualServer(server, how) => write!(f, "update virtual {server} {how}"),
-            Change::DeleteVirtualServer(server) => write!(f, "delete virtual {server}"),
+            Change::CreateVirtualServer(server, how) => write!(f, "create virtual server {server} {how}"),
+            Change::UpdateVirtualServer(server, how) => write!(f, "update virtual server {server} {how}"),
+            Change::DeleteVirtualServer(server) => write!(f, "delete virtual server {server}"),
             Change::AddRealServer(server, real, weight) => {
-                write!(f, "add real {server} -> {real} weight {}", weight.0)
+                write!(f, "add real server {server} -> {real} weight {}", weight.0)
             }
             Change::SetWeight(server, real, weight) => {
                 write!(f, "set weight of {server} -> {real} to {}", weight.0)
             }
-            Change::DeleteRealServer(server, real) => write!(f, "delete real {server} -> {real}"),
+            Change::DeleteRealServer(server, real) => write!(f, "delete real server {server} -> {real}"),
             Change::ForgetFlows(server, kept) => {
-                write!(f, "forget flows to {server} except to {} real servers", kept.len())
+                write!(f, "delete flows to {server}")?;
+                match kept.len() {
+                    0 => Ok(()),
+                    number => write!(f, " except those to {}", counted(number, "real server")),
+                }
             }
         }
     }
@@ -187,8 +193,8 @@ real tcp 10.96.0.2:53 -> 10.244.0.2:53 weight {b}
         );
     }
 
-    /// A source that the object's ranges start to admit while a policy starts to deny it is never let in in
-    /// between.
+    /// If the object's ranges start to admit a source and a policy starts to deny it in the same round, the source
+    /// is never let in.
     #[test]
     fn what_closes_comes_before_what_admits_to_a_closed_vip() {
         let closed = "\
@@ -215,7 +221,7 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
         );
     }
 
-    /// A source that was denied, and is no longer admitted, is never let in in between.
+    /// A source that was both admitted and denied, and is now neither, is never let in during the change.
     #[test]
     fn permissions_go_before_what_denied_the_same_source() {
         let closed = "\
@@ -236,7 +242,7 @@ rule ip filter KUBE-PROXY-FIREWALL -m set --match-set WEIR-SOURCE-DENY dst,dst,s
             changes(closed, &actual),
             [
                 "delete entry WEIR-SOURCE-ALLOW 10.96.0.2,tcp:53,10.0.0.0/8",
-                "write IPv4 rules (1 chains, 0 jumps)",
+                "write IPv4 rules (1 chain, 0 jumps)",
                 "delete entry WEIR-SOURCE-DENY 10.96.0.2,tcp:53,10.0.0.0/8",
             ]
         );

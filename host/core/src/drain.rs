@@ -23,7 +23,7 @@ use crate::state::{RealServer, Server, VirtualServer, Weight};
 /// A real server behind a virtual server.
 pub type Leaving = (VirtualServer, RealServer);
 
-/// The first pause between two checks of a real server; it doubles while its connections do not change.
+/// The first pause between two checks of a real server; it doubles while the number of connections is unchanged.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -96,8 +96,8 @@ impl Drains {
         self.looks.keys().copied()
     }
 
-    /// Like [`Drains::waiting`], with when each started to leave, and when it is removed at the latest, if `how`
-    /// sets a limit.
+    /// Like [`Drains::waiting`], with the time when each real server started to leave, and its deadline if `how`
+    /// sets one.
     pub(crate) fn leaving(
         &self,
         how: impl Fn(VirtualServer) -> Drain,
@@ -122,8 +122,8 @@ impl Drains {
         leaving.filter(|key| how(key.0) != Drain::AtOnce && due(key)).collect()
     }
 
-    /// Quiesces instead of deleting if there are connections. A real server that could not be queried counts as
-    /// busy. `weight` returns the current weight of a real server.
+    /// Quiesces real servers that have connections instead of deleting them. A real server that could not be
+    /// queried counts as busy. `weight` returns the current weight of a real server.
     pub(crate) fn apply(
         &mut self,
         changes: Changes,
@@ -158,7 +158,7 @@ impl Drains {
             look.postpone(connections, now);
         }
         if deadline.is_some_and(|deadline| deadline <= now) || (due && connections == Some(0)) {
-            // If it cannot be deleted, it is checked again.
+            // The next check is already scheduled, in case the deletion fails.
             return true;
         }
         if let Some(deadline) = deadline {
@@ -205,7 +205,7 @@ impl Drains {
     }
 }
 
-/// The real server that a change would delete, if it has connections that can end.
+/// The real server that a change would delete, if it is one that drains (TCP).
 fn leaving(change: &Change) -> Option<Leaving> {
     if let Change::DeleteRealServer(server, real) = change
         && server.protocol == Protocol::Tcp
@@ -222,10 +222,10 @@ pub(crate) fn empty_udp_servers(differences: &Differences<'_>) -> BTreeSet<Virtu
     empty.map(|(server, _)| *server).collect()
 }
 
-/// Adds changes that forget stale UDP flows. UDP virtual servers that lost real servers, or got their first ones,
-/// have flows that the remaining real servers would never answer. Virtual servers whose address came up have flows
-/// that were established while it was missing, and that keep going elsewhere. `empty` had no real servers before,
-/// and `served` returns the virtual servers at an address.
+/// The UDP virtual servers with stale flows after the changes in `made`. UDP virtual servers that lost real servers,
+/// or got their first ones, have flows that the remaining real servers would never answer. If the address of a
+/// virtual server came up, flows that were established while it was missing still go elsewhere. The virtual servers
+/// in `empty` had no real servers before, and `served` returns the virtual servers at an address.
 pub(crate) fn with_stale_flows<'c>(
     made: impl Iterator<Item = &'c Change>,
     empty: &BTreeSet<VirtualServer>,
@@ -275,7 +275,7 @@ mod tests {
     }
 
     impl Node {
-        /// What remains of the change that deletes it, and the time of the next check, in seconds.
+        /// The changes left of the deletion, and the time of the next check, in seconds.
         fn at(&mut self, seconds: u64, connections: u32, how: Drain) -> (Vec<Change>, Option<u64>) {
             let now = Duration::from_secs(seconds);
             let changes = Changes(vec![delete()]);

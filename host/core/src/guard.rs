@@ -17,7 +17,7 @@ use crate::node::NodeView;
 use crate::plan::detector;
 use crate::report::{Reason, Report};
 use crate::state::{Persistence, SchedulerFlags, Scheduling, Weight};
-use crate::text::abridged;
+use crate::text::{abridged, counted};
 use crate::view::{PortView, ServiceView};
 
 /// The maximum length of a scheduler name (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the terminating zero,
@@ -90,8 +90,8 @@ impl Clamp<'_> {
         }
         if decision.ports.len() != self.view.ports.len() {
             self.clamped(format!(
-                "a policy's answer covers {} ports, but the service has {}; using the built-in decision",
-                decision.ports.len(),
+                "a policy's answer covers {}, but the service has {}; using the built-in decision",
+                counted(decision.ports.len(), "port"),
                 self.view.ports.len()
             ));
             decision.ports = Decision::upstream(self.view, self.node).ports;
@@ -110,13 +110,15 @@ impl Clamp<'_> {
         ports.iter_mut().for_each(|port| port.dropped.clear());
         kept.ports = ports;
         if kept != decision {
-            let said = match &decision.handling {
-                Handling::Ignore(why) => format!("ignore it: {}", abridged(why, REASON)),
-                Handling::Handle => "change which clients are served and how".to_owned(),
-            };
-            self.clamped(format!(
-                "the API server's own service is always handled, although a policy decided to {said}"
-            ));
+            self.clamped(match &decision.handling {
+                Handling::Ignore(why) => format!(
+                    "weir always handles the API server's own service, although a policy decided to ignore it: {}",
+                    abridged(why, REASON)
+                ),
+                Handling::Handle => "policies may change only the scheduling of the API server's own service; other \
+                                     changes by a policy are not applied"
+                    .to_owned(),
+            });
         }
         kept
     }
@@ -148,7 +150,11 @@ impl Clamp<'_> {
             });
         }
         if let Some(networks) = &mut vips.node_port_networks {
-            self.networks("networks for node ports", "node ports are not served on the rest", networks);
+            self.networks(
+                "networks for node ports",
+                "node ports are not served in the other networks",
+                networks,
+            );
         }
     }
 
@@ -160,8 +166,8 @@ impl Clamp<'_> {
         }
         for filter in filters {
             let (what, without) = match filter.action {
-                SourceAction::Allow => ("allowed networks", "the rest may not connect"),
-                SourceAction::Deny => ("denied networks", "the rest may connect"),
+                SourceAction::Allow => ("allowed networks", "sources in the other networks may not connect"),
+                SourceAction::Deny => ("denied networks", "sources in the other networks may connect"),
             };
             self.networks(what, without, &mut filter.ranges);
         }
@@ -187,8 +193,8 @@ impl Clamp<'_> {
 
     fn masquerade(&mut self, masquerade: &mut Masquerade) {
         self.networks(
-            "networks that are never masqueraded",
-            "the rest are treated like any source",
+            "networks to exempt from masquerading",
+            "sources in the other networks are not exempt",
             &mut masquerade.except,
         );
         for kind in VipKind::ALL {
@@ -225,8 +231,8 @@ impl Clamp<'_> {
                     }
                 }
                 Treatment::OffCluster if !undetected.is_empty() => {
-                    // It applies in a family with known pod networks; the planner leaves the other family as it
-                    // is.
+                    // The treatment stays for a family with known pod networks; the planner ignores it in the
+                    // other family.
                     if undetected.len() == families.len() {
                         *treatment = Treatment::Default;
                     }
@@ -252,7 +258,7 @@ impl Clamp<'_> {
         self.view.ports.iter().filter(has).map(|port| port.family).collect()
     }
 
-    /// Whether replies to an address from elsewhere return to this node.
+    /// Whether replies that other machines send to an address reach this node.
     fn is_own(&self, address: IpAddr) -> bool {
         let link_local = match address {
             IpAddr::V4(v4) => v4.is_link_local(),
@@ -276,7 +282,8 @@ impl Clamp<'_> {
         let none_left = |chosen: &[usize]| !chosen.is_empty() && chosen.iter().all(|i| dropped.contains(i));
         if none_left(&port.selection.internal) || none_left(&port.selection.external) {
             self.clamped(format!(
-                "{}: every endpoint would be dropped, so all are kept; to serve nothing, ignore the service",
+                "{}: a policy dropped every endpoint that a VIP uses, so no endpoint is dropped; to serve nothing, \
+                 let the policy ignore the service",
                 Place(port)
             ));
             dropped.clear();
@@ -284,8 +291,8 @@ impl Clamp<'_> {
         dropped
     }
 
-    /// Different weights need a scheduler that uses them (`net/netfilter/ipvs/ip_vs_rr.c`, `_lc.c`, `_dh.c` and
-    /// `_nq.c` and others: the first three only check whether a weight is 0).
+    /// Different weights need a scheduler that uses them. `rr`, `lc` and `dh` only check whether a weight is 0; `nq`
+    /// and others use the weight (`net/netfilter/ipvs/ip_vs_rr.c`, `_lc.c`, `_dh.c`, `_nq.c`).
     fn heed_weights(
         &mut self,
         port: &PortView,
@@ -310,13 +317,16 @@ impl Clamp<'_> {
         let place = Place(port);
         match heeding.filter(|name| self.knows(name)) {
             Some(name) => {
-                self.clamped(format!("{place}: `{}` ignores weights; using `{name}`", scheduling.scheduler));
+                self.clamped(format!(
+                    "{place}: the scheduler `{}` ignores weights; using `{name}`",
+                    scheduling.scheduler
+                ));
                 scheduling.scheduler = name.to_owned();
                 (scheduling, weights)
             }
             None => {
                 self.clamped(format!(
-                    "{place}: `{}` ignores weights; every weight except 0 counts as {}",
+                    "{place}: the scheduler `{}` ignores weights; every weight except 0 counts as {}",
                     scheduling.scheduler,
                     Weight::DEFAULT.0
                 ));
@@ -350,7 +360,7 @@ impl Clamp<'_> {
             let allowed = SchedulerFlags(flags.0 & SchedulerFlags::ALL.0);
             self.report(
                 Reason::DecisionClamped,
-                format!("{place}: flags {:#x} are not scheduler flags; using {:#x}", flags.0, allowed.0),
+                format!("{place}: {:#x} has unknown scheduler flags; using {:#x}", flags.0, allowed.0),
             );
             flags = allowed;
         }
@@ -365,7 +375,7 @@ impl Clamp<'_> {
                 self.report(
                     Reason::DecisionClamped,
                     format!(
-                        "{place}: persistence {}/{} is out of range; using {}/{}",
+                        "{place}: persistence of {} s with prefix length {} is out of range; using {} s and {}",
                         wanted.timeout, wanted.prefix, clamped.timeout, clamped.prefix
                     ),
                 );
@@ -381,7 +391,8 @@ impl Clamp<'_> {
         let mut fitting = flags;
         if fitting.0 & SchedulerFlags::HASHING.0 != 0 && !matches!(scheduler, "sh" | "mh") {
             self.clamped(format!(
-                "{place}: the flags fallback and port only apply to sh and mh, not to `{scheduler}`"
+                "{place}: the flags fallback and port only apply to sh and mh, not to `{scheduler}`; ignoring these \
+                 flags"
             ));
             fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::HASHING.0);
         }
@@ -395,7 +406,9 @@ impl Clamp<'_> {
                     ),
                 );
             } else {
-                self.clamped(format!("{place}: one-packet scheduling only applies to UDP"));
+                self.clamped(format!(
+                    "{place}: one-packet scheduling only applies to UDP; ignoring this flag"
+                ));
                 fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::ONE_PACKET.0);
             }
         }
@@ -422,9 +435,9 @@ impl Clamp<'_> {
             self.report(
                 Reason::DecisionClamped,
                 format!(
-                    "{place}: a policy gave {} weights for {} endpoints; using {} for all",
-                    decided.len(),
-                    built_in.len(),
+                    "{place}: a policy gave {} for {}; using weight {} for all",
+                    counted(decided.len(), "weight"),
+                    counted(built_in.len(), "endpoint"),
                     Weight::DEFAULT.0
                 ),
             );
@@ -438,7 +451,8 @@ impl Clamp<'_> {
             self.report(
                 Reason::DecisionClamped,
                 format!(
-                    "{place}: every weight is 0, so no endpoint would answer; using {} for all",
+                    "{place}: every endpoint that a VIP uses has weight 0, so none would answer; using weight {} \
+                     for all endpoints",
                     Weight::DEFAULT.0
                 ),
             );

@@ -1,5 +1,5 @@
-//! What weir requires of a kernel: to read its state, make changes, and count connections. A kernel only executes;
-//! ordering, retries, and which answers leave the state in doubt are decided here, once for all kernels.
+//! What weir requires of a kernel: to read its state, make changes, and count connections. A kernel only executes
+//! changes. weir-core decides their order, retries, and which outcomes leave the state in doubt, once for all kernels.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,8 +14,8 @@ use crate::state::{Device, KernelState, RealServer, Server, Sysctl, Timeout, Vir
 
 /// A kernel that can be read and changed.
 pub trait Kernel {
-    /// Calls `see` with every fact of ours that the kernel holds, and returns what could not be read. Everything
-    /// else is complete.
+    /// Calls `see` with every fact about weir's part of the kernel, and returns what could not be read. Everything
+    /// else was read completely.
     ///
     /// # Errors
     /// When too little could be read to continue; the facts seen until then must be discarded.
@@ -50,7 +50,7 @@ pub enum Fact<'a> {
     Server(VirtualServer, &'a Server),
 }
 
-/// What could not be read, and why. It is not changed until it can be read.
+/// State that could not be read, and why. weir does not change it until it can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
     /// Tables whose rules could not be read.
@@ -111,7 +111,7 @@ pub enum FailureKind {
     Postponed,
     /// Another program holds a lock, or memory was short: try again soon.
     Busy,
-    /// The kernel or a program cannot do it; retrying only helps after that was fixed.
+    /// The kernel or a program cannot make the change; a retry helps only after the cause is fixed.
     Refused,
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn apply_unless(
                 rest.iter_mut().for_each(|rest| rest.push(change.clone()));
                 continue;
             };
-            // At once: changes that depend on it may follow in the same batch.
+            // Recorded at once, because changes that depend on this one may follow in the same batch.
             failures.note_failed(change);
             rest.get_or_insert_with(|| run[..index].to_vec());
             held.push((index, failure));
@@ -239,12 +239,15 @@ fn not_tried(change: &Change, why: &str) -> Failure {
 
 /// A kernel that returns too few outcomes has a bug; what it did is unknown.
 fn unanswered(change: &Change) -> Failure {
-    Failure { kind: FailureKind::Stale, message: format!("{change}: no outcome was returned") }
+    Failure {
+        kind: FailureKind::Stale,
+        message: format!("{change}: weir got no result for this change; this is a bug in weir"),
+    }
 }
 
-/// Groups failures by cause, in order: the first of each cause, and how many others share it, because one missing
-/// module can make a thousand changes fail. Each failure comes with a value of the caller's, and with its change:
-/// its kind and its text.
+/// Groups failures by cause, because one missing module can make a thousand changes fail. Returns the first failure
+/// of each cause, in order, with the number of further ones. Each given failure comes with a value of the caller's,
+/// and with the kind and the text of its change.
 pub fn by_cause<'a, T>(
     failures: impl IntoIterator<Item = (T, &'static str, impl AsRef<str>, &'a Failure)>,
 ) -> Vec<(T, &'a Failure, usize)> {

@@ -1,4 +1,4 @@
-//! weir-core: what the kernel should hold and how to get there, as plain values.
+//! weir-core: computes the kernel state that a node needs and the changes that lead to it, as plain values.
 //!
 //! ```text
 //! Event ─▶ Cluster ─dirty─▶ ServiceView ─Policy─▶ Decision ─guard─▶ Wants (by virtual server) ─▶ Desired
@@ -10,8 +10,8 @@
 //! Every step is a function from values to values, so each can be printed, compared, checked and simulated.
 //! Planning one service and planning all use the same function, and the cost of a round depends on what changed.
 //!
-//! This crate has no clock, environment, thread, log line, input or output, no `Result` for bad user input (that
-//! is a value plus a list of problems), and no knowledge of netlink or of the Kubernetes API's wire format.
+//! This crate has no clock, environment, thread, log line, input or output. For bad user input, it returns no
+//! `Result` but a value and a list of problems. It knows neither netlink nor the Kubernetes API's wire format.
 
 // The tests' builders name this crate from outside.
 #[cfg(test)]

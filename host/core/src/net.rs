@@ -193,9 +193,9 @@ pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Why no Service or endpoint may have an address: traffic to it never leaves the machine or the link, or goes to
-/// many machines. The API server refuses most of them as external IPs and endpoints, but not in a load balancer's
-/// status.
+/// Why no Service or endpoint may have this address; `None` if one may. Traffic to an unusable address never leaves
+/// the machine or the link, or goes to many machines. The API server refuses most unusable addresses as external IPs
+/// and endpoints, but not in a load balancer's status.
 pub fn unusable(address: IpAddr) -> Option<&'static str> {
     let canonical = address.to_canonical();
     let why = match canonical {

@@ -25,7 +25,7 @@ pub struct NodeView {
     pub pod_cidrs: Vec<IpNet>,
     /// Addresses of all interfaces except the dummy device.
     pub host_addresses: Vec<HostAddress>,
-    /// The addresses in its object.
+    /// The addresses in the Node object.
     pub own_addresses: Vec<IpAddr>,
     /// Addresses of the host that are VIPs of services, whichever program bound them; no node ports are served
     /// there. Maintained by the planner.
@@ -41,10 +41,10 @@ pub struct NodeView {
 /// What is known about the addresses of other nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherNodes {
-    /// Everything available is known; a VIP that is an address of another node is not bound.
+    /// Everything available is known; a VIP that is a known address of another node is not bound.
     #[default]
     Known,
-    /// They are about to arrive; until then, VIPs that may be addresses of other nodes are not bound.
+    /// The addresses are about to arrive; until then, VIPs that may be addresses of other nodes are not bound.
     Awaited,
 }
 
@@ -215,7 +215,7 @@ impl Capabilities {
         !self.missing.get(family).contains(&extension)
     }
 
-    /// Whether rules had to be left out without which some VIPs of the family do not work.
+    /// Whether some VIPs of the family do not work because rules had to be left out.
     pub fn loses_vips(&self, family: Family) -> bool {
         let lost = |extension: &Extension| extension.row().without == Without::LeftOut(Loss::Vips);
         self.missing.get(family).iter().any(lost)
@@ -264,7 +264,7 @@ impl NodeView {
         self.host_addresses.iter().any(|host| host.address == address)
     }
 
-    /// Why no service may have an address on this node.
+    /// Why no service may have this address on this node; `None` if one may.
     pub fn unusable(&self, address: IpAddr) -> Option<&'static str> {
         let broadcast = || {
             let mut networks = self.host_addresses.iter().filter_map(HostAddress::broadcast);
@@ -279,7 +279,8 @@ impl NodeView {
     }
 
     /// Whether an address of an interface is there only as a VIP, and so does not count as an address of the node.
-    /// Addresses in the node's object are always the node's own; without the object, any address may be.
+    /// Addresses in the Node object are always the node's own. If the object has none of the family, any address may
+    /// be the node's own.
     pub fn is_only_a_vip(&self, vip: IpAddr) -> bool {
         let mut own = self.own_addresses.iter().filter(|own| Family::of(**own) == Family::of(vip)).peekable();
         own.peek().is_some() && own.all(|own| *own != vip) && self.is_host_address(vip)
@@ -287,9 +288,9 @@ impl NodeView {
 
     /// The addresses that node ports of a family are served on, sorted.
     ///
-    /// If no network of the family is configured (or one that covers the family), these are all addresses of the
-    /// host except loopback and IPv6 link-local ones; otherwise those inside a configured network, except
-    /// loopback. VIPs of services are excluded.
+    /// If no network of the family is configured, or one covers the whole family, these are all addresses of the
+    /// host except loopback and IPv6 link-local ones. Otherwise they are the addresses inside a configured network,
+    /// except loopback. VIPs of services are excluded.
     pub fn node_port_ips(&self, family: Family) -> Vec<IpAddr> {
         let nets = self.node_port_nets(family);
         let all = nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0);
@@ -368,8 +369,8 @@ fn known_ips(node: &Node) -> Vec<IpAddr> {
     std::iter::once(primary).chain(secondary).collect()
 }
 
-/// The node IP of each family: the bind address replaces the primary one, and loopback fills in for a missing one
-/// (kube-proxy's `detectNodeIPs`).
+/// The node IP of each family: the bind address replaces the one of its own family, and loopback fills in for a
+/// missing one (kube-proxy's `detectNodeIPs`).
 fn choose_node_ips(known: Vec<IpAddr>, bind_address: Option<IpAddr>) -> PerFamily<IpAddr> {
     let mut ips = PerFamily {
         v4: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),

@@ -21,7 +21,7 @@ pub struct ObjectName {
 }
 
 impl ObjectName {
-    /// `namespace/name`.
+    /// The name `namespace/name`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> ObjectName {
         ObjectName { namespace: namespace.into(), name: name.into() }
     }

@@ -57,7 +57,7 @@ pub struct Planner {
 /// How a service's part of the plan came about, step by step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was known about it.
+    /// What was known about the service.
     pub view: ServiceView,
     /// What the policy answered.
     pub decided: Decided,
@@ -65,7 +65,7 @@ pub struct Explanation {
     pub clamped: Decision,
     /// The reports of the guard and the planner.
     pub reports: Vec<Report>,
-    /// What it requires in the kernel.
+    /// What the service requires in the kernel.
     pub wants: Wants,
 }
 
@@ -139,7 +139,7 @@ impl Planner {
         policy.downcast_ref()
     }
 
-    /// The policy for maintenance, if it is one of this type.
+    /// The policy, mutable for maintenance, if it is one of this type.
     pub fn policy_mut<P: Policy>(&mut self) -> Option<&mut P> {
         let policy: &mut dyn Any = &mut *self.policy;
         policy.downcast_mut()
@@ -231,8 +231,8 @@ impl Planner {
     }
 
     /// Plans the API server's service and the node before everything else, and returns whether that was possible:
-    /// the service must exist and share no address, because the owner of a shared one is only known once all
-    /// services are planned. Only for a kernel that is empty: anything else there would count as unwanted.
+    /// the service must exist and share no address, because the owner of a shared address is only known once all
+    /// services are planned. Only for an empty kernel: any other content would count as unwanted.
     pub fn update_first(&mut self, now: u64) -> bool {
         let name = ObjectName::new("default", "kubernetes");
         if !self.stands_alone(&name) || !self.dirty.remove(&name) {

@@ -1,4 +1,4 @@
-//! The interface between objects and plans: who decides.
+//! The interface of policies, which decide how services are handled.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +16,12 @@ pub trait Policy: Any {
     /// Returns one answer per view, in order. If the number of answers is wrong, all are ignored.
     fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided>;
 
-    /// What it reads beyond Services, EndpointSlices and this node.
+    /// What the policy reads beyond Services, EndpointSlices and this node.
     fn reads(&self) -> Reads {
         Reads::default()
     }
 
-    /// The statistics it needs about a service's real servers, and how often.
+    /// The statistics that the policy needs about a service's real servers, and how often.
     fn wishes(&self, _service: &Service) -> BTreeSet<Wish> {
         BTreeSet::new()
     }
@@ -29,13 +29,13 @@ pub trait Policy: Any {
     /// Called when a service is deleted; anything remembered about it may be dropped.
     fn forget(&mut self, _service: &ObjectName) {}
 
-    /// Some services that it remembers answers for, different ones each time.
+    /// Some services for which the policy remembers answers, different ones each time.
     fn sample(&mut self, _count: usize) -> Vec<ObjectName> {
         Vec::new()
     }
 
-    /// Checks for some services whether its remembered answers are those it would give now, and reports those that
-    /// differ. Unlike all other methods, it may ask questions that need no answer.
+    /// Checks whether the remembered answers for these services are the ones that the policy would give now, and
+    /// reports differences. Unlike all other methods, it may ask questions whose answers no decision needs.
     fn audit(&mut self, _views: &[ServiceView], _around: &Surroundings<'_>) -> Vec<Report> {
         Vec::new()
     }
@@ -89,7 +89,7 @@ pub struct Note {
 /// What a policy reads beyond what a node reads anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Nodes other than this one: each change of one causes new decisions.
+    /// Nodes other than this one: a change of any node causes new decisions.
     pub nodes: bool,
     /// Namespaces.
     pub namespaces: bool,

@@ -12,7 +12,7 @@ use crate::view::ServiceView;
 pub type EndpointKey = (Protocol, SocketAddr);
 
 /// When each ready endpoint was first seen ready, in seconds since 1970. `None` means that it was ready before
-/// observation started: it is no newcomer.
+/// observation started, so it is not a newcomer, an endpoint that has just become ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     since: BTreeMap<ObjectName, BTreeMap<EndpointKey, Option<u64>>>,

@@ -1,4 +1,4 @@
-//! Why the plan is as it is: what was refused, clamped or overruled, in words for Events and terminals.
+//! Reports about a plan: what was refused, clamped or overruled and why, in words for Events and terminals.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl Reason {
     /// The last in order.
     pub const LAST: Reason = Reason::FurtherAddresses;
 
-    /// Whether it is about the content of the objects, and remains valid until they change.
+    /// Whether a report is about the content of the objects, and so remains valid until they change.
     pub fn is_hint(self) -> bool {
         let about_service = matches!(
             self,
@@ -76,7 +76,7 @@ impl Reason {
         about_service || self.is_about_endpoints()
     }
 
-    /// Whether a Service and its endpoints disagree, as they briefly may.
+    /// Whether a report is about a Service and endpoints that do not match, as may briefly happen.
     pub fn is_about_endpoints(self) -> bool {
         matches!(
             self,

@@ -73,7 +73,7 @@ impl Change {
 pub struct Retry {
     /// The kind of the change.
     pub kind: &'static str,
-    /// The change as text: as a value it may have thousands of entries.
+    /// The change as text, because the value may have thousands of entries.
     pub change: String,
     /// The latest failure.
     pub failure: Failure,
@@ -135,7 +135,7 @@ impl Retries {
         self.waiting.retain(|subject, _| failed.contains(subject));
     }
 
-    /// Forgets failures where something else is wanted now: that need not wait.
+    /// Forgets the failures of subjects whose wanted state has changed: the new change need not wait.
     pub(crate) fn lift(&mut self, touched: &Actual) {
         if !self.waiting.is_empty() {
             self.waiting.retain(|subject, _| !touched.concerns(subject));
@@ -152,7 +152,7 @@ impl Retries {
         self.waiting.values()
     }
 
-    /// When the first of them is tried again after a round at `now`. Changes that were due then but not tried are
+    /// When the first failed change is tried again after a round at `now`. Changes that were due then but not tried are
     /// waiting for another failed change.
     pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         self.waiting.values().map(|retry| retry.next).filter(|next| *next > now).min()

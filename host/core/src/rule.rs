@@ -1,7 +1,7 @@
 //! iptables rules as values: the closed vocabulary that IPVS mode uses, printed as `iptables-save` prints it.
 //!
 //! The printed form is also valid input for `iptables-restore`, so one text form serves for writing, reading and
-//! comparing. A rule outside the vocabulary (someone edited one of our chains) is a [`Rule::Foreign`].
+//! comparing. A rule outside the vocabulary, such as a manual edit of one of our chains, is a [`Rule::Foreign`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -71,8 +71,8 @@ impl Table {
         }
     }
 
-    /// The chains among them that kube-proxy has, too. They always exist; the others exist only while a decision
-    /// needs them.
+    /// The [own chains](Table::own_chains) that kube-proxy has, too. They always exist; the others exist only while
+    /// a decision needs them.
     pub fn upstream_chains(self) -> impl Iterator<Item = Chain> {
         self.own_chains().iter().copied().filter(|chain| !chain.is_of_policy())
     }
@@ -250,7 +250,7 @@ pub enum Target {
     Snat(IpAddr, Ports),
     /// Jump to another chain.
     Jump(Chain),
-    /// `-g CHAIN`: go to another chain, after whose end processing continues in the chain that called this one.
+    /// `-g CHAIN`: go to another chain. When that chain ends, the chain that called this one continues.
     Goto(Chain),
 }
 

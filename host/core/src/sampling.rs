@@ -15,7 +15,7 @@ use crate::deadlines::Deadlines;
 use crate::objects::ObjectName;
 use crate::state::VirtualServer;
 
-/// Readings are due at multiples of this, so that services share the fixed work of a reading.
+/// Readings are due at multiples of this duration, so that services share the fixed work of a reading.
 const SLOT: Duration = Duration::from_millis(125);
 
 /// What a policy wants sampled for a service.
@@ -35,7 +35,7 @@ pub type Port = u16;
 pub struct Reading {
     /// Connections between their first SYN and their first FIN.
     pub active: u32,
-    /// Its other connections.
+    /// The real server's other connections.
     pub inactive: u32,
     /// The weight.
     pub weight: u32,
@@ -294,7 +294,7 @@ fn period(wishes: &BTreeSet<Wish>) -> Option<Duration> {
     wishes.iter().map(|wish| Duration::from_secs(u64::from(wish.period.max(1)))).min()
 }
 
-/// The next multiple of a slot.
+/// Rounds up to a multiple of [`SLOT`].
 fn slot(at: Duration) -> Duration {
     let slots = at.as_millis().div_ceil(SLOT.as_millis());
     Duration::from_millis(u64::try_from(slots * SLOT.as_millis()).unwrap_or(u64::MAX))

@@ -1,7 +1,7 @@
 //! The ipsets: names, types, parameters, comments and entries. [One table](SETS) says what each is for.
 //!
-//! Names, types and comments are exactly what kube-proxy 1.37 creates (`pkg/proxy/ipvs/ipset.go`): with a set with
-//! other parameters, a later kube-proxy could not sync at all.
+//! Names, types and comments are exactly those that kube-proxy 1.37 creates (`pkg/proxy/ipvs/ipset.go`). If a set
+//! had other parameters, a kube-proxy that runs later could not sync at all.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -57,7 +57,8 @@ pub enum Set {
     IpvsIps,
     /// VIPs and node ports with sources that are never masqueraded.
     MasqueradeExcept,
-    /// VIPs and node ports that are not treated by default. Those in no other set are never masqueraded.
+    /// VIPs and node ports whose treatment is not the default. Those in none of the next five sets are never
+    /// masqueraded.
     Masquerade,
     /// VIPs and node ports whose sources are always masqueraded.
     MasqueradeAlways,

@@ -12,7 +12,7 @@ use crate::view::{EndpointView, Location, ServiceView};
 /// The externally visible status of a service, apart from its VIPs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The answer to load balancers, if they may ask.
+    /// The answer to load balancers; `None` unless the service's health check port applies.
     pub health_check: Option<HealthCheck>,
     /// By traffic policy and family, traffic that must stay on this node although only other nodes have endpoints
     /// (kube-proxy's `sync_proxy_rules_no_local_endpoints_total`).
@@ -90,7 +90,7 @@ impl Standing {
     }
 }
 
-/// Whether traffic may reach it at all, even if only as a last resort.
+/// Whether an endpoint may get traffic at all, even if only as a last resort.
 fn is_usable(endpoint: &EndpointView) -> bool {
     let conditions = endpoint.conditions;
     conditions.ready || (conditions.serving && conditions.terminating)

@@ -31,7 +31,7 @@ pub struct Syncer<K> {
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// The changes that were tried, or would have been if another one had not failed, with their outcomes, in
+    /// The changes that were tried, and those held back because another change failed, with their outcomes, in
     /// order.
     pub changes: Vec<(Change, Outcome)>,
     /// Real servers that still have connections and are removed when these have ended.
@@ -180,7 +180,7 @@ impl<K: Kernel> Syncer<K> {
     ) -> Vec<(Change, Outcome)> {
         let refuse = |change: &Change| {
             if !self.retries.is_due(change, now) {
-                let message = format!("{change}: failed before and will be retried later");
+                let message = format!("{change}: it failed before; weir will retry it later");
                 return Some(Failure { kind: FailureKind::Postponed, message });
             }
             // Tables that could not be read are not written either.

@@ -32,6 +32,11 @@ pub fn abridged(text: &str, most: usize) -> String {
     shown
 }
 
+/// A number with its noun, whose plural ends in `s`.
+pub fn counted(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 fn push(shown: &mut String, c: char) {
     if is_active(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
 }
@@ -51,6 +56,11 @@ mod tests {
         assert_eq!(printable("zone „ä“ 'x' \\"), "zone „ä“ 'x' \\");
         let twice = printable(&printable("\n")).into_owned();
         assert_eq!(twice, r"\n", "what was shown can be shown again");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "port")), ["0 ports", "1 port", "2 ports"]);
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub enum Cause {
     LoopbackSource,
 }
 
-/// A possible way of a packet.
+/// A possible delivery of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The real server that gets it.
@@ -163,7 +163,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Delivered(server, ways) => {
-                write!(f, "goes through virtual {server} to ")?;
+                write!(f, "goes through virtual server {server} to ")?;
                 match ways.as_slice() {
                     [way] => write!(f, "{way}"),
                     _ => {
@@ -173,7 +173,7 @@ impl fmt::Display for Verdict {
                 }
             }
             Verdict::NoRealServer(server) => {
-                write!(f, "is refused: virtual {server} has no real server that takes connections")
+                write!(f, "is refused: virtual server {server} has no real server that accepts connections")
             }
             Verdict::Refused(place, rule) => {
                 write!(f, "is refused by {} {}: {rule}", place.table, place.chain)
@@ -184,9 +184,11 @@ impl fmt::Display for Verdict {
             Verdict::Dropped(Cause::LoopbackSource) => {
                 f.write_str("is dropped by IPVS: a loopback address cannot reach another machine")
             }
-            Verdict::ToHost => f.write_str("is for the host itself: no virtual server has its destination"),
+            Verdict::ToHost => {
+                f.write_str("is delivered to the host itself: no virtual server has this destination")
+            }
             Verdict::Onward(source) => {
-                write!(f, "continues to its destination, {source}: it belongs to no virtual server")
+                write!(f, "continues, because no virtual server has its destination; {source}")
             }
         }
     }

@@ -204,7 +204,7 @@ impl PortView {
     }
 }
 
-/// A Service may list a port name twice with different protocols, but not the same pair; the last one counts.
+/// The ports of a Service. Ports may share a name if their protocols differ; if both are equal, the last one counts.
 fn unique_ports(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
     ports.iter().enumerate().filter_map(|(i, port)| {
         let again = ports[i + 1..].iter().any(|p| p.name == port.name && p.protocol == port.protocol);

@@ -37,7 +37,7 @@ impl Wants {
     }
 
     /// What this service alone puts into the kernel, without the node's part. Which addresses get a slot to
-    /// replace sources is decided among all services; here each gets one.
+    /// replace sources is decided among all services; here, every address gets one.
     pub fn state(&self) -> KernelState {
         let mut state = KernelState::default();
         for (server, want) in &self.servers {
@@ -128,7 +128,7 @@ pub struct Limits {
 pub struct Ranges {
     /// Which sources may connect.
     pub networks: Vec<IpNet>,
-    /// Whether this node is inside them. Its packets to a VIP have the VIP as their source, because the VIP is a
+    /// Whether this node is inside the ranges. Its packets to a VIP have the VIP as their source, because the VIP is a
     /// local address.
     pub admits_node: bool,
 }

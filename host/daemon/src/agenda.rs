@@ -14,14 +14,15 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The shortest pause before a round without new input, so that no failure can keep a CPU busy.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Audits that find nothing take at most one part in this many of the time, unless [`RAREST_AUDIT`] is shorter. So audits
-/// of thousands of services on a slow processor become rarer.
+/// The pause after an audit that found nothing is at least this many times as long as the audit, but this rule never
+/// requires more than [`RAREST_AUDIT`]. So audits of thousands of services on a slow processor become rarer.
 const AUDIT_SHARE: u32 = 100;
 
-/// The longest pause between audits for that reason.
+/// The longest pause that [`AUDIT_SHARE`] can require.
 const RAREST_AUDIT: Duration = Duration::from_secs(300);
 
-/// When the next round is due, and whether it reads the whole kernel. Times are those of [`Host::time`](crate::Host::time).
+/// When the next round is due, and whether it reads the whole kernel. Times are those of
+/// [`Host::time`](crate::Host::time).
 #[derive(Debug)]
 pub(crate) struct Agenda {
     sync_period: Duration,
@@ -30,7 +31,7 @@ pub(crate) struct Agenda {
     failures: u32,
     last_end: Option<Duration>,
     next_audit: Duration,
-    /// The shortest pause before the next audit, from the duration of the one in this round.
+    /// The shortest pause before the next audit, derived from the duration of this round's audit.
     audit_pause: Duration,
     requested: Option<Requested>,
     follow_up: Option<Duration>,
@@ -57,8 +58,8 @@ impl Agenda {
         }
     }
 
-    /// Something changed: a round is due when no more changes arrive for a moment, but not before the configured
-    /// pause has passed.
+    /// Records a change: a round is due when no more changes arrive for a moment, but not before the configured pause
+    /// has passed.
     pub(crate) fn request(&mut self, now: Duration) {
         let first = self.requested.map_or(now, |requested| requested.first);
         let gathered = (now + GATHER).min(first + GATHER_AT_MOST);
@@ -66,7 +67,7 @@ impl Agenda {
         self.requested = Some(Requested { first, due: gathered.max(earliest) });
     }
 
-    /// Something will be due at this time even if nothing changes.
+    /// Records that a round will be due at this time even if nothing changes.
     pub(crate) fn expect(&mut self, at: Duration) {
         self.follow_up = Some(self.follow_up.map_or(at, |earlier| earlier.min(at)));
     }
@@ -80,25 +81,25 @@ impl Agenda {
         self.next_audit <= now
     }
 
-    /// This round's audit has found nothing, and taken this long.
+    /// Records that this round's audit found nothing and took this long.
     pub(crate) fn audited(&mut self, took: Duration) {
         self.audit_pause = took.saturating_mul(AUDIT_SHARE).min(RAREST_AUDIT);
     }
 
-    /// A round that started at `started` ends now. The next one is due after `pause` unless requested earlier.
+    /// Ends the round that started at `started`. The next one is due after `pause` unless requested earlier.
     pub(crate) fn done(&mut self, started: Duration, now: Duration, pause: Option<Duration>) {
         self.end(started, now);
         self.failures = 0;
         self.follow_up = pause.map(|pause| now + pause.max(SHORTEST_PAUSE));
     }
 
-    /// A round has to wait.
+    /// Ends a round that could not do anything yet.
     pub(crate) fn postponed(&mut self, started: Duration, now: Duration) {
         self.end(started, now);
         self.follow_up = Some(now + FIRST_RETRY);
     }
 
-    /// A round failed.
+    /// Ends a round that failed.
     pub(crate) fn failed(&mut self, started: Duration, now: Duration) {
         self.end(started, now);
         let pause = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(self.sync_period);

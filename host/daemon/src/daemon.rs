@@ -36,8 +36,8 @@ const POLICY_SAMPLE: usize = 8;
 /// How long a start waits for this node's object, as kube-proxy does.
 pub(crate) const NODE_WAIT: Duration = Duration::from_secs(30);
 
-/// How long it waits for the node's pod networks if masquerading depends on them. kube-proxy exits afterwards; weir
-/// starts serving, and uses the networks once they are known.
+/// How long a start waits for the node's pod networks if masquerading depends on them. kube-proxy exits afterwards;
+/// weir starts serving, and uses the networks once they are known.
 const NETWORKS_WAIT: Duration = Duration::from_secs(300);
 
 /// The pause before addresses are read again after a failure.
@@ -48,13 +48,13 @@ const ADDRESSES_RETRY: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// The name of this node.
     pub node_name: String,
-    /// `bindAddress`: the node's address if its Node object names none.
+    /// `bindAddress`: the node's main address in its family, instead of the one in the Node object.
     pub bind_address: Option<IpAddr>,
     /// The configuration.
     pub proxy: ProxyConfig,
     /// What the kernel can do.
     pub capabilities: Capabilities,
-    /// Whether the objects come from an API server, so that this node's is certain to arrive.
+    /// Whether the objects come from an API server, so that this node's object is worth waiting for.
     pub from_api_server: bool,
     /// The time in seconds since 1970 when [`Host::time`] was zero. The time given to policies is derived from it, so
     /// that setting the clock does not make answers expire at once or never.
@@ -141,8 +141,8 @@ impl<H: Host> Daemon<H> {
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Output> {
         if !matches!(input, Input::Time) {
             self.agenda.request(now);
-            // kube-proxy does not count what arrives before all objects are known as a request that could be late,
-            // except for its node's zone (Q37).
+            // Until all objects are known, kube-proxy does not count changes as requests that could be late, except
+            // for its node's zone (Q37).
             let in_zone = self.planner.node_object().is_some_and(|node| node.zone().is_some());
             if self.complete || in_zone || !self.addresses_known {
                 self.tell(Output::Requested);
@@ -299,7 +299,7 @@ impl<H: Host> Daemon<H> {
         }
         let reads = self.reads();
         self.follow(reads);
-        // These may never arrive if permissions are missing. Traffic does not wait for that.
+        // These objects may never arrive if permissions are missing, and traffic must not wait forever.
         if !self.listed.covers(reads) && waited < NODE_WAIT {
             return false;
         }
@@ -344,7 +344,7 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(reports.into_iter().map(Output::Report));
     }
 
-    /// Activates new plugins, if there are any, once all objects are known: the limit applies to what would change.
+    /// Activates new plugins, if there are any, once all objects are known: `maxChange` limits changes of decisions.
     fn exchange_policy(&mut self, time: u64) {
         if !self.listed.covers(self.policy_reads()) {
             return;
@@ -372,7 +372,7 @@ impl<H: Host> Daemon<H> {
         self.await_others(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
-        // That step has read everything, and its time has already been reported.
+        // Serving the API server reads the whole kernel, and has already reported its own planning time.
         let (read_all, begun) = match self.serve_api_server(time, started) {
             true => (false, self.host().time()),
             false => (audit, started),
@@ -422,7 +422,7 @@ impl<H: Host> Daemon<H> {
     fn synchronise(&mut self, audit: bool, mut planning: Duration) -> Result<Option<Duration>, ReadError> {
         let was_certain = self.syncer.is_certain();
         let mut done = self.change(planning)?;
-        // Uncertain state has just been read and compared.
+        // An uncertain state needs no audit: it has just been read and compared.
         if audit && was_certain {
             if !done.round.changes.is_empty() {
                 self.tell_of_round(done);

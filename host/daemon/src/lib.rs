@@ -1,17 +1,17 @@
-//! weir-daemon: the daemon as a state machine.
+//! weir-daemon: weir's node daemon as a state machine.
 //!
 //! ```text
-//! objects, addresses changed, plugins, time ─▶ Daemon::step(input, now) ─▶ outputs: reports, health, rounds, what to follow
-//!                                                   │ asks and changes
+//! objects, addresses changed, plugins, time ─▶ Daemon::step(input, now) ─▶ outputs: reports, health, rounds,
+//!                                                   │ reads and changes    what to follow
 //!                                                   ▼
 //!                                            Host: Kernel, addresses, a clock
 //! ```
 //!
-//! `weir run` feeds it from channels and a clock; the simulation feeds it from a seed. A round calls the [`Host`]
+//! `weir run` drives the daemon with channels and a clock, and the simulation with a seed. A round calls the [`Host`]
 //! directly instead of using outputs, because each answer determines the next step; a simulation can inject a failure
 //! at every such call.
 //!
-//! Out of scope: clocks, threads, files, sockets, logs. Everything it reports is an output.
+//! Out of scope: clocks, threads, files, sockets, logs. Everything that the daemon reports is an output.
 
 mod agenda;
 mod daemon;

@@ -38,9 +38,9 @@ pub enum Input {
 /// lost, its last known state stays in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// Services and EndpointSlices. Nothing is written before, because a missing object looks like a removed one.
+    /// Services and EndpointSlices. Nothing is written before that, because a missing object looks like a removed one.
     pub services: bool,
-    /// This node's object; `None` if it does not exist.
+    /// This node's object; also true if it was listed and does not exist.
     pub own_node: bool,
     /// The objects of all nodes.
     pub nodes: bool,
@@ -102,8 +102,8 @@ pub enum Output {
     },
     /// A round ended.
     Round(Done),
-    /// Services of these families work now, so what kube-proxy's nftables mode left for them can be removed. Sent
-    /// once.
+    /// Services of these families work now, so leftovers of kube-proxy's nftables mode in these families can be
+    /// removed. Sent once.
     Serving(Vec<Family>),
     /// All changes of a family are in the kernel, except for single services that the kernel refuses.
     UpToDate(Family),

@@ -9,11 +9,11 @@ use crate::remark::Remark;
 /// How long VIPs are held back while the nodes are listed.
 const WAIT: Duration = crate::daemon::NODE_WAIT;
 
-/// The largest cluster whose nodes are followed for this. What each node receives grows with their number, so the
-/// load on the API server grows with its square.
+/// The largest number of nodes that are followed for this. Each node receives all of them, so the load on the API
+/// server grows with the square of their number.
 const MOST: usize = 1000;
 
-/// What is known of other nodes, while it matters.
+/// What is known about other nodes while VIPs may be their addresses.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Since when VIPs are held back.

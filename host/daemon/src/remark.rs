@@ -36,7 +36,7 @@ pub enum Remark {
 }
 
 impl Remark {
-    /// Whether it calls for action.
+    /// Whether the message calls for action.
     pub fn is_warning(&self) -> bool {
         *self != Remark::ExtensionsBack
     }
@@ -46,33 +46,36 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remark::NodeGone => f.write_str(
-                "the Node object is gone: its last known addresses, zone and networks stay in use",
+                "this node's Node object is gone; its last known addresses, zone and networks stay in use",
             ),
             Remark::NoNode(name) => write!(
                 f,
-                "no Node object `{name}`: its addresses, zone and pod networks are unknown (if it has another name, give \
-                 --hostname-override)"
+                "there is no Node object `{name}`, so this node's addresses, zone and pod networks are unknown (if \
+                 the Node has another name, give it with --hostname-override)"
             ),
             Remark::NoNetworks => f.write_str(
-                "the Node object has no podCIDRs: until it does, traffic is not masqueraded by them (detectLocalMode NodeCIDR)",
+                "this node's Node object has no podCIDRs, which detectLocalMode NodeCIDR needs to tell pods from other \
+                 sources; until the Node has podCIDRs, connections from outside the cluster to cluster IPs are not \
+                 masqueraded",
             ),
             Remark::Unlisted => f.write_str(
-                "plugins read nodes or namespaces, but the API server did not list them: plugins decide without them",
+                "plugins read nodes or namespaces, but the API server did not list them (may weir's account list and \
+                 watch them?); plugins decide without this data",
             ),
             Remark::NodesUnlisted => f.write_str(
-                "the API server did not list the nodes (may this account list and watch them?): load-balancer and \
+                "the API server did not list the nodes (may weir's account list and watch them?); load-balancer and \
                  external IPs are bound without checking whether they are addresses of other nodes",
             ),
             Remark::ManyNodes { nodes, most } => write!(
                 f,
-                "the cluster has {nodes} nodes, and weir follows at most {most}: load-balancer and external IPs are \
+                "the cluster has {nodes} nodes, and weir follows at most {most}, so load-balancer and external IPs are \
                  bound without checking whether they are addresses of other nodes"
             ),
             Remark::Addresses { error, known: true } => {
-                write!(f, "{error}: the last known addresses stay in use; weir will retry soon")
+                write!(f, "{error}; the last known addresses stay in use, and weir will retry soon")
             }
             Remark::Addresses { error, known: false } => {
-                write!(f, "{error}: nothing is written until addresses can be read")
+                write!(f, "{error}; nothing is written until addresses can be read")
             }
             Remark::ExtensionsBack => f.write_str("all iptables matches and targets work now"),
         }

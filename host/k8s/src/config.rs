@@ -1,14 +1,14 @@
 //! kube-proxy's configuration file: `KubeProxyConfiguration`, `kubeproxy.config.k8s.io/v1alpha1`.
 //!
-//! It has every field of the file, with its type and allowed values (kube-proxy 1.37, `pkg/proxy/apis/config`),
-//! including those without effect in IPVS mode: a file that kube-proxy accepts is accepted. All mistakes in a file
-//! are reported at once.
+//! This module knows every field of the file, with its type and allowed values (kube-proxy 1.37,
+//! `pkg/proxy/apis/config`), including the fields without effect in IPVS mode: it accepts every file that kube-proxy
+//! accepts. All mistakes in a file are reported at once.
 //!
-//! A [`Configuration`] is what kube-proxy calls the effective one: every field has its value, in the form in which
-//! `--write-config-to` writes it.
+//! A [`Configuration`] is what kube-proxy calls the effective configuration: every field has a value, in the form in
+//! which `--write-config-to` writes it.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -50,10 +50,8 @@ pub struct Configuration {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot be read")]
     Read {
-        /// The file.
-        path: PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -62,7 +60,7 @@ pub enum ConfigError {
     #[error("not readable as YAML or JSON: {0}")]
     Syntax(String),
     /// It contains no document.
-    #[error("it is empty; expected one {KIND}")]
+    #[error("the file is empty; expected one {KIND}")]
     Empty,
     /// Fields with invalid values.
     #[error("{}", list(.0))]
@@ -84,17 +82,16 @@ pub type Read = (Configuration, Vec<Problem>);
 /// Reads a file. `over` overrides some of its fields: those from flags that take precedence over a file.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns everything that is wrong with the file.
 pub fn load(path: &Path, over: Map<String, Value>) -> Result<Read, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { source })?;
     parse(&text, over)
 }
 
 /// Parses the text of a file; see [`load`].
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns everything that is wrong with the file.
 pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> {
     let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Yaml };
     let mut documents =
@@ -113,13 +110,13 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
             "is used as the configuration; kube-proxy itself accepts only this text, in a separate file",
         );
     }
-    // As in kube-proxy, which reads no further.
+    // kube-proxy reads only the first document.
     if at > 0 {
         let message =
-            format!("only document {} is read; kube-proxy reads the first: keep only this one", at + 1);
+            format!("document {} is used, but kube-proxy reads only the first; remove the others", at + 1);
         warnings.note("", "", message);
     } else if count > 1 {
-        warnings.note("", "", "only the first document is read");
+        warnings.note("", "", "only the first document of the file is read");
     }
     for KeyFault { path, kind } in &document.faults {
         match kind {
@@ -145,7 +142,7 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
 /// The configuration from flags alone, given as fields. Unlike in a file, an explicit zero is kept.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Returns everything that is wrong with the flags.
 pub fn from_flags(given: Map<String, Value>) -> Result<Read, ConfigError> {
     let (mut warnings, mut errors) = (Problems::default(), Problems::default());
     let given = Configuration { values: schema::read(Value::Object(given), &mut warnings, &mut errors) };

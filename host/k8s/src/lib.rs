@@ -6,8 +6,8 @@
 //! KubeProxyConfiguration ─▶ config ─▶ weir_core::node::ProxyConfig        Problem: file, object, field, value
 //! ```
 //!
-//! Bad input never stops anything: unusable parts are left out and reported in a [`Problem`], and a folder keeps the
-//! last good version of anything that became unreadable.
+//! Bad input is never fatal: unusable parts are left out and reported in a [`Problem`], and a folder keeps the last
+//! good version of anything that became unreadable.
 //!
 //! Out of scope: connecting to the API server, a runtime, clocks, threads, logs, and decisions about what a service
 //! should do.

@@ -23,11 +23,11 @@ pub(crate) use metadata::name_of;
 /// The result of decoding an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<T> {
-    /// It is usable; invalid parts were left out.
+    /// The object is usable; invalid parts were left out.
     Here(T),
-    /// It is valid, and there is nothing to do for it.
+    /// The object is valid, but there is nothing to do for it.
     Gone,
-    /// Its meaning is unknown; the last good version, if any, is a better guess.
+    /// The object's meaning is unknown; its last good version, if any, is a better guess.
     Invalid,
 }
 

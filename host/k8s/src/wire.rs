@@ -10,9 +10,9 @@ use crate::problem::{Problems, abridged};
 /// Whether every known field had the right type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// All had.
+    /// Every field had the right type.
     Whole,
-    /// Some had not; they are treated as absent, with a problem for each.
+    /// Some fields had a wrong type; they are treated as absent, with a problem for each.
     Partial,
 }
 

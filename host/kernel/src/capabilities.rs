@@ -12,7 +12,7 @@ use weir_core::net::{Family, PerFamily, Protocol};
 use weir_core::node::{Capabilities, ConnectionReuse};
 use weir_core::set::SetType;
 use weir_core::state::{SchedulerFlags, Scheduling, Server, VirtualServer};
-use weir_netlink::{ipset, ipvs};
+use weir_netlink::{Errno, ipset, ipvs};
 
 use crate::linux::chain;
 use crate::process;
@@ -31,7 +31,7 @@ use packages::Package;
 pub const SCHEDULERS: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
 
-/// The address on which kube-proxy, too, tests schedulers. It is reserved for documentation (RFC 5737).
+/// The address on which kube-proxy also tests schedulers. It is reserved for documentation (RFC 5737).
 const PROBE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0));
 const PROBE_PORTS: RangeInclusive<u16> = 20000..=20009;
 
@@ -121,7 +121,7 @@ pub fn load_ipvs() {
 }
 
 /// Tests a scheduler on an unused virtual server, unless one of `servers`, the kernel's virtual servers, already
-/// uses it. This is the only certain answer where modules cannot be listed.
+/// uses the scheduler. Where modules cannot be listed, only this test gives a certain answer.
 ///
 /// # Errors
 /// When the kernel refuses the scheduler.
@@ -159,7 +159,7 @@ fn probe_ipvs(modules: &Modules, package: &Package) -> Finding {
             };
             Finding::bad("ipvs", "IPVS is not loaded", fix)
         }
-        Err(error) => Finding::bad("ipvs", format!("cannot reach IPVS: {error}"), "run as root"),
+        Err(error) => Finding::bad("ipvs", format!("cannot reach IPVS: {}", chain(&error)), "run as root"),
     }
 }
 
@@ -181,9 +181,12 @@ fn probe_schedulers(
         };
         findings.push(Finding::warning(
             "schedulers",
-            format!("{loaded}; the others are unknown, because this kernel's modules cannot be listed"),
             format!(
-                "mount /lib/modules/{} here, or load the ones you need, e.g. `modprobe ip_vs_wrr`",
+                "{loaded}; other schedulers may be available, but this kernel's modules cannot be listed"
+            ),
+            format!(
+                "mount /lib/modules/{} here, or load the schedulers that you need, for example with `modprobe \
+                 ip_vs_wrr`",
                 modules.release
             ),
         ));
@@ -197,8 +200,8 @@ fn probe_schedulers(
     Some(usable)
 }
 
-/// What to do about a configured scheduler that this kernel lacks. `None` if the kernel has it, or if its modules cannot
-/// be listed.
+/// What to do about a configured scheduler that this kernel lacks. `None` if the kernel has the scheduler, or if the
+/// kernel's modules cannot be listed.
 pub fn missing_scheduler(name: &str) -> Option<Finding> {
     let modules = Modules::read();
     let module = format!("ip_vs_{name}");
@@ -207,7 +210,9 @@ pub fn missing_scheduler(name: &str) -> Option<Finding> {
         Finding::bad(
             "scheduler",
             format!("this kernel lacks the configured scheduler {name}, so weir exits at startup"),
-            format!("set ipvs.scheduler to one that it has (`weir doctor` lists them), or {fix}"),
+            format!(
+                "set ipvs.scheduler to a scheduler that the kernel has (`weir doctor` lists them), or {fix}"
+            ),
         )
     })
 }
@@ -217,9 +222,15 @@ fn probe_sets() -> Finding {
     const TOPIC: &str = "ipset";
     const FIX: &str = "modprobe -a ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip \
         ip_set_hash_ipportnet ip_set_bitmap_port";
+    let fix = |error: &ipset::SetError| match error {
+        ipset::SetError::Netlink(error) if error.refused_with() == Some(Errno::EPERM) => "run as root",
+        _ => FIX,
+    };
     let mut client = match ipset::Client::open() {
         Ok(client) => client,
-        Err(error) => return Finding::bad(TOPIC, format!("cannot reach ipset: {}", chain(&error)), FIX),
+        Err(error) => {
+            return Finding::bad(TOPIC, format!("cannot reach ipset: {}", chain(&error)), fix(&error));
+        }
     };
     let mut revisions = Vec::new();
     for set_type in SetType::ALL {
@@ -227,7 +238,7 @@ fn probe_sets() -> Finding {
         match client.revisions(&ipset::SetType::of(set_type.name()), family) {
             Ok(offered) => revisions.push(format!("{set_type} up to {}", offered.newest)),
             Err(error) => {
-                return Finding::bad(TOPIC, format!("set type {set_type}: {}", chain(&error)), FIX);
+                return Finding::bad(TOPIC, format!("set type {set_type}: {}", chain(&error)), fix(&error));
             }
         }
     }
@@ -278,7 +289,7 @@ fn probe_families(findings: &mut Vec<Finding>) -> Vec<Family> {
 /// The families whose rules can be read, whether or not they can be served.
 pub fn families_with_rules() -> Vec<Family> {
     let has_rules = |family: &Family| match family {
-        // If the programs are missing, the error says so later.
+        // If the programs are missing, the error of reading the rules says so.
         Family::V4 => true,
         Family::V6 => {
             why_no_ipv6().is_none() && process::find(&iptables::program(Family::V6, "save")).is_some()
@@ -291,17 +302,19 @@ pub fn families_with_rules() -> Vec<Family> {
 fn programs(topic: &str, family: Family) -> Finding {
     let hint = iptables::variant::choice().hint;
     let Some((file, variant)) = iptables::variant(family) else {
-        return Finding::good(topic, "iptables variant unknown");
+        return Finding::good(topic, "cannot tell the iptables variant (nft or legacy)");
     };
-    let text = format!("{} ({variant:?})", file.display()).to_lowercase();
+    let text = format!("{} ({})", file.display(), variant.name());
     match hint {
         Some(hint) if hint == variant => Finding::good(topic, format!("{text}, same as the kubelet")),
         Some(hint) => {
-            let hint = format!("{hint:?}").to_lowercase();
+            let hint = hint.name();
             let text = format!(
                 "{text}, but the kubelet uses {hint}: rules are split between the two, in no defined order"
             );
-            Finding::warning(topic, text, format!("install the programs `iptables-{hint}-…`"))
+            let tables = if family == Family::V4 { "iptables" } else { "ip6tables" };
+            let fix = format!("install the programs `{tables}-{hint}-restore` and `{tables}-{hint}-save`");
+            Finding::warning(topic, text, fix)
         }
         None => Finding::good(topic, text),
     }

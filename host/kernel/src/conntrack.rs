@@ -11,7 +11,7 @@ use crate::sysctl::{self, SysctlError};
 /// The wanted connection-tracking limits; zero leaves the kernel's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum connections per processor; 0 also ignores the minimum.
+    /// Maximum connections per processor; with 0, the minimum has no effect either.
     pub max_per_core: u64,
     /// The minimum for the maximum number of connections.
     pub min: u64,
@@ -27,7 +27,7 @@ pub struct Limits {
     pub udp_stream_timeout: Duration,
 }
 
-/// Counting processors never requests more connections than this (kube-proxy's `getConntrackMax`).
+/// The largest maximum that follows from the number of processors (kube-proxy's `getConntrackMax`).
 const MOST: u64 = 1 << 20;
 
 /// The hash table has one bucket for every four connections.
@@ -99,10 +99,7 @@ fn set_below(root: &Path, limits: &Limits) -> Result<Vec<(PathBuf, i64)>, Sysctl
 }
 
 fn missing(path: &Path) -> SysctlError {
-    SysctlError::Missing {
-        path: path.to_owned(),
-        hint: "; load connection tracking: `modprobe nf_conntrack`",
-    }
+    SysctlError::Missing { path: path.to_owned(), hint: "; run `modprobe nf_conntrack`" }
 }
 
 /// The number of online processors, including those this process may not use: the limits apply to the whole
@@ -219,11 +216,7 @@ mod tests {
         let machine = Machine::new();
         fs::remove_file(machine.0.path().join(FILES[0].0)).unwrap();
         let error = machine.set(&defaults()).unwrap_err().to_string();
-        assert!(
-            error.ends_with(
-                "nf_conntrack_max does not exist; load connection tracking: `modprobe nf_conntrack`"
-            )
-        );
+        assert!(error.ends_with("nf_conntrack_max does not exist; run `modprobe nf_conntrack`"));
         assert_eq!(
             machine.set(&Limits { max_per_core: 0, ..defaults() }).unwrap(),
             2,

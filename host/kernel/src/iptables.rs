@@ -66,13 +66,13 @@ pub fn other_variant(family: Family) -> Option<(String, String)> {
 }
 
 /// Whether the kernel lacks a family's `nat` table, as Linux built for old distributions does for IPv6. The query
-/// creates the table if it does not exist yet. nf_tables creates any table when it is written, so it is not
-/// queried.
+/// creates the table if it does not exist yet. With nf_tables, writing creates any table, so there is nothing to
+/// query.
 pub fn lacks_nat(family: Family) -> bool {
     if variant(family).is_none_or(|(_, variant)| variant != Variant::Legacy) {
         return false;
     }
-    // A held lock or a missing permission is no answer.
+    // A held lock or a missing permission does not mean that the table is missing.
     process::run(&program(family, "save"), &["-t", "nat"], "")
         .is_ok_and(|done| !done.status.success() && done.stderr.contains("Table does not exist"))
 }
@@ -112,7 +112,7 @@ fn save_with(name: &str, arguments: &[&str]) -> Result<String, Failure> {
     if done.status.success() { Ok(done.stdout) } else { Err(refused(name, &done, "")) }
 }
 
-/// The tables for which the program prints only this remark, and still succeeds.
+/// The tables for which the program prints only a remark that they are incompatible, although it succeeds.
 fn incompatible(name: &str, text: &str) -> BTreeMap<Table, Failure> {
     let remark = |table: Table| {
         let about = format!("# Table `{table}' is incompatible");
@@ -162,14 +162,14 @@ fn failure(error: &ProcessError) -> Failure {
 fn refused(program: &str, done: &Finished, input: &str) -> Failure {
     let said = done.stderr.trim();
     if done.status.code() == Some(RESOURCE_PROBLEM) && said.contains("lock") {
-        let message = format!("`{program}`: another program holds the xtables lock; will be retried soon");
+        let message = format!("`{program}`: another program holds the xtables lock; weir will retry soon");
         return Failure { kind: FailureKind::Busy, message };
     }
     let line = offending_line(said, input).map(|line| format!(" (line: `{line}`)")).unwrap_or_default();
     let hint = complaint::explain(said);
     Failure {
         kind: FailureKind::Refused,
-        message: format!("`{program}` failed, {}: {said}{line}{hint}", done.status),
+        message: format!("`{program}` failed ({}): {said}{line}{hint}", done.status),
     }
 }
 

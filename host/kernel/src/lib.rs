@@ -5,11 +5,11 @@
 //! Changes ──apply──▶ ipvs, ipset, rtnetlink, conntrack (batches), iptables-restore (one per family), /proc/sys
 //! ```
 //!
-//! Thin by design: weir-core decides what to change, and weir-netlink encodes the messages. This crate groups
-//! changes, interprets errors, and runs the two programs without which iptables cannot be reached.
+//! This crate is thin by design: weir-core decides what to change, and weir-netlink encodes the messages. This crate
+//! groups changes, interprets errors, and runs the two programs without which iptables cannot be reached.
 //!
-//! It never makes a decision about services, starts a shell, or runs a process other than `iptables-restore` to
-//! change rules, `iptables-save` (of both variants) to read them, and `modprobe` once at start if IPVS is missing.
+//! It makes no decision about services and starts no shell. It runs only `iptables-restore` to test and change rules,
+//! `iptables-save` (of both variants) to read them, and `modprobe` once at start if IPVS is missing.
 
 pub mod capabilities;
 pub mod conntrack;

@@ -194,7 +194,7 @@ impl Linux {
         retry("virtual servers", || read(&mut self.ipvs)).map(Some)
     }
 
-    /// Each set is reported once it was read completely, because what an interrupted read saw may be outdated.
+    /// Reports each set only after it was read completely, because an interrupted read may have seen outdated entries.
     fn read_sets(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<(), ReadError> {
         let families = self.families.clone();
         for name in retry("sets", || self.sets.names(&families))? {

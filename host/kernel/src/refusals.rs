@@ -48,14 +48,14 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
         &[Errno::ENOMEM, Errno::ENOBUFS],
         Busy,
         "the kernel is short of memory",
-        "free some; the change is retried",
+        "free memory; weir retries the change",
     ),
     row(
         "create dummy link",
         &[Errno::EOPNOTSUPP],
         Refused,
         "the kernel has no dummy devices",
-        "load the driver: `modprobe dummy`",
+        "run `modprobe dummy`",
     ),
     row(
         "add address",
@@ -104,22 +104,22 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
         &[Errno::EINVAL, Errno::EOPNOTSUPP],
         Refused,
         "the kernel cannot list connections",
-        "load the module: `modprobe nf_conntrack_netlink`",
+        "run `modprobe nf_conntrack_netlink`",
     ),
     row(
         "set",
         &[Errno::EINVAL, Errno::EOPNOTSUPP],
         Refused,
         "the kernel has no ipset",
-        "load it: `modprobe ip_set`",
+        "run `modprobe ip_set`",
     ),
-    row("", &[Errno::ENODEV], Stale, "the device is gone", "weir recreates it"),
+    row("", &[Errno::ENODEV], Stale, "the device no longer exists", "weir recreates it"),
     row(
         "",
         &[Errno::EEXIST, Errno::ENOENT, Errno::ESRCH],
         Stale,
-        "another program changed it in the meantime",
-        "weir reads it again",
+        "another program changed the kernel state in the meantime",
+        "weir reads the state again",
     ),
 ];
 
@@ -130,7 +130,7 @@ pub const SET_REFUSALS: &[Refusal<Code>] = &[
         &[Code::FindType],
         Refused,
         "the kernel has no such set type",
-        "load the set types: `modprobe -a ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_bitmap_port`",
+        "run `modprobe -a ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_bitmap_port`",
     ),
     row(
         "",

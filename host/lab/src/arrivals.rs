@@ -1,4 +1,4 @@
-//! The connections of a load. With the same seed, every policy gets the same ones, in the lab and on a real kernel.
+//! The connections of a load. The same seed gives every policy the same connections, in the lab and on a real kernel.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,7 +32,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// The connections of this load. The same seed gives the same ones.
+    /// The connections of this load. The same seed gives the same connections.
     pub fn new(load: &Load, seed: u64) -> Arrivals {
         let mut arrivals = Arrivals {
             random: Random(Xoshiro256PlusPlus::seed_from_u64(seed)),

@@ -45,7 +45,7 @@ pub enum LoadError {
         endpoints: String,
     },
     /// Two groups name the same address.
-    #[error("{service}: {address} is in two groups of endpoints; keep it in only one")]
+    #[error("{service}: {address} is in two groups of endpoints; keep the address in only one group")]
     Twice {
         /// The Service.
         service: String,
@@ -63,7 +63,7 @@ pub enum LoadError {
         /// The endpoint.
         address: SocketAddr,
     },
-    /// It would take too long.
+    /// The load needs more than 20 million connections.
     #[error(
         "{service}: a load of {rate} needs {connections} connections, more than 20 million; shorten `duration`"
     )]

@@ -1,7 +1,7 @@
 //! IPVS's schedulers, as in the kernel.
 //!
-//! Each file names the kernel file that it follows and the important behaviour. It contains no kernel code: the rules
-//! were read there and implemented independently.
+//! Each scheduler's documentation names the kernel file that it follows, and the important behaviour. None contains
+//! kernel code: the rules were read in the kernel and implemented independently.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -56,10 +56,10 @@ pub trait Scheduler {
     /// The index of the real server that gets a new connection; `None` if no real server can take it.
     fn pick(&mut self, servers: &[Server], client: Client) -> Option<usize>;
 
-    /// A real server was added or removed, or its weight changed.
+    /// Called after a real server was added or removed, or its weight changed.
     fn changed(&mut self, _servers: &[Server]) {}
 
-    /// The real server at this index is about to be removed.
+    /// Called before the real server at this index is removed.
     fn removing(&mut self, _servers: &[Server], _index: usize) {}
 }
 

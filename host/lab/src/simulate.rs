@@ -55,7 +55,7 @@ struct Play<'a> {
     load: &'a Load,
     policy: &'a mut dyn Weights,
     arrivals: Arrivals,
-    /// The scheduled one.
+    /// The next connection, whose arrival is already scheduled.
     arrival: Option<Arrival>,
     now: u64,
     /// Earliest first; at the same time, in the order of scheduling.

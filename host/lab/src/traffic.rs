@@ -206,14 +206,15 @@ impl Traffic {
     /// The first value outside its range, with its path.
     fn first_mistake(&self) -> Option<(String, String)> {
         let at = |path: &str, range: &str| Some((path.to_owned(), format!("must be {range}")));
+        let not = |path: &str, range: &str, value: usize| at(path, &format!("{range}, not {value}"));
         if self.seeds.is_empty() {
             return at("seeds", "a list of at least one number");
         }
         if !(1..=10_000).contains(&self.client_nodes.count()) {
-            return at("client-nodes", "1 to 10,000 nodes");
+            return not("client-nodes", "1 to 10,000", self.client_nodes.count());
         }
         if !(1..=65_534).contains(&self.clients_per_node) {
-            return at("clients-per-node", "1 to 65,534");
+            return not("clients-per-node", "1 to 65,534", self.clients_per_node as usize);
         }
         if self.duration.is_zero() || self.warm_up + self.duration > Duration::from_secs(24 * 3600) {
             return at("duration", "more than 0s, and with the warm-up at most 24h");
@@ -223,18 +224,22 @@ impl Traffic {
         }
         self.services.iter().enumerate().find_map(|(i, service)| {
             let (path, range) = service.first_mistake()?;
-            at(&format!("services[{i}].{path}"), range)
+            at(&format!("services[{i}].{path}"), &range)
         })
     }
 }
 
 impl ServiceTraffic {
-    fn first_mistake(&self) -> Option<(String, &'static str)> {
+    fn first_mistake(&self) -> Option<(String, String)> {
         if self.loads.is_empty() {
-            return Some(("loads".to_owned(), "a list of at least one load such as `75%` or `40/s`"));
+            return Some((
+                "loads".to_owned(),
+                "a list of at least one load such as `75%` or `40/s`".to_owned(),
+            ));
         }
         if self.endpoints.iter().filter(|group| group.addresses.is_none()).count() > 1 {
-            return Some(("endpoints".to_owned(), "groups, at most one of them without addresses"));
+            let range = "a list of groups of which at most one lacks `addresses`";
+            return Some(("endpoints".to_owned(), range.to_owned()));
         }
         self.endpoints.iter().enumerate().find_map(|(i, group)| {
             let (field, range) = group.first_mistake()?;
@@ -244,22 +249,26 @@ impl ServiceTraffic {
 }
 
 impl Group {
-    fn first_mistake(&self) -> Option<(&'static str, &'static str)> {
+    fn first_mistake(&self) -> Option<(&'static str, String)> {
         if self.time.is_zero() {
-            return Some(("time", "more than 0s"));
+            return Some(("time", "more than 0s".to_owned()));
         }
         if !(1..=100_000).contains(&self.workers) {
-            return Some(("workers", "1 to 100,000"));
+            return Some(("workers", format!("1 to 100,000, not {}", self.workers)));
         }
         for change in &self.changes {
-            if change.speed.is_some_and(|speed| !(0.000_1..=10_000.0).contains(&speed)) {
+            if let Some(speed) = change.speed
+                && !(0.000_1..=10_000.0).contains(&speed)
+            {
+                let range = "a list of changes with speeds from 0.0001 to 10000";
                 return Some((
                     "changes",
-                    "changes with a speed of 0.0001 to 10000; to stop it, use `refuses: true`",
+                    format!("{range}, not {speed}; to stop an endpoint, use `refuses: true`"),
                 ));
             }
             if change.speed.is_none() && change.refuses.is_none() {
-                return Some(("changes", "changes with `speed`, `refuses`, or both"));
+                let range = "a list of changes that each have `speed`, `refuses`, or both";
+                return Some(("changes", range.to_owned()));
             }
         }
         None
@@ -280,9 +289,11 @@ impl<'de> Deserialize<'de> for Rate {
         let text = String::deserialize(deserializer)?;
         let number = |text: &str| text.trim().parse().ok().filter(|n| (0.000_1..=1e6).contains(n));
         let percent = text.strip_suffix('%').and_then(number).map(Rate::Percent);
-        percent
-            .or_else(|| text.strip_suffix("/s").and_then(number).map(Rate::PerSecond))
-            .ok_or_else(|| D::Error::custom(format!("`{text}` must be a load such as `75%` or `40/s`")))
+        percent.or_else(|| text.strip_suffix("/s").and_then(number).map(Rate::PerSecond)).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` must be a load such as `75%` or `40/s`, with a number from 0.0001 to 1000000"
+            ))
+        })
     }
 }
 
@@ -344,8 +355,8 @@ mod tests {
             ("[75%]", "[fast]", "`fast` must be a load such as `75%` or `40/s`"),
             ("[75%]", "[]", "services[0].loads: must be a list of at least one load"),
             ("service: a/b, ", "", "missing field `service`"),
-            ("100ms", "100ms, workers: 0", "services[0].endpoints[0].workers: must be 1 to 100,000"),
-            ("100ms", "100ms, changes: [{at: 1s, speed: 0}]", "to stop it, use `refuses: true`"),
+            ("100ms", "100ms, workers: 0", "services[0].endpoints[0].workers: must be 1 to 100,000, not 0"),
+            ("100ms", "100ms, changes: [{at: 1s, speed: 0}]", "to stop an endpoint, use `refuses: true`"),
             ("100ms", "100ms, changes: [{at: 1s}]", "`speed`, `refuses`, or both"),
             (
                 "100ms",
@@ -353,7 +364,7 @@ mod tests {
                 "unknown variant `gauss`, expected `exponential` or `constant`",
             ),
             ("services:", "client-nodes: many\nservices:", "must be a number of nodes, or a list of names"),
-            ("services:", "client-nodes: 0\nservices:", "client-nodes: must be 1 to 10,000 nodes"),
+            ("services:", "client-nodes: 0\nservices:", "client-nodes: must be 1 to 10,000, not 0"),
             ("services:", "duration: 25h\nservices:", "duration: must be more than 0s"),
             ("services:", "seeds: []\nservices:", "seeds: must be a list of at least one number"),
             ("services:", "- a\nservices:", "not readable as YAML"),

@@ -99,7 +99,7 @@ impl VirtualServer {
         self.scheduler.changed(&self.servers);
     }
 
-    /// A new connection. Returns its endpoint; `None` if there is no real server for it.
+    /// Schedules a new connection. Returns its endpoint; `None` if there is no real server for it.
     pub fn connect(&mut self, client: Client) -> Option<usize> {
         let index = self.scheduler.pick(&self.servers, client)?;
         let server = &mut self.servers[index];
@@ -108,7 +108,7 @@ impl VirtualServer {
         Some(server.endpoint)
     }
 
-    /// A connection to the endpoint was closed or reset: it is inactive from now on.
+    /// Records that a connection to the endpoint was closed or reset: it is inactive from now on.
     pub fn close(&mut self, endpoint: usize) {
         if let Some(server) = self.server_mut(endpoint) {
             server.active = server.active.saturating_sub(1);
@@ -116,7 +116,7 @@ impl VirtualServer {
         }
     }
 
-    /// A closed connection to the endpoint is forgotten.
+    /// Forgets a closed connection to the endpoint.
     pub fn forget(&mut self, endpoint: usize) {
         if let Some(server) = self.server_mut(endpoint) {
             server.inactive = server.inactive.saturating_sub(1);
@@ -132,12 +132,12 @@ impl VirtualServer {
         self.servers.iter().find(|server| server.endpoint == endpoint).map(|server| server.weight)
     }
 
-    /// The kernel updates its counters.
+    /// Updates the readable counters, as the kernel does every [`ADDED_UP`].
     pub fn add_up(&mut self) {
         self.added_up.clone_from(&self.begun);
     }
 
-    /// What can be read from the kernel, by endpoint; `None` for endpoints that are not behind it.
+    /// What can be read from the kernel, by endpoint; `None` for endpoints that are not behind the virtual server.
     pub fn seen(&self) -> Vec<Option<Seen>> {
         let mut seen = vec![None; self.begun.len()];
         for server in &self.servers {

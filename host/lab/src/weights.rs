@@ -35,7 +35,7 @@ pub trait Weights {
     /// A message for people.
     fn arrange(&mut self, node: usize, now: Duration, seen: &[Option<Seen>]) -> Result<Arrangement, String>;
 
-    /// How often it wants to be called; `None` = only at the start.
+    /// How often the policy wants to be called; `None` = only at the start.
     fn period(&self) -> Option<Duration> {
         None
     }

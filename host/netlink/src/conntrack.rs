@@ -38,7 +38,8 @@ impl<T: Transport> Client<T> {
         self.socket.counters()
     }
 
-    /// The flows of one family, optionally of one protocol. Since Linux 5.8 the kernel filters.
+    /// The flows of one family, optionally of one protocol. Before Linux 5.8, the kernel sends the flows of all
+    /// protocols, and this function drops the others.
     pub fn flows(
         &mut self,
         family: Family,

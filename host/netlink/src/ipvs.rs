@@ -53,10 +53,10 @@ pub enum Change {
     /// Creates a destination; `EEXIST` if it exists, `ESRCH` if the service does not exist, `EINVAL` if its
     /// address is not unicast. No address counts as unicast before the namespace's loopback is up.
     NewDestination(ServiceKey, Destination),
-    /// Changes weight, forwarding and thresholds; `ENOENT` if the destination, `ESRCH` if the service does not
-    /// exist.
+    /// Changes weight, forwarding and thresholds; `ENOENT` if the destination does not exist, `ESRCH` if the
+    /// service does not.
     SetDestination(ServiceKey, Destination),
-    /// Deletes a destination; `ENOENT` if the destination, `ESRCH` if the service does not exist.
+    /// Deletes a destination; `ENOENT` if the destination does not exist, `ESRCH` if the service does not.
     DeleteDestination(ServiceKey, DestinationKey),
 }
 
@@ -134,11 +134,11 @@ impl<T: Transport> Client<T> {
 
     /// All services of this network namespace, of both families.
     ///
-    /// A dump of more than about a hundred services comes in parts, and the kernel starts each at a position in a
-    /// table shared by all namespaces, without reporting changes of the table in between. A service created
-    /// meanwhile, in any namespace, makes it repeat one (seen in Linux 6.1), which is reported as
-    /// [`NetlinkError::Interrupted`]. A service deleted meanwhile may make it omit one without any sign; creating
-    /// that one again is refused with `EEXIST`.
+    /// A dump of more than about a hundred services comes in parts. The kernel starts each part at a position in a
+    /// table that all namespaces share, and does not report that the table changed in between. If a service is
+    /// created meanwhile, in any namespace, the kernel repeats another one (seen in Linux 6.1), and this function
+    /// returns [`NetlinkError::Interrupted`]. If a service is deleted meanwhile, the kernel may omit another one
+    /// without any sign; it refuses to create the omitted service again, with `EEXIST`.
     pub fn services(&mut self) -> Result<Vec<Service>, NetlinkError> {
         let operation = "list virtual servers";
         let mut services = Vec::new();
@@ -243,7 +243,7 @@ impl<T: Transport> Client<T> {
                 self.family = family;
                 true
             }
-            // Without a family, the first answer, `ENOENT`, is correct.
+            // If the family is gone or has the same number, the first answer, `ENOENT`, is correct.
             Ok(_) | Err(_) => false,
         }
     }

@@ -8,11 +8,11 @@
 //!             Transport                              sendto / recvfrom; tests put a fault script here
 //! ```
 //!
-//! A change is a request with its own result; many changes travel in one send. A reading is a dump, which is
-//! either complete or an error.
+//! A change is a request with its own result; one send carries many changes. A read is a dump, which is either
+//! complete or an error: an incomplete dump is never returned.
 //!
-//! This crate never returns a partial dump instead of an error, accepts an answer from a sender other than the
-//! kernel, waits without a deadline, starts a process, or uses Kubernetes terms.
+//! Answers from senders other than the kernel are ignored, and every wait has a deadline. This crate starts no
+//! process and uses no Kubernetes terms.
 
 mod attribute;
 pub mod conntrack;

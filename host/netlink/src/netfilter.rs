@@ -40,8 +40,8 @@ pub(crate) fn transaction(operation: &'static str, subsystem: u8) -> [Request; 2
         .map(|kind| Request::new(operation, kind, vec![UNSPECIFIED, VERSION, high, low]))
 }
 
-/// Whether a request failed because its subsystem does not exist. nfnetlink refuses that as an invalid argument,
-/// and within a transaction as not supported. Only for requests without any other argument that could be invalid.
+/// Whether a request failed because its subsystem does not exist. nfnetlink then answers `EINVAL`, or `EOPNOTSUPP`
+/// within a transaction. Use this only for requests without any argument that could itself be invalid.
 pub(crate) fn is_absent(error: &NetlinkError) -> bool {
     matches!(error.refused_with(), Some(Errno::EINVAL | Errno::EOPNOTSUPP))
 }

@@ -2,8 +2,8 @@
 //!
 //! iptables comes in two kinds. With nf_tables, every transaction has a number, and chains can be listed by
 //! netlink (include/uapi/linux/netfilter/nf_tables.h). The older kind, x_tables ([`legacy`]), returns whole tables
-//! by `getsockopt`. Nothing here loads a module or creates a table: if something does not exist, it is `None`.
-//! Whole nf_tables tables can be deleted.
+//! by `getsockopt`. No function here loads a module or creates a table: they return `None` for what does not exist.
+//! Whole nf_tables tables can also be deleted.
 
 pub mod legacy;
 mod tables;

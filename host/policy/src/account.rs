@@ -26,7 +26,7 @@ pub struct Account {
     pub impure: u64,
 }
 
-/// Whether a plugin is being called, for its worst interface.
+/// Whether a plugin is being called; the worst condition of its interfaces counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// It is called.

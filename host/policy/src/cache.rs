@@ -50,7 +50,8 @@ pub enum CacheError {
     },
     /// Another user could put code there.
     #[error(
-        "the directory {path} for compiled plugins belongs to user {owner} and has mode {mode:o}: it must belong to user {user} and have mode 700"
+        "the directory {path} for compiled plugins belongs to user {owner} and has mode {mode:o}, but it must be a \
+         directory, belong to user {user} and have mode 700"
     )]
     Untrusted {
         /// The directory.
@@ -89,7 +90,10 @@ impl Cache {
             Ok(code) => code,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(file = %path.display(), "compiled plugin not used, recompiling: {error}");
+                warn!(
+                    file = %path.display(),
+                    "cannot use the cached compiled plugin: {error}; compiling the plugin again"
+                );
                 let _ = fs::remove_file(&path);
                 return None;
             }
@@ -97,7 +101,10 @@ impl Cache {
         match deserialize(runtime, &code) {
             Ok(component) => Some(component),
             Err(error) => {
-                debug!(file = %path.display(), "recompiling plugin: {error:#}");
+                debug!(
+                    file = %path.display(),
+                    "cannot use the cached compiled plugin: {error:#}; compiling the plugin again"
+                );
                 let _ = fs::remove_file(&path);
                 None
             }
@@ -108,7 +115,7 @@ impl Cache {
     pub(crate) fn put(&self, runtime: &Runtime, digest: Digest, code: &[u8]) {
         let path = self.path(runtime, digest);
         if let Err(error) = write(&path, code).and_then(|()| self.tidy()) {
-            warn!(file = %path.display(), "cannot cache compiled plugin: {error}");
+            warn!(file = %path.display(), "cannot cache the compiled plugin: {error}");
         }
     }
 
@@ -142,7 +149,8 @@ fn odd(message: &str) -> io::Error {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let follow_no_link = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(|_| odd("no such flag"))?;
+    let follow_no_link =
+        i32::try_from(OFlags::NOFOLLOW.bits()).map_err(|_| odd("O_NOFOLLOW is not available"))?;
     let mut file = OpenOptions::new().read(true).custom_flags(follow_no_link).open(path)?;
     let metadata = file.metadata()?;
     let user = rustix::process::geteuid().as_raw();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wasmtime::component::Instance as Component;
 use wasmtime::{Store, Trap, UpdateDeadline};
-use weir_core::text::abridged;
+use weir_core::text::{abridged, counted};
 
 use crate::artifact::Linked;
 use crate::bindings::{lifecycle, types};
@@ -19,7 +19,7 @@ use crate::hook::Hook;
 /// The maximum output of a guest in one call, in bytes: its answers and its log lines.
 const ANSWER_BYTES: usize = 2 << 20;
 
-/// Time limit for each of instantiation, configuration and description, separate from calls: Python needs some.
+/// Time limit for each of instantiation, configuration and description, separate from calls: Python starts slowly.
 const START_TIME: Duration = Duration::from_secs(5);
 
 /// The maximum length of a failure text, in bytes.
@@ -189,7 +189,11 @@ fn answers<T>(answer: Result<Vec<T>, types::Error>, wanted: usize) -> Called<Vec
     let said = |text: String| abridged(&text, SAID);
     match answer {
         Ok(answers) if answers.len() == wanted => Ok(answers),
-        Ok(answers) => Err(CallFailure::Answer(format!("{} answers for {wanted} services", answers.len()))),
+        Ok(answers) => Err(CallFailure::Answer(format!(
+            "{} for {}",
+            counted(answers.len(), "answer"),
+            counted(wanted, "service")
+        ))),
         Err(types::Error::InvalidInput(why)) => Err(CallFailure::InvalidInput(said(why))),
         Err(types::Error::Transient(why)) => Err(CallFailure::Transient(said(why))),
         Err(types::Error::Permanent(why)) => Err(CallFailure::Permanent(said(why))),
@@ -208,7 +212,7 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> CallFailure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => {
-            CallFailure::Trap("it aborted (a panic, or `unreachable`; see its log lines)".to_owned())
+            CallFailure::Trap("a panic or `unreachable` (see its log lines)".to_owned())
         }
         Some(trap) => CallFailure::Trap(trap.to_string()),
         None => CallFailure::Trap(abridged(&error.root_cause().to_string(), SAID)),

@@ -200,7 +200,7 @@ impl Course<'_> {
             self.note(plugin, H::INTERFACE, format!("would change the decision: {said}"), &answer.reason);
             self.report(
                 Reason::ShadowDifference,
-                format!("plugin {plugin} (shadow), {}: {said}", H::INTERFACE),
+                format!("plugin {plugin} (shadow mode, not applied), {}: {said}", H::INTERFACE),
             );
         }
     }
@@ -269,8 +269,8 @@ impl Policy for Chain {
     fn audit(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Report> {
         let opinion = Opinion::default();
         let mut reports = Vec::new();
-        // Only the first enforced plugin of an interface sees the same earlier opinion as before. For the others
-        // the question differs, and memory has no answer to compare.
+        // Only the first enforced plugin of an interface sees the same earlier opinion as before. The others get a
+        // different question, to which memory has no answer to compare.
         for plugin in &mut self.plugins {
             let item = |(place, view)| Item { place, view, opinion: &opinion };
             let items: Vec<Item<'_>> = views.iter().enumerate().map(item).collect();
@@ -293,13 +293,13 @@ impl Policy for Chain {
     }
 }
 
-/// The state of the plugins that a planner decides by, at a time in seconds since 1970; empty if it decides
+/// The state of the plugins that decide for a planner, at a time in seconds since 1970; empty if it decides
 /// without plugins.
 pub fn status(planner: &Planner, now: u64) -> Vec<Status> {
     planner.policy::<Chain>().map(|chain| chain.status(now)).unwrap_or_default()
 }
 
-/// Takes the records of the plugins that a planner decides by, since the last call.
+/// Takes the records of the plugins that decide for a planner, since the last call.
 pub fn take_records(planner: &mut Planner) -> Vec<Record> {
     planner.policy_mut::<Chain>().map(Chain::take_records).unwrap_or_default()
 }

@@ -25,7 +25,7 @@ mod entry;
 const API_VERSION: &str = "policy.weir/v1alpha1";
 /// The maximum file size, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// Its kind.
+/// The kind of the file.
 const KIND: &str = "PolicyConfiguration";
 
 /// A parsed file.
@@ -63,9 +63,9 @@ pub struct PluginConfiguration {
     pub select: Selector,
     /// Its own configuration, which only the plugin interprets.
     pub configuration: Value,
-    /// What is used when it gives no answer.
+    /// What is used when the plugin gives no answer.
     pub failure_policy: FailurePolicy,
-    /// Whether it decides.
+    /// Whether the plugin decides.
     pub mode: Mode,
     /// Its resource limits.
     pub limits: Limits,
@@ -74,11 +74,11 @@ pub struct PluginConfiguration {
 /// An interface of the plugin contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interface {
-    /// Which services, VIPs and endpoints.
+    /// Decides which services, VIPs and endpoints are used.
     Filter,
-    /// How connections are spread.
+    /// Decides how connections are spread.
     Scheduler,
-    /// Which source addresses are replaced.
+    /// Decides which source addresses are replaced.
     Masquerade,
 }
 
@@ -138,7 +138,7 @@ pub enum Mode {
     /// It decides.
     #[default]
     Enforce,
-    /// It is called, but what it would change is only reported.
+    /// It is called, but the changes that it would cause are only reported.
     Shadow,
 }
 
@@ -199,7 +199,7 @@ impl fmt::Display for Digest {
 
 /// A malformed digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a SHA-256 digest: 64 hexadecimal digits, with or without `sha256:` before them")]
+#[error("not a SHA-256 digest (64 hexadecimal digits, with or without `sha256:` before them)")]
 pub struct BadDigest;
 
 impl FromStr for Digest {
@@ -223,17 +223,15 @@ impl FromStr for Digest {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyConfigError {
     /// It cannot be read.
-    #[error("cannot read {}", printable(&path.to_string_lossy()))]
+    #[error("cannot be read")]
     Read {
-        /// The file.
-        path: PathBuf,
         /// Why.
         #[source]
         source: FileError,
     },
     /// It is a component or a core module.
     #[error(
-        "is a WebAssembly file: create a {KIND} file that names it as `source` of a plugin, and use that file"
+        "is a WebAssembly file; create a {KIND} file that names it as `source` of a plugin, and use that file"
     )]
     WebAssembly,
     /// It is not text.
@@ -259,8 +257,7 @@ fn list(problems: &[Problem]) -> String {
 /// # Errors
 /// If the file as a whole cannot be used. Problems of single plugins are in their entries.
 pub fn load(path: &Path) -> Result<PolicyConfiguration, PolicyConfigError> {
-    let bytes = read_regular(path, LARGEST)
-        .map_err(|source| PolicyConfigError::Read { path: path.to_owned(), source })?;
+    let bytes = read_regular(path, LARGEST).map_err(|source| PolicyConfigError::Read { source })?;
     if bytes.starts_with(b"\0asm") {
         return Err(PolicyConfigError::WebAssembly);
     }

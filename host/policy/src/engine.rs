@@ -63,8 +63,8 @@ fn config() -> Config {
         .wasm_multi_value(true)
         .wasm_reference_types(true)
         .wasm_extended_const(true)
-        // A component may consist of several, as JavaScript's do, and wasmtime's adapters between them copy from
-        // memory to memory. Without this, wasmtime panics on such a component instead of refusing it.
+        // A component may consist of several modules, as JavaScript's do, and wasmtime's adapters between them copy
+        // from memory to memory. Without this setting, wasmtime panics on such a component instead of refusing it.
         .wasm_multi_memory(true)
         .wasm_memory64(false)
         .wasm_tail_call(false)

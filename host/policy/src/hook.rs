@@ -34,7 +34,7 @@ pub(crate) trait Hook: Patch {
     /// The interface's state within a plugin's state.
     fn state(interfaces: &mut Interfaces) -> &mut InterfaceState<Self>;
 
-    /// Its remembered answer about a service.
+    /// The interface's remembered answer about a service.
     fn remembered(answers: &mut Memory) -> &mut Option<Remembered<Self>>;
 
     /// The answers of earlier plugins, as the contract's type.
@@ -65,7 +65,7 @@ pub(crate) trait Hook: Patch {
     fn recorded(prior: &Value) -> Result<Self::Prior, String>;
 }
 
-/// Which services, VIPs and endpoints.
+/// Decides which services, VIPs and endpoints are used.
 impl Hook for FilterPatch {
     type Request = types::Service;
     type Prior = ();
@@ -112,7 +112,7 @@ impl Hook for FilterPatch {
     }
 }
 
-/// How connections are spread.
+/// Decides how connections are spread.
 impl Hook for SchedulerPatch {
     type Request = scheduler::Request;
     type Prior = scheduler::Schedule;
@@ -163,7 +163,7 @@ impl Hook for SchedulerPatch {
     }
 }
 
-/// Which source addresses are replaced.
+/// Decides which source addresses are replaced.
 impl Hook for MasqueradePatch {
     type Request = masquerade::Request;
     type Prior = masquerade::Treatments;
@@ -213,7 +213,7 @@ impl Hook for MasqueradePatch {
 }
 
 fn here<I>(exported: &Option<I>) -> wasmtime::Result<&I> {
-    exported.as_ref().ok_or_else(|| wasmtime::Error::msg("it has no such interface"))
+    exported.as_ref().ok_or_else(|| wasmtime::Error::msg("it does not export this interface"))
 }
 
 /// A view as JSON. This cannot fail: its keys are strings and its numbers are integers.

@@ -78,8 +78,8 @@ impl Loader {
     /// Loads all plugins. One that cannot be used does not block the others.
     ///
     /// # Errors
-    /// If a plugin meant to run in shadow is not in the file: its name is misspelt, and the one that was meant
-    /// must not decide.
+    /// If a plugin meant to run in shadow mode is not in the file: its name is probably misspelt, and the plugin that
+    /// was meant must not decide.
     pub fn load(&mut self, configuration: &PolicyConfiguration) -> Result<Loaded, UnknownShadow> {
         let names: Vec<String> = configuration.plugins.iter().map(|entry| entry.name.clone()).collect();
         let unknown: Vec<String> = self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();

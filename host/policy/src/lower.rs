@@ -37,7 +37,7 @@ impl Zones {
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 
-    /// Starts over if the table is full; then everything that depends on its indexes must be forgotten.
+    /// Empties the table if it is full; then everything that depends on its indexes must be forgotten.
     pub(crate) fn renew(&mut self) -> Renewal {
         if self.names.len() <= ZONES {
             return Renewal::None;

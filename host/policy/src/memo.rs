@@ -30,7 +30,7 @@ pub(crate) struct Remembered<P> {
     /// What the answer depends on: a keyed hash of the context and the question. Only two versions of one service
     /// with the same hash could be confused, and the key is this process's secret.
     key: u64,
-    /// Why an unanswered question is not repeated.
+    /// The failure of a question that is not repeated because it would fail again.
     poison: Option<CallFailure>,
     /// The answer, or the last good one.
     good: Option<Arc<Answer<P>>>,

@@ -1,6 +1,6 @@
 //! Metrics of plugins: their declarations, and the totals over all services.
 //!
-//! Whole numbers, so that sums stay exact while services come and go.
+//! All values are whole numbers, so that sums stay exact while services come and go.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,7 +35,7 @@ pub enum MetricKind {
     Sum,
     /// The maximum over all answers in force.
     Max,
-    /// The sum over all new answers; it stays when the service goes.
+    /// The sum over all new answers; it does not shrink when a service is deleted.
     Counter,
 }
 
@@ -54,16 +54,17 @@ impl MetricKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetricError {
     /// There are too many.
-    #[error("it declares {0} metrics: at most {MOST} are exported per plugin")]
+    #[error("it declares {0} metrics, but weir exports at most {MOST} per plugin")]
     Many(usize),
     /// A name that cannot be exported.
     #[error(
-        "it declares the metric `{0}`: a name starts with a lower-case letter, continues with lower-case letters, digits \
-         and `_`, has at most {LONGEST_NAME} characters, and does not end in `_total`, which weir appends to counters"
+        "it declares the metric `{0}`, which is not a valid name: a name starts with a lower-case letter, continues \
+         with lower-case letters, digits and `_`, has at most {LONGEST_NAME} characters, and does not end in `_total`, \
+         which weir appends to counters"
     )]
     Name(String),
     /// A kind unknown to this version.
-    #[error("its metric `{name}` has the kind `{kind}`: use `sum`, `max` or `counter`")]
+    #[error("its metric `{name}` has the unknown kind `{kind}`; use `sum`, `max` or `counter`")]
     Kind {
         /// The metric.
         name: String,
@@ -71,7 +72,7 @@ pub enum MetricError {
         kind: String,
     },
     /// No help text.
-    #[error("its metric `{0}` has no help text: describe it in one sentence")]
+    #[error("its metric `{0}` has no help text; describe it in one sentence")]
     NoHelp(String),
     /// A name declared before.
     #[error("it declares the metric `{0}` twice")]

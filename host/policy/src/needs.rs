@@ -1,4 +1,5 @@
-//! The data that a plugin requests. Only that is sent to it, and only a change of that causes a new question.
+//! The data that a plugin requests. A plugin gets only this data, and only a change of this data causes a new
+//! question.
 
 use weir_core::objects::Attributes;
 use weir_core::policy::Reads;
@@ -76,16 +77,16 @@ impl Keys {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
     /// An unknown word.
-    #[error("it needs `{0}`, which is unknown to this version of weir; {hint}", hint = hint(.0))]
+    #[error("it needs `{0}`, which this version of weir does not know; {hint}", hint = hint(.0))]
     Unknown(String),
     /// Not a valid period and memory.
     #[error(
-        "it needs `{0}`: write `statistics:PERIOD/MEMORY` with a period from 1s to 60s and a memory from the period to \
-         3600s, such as `statistics:1s/20s`"
+        "it needs `{0}`, which is not a valid period and memory; write `statistics:PERIOD/MEMORY` with a period \
+         from 1s to 60s and a memory from the period to 3600s, such as `statistics:1s/20s`"
     )]
     Statistics(String),
     /// A key is missing.
-    #[error("it needs `{0}`, which lacks a key: write `{0}KEY` or `{0}PREFIX*`")]
+    #[error("it needs `{0}`, which lacks a key; write `{0}KEY` or `{0}PREFIX*`")]
     NoKey(String),
 }
 

@@ -109,7 +109,7 @@ fn no_extra(extra: &Option<types::Attributes>) -> Result<(), String> {
     match extra.iter().flatten().next() {
         None => Ok(()),
         Some((key, _)) => Err(format!(
-            "it contains `{}`, which is unknown to this version of weir; use a newer weir or an older plugin",
+            "it contains `{}`, which this version of weir does not know; use a newer weir or an older plugin",
             shown(key)
         )),
     }

@@ -84,7 +84,7 @@ impl Interfaces {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purity {
     Assumed,
-    /// Its answers are no longer remembered, so that all services at least get its current answers alike.
+    /// Its answers are no longer remembered, so that at least all services get its current answers.
     Refuted,
 }
 
@@ -233,7 +233,8 @@ impl Plugin {
             Lack::Failed(failure) => failure.to_string(),
             Lack::Suspended(Some(_)) => "it failed too often and is suspended for a while".to_owned(),
             Lack::Suspended(None) => {
-                "it failed too often and is not called again until it or its configuration changes".to_owned()
+                "it failed too often and is not called again until the plugin or its configuration changes"
+                    .to_owned()
             }
             Lack::Budget => "there was no time left to call it (`limits.syncBudget`)".to_owned(),
         };
@@ -265,7 +266,7 @@ impl Plugin {
         self.tally.totals()
     }
 
-    /// Notes that it is not called for a service, possibly only for a while.
+    /// Records that the plugin is not called for a service, possibly only for a while.
     pub(crate) fn pass_over(&mut self, interface: Interface, service: &ObjectName) {
         self.tally.set(interface, service, &[]);
     }

@@ -70,8 +70,8 @@ pub enum ReplayError {
 }
 
 impl Artifact {
-    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are what earlier
-    /// plugins said about each; missing ones count as nothing.
+    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are the
+    /// answers of earlier plugins about each; a missing one counts as no answer.
     ///
     /// # Errors
     /// If the plugin does not have the interface, fails, or a prior opinion is malformed.

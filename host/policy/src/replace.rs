@@ -20,7 +20,7 @@ pub enum Replacement {
         /// How many services there are.
         services: usize,
     },
-    /// The new chain would change more than `maxChange` allows; the earlier one stays.
+    /// The new chain would change more decisions than `maxChange` allows; the earlier one stays.
     Held {
         /// The number of services whose decision would change.
         changed: usize,
@@ -37,7 +37,10 @@ impl fmt::Display for Replacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Replacement::Taken { changed, services } => {
-                write!(f, "the new plugins are in force; {changed} of {services} services changed")
+                write!(
+                    f,
+                    "the new plugins are in use; the decisions for {changed} of {services} services changed"
+                )
             }
             Replacement::Held { changed, services, unconfirmed } => {
                 let list = |each: fn(&(String, Digest)) -> String| {
@@ -45,15 +48,17 @@ impl fmt::Display for Replacement {
                 };
                 write!(
                     f,
-                    "the new plugins would change {changed} of {services} services, which is more than maxChange allows, \
-                     so the old ones stay; if the change by {} is intended, add {} to `confirmed` in the policy file",
+                    "the new plugins would change {changed} of {services} services, which is more than maxChange \
+                     allows, so the old plugins stay in use; if the change by {} is intended, add {} to `confirmed` \
+                     in the policy file",
                     list(|(name, _)| name.clone()),
                     list(|(_, digest)| digest.to_string()),
                 )
             }
             Replacement::Broken(names) => write!(
                 f,
-                "no call of {} succeeded, so the old plugins stay; see the failures above, and try `weir plugin run`",
+                "no call of {} succeeded, so the old plugins stay in use; see the failures above, and try `weir \
+                 plugin run`",
                 names.join(", ")
             ),
         }
@@ -61,8 +66,8 @@ impl fmt::Display for Replacement {
 }
 
 impl Loaded {
-    /// Lets this chain decide about all services alongside the planner's current one, and then replaces that one,
-    /// unless the change is refused. A plugin that failed to load stays in its earlier version. `now` is in
+    /// Lets this chain decide about all services alongside the planner's current chain, and then replaces the current
+    /// one, unless the change is refused. A plugin that failed to load stays in its earlier version. `now` is in
     /// seconds since 1970.
     pub fn replace(mut self, planner: &mut Planner, now: u64) -> Replacement {
         let earlier = planner.policy::<Chain>().cloned().unwrap_or_default();

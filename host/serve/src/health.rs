@@ -40,7 +40,7 @@ impl NodeState {
     }
 }
 
-/// The sync thread's progress, from which health is answered. Clones share their state.
+/// The sync thread's progress, from which health requests are answered. Clones share their state.
 ///
 /// A family counts after its first [`updated`](Health::updated): the loop calls it at its start, before anything is
 /// written; until then, queued changes do not make the node unhealthy, as in kube-proxy.
@@ -81,18 +81,18 @@ impl Health {
         Health { state: Arc::default(), clock, timeout: sync_period * PERIODS }
     }
 
-    /// A change arrived that is not in the kernel yet. Only the first since the last [`updated`](Health::updated)
-    /// counts.
+    /// Records that a change arrived that is not in the kernel yet. Only the first since the last
+    /// [`updated`](Health::updated) counts.
     pub fn queued(&self, family: Family, now: Moment) {
         self.state().families.get_mut(family).queued.get_or_insert(now);
     }
 
-    /// All changes so far are in the kernel; also called once when the loop starts.
+    /// Records that all changes so far are in the kernel; also called once when the loop starts.
     pub fn updated(&self, family: Family, now: Moment) {
         *self.state().families.get_mut(family) = Progress { updated: Some(now), queued: None };
     }
 
-    /// Since when a change has been waiting to reach the kernel; `None` if none is.
+    /// Since when a change has been waiting to reach the kernel; `None` if no change waits.
     pub fn waits_since(&self) -> Option<Moment> {
         let families = self.state().families;
         let queued = [families.v4.queued, families.v6.queued];

@@ -10,9 +10,9 @@
 //!
 //! Codes, headers and bodies are kube-proxy's, because load balancers and dashboards were written for them.
 //!
-//! Never: a request that waits for the sync thread, or the reverse; unbounded memory or connections; a client that
-//! may take unlimited time; reading a request's body; profiling or debugging pages (`/debug/*`, `/flagz`,
-//! `/statusz`); TLS, credentials or anything that is not public.
+//! Requests and the sync thread never wait for each other. Memory, connections and the time of each client are limited,
+//! and request bodies are not read. There are no profiling or debugging pages (`/debug/*`, `/flagz`, `/statusz`), no
+//! TLS, no credentials, and nothing that is not public.
 
 mod connections;
 mod health;

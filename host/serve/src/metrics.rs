@@ -65,8 +65,8 @@ impl Metrics {
         }
     }
 
-    /// Sets what all plugins did, after a round. Their counts start when each plugin is loaded; a count that falls
-    /// belongs to a reloaded plugin, and the exported count continues from its previous value. The series of plugins
+    /// Sets the counts of all plugins after a round. Counts start when a plugin is loaded; a count that falls belongs
+    /// to a reloaded plugin, and the exported count continues from its previous value. The series of plugins that are
     /// no longer named are removed.
     pub fn plugins(&self, plugins: &[PluginMetrics]) {
         self.series().update(plugins);
@@ -77,7 +77,8 @@ impl Metrics {
         self.series().reloaded(result);
     }
 
-    /// Counters were read for plugins: the number of services, the number of failures, and the time taken.
+    /// Records that counters were read for plugins: for how many services this succeeded and failed, and how long it
+    /// took.
     pub fn sampled(&self, read: u64, failed: u64, time: std::time::Duration) {
         self.series().sampled(read, failed, time);
     }
@@ -99,8 +100,8 @@ impl Metrics {
 
 fn text(registry: &Registry) -> String {
     let mut text = Vec::new();
-    // It fails for a family without metrics, which the registry leaves out, and on write errors, which a Vec does not
-    // have.
+    // Encoding fails for a family without metrics, which the registry leaves out, and on write errors, which a Vec does
+    // not have.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     String::from_utf8(text).unwrap_or_default()
 }

@@ -46,7 +46,7 @@ impl ListenAddresses {
 
 /// A health check that is not served in one family because an address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("the health check of {service} is not answered over {family}")]
+#[error("the health check port of {service} is not served over {family}")]
 pub struct PortFailure {
     /// The service.
     pub service: ObjectName,
@@ -78,8 +78,8 @@ impl HealthCheckPorts {
     }
 
     /// Sets the services whose health checks are served: closes and opens ports, and updates the counts. Unchanged
-    /// ports are not interrupted. If one address of a service and family cannot be bound, none is used, and it is
-    /// returned; the next call retries.
+    /// ports are not interrupted. If an address cannot be bound, the service's health check is not served on any
+    /// address of that family, and the failure is returned; the next call retries.
     pub fn sync(
         &mut self,
         addresses: &ListenAddresses,

@@ -15,14 +15,14 @@ use super::{NodeArguments, PolicyArguments};
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) input: RunInputArguments,
-    /// Directory for state kept across restarts (mode 700): compiled plugins, and since when endpoints have been
-    /// ready.
+    /// Directory (mode 700) for state that is kept across restarts: compiled plugins, and the time at which each
+    /// endpoint became ready.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Append every question to a plugin and its answer to this file, for `weir replay`.
+    /// Append each question that weir asks a plugin, and the plugin's answer, to this file, for `weir replay`.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
-    /// Exit after the first complete round; exit status 1 if anything failed.
+    /// Exit after the first complete round, with status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(crate) struct RunArguments {
 /// The source of the objects, the configuration and the node.
 #[derive(Args, Debug)]
 pub(crate) struct RunInputArguments {
-    /// Read the objects from this folder (YAML or JSON, including Lists) or file instead of the API server.
+    /// Read the objects from this folder or file (YAML or JSON, including Lists) instead of from the API server.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: Option<PathBuf>,
     /// Address of the API server; overrides the kubeconfig. Can be combined with --config.
@@ -46,17 +46,17 @@ pub(crate) struct RunInputArguments {
 
 /// kube-proxy's flags that do one task and exit.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Instead of running")]
+#[command(next_help_heading = "Do one task and exit")]
 pub(crate) struct SpecialRuns {
     /// Write the effective configuration to this file and exit.
     #[arg(long, value_name = "FILE")]
     pub(crate) write_config_to: Option<PathBuf>,
-    /// Do only what needs more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, connection tracking limits, loading the
-    /// scheduler), and exit.
+    /// Do only the setup that needs more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, connection tracking limits,
+    /// loading the scheduler), and exit.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = parse_bool)]
     init_only: Option<bool>,
-    /// Same as `weir cleanup`.
+    /// Do the same as `weir cleanup`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = parse_bool)]
     cleanup: Option<bool>,
@@ -110,7 +110,7 @@ pub(super) const OF_LOGGING: [&str; 4] = ["log", "log_format", "logging_format",
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LoggingFlags {
-    /// Log level, overriding the verbosity: error, warn, info, debug or trace.
+    /// Log level: error, warn, info, debug or trace. Overrides the verbosity (-v).
     #[arg(long, hide = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
     /// Log format, text or JSON; same as --logging-format.
@@ -141,9 +141,9 @@ pub(crate) struct LoggingFlags {
 /// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One object per line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -57,37 +57,37 @@ const fn flag(
 /// In the order of the help text.
 #[rustfmt::skip]
 const FLAGS: &[Flag] = &[
-    flag("proxy-mode", "mode", Text, Plans, "MODE", "mode: only ipvs"),
+    flag("proxy-mode", "mode", Text, Plans, "MODE", "mode: must be ipvs"),
     flag("ipvs-scheduler", "ipvs.scheduler", Text, Plans, "NAME", "ipvs.scheduler: rr, wrr, lc, wlc, sh, dh, sed, nq, mh, … [default: rr]"),
-    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: virtual servers at these addresses are not touched"),
+    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: virtual servers with addresses in these networks are left unchanged"),
     flag("ipvs-strict-arp", "ipvs.strictARP", Bool, Plans, "", "ipvs.strictARP: answer ARP only for addresses of the receiving interface"),
     flag("ipvs-tcp-timeout", "ipvs.tcpTimeout", Duration, Plans, "DURATION", "ipvs.tcpTimeout, for example 900s; 0 keeps the kernel's value [default: 0]"),
-    flag("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", Duration, Plans, "DURATION", "ipvs.tcpFinTimeout [default: 0]"),
-    flag("ipvs-udp-timeout", "ipvs.udpTimeout", Duration, Plans, "DURATION", "ipvs.udpTimeout [default: 0]"),
+    flag("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", Duration, Plans, "DURATION", "ipvs.tcpFinTimeout; 0 keeps the kernel's value [default: 0]"),
+    flag("ipvs-udp-timeout", "ipvs.udpTimeout", Duration, Plans, "DURATION", "ipvs.udpTimeout; 0 keeps the kernel's value [default: 0]"),
     flag("ipvs-sync-period", "ipvs.syncPeriod", Duration, Plans, "DURATION", "ipvs.syncPeriod: how often the whole kernel state is checked [default: 30s]"),
     flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: minimum time between rounds [default: 1s; 0 if a file does not set it]"),
     flag("masquerade-all", "iptables.masqueradeAll", Bool, Plans, "", "iptables.masqueradeAll: masquerade all traffic to cluster IPs"),
     flag("iptables-masquerade-bit", "iptables.masqueradeBit", Number, Plans, "BIT", "iptables.masqueradeBit: bit of the packet mark that requests masquerading, 0 to 31 [default: 14]"),
     flag("cluster-cidr", "clusterCIDR", Text, Plans, "CIDR,…", "clusterCIDR: the pod networks, at most one per family"),
     flag("detect-local-mode", "detectLocalMode", Text, Plans, "MODE", "detectLocalMode: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix [default: ClusterCIDR]"),
-    flag("pod-bridge-interface", "detectLocal.bridgeInterface", Text, Plans, "NAME", "detectLocal.bridgeInterface"),
-    flag("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", Text, Plans, "PREFIX", "detectLocal.interfaceNamePrefix"),
+    flag("pod-bridge-interface", "detectLocal.bridgeInterface", Text, Plans, "NAME", "detectLocal.bridgeInterface: the name of the pods' bridge, for BridgeInterface"),
+    flag("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", Text, Plans, "PREFIX", "detectLocal.interfaceNamePrefix: how the names of the pods' interfaces start, for InterfaceNamePrefix"),
     flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: networks, or the words primary, localhost or all [default: all addresses of the node]"),
-    flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: replaces the Node object's address, unless it is unspecified; nothing listens on it [default: 0.0.0.0]"),
+    flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: the node's address; with 0.0.0.0 or ::, it is taken from the Node object; weir does not listen on it [default: 0.0.0.0]"),
     flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for example AllowServiceExternalIPs=false"),
     flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: in-cluster]"),
-    flag("kube-api-content-type", "clientConnection.contentType", Text, Daemon, "TYPE", "clientConnection.contentType: no effect, weir always uses JSON [default: application/vnd.kubernetes.protobuf]"),
-    flag("kube-api-qps", "clientConnection.qps", Number, Daemon, "NUMBER", "clientConnection.qps: requests per second [default: 5]"),
-    flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: maximum burst of requests [default: 10]"),
-    flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: no effect, as unchanged objects are not processed again [default: 15m]"),
-    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress; empty disables it [default: 0.0.0.0:10256]"),
-    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress; empty disables it [default: 127.0.0.1:10249]"),
+    flag("kube-api-content-type", "clientConnection.contentType", Text, Daemon, "TYPE", "clientConnection.contentType: no effect, because weir always uses JSON [default: application/vnd.kubernetes.protobuf]"),
+    flag("kube-api-qps", "clientConnection.qps", Number, Daemon, "NUMBER", "clientConnection.qps: how many requests weir may send per second [default: 5]"),
+    flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: how many requests weir may send at once [default: 10]"),
+    flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: no effect, because weir does not process unchanged objects again [default: 15m]"),
+    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress: where weir serves its health; an empty value disables this [default: 0.0.0.0:10256]"),
+    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress: where weir serves its metrics; an empty value disables this [default: 127.0.0.1:10249]"),
     flag("bind-address-hard-fail", "bindAddressHardFail", Bool, Daemon, "", "bindAddressHardFail: exit if the health or the metrics address cannot be bound"),
-    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: no effect, as only Go programs have these profiles"),
-    flag("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", Text, Daemon, "VERSION", "showHiddenMetricsForVersion: accepts only the previous minor version"),
+    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: no effect, because only Go programs have these profiles"),
+    flag("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", Text, Daemon, "VERSION", "showHiddenMetricsForVersion: only the previous minor version is accepted"),
     flag("oom-score-adj", "oomScoreAdj", Number, Daemon, "NUMBER", "oomScoreAdj of this process, -1000 to 1000 [default: -999]"),
-    flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: connections per CPU; 0 keeps the kernel's value [default: 32768]"),
-    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: minimum number of connections [default: 131072]"),
+    flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: how many connections the kernel tracks at most, per CPU; 0 keeps the kernel's value [default: 32768]"),
+    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: lower bound for the limit that conntrack.maxPerCore gives [default: 131072]"),
     flag("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", Duration, Daemon, "DURATION", "conntrack.tcpEstablishedTimeout; 0 keeps the kernel's value [default: 24h]"),
     flag("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", Duration, Daemon, "DURATION", "conntrack.tcpCloseWaitTimeout; 0 keeps the kernel's value [default: 1h]"),
     flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: also track TCP packets outside the window"),
@@ -96,8 +96,8 @@ const FLAGS: &[Flag] = &[
     flag("iptables-localhost-nodeports", "iptables.localhostNodePorts", Bool, Hidden, "", "without effect in IPVS mode"),
     flag("iptables-sync-period", "iptables.syncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
     flag("iptables-min-sync-period", "iptables.minSyncPeriod", Duration, Hidden, "DURATION", "without effect in IPVS mode"),
-    flag("healthz-port", "", Number, Hidden, "PORT", "deprecated: --healthz-bind-address"),
-    flag("metrics-port", "", Number, Hidden, "PORT", "deprecated: --metrics-bind-address"),
+    flag("healthz-port", "", Number, Hidden, "PORT", "deprecated: use --healthz-bind-address"),
+    flag("metrics-port", "", Number, Hidden, "PORT", "deprecated: use --metrics-bind-address"),
 ];
 
 /// The names of the flags that only the daemon's help lists.
@@ -216,7 +216,9 @@ fn parser(flag: &Flag) -> ValueParser {
         }
         Number => |text| {
             let number = parse_whole(text).ok_or("expected a whole number")?;
-            i32::try_from(number).map(|_| text.to_owned()).map_err(|_| "the number is too large".to_owned())
+            i32::try_from(number)
+                .map(|_| text.to_owned())
+                .map_err(|_| "expected a whole number from -2147483648 to 2147483647".to_owned())
         },
         Duration => |text| match parse_duration(text.strip_prefix('-').unwrap_or(text)) {
             Some(_) => Ok(text.to_owned()),

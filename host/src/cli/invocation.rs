@@ -1,4 +1,4 @@
-//! The command line as typed, turned into one of this program's: kube-proxy has no subcommands.
+//! Turns the command line as typed into one with a subcommand, because kube-proxy has no subcommands.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 pub(crate) struct Invocation(pub(crate) Vec<OsString>);
 
 impl Invocation {
-    /// Called as `kube-proxy`, or with flags only, weir is the daemon. `_` in a flag name is read as `-`.
+    /// Called as `kube-proxy`, or with flags only, weir runs as the daemon. `_` in a flag name is read as `-`.
     pub(crate) fn of(typed: impl IntoIterator<Item = OsString>) -> Invocation {
         let mut typed = typed.into_iter();
         let program = typed.next().unwrap_or_else(|| "weir".into());

@@ -9,18 +9,20 @@ use super::NodeArguments;
 /// `weir lab`
 #[derive(Args, Debug)]
 pub(crate) struct LabArguments {
-    /// Folder of manifests (YAML or JSON, including Lists), or one file: the Services, their endpoints, and Nodes.
+    /// Folder of manifests (YAML or JSON, including Lists), or a single manifest file, with the Services, their
+    /// endpoints and the Nodes.
     #[arg(long, value_name = "PATH")]
     pub(crate) manifests: PathBuf,
-    /// Traffic file (YAML): the load, the speed of each endpoint, and the client nodes. See host/lab/examples.
+    /// Traffic file (YAML) that describes the load, the speed of each endpoint, and the client nodes. See
+    /// host/lab/examples.
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
-    /// `builtin`: as kube-proxy decides; a scheduler such as `lc`: the same with that scheduler; `known`: wrr with
-    /// weights proportional to the described speeds; or a PolicyConfiguration file, whose plugins are called on
-    /// each client node as in `weir run`. See host/lab/examples/policy.yaml.
+    /// The policy to simulate. `builtin` decides as kube-proxy does; a scheduler such as `lc` does the same with that
+    /// scheduler; `known` uses wrr with weights proportional to the speeds in the traffic file; a PolicyConfiguration
+    /// file calls its plugins on each client node, as `weir run` does. See host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
-    /// Policies to compare with --policy, written in the same way.
+    /// Further policies to compare with that of --policy, written in the same way.
     #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
     pub(crate) against: Vec<String>,
     /// Seeds to use instead of those in the traffic file. The same seed gives the same output.
@@ -28,7 +30,8 @@ pub(crate) struct LabArguments {
     pub(crate) seeds: Vec<u64>,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// `text`: tables; `json`: one object per line for each policy, load and seed; `svg`: plots.
+    /// Output format: `text` prints tables; `json` prints an object for each policy, load and seed, one per line; `svg`
+    /// draws plots.
     #[arg(long, short, value_enum, default_value_t = LabOutput::Text)]
     pub(crate) output: LabOutput,
 }

@@ -15,6 +15,7 @@ use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{CleanupArguments, Output};
 use crate::output::say;
+use crate::status::text::count;
 use crate::{inputs, style};
 
 /// Leftovers of weir and of kube-proxy's IPVS, iptables and nftables modes, in both families.
@@ -73,7 +74,9 @@ pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow
 }
 
 fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::Result<Remains> {
-    let mut actual = kernel.read_removable().context("this node's kernel (`weir doctor` shows more)")?;
+    let mut actual = kernel
+        .read_removable()
+        .context("cannot read this node's kernel state (run `weir doctor` for details)")?;
     actual.rules.clear();
     actual.forget_excluded(excluded, &KernelState::default());
     let (mut rules, mut unread) = (Vec::new(), Vec::new());
@@ -97,7 +100,7 @@ fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::
             }
         }
     }
-    let tables = nftables::leftovers().context("tables of nftables mode")?;
+    let tables = nftables::leftovers().context("cannot check for tables of kube-proxy's nftables mode")?;
     Ok(Remains { rules, unread, changes: diff(&KernelState::default(), &actual), tables })
 }
 
@@ -112,7 +115,7 @@ fn remove(kernel: &mut Linux, remains: &Remains) -> Done {
         done.push((describe(rules), result.map_err(|failure| failure.message)));
     }
     if let Err(failure) = kernel.remove_scratch() {
-        done.push(("remove the scratch set".to_owned(), Err(failure.message)));
+        done.push(("remove weir's temporary set".to_owned(), Err(failure.message)));
     }
     let outcomes = apply(kernel, &remains.changes, &KernelState::default());
     for (change, outcome) in remains.changes.0.iter().zip(outcomes) {
@@ -138,9 +141,9 @@ fn describe(rules: &RuleRemains) -> String {
     let chains: usize = found.tables.iter().map(|table| table.chains.len()).sum();
     let jumps: usize = found.tables.iter().map(|table| table.jumps.len()).sum();
     let iptables_mode = found.iptables_mode_chains();
-    format!(
-        "remove {chains} {family} chains ({iptables_mode} of iptables mode) and {jumps} jumps to them by {restore}"
-    )
+    let chains = count(chains as u64, &format!("{family} chain"));
+    let jumps = count(jumps as u64, "jump");
+    format!("remove {chains} ({iptables_mode} of iptables mode) and {jumps} to them with {restore}")
 }
 
 fn print_remains(remains: &Remains, output: Output) {
@@ -175,7 +178,7 @@ fn print_outcome(done: &Done, left: &Remains, output: Output) {
             if clean {
                 say!("{}", style::good("nothing is left of any service proxy"));
             } else {
-                say!("{}", style::bad("still present:"));
+                say!("{}", style::bad("still to do:"));
                 left.lines().iter().for_each(|line| say!("  {line}"));
                 left.unread.iter().for_each(|why| say!("  {why}"));
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use weir_core::kernel::whole;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
+use weir_core::text::counted;
 use weir_kernel::capabilities::{self, Finding, Verdict};
 use weir_kernel::{Linux, iptables, nftables};
 
@@ -39,9 +40,11 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
             findings.extend(look_at(&mut kernel, &actual, &families));
             findings.extend(numbers::findings(&settings.proxy, &actual));
         }
-        Err(error) => {
-            findings.push(Finding::bad("kernel state", error.to_string(), "fix the problems above"))
-        }
+        Err(error) => findings.push(Finding::bad(
+            "kernel state",
+            error.to_string(),
+            "run as root, and fix the problems above",
+        )),
     }
     match arguments.output {
         Output::Text => print_text(&findings),
@@ -69,7 +72,7 @@ fn networks(kernel: &mut Linux) -> Option<Finding> {
     let networks = kernel.networks().ok().filter(|networks| !networks.is_empty())?;
     let names: Vec<String> = networks.iter().map(|net| net.to_string()).collect();
     let text = format!(
-        "another program put {} on it, so that it attracts traffic to these networks",
+        "another program added {} to this device, which now attracts traffic to these networks",
         names.join(" ")
     );
     let fix = "keep other network daemons off the device; `weir run` removes the networks";
@@ -88,14 +91,17 @@ fn rules(family: Family) -> Vec<Finding> {
             Finding::bad(
                 &format!("{family} {table}"),
                 why.message,
-                "fix that; weir then writes the table automatically",
+                "fix this problem; weir then writes the table automatically",
             )
         })
         .collect();
     if count > 0 {
         findings.push(Finding::warning(
             &topic,
-            format!("{count} chains of kube-proxy's iptables mode, which still handle traffic"),
+            match count {
+                1 => "1 chain of kube-proxy's iptables mode, which still handles traffic".to_owned(),
+                _ => format!("{count} chains of kube-proxy's iptables mode, which still handle traffic"),
+            },
             "stop the other proxy, then run `weir cleanup` and restart weir",
         ));
     } else if findings.is_empty() {
@@ -113,7 +119,11 @@ fn nftables_mode() -> Finding {
             let names: Vec<String> = found.iter().map(|table| table.to_string()).collect();
             let text =
                 format!("{} of kube-proxy's nftables mode, which still handles traffic", names.join(", "));
-            Finding::warning(topic, text, "stop the other proxy, then restart weir, which deletes it")
+            Finding::warning(
+                topic,
+                text,
+                "stop the other proxy, then restart weir; at start, weir deletes these tables",
+            )
         }
         Err(failure) => Finding::bad(topic, failure.message, "run as root"),
     }
@@ -132,7 +142,9 @@ fn other_variant(family: Family) -> Option<Finding> {
         ));
     }
     (rules > 0).then(|| {
-        let text = format!("has {rules} rules in addition to those of the installed variant");
+        let rules = counted(rules, "rule");
+        let text =
+            format!("has {rules} that the kernel applies in addition to those of the installed variant");
         Finding::warning(&topic, text, format!("use only one variant; `{program}` shows these rules"))
     })
 }
@@ -151,7 +163,8 @@ fn print_text(findings: &[Finding]) {
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    say!("{} ok, {} warnings, {} bad", count(Verdict::Good), count(Verdict::Warning), count(Verdict::Bad));
+    let warnings = counted(count(Verdict::Warning), "warning");
+    say!("{} ok, {warnings}, {} bad", count(Verdict::Good), count(Verdict::Bad));
 }
 
 fn print_json(findings: &[Finding]) {

@@ -9,6 +9,7 @@ use weir_core::decision::Treatment;
 use weir_core::node::Capabilities;
 use weir_core::objects::ObjectName;
 use weir_core::planner::Explanation;
+use weir_core::text::{counted, printable};
 use weir_kernel::Linux;
 use weir_policy::{Record, Refused};
 
@@ -23,8 +24,9 @@ use sampled::Sampled;
 
 /// Prints the explanation. Exit status 1 if a plugin was refused or failed to answer for the service.
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
-    let (namespace, name) =
-        arguments.service.split_once('/').context("give the service as NAMESPACE/NAME")?;
+    let (namespace, name) = arguments.service.split_once('/').with_context(|| {
+        format!("service `{}` is not written as NAMESPACE/NAME", printable(&arguments.service))
+    })?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
     let Plugins { mut chain, refused } = inputs::policy(&arguments.input.policy, &settings.node_name)?;
@@ -65,11 +67,11 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused],
     say!("{} {name}", style::heading("service"));
     for port in &explanation.view.ports {
         say!(
-            "  {} {} {}: {} endpoints, {} behind the cluster IP, {} behind other VIPs",
+            "  {} {} {}: {}, {} behind the cluster IP, {} behind other VIPs",
             port.family,
             port.port.protocol,
             port.port.port,
-            port.endpoints.len(),
+            counted(port.endpoints.len(), "endpoint"),
             port.selection.internal.len(),
             port.selection.external.len()
         );
@@ -85,7 +87,7 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused],
     }
     if decided.notes.is_empty() && decided.reports.is_empty() {
         let none = if refused.is_empty() { "no plugin" } else { "no other plugin" };
-        say!("  {none} decided anything: handled as in kube-proxy");
+        say!("  {none} decided anything, so the service is handled as in kube-proxy");
     }
     for note in &decided.notes {
         let answer = if note.answer.is_empty() { "no change" } else { &note.answer };

@@ -86,7 +86,10 @@ fn record(line: &str) -> anyhow::Result<Record> {
     serde_json::from_str(line).map_err(|error| {
         let words = error.to_string();
         let why = words.split(" at line ").next().unwrap_or_default();
-        anyhow!("column {}: {why}; not a record of `weir record`, which has one per line", error.column())
+        anyhow!(
+            "column {}: {why}; this line is not a record (`weir record` writes one record per line)",
+            error.column()
+        )
     })
 }
 
@@ -151,7 +154,13 @@ impl Plugins<'_> {
 /// The interface through which it was called.
 pub(super) fn interface(record: &Record) -> anyhow::Result<Interface> {
     let known = Interface::ALL.into_iter().find(|interface| interface.to_string() == record.interface);
-    known.with_context(|| format!("`{}` is not an interface", record.interface))
+    known.with_context(|| {
+        format!(
+            "the record has the interface `{}`, which does not exist: use filter, scheduler or \
+             masquerade",
+            record.interface
+        )
+    })
 }
 
 /// The answer to the recorded question, or `{"failure": "…"}`.

@@ -48,12 +48,14 @@ pub(crate) fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
 pub(crate) fn ask(settings: &Settings) -> anyhow::Result<Status> {
     let Some(address) = settings.configuration.metrics_bind_address() else {
         bail!(
-            "the configuration disables the metrics port (metricsBindAddress), which weir uses to query the daemon"
+            "the configuration disables the metrics port, through which the daemon is queried; set \
+             metricsBindAddress to an address such as 127.0.0.1:10249"
         );
     };
     let address = reachable(address);
     let answer = get(address).with_context(|| format!("http://{address}{}", status::JSON_PATH))?;
-    serde_json::from_str(&answer).with_context(|| format!("{address} is not weir, or is a different version"))
+    serde_json::from_str(&answer)
+        .with_context(|| format!("the program at {address} is not weir, or a different version of it"))
 }
 
 /// The address at which a program on this machine reaches such a listener.

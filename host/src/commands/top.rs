@@ -29,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Shows traffic until the user quits, or once.
 pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     if !arguments.once {
-        ensure!(arguments.output == Output::Text, "--output json needs --once");
-        ensure!(std::io::stdout().is_terminal(), "standard output is not a terminal: use --once");
+        ensure!(arguments.output == Output::Text, "--output json requires --once");
+        ensure!(std::io::stdout().is_terminal(), "standard output is not a terminal; use --once");
     }
     let settings = inputs::settings(&arguments.node)?;
     let mut source = Source { kernel: Linux::new(&[]), settings, started: Instant::now() };
@@ -128,8 +128,11 @@ impl Source {
     /// Reads all services, and the endpoints if shown.
     fn read(&mut self, app: &mut App) -> anyhow::Result<()> {
         let begin = self.started.elapsed();
-        let traffic = self.kernel.traffic().context("IPVS counters, which need root or NET_ADMIN")?;
-        app.take(traffic.context("this kernel has no IPVS: `modprobe ip_vs`")?, begin);
+        let traffic = self
+            .kernel
+            .traffic()
+            .context("cannot read the IPVS counters (this needs root or CAP_NET_ADMIN)")?;
+        app.take(traffic.context("this kernel has no IPVS; run `modprobe ip_vs`")?, begin);
         self.look(app)
     }
 

@@ -65,7 +65,8 @@ fn ask_plan(arguments: &TraceArguments, manifests: &std::path::Path) -> anyhow::
 fn ask_kernel(arguments: &TraceArguments) -> anyhow::Result<Asked> {
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let families = capabilities::probe().capabilities.families;
-    let state = whole(&mut Linux::new(&families)).context("this node's kernel (`weir doctor` shows more)")?;
+    let state = whole(&mut Linux::new(&families))
+        .context("cannot read this node's kernel state (run `weir doctor` for details)")?;
     Ok(Asked { state, host, node_ips: PerFamily::default(), status: ExitCode::SUCCESS })
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::text::age;
+use super::text::{age, count};
 use super::{Plugin, Running, Standing, Status};
 
 /// The most actions listed. More would not be read, and most causes have several symptoms.
@@ -59,9 +59,14 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
     }
     for pending in &daemon.pending {
         all.push(urgent(
-            format!("has failed for {}", pending.line(now)),
+            format!("failing for {}", pending.line(now)),
             match pending.busy {
-                true => "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`",
+                true if pending.why.contains("xtables lock") => {
+                    "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`"
+                }
+                true => {
+                    "wait; weir retries automatically. If this does not end, `weir doctor` checks the node"
+                }
                 false => "fix the cause; weir retries automatically. `weir doctor` checks the node",
             },
         ));
@@ -71,7 +76,7 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
         && daemon.awaits.is_none()
     {
         let what = format!("a change has been waiting for {} to reach the kernel", age(now, since));
-        all.push(urgent(what, "check the end of the log"));
+        all.push(urgent(what, "see the end of weir's log for the cause"));
     }
     all
 }
@@ -80,7 +85,7 @@ fn objects(daemon: &Running, now: u64) -> Option<Advice> {
     if let Some(stale) = daemon.objects.names(Standing::Stale) {
         let heard = daemon.objects.heard.map(|heard| format!(" for {}", age(now, heard)));
         let what = format!(
-            "{} has not answered{}: {stale} may be out of date; services keep their last known state",
+            "{} has not answered{}, so {stale} may be out of date; weir keeps the last known state in use",
             daemon.objects.source,
             heard.unwrap_or_default()
         );
@@ -92,19 +97,32 @@ fn objects(daemon: &Running, now: u64) -> Option<Advice> {
     let awaited = daemon.awaits.as_ref()?;
     let incomplete = daemon.objects.names(Standing::Incomplete);
     let of = incomplete.map(|names| format!("; not listed yet: {names}")).unwrap_or_default();
-    let what = format!("nothing has been written yet: weir is waiting for {awaited}{of}");
-    let fix = "check that the API server answers and that weir's account may list and watch these; see the log for the error";
+    let fix = match of.is_empty() {
+        true => "see the log for the cause; `weir doctor` checks the node",
+        false => {
+            "check that the API server answers and that weir's account may list and watch these resources; see the log \
+             for the error"
+        }
+    };
+    let what =
+        format!("nothing has been written to the kernel yet, because weir is waiting for {awaited}{of}");
     Some(urgent(what, fix))
 }
 
 fn policy(daemon: &Running) -> Vec<Advice> {
     let refused = daemon.refused.iter().map(|why| {
-        urgent(format!("plugin not used: {why}"), "fix the file; `weir plugin check FILE` checks it")
+        let fix = "correct the policy file or the plugin; `weir plugin check FILE` checks a plugin";
+        urgent(format!("plugin or policy file not used: {why}"), fix)
     });
     let broken = |plugin: &Plugin| {
         let why = plugin.suspended.as_ref()?;
-        let what = format!("plugin {} is {why} after {} failures", plugin.name, plugin.failures);
-        Some(urgent(what, "see the log for its errors; `weir plugin run` calls it by hand"))
+        let state = match why.as_str() {
+            Plugin::GIVEN_UP => "is no longer called, until it or its configuration changes",
+            _ => "is suspended for a while because it kept failing",
+        };
+        let failures = count(plugin.failures, "failed call");
+        let what = format!("plugin {} {state} ({failures} since it was loaded)", plugin.name);
+        Some(urgent(what, "see the log for the plugin's errors; `weir plugin run` calls the plugin by hand"))
     };
     refused.chain(daemon.plugins.iter().filter_map(broken)).collect()
 }

@@ -62,6 +62,28 @@ fn a_loop_that_hangs_is_reported_although_it_says_nothing() {
 }
 
 #[test]
+fn plugins_that_are_not_called_need_attention() {
+    let advice = |why: &str| {
+        let mut status = status("well");
+        let plugin = status.daemon.as_mut().unwrap().plugins.first_mut().unwrap();
+        (plugin.suspended, plugin.failures) = (Some(why.to_owned()), 7);
+        status.with_advice().todo.remove(0).what
+    };
+    let said = advice(Plugin::SUSPENDED);
+    assert!(
+        said.ends_with(
+            "is suspended for a while because it kept failing (7 failed calls since it was loaded)"
+        ),
+        "{said}"
+    );
+    let said = advice(Plugin::GIVEN_UP);
+    assert!(
+        said.contains("is no longer called, until it or its configuration changes (7 failed calls"),
+        "{said}"
+    );
+}
+
+#[test]
 fn ages_and_times_have_a_unit_that_fits() {
     let ages = [0, 59, 60, 3_599, 3_600, 90_000].map(|seconds| age(seconds, 0));
     assert_eq!(ages, ["0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "1 d 1 h"]);

@@ -115,9 +115,9 @@ fn running(daemon: &Running, now: u64) -> Vec<Row> {
     rows.push(row("endpoints", Tone::Plain, [join(parts)]));
     rows.push(pending(daemon, now));
     if !daemon.reports.is_empty() {
-        let line = |of: &super::Reported| {
-            let services = count(of.services as u64, "service");
-            format!("{}: {services}, first {}: {}", of.reason, of.service, of.message)
+        let line = |of: &super::Reported| match of.services {
+            1 => format!("{}: {}: {}", of.reason, of.service, of.message),
+            n => format!("{}: {n} services, for example {}: {}", of.reason, of.service, of.message),
         };
         rows.push(row("reports", Tone::Doubtful, daemon.reports.iter().map(line)));
     }
@@ -144,7 +144,8 @@ fn in_step(daemon: &Running, now: u64) -> Row {
 fn objects(objects: &Objects, now: u64) -> Row {
     let of = |standing, word: &str| objects.names(standing).map(|names| format!("{names} {word}"));
     let (stale, missing) = (of(Standing::Stale, "STALE"), of(Standing::Incomplete, "NOT LISTED"));
-    let heard = objects.heard.map(|heard| format!("last heard from {} ago", age(now, heard)));
+    let heard =
+        objects.heard.map(|heard| format!("last contact with the API server {} ago", age(now, heard)));
     let tone = match (&stale, &missing) {
         (None, None) => Tone::Plain,
         _ => Tone::Bad,
@@ -155,8 +156,9 @@ fn objects(objects: &Objects, now: u64) -> Row {
 
 fn pending(daemon: &Running, now: u64) -> Row {
     let unread = daemon.unread.iter().map(|unread| unread.line(now));
-    let failures = daemon.pending.iter().map(|pending| format!("for {}", pending.line(now)));
-    let held = some(daemon.held, "change").map(|held| format!("{held} held back until this succeeds"));
+    let failures = daemon.pending.iter().map(|pending| format!("failing for {}", pending.line(now)));
+    let held =
+        some(daemon.held, "change").map(|held| format!("{held} held back until the failed changes succeed"));
     let lines: Vec<String> = unread.chain(failures).chain(held).collect();
     match lines.is_empty() {
         true => row("pending", Tone::Good, ["nothing".to_owned()]),
@@ -185,7 +187,7 @@ fn plugins(daemon: &Running) -> Row {
     let lines: Vec<String> = daemon.plugins.iter().map(line).chain(refused).collect();
     let bad = !daemon.refused.is_empty() || daemon.plugins.iter().any(|plugin| plugin.suspended.is_some());
     match lines.is_empty() {
-        true => row("plugins", Tone::Plain, ["none: decided as in kube-proxy".to_owned()]),
+        true => row("plugins", Tone::Plain, ["none; services are handled as in kube-proxy".to_owned()]),
         false => row("plugins", if bad { Tone::Bad } else { Tone::Plain }, lines),
     }
 }

@@ -64,8 +64,14 @@ impl Journey {
             }
         }
         let (verdict, ways) = match &trace.verdict {
-            Verdict::Delivered(_, ways) => ("one of these real servers gets it".to_owned(), ways.as_slice()),
-            other => (format!("it {other}"), [].as_slice()),
+            Verdict::Delivered(_, ways) => {
+                let gets = match ways.len() {
+                    1 => "this real server gets the packet",
+                    _ => "one of these real servers gets the packet",
+                };
+                (gets.to_owned(), ways.as_slice())
+            }
+            other => (format!("the packet {other}"), [].as_slice()),
         };
         let ways = ways.iter().map(|way| Way {
             real_server: way.real.to_string(),

@@ -18,7 +18,7 @@ fn traffic(connections: u64, active: u64, bytes_in: u64) -> Traffic {
     Traffic { scheduler: "rr".to_owned(), totals, active, inactive: 1, real_servers: 2, quiesced: 0 }
 }
 
-/// Two seconds with three services. Service 1 has the most new connections, 2 the most bytes, 3 the most active connections.
+/// Two seconds with three services: 1 has the most new connections, 2 the most bytes, 3 the most active connections.
 fn app() -> App {
     let before = [(server(1), traffic(100, 0, 0)), (server(2), traffic(100, 0, 0))].into();
     let now = [

@@ -7,6 +7,7 @@ use ratatui::layout::{Alignment, Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{self, Table, TableState};
+use weir_core::text::counted;
 
 use super::app::App;
 use super::{Endpoint, Flow, Service};
@@ -45,8 +46,8 @@ fn title(app: &App) -> String {
     let (what, time) = match &app.open {
         Some(watched) => {
             let deleted = if app.has(watched.server) { "" } else { " (DELETED)" };
-            let count = watched.endpoints.len();
-            (format!("{}{deleted}: {count} endpoints", watched.server), watched.window.time())
+            let endpoints = counted(watched.endpoints.len(), "endpoint");
+            (format!("{}{deleted}: {endpoints}", watched.server), watched.window.time())
         }
         None => {
             let filter = match (app.typing, app.filter.is_empty()) {
@@ -55,7 +56,7 @@ fn title(app: &App) -> String {
                 (false, true) => String::new(),
             };
             let (shown, all) = (app.shown().len(), app.services.len());
-            (format!("{shown} of {all} services{filter}"), app.window.time())
+            (format!("{shown} of {}{filter}", counted(all, "service")), app.window.time())
         }
     };
     let paused = if app.paused { "PAUSED · " } else { "" };

@@ -137,7 +137,7 @@ pub(crate) fn what_plugins_may_not_read_holds_up_nothing() -> Result<()> {
     let mut running = cluster.run_with(&["--policy", &policy])?;
     running.await_line("that the plugin is used", |line| line.field("plugin") == "guard")?;
     running.await_line("about what is not listed", |line| {
-        line.text().contains("did not list them: plugins decide without them")
+        line.text().contains("plugins decide without this data")
     })?;
     cluster.stage.settle(&running, &cluster.stage.recorded()?)?;
     let status = cluster.stage.await_status(1, |status| status["daemon"]["inStepSince"].is_u64())?;
@@ -226,7 +226,7 @@ pub(crate) fn node_that_is_deleted_stays_as_it_was() -> Result<()> {
     let node = cluster.server.objects(Collection::Nodes).remove(0);
     let name = node["metadata"]["name"].as_str().context("a name")?;
     cluster.server.delete(Collection::Nodes, "", name);
-    running.await_line("about the node", |line| line.text().contains("the Node object is gone"))?;
+    running.await_line("about the node", |line| line.text().contains("Node object is gone"))?;
     cluster.await_page(10256, "/healthz", |status, _| status == 503)?;
     witness::hold(&cluster.stage.netns, &step.recorded()?)?;
     // It is created again.

@@ -47,7 +47,7 @@ pub(crate) fn initialising_names_what_keeps_it_from_working() -> Result<()> {
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{output:?}");
-    ensure!(said.contains(ESTABLISHED) && said.contains("run --init-only once"), "{said}");
+    ensure!(said.contains(ESTABLISHED) && said.contains("run --init-only` once"), "{said}");
     witness::hold(&stage.netns, &before)
 }
 

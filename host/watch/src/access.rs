@@ -15,7 +15,7 @@ pub(crate) use transport::is_of_an_authority;
 /// How to reach the API server: the command line's `--kubeconfig` and `--master`, or their absence.
 ///
 /// With neither, weir has to run in a pod and uses the service account's files. All files are read again for every
-/// new client, and a client is replaced for the first request after a minute at the latest.
+/// new client, and a client that is older than a minute is replaced before the next request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// A kubeconfig file; its current context is used.
@@ -24,21 +24,21 @@ pub struct Access {
     pub master: Option<String>,
 }
 
-/// Why the API server cannot be contacted. Each message ends with a fix.
+/// Why the API server cannot be contacted. Each message contains a fix.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The kubeconfig cannot be read or parsed.
-    #[error("the kubeconfig {} cannot be used; correct it, or give another one with --kubeconfig", .file.display())]
+    #[error("the kubeconfig {} cannot be used (correct it, or give another one with --kubeconfig)", .file.display())]
     Kubeconfig {
         /// The file.
         file: PathBuf,
         /// What is wrong.
         source: KubeconfigError,
     },
-    /// It needs a program to be run.
+    /// The kubeconfig gets credentials from a program.
     #[error(
-        "the kubeconfig {} gets its credentials from a program (`{field}`), but weir does not run programs; give the user \
-         `tokenFile`, `token` or a client certificate instead",
+        "the kubeconfig {} gets credentials from a program (`{field}`), but weir does not run programs; use \
+         `tokenFile`, `token` or a client certificate for this user instead",
         .file.display()
     )]
     Program {
@@ -47,20 +47,20 @@ pub enum AccessError {
         /// The user's field that names the program.
         field: &'static str,
     },
-    /// It disables verification of the server's certificate.
+    /// The kubeconfig disables verification of the server's certificate.
     #[error(
-        "the kubeconfig {} sets `insecure-skip-tls-verify`, but weir always verifies the server; remove it and set \
-         `certificate-authority`",
+        "the kubeconfig {} sets `insecure-skip-tls-verify`, but weir always verifies the server; remove this field \
+         and set `certificate-authority`",
         .file.display()
     )]
     Unverified {
         /// The file.
         file: PathBuf,
     },
-    /// It sets a proxy.
+    /// The kubeconfig sets a proxy.
     #[error(
-        "the kubeconfig {} sets `proxy-url`, which weir does not support; remove it, and name a server that this node \
-         reaches directly",
+        "the kubeconfig {} sets `proxy-url`, which weir does not support; remove this field, and set `server` to an \
+         address that this node reaches directly",
         .file.display()
     )]
     Proxy {
@@ -69,12 +69,12 @@ pub enum AccessError {
     },
     /// The service account's files are missing.
     #[error(
-        "no kubeconfig or server was given, and this is not a pod with a service account; use --kubeconfig FILE or \
-         --master URL, or set automountServiceAccountToken in the pod"
+        "no kubeconfig or server was given, and this is not a pod with a service account (use --kubeconfig FILE or \
+         --master URL, or set automountServiceAccountToken to true in the pod)"
     )]
     InCluster(#[source] InClusterError),
     /// The token file cannot be read.
-    #[error("the token file {} cannot be read; mount it, or name another one", .file.display())]
+    #[error("the token file {} cannot be read (mount it, or name another one)", .file.display())]
     Token {
         /// The file.
         file: PathBuf,
@@ -89,7 +89,7 @@ pub enum AccessError {
     },
     /// The credentials or certificates cannot be used.
     #[error(
-        "the credentials for {server} cannot be used; check the certificates, keys and tokens {}",
+        "the credentials for {server} cannot be used (check the certificates, keys and tokens {})",
         .file.as_deref().map_or("of the pod's service account".to_owned(), named_in)
     )]
     Credentials {
@@ -166,7 +166,7 @@ fn from_kubeconfig(file: &Path, master: Option<&str>) -> Result<Config, AccessEr
         kubeconfig,
         &KubeConfigOptions::default(),
     ));
-    // Nothing in it waits: it is async only for its callers.
+    // The function is async but never waits, so its result is there at once.
     let mut config = made.unwrap_or(Err(KubeconfigError::CurrentContextNotSet)).map_err(unusable)?;
     // A proxy from the process's environment is meant for other traffic: the node's own networking depends on the API
     // server.

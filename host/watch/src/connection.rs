@@ -28,7 +28,7 @@ pub(crate) use lines::Lines;
 const LARGEST_ANSWER: usize = 768 << 20;
 /// Tokens, certificates and kubeconfig files may change at any time; client-go checks a token file this often.
 const CLIENT_AGE: Duration = Duration::from_secs(60);
-/// The most of a refusal's text that is read.
+/// The most bytes of a refusal's text that are read.
 const LARGEST_REFUSAL: usize = 64 << 10;
 
 /// Why a request failed.
@@ -74,14 +74,15 @@ fn hint(code: StatusCode) -> &'static str {
             "; check that the token or client certificate belongs to this cluster and has not expired"
         }
         StatusCode::FORBIDDEN => {
-            "; the ClusterRole `system:node-proxier` allows everything weir needs except namespaces"
+            "; give weir's account the ClusterRole `system:node-proxier`, which allows everything weir needs except \
+             namespaces"
         }
         _ => "",
     }
 }
 
 impl RequestError {
-    /// An error from a `Status`, also one in a watch.
+    /// An error from a `Status`, which may also come in a watch.
     pub(crate) fn refused(code: StatusCode, status: Status, retry_after: Option<Duration>) -> RequestError {
         let told = StatusCode::from_u16(status.code).ok().filter(|told| told.as_u16() >= 400);
         let message = if status.message.is_empty() { status.reason } else { status.message };
@@ -149,7 +150,7 @@ impl Pace {
 pub(crate) enum Turn {
     /// Yes.
     Waits,
-    /// No: it continues something that did, such as a list's second page.
+    /// No: it continues a request that did count, such as a list's second page.
     GoesOn,
 }
 
@@ -281,8 +282,8 @@ mod tests {
         let error = RequestError::refused(StatusCode::FORBIDDEN, status("services is forbidden"), None);
         assert_eq!(
             error.to_string(),
-            "the API server answered 403 Forbidden: services is forbidden; the ClusterRole `system:node-proxier` \
-             allows everything weir needs except namespaces"
+            "the API server answered 403 Forbidden: services is forbidden; give weir's account the ClusterRole \
+             `system:node-proxier`, which allows everything weir needs except namespaces"
         );
         let code = |code| Status { code, reason: "Expired".to_owned(), ..Status::default() };
         assert!(RequestError::refused(StatusCode::OK, code(410), None).is_expired());

@@ -70,7 +70,7 @@ pub(crate) type Wanted = tokio::sync::watch::Receiver<std::collections::BTreeSet
 
 /// Why a list or watch stopped early.
 enum Stop {
-    /// There is no receiver any more.
+    /// The receiver is gone.
     Unheard,
     /// It failed.
     Failed(RequestError),
@@ -107,7 +107,7 @@ pub(crate) struct Feed {
     problems: Vec<Problem>,
     /// Failures in a row, without any contact in between.
     failures: u32,
-    /// Useless lists in a row: their version was too old before a watch from it delivered anything.
+    /// Useless lists in a row: each list's version expired before a watch from that version delivered anything.
     useless_lists: u32,
 }
 
@@ -163,9 +163,9 @@ impl Feed {
         }
     }
 
-    /// Withdraws all objects, so that the receiver does not rely on what is no longer followed.
+    /// Withdraws all objects, so that the receiver does not rely on objects that are no longer followed.
     async fn say_farewell(&mut self) -> Result<(), ReceiverGone> {
-        info!(resource = %self.resource, "no longer followed");
+        info!(resource = %self.resource, "no longer watching this resource, because nothing needs it");
         self.tracker.begin_list();
         let events = self.tracker.sweep(|name| self.resource.gone(name));
         let (problems, standing) = (Vec::new(), Standing::Incomplete);
@@ -199,7 +199,7 @@ impl Feed {
     /// Lists again at once: the server was in contact, so earlier failures are no reason to wait. Only if several
     /// lists in a row do not help are they delayed more and more.
     async fn recover_from_expiry(&mut self, error: &RequestError) -> Result<(), ReceiverGone> {
-        info!(resource = %self.resource, "the last known version is too old; listing again");
+        info!(resource = %self.resource, "the last known resource version is too old; listing the resource again");
         self.account.count(Count::Expiration);
         self.version = None;
         if self.useless_lists > 0 {
@@ -218,10 +218,17 @@ impl Feed {
     fn tell_failure(&self, error: &RequestError) {
         let (resource, failures) = (self.resource, self.failures);
         let error = with_causes(error);
-        if failures.is_power_of_two() {
-            warn!(%resource, failures, error, "cannot follow the API server; its last known state stays in use");
+        if failures.is_power_of_two() && self.standing == Standing::Incomplete {
+            warn!(%resource, failures, error, "cannot list or watch this resource; weir will retry");
+        } else if failures.is_power_of_two() {
+            warn!(
+                %resource,
+                failures,
+                error,
+                "cannot list or watch this resource; the last known state stays in use"
+            );
         } else {
-            debug!(%resource, failures, error, "cannot follow the API server");
+            debug!(%resource, failures, error, "cannot list or watch this resource");
         }
     }
 
@@ -252,7 +259,7 @@ impl Feed {
     async fn heard(&mut self) -> Result<(), ReceiverGone> {
         self.account.heard();
         if self.standing == Standing::Stale && self.version.is_some() {
-            info!(resource = %self.resource, "following the API server again");
+            info!(resource = %self.resource, "watching this resource again");
             self.standing = Standing::Current;
             self.tell_standing().await?;
         }

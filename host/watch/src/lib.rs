@@ -1,15 +1,15 @@
 //! weir-watch: turns the API server's data into events of weir-core, and weir's notes into Kubernetes Events.
 //!
 //! ```text
-//! Access ─▶ Connection ─list, watch─▶ Feed (one for each Resource) ─Tracker─▶ Message ─▶ bounded channel ─▶ sync thread
+//! Access ─▶ Connection ─list, watch─▶ Feed (one per Resource) ─Tracker─▶ Message ─▶ bounded channel ─▶ sync thread
 //!                └◀─create, patch── Ledger (series, rates) ◀── Note ◀── Recorder, from any thread
 //! ```
 //!
-//! A lost connection, an expired version, a server that does not answer: all lead to a new list that is compared with
-//! what was sent before. Only objects missing from a complete list are reported as gone.
+//! After a lost connection, an expired version or a server that does not answer, the watch resumes, or a new list is
+//! compared with what was sent before. An object that an incomplete list lacks is not reported as gone.
 //!
-//! Never: keeping objects (only names and hashes), treating an object as gone because of an incomplete list, blocking
-//! the sync thread, starting a process for credentials, skipping certificate verification, logging a token.
+//! This crate keeps names and hashes, not objects. It never blocks the sync thread, starts a process for credentials,
+//! skips certificate verification, or logs a token.
 
 mod access;
 mod account;

@@ -20,7 +20,7 @@ pub(crate) struct ReceiverGone;
 #[derive(Clone)]
 pub(crate) struct Outlet {
     sender: SyncSender<Message>,
-    /// Called after each message: a receiver that waits for several sources may wait elsewhere.
+    /// Called after each message, because a receiver with several sources may wait elsewhere than on the channel.
     ring: Arc<dyn Fn() + Send + Sync>,
 }
 

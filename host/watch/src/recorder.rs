@@ -47,7 +47,7 @@ pub enum Severity {
 /// A note about an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
-    /// The reporting controller: notes that kube-proxy also has use its name, so that they are found.
+    /// The reporting controller: notes that kube-proxy also emits use kube-proxy's name, so that users find them.
     pub controller: &'static str,
     /// The object.
     pub regarding: Regarding,

@@ -23,7 +23,7 @@ use crate::settings::Settings;
 /// Why the thread was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The API server cannot be contacted. Whether it answers is not tried.
+    /// A file, the URL or the credentials for the API server cannot be used. Whether the server answers is not checked.
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The system refused a thread or a resource it needs.
@@ -85,7 +85,7 @@ pub fn check(access: &Access) -> Result<(), SpawnError> {
 /// full, nothing more is read.
 ///
 /// # Errors
-/// If the API server cannot be contacted: what is wrong with a file or a URL is returned at once.
+/// If a file, the URL or the credentials cannot be used, or if the system refuses the thread.
 pub fn spawn(
     settings: Settings,
     sender: SyncSender<Message>,

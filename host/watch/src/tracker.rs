@@ -1,4 +1,4 @@
-//! What has been sent of a resource, so that only differences are sent: names and hashes, never the objects.
+//! Remembers what has been sent of a resource, so that only differences are sent. Keeps names and hashes, not objects.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -12,7 +12,7 @@ use weir_k8s::objects::Decoded;
 /// The state of an object when it was last seen.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Of the decoded object and its problems.
+    /// The hash of the decoded object and its problems.
     hash: u64,
     /// Whether the receiver has it.
     told: Told,

@@ -7,7 +7,8 @@ use weir_plugin_views::{Attributes, Context, Port, Service};
 use super::Golden;
 
 impl Golden {
-    /// Returns the oddities of the file for a plugin with these needs: data that weir would not send, and contradictions.
+    /// Returns the oddities of the file for a plugin with these needs: data that weir would not send, and
+    /// contradictions.
     pub fn remarks(&self, needs: &[String]) -> Vec<String> {
         let mut remarks: Vec<String> =
             self.services.iter().flat_map(|service| self.oddities(service)).collect();
@@ -15,7 +16,7 @@ impl Golden {
         if !lacking.is_empty() {
             let words: Vec<String> = lacking.iter().map(|word| format!("`{word}`")).collect();
             remarks.push(format!(
-                "the plugin does not see all data in the file, because it does not declare the needs {}",
+                "the plugin does not see all data in the file, because it does not declare these needs: {}",
                 words.join(", ")
             ));
         }
@@ -29,14 +30,17 @@ impl Golden {
             let place = format!("{}/{}, port {}", service.namespace, service.name, port.port);
             for (what, said, counted) in counts(port) {
                 if said as usize != counted {
-                    remarks.push(format!("{place}: `{what}` is {said}, but the file has {counted}"));
+                    remarks.push(format!(
+                        "{place}: `{what}` is {said}, but the file has {counted} such endpoints"
+                    ));
                 }
             }
             for endpoint in &port.endpoints {
                 let Some(node) = endpoint.node.as_deref() else { continue };
                 if !known.contains(node) {
                     remarks.push(format!(
-                        "{place}: {} is on the node `{node}`, which is not in `context.nodes`: the plugin sees no node",
+                        "{place}: {} is on the node `{node}`, which is not in `context.nodes`, so the plugin sees no \
+                         node for this endpoint",
                         endpoint.address
                     ));
                 }

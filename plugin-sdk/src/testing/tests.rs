@@ -134,7 +134,7 @@ impl Scheduler for Moody {
 }
 
 #[test]
-#[should_panic(expected = "the answer for shop/web differs alone and in a batch")]
+#[should_panic(expected = "the answer for shop/web depends on the other services in the call")]
 fn an_answer_that_depends_on_the_batch_is_a_failure() {
     golden(&[]).schedule::<Moody>();
 }

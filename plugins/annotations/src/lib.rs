@@ -7,7 +7,8 @@
 //!
 //! An unreadable value changes nothing, and the reason names it. README.md lists the keys.
 //!
-//! Never returns an error for a service: tenants write annotations, and one tenant's mistake must not delay the others.
+//! The plugin returns no errors for services: tenants write annotations, and one tenant's mistake must not delay the
+//! others.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{
@@ -55,7 +56,10 @@ impl Plugin for Annotations {
             }
             let keys = Keys::new(fields.texts("keys"));
             if let Some(pattern) = keys.useless(&dialects) {
-                fields.problem("keys", format!("has `{pattern}`, which matches no key of these dialects"));
+                fields.problem(
+                    "keys",
+                    format!("has `{pattern}`, which matches no key of the configured dialects"),
+                );
             }
             Annotations { dialects, keys }
         })

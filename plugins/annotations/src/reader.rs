@@ -122,7 +122,8 @@ impl<'a> Reader<'a> {
         self.read(Dialect::Weir, key, |text| T::from_text(text))
     }
 
-    /// Returns the value of a key as parsed by `read`; an unreadable value becomes a complaint that says what is expected.
+    /// Returns the value of a key as parsed by `read`; an unreadable value becomes a complaint that says what is
+    /// expected.
     pub(crate) fn read<T>(
         &mut self,
         dialect: Dialect,

@@ -27,8 +27,8 @@ use share::{Measured, Shares};
 /// The annotation on services that turns the plugin on or off.
 const ANNOTATION: &str = "policy.weir/load-aware";
 
-/// Schedulers that spread connections freely, so that `wrr` may replace them. All others tie a client or an address to an
-/// endpoint.
+/// Schedulers that spread connections freely, so that `wrr` may replace them. All others tie a client or an address to
+/// an endpoint.
 const FREE: [&str; 7] = ["default", "rr", "wrr", "lc", "wlc", "sed", "nq"];
 
 /// The plugin.
@@ -83,7 +83,8 @@ fn left_alone(
     };
     if let Some(protocol) = protocol {
         return Some(format!(
-            "port {} is left alone: {protocol} entries live until a timeout and measure no time",
+            "port {} is left alone: IPVS keeps {protocol} entries until a timeout, so they do not measure how long a \
+             connection takes",
             port.port
         ));
     }
@@ -100,7 +101,7 @@ fn left_alone(
         return Some(format!("port {} is left alone: its scheduler is {scheduler}", port.port));
     }
     let has = context.schedulers.is_empty() || context.schedulers.iter().any(|known| known == "wrr");
-    (!has).then(|| format!("port {} is left alone: this kernel has no wrr", port.port))
+    (!has).then(|| format!("port {} is left alone: this kernel has no scheduler wrr", port.port))
 }
 
 impl Scheduler for LoadAware {

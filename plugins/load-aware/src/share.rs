@@ -1,20 +1,21 @@
 //! Turns counts into weights.
 //!
-//! `W = (A + p·W0) / (C + p)` is the time that a connection takes: active connections × time, divided by new connections, with
-//! `p` connections of the mean time W0 added, so that little traffic changes weights little. The share is W0 / W. It is
-//! proportional, because accumulated corrections would oscillate: a queue's latency lags behind.
+//! `W = (A + p·W0) / (C + p)` is the time that a connection to an endpoint takes: `A` is active connections × time, and
+//! `C` the number of new connections. `p` connections of the mean time `W0` are added, so that little traffic changes
+//! weights little. The share is W0 / W. It is proportional, because accumulated corrections would oscillate: a queue's
+//! latency lags behind.
 //!
-//! While the times differ by no more than chance explains, the weights of earlier plugins stay: noise would move them, and each
-//! change makes the kernel's `wrr` start at the head of its list again.
+//! While the times differ by no more than chance explains, the weights of earlier plugins stay: noise would otherwise
+//! move weights, and each change makes the kernel's `wrr` start at the head of its list again.
 //!
 //! Floating-point code uses only +, −, × and ÷, so that a component and a native test agree to the last bit.
 
 use weir_plugin_sdk::configuration::Fields;
 use weir_plugin_sdk::{Port, ServerStatistics};
 
-/// How many standard errors the times must differ from their mean, as a root mean square over the endpoints, before weights
-/// differ. They become equal again below a third of it: with equal weights a slow endpoint becomes much slower, so a single
-/// threshold would switch back and forth.
+/// Weights start to differ when the times differ from their mean by this many standard errors, as a root mean square
+/// over the endpoints. Weights become equal again below a third of this: with equal weights a slow endpoint becomes
+/// much slower, so a single threshold would switch back and forth.
 const SIGNIFICANT: f64 = 1.5;
 
 /// The rules that turn counts into weights.
@@ -31,7 +32,7 @@ pub(crate) struct Shares {
     dead_band: f64,
     /// The number of connections of a port below which weights stay equal.
     pub(crate) least: u64,
-    /// The mean weight, unless those of earlier plugins differ too much for it.
+    /// The mean weight, unless the weights of earlier plugins differ too much for this mean.
     scale: f64,
 }
 
@@ -81,9 +82,9 @@ impl Shares {
         (weights, true)
     }
 
-    /// Returns the mean weight that earlier plugins gave, and the mean weight to give: twice `scale` as often as it takes for
-    /// the smallest weight to be 1 without rounding up. In such steps, a weight that an earlier plugin raises slowly does not
-    /// change all others each time.
+    /// Returns the mean weight that earlier plugins gave, and the mean weight to give: `scale`, doubled until the
+    /// smallest weight is at least 1 without rounding up. Because of the doubling, a weight that an earlier plugin
+    /// raises slowly does not change all others each time.
     fn scale(&self, before: &[u16], measured: &Measured) -> (f64, f64) {
         let used = || measured.used().map(|index| f64::from(before[index]));
         let mean = used().sum::<f64>() / used().count().max(1) as f64;
@@ -95,7 +96,8 @@ impl Shares {
         (mean, scale)
     }
 
-    /// Returns the present weight if the computed one is near it. Compares before rounding; otherwise small weights would flicker.
+    /// Returns the present weight if the computed one is near it. Compares before rounding, because small weights
+    /// would otherwise flicker.
     fn settled(&self, wanted: f64, present: u32) -> u16 {
         match u16::try_from(present) {
             Ok(present)
@@ -108,7 +110,8 @@ impl Shares {
         }
     }
 
-    /// Returns the share of each endpoint, 1 on average; `None` if their times differ by less than `bar` standard errors.
+    /// Returns the share of each endpoint, 1 on average; `None` if their times differ by less than `bar` standard
+    /// errors.
     fn shares(&self, measured: &Measured, bar: f64) -> Option<Vec<f64>> {
         let mean = measured.mean.filter(|_| measured.connections >= self.least as f64)?;
         if self.difference(measured, mean) <= bar * bar {
@@ -126,10 +129,11 @@ impl Shares {
         Some(shares.into_iter().map(|share| share * sorted.len() as f64 / sum).collect())
     }
 
-    /// Returns the squared distance of the endpoints' times from their mean, in standard errors, averaged over the endpoints.
+    /// Returns the squared distance of the endpoints' times from their mean, in standard errors, averaged over the
+    /// endpoints.
     fn difference(&self, measured: &Measured, mean: f64) -> f64 {
-        // The mean of C exponential times has a relative variance of 1/C. Sampling every `period` adds the variance of the
-        // number of sampled connections, C·W/period, halved because older ones count less.
+        // The mean of C exponential times has a relative variance of 1/C. Sampling every `period` adds the variance of
+        // the number of sampled connections, C·W/period, halved because older ones count less.
         let variance = 1.0 + self.period / (2.0 * mean);
         let square = |index: usize| {
             let counts = &measured.counts[index];

@@ -1,7 +1,7 @@
 //! Keeps or replaces source addresses by the kind of VIP, the namespace, and the source.
 //!
-//! Rules are tried in order, for each kind of VIP separately; the first match applies, and without a match the answer of
-//! earlier plugins stays.
+//! Rules are tried in order, for each kind of VIP separately; the first match applies, and without a match the answer
+//! of earlier plugins stays.
 
 use std::net::IpAddr;
 

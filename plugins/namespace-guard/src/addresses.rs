@@ -67,7 +67,7 @@ impl NodeAddresses {
         if self == NodeAddresses::Allow {
             return None;
         }
-        // Does not check the addresses of this node's interfaces: load balancers that announce a VIP from a node may bind it there.
+        // This node's interfaces are not checked: a load balancer that announces a VIP from a node may bind it there.
         let node = context.nodes.iter().find(|node| node.addresses.contains(&vip.address))?;
         Some(format!("it is the address of node {}", node.name))
     }

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! answers of earlier plugins ─▶ limits of the first matching rule ─▶ excess falls back to the default, with a reason
-//! VIPs ─▶ addresses of the rule, and no node's own ─▶ refused, with a reason
+//! VIPs ─▶ outside the rule's networks, or a node's address ─▶ refused, with a reason
 //! ```
 //!
-//! It belongs at the end of the chain, because later plugins are not checked. A field that a rule omits is not limited.
+//! The plugin belongs at the end of the chain, because later plugins are not checked. A field that a rule omits is not
+//! limited.
 //!
-//! It only takes back, and never adds anything that earlier plugins did not request.
+//! The plugin only takes back what earlier plugins requested, and never adds anything.
 
 use std::collections::BTreeSet;
 

@@ -37,8 +37,8 @@ impl Capacity {
         label.chain(self.size.map(|_| "nodes".to_owned())).collect()
     }
 
-    /// Returns each endpoint's capacity. An endpoint whose node has no value gets the average of the others: neither a missing
-    /// label nor a node that has not been seen yet should take its traffic away.
+    /// Returns each endpoint's capacity. An endpoint whose node has no value gets the average of the others: neither a
+    /// missing label nor a node that has not been seen yet should take its traffic away.
     pub(crate) fn of(&self, endpoints: &[Endpoint], context: &Context) -> Vec<u64> {
         let known: Vec<Option<u64>> =
             endpoints.iter().map(|endpoint| self.of_node(node(context, endpoint)?)).collect();

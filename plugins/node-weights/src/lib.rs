@@ -4,7 +4,7 @@
 //! weights of earlier plugins × node capacity, shared between this zone and the others, without nodes in maintenance
 //! ```
 //!
-//! Never leaves a VIP without an endpoint: if all are on nodes in maintenance, they stay in use.
+//! The plugin never leaves a VIP without an endpoint: if all endpoints are on nodes in maintenance, they stay in use.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +80,7 @@ impl NodeWeights {
         }
         if failsafe == Failsafe::Held {
             reasons.insert(format!(
-                "nodes in maintenance stay in use, port {} has no other endpoints",
+                "nodes in maintenance stay in use, because port {} has no other endpoints",
                 port.port
             ));
         }

@@ -37,8 +37,8 @@ impl ZoneFirst {
         ZoneFirst { keep_percent, enough: enough.into() }
     }
 
-    /// Returns `None` if zones are ignored for this port: the node has no zone, or the zone has too few endpoints, or would get
-    /// less than without zones. Endpoints with weight 0 do not count.
+    /// Returns `None` if zones are ignored for this port: the node has no zone, or the zone has too few endpoints, or
+    /// would get less than without zones. Endpoints with weight 0 do not count.
     pub(crate) fn place<'a>(&self, port: &Port, left: &[u16], context: &'a Context) -> Option<Place<'a>> {
         let zone = context.zone.as_deref()?;
         let place = Place { zone, keep_percent: self.keep_percent };

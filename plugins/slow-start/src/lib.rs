@@ -1,7 +1,8 @@
 //! New endpoints get their share gradually.
 //!
-//! An endpoint that became ready `age` seconds ago gets `(age / window)^(1 / aggression)` of its full share, and at least
-//! `min-percent` of it. All arithmetic uses integers, so that a component and a native test agree to the last bit.
+//! An endpoint that became ready `age` seconds ago gets `(age / window)^(1 / aggression)` of its full share, and at
+//! least `min-percent` of it. All arithmetic uses integers, so that a component and a native test agree to the last
+//! bit.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -45,16 +45,15 @@ impl Bounds {
             both.virtual_servers
                 .keys()
                 .filter(|s| !state.virtual_servers.contains_key(s))
-                .map(|s| format!("no {s}")),
+                .map(|s| format!("{s} is missing")),
         );
-        lost.extend(
-            both.addresses.keys().filter(|ip| !state.addresses.contains_key(ip)).map(|ip| format!("no {ip}")),
-        );
+        let addresses = both.addresses.keys().filter(|ip| !state.addresses.contains_key(ip));
+        lost.extend(addresses.map(|ip| format!("address {ip} is missing")));
         lost.extend(
             both.entries
                 .keys()
                 .filter(|e| !state.entries.contains_key(e))
-                .map(|(n, e)| format!("no {n} {e}")),
+                .map(|(n, e)| format!("entry {n} {e} is missing")),
         );
         for (server, real, weight) in both.real_servers() {
             if weight != Weight::QUIESCED
@@ -66,7 +65,7 @@ impl Bounds {
         for (place, rules) in &both.rules {
             let now = state.rules.get(place);
             let gone = rules.iter().filter(|rule| !now.is_some_and(|now| now.contains(rule)));
-            lost.extend(gone.map(|rule| format!("no rule {rule} in {}", place.2)));
+            lost.extend(gone.map(|rule| format!("rule {rule} is missing in {}", place.2)));
         }
         lost
     }
@@ -97,13 +96,15 @@ impl Bounds {
         let mut found = Vec::new();
         for (vip, limit) in &self.filtered {
             if state.virtual_servers.contains_key(vip) && !is_filtered(*vip, *limit, state) {
-                found.push(format!("{vip} is open: {limit:?}"));
+                found.push(limit.passed_at(*vip));
             }
         }
         let closing = closing(state);
         for (vip, rule) in &self.closed {
             if state.virtual_servers.contains_key(vip) && !closing.contains(&(*vip, rule.clone())) {
-                found.push(format!("{vip} is open to the node"));
+                found.push(format!(
+                    "{vip} can be reached from the node itself, although a rule should block it"
+                ));
             }
         }
         for ip in state.addresses.keys() {
@@ -140,6 +141,17 @@ enum Limit {
     Allow,
     /// One network of a policy's list of denied sources.
     Deny(IpNet),
+}
+
+impl Limit {
+    /// What is wrong if packets pass this limit of a VIP.
+    fn passed_at(self, vip: VirtualServer) -> String {
+        match self {
+            Limit::Ranges => format!("{vip} can be reached past its source ranges"),
+            Limit::Allow => format!("{vip} can be reached past a policy's allowed sources"),
+            Limit::Deny(net) => format!("{vip} can be reached from {net}, which a policy denies"),
+        }
+    }
 }
 
 /// The VIPs with limits.

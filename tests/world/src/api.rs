@@ -1,5 +1,5 @@
-//! Objects as users and controllers write them, without what an API server would not accept: a field that the type
-//! does not allow is left out.
+//! Objects as users and controllers write them, in a form that an API server accepts: fields that the Service's type
+//! does not allow are left out.
 
 use serde_json::{Value, json};
 use weir_core::cluster::Event;
@@ -9,7 +9,7 @@ use weir_core::objects::{
     ServiceType, TrafficPolicy,
 };
 
-/// The object that an event adds; `None` if it adds none that proxies always follow.
+/// The Service, EndpointSlice or Node that an event adds; `None` if the event removes an object or adds another kind.
 pub fn object(event: &Event) -> Option<Value> {
     match event {
         Event::Service(of) => Some(service(of)),
@@ -27,7 +27,7 @@ pub fn object(event: &Event) -> Option<Value> {
     }
 }
 
-/// A `v1` Service; headless if it has no cluster IP.
+/// A `v1` Service; headless if it has no cluster IP and is not of type ExternalName.
 pub fn service(service: &Service) -> Value {
     let cluster_ips = Family::BOTH.into_iter().filter_map(|family| *service.cluster_ips.get(family));
     let cluster_ips: Vec<String> = cluster_ips.map(|ip| ip.to_string()).collect();

@@ -1,6 +1,6 @@
 //! Builders of the objects that tests name: `service("shop/web").cluster_ip("10.96.0.1").port(80).build()`.
 //!
-//! What is not said has the API server's default.
+//! Fields that are not set have the API server's defaults.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -183,7 +183,7 @@ impl ServiceBuilder {
         self.0
     }
 
-    /// The event by which it is added.
+    /// The event that adds the object.
     pub fn event(self) -> Event {
         Event::Service(Box::new(self.0))
     }
@@ -241,7 +241,7 @@ impl SliceBuilder {
         self.0
     }
 
-    /// The event by which it is added.
+    /// The event that adds the object.
     pub fn event(self) -> Event {
         Event::Slice(Box::new(self.0))
     }

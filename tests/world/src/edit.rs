@@ -34,7 +34,7 @@ enum Deed {
     Slice(OnSlice),
     SliceRenamed(u8),
     SliceGone,
-    /// All endpoints of a Service, because hints only count if all have them.
+    /// For all endpoints of a Service, because hints only count if all endpoints have them.
     Hints(Vec<Option<Arc<Hints>>>),
     Zone(Option<&'static str>),
 }
@@ -61,7 +61,7 @@ enum OnSlice {
     EndpointAdded(PerFamily<Endpoint>),
     EndpointMoves(Index, PerFamily<Endpoint>),
     EndpointGone(Index),
-    /// An endpoint is also in another slice, as while it is moved there.
+    /// An endpoint is also in another slice, as it is while controllers move it there.
     EndpointShared(Index, Index),
     /// The ports of the Service, with target ports higher by this number.
     Follows(u16),
@@ -113,7 +113,7 @@ impl Edit {
         self.events(pool, objects).unwrap_or_default()
     }
 
-    /// What is done.
+    /// What the edit does, in one word.
     pub fn name(&self) -> String {
         let text = match &self.deed {
             Deed::Service(deed) => format!("{deed:?}"),

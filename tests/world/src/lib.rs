@@ -1,11 +1,11 @@
-//! weir-world: the objects of all tests.
+//! weir-world: Kubernetes objects for tests, by name or generated.
 //!
 //! - [`build`]: the objects that a test names, in one line each;
-//! - [`world`], [`event`], [`edit`]: random clusters and their changes, from a [`Pool`]. In [`MEETING`] objects interact:
-//!   shared VIPs, slices that change their service, endpoints in two slices, external IPs that are node addresses.
-//!   [`APART`] is for real API servers;
-//! - [`api`]: objects as an API server takes them;
-//! - [`Seed`]: the values of a seed.
+//! - [`world`], [`event`], [`edit`]: random clusters and their changes, from a [`Pool`]. The objects of [`MEETING`]
+//!   interact: shared VIPs, slices that change their service, endpoints in two slices, external IPs that are node
+//!   addresses. A real API server accepts all objects of [`APART`];
+//! - [`api`]: objects as an API server accepts them;
+//! - [`Seed`]: values that are generated from a seed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,23 +44,23 @@ const ZONES: &[&str] = &["a", "b"];
 /// A cluster, and the events that led to it.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The node, apart from its object.
+    /// What is known of the node apart from its Node object.
     pub facts: Facts,
     /// The events received, in this order.
     pub events: Vec<Event>,
 }
 
-/// Generates a world after up to `length` events, of objects that meet.
+/// Generates a world after fewer than `length` events, with objects from [`MEETING`].
 pub fn world(length: usize) -> impl Strategy<Value = World> {
     (facts(), prop::collection::vec(event(), 0..length)).prop_map(|(facts, events)| World { facts, events })
 }
 
-/// Generates an event about an object that may meet others.
+/// Generates an event about an object from [`MEETING`].
 pub fn event() -> impl Strategy<Value = Event> {
     event_of(&MEETING)
 }
 
-/// Generates an event.
+/// Generates an event about an object from this pool.
 pub fn event_of(pool: &'static Pool) -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => service::service(pool).prop_map(|service| Event::Service(Box::new(service))),
@@ -91,7 +91,7 @@ impl World {
         planner
     }
 
-    /// The final objects, each once, sorted by kind and name.
+    /// The events of the objects that exist at the end, one per object, sorted by kind and name.
     pub fn last_events(&self) -> Vec<Event> {
         let mut last: BTreeMap<(u8, Option<ObjectName>), Event> = BTreeMap::new();
         for event in &self.events {
@@ -119,7 +119,7 @@ pub fn is_gone(event: &Event) -> bool {
     }
 }
 
-/// What an event is about.
+/// The object that an event is about: a number for its kind, and its name.
 pub fn subject(event: &Event) -> (u8, Option<ObjectName>) {
     match event {
         Event::Service(service) => (0, Some(service.name.clone())),

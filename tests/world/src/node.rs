@@ -17,7 +17,7 @@ use weir_core::set::MAX_ELEMENTS;
 
 use super::{MEETING, NODE, NODES, Pool, ZONES, address_of, build, weighted_option};
 
-/// The node, apart from its object.
+/// What is known of the node apart from its Node object.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The addresses of its interfaces.
@@ -69,7 +69,7 @@ fn config() -> impl Strategy<Value = ProxyConfig> {
         prop::collection::vec(node_port_address(), 0..2),
         prop::bool::weighted(0.9),
         any::<bool>(),
-        // Sets that are full with two entries grow all the time.
+        // Sets that are full with two or four entries often grow.
         select(&[MAX_ELEMENTS, MAX_ELEMENTS, 4, 2][..]),
     );
     (scheduling, traffic).prop_map(|((scheduler, tcp_timeout, strict_arp), traffic)| {
@@ -127,7 +127,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     ];
     let schedulers =
         prop_oneof![Just(None), Just(Some(["rr", "wrr", "wlc", "sh", "mh"].map(str::to_owned).to_vec())),];
-    // Without these, packets are treated the same, except those that the first one keeps away.
+    // Without these, packets are treated the same, except packets that rules with the first extension keep away.
     let optional =
         [Extension::Ipvs, Extension::Comment, Extension::BridgePort, Extension::Snat, Extension::Reject];
     let missing =

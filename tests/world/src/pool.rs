@@ -1,4 +1,4 @@
-//! What random objects are made of.
+//! The values from which random objects are generated.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -11,16 +11,16 @@ use weir_core::objects::{
 use crate::NODE;
 use crate::build::{ip, object_name};
 
-/// The names, addresses and numbers that objects are made of, as words, and whether objects keep apart.
+/// The names, addresses and numbers from which objects are generated. Lists are texts with spaces between the items.
 #[derive(Debug)]
 pub struct Pool {
-    /// Whether an API server accepts all objects, and no two claim the same: each Service has its own addresses and
-    /// ports, and an endpoint's node is known by its address.
+    /// Whether an API server accepts all objects, and no two objects claim the same values: each Service has its own
+    /// cluster IPs and ports, and an endpoint's address determines its node.
     apart: bool,
     pub(crate) services: &'static str,
     pub(crate) external: &'static str,
     pub(crate) load_balancer: &'static str,
-    /// Addresses no service may have; the last but one only if the node is in that network.
+    /// Addresses that no service may have; the last but one is forbidden only if the node is in its network.
     pub(crate) unusable: &'static str,
     pub(crate) ranges: &'static str,
     pub(crate) affinities: &'static [u32],
@@ -28,17 +28,17 @@ pub struct Pool {
     pub(crate) fewest_ports: usize,
     pub(crate) ports: &'static [u16],
     pub(crate) target_ports: &'static [u16],
-    /// The node's address that can be an endpoint's.
+    /// The node's address that can also be the address of an endpoint.
     node: [u8; 4],
-    /// The first segments of pods' addresses; the next one is the node's.
+    /// The first segments of the pods' IPv6 addresses; the next segment is the number of the pod network.
     pods: &'static [u16],
-    /// Endpoints' hosts are below this number.
+    /// The host numbers of endpoints are below this.
     pub(crate) hosts: u8,
-    /// The most zones or nodes that an endpoint is meant for.
+    /// The most zones or nodes in the hints of an endpoint.
     pub(crate) hints: usize,
 }
 
-/// Few names, addresses and ports, so that objects meet in every way, and also such as no API server accepts.
+/// Few names, addresses and ports, so that objects interact in every way; some of them no API server accepts.
 pub static MEETING: Pool = Pool {
     apart: false,
     services: "default/kubernetes default/web default/dns shop/web shop/cart shop/game",
@@ -69,7 +69,7 @@ pub static APART: Pool = Pool {
     affinities: &[1, 120, 10_800, 86_400],
     port_names: &["p0", "p1", "p2", "p3", "p4"],
     fewest_ports: 1,
-    // Only their last digit counts: each Service has its own tens.
+    // Only the last digit of a port counts, because each Service has its own ten port numbers.
     ports: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     target_ports: &[8000, 8001, 8100],
     node: [10, 0, 2, 15],
@@ -83,14 +83,14 @@ pub(crate) fn words(list: &'static str) -> Vec<&'static str> {
     list.split_whitespace().collect()
 }
 
-/// How many port numbers a Service has for itself.
+/// The number of port numbers that only one Service has.
 const OWN_PORTS: u16 = 10;
 
 impl Pool {
     /// The address of a host in one of the pods' networks.
     pub(crate) fn pod(&self, family: Family, net: u8, host: u8) -> IpAddr {
         match family {
-            // An endpoint in the host's network.
+            // An endpoint with the node's own address, as in the host network.
             Family::V4 if (net, host) == (0, self.hosts - 1) => IpAddr::from(self.node),
             Family::V4 => IpAddr::from([10, 244, net, host]),
             Family::V6 => {
@@ -103,13 +103,13 @@ impl Pool {
         }
     }
 
-    /// The place of a service's name among all.
+    /// The position of a service's name among all names.
     pub(crate) fn index(&self, name: &ObjectName) -> u8 {
         let at = words(self.services).iter().position(|other| *other == name.to_string());
         at.and_then(|at| u8::try_from(at).ok()).unwrap_or_default()
     }
 
-    /// The name of a slice; if objects keep apart, it says the Service and the family, as neither of them can change.
+    /// The name of a slice. If `apart` is set, it contains the Service and the family, because neither can change.
     pub(crate) fn slice_name(&self, drawn: &ObjectName, service: &str, family: Family) -> ObjectName {
         let own = words(self.services).into_iter().map(object_name).find(|own| own.name == service);
         let Some(own) = own.filter(|_| self.apart) else { return drawn.clone() };
@@ -117,7 +117,7 @@ impl Pool {
         ObjectName::new(own.namespace, format!("{service}-{family}-{number}").to_lowercase())
     }
 
-    /// Gives a Service its own addresses and ports, if objects keep apart.
+    /// Gives a Service its own cluster IPs and ports, if `apart` is set.
     pub(crate) fn settle_service(&self, service: &mut Service) {
         if !self.apart {
             return;
@@ -135,14 +135,14 @@ impl Pool {
             port.port = 1000 + offset;
             port.node_port = NonZeroU16::new(30_000 + offset);
         }
-        // The last one wins, so that an added port replaces those that it meets.
+        // The last port wins, so that an added port replaces the ports that it conflicts with.
         service.ports.reverse();
         distinct(&mut service.ports, |port: &ServicePort| port.name.clone());
         distinct(&mut service.ports, |port: &ServicePort| port.port);
         service.ports.reverse();
     }
 
-    /// Gives endpoints the node that their address belongs to, if objects keep apart.
+    /// Gives endpoints the node that their address belongs to, if `apart` is set.
     pub(crate) fn settle_slice(&self, slice: &mut EndpointSlice) {
         if !self.apart {
             return;
@@ -156,7 +156,7 @@ impl Pool {
             let (node, zone) = if is_here { (NODE, "a") } else { ("node2", "b") };
             endpoint.node = is_placed.then(|| node.into());
             endpoint.zone = is_placed.then(|| zone.into());
-            // Controllers call no endpoint ready that is terminating.
+            // Controllers never mark a terminating endpoint as ready.
             if endpoint.conditions.ready {
                 endpoint.conditions = Conditions::READY;
             }
@@ -167,7 +167,7 @@ impl Pool {
         }
     }
 
-    /// Gives the node the guest's addresses, if objects keep apart.
+    /// Gives the node the guest's addresses, if `apart` is set.
     pub(crate) fn settle_node(&self, node: &mut Node) {
         if !self.apart {
             return;
@@ -181,7 +181,7 @@ impl Pool {
     }
 }
 
-/// Keeps the first of those with the same key.
+/// Keeps only the first value of each key.
 fn distinct<T, K: PartialEq>(all: &mut Vec<T>, key: impl Fn(&T) -> K) {
     let mut seen = Vec::new();
     all.retain(|one| {

@@ -52,9 +52,9 @@ pub(crate) fn service(pool: &'static Pool) -> impl Strategy<Value = Service> {
 struct ClusterIps {
     v4: bool,
     v6: bool,
-    /// The address of another service, as after restoring a backup.
+    /// The index of another service whose addresses this one has, as after restoring a backup.
     stolen: Option<u8>,
-    /// Outside the service network, as a manifest may have it.
+    /// An address outside the service network, as a manifest may have it.
     unusable: Option<IpAddr>,
 }
 

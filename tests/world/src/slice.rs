@@ -31,7 +31,7 @@ pub(crate) fn slice(pool: &'static Pool) -> impl Strategy<Value = EndpointSlice>
     })
 }
 
-/// Mostly every port that a Service may have, so that they match.
+/// Mostly every port that a Service may have, so that the ports of slices and Services match.
 fn ports(pool: &'static Pool) -> impl Strategy<Value = Vec<EndpointPort>> {
     let all = select(&pool.target_ports[..2]).prop_map(|port| {
         let of_name = |name: &&str| {
@@ -73,7 +73,7 @@ pub(super) fn hints(pool: &'static Pool) -> impl Strategy<Value = Option<Arc<Hin
     (names(pool, ZONES), names(pool, NODES)).prop_map(|(zones, nodes)| Hints::new(zones, nodes))
 }
 
-/// The zones or nodes that an endpoint is meant for.
+/// The zones or nodes in the hints of an endpoint.
 fn names(pool: &Pool, of: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(select(of).prop_map(str::to_owned), 0..=pool.hints)
 }

@@ -258,7 +258,7 @@ fn take_kernel(tree: &Path, result: &Path) -> Result<String> {
         let name = entry?.file_name();
         versions.extend(name.to_string_lossy().strip_prefix("vmlinuz-").map(str::to_owned));
     }
-    ensure!(versions.len() == 1, "expected one kernel, found {versions:?}");
+    ensure!(versions.len() == 1, "expected one kernel, but found: {}", versions.join(", "));
     let version = versions.remove(0);
     fs::copy(tree.join("boot").join(format!("vmlinuz-{version}")), result.join("vmlinuz"))?;
     process::run(Command::new("depmod").arg("-b").arg(tree).arg(&version).env("PATH", administrator_path()))?;

@@ -23,7 +23,7 @@ pub(crate) struct Options {
 enum Action {
     /// Build kube-apiserver, etcd, kubectl, kube-proxy and helm with Go; the first build takes some minutes
     Build {
-        /// Also build what nodes with kubelets and Kubernetes' own tests need (`cargo xtask e2e`)
+        /// Also build the programs for `cargo xtask e2e`: those of nodes with kubelets, and Kubernetes' own tests
         #[arg(long)]
         nodes: bool,
     },

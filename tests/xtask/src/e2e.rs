@@ -20,6 +20,7 @@ mod scenario;
 mod traffic;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -50,23 +51,23 @@ const SKIP: &str = r"\[Feature:|\[Provider:|after restarting apiserver";
 /// Options of `cargo xtask e2e`.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct Options {
-    /// Run tests whose name matches this regular expression
+    /// Run only tests whose names match this regular expression
     #[arg(long, value_name = "REGEX", default_value = r"\[sig-network\] Services")]
     focus: String,
-    /// Skip tests whose name matches this regular expression
+    /// Skip tests whose names match this regular expression
     #[arg(long, value_name = "REGEX", default_value = SKIP)]
     skip: String,
     /// Run only the two tests that prove that the setup works
     #[arg(long, conflicts_with = "focus")]
     small: bool,
-    /// Instead of running tests, change the cluster under traffic and count failed requests; several scenarios run one
-    /// after the other
-    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["focus", "small", "list"])]
+    /// Run no tests; instead, change the cluster under traffic and count failed requests. If several scenarios are
+    /// given, they run one after the other in the same cluster
+    #[arg(long, value_enum, value_name = "SCENARIO,…", value_delimiter = ',', conflicts_with_all = ["focus", "small", "list"])]
     scenario: Vec<Scenario>,
     /// Number of updates in the scenario rolling-updates
     #[arg(long, value_name = "N", default_value_t = 20)]
     updates: u32,
-    /// Seconds of the preStop sleep in the scenario rolling-updates
+    /// Length of the preStop sleep in the scenario rolling-updates, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pre_stop: u32,
     /// Print the names of the tests that would run, and nothing else
@@ -75,10 +76,10 @@ pub(crate) struct Options {
     /// Stop the tests after this many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 1440)]
     timeout: u32,
-    /// Number of nodes: guests with 2 GB and one processor each, or two processors if there is only one node
+    /// Number of nodes. Each is a guest with 2 GB and one processor; a single node has two processors
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// The service proxy [default: weir; the scenario migration starts with kube-proxy]
+    /// Service proxy to install [default: weir, or kube-proxy for the scenario migration]
     #[arg(long, value_enum)]
     proxy: Option<Proxy>,
     /// Use this weir binary instead of building one with the profile `lab`
@@ -90,7 +91,8 @@ pub(crate) struct Options {
     /// Start the cluster and run no tests
     #[arg(long, requires = "keep")]
     no_tests: bool,
-    /// Empty or new directory for logs and results [default: target/e2e, emptied]
+    /// Directory for logs and results, which must be empty or not exist yet [default: target/e2e, which is emptied
+    /// first]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// The program that generates traffic
@@ -111,6 +113,15 @@ enum Proxy {
     Weir,
     /// The real kube-proxy in IPVS mode, installed by kubeadm
     KubeProxy,
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Proxy::Weir => "weir",
+            Proxy::KubeProxy => "kube-proxy",
+        })
+    }
 }
 
 impl Options {
@@ -184,7 +195,11 @@ pub(crate) fn tier() -> Result<Counts> {
         Options::parse_from([OsString::from("e2e"), "--small".into(), "--weir".into(), weir.into()]);
     let status = run(&options)?;
     let counts = kubernetes::counts(&options.report())?;
-    ensure!(status.success() || counts.failed > 0, "{status}; see {}", options.report().display());
+    ensure!(
+        status.success() || counts.failed > 0,
+        "the run failed ({status}); see {}",
+        options.report().display()
+    );
     Ok(counts)
 }
 
@@ -197,7 +212,11 @@ fn run(options: &Options) -> Result<ExitStatus> {
     }
     fs::create_dir_all(&report).with_context(|| format!("cannot create {}", report.display()))?;
     let mut present = fs::read_dir(&report).with_context(|| format!("cannot list {}", report.display()))?;
-    ensure!(present.next().is_none(), "{} is not empty", report.display());
+    ensure!(
+        present.next().is_none(),
+        "{} is not empty: give --report an empty or new directory",
+        report.display()
+    );
     disk::get()?;
     if options.needs_weir() {
         let weir = match &options.weir {

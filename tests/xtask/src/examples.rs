@@ -26,9 +26,9 @@ const GO_MODULE: &str = "weir.example/by-port";
 /// Options of `cargo xtask examples`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Build only these [default: all]
+    /// Build only the examples in these languages [default: all]
     languages: Vec<Language>,
-    /// Check each component against its tests/views with this weir binary
+    /// Use this weir binary to check each component against the expected answers in the example's folder tests/views
     #[arg(long, value_name = "PROGRAM")]
     weir: Option<PathBuf>,
 }

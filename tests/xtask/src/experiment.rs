@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Name of a traffic file in tests/experiment/scenarios: half-old, half-old-20, equal, slowed, refusing, short
     #[arg(default_value = "half-old")]
     scenario: String,
-    /// Schedulers or plugins to compare
+    /// Schedulers and plugins to compare, called the arms of the experiment
     #[arg(
         long,
         value_delimiter = ',',
@@ -46,7 +46,7 @@ pub(crate) struct Options {
         default_values_t = ["rr", "lc", "wlc", "sh", "random", "known", "load-aware"].map(str::to_owned)
     )]
     arms: Vec<String>,
-    /// Only these loads of the traffic file, such as `75%`
+    /// Run only these loads of the traffic file, such as `75%`
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
     /// Use these seeds instead of those in the traffic file
@@ -55,10 +55,10 @@ pub(crate) struct Options {
     /// Number of arms to run at the same time
     #[arg(long, default_value_t = 7)]
     beside: u32,
-    /// Append the results to this file, and report everything in it
+    /// Append the results to this file, and report all results in it
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
-    /// Run nothing; only report what is in the file
+    /// Run nothing, and only report the results in the file that --rows names
     #[arg(long, requires = "rows")]
     report: bool,
     /// Output format
@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Stop the guest after this many seconds
     #[arg(long, default_value_t = 7200)]
     timeout: u64,
-    /// Cargo profile; the default is optimised, as for all measurements
+    /// Cargo profile to build with; the default is optimised, as for all measurements
     #[arg(long, default_value = "lab")]
     profile: String,
     /// Use this weir binary instead of building one

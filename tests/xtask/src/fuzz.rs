@@ -17,10 +17,10 @@ const TOOLCHAIN: &str = "nightly";
 /// Options of `cargo xtask fuzz`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Seconds for each target
+    /// Run each target for this many seconds
     #[arg(long, default_value_t = 300)]
     seconds: u32,
-    /// The targets to run [default: all]
+    /// Run only these targets [default: all]
     targets: Vec<String>,
 }
 
@@ -30,7 +30,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let listed = process::output(FUZZ.command()?.args(["list", "--fuzz-dir"]).arg(&folder))?;
     let all: Vec<&str> = listed.lines().collect();
     for target in &options.targets {
-        ensure!(all.contains(&target.as_str()), "no target {target}; the targets are {}", all.join(", "));
+        ensure!(
+            all.contains(&target.as_str()),
+            "there is no fuzz target {target}; the targets are {}",
+            all.join(", ")
+        );
     }
     let is_wanted = |target: &&str| options.targets.is_empty() || options.targets.iter().any(|t| t == target);
     let mut findings = Vec::new();

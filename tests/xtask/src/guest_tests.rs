@@ -1,6 +1,7 @@
 //! Builds test binaries on the host and runs them in one guest.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
@@ -31,6 +32,13 @@ impl FromStr for Selection {
             }
             None => Selection { package: text.to_owned(), target: None },
         })
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.package)?;
+        self.target.iter().try_for_each(|target| write!(f, ":{target}"))
     }
 }
 
@@ -68,7 +76,8 @@ impl Run {
                 }
             }
         }
-        ensure!(!commands.is_empty(), "no test targets in {:?}", self.selections);
+        let selected: Vec<String> = self.selections.iter().map(Selection::to_string).collect();
+        ensure!(!commands.is_empty(), "no test targets in {}", selected.join(", "));
         let mut progress = Progress::of(titles);
         Job { hardware: self.hardware, commands, files }.run(&mut progress)?;
         Ok(progress.counts())

@@ -24,10 +24,10 @@ pub(crate) struct Hardware {
     /// Stop the guest after this many seconds
     #[arg(long, default_value_t = Hardware::default().timeout)]
     pub(crate) timeout: u64,
-    /// Memory in MiB [default: 1024, or more if many files are given]
+    /// Memory of the guest in MiB [default: 1024, or more if many files are given]
     #[arg(long)]
     pub(crate) memory: Option<u64>,
-    /// Emulated processors
+    /// Number of emulated processors
     #[arg(long, default_value_t = Hardware::default().smp)]
     pub(crate) smp: u32,
     /// Make the guest's clock count instructions, for measurements with repeatable ratios

@@ -54,17 +54,18 @@ enum Command {
     Setup(setup::Options),
     /// Run all checks and tests, then print one line of counts
     Test(suite::Options),
-    /// Watch weir on a small cluster: requests, spread, a rollout
+    /// Show weir at work on a small cluster in a guest: requests, how they spread over the pods, and a rollout
     Demo,
     /// Boot a guest with a real IPVS kernel and run a command or tests in it
     Vm(vm::Options),
-    /// Count processes, messages and system calls on a real kernel, or measure planning and rounds without one
+    /// Count the processes, messages and system calls of weir on a real kernel, measure planning and rounds without
+    /// one, or compare weir with other proxies
     Bench(bench::Options),
     /// Run a `weir lab` load on a real kernel in a guest and compare the results
     Experiment(experiment::Options),
     /// Build the container image, without a container daemon
     Image(image::Options),
-    /// Build a release from the last commit: image, SBOM, provenance, checksums, and a signature
+    /// Build a release from the last commit: image, SBOM, provenance and checksums, signed on request
     Release(release::Options),
     /// Build or start a real API server with etcd, for tests and manual use
     Cluster(cluster::Options),

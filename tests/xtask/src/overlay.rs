@@ -68,7 +68,7 @@ fn add(archive: &mut Archive<BufWriter<File>>, given: &Given) -> Result<()> {
     let place = match &given.guest {
         Some(place) => place.clone(),
         None => {
-            let absolute = std::path::absolute(&given.host).context("no working directory")?;
+            let absolute = std::path::absolute(&given.host).context("cannot find the working directory")?;
             absolute.to_str().with_context(|| format!("{absolute:?} is not UTF-8"))?.to_owned()
         }
     };

@@ -190,7 +190,7 @@ pub(crate) fn first_known<'a>(architecture: Architecture, candidates: &[&'a str]
             return Ok(name);
         }
     }
-    bail!("apt does not know any of {candidates:?}; {}", refreshing(architecture))
+    bail!("apt does not know any of {}; {}", candidates.join(", "), refreshing(architecture))
 }
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ use crate::workspace;
 /// Options of `cargo xtask parity`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Range of seeds, without the last
+    /// Seeds to run, from A to B - 1; each seed gives one random cluster
     #[arg(long, value_name = "A..B", default_value = "0..10")]
     seeds: String,
-    /// Mutations per case
+    /// Number of random changes to each cluster
     #[arg(long, default_value_t = 20)]
     mutations: usize,
-    /// Mutations between comparisons; 1 finds the mutation that causes a difference
+    /// Number of changes between two comparisons; with 1, a difference comes from the last change
     #[arg(long, default_value_t = 10)]
     batch: usize,
     /// Use this weir binary instead of building one

@@ -38,19 +38,19 @@ const SIGNATURE: &str = "SHA256SUMS.sigstore.json";
 /// Options of `cargo xtask release`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Directory for the release [default: target/release-files]
+    /// Directory to write the release to [default: target/release-files]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Build everything a second time, in another directory, and compare
+    /// Build everything a second time, in another directory, and compare the two builds
     #[arg(long)]
     check: bool,
-    /// Sign the checksums with cosign: with --key, or without it with the identity of the workflow
+    /// Sign the checksums with cosign, using the key of --key or, if it is not given, the identity of the workflow
     #[arg(long)]
     sign: bool,
     /// The private key in cosign's syntax: a file, env://NAME or a key service
     #[arg(long, value_name = "KEY", requires = "sign")]
     key: Option<String>,
-    /// URI of the builder, for the provenance [default: the workflow, or a local build outside of one]
+    /// URI that the provenance names as the builder [default: the workflow; outside of a workflow, a local build]
     #[arg(long, value_name = "URI")]
     builder: Option<String>,
 }
@@ -131,7 +131,9 @@ fn check_out(commit: &str, directory: &Path) -> Result<()> {
 /// Builds weir in a checkout. Panic messages would contain the names of this machine's directories, so they are replaced.
 fn build(checkout: &Path, architecture: Architecture) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no CARGO_HOME")?;
+    let home = home
+        .or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+        .context("CARGO_HOME is not set, and the home directory is unknown")?;
     let flags = [(checkout, SOURCE), (home.as_path(), CARGO)]
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let target = checkout.join("target");

@@ -136,7 +136,7 @@ fn update_lists() -> Result<()> {
         // Without root, the existing lists have to do.
         None => packages::first_known(Architecture::HOST, &["libc6"])
             .map(drop)
-            .context("run as root: apt-get update"),
+            .context("the package lists are missing; run as root: apt-get update"),
     }
 }
 
@@ -146,7 +146,10 @@ fn install(missing: &[Requirement]) -> Result<()> {
     }
     let names: Vec<&str> = missing.iter().map(|requirement| requirement.package).collect();
     let Some(mut apt) = administrator("apt-get") else {
-        bail!("run as root: apt-get install --no-install-recommends {}", names.join(" "));
+        bail!(
+            "packages are missing; run as root: apt-get install --no-install-recommends {}",
+            names.join(" ")
+        );
     };
     eprintln!("installing {}", names.join(" "));
     apt.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(names);

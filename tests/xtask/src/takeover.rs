@@ -19,7 +19,7 @@ const TIMEOUT: u64 = 1200;
 /// Options of `cargo xtask takeover`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Break things on a programmed node instead, and report what each program does about it
+    /// Instead of the handover, damage the kernel state that a proxy has programmed, and report how each proxy reacts
     #[arg(long)]
     drift: bool,
     /// Use this weir binary instead of building one

@@ -20,13 +20,14 @@ pub(crate) struct Options {
     /// Open an interactive shell; leave it with `exit`
     #[arg(long)]
     shell: bool,
-    /// Copy HOST[:GUEST] into the guest; GUEST defaults to the same path. Repeatable
+    /// Copy the file or directory HOST to the path GUEST in the guest; GUEST defaults to the same path. Can be repeated
     #[arg(long = "file", value_name = "HOST[:GUEST]")]
     files: Vec<Given>,
-    /// Set NAME=VALUE for the command. Repeatable
+    /// Set this environment variable for the command. Can be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
-    /// Build and run the tests of PACKAGE[:TARGET]; arguments after `--` go to the tests. Repeatable
+    /// Build and run the tests of this package, or of one of its test targets; arguments after `--` go to the tests.
+    /// Can be repeated
     #[arg(long = "test", value_name = "PACKAGE[:TARGET]", conflicts_with = "shell")]
     tests: Vec<Selection>,
     /// Cargo profile for --test; `lab` is optimised, which pays off under emulation
@@ -53,7 +54,7 @@ pub(crate) fn main(options: Options) -> Result<ExitCode> {
         (false, false) => (Streams::Port, options.command),
         (false, true) => bail!("nothing to run: give a command after `--`, or --shell"),
     };
-    let directory = std::env::current_dir().context("no working directory")?;
+    let directory = std::env::current_dir().context("cannot find the working directory")?;
     let directory = directory.to_str().context("the working directory is not UTF-8")?.to_owned();
     let command = Command { streams, directory, environment: options.environment, arguments };
     run_one(&Job { hardware: options.hardware, commands: vec![command], files: options.files })

@@ -106,7 +106,14 @@ pub(crate) fn components(packages: &[&str]) -> Result<Vec<Component>> {
     let files = messages(&mut command)?.into_iter().flat_map(|message| message.filenames);
     let is_component = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
     let components: Vec<Component> = files.filter(is_component).map(|file| Component { file }).collect();
-    ensure!(components.len() == packages.len(), "components of {packages:?}: {components:?}");
+    let built: Vec<String> =
+        components.iter().map(|component| component.file.display().to_string()).collect();
+    ensure!(
+        components.len() == packages.len(),
+        "expected one component from each of the packages {}, but cargo built: {}",
+        packages.join(", "),
+        built.join(", ")
+    );
     Ok(components)
 }
 
@@ -142,7 +149,7 @@ pub(crate) fn program_for(
     let found = build(architecture, &line)?
         .into_iter()
         .find(|built| built.role == Role::Program && built.name == name);
-    found.map(|artifact| artifact.executable).with_context(|| format!("cargo built no {name}"))
+    found.map(|artifact| artifact.executable).with_context(|| format!("cargo did not build {name}"))
 }
 
 /// Builds a package's tests, or one target of them, and its programs.

@@ -52,7 +52,7 @@ impl Check<'_> {
                 let SetEntry::Port(port) = entry else { return false };
                 self.ports.contains(&(name.family, protocol, port))
             }
-            // Endpoints, health check ports, and addresses, which are checked with the device.
+            // Endpoints and health check ports need no virtual server; addresses are checked with the device.
             Fill::Hairpin | Fill::HealthPort | Fill::Address(_) => true,
         }
     }

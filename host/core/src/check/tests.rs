@@ -34,13 +34,13 @@ fn a_sound_state_is_found_sound() {
 #[test]
 fn each_added_line_breaks_one_law() {
     for (line, expected) in [
-        ("real tcp 10.96.0.10:53 -> [fd00::1]:53 weight 1", "mixes families"),
+        ("real tcp 10.96.0.10:53 -> [fd00::1]:53 weight 1", "mixes IPv4 and IPv6"),
         ("virtual tcp 10.96.0.11:53 a_name_of_16_bytes", "not 1 to 15 bytes"),
         ("virtual tcp 10.96.0.11:53 rr flags 0x1c1", "flags 0x1c1"),
         ("virtual tcp 10.96.0.11:53 rr persistent 0/32", "persistence 0/32"),
         ("virtual tcp 10.96.0.11:53 rr persistent 60/33", "persistence 60/33"),
         ("set KUBE-LOOP-BACK hash:ip family inet maxelem 65536", "set KUBE-LOOP-BACK is hash:ip"),
-        ("set KUBE-CLUSTER-IP hash:ip,port family inet maxelem 0", "1 entries and room for 0"),
+        ("set KUBE-CLUSTER-IP hash:ip,port family inet maxelem 0", "1 entries, but room for only 0"),
         ("entry KUBE-EXTERNAL-IP 10.96.0.10,tcp:53", "has no set"),
         ("entry KUBE-CLUSTER-IP 10.96.0.10", "not match its set's type"),
         ("entry KUBE-6-CLUSTER-IP 10.96.0.10,tcp:53", "not match its set's type and family"),
@@ -48,10 +48,10 @@ fn each_added_line_breaks_one_law() {
         ("entry KUBE-NODE-PORT-TCP 54", "has no virtual server"),
         ("entry KUBE-LOAD-BALANCER-FW 10.96.0.10,tcp:53", "has no counterpart in KUBE-LOAD-BALANCER"),
         ("chain ip filter KUBE-SERVICES", "chain IPv4 filter KUBE-SERVICES"),
-        ("rule ip nat KUBE-SERVICES -s ::1/128 -j RETURN", "mixes families"),
+        ("rule ip nat KUBE-SERVICES -s ::1/128 -j RETURN", "mixes IPv4 and IPv6"),
         (
             "rule ip nat KUBE-SERVICES -m set --match-set KUBE-6-CLUSTER-IP dst,dst -j ACCEPT",
-            "mixes families",
+            "mixes IPv4 and IPv6",
         ),
         (
             "rule ip nat KUBE-SERVICES -m set --match-set KUBE-LOOP-BACK dst,dst -j ACCEPT",

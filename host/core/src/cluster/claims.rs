@@ -17,7 +17,7 @@ pub type NodePort = (Family, Protocol, u16);
 /// The claims of all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Sorted, and mostly one service each.
+    /// The services with each VIP, sorted; mostly one service each.
     vips: BTreeMap<(VipKind, IpAddr), Vec<ObjectName>>,
     /// The ports of cluster IPs.
     ports: BTreeMap<(Protocol, u16), Names>,
@@ -108,7 +108,8 @@ fn ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> {
     service.ports.iter().map(|port| (port.protocol, port.port))
 }
 
-/// The sets of SCTP node ports contain addresses, and traffic that stays on the node is not masqueraded.
+/// The node ports of a service that are masqueraded by port number. SCTP is left out because its sets also contain
+/// addresses, and services with a Local external policy because their traffic is not masqueraded.
 pub(crate) fn node_ports(service: &Service) -> impl Iterator<Item = NodePort> {
     let masqueraded = !service.external_policy_is_local(|ip| unusable(ip).is_none());
     let families =

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use crate::plan::room;
 use crate::set::{MAX_ELEMENTS, SetEntry, SetName};
 
-/// Keys that are wanted once or more often.
+/// Wanted keys, each with the number of services that want it.
 #[derive(Debug)]
 pub(super) struct Counted<K>(BTreeMap<K, Count>);
 
 #[derive(Debug, Default)]
 struct Count {
-    /// The number of services that want it.
+    /// The number of services that want the key.
     wanted_by: u32,
-    /// The last comparison that found it in the kernel.
+    /// The number of the last comparison that found the key in the kernel.
     seen: u32,
 }
 

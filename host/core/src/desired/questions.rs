@@ -57,7 +57,7 @@ impl Desired {
         self.addresses.keys().copied()
     }
 
-    /// Whether a set should have a member.
+    /// `Some` if a set should have a member.
     pub(crate) fn member(&self, name: SetName, entry: SetEntry) -> Option<()> {
         self.members.has(name, entry).then_some(())
     }
@@ -130,8 +130,8 @@ impl Desired {
                     service: owner.name.clone(),
                     reason: Reason::DecisionClamped,
                     message: format!(
-                        "{server}: the source address cannot be {address}, because older services use the \
-                         {SNAT_SLOTS} slots for {}; the kernel picks an address",
+                        "{server}: the source address cannot be {address}: a node supports {SNAT_SLOTS} chosen \
+                         source addresses per family, and older services already use {}; the kernel picks an address",
                         places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
                     ),
                 });
@@ -149,7 +149,7 @@ impl Desired {
     }
 }
 
-/// Support for comparisons with the kernel: marks on what was seen there, so that no copy is made.
+/// Support for comparisons with the kernel: keys seen there are marked, so that no copy is made.
 impl Desired {
     /// Starts a comparison and returns its number; marks of earlier comparisons become invalid.
     pub(crate) fn begin_comparison(&mut self) -> u32 {
@@ -221,7 +221,7 @@ impl Wanted for Desired {
 }
 
 impl Want {
-    /// The virtual server as used by the table of sets, when these addresses have slots.
+    /// The virtual server as used by the table of sets. `slots` are the addresses that have slots.
     pub(crate) fn vip(&self, server: VirtualServer, slots: &[IpAddr]) -> Vip<'_> {
         let slot = match self.treatment {
             Treatment::Address(address) => slots.iter().position(|place| *place == address),

@@ -72,7 +72,7 @@ fn chosen_addresses_are_sorted_and_the_oldest_services_choose_first() {
     );
     let [report] = &desired.reports()[..] else { panic!("one report") };
     assert_eq!(report.service.name, "b");
-    assert!(report.message.contains("use the 2 slots for 192.0.2.20 and 192.0.2.30"), "{report}");
+    assert!(report.message.contains("already use 192.0.2.20 and 192.0.2.30"), "{report}");
     let mut backwards = Desired::default();
     services.iter().rev().for_each(|(service, wants)| backwards.replace(service, wants.clone()));
     assert_eq!(slots(&mut backwards), slots(&mut desired));
@@ -140,7 +140,7 @@ fn an_excerpt_is_enough_to_follow_a_packet() {
     assert!(excerpt.virtual_servers.len() < whole.virtual_servers.len());
     let way = trace(&excerpt, &[], &packet);
     assert_eq!(way, trace(&whole, &[], &packet));
-    assert!(way.to_string().contains("goes through virtual tcp 10.96.0.2:80 to one of"), "{way}");
+    assert!(way.to_string().contains("goes through virtual server tcp 10.96.0.2:80 to one of"), "{way}");
     assert_eq!(
         desired.excerpt(vip(9)),
         KernelState { ..desired.own().clone() },

@@ -30,9 +30,9 @@ pub struct Differences<'a> {
     pub devices: Vec<(Device, Pair<()>)>,
     /// Sets.
     pub sets: Vec<(SetName, Pair<&'a SetKind>)>,
-    /// Wanted members of sets that are missing.
+    /// Wanted members that are missing from their set.
     pub missing: Vec<(SetName, SetEntry)>,
-    /// Actual members of sets that are not wanted.
+    /// Actual members that are not wanted in their set.
     pub extra: Vec<(SetName, SetEntry)>,
     /// All wanted and all actual chains, if any chain or set differs.
     pub rules: Option<(&'a Chains, Chains)>,
@@ -50,7 +50,7 @@ pub trait Wanted {
     /// How many members a set has.
     fn count(&self, name: SetName) -> usize;
 
-    /// The kind of a set.
+    /// The wanted kind of a set.
     fn kind_of(&self, name: SetName) -> Option<&SetKind>;
 
     /// Whether a set has a member.

@@ -13,8 +13,8 @@ use crate::rule::Chains;
 use crate::set::{SetEntry, SetKind, SetName, Step};
 use crate::state::{Server, VirtualServer, Weight};
 
-/// The changes that remove the differences. Sets for which `waits` returns true are not tried now. What turns on
-/// the addresses in `first` comes before all other virtual servers.
+/// The changes that remove the differences. Sets for which `waits` returns true are not tried now. The addresses in
+/// `first` are turned on before all other virtual servers.
 pub(crate) fn order(
     differences: &Differences<'_>,
     wanted: &impl Wanted,
@@ -29,7 +29,7 @@ pub(crate) fn order(
         Some((desired, _)) => rules::compare(desired, &actual_rules),
         None => Vec::new(),
     };
-    // Rules are removed last, because only what is removed with them can still need them.
+    // Rules are removed only after the VIPs that need them are turned off.
     let (gains, losses): (Vec<_>, Vec<_>) =
         rules.into_iter().partition(|rules| rules.direction == Direction::Adds);
     order.changes.extend(gains.into_iter().map(Change::WriteRules));
@@ -77,7 +77,7 @@ impl<W: Wanted> Order<'_, W> {
     }
 
     /// Creates sets, and enlarges those that are too small. A set of another type or family cannot be exchanged
-    /// while rules refer to it, so these rules are removed first and return with the others.
+    /// while rules refer to it, so these rules are removed first and written again with the others.
     fn sets(&mut self, waits: impl Fn(SetName) -> bool) -> Prepared {
         let mut rules = self.differences.rules.as_ref().map(|(_, actual)| actual.clone()).unwrap_or_default();
         let (mut created, mut grown, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
@@ -136,7 +136,8 @@ impl<W: Wanted> Order<'_, W> {
         sets
     }
 
-    /// The kind a set needs while entries are added before others are deleted: both need room.
+    /// The kind that a set needs during the changes: new entries are added before old ones are deleted, so both
+    /// need room.
     fn kind_during(&self, name: SetName, wanted: &SetKind, actual: &SetKind) -> SetKind {
         let extra = self.differences.extra.iter().filter(|(of, _)| *of == name).count();
         let needed = self.wanted.count(name) + extra;
@@ -188,7 +189,7 @@ impl<W: Wanted> Order<'_, W> {
         late.into_iter().map(add).collect()
     }
 
-    /// Whether the VIP to which an entry admits sources is already closed to others.
+    /// Whether the VIP to which an entry admits sources is already closed to all other sources.
     fn is_closed_already(&self, name: SetName, entry: SetEntry) -> bool {
         name.companion(entry).is_some_and(|closing| self.differences.missing.binary_search(&closing).is_err())
     }
@@ -203,7 +204,7 @@ impl<W: Wanted> Order<'_, W> {
         extra
     }
 
-    /// Whether an entry admits sources to a VIP that stays closed to others.
+    /// Whether an entry admits sources to a VIP that stays closed to all other sources.
     fn admits_to_closed(&self, (name, entry): (SetName, SetEntry)) -> bool {
         name.set.row().step == Step::Admits
             && name.companion(entry).is_some_and(|(set, vip)| self.wanted.has_entry(set, vip))

@@ -17,13 +17,13 @@ use crate::state::{Device, VirtualServer};
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     devices: BTreeSet<Device>,
-    /// Sets that do not exist.
+    /// Sets that could not be created or destroyed.
     sets: BTreeSet<SetName>,
     /// Sets that could not be enlarged.
     small: BTreeSet<SetName>,
     /// Sets from which some entries could not be deleted.
     crowded: BTreeSet<SetName>,
-    /// Missing entries that would close something.
+    /// Missing entries that would close a VIP to sources, or the host's own ports on an address.
     entries: BTreeSet<(SetName, SetEntry)>,
     /// Families whose new filter rules are not in force.
     rules: BTreeSet<Family>,
@@ -112,15 +112,17 @@ impl Failures {
     /// Why a change must not be made now; `None` if it may.
     pub fn forbid(&self, change: &Change, wanted: &impl Wanted) -> Option<&'static str> {
         match change {
-            Change::CreateSet(name, _) | Change::AddEntry(name, _) if self.sets.contains(name) => {
-                Some("its set could not be created")
+            // A set is created again only after the old one was destroyed.
+            Change::CreateSet(name, _) if self.sets.contains(name) => {
+                Some("the old set of this name could not be destroyed")
             }
+            Change::AddEntry(name, _) if self.sets.contains(name) => Some("its set could not be created"),
             Change::AddEntry(name, _) if self.small.contains(name) => Some("its set could not be enlarged"),
             Change::AddEntry(name, entry) if name.set.row().step == Step::Admits => {
                 self.forbid_admission(*name, *entry)
             }
             Change::ReplaceSet(name, ..) if self.crowded.contains(name) => {
-                Some("entries that it would leave out are still needed")
+                Some("the new set would lack entries that could not be deleted yet")
             }
             Change::CreateVirtualServer(server, _) => self.forbid_server(*server, wanted),
             Change::AddRealServer(server, ..) if self.not_created.contains(server) => {
@@ -163,16 +165,16 @@ impl Failures {
         }
         let closing = wanted.closing(server);
         let open = self.rules.contains(&server.family()) || closing.iter().any(|key| self.misses(key));
-        (!closing.is_empty() && open).then_some("its source ranges could not be put in force")
+        (!closing.is_empty() && open).then_some("its source ranges could not be applied")
     }
 
-    /// Sources are admitted to a VIP that is already closed after everything else that closes it, and only if that
-    /// succeeded.
+    /// If a VIP is already closed, sources are admitted to it after all other changes that close it, and only if
+    /// these succeeded.
     fn forbid_admission(&self, name: SetName, entry: SetEntry) -> Option<&'static str> {
         let vip = entry.without_source();
         let open = self.rules.contains(&name.family)
             || self.entries.iter().any(|(_, failed)| failed.without_source() == vip);
-        open.then_some("the limits for these sources could not be applied")
+        open.then_some("its VIP could not be closed to other sources")
     }
 
     fn forbid_address(&self, ip: IpAddr, wanted: &impl Wanted) -> Option<&'static str> {
@@ -184,7 +186,7 @@ impl Failures {
         if guards.any(|key| self.misses(&key)) || self.open.contains(&Family::of(ip)) {
             return Some("the host's own ports on it could not be closed");
         }
-        // If some of its virtual servers exist, it is worth having.
+        // An address is worth binding if some of its virtual servers exist.
         let none = self.started.get(&ip) == Some(&Started::None) && !wanted.is_served(ip);
         none.then_some("none of its virtual servers could be created")
     }
@@ -219,8 +221,8 @@ mod tests {
     use crate::net::Protocol;
     use crate::state::KernelState;
 
-    /// A node whose rules cannot be written must not answer on VIPs with its own ports. A node whose rules already
-    /// exist, and only cannot be changed elsewhere, continues.
+    /// A node whose rules cannot be written must not answer on VIPs with its own ports. A failed write of any other
+    /// chain does not hold back VIPs.
     #[test]
     fn no_address_comes_up_before_the_rules_that_close_it() {
         let writes = |table, chain| {
@@ -241,7 +243,7 @@ mod tests {
         assert_eq!(forbidden(writes(Table::Nat, Chain::KubeServices)), [false, false]);
     }
 
-    /// A case that the laws' random faults rarely hit: the filter is removed while what it filters stays.
+    /// A case that the random faults of the law tests rarely hit: a filter is removed while its VIP stays.
     #[test]
     fn filters_stay_while_their_vip_stays() {
         let removes = |family| {
@@ -259,7 +261,7 @@ mod tests {
         }
     }
 
-    /// A policy may admit a network and deny a part of it in one step. If the second fails, the first is not done.
+    /// A policy may admit a network and deny a part of it in one step. If denying fails, nothing is admitted.
     #[test]
     fn sources_wait_for_what_denies_some_of_them() {
         let key = |text: &str| {
@@ -293,7 +295,7 @@ mod tests {
         }
     }
 
-    /// A set that could not grow lacks members that would have closed something.
+    /// A set that could not grow lacks members that would have closed a VIP.
     #[test]
     fn a_virtual_server_waits_for_the_set_that_was_to_grow() {
         let wanted: KernelState = "\

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use crate::net::Family;
 use crate::rule::{Chain, Chains, Ownership, Rule, Table};
+use crate::text::counted;
 
 /// New content for some chains of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +93,8 @@ impl TableChanges {
     }
 }
 
-/// Whether a rule keeps packets from something that may still exist: it drops them, or leads to the chain that
-/// does.
+/// Whether a rule keeps packets away from a VIP that may still exist: it drops them, or leads to the chain that
+/// drops them.
 fn filters(rule: &Rule) -> bool {
     rule.drops() || rule.jump() == Some(Chain::KubeSourceRangesFirewall)
 }
@@ -163,7 +164,7 @@ impl fmt::Display for RulesChange {
             chains += change.write.len() + change.delete.len();
             jumps += change.insert.len() + change.remove.len();
         }
-        write!(f, "{} rules ({chains} chains, {jumps} jumps)", self.family)
+        write!(f, "{} rules ({}, {})", self.family, counted(chains, "chain"), counted(jumps, "jump"))
     }
 }
 

@@ -134,11 +134,12 @@ fn lists_of_networks_are_bounded() {
     assert_eq!(
         said,
         [
-            "DecisionClamped: a policy gave 258 networks for node ports; only the first 256 are used, and node ports are not \
-             served on the rest",
-            "DecisionClamped: a policy gave 300 denied networks; only the first 256 are used, and the rest may connect",
-            "DecisionClamped: a policy gave 257 networks that are never masqueraded; only the first 256 are used, and the \
-             rest are treated like any source",
+            "DecisionClamped: a policy gave 258 networks for node ports; only the first 256 are used, and node ports \
+             are not served in the other networks",
+            "DecisionClamped: a policy gave 300 denied networks; only the first 256 are used, and sources in the \
+             other networks may connect",
+            "DecisionClamped: a policy gave 257 networks to exempt from masquerading; only the first 256 are used, \
+             and sources in the other networks are not exempt",
         ]
     );
     let (_, said) = web(|decision| decision.sources = vec![filter(Deny, Vec::new()); 17]);
@@ -222,7 +223,7 @@ fn a_deadline_is_at_most_a_day() {
 fn not_every_endpoint_can_be_left_out() {
     let (decision, said) = web(|decision| decision.ports[0].dropped = [0, 1, 2].into());
     assert!(decision.ports[0].dropped.is_empty());
-    assert!(said[0].contains("to serve nothing, ignore the service"), "{said:?}");
+    assert!(said[0].contains("to serve nothing, let the policy ignore the service"), "{said:?}");
     let (decision, said) = web(|decision| decision.ports[0].dropped = [0, 1, 7].into());
     assert_eq!(decision.ports[0].dropped, [0, 1].into());
     assert_eq!(said, [""; 0]);
@@ -235,9 +236,9 @@ fn weights_of_endpoints_that_are_left_out_do_not_count() {
         decision.ports[0].weights = vec![Weight(9), Weight::QUIESCED, Weight::QUIESCED];
     });
     assert_eq!(decision.ports[0].weights, [Weight::DEFAULT; 3]);
-    assert!(said[0].contains("every weight is 0"), "{said:?}");
+    assert!(said[0].contains("every endpoint that a VIP uses has weight 0"), "{said:?}");
     let (_, said) = web(|decision| decision.ports[0].weights.truncate(1));
-    assert!(said[0].contains("1 weights for 3 endpoints"), "{said:?}");
+    assert!(said[0].contains("1 weight for 3 endpoints"), "{said:?}");
 }
 
 #[test]
@@ -278,7 +279,7 @@ fn flags_are_for_whom_they_mean_something() {
     assert!(said[0].starts_with("OnePacket: "), "{said:?}");
     let (flags, said) = flagged(Protocol::Udp, "rr", SchedulerFlags(0x1000));
     assert_eq!(flags, 0);
-    assert!(said[0].contains("flags 0x1000 are not scheduler flags"), "{said:?}");
+    assert!(said[0].contains("0x1000 has unknown scheduler flags"), "{said:?}");
 }
 
 #[test]
@@ -291,11 +292,14 @@ fn persistence_has_its_ranges_and_every_port_its_decision() {
     let (decision, said) = persist(0, 33);
     let clamped = Persistence { timeout: 1, prefix: 32 };
     assert_eq!(decision.ports[0].scheduling.persistence, Some(clamped));
-    assert!(said[0].contains("persistence 0/33 is out of range; using 1/32"), "{said:?}");
+    assert!(
+        said[0].contains("persistence of 0 s with prefix length 33 is out of range; using 1 s and 32"),
+        "{said:?}"
+    );
     assert_eq!(persist(86_400, 24).1, [""; 0]);
     let (decision, said) = web(|decision| decision.ports.truncate(1));
     assert_eq!(decision.ports.len(), 2);
-    assert!(said[0].contains("answer covers 1 ports, but the service has 2"), "{said:?}");
+    assert!(said[0].contains("answer covers 1 port, but the service has 2"), "{said:?}");
 }
 
 #[test]

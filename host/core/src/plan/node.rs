@@ -14,8 +14,8 @@ use crate::state::{Device, KernelState, Sysctl, Timeout};
 
 mod chains;
 
-/// What the node's part depends on from all services together: which sets have entries, and which load-balancer
-/// VIPs the node itself may not use.
+/// The facts about all services together that the node's part of the plan depends on: which sets have entries, which
+/// load-balancer VIPs the node itself may not use, and which addresses replace sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// The capacity that each set needs; sets without entries are absent.
@@ -39,8 +39,8 @@ impl Totals {
     fn needs(&self, name: SetName) -> bool {
         let row = name.set.row();
         match row.beside {
-            // Used by the rule that also uses its companion set, even while it admits no source, so that adding
-            // and removing sources never changes a rule.
+            // The rule for the companion set also uses this set, even while it admits no source, so that adding and
+            // removing sources never changes a rule.
             Some(beside) if row.step == Step::Admits && name.set.is_of_policy() => {
                 self.has(name.family, beside)
             }

@@ -51,7 +51,7 @@ fn plan_sources(view: &ServiceView, decision: &Decision, wants: &mut Wants) -> O
             want.limits_mut().sources = sources;
         }
     }
-    let names: Vec<String> = closed.iter().map(|(kind, family)| format!("{kind} ({family})")).collect();
+    let names: Vec<String> = closed.iter().map(|(kind, family)| format!("{kind} VIPs ({family})")).collect();
     (!names.is_empty()).then(|| Report {
         service: view.service.name.clone(),
         reason: Reason::ClosedToAll,
@@ -242,7 +242,7 @@ impl<'a> PortPlan<'a> {
     fn treatment(&self, kind: VipKind) -> Treatment {
         let family = self.port.family;
         let masquerade = &self.decision.masquerade;
-        // The kernel's sets cannot contain a network that covers everything; this has the same effect.
+        // The kernel's sets cannot contain a network that covers a whole family; this has the same effect.
         if masquerade.except.iter().any(|net| Family::of_net(net) == family && net.prefix_len() == 0) {
             return Treatment::Never;
         }

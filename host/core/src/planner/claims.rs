@@ -14,8 +14,8 @@ use crate::objects::{ObjectName, Service};
 use crate::report::{Reason, Report};
 
 impl Planner {
-    /// Whether some load-balancer or external IP may be the address of another node, so that those addresses
-    /// should be known. While they are unknown, it is bound.
+    /// Whether some load-balancer or external IP may be the address of another node, so that other nodes' addresses
+    /// should be known. See [`OtherNodes`] for what happens until they are.
     pub fn asks_for_nodes(&self) -> bool {
         if let Some(asks) = self.asks_for_nodes.get() {
             return asks;
@@ -95,7 +95,7 @@ impl Planner {
         let runs = |net: &&IpNet| self.node.runs(Family::of_net(net)) && !config.masquerade_all;
         let (net, (ip, first)) =
             nets.iter().filter(runs).find_map(|net| Some((net, claims.cluster_ip_in(net)?)))?;
-        // One report for all, on the most important service.
+        // One report for all services, about the API server's service if it is affected.
         let api = ObjectName::new("default", "kubernetes");
         let of_api = self.cluster.service(&api).and_then(|service| *service.cluster_ips.get(Family::of(ip)));
         let (ip, service) = of_api.filter(|ip| net.contains(ip)).map_or((ip, first), |ip| (ip, &api));

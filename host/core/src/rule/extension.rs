@@ -59,8 +59,8 @@ pub enum Without {
     Rewritten,
     /// The rule is left out.
     LeftOut(Loss),
-    /// The rule stays in the plan, because without it something would be open. Its table is refused, and VIPs do
-    /// not come up; rules already in the kernel stay.
+    /// The rule stays in the plan, because without it the host's ports or a VIP would be open. So the kernel refuses
+    /// the rule's table, and VIPs do not come up; rules already in the kernel stay.
     Needed,
 }
 
@@ -267,8 +267,8 @@ impl Rule {
 
 /// The content of a chain for a kernel that lacks these extensions.
 ///
-/// If a rule that returns packets to the calling chain is left out, the rest of its chain is left out, too: it
-/// would see packets not meant for it, and masquerade everything that leaves the node.
+/// If a rule that returns packets to the calling chain is left out, the rest of its chain is left out, too: the
+/// rest would see packets not meant for it, and masquerade everything that leaves the node.
 pub(crate) fn fit(rules: Vec<Rule>, missing: &BTreeSet<Extension>) -> Vec<Rule> {
     let mut fitted = Vec::with_capacity(rules.len());
     for rule in rules {

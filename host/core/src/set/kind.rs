@@ -105,7 +105,7 @@ impl fmt::Display for SetKind {
 impl FromStr for SetKind {
     type Err = std::convert::Infallible;
 
-    /// Parses what [`SetKind`] prints; everything else is [`SetKind::Foreign`].
+    /// Parses the printed form of a [`SetKind`]; any other text is [`SetKind::Foreign`].
     fn from_str(text: &str) -> Result<SetKind, Self::Err> {
         if text == SetKind::Bitmap.to_string() {
             return Ok(SetKind::Bitmap);

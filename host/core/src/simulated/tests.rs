@@ -175,7 +175,7 @@ fn faults_strike_where_they_are_planned() {
     assert_eq!(outcomes, [Some(Busy), Some(Stale), None, Some(Refused), Some(Refused)]);
     assert_eq!(
         *seen.lock().unwrap(),
-        ["create virtual tcp 10.96.0.10:53 rr", "delete virtual tcp 10.96.0.10:53"]
+        ["create virtual server tcp 10.96.0.10:53 rr", "delete virtual server tcp 10.96.0.10:53"]
     );
     assert!(kernel.has_crashed() && snapshot(&mut kernel).is_err());
     kernel.restart();

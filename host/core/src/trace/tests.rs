@@ -130,11 +130,11 @@ fn what_no_virtual_server_has() {
     assert!(verdict("10.96.0.10", "10.96.0.10:22", Origin::Host)[0].starts_with("is refused by filter"));
     assert_eq!(
         verdict("198.51.100.7", "192.0.2.10:22", by("eth0")),
-        ["is for the host itself: no virtual server has its destination"]
+        ["is delivered to the host itself: no virtual server has this destination"]
     );
     assert_eq!(
         verdict("10.244.0.1", "198.51.100.7:80", by("cni0")),
-        ["continues to its destination, source kept: it belongs to no virtual server"]
+        ["continues, because no virtual server has its destination; source kept"]
     );
 }
 
@@ -160,11 +160,11 @@ filter KUBE-IPVS-FILTER: -m set --match-set KUBE-LOAD-BALANCER dst,dst -j RETURN
 filter INPUT: -j KUBE-PROXY-FIREWALL
 filter KUBE-PROXY-FIREWALL: -m set --match-set KUBE-LOAD-BALANCER-FW dst,dst -j KUBE-SOURCE-RANGES-FIREWALL
 filter KUBE-SOURCE-RANGES-FIREWALL: -m set --match-set KUBE-LOAD-BALANCER-SOURCE-CIDR dst,dst,src -j RETURN
-IPVS has virtual tcp 203.0.113.1:443 rr
+IPVS has virtual server tcp 203.0.113.1:443 rr
 filter OUTPUT: -j KUBE-IPVS-OUT-FILTER
 nat POSTROUTING: -j KUBE-POSTROUTING
 nat KUBE-POSTROUTING: -m mark ! --mark 0x4000/0x4000 -j RETURN
-goes through virtual tcp 203.0.113.1:443 to 10.244.1.1:443 (weight 1), source kept
+goes through virtual server tcp 203.0.113.1:443 to 10.244.1.1:443 (weight 1), source kept
 "
     );
 }

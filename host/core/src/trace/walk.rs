@@ -82,7 +82,7 @@ impl<'a> Walk<'a> {
     fn find_server(&mut self) -> Option<VirtualServer> {
         let server = VirtualServer { protocol: self.packet.protocol, address: self.packet.destination };
         let scheduling = &self.state.virtual_servers.get(&server)?.scheduling;
-        self.event(format!("IPVS has virtual {server} {scheduling}"));
+        self.event(format!("IPVS has virtual server {server} {scheduling}"));
         Some(server)
     }
 
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         for (real, weight) in takers {
             let mut way = Walk { server: Some(server), steps: Vec::new(), ..self.clone() };
             let outcome = way.send_to(real);
-            // The ways mostly match the same rules; each step is listed once.
+            // Packets to different real servers mostly match the same rules; each step is listed once.
             for step in way.steps {
                 if !self.steps.contains(&step) {
                     self.steps.push(step);

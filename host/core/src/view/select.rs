@@ -13,7 +13,7 @@ pub struct Selection {
     pub external: Vec<usize>,
 }
 
-/// What the service requires.
+/// The traffic policies of a service, and the facts that determine what they mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policies {
     pub(super) internal: TrafficPolicy,
@@ -44,7 +44,7 @@ pub(super) fn select(
     let choose = |policy: TrafficPolicy| match policy {
         TrafficPolicy::Local if !local.is_empty() => local.clone(),
         // Without an endpoint here, the cluster's are used: pods can then still reach the service, while traffic
-        // from outside keeps its source address and is answered past this node (kk#97081).
+        // from outside keeps its source address, so replies bypass this node (kubernetes/kubernetes#97081).
         TrafficPolicy::Local | TrafficPolicy::Cluster => cluster.clone(),
     };
     let internal = match (policies.internal, policies.reachable) {
@@ -58,8 +58,8 @@ pub(super) fn select(
     Selection { internal, external: choose(policies.external) }
 }
 
-/// Ready endpoints in scope; without any, the terminating ones that still serve. Topology narrows only the ready
-/// ones, hence two scopes.
+/// Ready endpoints in scope; without any, the terminating endpoints that still serve. There are two scopes because
+/// topology narrows only the ready endpoints.
 fn usable(
     endpoints: &[EndpointView],
     in_scope: impl Fn(&EndpointView) -> bool,
@@ -76,7 +76,7 @@ fn usable(
 }
 
 /// The hints that apply: node hints take precedence over zone hints, and each applies only if every ready endpoint
-/// has some and one of them names this node or zone.
+/// has such hints and at least one endpoint's hints name this node or zone.
 enum Topology<'a> {
     Anywhere,
     Node(&'a str),

@@ -37,7 +37,7 @@ pub struct Overview {
     pub pending: Vec<Pending>,
     /// How many changes fail.
     pub failing: usize,
-    /// How many changes are held back because they would be wrong before a failing one.
+    /// How many changes are held back because they depend on a failing one.
     pub held: usize,
     /// Since when the kernel cannot be read, and why.
     pub unread: Option<(Duration, ReadError)>,

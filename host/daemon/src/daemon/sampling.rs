@@ -7,7 +7,7 @@ use crate::message::Output;
 
 use super::Daemon;
 
-/// The most services read in one part, and the longest time for it: a change must not wait for it.
+/// The most services read in one part, and the longest time for one part: a change must not wait for sampling.
 const PART: usize = 32;
 const PART_TIME: Duration = Duration::from_millis(5);
 

@@ -36,7 +36,7 @@ impl<H: Host> Daemon<H> {
         let mut health_checks = BTreeMap::new();
         let mut before = self.planner.take_outside();
         for name in std::mem::take(&mut self.deleted) {
-            // A new service of the same name may look the same.
+            // Reports of a deleted service are forgotten, because a new service of the same name may have equal ones.
             before.entry(name.clone()).or_insert_with(|| self.planner.outside(&name)).reports.clear();
         }
         for (name, before) in before {

@@ -44,8 +44,9 @@ pub(super) fn rules_failed(round: &Round) -> Option<bool> {
     (refused(first) || failures.any(|(_, failure)| refused(failure))).then_some(true)
 }
 
-/// Whether a family has what all of its services need after this round: kube-proxy aborts its synchronisation if that
-/// fails, and is unhealthy until it succeeds. A single failing service is no reason to take the node out of rotation.
+/// Whether a family has everything that all of its services need after this round. Without this part, kube-proxy aborts
+/// its synchronisation, and is unhealthy until it succeeds. A single failing service is no reason to take the node out
+/// of rotation.
 pub(super) fn has_foundation(round: &Round, family: Family) -> bool {
     !round.failures().any(|(change, _)| is_foundation(change, family))
 }

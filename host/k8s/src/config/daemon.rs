@@ -7,37 +7,37 @@ use serde_json::Value;
 
 use super::{Configuration, validate};
 
-/// `conntrack`: the settings of connection tracking. Zero keeps the kernel's value.
+/// `conntrack`: the settings of connection tracking. Zero, or false, keeps the kernel's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
-    /// `maxPerCore`
+    /// `maxPerCore`: connections per online processor, from which the maximum number of connections follows.
     pub max_per_core: u64,
-    /// `min`; has no effect without `maxPerCore`.
+    /// `min`: the lower limit of that maximum; has no effect without `maxPerCore`.
     pub min: u64,
-    /// `tcpEstablishedTimeout`
+    /// `tcpEstablishedTimeout`: how long an established TCP connection is remembered without packets.
     pub tcp_established_timeout: Duration,
-    /// `tcpCloseWaitTimeout`
+    /// `tcpCloseWaitTimeout`: the same in CLOSE_WAIT.
     pub tcp_close_wait_timeout: Duration,
-    /// `tcpBeLiberal`
+    /// `tcpBeLiberal`: whether TCP packets outside the window are tracked anyway.
     pub tcp_be_liberal: bool,
-    /// `udpTimeout`
+    /// `udpTimeout`: how long a UDP flow without replies is remembered.
     pub udp_timeout: Duration,
-    /// `udpStreamTimeout`
+    /// `udpStreamTimeout`: how long a UDP flow with replies is remembered.
     pub udp_stream_timeout: Duration,
 }
 
 /// `clientConnection`: how to connect to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConnection {
-    /// `kubeconfig`; empty if not set.
+    /// `kubeconfig`: the path of a kubeconfig file; empty if not set.
     pub kubeconfig: String,
-    /// `acceptContentTypes`
+    /// `acceptContentTypes`; has no effect, because weir always uses JSON.
     pub accept_content_types: String,
-    /// `contentType`
+    /// `contentType`; has no effect, because weir always uses JSON.
     pub content_type: String,
-    /// `qps`
+    /// `qps`: the maximum number of requests per second, on average; negative means no limit.
     pub qps: f64,
-    /// `burst`
+    /// `burst`: how many requests may be sent at once.
     pub burst: u32,
 }
 
@@ -55,7 +55,7 @@ pub enum LogFormat {
 pub struct Logging {
     /// `format`
     pub format: LogFormat,
-    /// `verbosity`: 0 is lowest; kube-proxy's messages for operators end at 4.
+    /// `verbosity`: 0 is the lowest; kube-proxy's messages for operators go up to 4.
     pub verbosity: u32,
 }
 

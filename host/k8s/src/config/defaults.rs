@@ -7,7 +7,7 @@ use super::duration::{format_duration, parse_duration};
 use super::{fields, schema};
 use crate::problem::{Problems, abridged};
 
-/// Used if nothing is set; an explicit zero is kept.
+/// Defaults of absent fields; an explicit zero is kept.
 const ABSENT: &[(&str, Fixed)] = &[
     ("oomScoreAdj", Fixed::Number(-999)),
     ("iptables.localhostNodePorts", Fixed::Yes),
@@ -19,7 +19,7 @@ const ABSENT: &[(&str, Fixed)] = &[
     ("conntrack.tcpCloseWaitTimeout", Fixed::Text("1h0m0s")),
 ];
 
-/// Used if nothing or zero is set.
+/// Defaults of fields that are absent or zero.
 const ZERO: &[(&str, Fixed)] = &[
     ("mode", Fixed::Text("ipvs")),
     ("bindAddress", Fixed::Text("0.0.0.0")),
@@ -176,7 +176,7 @@ pub(super) fn note_without_effect(values: &Map<String, Value>, warnings: &mut Pr
         .map(|(path, value)| format!("{path} ({})", abridged(value)))
         .collect();
     if !told.is_empty() {
-        warnings.note("", "", format!("without effect in weir: {}", told.join(", ")));
+        warnings.note("", "", format!("fields without effect in weir: {}", told.join(", ")));
     }
 }
 

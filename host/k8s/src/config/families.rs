@@ -16,7 +16,8 @@ impl Configuration {
             warnings.note(
                 "nodePortAddresses",
                 "",
-                "not set: node ports are served on all addresses of the node; `primary` limits them to the node's own",
+                "is not set, so node ports are served on all addresses of the node; `primary` limits them to its \
+                 node IPs",
             );
         }
         let [family] = families else { return warnings.into_vec() };
@@ -58,7 +59,8 @@ impl Configuration {
                 "clusterCIDR",
                 self.text("clusterCIDR"),
                 format!(
-                    "names no network of this node's only family, {family}: add one, or choose another detectLocalMode"
+                    "has no {family} network, but {family} is this node's only family: add one, or choose another \
+                     detectLocalMode"
                 ),
             );
         }

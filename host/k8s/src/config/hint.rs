@@ -5,9 +5,9 @@ use crate::problem::nearest;
 
 /// Fields that kube-proxy once had, and their replacements.
 const GONE: [(&str, &str); 3] = [
-    ("conntrack.max", "kube-proxy replaced it by `conntrack.maxPerCore` and `conntrack.min`"),
-    ("resourceContainer", "kube-proxy no longer has it"),
-    ("udpIdleTimeout", "it belonged to the userspace mode, which kube-proxy no longer has"),
+    ("conntrack.max", "kube-proxy replaced this field with `conntrack.maxPerCore` and `conntrack.min`"),
+    ("resourceContainer", "kube-proxy no longer has this field"),
+    ("udpIdleTimeout", "this field belonged to the userspace mode, which kube-proxy no longer has"),
 ];
 
 /// The end of a message about an unknown key; empty if nothing is similar.
@@ -72,8 +72,11 @@ mod tests {
             ("iptables.enableDSR", "; did you mean `winkernel.enableDSR`?"),
             ("ipvs.sheduler", "; did you mean `ipvs.scheduler`?"),
             ("sheduler", "; did you mean `ipvs.scheduler`?"),
-            ("udpIdleTimeout", "; it belonged to the userspace mode, which kube-proxy no longer has"),
-            ("conntrack.max", "; kube-proxy replaced it by `conntrack.maxPerCore` and `conntrack.min`"),
+            ("udpIdleTimeout", "; this field belonged to the userspace mode, which kube-proxy no longer has"),
+            (
+                "conntrack.max",
+                "; kube-proxy replaced this field with `conntrack.maxPerCore` and `conntrack.min`",
+            ),
             ("zzz", ""),
         ] {
             assert_eq!(hint(path), expected, "{path}");

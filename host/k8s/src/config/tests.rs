@@ -35,7 +35,10 @@ fn what_yaml_1_1_and_go_read_is_read() {
     assert_eq!(proxy.masquerade_mark(), self::proxy("iptables: {masqueradeBit: 5}").masquerade_mark());
     assert_eq!(configuration.oom_score_adj(), 100);
     assert!(!self::proxy("ipvs: {strictARP: no}").strict_arp);
-    assert_eq!(problems("---\nkind: KubeletConfiguration\n"), ["warning: only the first document is read"]);
+    assert_eq!(
+        problems("---\nkind: KubeletConfiguration\n"),
+        ["warning: only the first document of the file is read"]
+    );
     assert_eq!(problems("oomScoreAdj: 5.5").len(), 1);
 }
 
@@ -87,7 +90,7 @@ fn every_field_that_shapes_plans_is_read() {
         strict_arp: true,
         tcp_timeout: Some(700),
         tcp_fin_timeout: Some(1),
-        // Less than a second is 0 seconds, which leaves the kernel's value.
+        // Less than a second is rounded down to 0 seconds, which leaves the kernel's value.
         udp_timeout: None,
         masquerade_all: true,
         masquerade_bit: 31,
@@ -190,7 +193,7 @@ fn the_document_that_is_a_configuration_is_read() {
     let (configuration, warnings) = parse(&format!("kind: Pod\n---\n{OWN}"), Map::new()).unwrap();
     assert_eq!(configuration.proxy_config().scheduler, "lc");
     let first = warnings[0].to_string();
-    assert_eq!(first, "only document 2 is read; kube-proxy reads the first: keep only this one");
+    assert_eq!(first, "document 2 is used, but kube-proxy reads only the first; remove the others");
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn what_is_wrong_in_a_config_map_is_reported_with_its_key() {
     let twice = told(config_map("a", &[("b", OWN), ("c", OWN)]));
     assert!(
         twice.ends_with(
-            "pass the text of one of them as the file: ConfigMap kube-system/a, key b; ConfigMap kube-system/a, key c"
+            "save one of these texts as a file, and pass that file: ConfigMap kube-system/a, key b; ConfigMap kube-system/a, key c"
         ),
         "{twice}"
     );
@@ -252,13 +255,12 @@ fn other_modes_are_refused_with_a_way_out() {
 #[test]
 fn wrong_files_are_refused() {
     let refused = |text: &str| parse(text, Map::new()).unwrap_err().to_string();
-    assert!(refused("").starts_with("it is empty"));
+    assert!(refused("").starts_with("the file is empty"));
     assert!(refused("apiVersion: v1\nkind: Pod\nmode: ipvs").contains("expected `KubeProxyConfiguration`"));
     assert!(refused("[1]").contains("keys and values"));
     assert!(refused("{").starts_with("not readable"));
-    assert!(
-        load(Path::new("/nonexistent/x"), Map::new()).unwrap_err().to_string().starts_with("cannot read")
-    );
+    let missing = load(Path::new("/nonexistent/x"), Map::new()).unwrap_err();
+    assert_eq!(missing.to_string(), "cannot be read", "the caller names the file");
 }
 
 #[test]
@@ -267,7 +269,7 @@ fn detection_modes_need_their_argument() {
         let told = problems(&format!(
             "detectLocalMode: BridgeInterface\ndetectLocal: {{bridgeInterface: {name}}}\n"
         ));
-        assert!(told.len() == 1 && told[0].contains("needs the name of an interface"), "{name}: {told:?}");
+        assert!(told.len() == 1 && told[0].contains("characters of an interface's name"), "{name}: {told:?}");
     }
     assert_eq!(
         problems("detectLocalMode: Magic\n"),
@@ -280,7 +282,7 @@ fn one_family_of_node_port_addresses_is_a_warning() {
     assert_eq!(
         problems("nodePortAddresses: [10.0.0.0/8]\n"),
         [
-            "warning: nodePortAddresses: names no IPv6 network, so node ports are served on all IPv6 addresses of the node"
+            "warning: nodePortAddresses: has no IPv6 network, so node ports are served on all IPv6 addresses of the node"
         ]
     );
 }

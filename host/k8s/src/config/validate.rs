@@ -162,7 +162,7 @@ fn logging(configuration: &Configuration, errors: &mut Problems) {
         if pattern.is_empty() || pattern.contains(['=', ',']) {
             errors.note(field, pattern, "expected a file pattern without = and comma");
         } else if format == "json" {
-            errors.note(field, pattern, "kube-proxy accepts it only with the text format");
+            errors.note(field, pattern, "kube-proxy accepts this field only if logging.format is text");
         }
     }
 }
@@ -198,9 +198,7 @@ fn node_port_addresses(configuration: &Configuration, warnings: &mut Problems, e
         warnings.note(
             "nodePortAddresses",
             "",
-            format!(
-                "names no {other} network, so node ports are served on all {other} addresses of the node"
-            ),
+            format!("has no {other} network, so node ports are served on all {other} addresses of the node"),
         );
     }
 }
@@ -232,7 +230,7 @@ fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
         errors.note(
             field,
             name,
-            format!("detectLocalMode {mode} needs the name of an interface here: 1 to 15 characters, without / : \" ' \\ ! +"),
+            format!("detectLocalMode {mode} needs 1 to 15 characters of an interface's name here, without blanks and / : \" ' \\ ! +"),
         );
     }
 }

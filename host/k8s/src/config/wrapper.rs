@@ -34,7 +34,7 @@ pub(super) fn open(document: Document) -> Result<(Document, String), Problem> {
         _ => {
             let places: Vec<&str> = found.iter().map(|part| part.place.as_str()).collect();
             format!(
-                "contains more than one {KIND}; pass the text of one of them as the file: {}",
+                "contains more than one {KIND}; save one of these texts as a file, and pass that file: {}",
                 places.join("; ")
             )
         }

@@ -363,12 +363,13 @@ fn note_meetings(ports: &[(usize, ServicePort)], problems: &mut Problems) {
         let field = |name| format!("spec.ports[{i}].{name}");
         if let Some(other) = names.insert((port.name.as_str(), port.protocol), i) {
             let message = format!(
-                "spec.ports[{other}] has the same name and protocol; only the last one is served: give it another name"
+                "spec.ports[{other}] has the same name and protocol; only the last one is served; give one of them \
+                 another name"
             );
             problems.note(field("name"), &port.name, message);
             continue;
         }
-        let one = "only one of them is served: give it another number";
+        let one = "only one of them is served; give one of them another number";
         if let Some(other) = numbers.insert((port.port, port.protocol), i) {
             let message = format!("spec.ports[{other}] has the same port and protocol; {one}");
             problems.note(field("port"), port.port, message);

@@ -52,7 +52,7 @@ pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
     let left_over = match left_over[..] {
         [] => String::new(),
         _ => {
-            format!("loaded but not installed, so missing after a reboot: {}", left_over.join(" "))
+            format!("loaded but not installed on disk, so missing after a reboot: {}", left_over.join(" "))
         }
     };
     if let Some(verdict) = missing.values().max() {
@@ -71,7 +71,8 @@ pub(super) fn modules(modules: &Modules, package: &Package) -> Finding {
     match modules.has(ALWAYS[0]) {
         Presence::Unknown => Finding::good(
             TOPIC,
-            "cannot be listed here; those for sets and rules work if built in or installed on the node",
+            "modules cannot be listed here; the modules for sets and rules work if they are built in or installed on \
+             the node",
         ),
         _ => Finding::good(TOPIC, "all modules for sets and rules are available and load automatically"),
     }
@@ -90,8 +91,8 @@ fn verdict(row: &Row) -> Verdict {
 
 type Missing = PerFamily<BTreeMap<Extension, Lack>>;
 
-/// Tests every match and target that rules use: a listed module may be blocked from loading, and its library may
-/// not be installed. One rule that cannot be loaded would keep out all the others.
+/// Tests every match and target that rules use, because a listed module may be blocked from loading, and its library
+/// may not be installed. One rule that cannot be loaded would block all the others.
 pub fn try_extensions(probe: &mut Probe) {
     let (missing, findings) = find_missing(&probe.capabilities.families);
     probe.capabilities.missing = missing;
@@ -155,7 +156,7 @@ fn finding(
     Some(Finding {
         topic: format!("{} {}", row.role, row.name),
         verdict: verdict(row),
-        text: format!("{} rules: {why}: {}", families.join(" and "), row.means),
+        text: format!("{} rules: {why}; {}", families.join(" and "), row.means),
         fix: Some(fix),
     })
 }
@@ -177,7 +178,7 @@ mod tests {
         let absent = found(Extension::Masquerade, Lack::Module, Presence::Absent);
         assert_eq!((absent.verdict, absent.topic.as_str()), (Verdict::Bad, "target MASQUERADE"));
         assert!(
-            absent.text.starts_with("IPv4 and IPv6 rules: the kernel has no module xt_MASQUERADE: "),
+            absent.text.starts_with("IPv4 and IPv6 rules: the kernel has no module xt_MASQUERADE; "),
             "{}",
             absent.text
         );

@@ -1,8 +1,8 @@
 //! The package with the kernel modules that a minimal installation lacks.
 //!
-//! The kernel release identifies the distribution that built it, even inside a container, whose /etc/os-release is
-//! the image's. os-release is only read where the release says nothing: the host's if its process 1 is visible,
-//! otherwise our own.
+//! The kernel release identifies the distribution that built it, even inside a container, whose /etc/os-release
+//! belongs to the image. Only if the release identifies no distribution, os-release is read: the host's if the host's
+//! process 1 is visible, otherwise the one of this file system.
 
 use std::fs;
 
@@ -38,15 +38,15 @@ impl Package {
             known => known,
         };
         let install = match builder {
-            Builder::Extra => format!("`dnf install kernel-modules-extra-{release}`"),
+            Builder::Extra => format!("run `dnf install kernel-modules-extra-{release}`"),
             Builder::ModulesAndExtra => {
-                format!("`dnf install kernel-modules-{release} kernel-modules-extra-{release}`")
+                format!("run `dnf install kernel-modules-{release} kernel-modules-extra-{release}`")
             }
-            Builder::Ubuntu => format!("`apt-get install linux-modules-extra-{release}`"),
+            Builder::Ubuntu => format!("run `apt-get install linux-modules-extra-{release}`"),
             // Debian's cloud kernel lacks only drivers; everything else is in the kernel's own package.
-            Builder::Debian => format!("`apt-get install --reinstall linux-image-{release}`"),
-            Builder::Suse => "`zypper install kernel-default` to replace kernel-default-base".to_owned(),
-            Builder::Alpine => "`apk add linux-lts` to replace linux-virt".to_owned(),
+            Builder::Debian => format!("run `apt-get install --reinstall linux-image-{release}`"),
+            Builder::Suse => "run `zypper install kernel-default` to replace kernel-default-base".to_owned(),
+            Builder::Alpine => "run `apk add linux-lts` to replace linux-virt".to_owned(),
             Builder::Unknown => format!("install the package with all modules of Linux {release}"),
         };
         Package { install }

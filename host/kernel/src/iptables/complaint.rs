@@ -23,7 +23,7 @@ pub const COMPLAINTS: [Complaint; 9] = [
     Complaint {
         // `get_version` of libxt_set opens a raw socket.
         words: &["Can't open socket to ipset"],
-        cause: "the match `set` opens a raw socket",
+        cause: "the match `set` needs a raw socket",
         fix: "add the capability CAP_NET_RAW",
     },
     Complaint {
@@ -34,7 +34,7 @@ pub const COMPLAINTS: [Complaint; 9] = [
     Complaint {
         words: &["can't initialize", "Could not fetch rule set generation id", "Table does not exist"],
         cause: "the kernel does not have this table",
-        fix: "load the modules: `modprobe -a ip_tables ip6_tables nf_tables`",
+        fix: "run `modprobe -a ip_tables ip6_tables nf_tables`",
     },
     Complaint {
         words: &[
@@ -50,12 +50,12 @@ pub const COMPLAINTS: [Complaint; 9] = [
     Complaint {
         words: &["doesn't exist", "does not exist"],
         cause: "a rule refers to a set or chain that does not exist",
-        fix: "the failure to create it is logged on its own line",
+        fix: "see the log line that says why it could not be created",
     },
     Complaint {
         words: &["CHAIN_ADD failed (Operation not supported)", "CHAIN_ADD failed (No such file"],
         cause: "the kernel has no NAT for nf_tables",
-        fix: "load the module: `modprobe nft_chain_nat`",
+        fix: "run `modprobe nft_chain_nat`",
     },
     Complaint {
         words: &["CHAIN_DEL failed (Device or resource busy)", "Too many links"],

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(lack(Extension::BridgePort, library), Some(Lack::Library));
         let target = library.replace("match `physdev'", "target `REJECT'");
         assert_eq!(lack(Extension::Reject, &target), Some(Lack::Library));
-        // The example's set never exists, and a missing permission is no answer.
+        // The example's set never exists, and a missing permission proves nothing.
         let no_set = "iptables-nft-restore v1.8.9 (nf_tables): Set WEIR-TRY doesn't exist.\n\nError occurred at line: 3\n";
         assert_eq!(lack(Extension::Set, no_set), None);
         assert_eq!(

@@ -1,9 +1,9 @@
 //! Which variant of iptables is used: the one in which the kubelet left its chains.
 //!
-//! Rules of both variants filter packets, in no common order, so all programs on a node must use the same one. On
-//! a node, the setup of its `iptables` decides. A container has only the node's kernel to go by, where the kubelet
-//! creates a chain for this very purpose. kube-proxy's official image checks it with wrapper scripts in place of
-//! `iptables`; weir queries the two kernel interfaces, which starts no process and creates no table.
+//! The kernel applies the rules of both variants, in no common order, so all programs on a node must use the same
+//! variant. On the node itself, the installed `iptables` decides. A container can only look into the node's kernel,
+//! where the kubelet creates a chain for this purpose. kube-proxy's official image looks for this chain with wrapper
+//! scripts in place of `iptables`; weir queries both kernel interfaces, which starts no process and creates no table.
 
 use std::sync::OnceLock;
 
@@ -30,6 +30,14 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// The name in the names of its programs, such as `iptables-nft-save`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Nft => "nft",
+            Variant::Legacy => "legacy",
+        }
+    }
+
     /// The other variant.
     pub fn other(self) -> Variant {
         match self {
@@ -57,8 +65,7 @@ impl Naming {
         };
         match self {
             Naming::Plain => format!("{iptables}-{action}"),
-            Naming::Of(Variant::Nft) => format!("{iptables}-nft-{action}"),
-            Naming::Of(Variant::Legacy) => format!("{iptables}-legacy-{action}"),
+            Naming::Of(variant) => format!("{iptables}-{}-{action}", variant.name()),
         }
     }
 }
@@ -111,7 +118,7 @@ fn hint(nft: &[ChainName], legacy: &[ChainName]) -> Option<Variant> {
     }
 }
 
-/// A failed read is no hint: reading or writing rules later reports the reason.
+/// A failed read counts as no hint: reading or writing rules later reports the reason.
 fn read_hint() -> Option<Variant> {
     let families = [weir_netlink::Family::V4, weir_netlink::Family::V6];
     let mut nft = Vec::new();
@@ -172,8 +179,8 @@ COMMIT
         assert_eq!(hint(&node, &node), Some(Variant::Nft));
     }
 
-    /// A proxy that once chose the wrong variant must not be followed, nor a chain whose name only starts the
-    /// same.
+    /// The chains of a proxy that once chose the wrong variant are no hint, nor is a chain whose name only starts like
+    /// a hint's.
     #[test]
     fn a_proxys_chains_are_no_hint() {
         let proxy = chains("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n");

@@ -141,7 +141,7 @@ impl DummyDevice {
             .flat_map(|net| {
                 let add = route::Change::Add(index, net.addr());
                 let delete = route::Change::DeleteNetwork(index, net.addr(), net.prefix_len());
-                // IPv4 can have both, so the address never disappears in between; IPv6 cannot.
+                // IPv4 allows an address with and without a prefix at once, so it never disappears; IPv6 does not.
                 match net {
                     IpNet::V4(_) => [add, delete],
                     IpNet::V6(_) => [delete, add],
@@ -174,9 +174,9 @@ fn is_forbidden(result: &Result<(), NetlinkError>) -> bool {
     result.as_ref().is_err_and(|error| error.refused_with() == Some(Errno::EACCES))
 }
 
-/// Enables IPv6 on the dummy device and returns whether it did. Hardening guides disable IPv6 for devices created
-/// later, which has no bearing on the dummy device: it carries no packets. If IPv6 is disabled for all devices,
-/// the administrator means this one, too.
+/// Enables IPv6 on the dummy device and returns whether that succeeded. Hardening guides disable IPv6 for devices that
+/// are created later, which need not apply to the dummy device, because it carries no packets. IPv6 that is disabled
+/// for all devices stays disabled here, too.
 fn switch_ipv6_on() -> bool {
     let on = |device: &str| Sysctl::new(&format!("net/ipv6/conf/{device}/disable_ipv6"));
     let off_for_all = sysctl::read(&on("all")).is_ok_and(|value| value == Some(1));

@@ -67,7 +67,7 @@ impl Flows {
             match self.forget_family(family, &kept) {
                 Ok(flows) => self.forgotten.push(Forgotten { family, took: start.elapsed(), flows }),
                 Err(error) => {
-                    let mut failure = refusals::failure(&error, &format!("forget {family} UDP flows"));
+                    let mut failure = refusals::failure(&error, &format!("delete {family} UDP flows"));
                     // A failure here does not affect the virtual servers.
                     failure.kind = FailureKind::Busy;
                     failed.insert(family, failure);

@@ -27,7 +27,7 @@ pub(super) enum IpvsError {
     #[error(transparent)]
     Netlink(NetlinkError),
     /// The kernel has no IPVS.
-    #[error("this kernel has no IPVS: run `modprobe ip_vs`, or install a kernel that has the module")]
+    #[error("this kernel has no IPVS; run `modprobe ip_vs`, or install a kernel that has the module")]
     Absent,
     /// The list of real servers could not be read.
     #[error("cannot read {path}")]
@@ -236,7 +236,7 @@ fn scheduling(service: &Service) -> Scheduling {
     let persistence = service.flags.contains(Flags::PERSISTENT).then(|| Persistence {
         timeout: service.timeout,
         prefix: match service.netmask {
-            // No proxy sets a mask with holes; its length differs from any that is wanted.
+            // No proxy sets a mask with holes, so the number of ones is the prefix length.
             Netmask::V4(mask) => u8::try_from(u32::from(mask).count_ones()).unwrap_or(0),
             Netmask::V6(length) => u8::try_from(length).unwrap_or(0),
         },
@@ -309,7 +309,7 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     if let Some(name) = unknown_scheduler {
         failure.kind = FailureKind::Refused;
         failure.message = format!(
-            "{change}: {}: the kernel has no scheduler `{name}`: run `modprobe ip_vs_{name}`",
+            "{change}: {}; the kernel has no scheduler `{name}`: run `modprobe ip_vs_{name}`",
             chain(&error)
         );
     }

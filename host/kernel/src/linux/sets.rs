@@ -80,7 +80,7 @@ impl Sets {
                 size: Size::Ports { from: 0, to: u16::MAX },
             },
             SetKind::Foreign(text) => {
-                let message = format!("create set {name}: weir cannot create sets of the kind `{text}`");
+                let message = format!("create set {name}: weir cannot create a set of type `{text}`");
                 return Err(Failure { kind: FailureKind::Refused, message });
             }
         };
@@ -144,7 +144,7 @@ impl Sets {
             .iter()
             .map(|(set, action, element)| ElementChange { set, action: *action, element })
             .collect();
-        // Adding an existing entry or removing an absent one is no failure: the set is as wanted.
+        // Adding an existing entry and removing an absent one succeed: the set is as wanted.
         let results = match self.session.batch(|client| client.apply(&messages, Existing::Accept)) {
             Ok(results) => results,
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use weir_core::text::counted;
 use weir_k8s::config::format_duration;
 
 use super::Played;
@@ -31,13 +32,13 @@ fn of_service(out: &mut String, first: &Played, all: &[Played]) -> std::fmt::Res
     let load = &first.load;
     writeln!(
         out,
-        "{}: {} endpoints, {} client nodes, {} after {} of warm-up, {} seeds",
+        "{}: {}, {}, {} after {} of warm-up, {}",
         load.service,
-        load.addresses.len(),
-        load.nodes,
+        counted(load.addresses.len(), "endpoint"),
+        counted(load.nodes, "client node"),
         format_duration(load.duration),
         format_duration(load.warm_up),
-        first.outcomes.len(),
+        counted(first.outcomes.len(), "seed"),
     )?;
     let width = all.iter().map(|played| played.policy.len()).max().unwrap_or(0).max("policy".len());
     writeln!(

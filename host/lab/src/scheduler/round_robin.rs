@@ -32,12 +32,13 @@ impl Scheduler for RoundRobin {
     }
 }
 
-/// `wrr`: passes through the list, each for all real servers with at least a certain weight, the level; it falls from
-/// the largest weight to the smallest in steps of the weights' common divisor, and then starts again at the top.
+/// `wrr`: passes through the list again and again. Each pass chooses all real servers whose weight is at least the
+/// level. The level falls to 1 in steps of the weights' common divisor, and then starts again at the top, which is the
+/// largest weight minus the step plus 1.
 ///
-/// Source: `net/netfilter/ipvs/ip_vs_wrr.c`. Two quirks matter. It is not smooth: with weights 150 and 100 and steps
-/// of 1, fifty passes in a row go to the first real server only. And every change of a weight resets it to the start
-/// of the list but keeps the level, so real servers at the start are favoured when weights change often.
+/// Source: `net/netfilter/ipvs/ip_vs_wrr.c`. Two quirks matter. The order is not smooth: with weights 150 and 100 and
+/// steps of 1, fifty passes in a row go to the first real server only. And every change of a weight restarts at the
+/// head of the list but keeps the level, so real servers at the head are favoured when weights change often.
 #[derive(Debug, Default)]
 pub(super) struct Weighted {
     last: Option<usize>,

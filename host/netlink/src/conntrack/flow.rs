@@ -37,9 +37,9 @@ pub struct Flow {
     pub original: Tuple,
     /// The expected reply direction, with translated addresses.
     pub reply: Tuple,
-    /// What was seen and done.
+    /// The flow's status bits.
     pub status: FlowStatus,
-    /// Seconds until it is forgotten if no packet arrives.
+    /// Seconds until the kernel forgets the flow if no packet arrives.
     pub timeout: u32,
     /// The connection's mark.
     pub mark: u32,
@@ -66,18 +66,18 @@ pub struct Tuple {
     pub zone: Option<u16>,
 }
 
-/// What was seen and done for a flow (`IPS_*` of include/uapi/linux/netfilter/nf_conntrack_common.h).
+/// The status bits of a flow (`IPS_*` of include/uapi/linux/netfilter/nf_conntrack_common.h).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowStatus(pub u32);
 
 impl FlowStatus {
-    /// Packets went both ways.
+    /// Packets were seen in both directions.
     pub const SEEN_REPLY: Self = Self(1 << 1);
-    /// It is not dropped early when the table is full.
+    /// The kernel does not drop the flow early when the table is full.
     pub const ASSURED: Self = Self(1 << 2);
-    /// Its source is translated.
+    /// The source address is translated.
     pub const SOURCE_NAT: Self = Self(1 << 4);
-    /// Its destination is translated.
+    /// The destination address is translated.
     pub const DESTINATION_NAT: Self = Self(1 << 5);
 
     /// Whether all of `status` are set.

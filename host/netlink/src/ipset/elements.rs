@@ -1,7 +1,7 @@
 //! Adds and removes elements, many per message.
 //!
-//! The kernel processes the elements of a message until it refuses one; those before it are kept. Its refusal
-//! echoes the message with the line number of the refused element, which identifies it.
+//! The kernel processes the elements of a message in order until it refuses one, and keeps the changes made until
+//! then. Its refusal echoes the message with the line number of the refused element.
 
 use netlink_packet_core::NLM_F_EXCL;
 
@@ -149,7 +149,7 @@ fn encode(writer: &mut Writer, element: &Element, line: u32) {
     });
 }
 
-/// Lines start at 1: the kernel reports no line if it is 0.
+/// Lines are numbered from 1, because the kernel does not report line 0.
 fn line(place: usize) -> u32 {
     place as u32 + 1
 }

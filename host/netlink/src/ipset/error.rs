@@ -19,7 +19,7 @@ pub enum Code {
     ExistSetName2,
     /// 4102: the two sets have different types.
     TypeMismatch,
-    /// 4103: it already exists, or is already absent.
+    /// 4103: the element already exists, or is already absent.
     Exist,
     /// 4104: the prefix length is invalid.
     InvalidCidr,
@@ -159,7 +159,7 @@ pub enum SetError {
         /// The newest version of the kernel.
         newest: u8,
     },
-    /// The kernel's revisions of a set type are unknown.
+    /// This crate supports none of the revisions of a set type that the kernel offers.
     #[error("the kernel offers revisions {oldest} to {newest} of {set_type}, which weir does not support")]
     Revision {
         /// The set type.

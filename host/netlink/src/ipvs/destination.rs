@@ -15,7 +15,7 @@ use crate::{DecodeError, Family};
 pub struct DestinationKey {
     /// The address to which packets are sent.
     pub address: IpAddr,
-    /// The port there; 0 for a service with all ports or a mark.
+    /// The port at that address; 0 for a service with all ports or a mark.
     pub port: u16,
 }
 
@@ -37,7 +37,7 @@ pub enum ForwardingMethod {
     DirectRoute,
     /// Packets are sent on as if there were no service.
     Bypass,
-    /// A number without a meaning in this kernel header: 5 to 7.
+    /// A number that include/uapi/linux/ip_vs.h does not define: 5 to 7.
     Unknown(u8),
 }
 
@@ -67,9 +67,9 @@ pub struct Destination {
     pub forwarding: Forwarding,
     /// Its weight; 0 takes no new connections.
     pub weight: u32,
-    /// The number of connections from which it takes no new ones; 0 for no limit.
+    /// At this number of connections, the destination takes no new ones; 0 for no limit.
     pub upper_threshold: u32,
-    /// The number of connections below which it takes new ones again.
+    /// Below this number of connections, the destination takes new ones again.
     pub lower_threshold: u32,
     /// Established connections; ignored in requests.
     pub active_connections: u32,

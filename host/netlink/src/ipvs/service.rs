@@ -134,7 +134,7 @@ impl BitOr for Flags {
     }
 }
 
-/// Which clients count as one for persistence.
+/// Which clients persistence treats as one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Netmask {
     /// Clients that are equal under this mask.
@@ -181,13 +181,13 @@ pub struct Service {
     pub flags: Flags,
     /// Persistence timeout in seconds; only meaningful with [`Flags::PERSISTENT`].
     pub timeout: u32,
-    /// Which clients count as one for persistence.
+    /// Which clients persistence treats as one client.
     pub netmask: Netmask,
     /// Traffic counters; ignored in requests.
     pub statistics: Statistics,
 }
 
-/// `struct ip_vs_flags`: the flags and a mask of those that apply.
+/// The mask of `struct ip_vs_flags`, which selects the flags that apply: all of them.
 const ALL_FLAGS: u32 = u32::MAX;
 
 impl Service {

@@ -31,7 +31,8 @@ pub struct Statistics {
     pub byte_rate_out: u64,
 }
 
-/// Decodes the 64-bit counters, or the mixed ones of kernels before 4.1; zero if there are none.
+/// Decodes the 64-bit counters or, from kernels before 4.1, the mix of 32-bit and 64-bit ones; zero if there are
+/// none.
 pub(super) fn find(attributes: Attributes<'_>, mixed: u16, wide: u16) -> Result<Statistics, DecodeError> {
     let container = match attributes.find(wide)? {
         Some(container) => Some(container),

@@ -34,7 +34,7 @@ pub struct Events<T = KernelTransport> {
 }
 
 impl Events<KernelTransport> {
-    /// Subscribes. Changes are reported from now on, so read the state that must not be missed after this.
+    /// Subscribes to changes from now on. Read the current state afterwards, so that no change is missed.
     pub fn open() -> Result<Self, NetlinkError> {
         let transport = KernelTransport::open(Protocol::Route)?;
         for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
@@ -56,7 +56,7 @@ impl<T: Transport> Events<T> {
 
     /// Waits for changes and returns those of one datagram; empty if none arrived within `timeout`.
     ///
-    /// An answer that cannot be decoded counts as [`Event::Overflow`]: it may have been any change.
+    /// A message that cannot be decoded counts as [`Event::Overflow`], because it may have reported any change.
     pub fn next(&mut self, timeout: Duration) -> Result<Vec<Event>, NetlinkError> {
         let started = Instant::now();
         loop {

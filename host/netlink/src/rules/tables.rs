@@ -14,8 +14,8 @@ const NFT_MSG_DELTABLE: u8 = 2;
 const NFTA_TABLE_NAME: u16 = 1;
 
 impl<T: Transport> Client<T> {
-    /// Whether a table of this family and name exists. It does not if the kernel has no nf_tables or, before Linux
-    /// 4.16, if the family's own module is not loaded.
+    /// Whether a table of this family and name exists; false if the kernel has no nf_tables or, before Linux 4.16, if
+    /// the family's own module is not loaded.
     pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
         match self.socket.get(&request("find table", NFT_MSG_GETTABLE, family, name)) {
             Ok(_) => Ok(true),

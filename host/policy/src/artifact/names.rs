@@ -62,12 +62,13 @@ impl Names {
 pub(super) fn advice(export: &str) -> &'static str {
     match export.split_once('@') {
         Some((_, version)) if version.starts_with("0.1.") => {
-            "rebuild it with this weir's plugin SDK; Rust code needs no change; in other languages, lists and strings that are \
-             usually empty became options (in answers `reason`, `extra`, `ports`, `refusals`, `dropped-endpoints` and \
-             `sources`; in questions labels, annotations, `endpoints`, `slices`, `source-ranges`, `name` and \
-             `app-protocol`) and `service-type` an enum: wit/README.md, \"From 0.1 to 0.2\""
+            "rebuild it with this weir's plugin SDK. Rust code needs no change. In other languages, lists and \
+             strings that are usually empty are now options (in answers `reason`, `extra`, `ports`, `refusals`, \
+             `dropped-endpoints` and `sources`; in questions labels, annotations, `endpoints`, `slices`, \
+             `source-ranges`, `name` and `app-protocol`), and `service-type` is now an enum. See wit/README.md, \
+             \"From 0.1 to 0.2\""
         }
-        _ => "build it against this weir's version of the contract",
+        _ => "rebuild it with the plugin contract (wit/policy.wit) of this weir version",
     }
 }
 

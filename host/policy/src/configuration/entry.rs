@@ -139,7 +139,7 @@ impl Reader<'_> {
             }
             Some((scheme, _)) => {
                 let message = format!(
-                    "this version of weir cannot fetch `{scheme}://` sources: put the component into a file, \
+                    "this version of weir cannot fetch `{scheme}://` sources; put the component into a file, \
                      and give its path or file:///PATH"
                 );
                 self.problems.note("source", text, message);
@@ -193,7 +193,7 @@ impl Reader<'_> {
             self.problems.note(
                 "interfaces",
                 "",
-                "must name at least one; omit the field to use all, or remove the plugin to use none",
+                "must name at least one interface; omit the field to use all, or remove the plugin to use none",
             );
         }
         Some(interfaces)
@@ -216,12 +216,12 @@ impl Reader<'_> {
                 self.problems.note(
                     "select.namespaces",
                     "",
-                    "must name at least one; omit the field to select all",
+                    "must name at least one namespace; omit the field to select all",
                 );
             }
             for (i, pattern) in selector.namespaces.iter().enumerate().filter(|(_, text)| !is_pattern(text)) {
                 let message =
-                    "cannot match any namespace: use only a-z, 0-9, - and *, which matches any text";
+                    "cannot match any namespace; use only a-z, 0-9, - and *, which matches any text";
                 self.problems.note(format!("select.namespaces[{i}]"), pattern, message);
             }
         }

@@ -174,7 +174,7 @@ fn paths_are_relative_to_the_file_they_are_written_in() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("policy.json");
     let missing = load(&file).unwrap_err();
-    assert!(missing.to_string().ends_with("policy.json"), "{missing}");
+    assert_eq!(missing.to_string(), "cannot be read", "the caller names the file");
     let entries = ["zones.wasm", "../b.wasm", "/opt/c.wasm", "file:///opt/d.wasm"].iter().enumerate();
     let entries: Vec<Value> =
         entries.map(|(i, source)| json!({"name": format!("p{i}"), "source": source})).collect();
@@ -218,7 +218,7 @@ fn a_file_that_is_no_text_is_reported_by_what_it_is() {
     assert!(said(b"\0asm\x0d\0\x01\0").contains("is a WebAssembly file"));
     assert!(said(b"\xff\xfe").contains("is not text"));
     let folder = load(folder.path()).unwrap_err();
-    assert!(matches!(folder, PolicyConfigError::Read { source: FileError::Kind, .. }), "{folder:?}");
+    assert!(matches!(folder, PolicyConfigError::Read { source: FileError::Kind }), "{folder:?}");
 }
 
 #[test]

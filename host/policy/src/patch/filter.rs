@@ -1,8 +1,9 @@
-//! What filters leave out. Nothing is ever added back.
+//! The services, VIPs, endpoints and sources that filters leave out. No filter adds any back.
 
 use ipnet::IpNet;
 use weir_core::decision::{Decision, Handling, RefusedVip, SourceAction, SourceFilter, VipKinds};
 use weir_core::net::overlap;
+use weir_core::text::counted;
 use weir_core::view::ServiceView;
 
 use super::{Answer, Opinion, Patch, metrics, names, networks, no_extra, reason, shown, value};
@@ -48,7 +49,13 @@ impl Patch for FilterPatch {
             if endpoint < count {
                 Ok((port, endpoint))
             } else {
-                Err(format!("it drops endpoint {endpoint} of port {port}, which has {count}"))
+                let has = match view.ports.get(port) {
+                    Some(_) => format!("this port has {}", counted(count, "endpoint")),
+                    None => format!("the service has {}", counted(view.ports.len(), "port")),
+                };
+                Err(format!(
+                    "it drops the endpoint with index {endpoint} of the port with index {port}, but {has}"
+                ))
             }
         };
         let patch = FilterPatch {
@@ -82,16 +89,21 @@ impl Patch for FilterPatch {
             });
         }
         parts.extend(self.refused.iter().map(|vip| format!("refuse {} {}", vip.kind, vip.address)));
-        parts.extend(self.node_port_networks.iter().map(|nets| format!("node ports in {}", names(nets))));
+        parts.extend(self.node_port_networks.iter().map(|nets| match nets.is_empty() {
+            true => "no node ports".to_owned(),
+            false => format!("node ports in {}", names(nets)),
+        }));
         if !self.dropped.is_empty() {
-            parts.push(format!("drop {} endpoints", self.dropped.len()));
+            parts.push(format!("drop {}", counted(self.dropped.len(), "endpoint")));
         }
         for source in &self.sources {
             let action = match source.action {
                 SourceAction::Allow => "allow",
                 SourceAction::Deny => "deny",
             };
-            parts.push(format!("{action} {}", names(&source.ranges)));
+            let ranges =
+                if source.ranges.is_empty() { "no source".to_owned() } else { names(&source.ranges) };
+            parts.push(format!("{action} {ranges}"));
         }
         parts.join("; ")
     }

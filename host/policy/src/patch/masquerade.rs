@@ -60,7 +60,10 @@ impl Patch for MasqueradePatch {
                 parts.push(format!("{kind} {}{source}", printed.mode));
             }
         }
-        parts.extend(self.except.iter().map(|except| format!("except {}", names(except))));
+        parts.extend(self.except.iter().map(|except| match except.is_empty() {
+            true => "no exceptions".to_owned(),
+            false => format!("except {}", names(except)),
+        }));
         parts.join("; ")
     }
 

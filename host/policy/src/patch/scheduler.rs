@@ -1,10 +1,11 @@
-//! How connections are spread, and how endpoints that go are drained.
+//! How connections are spread, and how removed endpoints are drained.
 
 use std::time::Duration;
 
 use weir_core::decision::{Decision, Drain, PortDecision};
 use weir_core::objects::ServicePort;
 use weir_core::state::{Persistence, SchedulerFlags, Weight};
+use weir_core::text::counted;
 use weir_core::view::{PortView, ServiceView};
 
 use super::{Answer, Opinion, Patch, metrics, no_extra, reason, shown, supersede, value};
@@ -68,7 +69,8 @@ impl Patch for SchedulerPatch {
         no_extra(&wire.extra)?;
         let ports = wire.ports.as_deref().unwrap_or_default();
         if !ports.is_empty() && ports.len() != view.ports.len() {
-            return Err(format!("it has {} ports, but the service has {}", ports.len(), view.ports.len()));
+            let given = counted(ports.len(), "port");
+            return Err(format!("it has {given}, but the service has {}", view.ports.len()));
         }
         let ports = ports.iter().zip(&view.ports).map(|(wire, port)| PortPatch::parse(wire, port));
         let patch = SchedulerPatch {
@@ -155,8 +157,9 @@ impl PortPatch {
                 Some(Weights::Each(each.iter().map(|weight| Weight(*weight)).collect()))
             }
             scheduler::Weights::Each(each) => {
-                let (given, endpoints, port) = (each.len(), port.endpoints.len(), port.port.port);
-                return Err(format!("it has {given} weights for the {endpoints} endpoints of port {port}"));
+                let (given, endpoints) = (counted(each.len(), "weight"), port.endpoints.len());
+                let endpoints = counted(endpoints, "endpoint");
+                return Err(format!("it has {given} for the {endpoints} of port {}", port.port.port));
             }
         };
         Ok(PortPatch {

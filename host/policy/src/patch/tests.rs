@@ -1,4 +1,4 @@
-//! Every answer is either refused, or its patch means the same.
+//! Every answer is either refused or parsed into a patch with the same meaning.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -262,7 +262,7 @@ fn any_verdict(view: &ServiceView) -> impl Strategy<Value = filter::Verdict> + u
     let place = (any::<Index>(), any::<Index>()).prop_map(move |(port, endpoint)| {
         let port = if counts.is_empty() { 0 } else { port.index(counts.len()) };
         let count = counts.get(port).copied().unwrap_or_default();
-        // One in many is out of range.
+        // A few of these indexes are out of range.
         (port as u32, endpoint.index(8 * count + 1).div_ceil(8) as u32)
     });
     let kind = select(

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use weir_core::text::counted;
 use weir_core::view::ServiceView;
 
 use super::questions::{Lack, Questions, Reply, Round};
@@ -111,7 +112,8 @@ impl Plugin {
         let parsed = H::parse(&answer, view).map_err(void)?;
         let (given, declared) = (parsed.metrics.len(), self.artifact.facts().metrics.len());
         if given > 0 && given != declared {
-            return Err(void(format!("it has {given} metrics, but the plugin declares {declared}")));
+            let given = counted(given, "metric");
+            return Err(void(format!("it has {given}, but the plugin declares {declared}")));
         }
         if let Some(records) = &mut self.records {
             records.push(record::<H>(&self.artifact, context, request, answer));

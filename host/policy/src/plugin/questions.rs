@@ -45,7 +45,7 @@ pub(crate) struct Round<'a> {
     pub(super) context: types::Context,
     pub(super) now: u64,
     lowering: Lowering<'a>,
-    /// Hashes records, and has hashed the context, to form keys.
+    /// `records` hashes the records of services, and `keys` has hashed the context: a key is formed from both.
     records: RandomState,
     keys: DefaultHasher,
     /// The time limit of one call, and the time left for all calls through each interface.

@@ -109,7 +109,7 @@ fn answers_that_are_invalid_are_refused() {
     changes_nothing("group", "reserved");
     changes_nothing("extra", "`future`");
     changes_nothing("drain", "`explode`");
-    changes_nothing("filter-nonsense", "endpoint 9 of port 9");
+    changes_nothing("filter-nonsense", "index 9 of the port with index 9");
     changes_nothing("filter-action", "`perhaps`");
     changes_nothing("treat-nonsense", "`sometimes`");
     changes_nothing("treat-address", "requires a source");
@@ -261,8 +261,8 @@ fn what_a_plugin_may_not_be_is_found_when_it_is_loaded() {
     assert!(said("describe-memory").contains("limits.memory"));
     assert!(said("needs-unknown").contains("`wallet`"));
     assert!(said("needs-statistics").contains("from 1s to 60s"));
-    assert_eq!(said("metrics-many"), "it declares 10000 metrics: at most 8 are exported per plugin");
-    assert!(said("metrics-kind").contains("`summary`: use `sum`, `max` or `counter`"));
+    assert_eq!(said("metrics-many"), "it declares 10000 metrics, but weir exports at most 8 per plugin");
+    assert!(said("metrics-kind").contains("`summary`; use `sum`, `max` or `counter`"));
     let names = said("metrics-names");
     assert!(
         names.len() < 2_000 && names.matches("a name starts with a lower-case letter").count() == 5,

@@ -65,7 +65,7 @@ fn files_that_are_no_plugins_are_refused_by_name() {
     assert!(said(file("empty", b"\0asm\x0d\0\x01\0")).contains("exports none of"));
     assert!(said(json!({"sha256": "00".repeat(32)})).contains("requires sha256:0000"));
     let whole = std::fs::read(configuration(package, json!({})).source).unwrap();
-    assert!(said(file("cut", &whole[..whole.len() / 2])).contains("not a component"));
+    assert!(said(file("cut", &whole[..whole.len() / 2])).contains("cannot compile it"));
 }
 
 /// Two components in one, with a string passed from one's memory to the other's.
@@ -110,7 +110,7 @@ fn shared_memory_is_refused() {
         let path = folder.path().join(name);
         std::fs::write(&path, wat::parse_str(format!("(component (core module {core}))")).unwrap()).unwrap();
         let said = refusal("weir-guest-identity", json!({"source": path}));
-        assert!(said.contains("not a component") && said.contains("threads"), "{name}: {said}");
+        assert!(said.contains("cannot compile it") && said.contains("threads"), "{name}: {said}");
     }
 }
 

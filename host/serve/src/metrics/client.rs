@@ -102,12 +102,12 @@ impl ClientMetrics {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 
-    /// A watch ended with an error, as opposed to the regular end of every watch.
+    /// Counts a watch that ended with an error, as opposed to the regular end of every watch.
     pub fn watch_failed(&self, resource: Resource) {
         self.watch_errors.with_label_values(&[resource.label()]).inc();
     }
 
-    /// The API server answered, or sent an event or bookmark.
+    /// Records when the API server last answered, or sent an event or bookmark.
     pub fn contact(&self, at: SystemTime) {
         self.contact.with_label_values::<&str>(&[]).set(timestamp(at));
     }

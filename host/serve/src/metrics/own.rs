@@ -1,7 +1,7 @@
 //! Metrics that plugins declare: one family per name, with the plugin as label.
 //!
-//! Families appear and disappear with plugins, which a registry of constant ones does not support, so they are made
-//! when read.
+//! Families appear and disappear with plugins, which a registry of constant families does not support, so they are
+//! made when they are read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,7 +54,7 @@ impl OwnMetric {
                 counter.collect()
             }),
         };
-        // It fails only for names and help texts that are refused when a plugin is loaded.
+        // This fails only for names and help texts that are refused when a plugin is loaded.
         families.unwrap_or_default()
     }
 }

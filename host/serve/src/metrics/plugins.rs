@@ -241,8 +241,7 @@ impl PluginSeries {
         }
     }
 
-    /// Every series removed here was created for this plugin, so removing cannot fail; if it did, nothing would be
-    /// lost.
+    /// Removes a plugin's series. All of them were created, so this cannot fail; if it did, nothing would be lost.
     fn forget(&self, name: &str, failures: &[&'static str]) {
         for series in
             [&self.calls, &self.asked, &self.remembered, &self.fallbacks, &self.dropped_lines, &self.impure]

@@ -128,17 +128,17 @@ impl ProxyMetrics {
         self
     }
 
-    /// A round of a family took this long, successful or not. Not called before everything was listed.
+    /// Records how long a round of a family took, successful or not. Not called before everything was listed.
     pub fn synchronised(&self, family: Family, took: Duration) {
         self.duration.with_label_values(&[family_label(family)]).observe(took.as_secs_f64());
     }
 
-    /// A round was requested; also called when the loop starts.
+    /// Records when a round was requested; also called when the loop starts.
     pub fn queued(&self, family: Family, at: SystemTime) {
         self.queued.with_label_values(&[family_label(family)]).set(timestamp(at));
     }
 
-    /// The kernel of a family matches the plan; called together with `Health::updated`.
+    /// Records when the kernel state of a family matched the plan; called together with `Health::updated`.
     pub fn updated(&self, family: Family, at: SystemTime) {
         self.synced.with_label_values(&[family_label(family)]).set(timestamp(at));
     }
@@ -163,8 +163,8 @@ impl ProxyMetrics {
         self.service_changes_pending.with_label_values::<&str>(&[]).set(level(changes));
     }
 
-    /// A change dated by the annotation `endpoints.kubernetes.io/last-change-trigger-time` is in the kernel, this
-    /// long after it. Not called for objects of an initial list, whose time says nothing about this process.
+    /// Records how long after the time in the annotation `endpoints.kubernetes.io/last-change-trigger-time` a change
+    /// was in the kernel. Not called for objects of an initial list, whose time says nothing about this process.
     pub fn network_programmed(&self, family: Family, after: Duration) {
         self.network_programming.with_label_values(&[family_label(family)]).observe(after.as_secs_f64());
     }
@@ -175,23 +175,23 @@ impl ProxyMetrics {
         self.no_local_endpoints.with_label_values(&labels).set(level(services));
     }
 
-    /// iptables-restore refused the rules.
+    /// Counts a refusal of rules by iptables-restore.
     pub fn restore_failed(&self, family: Family) {
         self.restore_failures.with_label_values(&[family_label(family)]).inc();
     }
 
-    /// A search for UDP flows took this long and deleted this many.
+    /// Records how long a search for UDP flows took, and how many flows it deleted.
     pub fn flows_forgotten(&self, family: Family, took: Duration, flows: u64) {
         self.conntrack_duration.with_label_values(&[family_label(family)]).observe(took.as_secs_f64());
         self.conntrack_deleted.with_label_values(&[family_label(family)]).inc_by(flows);
     }
 
-    /// `/healthz` was answered.
+    /// Counts an answer of `/healthz`.
     pub(crate) fn healthz(&self, code: StatusCode) {
         self.healthz.with_label_values(&[code.as_str()]).inc();
     }
 
-    /// `/livez` was answered.
+    /// Counts an answer of `/livez`.
     pub(crate) fn livez(&self, code: StatusCode) {
         self.livez.with_label_values(&[code.as_str()]).inc();
     }
@@ -202,8 +202,8 @@ pub(super) fn level(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// 0.25 and 0.5 s, each second to 59, each 5 s to 115, each 30 s to 300, and 0: kube-proxy merges lists into one that
-/// begins with it (`MergeBuckets` in `staging/src/k8s.io/component-base/metrics/buckets.go`).
+/// The bounds in seconds: 0.25, 0.5, each second to 59, every 5 s to 115, every 30 s to 300, and 0, because kube-proxy
+/// merges lists into one that begins with 0 (`MergeBuckets` in `staging/src/k8s.io/component-base/metrics/buckets.go`).
 fn network_programming_bounds() -> Vec<f64> {
     let whole = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
     [0.0, 0.25, 0.5].into_iter().chain(whole.map(f64::from)).collect()

@@ -124,12 +124,12 @@ impl RoundMetrics {
         self
     }
 
-    /// A round ended.
+    /// Counts a round that ended.
     pub fn ended(&self, result: RoundResult) {
         self.rounds.with_label_values(&[result.label()]).inc();
     }
 
-    /// A step of a round took this long.
+    /// Records how long a step of a round took.
     pub fn took(&self, step: Step, time: Duration) {
         self.steps.with_label_values(&[step.label()]).observe(time.as_secs_f64());
     }
@@ -144,8 +144,8 @@ impl RoundMetrics {
         *before = now;
     }
 
-    /// A change was made or failed; a postponed one was not tried. `kind` is one of a few words for the kind of
-    /// change, such as `add-entry`.
+    /// Counts a change that was made or failed, but not a postponed one, which was not tried. `kind` is one of a few
+    /// words for the kind of change, such as `add-entry`.
     pub fn changed(&self, kind: &'static str, outcome: Result<(), FailureKind>) {
         let outcome = match outcome {
             Ok(()) => "made",
@@ -158,7 +158,7 @@ impl RoundMetrics {
         self.changes.with_label_values(&[kind, outcome]).inc();
     }
 
-    /// An audit found and undid this many changes made by other programs.
+    /// Counts changes by other programs that an audit found and undid.
     pub fn drift_repaired(&self, changes: u64) {
         self.drift.with_label_values::<&str>(&[]).inc_by(changes);
     }
@@ -168,7 +168,7 @@ impl RoundMetrics {
         self.draining.with_label_values::<&str>(&[]).set(level(real_servers));
     }
 
-    /// A round runs because the previous one failed.
+    /// Counts a round that runs because the previous one failed.
     pub fn retried(&self) {
         self.retries.with_label_values::<&str>(&[]).inc();
     }

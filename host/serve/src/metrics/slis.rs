@@ -37,7 +37,7 @@ impl Slis {
         }
     }
 
-    /// The check `ping` of `/healthz` succeeded.
+    /// Counts a success of the check `ping` of `/healthz`.
     pub(crate) fn ping(&self) {
         self.check.with_label_values(&["ping", "healthz"]).set(1);
         self.checks.with_label_values(&["ping", "healthz", "success"]).inc();

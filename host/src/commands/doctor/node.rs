@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use weir_core::causes::with_causes;
 use weir_core::node::{Capabilities, NodeView, ProxyConfig};
 use weir_core::plan::{Totals, plan_node};
 use weir_core::state::Sysctl;
@@ -20,7 +21,7 @@ pub(super) fn sysctls(config: &ProxyConfig, capabilities: &Capabilities) -> Vec<
     if let Ok(Some(0)) = sysctl::read(&bridged) {
         findings.push(Finding::warning(
             "bridge-nf-call-iptables",
-            "is 0: replies between two pods on one bridge may bypass the service's address translation",
+            "is 0, so replies between two pods on one bridge may bypass the service's address translation",
             "sysctl -w net.bridge.bridge-nf-call-iptables=1",
         ));
     }
@@ -28,8 +29,8 @@ pub(super) fn sysctls(config: &ProxyConfig, capabilities: &Capabilities) -> Vec<
     if let Ok(Some(1)) = sysctl::read(&localnet) {
         findings.push(Finding::warning(
             "route_localnet",
-            "is 1: hosts on the same network can reach services on 127.0.0.1 of this node (CVE-2020-8558); IPVS mode does \
-             not need it",
+            "is 1, so hosts on the same network can reach services on 127.0.0.1 of this node (CVE-2020-8558); IPVS \
+             mode does not need it",
             "sysctl -w net.ipv4.conf.all.route_localnet=0",
         ));
     }
@@ -46,7 +47,7 @@ fn wanted_value(key: &Sysctl, wanted: i64) -> Finding {
             format!("sysctl -w {name}={wanted}"),
         ),
         Ok(None) => Finding::warning(&name, "does not exist yet", "modprobe ip_vs"),
-        Err(error) => Finding::bad(&name, error.to_string(), "run as root"),
+        Err(error) => Finding::bad(&name, with_causes(&error), "run as root"),
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn conntrack() -> Vec<Finding> {
     vec![if max > 0 && count > max - max / 10 {
         Finding::bad(
             "connection tracking",
-            format!("{text}: new connections are about to be dropped"),
+            format!("{text}, so new connections will soon be dropped"),
             format!("sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2)),
         )
     } else {
@@ -91,6 +92,6 @@ pub(super) fn other_proxies() -> Vec<Finding> {
     vec![Finding::warning(
         "other proxies",
         format!("running: {}", found.join(" ")),
-        "run one service proxy per node, unless they divide the services by label or address",
+        "run one service proxy per node, unless a label or an address decides which proxy handles which service",
     )]
 }

@@ -40,7 +40,8 @@ fn node_ports(actual: &KernelState) -> Option<Finding> {
         Finding::warning(
             "node ports",
             format!(
-                "also ports of cluster IPs, where clients then appear with the node's address: {}",
+                "these ports of cluster IPs are also node ports, so their endpoints see the node's address instead of \
+                 the client's: {}",
                 some_of(met.into_iter().collect())
             ),
             "change the port of one of the two Services (`kubectl get services -A` shows both); `weir run` keeps the \
@@ -56,7 +57,7 @@ fn service_network(config: &ProxyConfig, actual: &KernelState) -> Option<Finding
     let (ip, net) = cluster_ips(actual).find_map(|(_, ip, ..)| inside(ip))?;
     Some(Finding::warning(
         "clusterCIDR",
-        format!("{net} contains the cluster IP {ip}: this node's own packets to cluster IPs time out"),
+        format!("{net} contains the cluster IP {ip}, so this node's own packets to cluster IPs time out"),
         "set clusterCIDR to the pod networks, without the service network",
     ))
 }
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "clusterCIDR: 10.0.0.0/8 contains the cluster IP 10.96.5.10: this node's own packets to cluster IPs time out"
+                "clusterCIDR: 10.0.0.0/8 contains the cluster IP 10.96.5.10, so this node's own packets to cluster IPs time out"
             ]
         );
         assert_eq!(topics(&config("10.244.0.0/16"), &[(Set::ClusterIp, vip)]), [""; 0]);

@@ -5,6 +5,7 @@ use weir_core::node::HostAddress;
 use weir_core::rule::{Chain, Table};
 use weir_core::set::{SetKind, SetName};
 use weir_core::state::{DUMMY_DEVICE, KernelState, Weight};
+use weir_core::text::counted;
 use weir_kernel::capabilities::Finding;
 
 /// How many names are shown; the rest are only counted.
@@ -24,7 +25,11 @@ pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
     if actual.devices.is_empty() {
         return vec![Finding::warning(DUMMY_DEVICE, "does not exist", "start `weir run`, which creates it")];
     }
-    let mut findings = vec![Finding::good(DUMMY_DEVICE, format!("has {} addresses", actual.addresses.len()))];
+    let addresses = match actual.addresses.len() {
+        1 => "has 1 address".to_owned(),
+        number => format!("has {number} addresses"),
+    };
+    let mut findings = vec![Finding::good(DUMMY_DEVICE, addresses)];
     let unserved: Vec<String> = actual
         .addresses
         .keys()
@@ -34,7 +39,7 @@ pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
     if !unserved.is_empty() {
         findings.push(Finding::warning(
             "addresses without a service",
-            format!("{}: traffic to them is delivered to this node and refused", some_of(unserved)),
+            format!("{}: this node accepts and refuses traffic to such addresses", some_of(unserved)),
             "start `weir run`, which removes them, or use `ip addr del`",
         ));
     }
@@ -69,7 +74,8 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
             .collect();
         if missing.is_empty() {
             let entries = actual.entries.keys().filter(|(name, _)| name.family == *family).count();
-            findings.push(Finding::good(&topic, format!("all present, {entries} entries")));
+            let noun = if entries == 1 { "entry" } else { "entries" };
+            findings.push(Finding::good(&topic, format!("all present, {entries} {noun}")));
         } else {
             let text = format!("missing: {}", some_of(missing));
             findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));
@@ -81,7 +87,7 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
         }
         let (text, fix) = match kind {
             SetKind::Hash { max_elements, .. } if *max_elements > weir_core::set::MAX_ELEMENTS => (
-                format!("has room for {max_elements} entries; kube-proxy would not accept it"),
+                format!("has room for {max_elements} entries; kube-proxy does not accept a set of this size"),
                 "nothing to do while weir runs",
             ),
             kind => (format!("is `{kind}`, not `{}`", name.kind()), "`weir run` replaces it"),
@@ -133,9 +139,9 @@ pub(super) fn chains(actual: &KernelState, families: &[Family]) -> Vec<Finding> 
 
 pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
     let total = format!(
-        "{} virtual servers, {} real servers",
-        actual.virtual_servers.len(),
-        actual.real_servers().count()
+        "{}, {}",
+        counted(actual.virtual_servers.len(), "virtual server"),
+        counted(actual.real_servers().count(), "real server")
     );
     let mut findings = vec![Finding::good("IPVS", total)];
     let empty: Vec<String> = actual
@@ -160,7 +166,8 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
         findings.push(Finding::warning(
             "draining",
             some_of(quiesced),
-            "nothing to do: they are removed when their connections have ended (`ipvsadm -Lnc` shows the connections)",
+            "nothing to do: weir removes them when their connections have ended (`ipvsadm -Lnc` shows the \
+             connections), unless a plugin set the weight to 0",
         ));
     }
     findings

@@ -33,10 +33,12 @@ pub(super) fn sample(
     time: Duration,
     mut read: impl FnMut(VirtualServer) -> Readings,
 ) -> anyhow::Result<()> {
-    let begin = UNIX_EPOCH.elapsed().context("the clock")?;
+    let begin = UNIX_EPOCH.elapsed().context("cannot read the clock")?;
     planner.update(begin.as_secs());
     if planner.sampler().wishes(name).next().is_none() {
-        bail!("no plugin needs the counters of {name} (the need `statistics`): omit --sample");
+        bail!(
+            "no plugin declares the need `statistics` for {name}, so there is nothing to read; omit --sample"
+        );
     }
     let started = Instant::now();
     loop {
@@ -44,7 +46,7 @@ pub(super) fn sample(
         let due = planner.due_samples(now, usize::MAX).into_iter().find(|(service, _)| service == name);
         if let Some(due) = due {
             if let Some(server) = planner.sample(due, now, &mut read).unread {
-                bail!("cannot read the counters of {server}: run this as root on a node that serves {name}");
+                bail!("cannot read the counters of {server}; run this as root on a node that serves {name}");
             }
             planner.update(now.as_secs());
         }
@@ -195,6 +197,6 @@ mod tests {
             sample(&mut planner(), &name, Duration::from_secs(2), |_| read.clone()).unwrap_err().to_string()
         };
         assert!(sample("web", None).contains("run this as root"));
-        assert!(sample("api", Some(Default::default())).contains("no plugin needs"));
+        assert!(sample("api", Some(Default::default())).contains("no plugin declares the need"));
     }
 }

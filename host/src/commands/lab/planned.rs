@@ -108,7 +108,7 @@ impl Laboratory {
         let service = &traffic.service;
         let (namespace, name) = service
             .split_once('/')
-            .with_context(|| format!("service `{service}`: write it as namespace/name"))?;
+            .with_context(|| format!("service `{service}` is not written as namespace/name"))?;
         let name = ObjectName::new(namespace, name);
         let mut addresses = BTreeSet::new();
         let mut servers = BTreeSet::new();
@@ -116,9 +116,10 @@ impl Laboratory {
             let mut planner = self.planner(node, Chain::default(), None);
             let Some(explanation) = planner.explain(&name, START) else {
                 let known: Vec<String> = planner.service_names().map(ToString::to_string).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 bail!(
-                    "service {name} not found in the manifests, or not handled by this node; available services: {}",
-                    known.join(", ")
+                    "service {name} not found in the manifests, or not handled by this node; available services: \
+                     {known}"
                 );
             };
             for (server, want) in explanation.wants.servers {
@@ -223,7 +224,8 @@ struct Node {
 }
 
 impl Target {
-    /// Feeds the planner what can be read of the kernel now, if a reading is due.
+    /// Gives the planner the counters that could be read from the kernel now, if a reading is due. Returns whether this
+    /// may change the plan.
     fn sample(&self, planner: &mut Planner, now: Duration, seen: &[Option<Seen>]) -> bool {
         let reading = |seen: &Seen| Reading {
             active: seen.active,

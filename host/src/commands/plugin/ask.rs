@@ -49,7 +49,7 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Repeats recorded questions, of whatever plugin, through the interfaces that this plugin has.
+/// Repeats the recorded questions to any plugin, through the interfaces that this plugin has.
 fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<ExitCode> {
     let artifact = super::taken(&arguments.plugin, LevelFilter::INFO)?;
     let (mut asked, mut failed) = (0_usize, 0_usize);
@@ -69,7 +69,7 @@ fn ask_recorded(arguments: &PluginRunArguments, file: &Path) -> anyhow::Result<E
         }
     }
     if asked == 0 {
-        complain!("{}: no record is for an interface that this plugin has", file.display());
+        complain!("{}: no record matches an interface of this plugin", file.display());
     }
     Ok(if asked == 0 || failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

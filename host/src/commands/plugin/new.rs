@@ -107,7 +107,7 @@ pub(super) fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
     let sdk = sdk(&arguments.sdk)?;
     let component = name.replace('-', "_");
     let folder = Path::new(name);
-    ensure!(!folder.exists(), "{name} already exists");
+    ensure!(!folder.exists(), "`{name}` already exists; choose another name, or delete it");
     for (file, text) in TEMPLATE {
         let path = folder.join(file);
         let making = || format!("cannot create {}", path.display());
@@ -149,7 +149,11 @@ fn sdk(folder: &Path) -> anyhow::Result<String> {
     let place = || format!("--sdk {}", folder.display());
     let folder: PathBuf = folder.canonicalize().with_context(place)?;
     let manifest = folder.join("Cargo.toml");
-    ensure!(manifest.exists(), "{}: contains no Cargo.toml", place());
+    ensure!(
+        manifest.exists(),
+        "{}: contains no Cargo.toml; give the folder plugin-sdk of weir's source tree",
+        place()
+    );
     let text = fs::read_to_string(&manifest).with_context(place)?;
     ensure!(
         package_name(&text) == Some("weir-plugin-sdk"),

@@ -215,8 +215,8 @@ fn plugin(status: &weir_policy::Status) -> Plugin {
         shadow: *mode == Mode::Shadow,
         suspended: match condition {
             Condition::Ready => None,
-            Condition::Suspended(_) => Some("suspended".to_owned()),
-            Condition::GivenUp => Some("given up".to_owned()),
+            Condition::Suspended(_) => Some(Plugin::SUSPENDED.to_owned()),
+            Condition::GivenUp => Some(Plugin::GIVEN_UP.to_owned()),
         },
         calls: account.calls,
         asked: account.asked,

@@ -38,7 +38,11 @@ pub(super) fn round(round: &Round, effort: Effort, took: Duration) {
         match others {
             0 => error!(change = %change, "{failure}"),
             others => {
-                error!(change = %change, others, "{failure} (other changes that fail for this reason: {others})")
+                error!(
+                    change = %change,
+                    others,
+                    "{failure} (other changes that failed for the same reason: {others})"
+                )
             }
         }
     }

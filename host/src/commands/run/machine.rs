@@ -90,9 +90,10 @@ impl Host for Machine {
             Ok(()) => warn!(
                 fix = "keep other network daemons off the device (systemd-networkd: Unmanaged=yes; NetworkManager: \
                        unmanaged-devices=interface-name:kube-ipvs0)",
-                "another program put {names} on {DUMMY_DEVICE}, which attracts traffic to these networks: removed"
+                "removed {names} from {DUMMY_DEVICE}: another program had added them, so the node attracted traffic \
+                 to these networks"
             ),
-            Err(failure) => error!("{failure}: {names}"),
+            Err(failure) => error!("{failure} (networks on {DUMMY_DEVICE}: {names})"),
         }
     }
 

@@ -72,7 +72,7 @@ impl Objects {
         }
     }
 
-    /// Handles a message of the API server. Returns the resource that it has lost, if any.
+    /// Handles a message of the API server. Returns its resource if contact with the API server was lost.
     pub(super) fn hear(&mut self, message: Message) -> Option<Resource> {
         for problem in &message.problems {
             warn!("{problem}");
@@ -84,7 +84,7 @@ impl Objects {
         match (before, message.standing) {
             (Standing::Incomplete, Standing::Current) => info!(%resource, "listed"),
             (Standing::Current, Standing::Stale) => {
-                warn!(%resource, "lost contact with the API server; its last known state stays in use");
+                warn!(%resource, "lost contact with the API server; the last known state of this resource stays in use");
             }
             (Standing::Stale, Standing::Current) => info!(%resource, "contact with the API server restored"),
             _ => {}
@@ -106,7 +106,7 @@ impl Objects {
         let Objects::ApiServer { standings, .. } = self else { return Vec::new() };
         let needed = Resource::NEEDED.into_iter().chain([Resource::OwnNode]);
         let others = Resource::ALL.into_iter().filter(|resource| !needed.clone().any(|of| of == *resource));
-        // The others are followed only for plugins, and never listed if no plugin reads them.
+        // The other resources are followed only for plugins, and never listed if no plugin reads them.
         let others = others.filter(|resource| standings.of(*resource) != Standing::Incomplete);
         let of = |resource: Resource| status::Resource {
             name: resource.to_string(),

@@ -17,16 +17,16 @@ use crate::cli::RunArguments;
 /// The plugins to use, and the recorder of their answers.
 pub(super) struct Policy {
     updates: Receiver<Update>,
-    /// Whether a policy file has been usable since the start.
+    /// Whether the policy file could be used at the start.
     configured: bool,
     records: Option<Records>,
-    /// What is not used of the current policy file.
+    /// The parts of the current policy file that are not used.
     refused: Vec<String>,
 }
 
 impl Policy {
-    /// Loads the plugins and watches their files. If the file cannot be used, the built-in policy decides until it
-    /// can, so that the node still has services; only with `--once` is this an error. Also returns the policy.
+    /// Loads the plugins and watches their files. If the policy file cannot be used, the built-in policy decides until
+    /// it can, so that the node still has services; only with `--once` is this an error. Also returns the plugins.
     pub(super) fn start(
         arguments: &RunArguments,
         node: &str,
@@ -59,7 +59,7 @@ impl Policy {
             }
             Err(error) if arguments.once => return Err(error),
             Err(error) => {
-                error!("{error:#}; deciding as kube-proxy does until that is fixed");
+                error!("{error:#}; until this is fixed, weir decides as kube-proxy does");
                 policy.refused = vec![format!("{error:#}")];
             }
         }
@@ -72,7 +72,7 @@ impl Policy {
         self.configured
     }
 
-    /// Handles changed files: the plugins to use next, and what is not used.
+    /// Handles changed files. Returns the plugins to use next, and why others or the whole file are not used.
     pub(super) fn take_updates(&mut self) -> (Option<Box<dyn Successor>>, Vec<String>) {
         let (mut next, mut refusals) = (None, Vec::new());
         while let Ok(update) = self.updates.try_recv() {
@@ -93,7 +93,7 @@ impl Policy {
         (next, refusals)
     }
 
-    /// What is not used of the current policy file, and why.
+    /// The parts of the current policy file that are not used, and why.
     pub(super) fn refused(&self) -> &[String] {
         &self.refused
     }
@@ -125,7 +125,7 @@ impl Successor for Next {
 
     fn replace(mut self: Box<Self>, planner: &mut Planner, now: u64, first: bool) -> Replacement {
         if first {
-            // Plugins that could have been there from the start are not a change.
+            // Without a policy before, the effects of these plugins are not a change, so the limit does not apply.
             self.loaded.max_change = MaxChange { percent: 100, services: u32::MAX };
         }
         let replacement = self.loaded.replace(planner, now);

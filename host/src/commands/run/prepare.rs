@@ -91,11 +91,11 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
         udp_stream_timeout: wanted.udp_stream_timeout,
     };
     let changed = conntrack::set(&limits).context(
-        "cannot set connection tracking limits (to keep the kernel's values, set `conntrack.maxPerCore` to 0 and its timeouts to \
-         0s; or run --init-only once with all privileges)",
+        "cannot set connection tracking limits (to keep the kernel's values, set `conntrack.maxPerCore` to 0 and \
+         the timeouts in `conntrack` to 0s; or run `weir run --init-only` once with all privileges)",
     )?;
     for (file, value) in changed {
-        info!(file = %file.display(), value, "set");
+        info!(file = %file.display(), value, "set a connection tracking limit");
     }
     Ok(())
 }
@@ -121,12 +121,12 @@ fn use_scheduler(scheduler: &str) -> anyhow::Result<()> {
         Ok(Some(servers)) => servers,
         Ok(None) => {
             bail!(
-                "can't use the IPVS proxier: this kernel has no IPVS (`modprobe ip_vs`; `weir doctor` shows more)"
+                "can't use the IPVS proxier: this kernel has no IPVS (run `modprobe ip_vs`; `weir doctor` shows more)"
             )
         }
         Err(error) => {
             // The loop retries reading them.
-            warn!("{error}: the scheduler {scheduler} was not tried");
+            warn!("{error}; weir did not check whether the kernel has the scheduler {scheduler}");
             return Ok(());
         }
     };
@@ -143,7 +143,7 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     for (key, value) in &planned.sysctls {
         if sysctl::read(key)? != Some(*value) {
             sysctl::write(key, *value)?;
-            info!(sysctl = key.0, value, "set");
+            info!(sysctl = key.0, value, "set a sysctl");
         }
     }
     if !planned.timeouts.is_empty() {

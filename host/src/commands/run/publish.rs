@@ -29,7 +29,7 @@ use super::board::Board;
 use super::log;
 use crate::inputs::Settings;
 
-/// The reasons of Events that kube-proxy has too (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
+/// The reasons of Events that kube-proxy also emits (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
 const KUBE_PROXY_SAYS: [&str; 4] = [
     "Starting",
     "FailedToStartProxierHealthcheck",
@@ -125,7 +125,7 @@ impl Publisher {
         self.about_node(Severity::Warning, reason, "StartKubeProxy", with_causes(error));
     }
 
-    /// The loop starts.
+    /// Publishes that the loop starts.
     pub(super) fn begin(&self) {
         for family in &self.families {
             self.health.updated(*family, Moment::now());
@@ -134,7 +134,7 @@ impl Publisher {
         self.about_node(Severity::Normal, "Starting", "StartKubeProxy", String::new());
     }
 
-    /// A round was requested.
+    /// Publishes that a round was requested.
     pub(super) fn requested(&self) {
         for family in &self.families {
             self.health.queued(*family, Moment::now());
@@ -142,7 +142,7 @@ impl Publisher {
         }
     }
 
-    /// An object changed.
+    /// Publishes that an object changed.
     pub(super) fn heard(&mut self, event: &Event) {
         match event {
             Event::Node(node) => {
@@ -177,7 +177,8 @@ impl Publisher {
         self.metrics.proxy.endpoint_changes_pending(self.pending.slices);
     }
 
-    /// All changes so far are in the plan. `stranded`: services whose traffic has no endpoint, by policy and family.
+    /// Publishes that all changes so far are in the plan. `stranded` is the number of services with traffic that must
+    /// stay on this node but has no endpoint here, by policy and family.
     pub(super) fn planned(&mut self, stranded: &BTreeMap<(Scope, Family), u64>) {
         self.pending = Pending::default();
         self.metrics.proxy.service_changes_pending(0);
@@ -209,7 +210,7 @@ impl Publisher {
         self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
     }
 
-    /// A round ended; `effort` is the total since the start.
+    /// Publishes the results of a round; `effort` is the total since the start.
     pub(super) fn ended(&mut self, done: &Done, effort: Effort) {
         let Done { round, drift, planning, kernel } = done;
         let result = if round.succeeded() { RoundResult::Succeeded } else { RoundResult::Partial };
@@ -234,7 +235,9 @@ impl Publisher {
             }
         }
         for (change, failure, _) in log::causes(round) {
-            let text = format!("{change}: {failure}");
+            // Most failures start with their change.
+            let (step, said) = (change.to_string(), failure.to_string());
+            let text = if said.starts_with(&step) { said } else { format!("{step}: {said}") };
             self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
         }
         for family in &self.families {
@@ -242,14 +245,14 @@ impl Publisher {
         }
     }
 
-    /// The kernel is up to date for a family.
+    /// Publishes that the kernel is up to date for a family.
     pub(super) fn up_to_date(&mut self, family: Family) {
         self.health.updated(family, Moment::now());
         self.metrics.proxy.updated(family, SystemTime::now());
         self.programmed(family);
     }
 
-    /// A round failed before it started.
+    /// Publishes that a round changed nothing because the kernel could not be read.
     pub(super) fn unread(&self) {
         self.metrics.rounds.ended(RoundResult::Unread);
         self.metrics.rounds.retried();
@@ -303,7 +306,7 @@ impl Publisher {
         }
     }
 
-    /// A resource is no longer followed, until contact with the API server is restored.
+    /// Publishes that contact with the API server was lost for a resource.
     pub(super) fn lost(&self, resource: Resource) {
         self.metrics.client.watch_failed(match resource {
             Resource::Services => weir_serve::Resource::Services,
@@ -313,7 +316,7 @@ impl Publisher {
         });
     }
 
-    /// Time since the last contact with the API server, and the requests so far.
+    /// Publishes the time since the last contact with the API server, and the requests so far.
     pub(super) fn contact(&self, since: Option<Duration>, requests: &BTreeMap<Request, u64>) {
         for (request, total) in requests {
             let outcome = request.status.map_or(RequestOutcome::Error, RequestOutcome::Status);
@@ -324,14 +327,14 @@ impl Publisher {
         }
     }
 
-    /// The UDP flows that were deleted.
+    /// Publishes how many UDP flows were deleted.
     pub(super) fn forgotten(&self, searches: &[Forgotten]) {
         for Forgotten { family, took, flows } in searches {
             self.metrics.proxy.flows_forgotten(*family, *took, *flows);
         }
     }
 
-    /// What plugins did and cost since the start.
+    /// Publishes what plugins did and cost since the start.
     pub(super) fn plugins(&self, status: Vec<Status>) {
         let metrics = |status: Status| {
             let account = status.account;
@@ -357,18 +360,18 @@ impl Publisher {
         self.metrics.plugins(&status.into_iter().map(metrics).collect::<Vec<_>>());
     }
 
-    /// Counters were read for plugins.
+    /// Publishes that counters were read for plugins.
     pub(super) fn sampled(&self, read: u64, failed: u64, time: Duration) {
         self.metrics.sampled(read, failed, time);
     }
 
-    /// A policy file, or one of its plugins, is not used.
+    /// Publishes that a policy file, or one of its plugins, is not used.
     pub(super) fn policy_refused(&self, text: String) {
         self.metrics.reloaded(ReloadResult::Refused);
         self.about_node(Severity::Warning, "PolicyRefused", "LoadPolicy", text);
     }
 
-    /// The outcome of replacing plugins.
+    /// Publishes the outcome of replacing plugins.
     pub(super) fn replaced(&self, replacement: &Replacement) {
         let (result, severity, reason) = match replacement {
             Replacement::Taken { .. } => (ReloadResult::Taken, Severity::Normal, "PolicyTaken"),

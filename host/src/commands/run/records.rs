@@ -32,7 +32,7 @@ impl Records {
         if let Err(error) = &result
             && !self.failed
         {
-            warn!(file = %self.path.display(), "plugin records are lost: {error}");
+            warn!(file = %self.path.display(), "cannot write plugin records: {error}; these records are lost");
         }
         self.failed = result.is_err();
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tracing::{debug, error};
+use weir_core::causes::with_causes;
 use weir_k8s::config::Configuration;
 
 use super::wake::{Wake, Waker};
@@ -34,7 +35,9 @@ pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Wake
                     }
                     Err(error) => error!(
                         file = %file.path.display(),
-                        "the configuration file changed and cannot be used; the previous configuration stays in use: {error}"
+                        "the previous configuration stays in use, because the changed configuration file cannot be \
+                         used: {}",
+                        with_causes(&error)
                     ),
                 }
                 judged.clone_from(&text);

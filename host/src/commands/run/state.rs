@@ -51,7 +51,7 @@ impl StateDirectory {
             Err(error) => {
                 warn!(
                     file = %file.display(),
-                    "cannot read when endpoints became ready, so none counts as new: {error}"
+                    "cannot read when endpoints became ready: {error}; no endpoint counts as new"
                 );
                 return Readiness::default();
             }
@@ -64,7 +64,7 @@ impl StateDirectory {
             None => {
                 warn!(
                     file = %file.display(),
-                    "unknown format, so it is ignored, and no endpoint counts as new"
+                    "the file has an unknown format and is ignored, so no endpoint counts as new"
                 );
                 Readiness::default()
             }
@@ -81,7 +81,7 @@ impl StateDirectory {
         if !same && let Err(error) = write(&self.file(), &text) {
             warn!(
                 file = %self.file().display(),
-                "cannot save when endpoints became ready, so after a restart none counts as new: {error}"
+                "cannot save when endpoints became ready: {error}; after a restart, no endpoint counts as new"
             );
         }
         self.written = Some((now, text));

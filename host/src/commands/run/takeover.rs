@@ -23,7 +23,7 @@ pub(super) fn end_nftables_mode(families: &[Family]) {
             let fix = table.command();
             warn!(
                 fix,
-                "{table} of kube-proxy's nftables mode is kept, because this node does not serve its family"
+                "{table} of kube-proxy's nftables mode is kept, because this node does not serve that address family"
             );
             continue;
         }
@@ -31,7 +31,10 @@ pub(super) fn end_nftables_mode(families: &[Family]) {
             Ok(()) => info!("deleted {table}, left by kube-proxy's nftables mode"),
             Err(failure) => {
                 let fix = table.command();
-                warn!(fix, "{table} of kube-proxy's nftables mode still handles traffic: {failure}");
+                warn!(
+                    fix,
+                    "cannot delete {table} of kube-proxy's nftables mode, which still handles traffic: {failure}"
+                );
             }
         }
     }

@@ -11,6 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::warn;
+use weir_core::causes::with_causes;
 use weir_kernel::events::{self, Watching};
 use weir_watch::Message;
 
@@ -42,6 +43,9 @@ const CAPACITY: usize = 64;
 
 /// How often the folder is checked if it cannot be watched or was replaced as a whole.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How long to wait before watching addresses again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Wakes the loop.
 #[derive(Clone)]
@@ -140,9 +144,13 @@ fn watch_addresses(waker: Waker) {
             let changed = || if waker.wake(Wake::Addresses) { Watching::GoOn } else { Watching::Stop };
             match events::watch_addresses(changed) {
                 Ok(()) => return,
-                Err(error) => warn!("cannot watch addresses; weir will retry soon: {error}"),
+                Err(error) => warn!(
+                    "cannot watch this node's addresses for changes: {}; weir will retry in {} s",
+                    with_causes(&error),
+                    RETRY.as_secs()
+                ),
             }
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(RETRY);
             // Changes in the meantime were missed.
             waker.wake(Wake::Addresses);
         }

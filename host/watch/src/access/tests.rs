@@ -65,7 +65,7 @@ fn client_error(cluster: &str, user: &str) -> AccessError {
 #[test]
 fn credentials_that_are_invalid_are_reported_with_the_file() {
     let error = client_error("server: 'https://a'", "tokenFile: nowhere");
-    assert!(error.to_string().contains("/nowhere cannot be read; mount it"), "{error}");
+    assert!(error.to_string().contains("/nowhere cannot be read (mount it"), "{error}");
     let error = client_error("server: 'https://a'", "client-certificate-data: eA==, client-key-data: eA==");
     assert!(error.to_string().starts_with("the credentials for https://a/ cannot be used"), "{error}");
 }

@@ -29,7 +29,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The first error that says more than that an inner error happened.
+/// The first error that says more than "an inner error happened".
 fn below_layers<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     let inner = if let Some(error) = error.downcast_ref::<io::Error>() {
         error.get_ref().map(|inner| inner as &(dyn Error + 'static))

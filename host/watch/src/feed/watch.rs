@@ -108,7 +108,7 @@ impl Feed {
                 self.events.extend(self.tracker.remove(name, |name| self.resource.gone(name)));
             }
             LineType::Unknown => {
-                warn!(resource = %self.resource, "ignoring a line of unknown type in the watch");
+                warn!(resource = %self.resource, "ignoring a watch event of unknown type");
             }
             LineType::Bookmark | LineType::Error => {}
         }

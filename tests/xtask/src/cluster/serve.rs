@@ -12,7 +12,7 @@ use weir_cluster::Cluster;
 /// Options of `cargo xtask cluster run`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Manifests to apply first, as YAML or JSON files
+    /// Manifest files (YAML or JSON) to apply at the start
     #[arg(value_name = "FILE")]
     manifests: Vec<PathBuf>,
 }
@@ -33,7 +33,7 @@ pub(crate) fn serve(options: &Options) -> Result<ExitCode> {
         cluster.apply(&text).with_context(|| format!("in {}", path.display()))?;
     }
     println!("API server   {}", cluster.server());
-    println!("everything   --kubeconfig {}", cluster.kubeconfig().display());
+    println!("admin        --kubeconfig {}", cluster.kubeconfig().display());
     println!("kube-proxy   --kubeconfig {}", cluster.proxy_kubeconfig().display());
     println!("kubectl      {:?}", cluster.kubectl());
     println!(

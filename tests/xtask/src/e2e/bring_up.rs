@@ -126,7 +126,10 @@ impl RunningNodes {
 
     /// Returns a node by its number, from 1.
     pub(super) fn node(&self, number: u8) -> Result<&Node> {
-        self.nodes.iter().find(|node| node.number == number).with_context(|| format!("no node {number}"))
+        self.nodes
+            .iter()
+            .find(|node| node.number == number)
+            .with_context(|| format!("the cluster has no node {number}"))
     }
 
     /// Stops a node and boots it again with a fresh kernel and disk, under the same name and address.

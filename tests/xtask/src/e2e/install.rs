@@ -42,7 +42,8 @@ pub(super) fn copy(name: &str, report: &Path, edit: impl Fn(String) -> String) -
 
 /// Runs the step of `kubeadm init` that installs kube-proxy.
 pub(super) fn kube_proxy(cluster: &Cluster, report: &Path) -> Result<()> {
-    let text = fs::read_to_string(folder().join("kubeadm.yaml")).context("no tests/e2e/kubeadm.yaml")?;
+    let text =
+        fs::read_to_string(folder().join("kubeadm.yaml")).context("cannot read tests/e2e/kubeadm.yaml")?;
     let server = cluster.server_for_nodes()?;
     let endpoint = server.strip_prefix("https://").unwrap_or(&server);
     let text = text.replace("VERSION", &programs::kubernetes_version()?).replace("ENDPOINT", endpoint);

@@ -83,7 +83,7 @@ pub(super) fn test(
     fs::write(report.join("results.txt"), &text).context("cannot write results.txt")?;
     print!("{text}");
     println!("{}", count(&results));
-    ensure!(!results.is_empty(), "no test matches");
+    ensure!(!results.is_empty(), "no test matches --focus and --skip");
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -62,7 +62,7 @@ fn changes(services: &[Value]) -> Result<Vec<(String, Value)>> {
             (true, None) => {
                 let all = (1..255).map(|number| format!("{PREFIX}{number}"));
                 let free = all.into_iter().find(|address| !used.contains(address));
-                let free = free.context("no address left for load balancers")?;
+                let free = free.context("no free load-balancer address: all 254 are in use")?;
                 used.insert(free.clone());
                 let mode = service["metadata"]["annotations"][MODE].as_str().unwrap_or("VIP");
                 json!({ "ingress": [{ "ip": free, "ipMode": mode }] })
@@ -70,7 +70,9 @@ fn changes(services: &[Value]) -> Result<Vec<(String, Value)>> {
             (false, Some(_)) => json!({ "ingress": null }),
             _ => continue,
         };
-        let text = |name: &str| service["metadata"][name].as_str().context("a Service without name");
+        let text = |key: &str| {
+            service["metadata"][key].as_str().with_context(|| format!("a Service has no metadata.{key}"))
+        };
         let (namespace, name) = (text("namespace")?, text("name")?);
         changes.push((format!("/api/v1/namespaces/{namespace}/services/{name}/status"), status));
     }

@@ -101,7 +101,8 @@ impl Node {
         let log = File::create(&self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
         let mut log = Log { file: log, status: None };
         job.run(&mut log)?;
-        ensure!(log.status.is_some_and(Status::is_success), "{} ended: {:?}", self.name(), log.status);
+        let ended = log.status.map_or_else(|| "without a status".to_owned(), |status| status.to_string());
+        ensure!(log.status.is_some_and(Status::is_success), "{} ended: {ended}", self.name());
         Ok(())
     }
 

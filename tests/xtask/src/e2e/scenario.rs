@@ -31,7 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Scenario {
     /// Migrate from kube-proxy to weir and back with the commands from host/install/MIGRATE.md and ROLLBACK.md
     Migration,
-    /// Update weir, change plugins, restart a kubelet, kill weir for memory, drain and reboot a node
+    /// Update weir, change plugins, restart a kubelet, let the kernel kill weir for lack of memory, and drain and
+    /// reboot a node
     Restarts,
     /// Update a Deployment many times, with and without a preStop sleep
     RollingUpdates,
@@ -138,7 +139,12 @@ impl<'c> Stage<'c> {
             );
             Ok(service)
         })?;
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("no address");
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map(str::to_owned)
+                .context("the Service web has no cluster IP or load-balancer address")
+        };
         let node = self.nodes.node(1)?;
         let cluster_ip = text(&service["spec"]["clusterIP"])?;
         let node_port = &service["spec"]["ports"][0]["nodePort"];
@@ -146,7 +152,8 @@ impl<'c> Stage<'c> {
         let inside = [format!("cluster IP={cluster_ip}:80")];
         let everywhere =
             [format!("node port={}:{node_port}", node.address()), format!("load balancer={balancer}:80")];
-        let program = self.options.load.as_deref().context("no program for traffic")?;
+        let program =
+            self.options.load.as_deref().context("the program that generates traffic is missing (--load)")?;
         Traffic::start(self.cluster, &node.name(), &inside, &everywhere, program, self.report)
     }
 }

@@ -45,7 +45,12 @@ fn goldens(folder: &Path) -> Result<Vec<PathBuf>> {
 fn records(golden: &Value) -> Result<String> {
     let list = |name: &str| golden[name].as_array().with_context(|| format!("{name} is not a list"));
     let (services, answers) = (list("services")?, list("schedules")?);
-    ensure!(services.len() == answers.len(), "{} services, {} schedules", services.len(), answers.len());
+    ensure!(
+        services.len() == answers.len(),
+        "the file has {} services, but {} schedules",
+        services.len(),
+        answers.len()
+    );
     let mut lines = String::new();
     for (index, (service, answer)) in services.iter().zip(answers).enumerate() {
         let record = json!({
@@ -91,7 +96,10 @@ mod tests {
     #[test]
     fn an_answer_for_each_service_is_needed() {
         let error = |golden| records(&golden).unwrap_err().to_string();
-        assert_eq!(error(json!({"services": [{}], "schedules": []})), "1 services, 0 schedules");
+        assert_eq!(
+            error(json!({"services": [{}], "schedules": []})),
+            "the file has 1 services, but 0 schedules"
+        );
         assert_eq!(error(json!({"services": [{}]})), "schedules is not a list");
     }
 }

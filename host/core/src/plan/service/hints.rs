@@ -45,7 +45,9 @@ fn unusable_addresses(view: &ServiceView, node: &NodeView) -> Option<String> {
     let bad: BTreeSet<_> = bad.collect();
     (!bad.is_empty()).then(|| {
         let list = some_of(bad.iter().map(|(kind, ip, why)| format!("{kind} IP {ip} ({why})")));
-        format!("not served, because Services may not have such addresses: {list}; use other addresses")
+        format!(
+            "these addresses are not served, because no Service may have them: {list}; use other addresses"
+        )
     })
 }
 
@@ -54,8 +56,8 @@ fn node_addresses(view: &ServiceView) -> Option<String> {
     (!nodes.is_empty()).then(|| {
         let list = some_of(nodes.iter().map(|(ip, node)| format!("{ip} (node {node})")));
         format!(
-            "VIPs that are addresses of other nodes are not bound on this node, because it could then no longer reach \
-             those nodes; clients reach the VIPs there: {list}"
+            "these VIPs are addresses of other nodes: {list}; they are not bound on this node, because it could then \
+             no longer reach those nodes. Clients reach the VIPs on those nodes"
         )
     })
 }
@@ -79,7 +81,7 @@ fn node_ports(view: &ServiceView, node: &NodeView) -> Option<String> {
     } else {
         "clients' addresses are replaced with the node's, because pods cannot be recognized (set clusterCIDR)"
     };
-    Some(format!("its ports are also node ports: {list}; {outcome}. Change one of the numbers"))
+    Some(format!("its ports are also node ports: {list}; {outcome}. Change one of the port numbers"))
 }
 
 /// Source ranges of only one family leave the other family's load-balancer VIPs open.
@@ -141,8 +143,8 @@ fn port_name(name: &str, protocol: Protocol) -> String {
 fn not_read(view: &ServiceView) -> Option<String> {
     let silent = view.encounters.endpoints_object && view.slices.is_empty() && !view.ports.is_empty();
     silent.then(|| {
-        "it has an Endpoints object but no EndpointSlice; Endpoints are not read, so it has no endpoints. Create an \
-         EndpointSlice with the label kubernetes.io/service-name"
+        "it has an Endpoints object but no EndpointSlice. weir does not read Endpoints objects, so the Service has \
+         no endpoints. Create an EndpointSlice with the label kubernetes.io/service-name"
             .to_owned()
     })
 }
@@ -175,8 +177,8 @@ fn further_addresses(view: &ServiceView) -> Option<String> {
     let several: BTreeSet<IpAddr> = several.map(|endpoint| endpoint.address).collect();
     (!several.is_empty() && !view.ports.is_empty()).then(|| {
         format!(
-            "endpoints have several addresses, but only the first one is used: {}; create one endpoint per \
-             address",
+            "endpoints have several addresses, but only each endpoint's first address is used: {}; create one \
+             endpoint per address",
             some_of(several.iter().map(ToString::to_string))
         )
     })

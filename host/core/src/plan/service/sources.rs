@@ -6,8 +6,8 @@ use crate::decision::{SourceAction, SourceFilter, VipKinds};
 use crate::net::{Family, overlap};
 use crate::wants::Sources;
 
-/// Combines the filters for a family's VIPs of these kinds. One address may have several kinds, and then the
-/// filters of each apply.
+/// Combines the filters for a family's VIPs of these kinds. If one address has several kinds, the filters of each
+/// kind apply.
 pub(super) fn of(filters: &[SourceFilter], kinds: VipKinds, family: Family) -> Sources {
     let mut sources = Sources::default();
     let holds = |filter: &&SourceFilter| filter.kinds.common(kinds) != VipKinds::default();
@@ -83,8 +83,8 @@ mod tests {
         assert_eq!(entries(&[a.clone(), b], Family::V4), closed);
         assert_eq!(entries(&[filter(Allow, &[Cluster], &[])], Family::V4), closed);
         assert_eq!(entries(&[filter(Deny, &[Cluster], &["0.0.0.0/0"])], Family::V4), closed);
-        // A list of allowed networks without any of a family admits no source of it; a list of denied ones denies
-        // none.
+        // Without a network of a family, a list of allowed networks admits no source of that family, and a list of
+        // denied networks denies none.
         assert_eq!(entries(std::slice::from_ref(&a), Family::V6), ["WEIR-6-SOURCE-LIMITED fd00::1,tcp:80"]);
         assert_eq!(of(&[a], [Cluster].into_iter().collect(), Family::V6).allowed, Some(Vec::new()));
         assert_eq!(entries(&[filter(Deny, &[Cluster], &["10.0.0.0/8"])], Family::V6), [""; 0]);

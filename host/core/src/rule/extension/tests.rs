@@ -57,8 +57,8 @@ fn nothing_is_masqueraded_that_a_missing_match_would_have_spared() {
     assert_eq!(fitted(&all, &[]), all);
 }
 
-/// A rule that closes something is never left out: the kernel refuses it, and what it should close does not come
-/// up.
+/// A rule that closes ports is never left out: the kernel refuses it, and the VIPs whose ports it should close do
+/// not come up.
 #[test]
 fn what_closes_ports_stays_in_the_plan() {
     let closed = "-m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with \

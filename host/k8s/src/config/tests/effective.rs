@@ -185,7 +185,7 @@ fn fields_without_effect_are_named_once_unless_they_say_nothing() {
             "iptables: {localhostNodePorts: false, syncPeriod: 10s}\nnftables: {masqueradeAll: true}\n\
              portRange: 1-2\nwindowsRunAsService: true\nwinkernel: {networkName: n}\n"
         ),
-        ["without effect in weir: iptables.localhostNodePorts (false), iptables.syncPeriod (10s), \
+        ["fields without effect in weir: iptables.localhostNodePorts (false), iptables.syncPeriod (10s), \
              nftables.masqueradeAll (true), winkernel.networkName (n), windowsRunAsService (true), portRange (1-2)"]
     );
     let defaults = "iptables: {localhostNodePorts: true, syncPeriod: 30s, minSyncPeriod: 1000ms}\n\

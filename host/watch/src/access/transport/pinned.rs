@@ -23,7 +23,7 @@ pub(super) fn tls(config: &Config) -> Result<ClientConfig, kube::Error> {
     let Some(listed) = config.root_cert.as_ref().filter(|listed| !listed.is_empty()) else { return Ok(tls) };
     let listed: Vec<CertificateDer<'static>> = listed.iter().cloned().map(CertificateDer::from).collect();
     let mut roots = RootCertStore::empty();
-    // An unusable one was an error above.
+    // The first line of this function has already refused unusable certificates.
     roots.add_parsable_certificates(listed.iter().cloned());
     let usual = WebPkiServerVerifier::builder_with_provider(roots.into(), tls.crypto_provider().clone());
     if let Ok(usual) = usual.build() {

@@ -34,7 +34,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     let image = || -> Result<()> {
         let images = stage.kubectl(IMAGES)?;
         let all = images.split_whitespace().all(|image| image.starts_with("registry.k8s.io/kube-proxy:"));
-        ensure!(all, "images after the rollback: {images}");
+        ensure!(all, "unexpected images after the rollback: {images}");
         Ok(())
     };
     let result = until(PATIENCE, image);
@@ -48,7 +48,8 @@ const IMAGES: &str = "--namespace=kube-system get pods --selector=k8s-app=kube-p
 
 fn all_in_sync(stage: &Stage<'_>) -> Result<()> {
     let images = stage.kubectl(IMAGES)?;
-    ensure!(images.split_whitespace().all(|image| image.starts_with("localhost/weir:")), "images: {images}");
+    let all = images.split_whitespace().all(|image| image.starts_with("localhost/weir:"));
+    ensure!(all, "some pods do not run weir; images: {images}");
     let pods =
         stage.kubectl("--namespace=kube-system get pods --selector=k8s-app=kube-proxy --output=name")?;
     for pod in pods.lines() {
@@ -92,7 +93,7 @@ impl Reader {
                 Step::Note(note) if note == COPY => self.copy_to_node(stage),
                 Step::Note(note) => bail!("{name}: this test cannot do the manual step {note:?}"),
             };
-            result.with_context(|| format!("{name}, {heading}: {step:?}"))?;
+            result.with_context(|| format!("{name}, {heading}: {step}"))?;
         }
         stage.claim(&format!("commands_of_{name}_{heading}_work"), Ok(()));
         Ok(())
@@ -120,7 +121,7 @@ impl Reader {
             "mkdir -p /tmp/weir && base64 -d <<END | tar -xz -C /tmp/weir && echo copied\n{archive}END\n"
         );
         let answer = stage.nodes.node(NODE)?.shell(&script)?;
-        ensure!(answer.trim() == "copied", "{answer}");
+        ensure!(answer.trim() == "copied", "cannot copy files to the node: {answer}");
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Commands of a page, in the order in which its readers run them.
 
+use std::fmt;
+
 use anyhow::{Context, Result};
 
 /// A line of a block of commands.
@@ -11,10 +13,19 @@ pub(super) enum Step {
     Note(String),
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Command(command) => write!(f, "$ {command}"),
+            Step::Note(note) => write!(f, "# {note}"),
+        }
+    }
+}
+
 /// The steps of all code blocks below the heading that starts with this text, up to the next heading of its level.
 pub(super) fn steps(page: &str, heading: &str) -> Result<Vec<Step>> {
     let mut lines = page.lines().skip_while(|line| !line.starts_with(&format!("## {heading}")));
-    lines.next().with_context(|| format!("no heading {heading:?}"))?;
+    lines.next().with_context(|| format!("the page has no heading {heading:?}"))?;
     let mut steps: Vec<Step> = Vec::new();
     let (mut in_block, mut continues) = (false, false);
     for line in lines.take_while(|line| !line.starts_with("## ")).map(str::trim) {

@@ -52,7 +52,7 @@ fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
     )?;
     let check = || {
         let are_new = images.split_whitespace().all(|image| image == "localhost/weir:next");
-        ensure!(are_new, "images: {images}");
+        ensure!(are_new, "some pods do not run localhost/weir:next; images: {images}");
         Ok(())
     };
     stage.claim("update_runs_the_new_version_everywhere", check());
@@ -62,7 +62,7 @@ fn update(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
 /// Gives weir's image on a node the tag of the new version.
 fn tag(node: &Node) -> Result<()> {
     let answer = node.shell("ctr -n k8s.io images tag --force localhost/weir:0.1.0 localhost/weir:next")?;
-    ensure!(answer.trim() == "localhost/weir:next", "{answer}");
+    ensure!(answer.trim() == "localhost/weir:next", "cannot tag weir's image on the node: {answer}");
     Ok(())
 }
 
@@ -73,7 +73,8 @@ fn roll_out(stage: &Stage<'_>) -> Result<()> {
 /// Follows `host/install/README.md`: installs an overlay with the component `policy`, then changes the Service and the
 /// ConfigMap.
 fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()> {
-    let component = stage.options.plugin.as_deref().context("no plugin")?;
+    let component =
+        stage.options.plugin.as_deref().context("the plugin of the scenario is missing (--plugin)")?;
     // The line that names the plugin's file is a comment there.
     let policy =
         install::copy("policy", stage.report, |text| text.replace("# - weir_plugin", "- weir_plugin"))?;
@@ -101,7 +102,8 @@ fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()
                 let state = servers(stage.nodes.node(number)?)?;
                 let cluster_ip = stage.kubectl("get service web --output=jsonpath={.spec.clusterIP}")?;
                 let line = state.lines().find(|line| line.contains(&format!(" {cluster_ip}:80 ")));
-                let line = line.with_context(|| format!("node{number} has no {cluster_ip}:80"))?;
+                let line =
+                    line.with_context(|| format!("node{number} has no virtual server {cluster_ip}:80"))?;
                 ensure!(line.contains(&format!("-s {expected}")), "node{number}: {line}");
                 Ok(())
             })
@@ -115,7 +117,7 @@ fn change_plugins(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<()
     stage.claim("a_changed_config_map_is_taken_up", result);
     let after = restarts(stage)?;
     let check = || {
-        ensure!(before == after, "restarts before: {before}, after: {after}");
+        ensure!(before == after, "weir restarted; restarts before: {before}, after: {after}");
         Ok(())
     };
     stage.claim("a_changed_config_map_restarts_nothing", check());
@@ -153,16 +155,22 @@ fn kill_for_memory(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<(
             "--namespace=kube-system get pods --selector=app.kubernetes.io/name=weir \
              --field-selector=spec.nodeName={name} --output=json"
         ))?;
-        let pods: Value = serde_json::from_str(&pods).context("kubectl's JSON")?;
+        let pods: Value = serde_json::from_str(&pods).context("kubectl printed invalid JSON")?;
         Ok(pods["items"][0]["status"]["containerStatuses"][0].clone())
     };
     let before = state(stage)?["restartCount"].clone();
     node.shell("echo 1M > /sys/fs/cgroup$(cut -d: -f3 /proc/$(pidof weir)/cgroup)/memory.max")?;
     let result = until(PATIENCE, || {
         let now = state(stage)?;
-        ensure!(now["restartCount"] != before && now["ready"] == true, "not started again: {now}");
+        ensure!(
+            now["restartCount"] != before && now["ready"] == true,
+            "weir's container did not start again: {now}"
+        );
         let reason = &now["lastState"]["terminated"]["reason"];
-        ensure!(reason == "OOMKilled", "ended for {reason}");
+        ensure!(
+            reason == "OOMKilled",
+            "weir's container ended with the reason {reason} instead of OOMKilled"
+        );
         Ok(())
     });
     stage.claim("weir_is_killed_for_memory_and_starts_again", result);
@@ -187,13 +195,15 @@ fn drain_and_reboot(stage: &mut Stage<'_>, traffic: &mut Traffic<'_>) -> Result<
     // The node starts with a fresh disk.
     until(PATIENCE, || tag(node))?;
     let node_port = stage.kubectl("get service web --output=jsonpath={.spec.ports[0].nodePort}")?;
-    let address: SocketAddr = format!("{}:{node_port}", node.address()).parse().context("a node port")?;
+    let address: SocketAddr = format!("{}:{node_port}", node.address())
+        .parse()
+        .context("the Service web has no valid node port")?;
     let result = until(PATIENCE * 2, || {
         let now = virtual_servers(&servers(node)?);
-        ensure!(now == before, "{now} virtual servers, {before} before");
+        ensure!(now == before, "the node has {now} virtual servers, but had {before} before it was rebooted");
         std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5))
             .map(drop)
-            .with_context(|| format!("{address}"))
+            .with_context(|| format!("cannot connect to {address}"))
     });
     stage.claim("a_booted_node_serves_again", result);
     stage.kubectl(&format!("uncordon {name}"))?;

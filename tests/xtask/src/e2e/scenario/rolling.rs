@@ -31,7 +31,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
         }
         let name = pre_stop.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
         let row = format!(
-            "| {proxy:?} | {name} | {} | {} | {} | {} | {} |\n",
+            "| {proxy} | {name} | {} | {} | {} | {} | {} |\n",
             stage.options.updates,
             look.new.answers + look.new.failures,
             look.new.failures,

@@ -1,10 +1,10 @@
 //! The rules for decisions that kube-proxy does not have: masquerading and sources by VIP. Each rule exists only
 //! while a set has entries for it, and their number does not depend on the number of services.
 //!
-//! Masquerading is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where the VIP is gone: the
-//! packet mark carries the decision from one to the other. kube-proxy's bit says that a packet is masqueraded; two
-//! adjacent bits say how, if not as kube-proxy does it. See [`Chain::is_of_policy`] for what our chains may refer
-//! to.
+//! Masquerading is decided by the VIP, in KUBE-SERVICES, and done in KUBE-POSTROUTING, where packets no longer
+//! show the VIP: the packet mark carries the decision from one to the other. kube-proxy's bit says that a packet is
+//! masqueraded; two adjacent bits say how, if not as kube-proxy does it. See [`Chain::is_of_policy`] for the chains
+//! and sets that weir's own chains may refer to.
 
 use super::super::detector;
 use super::{
@@ -16,7 +16,8 @@ use super::{
 pub(super) struct Marks {
     /// kube-proxy's bit: masquerade the packet.
     pub(super) masquerade: u32,
-    /// Our bits: how. 1 = only on the way to another node, 2 and 3 = to the first or second chosen address.
+    /// Our bits: how to masquerade. 1 = only on the way to another node, 2 and 3 = with the first or second chosen
+    /// address.
     how: u32,
     shift: u32,
 }
@@ -66,8 +67,8 @@ impl Writer<'_> {
     /// In KUBE-POSTROUTING, before kube-proxy's handling of marked packets.
     pub(super) fn write_decided_connections(&mut self) {
         if self.has(Set::MasqueradeRemote) && self.has(Set::LoopBack) {
-            // The set of endpoints on this node, made for hairpins, whose entries name the endpoint twice. The set
-            // is kube-proxy's, so this rule is not in a chain of ours.
+            // The set of endpoints on this node was made for hairpins, so its entries name the endpoint twice. The
+            // set is kube-proxy's, so this rule is not in one of weir's own chains.
             let mut here = vec![comment("weir: the endpoint is on this node"), self.marks.are(REMOTE)];
             here.push(self.set(Set::LoopBack, &[DST, DST, DST]));
             self.nat(Chain::KubePostrouting, here, Target::SetMark(0, self.marks.both()));
