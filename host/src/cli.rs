@@ -56,8 +56,8 @@ pub(crate) enum Command {
     /// kernel. Exits with status 0 if nothing needs attention, 1 if something does (no daemon answers, a change fails,
     /// a plugin is not used, the API server is unreachable, …), and 2 if neither the daemon nor the kernel can be read.
     Status(StatusArguments),
-    /// Show live traffic on this node: for each service its new connections per second, active connections and bytes,
-    /// and for each of its endpoints the weight, share and connection time. Needs root.
+    /// Show live traffic on this node: for each service, its new connections per second, active connections and bytes;
+    /// for each of its endpoints, its weight, share and connection time. Needs root.
     Top(TopArguments),
     /// Check everything that IPVS mode depends on, and suggest a fix for each problem. Exits with status 1 if there is
     /// a problem.
@@ -69,8 +69,9 @@ pub(crate) enum Command {
     /// endpoint's share of the connections. Runs in virtual time, without a kernel. Exits with status 1 if a plugin was
     /// refused or failed.
     Lab(LabArguments),
-    /// Call the plugins of a policy file for every service in a folder of manifests. Prints each question with its
-    /// answer as a record, one per line. Exits with status 1 if a plugin was refused or failed.
+    /// Call the plugins of a policy file for every service in a folder of manifests. Prints one record per line:
+    /// a question that weir asked a plugin, and the plugin's answer. Exits with status 1 if a plugin was refused or
+    /// failed.
     Record(RecordArguments),
     /// Replay recorded questions and report answers that changed. Exits with status 1 if any answer changed.
     Replay(ReplayArguments),
@@ -189,7 +190,7 @@ pub(crate) struct ReplayArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct AskedArguments {
-    /// Component (.wasm file) to call. For each record, it is configured as the record says.
+    /// Component (.wasm file) to call for every record, with the configuration that the record contains.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
     /// PolicyConfiguration file. Each record is replayed with the file's plugin of the same name, configured as the
@@ -318,7 +319,7 @@ pub(crate) enum PlanOutput {
 /// Output formats of all other commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// Text for people.
+    /// Human-readable text.
     Text,
     /// JSON.
     Json,
@@ -362,7 +363,7 @@ pub(crate) struct TraceArguments {
     /// Interface on which the packet arrives.
     #[arg(long, value_name = "NAME", default_value = "eth0")]
     pub(crate) interface: String,
-    /// The packet arrives on a port of a bridge, and --interface names the bridge.
+    /// Let the packet arrive on a port of a bridge. --interface then names the bridge.
     #[arg(long)]
     pub(crate) bridged: bool,
     /// Output format.

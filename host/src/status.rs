@@ -288,7 +288,7 @@ impl Pending {
         let colon = if why.starts_with(change.as_str()) { String::new() } else { format!("{change}: ") };
         let more = match others {
             0 => String::new(),
-            others => format!(" (and {})", text::count(*others as u64, "other change")),
+            others => format!(" (and {})", weir_core::text::counted(*others, "other change")),
         };
         format!("{}: {colon}{why}{more}", text::age(now, *since))
     }

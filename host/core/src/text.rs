@@ -1,6 +1,7 @@
 //! Makes text from other sources safe to show to a person.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// Text from another source, safe for a line of a terminal or a log: characters that move the cursor, end the line
 /// or change the writing direction are shown as escapes.
@@ -33,8 +34,9 @@ pub fn abridged(text: &str, most: usize) -> String {
 }
 
 /// A number with its noun, whose plural ends in `s`.
-pub fn counted(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {thing}{ending}")
 }
 
 fn push(shown: &mut String, c: char) {
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn one_thing_is_no_plural() {
-        assert_eq!([0, 1, 2].map(|n| counted(n, "port")), ["0 ports", "1 port", "2 ports"]);
+        assert_eq!([0_usize, 1, 2].map(|n| counted(n, "port")), ["0 ports", "1 port", "2 ports"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct RunArguments {
     /// Append each question that weir asks a plugin, and the plugin's answer, to this file, for `weir replay`.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
-    /// Exit after the first complete round, with status 1 if anything failed.
+    /// Read all objects, bring the kernel in sync once, and exit. Exits with status 1 if anything failed.
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
@@ -141,7 +141,7 @@ pub(crate) struct LoggingFlags {
 /// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Text for people.
+    /// Human-readable text.
     Text,
     /// One JSON object per line.
     Json,

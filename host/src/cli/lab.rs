@@ -17,12 +17,13 @@ pub(crate) struct LabArguments {
     /// host/lab/examples.
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
-    /// The policy to simulate. `builtin` decides as kube-proxy does; a scheduler such as `lc` does the same with that
-    /// scheduler; `known` uses wrr with weights proportional to the speeds in the traffic file; a PolicyConfiguration
-    /// file calls its plugins on each client node, as `weir run` does. See host/lab/examples/policy.yaml.
+    /// The policy to simulate. `builtin` decides as kube-proxy does; the name of a scheduler, such as `lc`, does
+    /// the same with that scheduler; `known` uses wrr with weights proportional to the speeds in the traffic file. With
+    /// a PolicyConfiguration file, weir calls the file's plugins on each client node, as `weir run` does. See
+    /// host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
-    /// Further policies to compare with that of --policy, written in the same way.
+    /// Further policies to compare with the one in --policy, in the same syntax.
     #[arg(long, value_name = "NAME|FILE,…", value_delimiter = ',')]
     pub(crate) against: Vec<String>,
     /// Seeds to use instead of those in the traffic file. The same seed gives the same output.

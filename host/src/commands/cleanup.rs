@@ -9,13 +9,13 @@ use weir_core::diff::{Changes, diff};
 use weir_core::kernel::apply;
 use weir_core::net::Family;
 use weir_core::state::KernelState;
+use weir_core::text::counted;
 use weir_kernel::iptables::{self, leftovers};
 use weir_kernel::nftables::{self, Table};
 use weir_kernel::{Linux, capabilities};
 
 use crate::cli::{CleanupArguments, Output};
 use crate::output::say;
-use crate::status::text::count;
 use crate::{inputs, style};
 
 /// Leftovers of weir and of kube-proxy's IPVS, iptables and nftables modes, in both families.
@@ -141,8 +141,8 @@ fn describe(rules: &RuleRemains) -> String {
     let chains: usize = found.tables.iter().map(|table| table.chains.len()).sum();
     let jumps: usize = found.tables.iter().map(|table| table.jumps.len()).sum();
     let iptables_mode = found.iptables_mode_chains();
-    let chains = count(chains as u64, &format!("{family} chain"));
-    let jumps = count(jumps as u64, "jump");
+    let chains = counted(chains, &format!("{family} chain"));
+    let jumps = counted(jumps, "jump");
     format!("remove {chains} ({iptables_mode} of iptables mode) and {jumps} to them with {restore}")
 }
 

@@ -1,8 +1,9 @@
 //! Recommended actions for a status, the most urgent first.
 
 use serde::{Deserialize, Serialize};
+use weir_core::text::counted;
 
-use super::text::{age, count};
+use super::text::age;
 use super::{Plugin, Running, Standing, Status};
 
 /// The most actions listed. More would not be read, and most causes have several symptoms.
@@ -120,7 +121,7 @@ fn policy(daemon: &Running) -> Vec<Advice> {
             Plugin::GIVEN_UP => "is no longer called, until it or its configuration changes",
             _ => "is suspended for a while because it kept failing",
         };
-        let failures = count(plugin.failures, "failed call");
+        let failures = counted(plugin.failures, "failed call");
         let what = format!("plugin {} {state} ({failures} since it was loaded)", plugin.name);
         Some(urgent(what, "see the log for the plugin's errors; `weir plugin run` calls the plugin by hand"))
     };

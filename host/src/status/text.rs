@@ -1,6 +1,6 @@
 //! A status in rows, which a terminal shows as lines and the page as a table.
 
-use weir_core::text::printable;
+use weir_core::text::{counted, printable};
 
 use super::{Held, Objects, Plugin, Running, Standing, Status};
 use crate::style;
@@ -57,17 +57,9 @@ pub(crate) fn time(micros: u64) -> String {
     }
 }
 
-/// A count with its noun; plurals end in `s`.
-pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
-    match number.into() {
-        1 => format!("1 {thing}"),
-        number => format!("{number} {thing}s"),
-    }
-}
-
-/// The same, or `None` for zero.
+/// The number of things, or `None` for zero.
 fn some(number: usize, thing: &str) -> Option<String> {
-    (number > 0).then(|| count(number as u64, thing))
+    (number > 0).then(|| counted(number, thing))
 }
 
 /// A whole status.
@@ -100,14 +92,14 @@ fn running(daemon: &Running, now: u64) -> Vec<Row> {
     ];
     let services = daemon.services;
     let parts = [
-        Some(count(services.total, "service")),
+        Some(counted(services.total, "service")),
         some(services.without_endpoints as usize, "service").map(|some| format!("{some} without endpoints")),
         some(services.ignored as usize, "service").map(|some| format!("{some} ignored by a plugin")),
     ];
     rows.push(row("services", Tone::Plain, [join(parts)]));
     let endpoints = daemon.endpoints;
     let parts = [
-        Some(format!("{} ready", count(endpoints.ready, "endpoint"))),
+        Some(format!("{} ready", counted(endpoints.ready, "endpoint"))),
         some(endpoints.terminating as usize, "endpoint").map(|some| format!("{some} terminating")),
         some(endpoints.unready as usize, "endpoint").map(|some| format!("{some} not ready")),
         some(endpoints.draining, "real server").map(|some| format!("{some} draining")),
@@ -127,7 +119,7 @@ fn running(daemon: &Running, now: u64) -> Vec<Row> {
 
 fn in_step(daemon: &Running, now: u64) -> Row {
     let change = daemon.last_change.as_ref().map(|last| {
-        let made = count(last.made as u64, "change");
+        let made = counted(last.made, "change");
         format!("last change {} ago: {made} in {}", age(now, last.at), time(last.took_micros))
     });
     let change = change.unwrap_or_else(|| "no change yet".to_owned());
@@ -177,10 +169,10 @@ fn plugins(daemon: &Running) -> Row {
             plugin.version,
             plugin.digest,
             suspended.unwrap_or_default(),
-            count(plugin.calls, "call"),
-            count(plugin.failures, "failure"),
+            counted(plugin.calls, "call"),
+            counted(plugin.failures, "failure"),
             time(plugin.micros),
-            count(plugin.remembered, "answer"),
+            counted(plugin.remembered, "answer"),
         )
     };
     let refused = daemon.refused.iter().map(|why| format!("NOT USED: {why}"));
@@ -199,9 +191,9 @@ fn kernel(held: &Held) -> Vec<Row> {
         return rows;
     }
     let parts = [
-        Some(count(held.virtual_servers as u64, "virtual server")),
+        Some(counted(held.virtual_servers, "virtual server")),
         some(held.without_real_servers, "virtual server").map(|some| format!("{some} without a real server")),
-        Some(count(held.real_servers as u64, "real server")),
+        Some(counted(held.real_servers, "real server")),
         some(held.quiesced, "quiesced real server"),
     ];
     rows.push(row("kernel", Tone::Plain, [join(parts)]));

@@ -19,10 +19,10 @@ const GENERATOR: &str = "wit-bindgen-go";
 /// The input and output.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The plugin's module, whose packages `export_weir_policy_…` are called
+    /// The plugin's Go module; the generated code calls its packages `export_weir_policy_…`
     #[arg(long)]
     module: String,
-    /// Directory to recreate, with one module each in `bindings` and `runtime`
+    /// Directory in which to recreate the folders `bindings` and `runtime`, each with one Go module
     #[arg(long)]
     out: PathBuf,
 }

@@ -14,9 +14,9 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 /// The input and output.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The module
+    /// The module to read (.wasm file)
     module: PathBuf,
-    /// The component
+    /// File to write the component to
     #[arg(long)]
     out: PathBuf,
 }

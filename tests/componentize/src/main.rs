@@ -23,7 +23,7 @@ struct Arguments {
 /// The contract of the component.
 #[derive(Debug, Args)]
 struct Target {
-    /// The contract: a file, or a directory of files
+    /// The plugin contract: a WIT file, or a directory of WIT files
     #[arg(long)]
     wit: PathBuf,
     /// The world that the plugin implements
@@ -33,7 +33,7 @@ struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a Go module for the world, and the Go module it uses
+    /// Generate a Go module for the world, and write it together with the Go module that it uses
     Bindings(bindings::Options),
     /// Create a component from a module that `go build -buildmode=c-shared` built for wasip1
     Component(component::Options),

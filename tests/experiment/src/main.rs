@@ -57,7 +57,7 @@ struct PlayOptions {
     /// Number of arms to run at the same time, each with its own nodes and pods
     #[arg(long)]
     beside: usize,
-    /// Only these loads of the traffic file
+    /// Run only these loads of the traffic file
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
     /// Use these seeds instead of those in the traffic file
@@ -68,7 +68,7 @@ struct PlayOptions {
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
 struct ReportOptions {
-    /// The results, one per line
+    /// File of results in JSON, one per line
     #[arg(long)]
     rows: PathBuf,
     /// Output of `weir lab --output json` for the same traffic

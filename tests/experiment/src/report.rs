@@ -23,7 +23,7 @@ pub(crate) enum Form {
     Text,
     /// One object per line for each arm, load and seed
     Json,
-    /// The same without timelines, one row per line
+    /// Comma-separated values: the same results without timelines, one row per line
     Csv,
     /// Plots
     Svg,

@@ -7,7 +7,7 @@ use clap::Args;
 /// The programs to compare, and how to reach the API server.
 #[derive(Args, Debug)]
 pub struct Programs {
-    /// Kubeconfig of a user who may write.
+    /// Kubeconfig of a user who may write to the API server.
     #[arg(long)]
     pub kubeconfig: PathBuf,
     /// Kubeconfig of kube-proxy and weir.

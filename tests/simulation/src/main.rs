@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use weir_simulation::{Failure, Tally, all, first, hunt, scenario, try_seed};
 
-/// Runs a whole daemon with everything around it that can go wrong, by seed
+/// Runs a whole daemon in a simulated environment in which things go wrong; each seed gives one scenario
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Run only this seed
@@ -20,7 +20,7 @@ struct Arguments {
     /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Print the failing seed on one line, without searching for a smaller scenario
+    /// Print the first failing seed on one line, without searching for a smaller scenario
     #[arg(long)]
     first: bool,
     /// Insert each deliberate bug of `bugs.json` whose name contains NAME, and print the seed that finds it

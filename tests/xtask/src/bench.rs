@@ -23,7 +23,7 @@ const SAMPLER: &str = "weir-plugin-load-aware";
 /// What to measure and how to print it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Measure planning and rounds on this machine, without a guest
+    /// Measure planning and sync rounds on this machine, without a guest
     #[arg(long, group = "measured")]
     native: bool,
     /// Measure weir, kube-proxy (IPVS and nftables) and kube-router side by side in a guest, against a real API server

@@ -21,9 +21,9 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build kube-apiserver, etcd, kubectl, kube-proxy and helm with Go; the first build takes some minutes
+    /// Build kube-apiserver, etcd, kubectl, kube-proxy and helm with Go; the first build takes several minutes
     Build {
-        /// Also build the programs for `cargo xtask e2e`: those of nodes with kubelets, and Kubernetes' own tests
+        /// Also build what `cargo xtask e2e` needs: the programs of nodes with kubelets, and Kubernetes' own tests
         #[arg(long)]
         nodes: bool,
     },

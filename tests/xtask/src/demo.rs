@@ -30,7 +30,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         eprintln!("Preparing the guest: downloading packages and unpacking them below .lab");
         setup::prepare(&setup::Options::default())?;
     }
-    eprintln!("Building weir; the first build takes some minutes");
+    eprintln!("Building weir; the first build takes several minutes");
     let programs = Programs::build()?;
     eprintln!("Booting a guest with a real IPVS kernel");
     let status = vm::run_one(&programs.job()?)?;

@@ -55,10 +55,10 @@ pub(crate) struct Options {
     /// Number of arms to run at the same time
     #[arg(long, default_value_t = 7)]
     beside: u32,
-    /// Append the results to this file, and report all results in it
+    /// Append the results to this file, and report all results that it then contains
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
-    /// Run nothing, and only report the results in the file that --rows names
+    /// Do not run the experiment; only report the results in the --rows file
     #[arg(long, requires = "rows")]
     report: bool,
     /// Output format

@@ -36,11 +36,11 @@ pub(crate) use nodes::{write_for_nodes, write_weir};
 /// Options of `cargo xtask image`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Directory to write to: the folder `oci` (an OCI image layout) and `weir.tar` (the same layout in one file)
+    /// Directory for the results: the folder `oci` (an OCI image layout) and `weir.tar` (the same layout in one file)
     /// [default: target/image]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Architecture to build for; with several, the result is an image index
+    /// Architecture to build for. Given several, build an image index
     #[arg(long = "arch", value_name = "ARCH", default_values_t = [Architecture::HOST])]
     architectures: Vec<Architecture>,
     /// Cargo profile to build weir with
@@ -52,7 +52,7 @@ pub(crate) struct Options {
     /// Name and tag that the image gets when a node's container runtime imports it
     #[arg(long, value_name = "NAME:TAG", default_value_t = default_name())]
     name: String,
-    /// Run the image in the guest, with a read-only root and with both variants of iptables
+    /// Run the image in the guest, with a read-only root and with both variants of iptables (legacy and nft)
     #[arg(long)]
     check: bool,
 }

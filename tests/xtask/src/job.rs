@@ -30,7 +30,7 @@ pub(crate) struct Hardware {
     /// Number of emulated processors
     #[arg(long, default_value_t = Hardware::default().smp)]
     pub(crate) smp: u32,
-    /// Make the guest's clock count instructions, for measurements with repeatable ratios
+    /// Make the guest's clock count instructions: slower, but the ratios between measured times are repeatable
     #[arg(long)]
     pub(crate) icount: bool,
     /// A loopback port of the host that the guest can reach: a cluster's API server

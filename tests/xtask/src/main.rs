@@ -50,16 +50,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what the other commands need, or print the commands that do
+    /// Install the packages that the other xtask commands need, or print how to, and build the guest
     Setup(setup::Options),
     /// Run all checks and tests, then print one line of counts
     Test(suite::Options),
     /// Show weir at work on a small cluster in a guest: requests, how they spread over the pods, and a rollout
     Demo,
-    /// Boot a guest with a real IPVS kernel and run a command or tests in it
+    /// Boot a guest, a QEMU virtual machine with a real IPVS kernel, and run a command or tests in it
     Vm(vm::Options),
-    /// Count the processes, messages and system calls of weir on a real kernel, measure planning and rounds without
-    /// one, or compare weir with other proxies
+    /// Count weir's processes, netlink messages and system calls on a real kernel; or measure planning and sync rounds
+    /// without a kernel; or compare weir with other proxies
     Bench(bench::Options),
     /// Run a `weir lab` load on a real kernel in a guest and compare the results
     Experiment(experiment::Options),
@@ -73,17 +73,16 @@ enum Command {
     Examples(examples::Options),
     /// Compare weir with the real kube-proxy on random clusters, in a guest
     Parity(parity::Options),
-    /// Hand a node over from kube-proxy to weir and back, in a guest, under traffic
+    /// Hand a node with traffic over from kube-proxy to weir and back, in a guest
     Takeover(takeover::Options),
-    /// Run Kubernetes' own tests against a cluster with kubelets, with weir or the real kube-proxy as service
-    /// proxy
+    /// Run Kubernetes' own tests against a cluster with kubelets. The service proxy is weir or the real kube-proxy
     E2e(e2e::Options),
     /// Connect standard input and output to a loopback port; QEMU runs this for each connection from a guest
     #[command(hide = true)]
     Relay(relay::Options),
     /// Run every fuzz target for a limited time, with a nightly compiler
     Fuzz(fuzz::Options),
-    /// Check licences, sources and banned crates with cargo-deny
+    /// Check the dependencies with cargo-deny: licences, sources and banned crates
     Deny,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Number of random changes to each cluster
     #[arg(long, default_value_t = 20)]
     mutations: usize,
-    /// Number of changes between two comparisons; with 1, a difference comes from the last change
+    /// Number of changes between two comparisons. With 1, the last change caused any difference that is found
     #[arg(long, default_value_t = 10)]
     batch: usize,
     /// Use this weir binary instead of building one

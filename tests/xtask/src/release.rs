@@ -44,13 +44,14 @@ pub(crate) struct Options {
     /// Build everything a second time, in another directory, and compare the two builds
     #[arg(long)]
     check: bool,
-    /// Sign the checksums with cosign, using the key of --key or, if it is not given, the identity of the workflow
+    /// Sign the checksums with cosign, with the key in --key or, without --key, with the workflow's identity
     #[arg(long)]
     sign: bool,
-    /// The private key in cosign's syntax: a file, env://NAME or a key service
+    /// Private key for --sign, in cosign's syntax: a file, env://NAME or the URI of a key management service
     #[arg(long, value_name = "KEY", requires = "sign")]
     key: Option<String>,
-    /// URI that the provenance names as the builder [default: the workflow; outside of a workflow, a local build]
+    /// URI that the provenance names as the builder [default: the URI of the GitHub workflow; outside a workflow,
+    /// urn:weir:local-build]
     #[arg(long, value_name = "URI")]
     builder: Option<String>,
 }

@@ -40,13 +40,13 @@ const MEMORY: u64 = 6144;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Number of Services, with ten endpoints each; with several numbers, each is measured in turn
+    /// Number of Services, each with ten endpoints. Given several numbers, measure each in turn
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
     services: Vec<u32>,
-    /// Number of changes to measure for each proxy
+    /// Number of changes to measure for each proxy; each replaces the only endpoint of a Service
     #[arg(long, default_value_t = 10, requires = "rivals")]
     changes: u32,
-    /// Meanwhile, change this many endpoints of other Services per second
+    /// During the measurements, change this many endpoints of other Services per second
     #[arg(long, value_name = "PER SECOND", default_value_t = 0, requires = "rivals")]
     background: u32,
     /// Number of runs per proxy; the result is their median
@@ -67,10 +67,11 @@ pub(crate) struct Options {
     /// Stop a guest after this many seconds
     #[arg(long, default_value_t = 3600, requires = "rivals")]
     timeout: u64,
-    /// Also draw the results, as an SVG document in this file
+    /// Also draw the results as an SVG image, and write it to this file
     #[arg(long, value_name = "FILE", requires = "rivals")]
     svg: Option<PathBuf>,
-    /// Measure nothing; read this file with rows that `-o json` printed earlier
+    /// Instead of measuring, print the results of an earlier run as tables. Read them from this file, the output of
+    /// that run with `-o json`
     #[arg(long, value_name = "FILE", requires = "rivals")]
     from: Option<PathBuf>,
 }

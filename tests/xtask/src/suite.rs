@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Skip the tests that need a guest, a cluster or cargo-deny
     #[arg(long)]
     quick: bool,
-    /// Run only tests whose name contains this, and no other checks
+    /// Run only the tests whose names contain this text, and skip all other checks
     filter: Option<String>,
 }
 

@@ -55,7 +55,7 @@ pub(super) fn get() -> Result<PathBuf> {
     let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(&tree).arg(&unfinished).arg(SIZE);
     process::run(&mut mke2fs)?;
-    eprintln!("importing images in a guest; this takes some minutes, only once");
+    eprintln!("importing images in a guest; this takes several minutes, but only once");
     let disk = Disk { image: unfinished.clone(), writes: Writes::Kept };
     Node { number: 1, of: 1, log: place.join("prepare.log"), files: Vec::new(), task: Task::Prepare }
         .run(disk)

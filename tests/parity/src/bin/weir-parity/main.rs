@@ -21,13 +21,13 @@ use stage::Stage;
 struct Arguments {
     #[command(flatten)]
     programs: Programs,
-    /// Range of seeds, without the last.
+    /// Seeds to run, as A..B: from A to B - 1. Each seed gives one random cluster.
     #[arg(long, value_parser = seeds)]
     seeds: Range<u64>,
-    /// Number of mutations per case.
+    /// Number of random changes to each cluster.
     #[arg(long)]
     mutations: usize,
-    /// Number of mutations between comparisons.
+    /// Number of changes between two comparisons.
     #[arg(long)]
     batch: usize,
 }

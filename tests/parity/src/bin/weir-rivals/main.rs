@@ -30,7 +30,7 @@ struct Arguments {
     /// Make the background changes until killed, and measure nothing.
     #[arg(long)]
     write: bool,
-    /// Endpoints of other services that change each second meanwhile.
+    /// Number of endpoints of other services that change per second during the measurements.
     #[arg(long, default_value_t = 0)]
     background: u32,
     /// Number of services, with ten endpoints each.

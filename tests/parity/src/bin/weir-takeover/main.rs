@@ -25,7 +25,7 @@ use traffic::Traffic;
 struct Arguments {
     #[command(flatten)]
     programs: Programs,
-    /// Break things on a programmed node, and report what each program does about it.
+    /// Instead of the handover, damage the kernel state that a program has set up, and report how each program reacts.
     #[arg(long)]
     drift: bool,
 }
