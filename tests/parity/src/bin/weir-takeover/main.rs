@@ -70,6 +70,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     node.stop()?;
     report.claim("weir_changes_what_is_meant_to_differ_and_nothing_else", difference::taken_over(&mut node));
-    report.claim("kube_proxy_removes_what_weir_left", node.clean_up_by_kube_proxy());
+    report.claim("kube_proxy_cleans_up_after_weir", node.clean_up_by_kube_proxy());
     Ok(report.finish())
 }
