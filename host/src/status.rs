@@ -4,7 +4,9 @@
 //! since 1970. It contains no secrets: only names, versions, digests, counts, and error messages.
 
 use serde::{Deserialize, Serialize};
+use weir_core::kernel::with_change;
 use weir_core::net::Family;
+use weir_core::text::counted;
 use weir_kernel::iptables::{self, Variant};
 
 use crate::inputs::Settings;
@@ -280,17 +282,26 @@ impl Objects {
     }
 }
 
+impl Reported {
+    /// The reason, and one of the services with its report, in one line.
+    fn line(&self) -> String {
+        let services = match self.services {
+            1 => String::new(),
+            number => format!("{number} services, for example "),
+        };
+        format!("{}: {services}{}: {}", self.reason, self.service, self.message)
+    }
+}
+
 impl Pending {
     /// The duration, the change and the cause, in one line.
     fn line(&self, now: u64) -> String {
         let Pending { change, why, since, others, .. } = self;
-        // The reason usually starts with the change.
-        let colon = if why.starts_with(change.as_str()) { String::new() } else { format!("{change}: ") };
         let more = match others {
             0 => String::new(),
-            others => format!(" (and {})", weir_core::text::counted(*others, "other change")),
+            others => format!(" (and {})", counted(*others, "other change")),
         };
-        format!("{}: {colon}{why}{more}", text::age(now, *since))
+        format!("{}: {}{more}", text::age(now, *since), with_change(change, why))
     }
 }
 

@@ -182,8 +182,8 @@ pub struct SourceFilter {
     pub kinds: VipKinds,
     /// What the ranges mean.
     pub action: SourceAction,
-    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed networks closes a family
-    /// of which it contains no network.
+    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed networks without networks
+    /// of a family closes that family.
     pub ranges: Vec<IpNet>,
 }
 

@@ -135,8 +135,7 @@ impl fmt::Display for Change {
             Change::DeleteDevice(Device::KubeIpvs0) => write!(f, "delete device {DUMMY_DEVICE}"),
             Change::CreateSet(name, kind) => write!(f, "create set {name} {kind}"),
             Change::ReplaceSet(name, kind, entries) => {
-                let noun = if entries.len() == 1 { "entry" } else { "entries" };
-                write!(f, "replace set {name} {kind} ({} {noun})", entries.len())
+                write!(f, "replace set {name} {kind} ({})", counted(entries.len(), "entry"))
             }
             Change::DestroySet(name) => write!(f, "destroy set {name}"),
             Change::AddEntry(name, entry) => write!(f, "add entry {name} {entry}"),

@@ -100,6 +100,11 @@ pub struct Failure {
     pub message: String,
 }
 
+/// A failure's message with the change that failed. Most messages already start with their change.
+pub fn with_change(change: &str, message: &str) -> String {
+    if message.starts_with(change) { message.to_owned() } else { format!("{change}: {message}") }
+}
+
 /// What a failure means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {

@@ -33,10 +33,14 @@ pub fn abridged(text: &str, most: usize) -> String {
     shown
 }
 
-/// A number with its noun, whose plural ends in `s`.
+/// A number with its noun, whose plural is regular.
 pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
-    let ending = if number == N::from(1) { "" } else { "s" };
-    format!("{number} {thing}{ending}")
+    match thing.strip_suffix('y') {
+        _ if number == N::from(1) => format!("{number} {thing}"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ if thing.ends_with('s') => format!("{number} {thing}es"),
+        _ => format!("{number} {thing}s"),
+    }
 }
 
 fn push(shown: &mut String, c: char) {
@@ -63,6 +67,9 @@ mod tests {
     #[test]
     fn one_thing_is_no_plural() {
         assert_eq!([0_usize, 1, 2].map(|n| counted(n, "port")), ["0 ports", "1 port", "2 ports"]);
+        assert_eq!([1_u64, 2].map(|n| counted(n, "entry")), ["1 entry", "2 entries"]);
+        assert_eq!([1_u64, 2].map(|n| counted(n, "key")), ["1 key", "2 keys"]);
+        assert_eq!([1_u64, 2].map(|n| counted(n, "address")), ["1 address", "2 addresses"]);
     }
 
     #[test]

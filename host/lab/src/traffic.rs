@@ -238,7 +238,7 @@ impl ServiceTraffic {
             ));
         }
         if self.endpoints.iter().filter(|group| group.addresses.is_none()).count() > 1 {
-            let range = "a list of groups of which at most one lacks `addresses`";
+            let range = "a list of groups; at most one group may lack `addresses`";
             return Some(("endpoints".to_owned(), range.to_owned()));
         }
         self.endpoints.iter().enumerate().find_map(|(i, group)| {

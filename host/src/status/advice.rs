@@ -130,13 +130,7 @@ fn policy(daemon: &Running) -> Vec<Advice> {
 
 fn services(daemon: &Running) -> Vec<Advice> {
     let report = |reported: &super::Reported| {
-        let what = match reported.services {
-            1 => format!("{}: {}: {}", reported.reason, reported.service, reported.message),
-            n => format!(
-                "{}: {n} services, for example {}: {}",
-                reported.reason, reported.service, reported.message
-            ),
-        };
+        let what = reported.line();
         let failed = reported.reason == weir_core::report::Reason::PolicyFailed.as_str();
         let fix = "`weir explain NAMESPACE/NAME --manifests DIR` shows how the service is planned";
         if failed { urgent(what, fix) } else { advisable(what, fix) }

@@ -2,7 +2,7 @@
 
 use weir_core::text::{counted, printable};
 
-use super::{Held, Objects, Plugin, Running, Standing, Status};
+use super::{Held, Objects, Plugin, Reported, Running, Standing, Status};
 use crate::style;
 
 /// How good the state in a row is. The words say so too, for readers who cannot see colours.
@@ -107,11 +107,7 @@ fn running(daemon: &Running, now: u64) -> Vec<Row> {
     rows.push(row("endpoints", Tone::Plain, [join(parts)]));
     rows.push(pending(daemon, now));
     if !daemon.reports.is_empty() {
-        let line = |of: &super::Reported| match of.services {
-            1 => format!("{}: {}: {}", of.reason, of.service, of.message),
-            n => format!("{}: {n} services, for example {}: {}", of.reason, of.service, of.message),
-        };
-        rows.push(row("reports", Tone::Doubtful, daemon.reports.iter().map(line)));
+        rows.push(row("reports", Tone::Doubtful, daemon.reports.iter().map(Reported::line)));
     }
     rows.push(plugins(daemon));
     rows

@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -37,7 +37,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use scenario::Scenario;
 
 use crate::tally::Counts;
-use crate::{cluster, image, setup, workspace};
+use crate::{cluster, image, process, setup, workspace};
 
 /// A run's own network and processes; they end with the program unshare.
 const NAMESPACES: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
@@ -261,7 +261,7 @@ fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot watch signals")?;
     }
-    let mut child = Namespaces(unshare.spawn().with_context(|| format!("cannot start {unshare:?}"))?);
+    let mut child = Namespaces(process::Killed::start(&mut unshare)?);
     eprintln!("network of this run: nsenter --target {} --net", child.0.id());
     let mut deadline = None;
     loop {
@@ -278,7 +278,7 @@ fn in_namespaces(arguments: &[OsString]) -> Result<ExitStatus> {
 }
 
 /// The program unshare. When it exits, the kernel kills everything in its namespaces.
-struct Namespaces(Child);
+struct Namespaces(process::Killed);
 
 impl Namespaces {
     /// Signals the first process in the namespaces, because unshare does not forward signals.
@@ -289,13 +289,5 @@ impl Namespaces {
             // It may have exited already.
             let _ = kill_process(pid, Signal::TERM);
         }
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        // Both fail only if it has already exited.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -1,6 +1,7 @@
 //! Runs programs, with errors that contain the whole command.
 
-use std::process::{Command, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,6 +36,38 @@ pub(crate) fn in_the_background(command: Command) -> Command {
     nice
 }
 
+/// A running program that is killed when dropped.
+pub(crate) struct Killed(Child);
+
+impl Killed {
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command) -> Result<Killed> {
+        command.spawn().map(Killed).with_context(|| format!("cannot start {command:?}"))
+    }
+}
+
+impl Deref for Killed {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has already exited.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Whether a program of this name is in the search path.
 pub(crate) fn exists(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -46,6 +79,15 @@ pub(crate) fn exists(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_does_not_outlive_its_owner() {
+        let sleep = Killed::start(Command::new("sleep").arg("60")).unwrap();
+        let place = std::path::PathBuf::from(format!("/proc/{}", sleep.id()));
+        assert!(place.exists());
+        drop(sleep);
+        assert!(!place.exists());
+    }
 
     #[test]
     fn in_the_background_a_command_does_the_same() {

@@ -10,7 +10,7 @@ mod table;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -139,12 +139,12 @@ fn measure(options: &Options, output: Output) -> Result<(Vec<Value>, bool)> {
     Ok((all, all_measured))
 }
 
-/// The process that makes background changes; killed when dropped.
-struct Writer(Child);
+/// The process that makes background changes.
+struct Writer(process::Killed);
 
 impl Writer {
     fn start(mut command: Command) -> Result<Writer> {
-        command.spawn().map(Writer).with_context(|| format!("cannot start {command:?}"))
+        process::Killed::start(&mut command).map(Writer)
     }
 
     /// Fails if it has ended: the changes did not last until the end of the measurement.
@@ -152,14 +152,6 @@ impl Writer {
         let status = self.0.try_wait().context("cannot check the background changes")?;
         ensure!(status.is_none(), "the background changes ended early: see above");
         Ok(())
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Both fail only if it has already exited.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -25,11 +25,8 @@ pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
     if actual.devices.is_empty() {
         return vec![Finding::warning(DUMMY_DEVICE, "does not exist", "start `weir run`, which creates it")];
     }
-    let addresses = match actual.addresses.len() {
-        1 => "has 1 address".to_owned(),
-        number => format!("has {number} addresses"),
-    };
-    let mut findings = vec![Finding::good(DUMMY_DEVICE, addresses)];
+    let addresses = counted(actual.addresses.len(), "address");
+    let mut findings = vec![Finding::good(DUMMY_DEVICE, format!("has {addresses}"))];
     let unserved: Vec<String> = actual
         .addresses
         .keys()
@@ -74,8 +71,7 @@ pub(super) fn sets(actual: &KernelState, families: &[Family]) -> Vec<Finding> {
             .collect();
         if missing.is_empty() {
             let entries = actual.entries.keys().filter(|(name, _)| name.family == *family).count();
-            let noun = if entries == 1 { "entry" } else { "entries" };
-            findings.push(Finding::good(&topic, format!("all present, {entries} {noun}")));
+            findings.push(Finding::good(&topic, format!("all present, {}", counted(entries, "entry"))));
         } else {
             let text = format!("missing: {}", some_of(missing));
             findings.push(Finding::warning(&topic, text, "start `weir run`, which creates them"));

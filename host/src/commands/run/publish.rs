@@ -9,7 +9,7 @@ use tracing::warn;
 use weir_core::causes::with_causes;
 use weir_core::cluster::Event;
 use weir_core::diff::Change;
-use weir_core::kernel::FailureKind;
+use weir_core::kernel::{FailureKind, with_change};
 use weir_core::net::Family;
 use weir_core::node::NodeView;
 use weir_core::objects::ObjectName;
@@ -235,9 +235,7 @@ impl Publisher {
             }
         }
         for (change, failure, _) in log::causes(round) {
-            // Most failures start with their change.
-            let (step, said) = (change.to_string(), failure.to_string());
-            let text = if said.starts_with(&step) { said } else { format!("{step}: {said}") };
+            let text = with_change(&change.to_string(), &failure.message);
             self.about_node(Severity::Warning, "SynchronisationFailed", "Synchronise", text);
         }
         for family in &self.families {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -49,8 +49,8 @@ pub(super) fn test(
     let log = report.join("e2e.log");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(File::create(report.join("e2e.errors.log")).context("cannot write a log")?);
-    let mut child = Tests(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
-    let output = child.0.stdout.take().context("e2e.test has no output")?;
+    let mut child = process::Killed::start(&mut command)?;
+    let output = child.stdout.take().context("e2e.test has no output")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
@@ -77,7 +77,7 @@ pub(super) fn test(
             name = line;
         }
     }
-    let status = child.0.wait().context("cannot wait for e2e.test")?;
+    let status = child.wait().context("cannot wait for e2e.test")?;
     let results = read_results(report)?;
     let text: String = results.iter().map(|result| format!("{result}\n")).collect();
     fs::write(report.join("results.txt"), &text).context("cannot write results.txt")?;
@@ -120,17 +120,6 @@ fn program() -> Command {
 
 fn selection(options: &Options) -> [String; 2] {
     [format!("--ginkgo.focus={}", options.focus()), format!("--ginkgo.skip={}", options.skip)]
-}
-
-/// A running e2e.test; killed when dropped.
-struct Tests(Child);
-
-impl Drop for Tests {
-    fn drop(&mut self) {
-        // Both fail only if it has already exited.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A suite in Ginkgo's report; only the fields in use.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,9 +193,9 @@ fn delete(cluster: &Cluster) -> Result<()> {
     )
 }
 
-/// Clients on this machine; killed when dropped.
+/// Clients on this machine.
 struct Outside {
-    child: Child,
+    _clients: process::Killed,
     log: PathBuf,
 }
 
@@ -204,8 +204,8 @@ impl Outside {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let errors = output.try_clone().context("cannot clone the log file")?;
         let mut command = Command::new(program);
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
-        Ok(Outside { child: child.context("cannot start the clients outside")?, log: log.to_owned() })
+        command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(errors);
+        Ok(Outside { _clients: process::Killed::start(&mut command)?, log: log.to_owned() })
     }
 
     fn last_line(&self) -> Result<String> {
@@ -213,14 +213,6 @@ impl Outside {
         // The text after the last newline is incomplete.
         let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
         Ok(complete.lines().next_back().unwrap_or_default().to_owned())
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        // Both fail only if it has already exited.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -47,6 +47,13 @@ struct Arguments {
     only: Vec<Kind>,
 }
 
+impl Arguments {
+    /// Whether nothing changes but what is measured.
+    fn is_quiet(&self) -> bool {
+        self.background == 0
+    }
+}
+
 fn main() -> ExitCode {
     weir_parity::exit_code(run(&Arguments::parse()))
 }

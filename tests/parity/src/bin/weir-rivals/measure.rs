@@ -90,8 +90,8 @@ impl Run<'_> {
         })?;
         let cold_processor = rival.processor_time()?;
         say(&format!("last service answered after {:.1} s", cold.as_secs_f64()));
-        // Under background changes a proxy is never idle, so that figures which need it are not measured.
-        let idle = self.arguments.background == 0;
+        // Under background changes a proxy is never idle, so figures that need an idle proxy are not measured.
+        let idle = self.arguments.is_quiet();
         let mut settled = idle && rival.settle(SETTLE_COLD)?;
         let start_processor = rival.processor_time()?;
         let minute = watch(&rival, MINUTE)?;
@@ -152,7 +152,7 @@ impl Run<'_> {
             let (latency, write) = self.change(stage, probe)?;
             changes.latency.push(latency);
             changes.write.push(write);
-            if self.arguments.background == 0 {
+            if self.arguments.is_quiet() {
                 changes.settled &= rival.settle(SETTLE)?;
                 changes.processor.push(rival.processor_time()? - before);
             }

@@ -1,7 +1,7 @@
 //! The objects that all proxies see, and their changes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,18 +119,30 @@ pub(crate) fn change(client: &Client, service: Service, generation: u32) -> Resu
 pub(crate) fn write(client: &Client, services: u32, rate: u32) -> Result<()> {
     let interval = Duration::from_secs(1).checked_div(rate).context("--background must be at least 1")?;
     let start = Instant::now();
-    let next = AtomicU32::new(0);
+    in_parallel(|number| {
+        let due = start + interval * number;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        ensure!(due.elapsed() < LATE, "the API server cannot make {rate} changes per second");
+        change(client, Service::Plain(number % services), 1 + number / services)?;
+        Ok(true)
+    })
+}
+
+/// Calls `step` with 0, 1, 2 ... from several threads, until it returns false or fails.
+fn in_parallel(step: impl Fn(u32) -> Result<bool> + Sync) -> Result<()> {
+    let (next, failed) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        let write = || {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let due = start + interval * number;
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-                ensure!(due.elapsed() < LATE, "the API server cannot make {rate} changes per second");
-                change(client, Service::Plain(number % services), 1 + number / services)?;
+        let run = || {
+            while !failed.load(Ordering::Relaxed) {
+                let goes_on = step(next.fetch_add(1, Ordering::Relaxed));
+                failed.fetch_or(goes_on.is_err(), Ordering::Relaxed);
+                if !goes_on? {
+                    break;
+                }
             }
+            Ok(())
         };
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(run)).collect();
         writers.into_iter().try_for_each(|writer| writer.join().ok().context("a writer panicked")?)
     })
 }
@@ -148,17 +160,11 @@ pub(crate) fn fill(client: &Client, services: u32) -> Result<()> {
     }))?;
     let all: Vec<Service> =
         (0..services).map(Service::Plain).chain((0..PROBES).map(Service::Probe)).collect();
-    let next = AtomicU32::new(0);
-    thread::scope(|scope| {
-        let write = || {
-            while let Some(service) = all.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                create(client, "/api/v1", "services", &service.service())?;
-                create(client, "/apis/discovery.k8s.io/v1", "endpointslices", &service.slice())?;
-            }
-            Ok(())
-        };
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
-        writers.into_iter().try_for_each(|writer| writer.join().ok().context("a writer panicked")?)
+    in_parallel(|number| {
+        let Some(service) = all.get(number as usize) else { return Ok(false) };
+        create(client, "/api/v1", "services", &service.service())?;
+        create(client, "/apis/discovery.k8s.io/v1", "endpointslices", &service.slice())?;
+        Ok(true)
     })
 }
 

@@ -168,8 +168,8 @@ impl Node<'_> {
         self.stop()?;
         let output = self.netns.command(&self.arguments.programs.kube_proxy).arg("--cleanup").output();
         let output = output.context("cannot start kube-proxy")?;
-        // It exits with status 1, whoever wrote the rules: it first deletes chains that rules of IPVS mode still use
-        // (`iptables.CleanupLeftovers` before `ipvs.CleanupLeftovers` in cmd/kube-proxy/app/server_linux.go).
+        // kube-proxy exits with status 1 on its own rules too. It first deletes chains to which rules of IPVS mode
+        // still jump (`iptables.CleanupLeftovers` before `ipvs.CleanupLeftovers` in cmd/kube-proxy/app/server_linux.go).
         let log = String::from_utf8_lossy(&output.stderr);
         for (program, arguments, left) in [
             ("ipvsadm", &["-Sn"] as &[&str], "-A"),
