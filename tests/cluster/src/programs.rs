@@ -9,7 +9,7 @@ pub fn folder() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).join("target/cluster")
 }
 
-/// The programs of a cluster.
+/// The programs of a cluster, and of the tests of `host/install`.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The API server.
@@ -22,6 +22,8 @@ pub struct Programs {
     pub kube_proxy: PathBuf,
     /// Renders and installs the chart.
     pub helm: PathBuf,
+    /// Checks Grafana dashboards.
+    pub board: PathBuf,
 }
 
 /// A missing program.
@@ -56,6 +58,7 @@ impl Programs {
             kubectl: find("kubectl")?,
             kube_proxy: find("kube-proxy")?,
             helm: find("helm")?,
+            board: find("board")?,
         })
     }
 }

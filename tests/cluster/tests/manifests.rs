@@ -1,5 +1,5 @@
 //! `host/install` on a real API server: the chart and the Kustomize bases produce the same objects, and helm installs,
-//! upgrades and removes them.
+//! upgrades and removes them. The dashboard matches Grafana's schema.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -284,6 +284,19 @@ fn the_extras_for_monitoring_are_the_files_of_this_folder() {
     );
     let config = yaml(find(&objects, "ConfigMap", "weir")["data"]["config.conf"].as_str().unwrap());
     assert_eq!(config["metricsBindAddress"], "0.0.0.0:10249");
+}
+
+#[test]
+fn the_dashboard_matches_grafanas_schema() {
+    let Some(programs) = programs_or_skip() else { return };
+    let board = install().join("monitoring/dashboard.json");
+    output(Command::new(&programs.board).arg(&board)).unwrap();
+
+    let wrong = tempfile::NamedTempFile::new().unwrap();
+    let text = fs::read_to_string(&board).unwrap().replace("\"legendFormat\"", "\"legendFormt\"");
+    fs::write(wrong.path(), text).unwrap();
+    let error = output(Command::new(&programs.board).arg(wrong.path())).unwrap_err().to_string();
+    assert!(error.contains("unexpected field 'legendFormt'"), "{error}");
 }
 
 #[test]

@@ -365,10 +365,14 @@ impl<'s> Run<'s> {
         let reads = self.daemon.planner().reads();
         let waited = self.pace.age(now) >= Duration::from_secs(30);
         if !listed.covers(Reads::default()) {
-            return Err("starts working before services, endpoints and its node were listed".to_owned());
+            return Err(
+                "the daemon started before it had listed Services, EndpointSlices and its Node".to_owned()
+            );
         }
         if !listed.covers(reads) && !waited && listed != Listed::ALL {
-            return Err("starts working before the objects its policy reads were listed".to_owned());
+            return Err(
+                "the daemon started before it had listed the objects that its policy reads".to_owned()
+            );
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ struct Module {
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 
-/// What a cluster without nodes needs.
+/// What the tests with a cluster without nodes need.
 const MODULES: &[Module] = &[
     Module {
         name: "etcd",
@@ -49,6 +49,12 @@ const MODULES: &[Module] = &[
         folder: "helm",
         versioned: "helm.sh/helm/v4",
         programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    },
+    Module {
+        name: "board",
+        folder: "board",
+        versioned: "github.com/grafana/grafana-foundation-sdk/go",
+        programs: &[("board", ".")],
     },
 ];
 
