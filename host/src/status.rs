@@ -1,10 +1,10 @@
 //! The status of a node: the one value that `weir status` prints, the daemon serves, and the page shows.
 //!
 //! The daemon fills in [`Status::daemon`]; without one, a command fills in [`Status::kernel`]. Times are seconds
-//! since 1970. It contains no secrets: only names, versions, digests, counts, and error messages.
+//! since 1970. The status contains no secrets: only names, versions, digests, counts, and error messages.
 
 use serde::{Deserialize, Serialize};
-use weir_core::kernel::with_change;
+use weir_core::kernel::{FailureKind, with_change};
 use weir_core::net::Family;
 use weir_core::text::counted;
 use weir_kernel::iptables::{self, Variant};
@@ -78,7 +78,7 @@ pub(crate) struct Running {
     pub(crate) pending: Vec<Pending>,
     /// How many changes fail.
     pub(crate) failing: usize,
-    /// How many changes wait for those.
+    /// How many changes wait for the failing changes.
     pub(crate) held: usize,
     /// Why the kernel cannot be read.
     pub(crate) unread: Option<Unread>,
@@ -102,7 +102,7 @@ pub(crate) struct Running {
 pub(crate) struct Objects {
     /// The API server or a folder.
     pub(crate) source: String,
-    /// How current the API server's data is, by resource: `listed`, `current` or `stale`.
+    /// How current the API server's data is, by resource: `incomplete`, `current` or `stale`.
     pub(crate) resources: Vec<Resource>,
     /// When the API server was last heard from; `None` without one.
     pub(crate) heard: Option<u64>,
@@ -146,16 +146,40 @@ pub(crate) struct LastChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Pending {
-    /// The first of them.
+    /// The first of these changes.
     pub(crate) change: String,
     /// Why, and how to fix it.
     pub(crate) why: String,
-    /// Whether another program holds a lock.
-    pub(crate) busy: bool,
+    /// What a retry needs to succeed.
+    pub(crate) needs: Needs,
     /// When it first failed.
     pub(crate) since: u64,
     /// How many other changes share the cause.
     pub(crate) others: usize,
+}
+
+/// What a failed change needs before a retry can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Needs {
+    /// The xtables lock, which another program holds.
+    Lock,
+    /// Only time.
+    Time,
+    /// A fix by the operator.
+    Fix,
+}
+
+impl From<FailureKind> for Needs {
+    fn from(kind: FailureKind) -> Needs {
+        match kind {
+            FailureKind::Locked => Needs::Lock,
+            FailureKind::Stale | FailureKind::Prerequisite | FailureKind::Postponed | FailureKind::Busy => {
+                Needs::Time
+            }
+            FailureKind::Refused => Needs::Fix,
+        }
+    }
 }
 
 /// A kernel that cannot be read.
@@ -172,11 +196,11 @@ pub(crate) struct Unread {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Services {
-    /// All of them.
+    /// All services.
     pub(crate) total: u32,
     /// Services that this node ignores because of a plugin.
     pub(crate) ignored: u32,
-    /// Of the rest, those without an endpoint that is ready or still serving.
+    /// Services that are not ignored and have no ready or serving endpoint.
     pub(crate) without_endpoints: u32,
 }
 
@@ -188,7 +212,7 @@ pub(crate) struct Endpoints {
     pub(crate) ready: u32,
     /// Terminating but still serving.
     pub(crate) terminating: u32,
-    /// All others.
+    /// All other endpoints.
     pub(crate) unready: u32,
     /// Real servers, not counted above, that are kept in the kernel for their connections until they can be removed.
     pub(crate) draining: usize,
@@ -263,12 +287,12 @@ pub(crate) struct Held {
     pub(crate) no_daemon: String,
     /// What prevents a daemon from working on this node.
     pub(crate) obstacles: Vec<Advice>,
-    /// Whether it has IPVS.
+    /// Whether the kernel has IPVS.
     pub(crate) has_ipvs: bool,
-    /// Virtual servers, and those without a real server that accepts connections.
+    /// Virtual servers, and virtual servers without a real server that accepts connections.
     pub(crate) virtual_servers: usize,
     pub(crate) without_real_servers: usize,
-    /// Real servers that accept connections, and those that do not.
+    /// Real servers that accept connections, and real servers with weight 0.
     pub(crate) real_servers: usize,
     pub(crate) quiesced: usize,
 }

@@ -14,11 +14,11 @@ use crate::state::{Device, KernelState, RealServer, Server, Sysctl, Timeout, Vir
 
 /// A kernel that can be read and changed.
 pub trait Kernel {
-    /// Calls `see` with every fact about weir's part of the kernel, and returns what could not be read. Everything
-    /// else was read completely.
+    /// Calls `see` with every fact about weir's part of the kernel, and returns the parts that could not be read. All
+    /// other parts were read completely.
     ///
     /// # Errors
-    /// When too little could be read to continue; the facts seen until then must be discarded.
+    /// When too little could be read to continue. The facts passed to `see` until then must be discarded.
     fn read(&mut self, see: &mut dyn FnMut(Fact<'_>)) -> Result<Unread, ReadError>;
 
     /// Makes changes of one [part](Part) in order and returns one outcome for each. A failed change does not stop
@@ -114,7 +114,9 @@ pub enum FailureKind {
     Prerequisite,
     /// Not tried, because it failed a moment ago and will be retried later.
     Postponed,
-    /// Another program holds a lock, or memory was short: try again soon.
+    /// Another program holds the xtables lock, usually for less than a second.
+    Locked,
+    /// The kernel could not make the change at that moment, for example for lack of memory.
     Busy,
     /// The kernel or a program cannot make the change; a retry helps only after the cause is fixed.
     Refused,
@@ -250,9 +252,9 @@ fn unanswered(change: &Change) -> Failure {
     }
 }
 
-/// Groups failures by cause, because one missing module can make a thousand changes fail. Returns the first failure
-/// of each cause, in order, with the number of further ones. Each given failure comes with a value of the caller's,
-/// and with the kind and the text of its change.
+/// Groups failures by cause, because one missing module can make a thousand changes fail. Returns the first failure of
+/// each cause, in order, with the number of further ones. Each given failure comes with a value that belongs to the
+/// caller, and with the kind and the text of its change.
 pub fn by_cause<'a, T>(
     failures: impl IntoIterator<Item = (T, &'static str, impl AsRef<str>, &'a Failure)>,
 ) -> Vec<(T, &'a Failure, usize)> {

@@ -124,8 +124,14 @@ impl Retries {
                 let retry = entry.or_insert_with(|| Retry::new(change, failure, now));
                 retry.failure.clone_from(failure);
                 // Locks are held briefly, and `iptables-restore` also waits for its lock.
-                let locked = failure.kind == FailureKind::Busy && matches!(subject, Subject::Rules(..));
-                let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
+                let pause = match failure.kind {
+                    FailureKind::Locked => FIRST,
+                    FailureKind::Stale
+                    | FailureKind::Prerequisite
+                    | FailureKind::Postponed
+                    | FailureKind::Busy
+                    | FailureKind::Refused => retry.pause.saturating_mul(2).max(FIRST),
+                };
                 retry.pause = pause.min(self.longest.max(FIRST));
                 // On whole seconds, so that changes that fail at different times are retried in the same round.
                 retry.next = whole_seconds(now + retry.pause);
@@ -201,7 +207,7 @@ mod tests {
     fn rules_that_a_lock_holds_up_are_tried_every_second() {
         let (direction, tables) = (crate::diff::Direction::Adds, BTreeMap::new());
         let rules = Change::WriteRules(crate::diff::RulesChange { family: Family::V4, direction, tables });
-        assert_eq!(pauses(&rules, FailureKind::Busy, 4), [1, 1, 1, 1]);
+        assert_eq!(pauses(&rules, FailureKind::Locked, 4), [1, 1, 1, 1]);
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl<K: Kernel> Syncer<K> {
         self.drains.waiting().count()
     }
 
-    /// Real servers that still have connections and will be removed, with when each started to leave and when it
-    /// is removed at the latest, if there is a limit. Times are those of [`Syncer::round`].
+    /// Real servers that still have connections and will be removed, each with the time when it started to leave and
+    /// its deadline, if it has one. Times are those of [`Syncer::round`].
     pub fn leaving(&self, desired: &Desired) -> impl Iterator<Item = (Leaving, Duration, Option<Duration>)> {
         self.drains.leaving(|server| desired.drain(server))
     }
@@ -258,7 +258,9 @@ fn leaves_doubt(change: &Change, outcome: &Outcome) -> bool {
     let Err(failure) = outcome else { return false };
     match failure.kind {
         FailureKind::Stale => true,
-        FailureKind::Refused | FailureKind::Busy => matches!(change, Change::WriteRules(_)),
+        FailureKind::Refused | FailureKind::Busy | FailureKind::Locked => {
+            matches!(change, Change::WriteRules(_))
+        }
         FailureKind::Prerequisite | FailureKind::Postponed => false,
     }
 }
@@ -274,7 +276,7 @@ mod tests {
         let (direction, tables) = (crate::diff::Direction::Adds, Default::default());
         let change = Change::WriteRules(crate::diff::RulesChange { family: Family::V4, direction, tables });
         let failed = |kind| Err(Failure { kind, message: String::new() });
-        assert!(leaves_doubt(&change, &failed(FailureKind::Busy)));
+        assert!(leaves_doubt(&change, &failed(FailureKind::Locked)));
         assert!(!leaves_doubt(&change, &failed(FailureKind::Prerequisite)));
         assert!(!leaves_doubt(&change, &Ok(())));
     }

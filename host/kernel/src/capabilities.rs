@@ -16,6 +16,7 @@ use weir_netlink::{Errno, ipset, ipvs};
 
 use crate::linux::chain;
 use crate::process;
+use crate::refusals::load_set_types;
 use crate::{Linux, iptables};
 
 mod extensions;
@@ -220,11 +221,9 @@ pub fn missing_scheduler(name: &str) -> Option<Finding> {
 /// Whether the kernel offers each set type in a supported revision. The check loads their modules.
 fn probe_sets() -> Finding {
     const TOPIC: &str = "ipset";
-    const FIX: &str = "modprobe -a ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip \
-        ip_set_hash_ipportnet ip_set_bitmap_port";
     let fix = |error: &ipset::SetError| match error {
         ipset::SetError::Netlink(error) if error.refused_with() == Some(Errno::EPERM) => "run as root",
-        _ => FIX,
+        _ => load_set_types!(),
     };
     let mut client = match ipset::Client::open() {
         Ok(client) => client,
@@ -310,7 +309,8 @@ fn programs(topic: &str, family: Family) -> Finding {
         Some(hint) => {
             let hint = hint.name();
             let text = format!(
-                "{text}, but the kubelet uses {hint}: rules are split between the two, in no defined order"
+                "{text}, but the kubelet uses {hint}: rules are split between the two variants, which the kernel \
+                 applies in no defined order"
             );
             let tables = if family == Family::V4 { "iptables" } else { "ip6tables" };
             let fix = format!("install the programs `{tables}-{hint}-restore` and `{tables}-{hint}-save`");

@@ -33,7 +33,7 @@ pub fn program(family: Family, action: &str) -> String {
     variant::choice().naming.program(family, action)
 }
 
-/// The variant of the programs in use, judged by where their names lead; starts no program.
+/// The variant of the programs in use, judged by the file to which their links lead; starts no program.
 pub fn variant(family: Family) -> Option<(PathBuf, Variant)> {
     let file = process::find(&program(family, "restore"))?;
     let target = file.canonicalize().ok()?;
@@ -163,7 +163,7 @@ fn refused(program: &str, done: &Finished, input: &str) -> Failure {
     let said = done.stderr.trim();
     if done.status.code() == Some(RESOURCE_PROBLEM) && said.contains("lock") {
         let message = format!("`{program}`: another program holds the xtables lock; weir will retry soon");
-        return Failure { kind: FailureKind::Busy, message };
+        return Failure { kind: FailureKind::Locked, message };
     }
     let line = offending_line(said, input).map(|line| format!(" (line: `{line}`)")).unwrap_or_default();
     let hint = complaint::explain(said);

@@ -106,7 +106,7 @@ impl Linux {
         retry("devices", || self.device.is_there())
     }
 
-    /// Addresses that other programs put on the dummy device with a prefix, which attracts all packets for that
+    /// Addresses with a prefix that other programs put on the dummy device. Such a prefix attracts all packets for its
     /// network.
     ///
     /// # Errors

@@ -123,6 +123,15 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
     ),
 ];
 
+/// The command that loads ipset and all set types.
+macro_rules! load_set_types {
+    () => {
+        "modprobe -a ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet \
+         ip_set_bitmap_port"
+    };
+}
+pub(crate) use load_set_types;
+
 /// Refusals of ipset by its own error codes.
 pub const SET_REFUSALS: &[Refusal<Code>] = &[
     row(
@@ -130,7 +139,7 @@ pub const SET_REFUSALS: &[Refusal<Code>] = &[
         &[Code::FindType],
         Refused,
         "the kernel has no such set type",
-        "run `modprobe -a ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_bitmap_port`",
+        concat!("run `", load_set_types!(), "`"),
     ),
     row(
         "",
@@ -176,22 +185,29 @@ pub const SET_REFUSALS: &[Refusal<Code>] = &[
     ),
 ];
 
+/// What failed and why. An error begins with its operation, which is left out if `what` begins with it too.
+pub(crate) fn explained(what: &str, error: &dyn std::error::Error) -> String {
+    let error = chain(error);
+    let cause = error.split_once(": ").filter(|(operation, _)| what.starts_with(operation));
+    format!("{what}: {}", cause.map_or(error.as_str(), |(_, cause)| cause))
+}
+
 /// The failure of a change that the kernel refused, or whose acknowledgement was lost.
 pub(crate) fn failure(error: &NetlinkError, what: &str) -> Failure {
     let Some(errno) = error.refused_with() else {
         // Acknowledgements were lost, so the kernel has to be read again.
-        return Failure { kind: Stale, message: format!("{what}: {}", chain(error)) };
+        return Failure { kind: Stale, message: explained(what, error) };
     };
     let operation = match error {
         NetlinkError::Refused { operation, .. } => operation,
         _ => "",
     };
-    tell(REFUSALS, operation, &errno, format!("{what}: {}", chain(error)))
+    tell(REFUSALS, operation, &errno, explained(what, error))
 }
 
 /// The same for sets.
 pub(crate) fn set_failure(error: &SetError, what: &str) -> Failure {
-    let message = format!("{what}: {}", chain(error));
+    let message = explained(what, error);
     match error {
         SetError::Refused { operation, source } => tell(SET_REFUSALS, operation, source, message),
         SetError::Netlink(error) => failure(error, what),
@@ -218,6 +234,15 @@ mod tests {
 
     fn refused(operation: &'static str, source: Errno) -> Failure {
         failure(&NetlinkError::Refused { operation, text: None, source }, "change")
+    }
+
+    #[test]
+    fn an_operation_is_named_once() {
+        let refused = NetlinkError::Refused { operation: "add address", text: None, source: Errno::EEXIST };
+        let told = explained("add address 10.96.0.1", &refused);
+        assert!(told.starts_with("add address 10.96.0.1: refused by the kernel"), "{told}");
+        let told = explained("create device kube-ipvs0", &refused);
+        assert!(told.starts_with("create device kube-ipvs0: add address: refused by the kernel"), "{told}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn clean(excluded: &[IpNet], dry_run: bool, output: Output) -> anyhow
 fn find(kernel: &mut Linux, families: &[Family], excluded: &[IpNet]) -> anyhow::Result<Remains> {
     let mut actual = kernel
         .read_removable()
-        .context("cannot read this node's kernel state (run `weir doctor` for details)")?;
+        .context("cannot look for leftovers on this node (run `weir doctor` for details)")?;
     actual.rules.clear();
     actual.forget_excluded(excluded, &KernelState::default());
     let (mut rules, mut unread) = (Vec::new(), Vec::new());

@@ -23,8 +23,8 @@ pub(crate) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let (manifests, chain) = (&arguments.input.manifests, plugins.chain);
     let mut planner = inputs::planner(manifests, &settings, chain, addresses, probe.capabilities)?;
     let plan = planner.plan_at(inputs::now());
-    let mut actual =
-        whole(&mut kernel).context("cannot read this node's kernel state (run `weir doctor` for details)")?;
+    let mut actual = whole(&mut kernel)
+        .context("cannot compare this node's kernel with the plan (run `weir doctor` for details)")?;
     actual.forget_excluded(&planner.node().config.exclude_cidrs, &plan.state);
     let differences = actual.differences(&plan.state);
     match arguments.output {

@@ -66,7 +66,7 @@ fn ask_kernel(arguments: &TraceArguments) -> anyhow::Result<Asked> {
     let host = inputs::host_addresses(&arguments.interfaces)?;
     let families = capabilities::probe().capabilities.families;
     let state = whole(&mut Linux::new(&families))
-        .context("cannot read this node's kernel state (run `weir doctor` for details)")?;
+        .context("cannot trace through this node's kernel (run `weir doctor` for details)")?;
     Ok(Asked { state, host, node_ips: PerFamily::default(), status: ExitCode::SUCCESS })
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::text::counted;
 
 use super::text::age;
-use super::{Plugin, Running, Standing, Status};
+use super::{Needs, Plugin, Running, Standing, Status};
 
 /// The most actions listed. More would not be read, and most causes have several symptoms.
 const MOST: usize = 3;
@@ -39,7 +39,7 @@ pub(super) fn of(status: &Status) -> Vec<Advice> {
         all.extend(held.obstacles.iter().cloned());
         all.push(urgent(
             format!("no daemon answers: {}", held.no_daemon),
-            "start weir; if it is running, give `weir status` the same --config or --metrics-bind-address",
+            "start weir; if it is running, give `weir status` the daemon's --config or --metrics-bind-address",
         ));
     }
     if let Some(daemon) = &status.daemon {
@@ -61,14 +61,12 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
     for pending in &daemon.pending {
         all.push(urgent(
             format!("failing for {}", pending.line(now)),
-            match pending.busy {
-                true if pending.why.contains("xtables lock") => {
-                    "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`"
-                }
-                true => {
+            match pending.needs {
+                Needs::Lock => "wait, or find the program that holds the lock: `fuser -v /run/xtables.lock`",
+                Needs::Time => {
                     "wait; weir retries automatically. If this does not end, `weir doctor` checks the node"
                 }
-                false => "fix the cause; weir retries automatically. `weir doctor` checks the node",
+                Needs::Fix => "fix the cause; weir retries automatically. `weir doctor` checks the node",
             },
         ));
     }
@@ -118,7 +116,7 @@ fn policy(daemon: &Running) -> Vec<Advice> {
     let broken = |plugin: &Plugin| {
         let why = plugin.suspended.as_ref()?;
         let state = match why.as_str() {
-            Plugin::GIVEN_UP => "is no longer called, until it or its configuration changes",
+            Plugin::GIVEN_UP => "is not called until the plugin or its configuration changes",
             _ => "is suspended for a while because it kept failing",
         };
         let failures = counted(plugin.failures, "failed call");

@@ -189,7 +189,10 @@ pub(crate) fn held_lock_delays_only_what_needs_new_rules() -> Result<()> {
     let status = stage.await_status(1, |status| status["daemon"]["failing"] == 1)?;
     let pending = &status["daemon"]["pending"][0];
     let why = pending["why"].as_str().unwrap_or_default();
-    ensure!(pending["busy"] == true && why.contains("another program holds the xtables lock"), "{status:#}");
+    ensure!(
+        pending["needs"] == "lock" && why.contains("another program holds the xtables lock"),
+        "{status:#}"
+    );
     ensure!(status["daemon"]["inStepSince"].is_null() && status["todo"][0]["urgent"] == true, "{status:#}");
     settle(&stage, &running, &["ipvs", "ipset", "addresses"], &stage.planned()?)?;
 

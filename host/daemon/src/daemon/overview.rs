@@ -45,7 +45,7 @@ pub struct Overview {
     pub tally: Tally,
     /// How many real servers are draining.
     pub draining: usize,
-    /// The first 500 of them.
+    /// The first 500 draining real servers.
     pub leaving: Vec<Leaving>,
     /// Reports about services, by reason.
     pub reports: BTreeMap<Reason, Reported>,
@@ -82,13 +82,13 @@ pub struct LastChange {
 /// Changes that fail for the same cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// The first of them, as text.
+    /// The first of these changes, as text.
     pub change: String,
     /// Why, and how to fix it.
     pub why: String,
-    /// Whether another program holds a lock, so that a retry may soon succeed.
-    pub busy: bool,
-    /// When the first of them first failed.
+    /// The kind of the failure.
+    pub kind: FailureKind,
+    /// When the first of these changes first failed.
     pub since: Duration,
     /// How many other changes fail for this cause.
     pub others: usize,
@@ -103,16 +103,16 @@ pub struct Leaving {
     pub real: RealServer,
     /// Since when it has been draining.
     pub since: Duration,
-    /// When it is removed even if it has connections; `None` = when they have ended.
+    /// When it is removed even if it has connections; `None` = only once it has no connections.
     pub deadline: Option<Duration>,
 }
 
 /// Reports with the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// How many services they are about.
+    /// How many services the reports are about.
     pub services: usize,
-    /// One of them.
+    /// One of the reports.
     pub example: Report,
 }
 
@@ -176,7 +176,7 @@ impl<H: Host> Daemon<H> {
         let pending = by_cause(of).into_iter().take(CAUSES).map(|(retry, failure, others)| Pending {
             change: retry.change.clone(),
             why: failure.message.clone(),
-            busy: failure.kind == FailureKind::Busy,
+            kind: failure.kind,
             since: retry.since,
             others,
         });

@@ -15,9 +15,9 @@ use weir_netlink::ipvs::{
 };
 use weir_netlink::{Counters, Errno, NetlinkError, TransportProtocol};
 
+use super::proc_ip_vs;
 use super::session::Session;
 use super::traffic::{AllTraffic, Listed, Traffic};
-use super::{chain, proc_ip_vs};
 use crate::refusals;
 
 /// Why virtual servers could not be read.
@@ -309,8 +309,8 @@ fn outcome(change: &Change, result: Result<(), NetlinkError>) -> Outcome {
     if let Some(name) = unknown_scheduler {
         failure.kind = FailureKind::Refused;
         failure.message = format!(
-            "{change}: {}; the kernel has no scheduler `{name}`: run `modprobe ip_vs_{name}`",
-            chain(&error)
+            "{}; the kernel has no scheduler `{name}`: run `modprobe ip_vs_{name}`",
+            refusals::explained(&change.to_string(), &error)
         );
     }
     Err(failure)
@@ -320,7 +320,7 @@ fn refused(error: &IpvsError, what: &str) -> Failure {
     if let IpvsError::Netlink(error) = error {
         return refusals::failure(error, what);
     }
-    Failure { kind: FailureKind::Refused, message: format!("{what}: {}", chain(error)) }
+    Failure { kind: FailureKind::Refused, message: refusals::explained(what, error) }
 }
 
 #[cfg(test)]

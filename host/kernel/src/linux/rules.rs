@@ -71,10 +71,8 @@ impl Rules {
 
     /// The fingerprint, and the names of all chains in the relevant tables.
     fn look(&mut self, family: Family) -> Result<(Fingerprint, Vec<String>), Failure> {
-        let failed = |error: &dyn std::error::Error| Failure {
-            kind: FailureKind::Busy,
-            message: format!("{family} rules: {}", chain(error)),
-        };
+        let failed =
+            |error: &dyn std::error::Error| Failure { kind: FailureKind::Busy, message: chain(error) };
         let generation = self.session.call(Client::generation).map_err(|e| failed(&e))?;
         let mut names = Vec::new();
         if generation.is_some() {

@@ -95,7 +95,11 @@ impl RoundMetrics {
             messages: count("weir_kernel_messages_total", "Netlink messages sent to the kernel.", &[]),
             sends: count("weir_kernel_sends_total", "System calls that sent netlink messages.", &[]),
             processes: count("weir_kernel_processes_total", "Processes started to read or write rules.", &[]),
-            changes: count("weir_changes_total", "Changes to the kernel, by outcome.", &["kind", "outcome"]),
+            changes: count(
+                "weir_changes_total",
+                "Changes to the kernel, by kind and outcome.",
+                &["kind", "outcome"],
+            ),
             drift: count(
                 "weir_drift_repaired_total",
                 "Changes that undid changes made by other programs.",
@@ -151,6 +155,7 @@ impl RoundMetrics {
             Ok(()) => "made",
             Err(FailureKind::Stale) => "stale",
             Err(FailureKind::Prerequisite) => "prerequisite",
+            Err(FailureKind::Locked) => "locked",
             Err(FailureKind::Busy) => "busy",
             Err(FailureKind::Refused) => "refused",
             Err(FailureKind::Postponed) => return,

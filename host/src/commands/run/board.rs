@@ -65,7 +65,7 @@ impl Board {
         Board(Arc::new(Shared { base, source, account, health, started: Instant::now(), told }))
     }
 
-    /// The pages that show it.
+    /// The pages that show the status.
     pub(super) fn pages(&self) -> Vec<Page> {
         let page = |path, content, print: fn(&Status) -> String| {
             let board = self.clone();
@@ -159,7 +159,7 @@ impl Told {
                 .map(|pending| Pending {
                     change: pending.change.clone(),
                     why: pending.why.clone(),
-                    busy: pending.busy,
+                    needs: pending.kind.into(),
                     since: at(pending.since),
                     others: pending.others,
                 })
