@@ -41,7 +41,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Keep this node's kernel in sync with the cluster, like kube-proxy. Accepts kube-proxy's flags. `weir` with flags
-    /// but no subcommand does the same.
+    /// but without a subcommand runs this command.
     Run(Box<RunArguments>),
     /// Print the kernel state that a node should have. Needs neither privileges nor IPVS on this machine. Exits with
     /// status 1 if a plugin was refused or failed.
@@ -54,7 +54,8 @@ pub(crate) enum Command {
     Trace(TraceArguments),
     /// Show this node's status on one screen. The status comes from the running daemon or, without one, from the
     /// kernel. Exits with status 0 if nothing needs attention, 1 if something does (no daemon answers, a change fails,
-    /// a plugin is not used, the API server is unreachable, …), and 2 if neither the daemon nor the kernel can be read.
+    /// a configured plugin is not in use, the API server is unreachable, …), and 2 if neither the daemon nor the kernel
+    /// can be read.
     Status(StatusArguments),
     /// Show live traffic on this node: for each service, its new connections per second, active connections and bytes;
     /// for each of its endpoints, its weight, share and connection time. Needs root.
@@ -65,7 +66,7 @@ pub(crate) enum Command {
     /// Explain how weir plans a service: what each plugin sees and answers, and what weir applies. Exits with status 1
     /// if a plugin was refused or failed.
     Explain(ExplainArguments),
-    /// Simulate the load that a traffic file describes under one or more policies, and compare the latencies and each
+    /// Simulate one or more policies under the load described in a traffic file, and compare the latencies and each
     /// endpoint's share of the connections. Runs in virtual time, without a kernel. Exits with status 1 if a plugin was
     /// refused or failed.
     Lab(LabArguments),
@@ -135,8 +136,8 @@ pub(crate) struct PolicyArguments {
     /// decides as kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Run these plugins of the file in shadow mode: weir reports what they would change, but does not apply it. A name
-    /// that is not in the file is an error.
+    /// Run these plugins of the policy file in shadow mode: weir reports their changes, but does not apply them. A name
+    /// that the policy file does not contain is an error.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
     pub(crate) shadow: Vec<String>,
 }
@@ -152,8 +153,8 @@ pub(crate) struct ExplainArguments {
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
     /// For plugins that need traffic counters: first watch the service's counters in this machine's kernel for this
-    /// long, such as 30s. Needs root; changes nothing. Plugins see only the counts of this period; in a running weir
-    /// they see a longer history.
+    /// duration, for example 30s. Needs root; changes nothing. Plugins see only the counts of this period. In a running
+    /// weir, they see a longer history.
     #[arg(long, value_name = "DURATION", value_parser = daemon::parse_time)]
     pub(crate) sample: Option<Duration>,
     /// Output format. Only `json` includes everything that plugins saw.
@@ -193,8 +194,8 @@ pub(crate) struct AskedArguments {
     /// Component (.wasm file) to call for every record, with the configuration that the record contains.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
-    /// PolicyConfiguration file. Each record is replayed with the file's plugin of the same name, configured as the
-    /// file says.
+    /// PolicyConfiguration file. weir replays each record with the plugin that has the same name in this file, and uses
+    /// the configuration given there.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 }
@@ -208,9 +209,10 @@ pub(crate) enum PluginCommand {
     /// Print a plugin's digest, size, interfaces, needs, metrics, exports and imports.
     Inspect(PluginFileArguments),
     /// Call a plugin for every service in a folder of manifests, or with recorded questions, and print its answers.
-    /// Exits with status 1 if there is nothing to ask, or if the plugin failed for any service.
+    /// Exits with status 1 if this node handles none of the services, if no record fits the plugin, or if the plugin
+    /// failed for a service.
     Run(Box<PluginRunArguments>),
-    /// Measure what a plugin costs: the time to instantiate and to call it, and its memory.
+    /// Measure the cost of a plugin: the time to compile, instantiate and call it, and its memory.
     Bench(PluginFileArguments),
     /// Create a Rust plugin in a new folder.
     New(PluginNewArguments),
@@ -265,16 +267,16 @@ pub(crate) struct PluginNewArguments {
 /// The configuration and the node's name.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArguments {
-    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With it, weir ignores flags that set its fields, as
-    /// kube-proxy does.
+    /// KubeProxyConfiguration file (v1alpha1, YAML or JSON). With this file, weir ignores all flags under the headings
+    /// "(kube-proxy's flags)", as kube-proxy does.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Name of the Node to plan for. Default: `hostnameOverride` in the configuration or, if that is not set, this
     /// machine's name.
     #[arg(long, visible_alias = "hostname-override", value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Apply internalTrafficPolicy Local as the API defines it, even where kube-proxy does not: a cluster IP that has
-    /// no endpoint on this node then has no endpoints at all. Can be combined with --config.
+    /// Apply internalTrafficPolicy Local as the API defines it, even where kube-proxy does not. If no endpoint is on
+    /// this node, weir gives the cluster IP no endpoints. Can be combined with --config.
     #[arg(long)]
     pub(crate) enforce_internal_traffic_policy: bool,
     #[command(flatten)]
@@ -299,8 +301,8 @@ pub(crate) struct PlanArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) interfaces: InterfaceArguments,
-    /// Output format: `text` prints one line per item; `json` prints the same items as JSON; `kernel` prints what
-    /// ipvsadm, ipset, iptables-save and ip would print, for comparing line by line.
+    /// Output format: `text` prints one line per item; `json` prints the same items as JSON; `kernel` prints the items
+    /// as ipvsadm, ipset, iptables-save and ip would print them, for a line-by-line comparison.
     #[arg(long, short, value_enum, default_value_t = PlanOutput::Text)]
     pub(crate) output: PlanOutput,
 }
@@ -312,7 +314,7 @@ pub(crate) enum PlanOutput {
     Text,
     /// JSON.
     Json,
-    /// What ipvsadm, ipset, iptables-save and ip would print.
+    /// The formats of ipvsadm, ipset, iptables-save and ip.
     Kernel,
 }
 
@@ -363,7 +365,7 @@ pub(crate) struct TraceArguments {
     /// Interface on which the packet arrives.
     #[arg(long, value_name = "NAME", default_value = "eth0")]
     pub(crate) interface: String,
-    /// Let the packet arrive on a port of a bridge. --interface then names the bridge.
+    /// Trace the packet as if it arrived on a port of a bridge. --interface then names the bridge.
     #[arg(long)]
     pub(crate) bridged: bool,
     /// Output format.

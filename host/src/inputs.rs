@@ -64,7 +64,9 @@ pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settin
         // The kubelet registers the name in this form.
         let name = name.trim().to_lowercase();
         if name.is_empty() {
-            bail!("--node or --hostname-override: the name is blank");
+            bail!(
+                "--node or --hostname-override: the name is blank; give the name of this node's Node object"
+            );
         }
         over.insert("hostnameOverride".to_owned(), json!(name));
     }
@@ -117,7 +119,10 @@ fn node_name(configuration: &Configuration) -> anyhow::Result<String> {
     let name = match configuration.hostname_override() {
         Some(name) => name.to_owned(),
         None => {
-            std::fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host's name")?
+            let file = "/proc/sys/kernel/hostname";
+            std::fs::read_to_string(file).with_context(|| {
+                format!("cannot read this machine's name from {file} (or give --node NAME)")
+            })?
         }
     };
     let name = name.trim().to_lowercase();
@@ -148,12 +153,12 @@ pub(crate) fn host_addresses(arguments: &InterfaceArguments) -> anyhow::Result<V
     }
 }
 
-/// The plugins of a policy file, and those that are not used.
+/// The plugins of a policy file: those in use, and the refused ones.
 #[derive(Default)]
 pub(crate) struct Plugins {
     /// The plugins in use.
     pub(crate) chain: Chain,
-    /// The refused ones.
+    /// The refused plugins, with the reasons.
     pub(crate) refused: Vec<Refused>,
 }
 
@@ -172,7 +177,7 @@ pub(crate) fn policy(arguments: &PolicyArguments, node: &str) -> anyhow::Result<
     plugins(&configuration, &arguments.shadow, node).with_context(place)
 }
 
-/// The same for a file that has been read.
+/// Loads the plugins of a policy file that has been read, as [`policy`] does.
 pub(crate) fn plugins(
     configuration: &PolicyConfiguration,
     shadow: &[String],

@@ -51,7 +51,7 @@ impl Source {
 }
 
 impl ApiServer {
-    /// The same for weir-watch.
+    /// The same settings, for weir-watch.
     pub(crate) fn access(&self) -> Access {
         let kubeconfig = Some(&self.connection.kubeconfig).filter(|file| !file.is_empty());
         Access { kubeconfig: kubeconfig.map(PathBuf::from), master: self.master.clone() }
@@ -74,7 +74,7 @@ impl fmt::Display for ApiServer {
         match (&self.master, kubeconfig.is_empty()) {
             (None, true) => f.write_str(" of the pod's cluster"),
             (Some(master), true) => write!(f, " at {master}"),
-            (None, false) => write!(f, " of {kubeconfig}"),
+            (None, false) => write!(f, " named in {kubeconfig}"),
             (Some(master), false) => write!(f, " at {master}, with {kubeconfig}"),
         }
     }

@@ -272,7 +272,7 @@ fn a_folder_without_services_is_reported() {
     let file = component(ANNOTATIONS);
     let input = ["--manifests", "empty", "--node", "node1", "--interfaces", "interfaces.json"];
     let run = [&["plugin", "run", file.to_str().unwrap()][..], &input].concat();
-    assert!(bad(&folder.weir(&run), 1).contains("no services that this node handles"));
+    assert!(bad(&folder.weir(&run), 1).contains("contains no service that this node handles"));
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn what_cannot_be_is_refused_with_the_flag_and_status_1() {
         (vec!["--proxy-mode", "nftables"], "keep running kube-proxy on this node"),
         (vec!["--feature-gates=KubeProxyIPVS=false"], "forbids IPVS mode"),
         (vec!["--feature-gates=NFTablesProxyMode=false"], "is locked to true"),
-        (vec!["--feature-gates=X"], "write it as Gate=true or Gate=false"),
+        (vec!["--feature-gates=X"], "expected GATE=true or GATE=false"),
         (vec!["--ipvs-sync-period=0"], "--ipvs-sync-period: `0s`: must be greater than 0"),
         (vec!["--ipvs-sync-period=5"], "a duration such as 30s"),
         (vec!["--conntrack-min=-1"], "--conntrack-min: `-1`: must be a whole number from 0"),
@@ -292,7 +292,7 @@ fn without_manifests_the_api_server_is_named() {
     let (_folder, file) = in_file(FILE);
     for (arguments, expected) in [
         (vec!["--config", &file], "the API server of the pod's cluster"),
-        (vec!["--kubeconfig=/etc/k"], "the API server of /etc/k"),
+        (vec!["--kubeconfig=/etc/k"], "the API server named in /etc/k"),
         (vec!["--config", &file, "--master=ftp://192.0.2.1"], "the API server at ftp://192.0.2.1"),
     ] {
         let output = weir(&arguments);

@@ -206,7 +206,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
         &[],
         "service shop/wep not found in the manifests, or not handled by this node; available services: shop/dns, ",
     );
-    folder.complaint("web", &[], "service `web` is not written as namespace/name");
+    folder.complaint("web", &[], "service `web`: must be written as NAMESPACE/NAME");
     folder.complaint("shop/two", &[], "service shop/two has several TCP ports; set `port` to one of 80, 81");
     folder.complaint("'shop/web', port: 81", &[], "service shop/web has no TCP port 81 on a cluster IP");
     folder.complaint("shop/dns", &[], "service shop/dns has no TCP port on a cluster IP");

@@ -165,7 +165,10 @@ fn a_node_port_that_is_another_services_port_hides_no_pod() {
 fn a_service_network_among_the_pods_is_named_once() {
     let objects = Objects::new(&web("", ""));
     let (_, said) = objects.weir(&["plan", "--cluster-cidr", "10.0.0.0/8"]);
-    said_once(&said, "shop/web: ServiceNetworkInPodNetwork: its cluster IP 10.96.0.10 is inside 10.0.0.0/8");
+    said_once(
+        &said,
+        "shop/web: ServiceNetworkInPodNetwork: its cluster IP 10.96.0.10 is inside the network 10.0.0.0/8",
+    );
     let (_, said) = objects.weir(&["plan", "--cluster-cidr", "10.244.0.0/16"]);
     assert!(!said.contains("ServiceNetwork"), "{said}");
 }

@@ -95,7 +95,7 @@ impl Fields {
         self.problems.push(format!("{}{key} {what}", self.place));
     }
 
-    /// Reads a field with serde; `None` if it is absent, or invalid, which is recorded as a mistake.
+    /// Reads a field with serde; `None` if it is absent or invalid. An invalid value is recorded as a mistake.
     pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         let value = self.take(key)?;
         match serde_json::from_value(value) {
@@ -107,15 +107,15 @@ impl Fields {
         }
     }
 
-    /// Reads a field that people write as text: a duration, a network, a number; `None` if it is absent, or invalid,
-    /// which is recorded as a mistake.
+    /// Reads a field that people write as text: a duration, a network, a number; `None` if it is absent or invalid. An
+    /// invalid value is recorded as a mistake.
     pub fn text<T: FromText>(&mut self, key: &str) -> Option<T> {
         let value = self.take(key)?;
         let read = self.read_text(key, &value);
         read.map_err(|problem| self.problems.push(problem)).ok()
     }
 
-    /// Reads a list of such values; invalid ones are recorded as mistakes and left out.
+    /// Reads a list of values, each like [`text`](Fields::text); invalid values are recorded as mistakes and left out.
     pub fn texts<T: FromText>(&mut self, key: &str) -> Option<Vec<T>> {
         let value = self.take(key)?;
         let Value::Array(items) = value else {
@@ -226,7 +226,7 @@ mod tests {
             "rules[1].nett is unknown: known fields are net",
             "rules[2] must be an object, not a number",
             "nets[0] is `lan`: write an address like `192.0.2.1` or `fd00::1`",
-            "limits.most is `true`: write a number from 0 to 255",
+            "limits.most is `true`: write a whole number from 0 to 255",
             "b must be text, not an object",
         ];
         assert_eq!(mistakes.unwrap_err(), expected);

@@ -54,7 +54,9 @@ macro_rules! export {
                     -> ::std::result::Result<(), ::std::vec::Vec<::std::string::String>>
                 {
                     let plugin = <$plugin as $crate::Plugin>::configure(&configuration)?;
-                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| ::std::vec!["configured twice".to_owned()])
+                    PLUGIN
+                        .with(|cell| cell.set(plugin))
+                        .map_err(|_| ::std::vec!["the plugin was configured twice".to_owned()])
                 }
 
                 fn describe() -> wire_lifecycle::Description {

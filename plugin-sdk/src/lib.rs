@@ -46,13 +46,13 @@ pub trait Plugin: Sized + 'static {
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
-    /// Makes a plugin from its configuration as JSON, or from `null` without one. [`configuration`] has helpers.
+    /// Makes a plugin from its configuration as JSON, or from `null` if it has none. [`configuration`] has helpers.
     ///
     /// # Errors
     /// Returns all mistakes, each as a sentence that names the key, the value and what is allowed.
     fn configure(configuration: &str) -> Result<Self, Vec<String>>;
 
-    /// Returns the data it reads beyond names, ports and policies, as listed in `wit/README.md`: `annotation:KEY`,
+    /// Returns the data that it reads beyond names, ports and policies, as listed in `wit/README.md`: `annotation:KEY`,
     /// `endpoints`, `nodes` and so on. Data that is not listed here is empty, and its changes cause no calls.
     fn needs(&self) -> Vec<String>;
 
@@ -90,7 +90,7 @@ impl Metric {
 
 /// Decides which services, VIPs and endpoints this node handles, and which sources may reach them.
 pub trait Filter: Plugin {
-    /// Returns the restrictions for one service. It cannot lift a restriction of another plugin.
+    /// Returns the restrictions for one service. A filter cannot lift a restriction of another plugin.
     ///
     /// # Errors
     /// See [`Error`].
@@ -99,7 +99,8 @@ pub trait Filter: Plugin {
 
 /// Decides how connections are spread over endpoints.
 pub trait Scheduler: Plugin {
-    /// Returns the schedule of one service. `prior` is the answer of earlier plugins; parts that the answer keeps stay.
+    /// Returns the schedule of one service. `prior` is the answer of earlier plugins; it applies where this answer says
+    /// "keep".
     ///
     /// # Errors
     /// See [`Error`].
@@ -108,8 +109,8 @@ pub trait Scheduler: Plugin {
 
 /// Decides which source addresses are replaced.
 pub trait Masquerade: Plugin {
-    /// Returns the treatment of one service. `prior` is the answer of earlier plugins; parts that the answer keeps
-    /// stay.
+    /// Returns the treatment of one service. `prior` is the answer of earlier plugins; it applies where this answer
+    /// says "keep".
     ///
     /// # Errors
     /// See [`Error`].
@@ -123,12 +124,12 @@ pub trait Masquerade: Plugin {
 ///
 /// - [`InvalidInput`](Error::InvalidInput) concerns one service. The call fails, weir calls again with parts of the
 ///   batch until it has found the services concerned, and applies the plugin's `failurePolicy` only to them. That takes
-///   up to 16 more calls for each, so for annotations that users often get wrong, return an answer that keeps the
-///   default and gives the mistake as `reason`, not an error.
+///   up to 16 more calls for each service. So for annotations that users often get wrong, do not return an error, but
+///   an answer that keeps the default and gives the mistake as `reason`.
 /// - [`Transient`](Error::Transient) and [`Permanent`](Error::Permanent) concern the plugin. The whole call fails; weir
 ///   does not search, and the `failurePolicy` applies to all its services.
 ///
-/// Of several errors the most severe is returned: permanent before transient before invalid input. The order of
+/// Of several errors, the SDK returns the most severe: permanent before transient before invalid input. The order of
 /// services does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {

@@ -8,14 +8,14 @@
 //!  "schedules": [{"ports": [{"scheduler": "mh"}]}]}
 //! ```
 //!
-//! If the variable `UPDATE_EXPECTED` is set, unexpected answers are written into their files instead, and the rest of
-//! each file stays as it is. weir's own tests run the same files against the component.
+//! If the environment variable `UPDATE_EXPECTED` is set, unexpected answers do not fail the test: they are written into
+//! their files, and the rest of each file stays as it is. weir's own tests run the same files against the component.
 //!
 //! Oddities in a file are reported as remarks on standard error (`cargo test -- --nocapture`), and next to a failure.
 //!
 //! The plugin is called as weir calls it: it sees only its declared needs, whatever else the file contains; all
-//! services come in one batch, and then each alone. If the two give different answers, the test fails, because the
-//! answers depend on something other than the service.
+//! services come in one batch, and then each alone. If an answer differs between the two calls, the test fails, because
+//! the answer depends on something other than the service.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub struct Golden {
 /// Returns a configured plugin.
 ///
 /// # Panics
-/// If it refuses the configuration, with its reasons.
+/// If it refuses the configuration; the message gives its reasons.
 pub fn plugin<P: Plugin>(configuration: &Value) -> P {
     match P::configure(&configuration.to_string()) {
         Ok(plugin) => plugin,
@@ -203,12 +203,12 @@ fn golden(path: &Path, text: &str) -> Golden {
 /// Runs the golden files of a folder; `ask` fills in the answers.
 ///
 /// # Panics
-/// If answers are not as expected, listing all of them.
+/// If answers are not as expected; the message lists all unexpected answers.
 pub fn check(folder: &Path, ask: impl Fn(&Golden) -> Golden) {
     check_files(folder, |_| Vec::new(), ask);
 }
 
-/// Runs the golden files of a folder; `remarks` returns the oddities of one.
+/// Runs the golden files of a folder; `remarks` returns the oddities of one file.
 #[doc(hidden)]
 pub fn check_files(folder: &Path, remarks: impl Fn(&Golden) -> Vec<String>, ask: impl Fn(&Golden) -> Golden) {
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
@@ -245,7 +245,8 @@ pub fn remarks<P: Plugin>(golden: &Golden) -> Vec<String> {
     golden.remarks(&plugin::<P>(&golden.configuration).needs())
 }
 
-/// Runs the golden files of a folder against the listed interfaces, which are those of [`export!`](crate::export):
+/// Runs the golden files of a folder against the listed interfaces. List the same interfaces as in
+/// [`export!`](crate::export):
 ///
 /// ```
 /// # use weir_plugin_sdk::{Context, Error, Plugin, Schedule, Scheduler, Service};

@@ -8,15 +8,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_plugin_views::Attributes;
 
-/// Parses a label or annotation as a `bool`, a number, a duration, an address, a list …, see [`FromText`]. Returns
-/// `Ok(None)` if the key is absent.
+/// Parses a label or annotation as a `bool`, a number, a duration, an address, a list and so on; see [`FromText`].
+/// Returns `Ok(None)` if the key is absent.
 ///
 /// ```
 /// use weir_plugin_sdk::{Attributes, value};
 ///
 /// let annotations = Attributes::from([("example.com/retries".to_owned(), "many".to_owned())]);
 /// let error = value::parsed::<u8>(&annotations, "example.com/retries").unwrap_err();
-/// assert_eq!(error.to_string(), "example.com/retries is `many`: write a number from 0 to 255");
+/// assert_eq!(error.to_string(), "example.com/retries is `many`: write a whole number from 0 to 255");
 /// ```
 ///
 /// # Errors
@@ -91,7 +91,8 @@ macro_rules! unsigned {
                 // The standard parser accepts a plus sign, which no other tool here does.
                 let text = text.trim();
                 let digits = text.bytes().all(|b| b.is_ascii_digit());
-                text.parse().ok().filter(|_| digits).ok_or_else(|| format!("a number from 0 to {}", <$type>::MAX))
+                let number = text.parse().ok().filter(|_| digits);
+                number.ok_or_else(|| format!("a whole number from 0 to {}", <$type>::MAX))
             }
         }
     )*};
@@ -223,7 +224,7 @@ mod tests {
         };
         assert_eq!(
             malformed("ten").to_string(),
-            "policy.weir/weights is `ten`: write a number from 0 to 65535"
+            "policy.weir/weights is `ten`: write a whole number from 0 to 65535"
         );
         let long = malformed(&format!("a\nb{}", "ü".repeat(100))).to_string();
         assert!(long.starts_with("policy.weir/weights is `a bü") && long.contains("ü…`: write"), "{long}");

@@ -1,7 +1,7 @@
 //! Computes weights in the right ratio, as small as the ratio allows, and never all 0.
 //!
-//! Weights are small because of how schedulers use them: `wrr` gives an endpoint with a high weight that many
-//! connections in a row, and `sh` fills a table of 256 entries, so a weight above 256 leaves none for the others.
+//! Weights are small because of how schedulers use them: `wrr` gives an endpoint with a high weight many connections in
+//! a row, and `sh` fills a table of 256 entries, so a weight above 256 leaves no entry for the other endpoints.
 
 use weir_plugin_views::{Context, Endpoint, Scheduling, Weights};
 
@@ -30,9 +30,9 @@ pub fn proportional(numbers: &[u64]) -> Vec<u16> {
 /// Returns weights of endpoints in groups, so that each group gets its share of the traffic whatever its number of
 /// endpoints.
 ///
-/// `groups` gives each endpoint's group and how much it counts in it (1 for all, or its capacity); `shares` are the
-/// shares of the groups, in any unit. The share of a group without endpoints, or whose endpoints all count 0, goes to
-/// the others. An endpoint in a group that is not in `shares` gets nothing.
+/// `groups` gives each endpoint's group, and how much the endpoint counts in the group (1 for all, or its capacity);
+/// `shares` are the shares of the groups, in any unit. The share of a group without endpoints, or whose endpoints all
+/// count 0, goes to the other groups. An endpoint in a group that is not in `shares` gets nothing.
 ///
 /// ```
 /// use weir_plugin_sdk::weights::{Member, shared};
@@ -70,7 +70,7 @@ pub fn shared(groups: &[Member], shares: &[u32]) -> Vec<u16> {
 pub struct Member {
     /// The index of the group.
     pub group: usize,
-    /// How much the endpoint counts in it.
+    /// How much the endpoint counts in the group.
     pub counts: u64,
 }
 
@@ -113,9 +113,9 @@ pub enum Failsafe {
 }
 
 /// Gives weight 0 to the endpoints that `which` selects, so that they get no new connections, but never leaves a VIP
-/// without endpoints: if no other endpoint with a weight above 0 is used for cluster IPs, or none for the other VIPs,
-/// the endpoints used there keep their weights. `which` also gets the index of the endpoint. `weights` must have one
-/// entry per endpoint.
+/// without endpoints. If no other endpoint with a weight above 0 is used for cluster IPs, the endpoints used for
+/// cluster IPs keep their weights; likewise for the other VIPs. `which` also gets the index of the endpoint. `weights`
+/// must have one entry per endpoint.
 pub fn quiesce(
     weights: &mut [u16],
     endpoints: &[Endpoint],

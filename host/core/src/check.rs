@@ -1,7 +1,7 @@
 //! Invariants that hold for every plan, whatever the objects and the policy, and for every kernel at rest.
 //!
 //! A virtual server whose real servers are all quiesced is not a violation: a service without endpoints may have
-//! several that drain. In plans, the guard prevents it.
+//! several draining real servers. In plans, the guard prevents such virtual servers.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

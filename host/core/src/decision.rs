@@ -148,7 +148,7 @@ impl<T> PerVipKind<T> {
 pub struct VipFilter {
     /// The kinds that are served.
     pub kinds: VipKinds,
-    /// VIPs that are not served although their kind is, each with the reason.
+    /// VIPs that are not served although their kind is served, each with the reason.
     pub refused: Vec<RefusedVip>,
     /// Node ports are served only on the node's addresses inside these networks; `None` = wherever
     /// `nodePortAddresses` allows.
@@ -182,8 +182,8 @@ pub struct SourceFilter {
     pub kinds: VipKinds,
     /// What the ranges mean.
     pub action: SourceAction,
-    /// Networks of both families. Unlike `spec.loadBalancerSourceRanges`, a list of allowed networks without networks
-    /// of a family closes that family.
+    /// Networks of both families. A list of allowed networks closes each family in which it has no network, unlike
+    /// `spec.loadBalancerSourceRanges`.
     pub ranges: Vec<IpNet>,
 }
 

@@ -360,7 +360,10 @@ impl Clamp<'_> {
             let allowed = SchedulerFlags(flags.0 & SchedulerFlags::ALL.0);
             self.report(
                 Reason::DecisionClamped,
-                format!("{place}: {:#x} has unknown scheduler flags; using {:#x}", flags.0, allowed.0),
+                format!(
+                    "{place}: the scheduler flags {:#x} contain unknown flags; using {:#x}",
+                    flags.0, allowed.0
+                ),
             );
             flags = allowed;
         }
@@ -375,7 +378,8 @@ impl Clamp<'_> {
                 self.report(
                     Reason::DecisionClamped,
                     format!(
-                        "{place}: persistence of {} s with prefix length {} is out of range; using {} s and {}",
+                        "{place}: persistence of {} s with prefix length {} is out of range; using {} s and prefix \
+                         length {}",
                         wanted.timeout, wanted.prefix, clamped.timeout, clamped.prefix
                     ),
                 );
@@ -391,8 +395,8 @@ impl Clamp<'_> {
         let mut fitting = flags;
         if fitting.0 & SchedulerFlags::HASHING.0 != 0 && !matches!(scheduler, "sh" | "mh") {
             self.clamped(format!(
-                "{place}: the flags fallback and port only apply to sh and mh, not to `{scheduler}`; ignoring these \
-                 flags"
+                "{place}: the flags fallback and port apply only to the schedulers sh and mh, not to \
+                 `{scheduler}`; ignoring these flags"
             ));
             fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::HASHING.0);
         }
@@ -407,7 +411,7 @@ impl Clamp<'_> {
                 );
             } else {
                 self.clamped(format!(
-                    "{place}: one-packet scheduling only applies to UDP; ignoring this flag"
+                    "{place}: one-packet scheduling applies only to UDP; ignoring this flag"
                 ));
                 fitting = SchedulerFlags(fitting.0 & !SchedulerFlags::ONE_PACKET.0);
             }
@@ -435,7 +439,7 @@ impl Clamp<'_> {
             self.report(
                 Reason::DecisionClamped,
                 format!(
-                    "{place}: a policy gave {} for {}; using weight {} for all",
+                    "{place}: a policy gave {} for {}; using weight {} for all endpoints",
                     counted(decided.len(), "weight"),
                     counted(built_in.len(), "endpoint"),
                     Weight::DEFAULT.0
@@ -451,8 +455,8 @@ impl Clamp<'_> {
             self.report(
                 Reason::DecisionClamped,
                 format!(
-                    "{place}: every endpoint that a VIP uses has weight 0, so none would answer; using weight {} \
-                     for all endpoints",
+                    "{place}: every endpoint that a VIP uses has weight 0, so no endpoint would answer; using \
+                     weight {} for all endpoints",
                     Weight::DEFAULT.0
                 ),
             );

@@ -39,7 +39,7 @@ impl Family {
     }
 }
 
-/// The networks that are inside a network of each list, sorted, without duplicates.
+/// The networks that both lists cover: for each overlapping pair, the smaller one. Sorted, without duplicates.
 pub fn overlap(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
     let smaller = |a: &IpNet, b: &IpNet| match (a.contains(b), b.contains(a)) {
         (true, _) => Some(*b),
@@ -184,8 +184,8 @@ pub fn parse_cidr_sloppy(text: &str) -> Option<IpNet> {
 /// Length of `::ffff:0:0/96`, the range of IPv6 that contains the IPv4 addresses (RFC 4291, 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// Whether an address is loopback (either family) or IPv6 link-local: no node port is served on these, and they
-/// never count as an address of the node.
+/// Whether an address is loopback (either family) or IPv6 link-local: no node port is served on such an address, and it
+/// never counts as an address of the node.
 pub fn is_loopback_or_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback(),

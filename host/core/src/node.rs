@@ -41,7 +41,7 @@ pub struct NodeView {
 /// What is known about the addresses of other nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherNodes {
-    /// Everything available is known; a VIP that is a known address of another node is not bound.
+    /// All available addresses are known; a VIP that is a known address of another node is not bound.
     #[default]
     Known,
     /// The addresses are about to arrive; until then, VIPs that may be addresses of other nodes are not bound.
@@ -132,9 +132,9 @@ impl ProxyConfig {
         1 << (self.masquerade_bit & 31)
     }
 
-    /// The lower of the two bits of the packet mark that encode how to masquerade, if a policy decided it. These
-    /// are the two bits below the masquerade bit, or above it if it is one of the lowest two. They are used only
-    /// while such a decision exists. By default these are bits 12 and 13 (0x3000), which no widespread network
+    /// The lower of the two bits of the packet mark that encode how to masquerade, if a policy decided it. These are
+    /// the two bits below the masquerade bit, or above it if the masquerade bit is one of the lowest two. They are used
+    /// only while such a decision exists. By default these are bits 12 and 13 (0x3000), which no widespread network
     /// plugin uses.
     pub fn treatment_shift(&self) -> u32 {
         let bit = u32::from(self.masquerade_bit & 31);
@@ -222,8 +222,8 @@ impl Capabilities {
     }
 }
 
-/// What to do with `net/ipv4/vs/conn_reuse_mode` (kube-proxy's `NewProxier`: unless it is 0, kernels from 4.1 up
-/// to 5.9 delay new connections from reused ports by a second; later kernels work with their default).
+/// What to do with `net/ipv4/vs/conn_reuse_mode` (kube-proxy's `NewProxier`: unless it is 0, kernels from 4.1 to 5.8
+/// delay new connections from reused ports by a second; later kernels work with their default).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionReuse {
     /// Keep the kernel's value.
@@ -279,8 +279,8 @@ impl NodeView {
     }
 
     /// Whether an address of an interface is there only as a VIP, and so does not count as an address of the node.
-    /// Addresses in the Node object are always the node's own. If the object has none of the family, any address may
-    /// be the node's own.
+    /// Addresses in the Node object are always the node's own. If the object has no address of the family, any address
+    /// may be the node's own.
     pub fn is_only_a_vip(&self, vip: IpAddr) -> bool {
         let mut own = self.own_addresses.iter().filter(|own| Family::of(**own) == Family::of(vip)).peekable();
         own.peek().is_some() && own.all(|own| *own != vip) && self.is_host_address(vip)

@@ -292,7 +292,7 @@ impl Planner {
         views
     }
 
-    /// Asks another policy about all services alongside the current one, which stays unless the other is accepted.
+    /// Asks another policy about all services. The current policy stays in use unless the other policy is accepted.
     pub fn consider<P: Policy>(&mut self, mut policy: P, now: u64) -> Candidate<'_, P> {
         let views = self.views();
         let before = self.decide(&views, now);

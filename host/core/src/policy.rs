@@ -13,7 +13,7 @@ use crate::view::ServiceView;
 
 /// Decides how services are handled.
 pub trait Policy: Any {
-    /// Returns one answer per view, in order. If the number of answers is wrong, all are ignored.
+    /// Returns one answer per view, in order. If the number of answers is wrong, all answers are ignored.
     fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided>;
 
     /// What the policy reads beyond Services, EndpointSlices and this node.
@@ -29,7 +29,7 @@ pub trait Policy: Any {
     /// Called when a service is deleted; anything remembered about it may be dropped.
     fn forget(&mut self, _service: &ObjectName) {}
 
-    /// Some services for which the policy remembers answers, different ones each time.
+    /// Some services for which the policy remembers answers; each call returns different services.
     fn sample(&mut self, _count: usize) -> Vec<ObjectName> {
         Vec::new()
     }
@@ -89,7 +89,7 @@ pub struct Note {
 /// What a policy reads beyond what a node reads anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Nodes other than this one: a change of any node causes new decisions.
+    /// Nodes other than this one: a change to any node causes new decisions.
     pub nodes: bool,
     /// Namespaces.
     pub namespaces: bool,

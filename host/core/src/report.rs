@@ -76,7 +76,7 @@ impl Reason {
         about_service || self.is_about_endpoints()
     }
 
-    /// Whether a report is about a Service and endpoints that do not match, as may briefly happen.
+    /// Whether a report is about a Service whose endpoints do not match it, as may briefly happen.
     pub fn is_about_endpoints(self) -> bool {
         matches!(
             self,

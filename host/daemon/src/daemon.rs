@@ -137,7 +137,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Processes an input at `now`, by [`Host::time`], does what is due, and returns the outputs in order.
+    /// Processes an input at the time `now` of [`Host::time`], does what is due, and returns the outputs in order.
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Output> {
         if !matches!(input, Input::Time) {
             self.agenda.request(now);
@@ -165,7 +165,7 @@ impl<H: Host> Daemon<H> {
         std::mem::take(&mut self.outputs)
     }
 
-    /// When the next step has something to do if nothing happens before.
+    /// When the next step has something to do if no input arrives before.
     pub fn next(&self) -> Duration {
         self.next_sampling().into_iter().fold(self.agenda.next(), Duration::min)
     }

@@ -27,7 +27,7 @@ pub trait Host: Kernel {
     /// The counters of a virtual server's real servers; `None` if they cannot be read.
     fn sample(&mut self, server: VirtualServer) -> Readings;
 
-    /// Removes networks that other programs put on the dummy device, where they attract all packets for them. The
+    /// Removes networks that other programs put on the dummy device, which attracts all packets to these networks. The
     /// next audit retries failures.
     fn clear_device(&mut self);
 

@@ -63,11 +63,11 @@ impl Listed {
 
 /// Policies that are to replace the current ones.
 pub trait Successor {
-    /// What they read.
+    /// What these policies read.
     fn reads(&self) -> Reads;
 
-    /// Activates them, unless they are refused. `now` is in seconds since 1970; `first` means that no policy was
-    /// configured before, so that their effects are not a change.
+    /// Activates these policies, unless they are refused. `now` is in seconds since 1970; `first` means that no policy
+    /// was configured before, so that the effects of these policies do not count as a change.
     fn replace(self: Box<Self>, planner: &mut Planner, now: u64, first: bool) -> Replacement;
 }
 
@@ -84,9 +84,9 @@ pub enum Output {
     Report(Report),
     /// All changes so far are in the plan.
     Planned {
-        /// How many services have traffic that must stay on this node but has no endpoint, by policy and family.
+        /// How many services have traffic that must stay on this node, but no endpoint on it, by policy and family.
         stranded: BTreeMap<(Scope, Family), u64>,
-        /// Changed health checks; `None` for those no longer served.
+        /// Changed health checks; `None` for health checks that are no longer served.
         health_checks: BTreeMap<ObjectName, Option<HealthCheck>>,
     },
     /// The outcome of replacing plugins.
@@ -116,7 +116,7 @@ pub enum Output {
 /// A round that ended.
 #[derive(Debug)]
 pub struct Done {
-    /// What it did.
+    /// What the round did.
     pub round: Round,
     /// Whether its changes undid changes by other programs.
     pub drift: bool,

@@ -17,18 +17,18 @@ pub enum Remark {
     Unlisted,
     /// The nodes were not listed in time, and VIPs may be their addresses.
     NodesUnlisted,
-    /// There are more nodes than are followed.
+    /// The cluster has more nodes than weir follows.
     ManyNodes {
-        /// How many there are.
+        /// The number of nodes.
         nodes: usize,
-        /// How many are followed at most.
+        /// The largest number of nodes that weir follows.
         most: usize,
     },
     /// Addresses could not be read.
     Addresses {
         /// Why.
         error: ReadError,
-        /// Whether they could be read before.
+        /// Whether addresses could be read before.
         known: bool,
     },
     /// iptables matches and targets that were missing work now.
@@ -51,7 +51,7 @@ impl fmt::Display for Remark {
             Remark::NoNode(name) => write!(
                 f,
                 "there is no Node object `{name}`, so this node's addresses, zone and pod networks are unknown (if \
-                 the Node has another name, give it with --hostname-override)"
+                 the Node has another name, set that name with --hostname-override)"
             ),
             Remark::NoNetworks => f.write_str(
                 "this node's Node object has no podCIDRs, which detectLocalMode NodeCIDR needs to tell pods from other \
@@ -59,12 +59,12 @@ impl fmt::Display for Remark {
                  masqueraded",
             ),
             Remark::Unlisted => f.write_str(
-                "plugins read nodes or namespaces, but the API server did not list them (may weir's account list and \
-                 watch them?); plugins decide without this data",
+                "plugins read nodes or namespaces, but the API server did not list them (check that weir's account \
+                 may list and watch them); plugins decide without this data",
             ),
             Remark::NodesUnlisted => f.write_str(
-                "the API server did not list the nodes (may weir's account list and watch them?); load-balancer and \
-                 external IPs are bound without checking whether they are addresses of other nodes",
+                "the API server did not list the nodes (check that weir's account may list and watch them); \
+                 load-balancer and external IPs are bound without checking whether they are addresses of other nodes",
             ),
             Remark::ManyNodes { nodes, most } => write!(
                 f,

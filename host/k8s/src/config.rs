@@ -2,7 +2,7 @@
 //!
 //! This module knows every field of the file, with its type and allowed values (kube-proxy 1.37,
 //! `pkg/proxy/apis/config`), including the fields without effect in IPVS mode: it accepts every file that kube-proxy
-//! accepts. All mistakes in a file are reported at once.
+//! accepts in this mode. All mistakes in a file are reported at once.
 //!
 //! A [`Configuration`] is what kube-proxy calls the effective configuration: every field has a value, in the form in
 //! which `--write-config-to` writes it.
@@ -107,13 +107,15 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
         warnings.note(
             "",
             "",
-            "is used as the configuration; kube-proxy itself accepts only this text, in a separate file",
+            "is used as the configuration; kube-proxy itself accepts this text only as a separate file",
         );
     }
     // kube-proxy reads only the first document.
     if at > 0 {
-        let message =
-            format!("document {} is used, but kube-proxy reads only the first; remove the others", at + 1);
+        let message = format!(
+            "document {} is used, but kube-proxy reads only the first document; remove the other documents",
+            at + 1
+        );
         warnings.note("", "", message);
     } else if count > 1 {
         warnings.note("", "", "only the first document of the file is read");

@@ -27,8 +27,8 @@ pub struct Document {
 /// An invalid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFault {
-    /// The path of the key, or of the mapping if the key has no name. A key that contains a dot or more stands in
-    /// brackets: `metadata.labels[example.com/name]`.
+    /// The path of the key, or of the mapping if the key has no name. A key with characters other than letters, digits,
+    /// `_`, `-` and `$` is in brackets: `metadata.labels[example.com/name]`.
     pub path: String,
     /// What is wrong.
     pub kind: FaultKind,

@@ -26,11 +26,12 @@ pub enum InterfacesError {
         source: std::io::Error,
     },
     /// The text is not a list of interfaces.
-    #[error("not a list of interfaces (`[{{\"name\": \"eth0\", \"addresses\": [\"10.0.2.15/24\"]}}]`)")]
+    #[error("not a list of interfaces such as `[{{\"name\": \"eth0\", \"addresses\": [\"10.0.2.15/24\"]}}]`")]
     Format(#[source] serde_json::Error),
     /// An address is invalid.
     #[error(
-        "`{address}` of interface {interface} is not an IP address, with or without its prefix length (`10.0.2.15/24`)"
+        "`{address}` of interface {interface} must be an IP address, with or without a prefix length, such as \
+         `10.0.2.15/24`"
     )]
     Address {
         /// The interface.

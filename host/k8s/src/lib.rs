@@ -1,4 +1,4 @@
-//! weir-k8s: from text to the values of weir-core, with a message for everything that is wrong with it.
+//! weir-k8s: from text to the values of weir-core, with a message for everything that is wrong with the text.
 //!
 //! ```text
 //! manifests, API server ─▶ wire (serde) ─▶ objects ─▶ weir_core::objects ─┐

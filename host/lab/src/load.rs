@@ -35,17 +35,17 @@ const MOST_CONNECTIONS: f64 = 20e6;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The traffic names an address that is not an endpoint.
-    #[error("{service}: {address} is not an endpoint; the endpoints are {endpoints}")]
+    #[error("{service}: address {address} is not an endpoint; the endpoints are {endpoints}")]
     UnknownAddress {
         /// The Service.
         service: String,
         /// The address.
         address: std::net::IpAddr,
-        /// The existing ones.
+        /// The existing endpoints.
         endpoints: String,
     },
     /// Two groups name the same address.
-    #[error("{service}: {address} is in two groups of endpoints; keep the address in only one group")]
+    #[error("{service}: address {address} is in two groups of endpoints; keep the address in only one group")]
     Twice {
         /// The Service.
         service: String,
@@ -54,8 +54,8 @@ pub enum LoadError {
     },
     /// An endpoint is in no group.
     #[error(
-        "{service}: the speed of endpoint {address} is not given; name it in `addresses` of a group, or add a group \
-         without `addresses` for all others"
+        "{service}: the speed of endpoint {address} is not given; name the endpoint in `addresses` of a group, or add \
+         a group without `addresses` for all other endpoints"
     )]
     Undescribed {
         /// The Service.
@@ -143,7 +143,7 @@ fn behaviours(service: &ServiceTraffic, addresses: &[SocketAddr]) -> Result<Vec<
 }
 
 impl Load {
-    /// The capacity of each endpoint per second, as described for the start.
+    /// The capacity of each endpoint at the start, in connections per second.
     pub fn capacities(&self) -> Vec<f64> {
         let capacity = |group: &Group| f64::from(group.workers) / group.time.as_secs_f64();
         self.behaviours.iter().map(capacity).collect()

@@ -29,7 +29,7 @@ pub struct Slice {
     pub weights: Vec<Option<f64>>,
     /// Connections that started in it, by endpoint.
     pub connections: Vec<u64>,
-    /// The 99th percentile of the latencies that ended in it, in milliseconds.
+    /// The 99th percentile of the latencies of connections that ended in it, in milliseconds.
     pub p99: Option<f64>,
 }
 

@@ -23,7 +23,7 @@ pub struct Played {
 }
 
 impl Played {
-    /// The median over all seeds; `None` if one of them has no value.
+    /// The median over all seeds; `None` if a seed has no value.
     pub fn median(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
         median(self.outcomes.iter().map(figure).collect::<Option<_>>()?)
     }

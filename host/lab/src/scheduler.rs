@@ -1,7 +1,7 @@
 //! IPVS's schedulers, as in the kernel.
 //!
-//! Each scheduler's documentation names the kernel file that it follows, and the important behaviour. None contains
-//! kernel code: the rules were read in the kernel and implemented independently.
+//! Each scheduler's documentation names the kernel file that it follows, and the important behaviour. No scheduler
+//! contains kernel code: the rules were read in the kernel and implemented independently.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,7 @@ pub const SCHEDULERS: [&str; 8] = ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh", 
 /// A real server as a scheduler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Which endpoint of the load it is.
+    /// The index of its endpoint in the load.
     pub endpoint: usize,
     /// Its address; `mh` hashes it.
     pub address: SocketAddr,

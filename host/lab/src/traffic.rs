@@ -17,7 +17,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Traffic {
-    /// Each load is run once with each seed.
+    /// The seeds. Each load is run once with each seed.
     #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
     /// The time before measuring starts.
@@ -32,7 +32,7 @@ pub struct Traffic {
     /// Source addresses per node, 1 to 65,534; `sh` and `mh` hash them.
     #[serde(default = "one_client")]
     pub clients_per_node: u32,
-    /// Each is simulated alone, as if it had its pods to itself.
+    /// The services. Each is simulated alone, as if it had its pods to itself.
     pub services: Vec<ServiceTraffic>,
 }
 
@@ -40,7 +40,7 @@ pub struct Traffic {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "must be a number of nodes, or a list of names of Node objects")]
 pub enum ClientNodes {
-    /// This many, all planned as the node given by `--node`.
+    /// This many nodes, all planned as the node given by `--node`.
     Count(u32),
     /// Node objects by name, each planned separately.
     Named(Vec<String>),
@@ -80,7 +80,7 @@ pub struct ServiceTraffic {
 /// How many connections arrive, at independent times (Poisson).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// This percentage of what all endpoints can process at the start, including refusing ones.
+    /// This percentage of what all endpoints, including refusing endpoints, can process at the start.
     Percent(f64),
     /// This many per second.
     PerSecond(f64),
@@ -99,13 +99,14 @@ pub struct Group {
     /// How the time varies.
     #[serde(default)]
     pub distribution: Distribution,
-    /// How many connections it processes at the same time.
+    /// How many connections one endpoint processes at the same time.
     #[serde(default = "one_worker")]
     pub workers: u32,
-    /// How many more may wait, first come, first served; if absent, any number. Further connections are refused.
+    /// How many more connections may wait for one endpoint, first come, first served; if absent, any number. Further
+    /// connections are refused.
     #[serde(default)]
     pub queue: Option<u32>,
-    /// Refuses every connection at once.
+    /// Whether an endpoint refuses every connection at once.
     #[serde(default)]
     pub refuses: bool,
     /// Changes over time.
@@ -146,7 +147,7 @@ pub struct Change {
     /// are not affected.
     #[serde(default)]
     pub speed: Option<f64>,
-    /// Whether it refuses connections from then on.
+    /// Whether the endpoints refuse connections from then on.
     #[serde(default)]
     pub refuses: Option<bool>,
 }
@@ -208,7 +209,7 @@ impl Traffic {
         let at = |path: &str, range: &str| Some((path.to_owned(), format!("must be {range}")));
         let not = |path: &str, range: &str, value: usize| at(path, &format!("{range}, not {value}"));
         if self.seeds.is_empty() {
-            return at("seeds", "a list of at least one number");
+            return at("seeds", "a list of at least one whole number");
         }
         if !(1..=10_000).contains(&self.client_nodes.count()) {
             return not("client-nodes", "1 to 10,000", self.client_nodes.count());
@@ -366,7 +367,7 @@ mod tests {
             ("services:", "client-nodes: many\nservices:", "must be a number of nodes, or a list of names"),
             ("services:", "client-nodes: 0\nservices:", "client-nodes: must be 1 to 10,000, not 0"),
             ("services:", "duration: 25h\nservices:", "duration: must be more than 0s"),
-            ("services:", "seeds: []\nservices:", "seeds: must be a list of at least one number"),
+            ("services:", "seeds: []\nservices:", "seeds: must be a list of at least one whole number"),
             ("services:", "- a\nservices:", "not readable as YAML"),
             ("services:", "seeds: [1]\nseeds: [1]\nservices:", "seeds occurs more than once"),
             ("services:", "- services:", "must be a mapping with at least `services`"),

@@ -11,7 +11,7 @@ use crate::weights::{Arrangement, Seen};
 /// How long IPVS counts a closed connection as inactive: TIME_WAIT of `tcp_timeouts` in
 /// `net/netfilter/ipvs/ip_vs_proto_tcp.c`.
 pub const CLOSED: Duration = Duration::from_secs(120);
-/// The same after a RST: CLOSE of that table.
+/// How long IPVS counts a reset connection as inactive: CLOSE of `tcp_timeouts`.
 pub const RESET: Duration = Duration::from_secs(10);
 
 /// How often IPVS updates its counters of new connections and bytes: every two seconds, the period of the estimators

@@ -9,7 +9,7 @@ use weir_core::state::Scheduling;
 pub struct Arrangement {
     /// Scheduler, flags and persistence.
     pub scheduling: Scheduling,
-    /// The weight of each endpoint of the load, in its order; `None` for one that is not behind the virtual server.
+    /// The weight of each endpoint of the load, in its order; `None` for an endpoint that is not behind it.
     pub weights: Vec<Option<u16>>,
 }
 

@@ -11,7 +11,7 @@ use netlink_packet_core::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NlaBuffer, NlasIter
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The fixed header before the attributes is incomplete.
-    #[error("{what}: got {found} bytes, need {needed}")]
+    #[error("{what}: {found} bytes instead of at least {needed}")]
     Short {
         /// The structure being read.
         what: &'static str,

@@ -123,7 +123,8 @@ pub enum LoadError {
     },
     /// A core module.
     #[error(
-        "{path} is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "{path} is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with \
+         `wasm-tools component new`"
     )]
     Module {
         /// The file.
@@ -163,7 +164,7 @@ pub enum LoadError {
     Missing {
         /// The interface.
         interface: String,
-        /// Who requires it.
+        /// Why plugins need it.
         why: &'static str,
     },
     /// It imports something that plugins may not use.

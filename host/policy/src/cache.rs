@@ -155,7 +155,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     let user = rustix::process::geteuid().as_raw();
     if !metadata.is_file() || metadata.uid() != user || metadata.mode() & 0o022 != 0 {
-        return Err(odd("it is not a file writable only by this user"));
+        return Err(odd("it is not a regular file that only this user can write to"));
     }
     if metadata.len() > LARGEST {
         return Err(odd("it is too large"));

@@ -92,9 +92,9 @@ impl Chain {
         records.flat_map(std::mem::take).collect()
     }
 
-    /// Takes over from an earlier chain: a plugin that is unchanged keeps its memory, one that changed keeps the
-    /// last good answers of its predecessor, and one whose new version was refused stays as it was. `order` lists
-    /// the names in the configuration.
+    /// Takes over from an earlier chain: an unchanged plugin keeps its memory, a changed plugin keeps the last good
+    /// answers of its predecessor, and a plugin whose new version was refused stays as it was. `order` lists the names
+    /// in the configuration.
     pub fn inherit(&mut self, earlier: Chain, refused: &[Refused], order: &[String]) {
         for mut old in earlier.plugins {
             let Some(new) = self.plugins.iter_mut().find(|new| new.name() == old.name()) else {

@@ -1,8 +1,8 @@
 //! Compiles a component to machine code: in this process for short-lived commands, in a child process for the
 //! daemon.
 //!
-//! The compiler needs up to 350 MB for a large component, and a hostile one can make it need more. A child has its
-//! own limits, and its memory returns to the system when it exits.
+//! The compiler needs up to 350 MB for a large component, and a hostile component can use more. A child has its own
+//! limits, and its memory returns to the system when it exits.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::cache::Cache;
 use crate::configuration::Digest;
 use crate::engine::Runtime;
 
-/// Address space of the compiling child, and its CPU time in seconds. Machine code for Python needed 350 MB.
+/// Address space of the compiling child, and its CPU time in seconds. Compiling Python needed 350 MB.
 const CHILD_MEMORY: u64 = 1536 << 20;
 const CHILD_SECONDS: u64 = 60;
 

@@ -42,7 +42,7 @@ pub struct PolicyConfiguration {
 /// An entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginEntry {
-    /// Its name; `plugins[2]` if it has no usable one.
+    /// Its name; if it has no usable name, its position, such as `plugins[2]`.
     pub name: String,
     /// The entry, or everything that is wrong with it.
     pub plugin: Result<PluginConfiguration, Vec<Problem>>,
@@ -57,7 +57,7 @@ pub struct PluginConfiguration {
     pub source: PathBuf,
     /// The required digest of the component, if any.
     pub sha256: Option<Digest>,
-    /// The interfaces through which it is called; `None` = all that it exports.
+    /// The interfaces through which it is called; `None` = all interfaces that it exports.
     pub interfaces: Option<BTreeSet<Interface>>,
     /// The services for which it is called.
     pub select: Selector,
@@ -180,7 +180,7 @@ impl Default for MaxChange {
 }
 
 impl MaxChange {
-    /// Whether changing this many of all services is too large.
+    /// Whether a change to `changed` of `all` services is too large.
     pub fn is_exceeded(self, changed: usize, all: usize) -> bool {
         changed > self.services as usize && changed * 100 > all * self.percent as usize
     }
@@ -357,7 +357,7 @@ fn max_change(value: &Value, problems: &mut Problems) -> MaxChange {
             None => problems.note(
                 format!("maxChange.{key}"),
                 abridged(value),
-                format!("must be a number from 0 to {most}"),
+                format!("must be a whole number from 0 to {most}"),
             ),
         }
     }

@@ -20,7 +20,7 @@ pub struct Loader {
     pub node: String,
     /// Plugins that run in shadow mode, whatever the configuration says.
     pub shadow: Vec<String>,
-    /// The plugins loaded last, so that a change of one does not recompile the others.
+    /// The plugins loaded last, so that a change to one plugin does not recompile the other plugins.
     known: Vec<Arc<Artifact>>,
 }
 
@@ -78,8 +78,8 @@ impl Loader {
     /// Loads all plugins. One that cannot be used does not block the others.
     ///
     /// # Errors
-    /// If a plugin meant to run in shadow mode is not in the file: its name is probably misspelt, and the plugin that
-    /// was meant must not decide.
+    /// If a plugin meant to run in shadow mode is not in the file: the name is probably misspelt, and the intended
+    /// plugin must not decide.
     pub fn load(&mut self, configuration: &PolicyConfiguration) -> Result<Loaded, UnknownShadow> {
         let names: Vec<String> = configuration.plugins.iter().map(|entry| entry.name.clone()).collect();
         let unknown: Vec<String> = self.shadow.iter().filter(|name| !names.contains(name)).cloned().collect();

@@ -24,13 +24,13 @@ pub struct Record {
     pub interface: String,
     /// Its configuration.
     pub configuration: Value,
-    /// The context that it saw with the service.
+    /// The context that was passed with the service.
     pub context: Context,
     /// The service.
     pub service: Service,
     /// The answers of earlier plugins; null for filters.
     pub prior: Value,
-    /// What it answered.
+    /// The plugin's answer.
     pub answer: Value,
 }
 
@@ -70,8 +70,8 @@ pub enum ReplayError {
 }
 
 impl Artifact {
-    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are the
-    /// answers of earlier plugins about each; a missing one counts as no answer.
+    /// Asks about recorded services as one batch, and returns the answers in order. `priors` are the answers of earlier
+    /// plugins about each service; a missing entry counts as no answer.
     ///
     /// # Errors
     /// If the plugin does not have the interface, fails, or a prior opinion is malformed.

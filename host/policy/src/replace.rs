@@ -48,17 +48,17 @@ impl fmt::Display for Replacement {
                 };
                 write!(
                     f,
-                    "the new plugins would change {changed} of {services} services, which is more than maxChange \
-                     allows, so the old plugins stay in use; if the change by {} is intended, add {} to `confirmed` \
-                     in the policy file",
+                    "the new plugins would change the decisions for {changed} of {services} services, which is more \
+                     than `maxChange` allows, so the old plugins stay in use; if the change by the new plugins ({}) \
+                     is intended, add their digests to `confirmed` in the policy file: {}",
                     list(|(name, _)| name.clone()),
                     list(|(_, digest)| digest.to_string()),
                 )
             }
             Replacement::Broken(names) => write!(
                 f,
-                "no call of {} succeeded, so the old plugins stay in use; see the failures above, and try `weir \
-                 plugin run`",
+                "new plugins failed in every call ({}), so the old plugins stay in use; see the failures above, \
+                 and try `weir plugin run`",
                 names.join(", ")
             ),
         }
@@ -66,8 +66,8 @@ impl fmt::Display for Replacement {
 }
 
 impl Loaded {
-    /// Lets this chain decide about all services alongside the planner's current chain, and then replaces the current
-    /// one, unless the change is refused. A plugin that failed to load stays in its earlier version. `now` is in
+    /// Lets this chain decide about all services alongside the planner's current chain. Then it replaces the current
+    /// chain, unless the change is refused. A plugin that failed to load stays in its earlier version. `now` is in
     /// seconds since 1970.
     pub fn replace(mut self, planner: &mut Planner, now: u64) -> Replacement {
         let earlier = planner.policy::<Chain>().cloned().unwrap_or_default();

@@ -24,15 +24,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Limits on clients. A request with more than hyper's limit of 100 headers is also refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most connections at once, for each of: health answers, metrics, and all health check ports together.
-    /// Another connection closes the oldest, so that a client that holds all of them cannot keep probes out.
+    /// The most connections at once, for each of: health answers, metrics, and all health check ports together. A
+    /// further connection closes the oldest one, so a client that holds all connections cannot keep probes out.
     pub connections: usize,
     /// The most bytes of a request before its body; at least 8192, hyper's minimum.
     pub head_bytes: usize,
     /// The longest time until a request's head has arrived, including idle time before it.
     pub head_time: Duration,
-    /// The longest life of a connection. After that, an answer in progress may take another 5 s, or the same time
-    /// again if that is less.
+    /// The longest life of a connection. After that, an answer in progress may take another 5 s, or another `lifetime`
+    /// if that is less.
     pub lifetime: Duration,
 }
 

@@ -42,8 +42,8 @@ impl NodeState {
 
 /// The sync thread's progress, from which health requests are answered. Clones share their state.
 ///
-/// A family counts after its first [`updated`](Health::updated): the loop calls it at its start, before anything is
-/// written; until then, queued changes do not make the node unhealthy, as in kube-proxy.
+/// A family counts from its first [`updated`](Health::updated) on. The loop calls `updated` at its start, before
+/// anything is written. Until then, queued changes do not make the node unhealthy, as in kube-proxy.
 #[derive(Clone)]
 pub struct Health {
     state: Arc<Mutex<State>>,

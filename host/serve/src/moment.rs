@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point in time. Differences come from the monotonic clock, so that setting the clock does not make anything late;
-/// the other is for display.
+/// the wall clock is for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// For differences.

@@ -28,7 +28,7 @@ pub enum ListenAddresses {
     /// On all addresses.
     #[default]
     All,
-    /// On these, selected by `nodePortAddresses`. They may change at any time.
+    /// On these addresses, selected by `nodePortAddresses`. They may change at any time.
     Only(BTreeSet<IpAddr>),
 }
 
@@ -46,7 +46,7 @@ impl ListenAddresses {
 
 /// A health check that is not served in one family because an address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("the health check port of {service} is not served over {family}")]
+#[error("the health check port of service {service} is not served over {family}")]
 pub struct PortFailure {
     /// The service.
     pub service: ObjectName,
@@ -57,7 +57,7 @@ pub struct PortFailure {
     pub source: BindError,
 }
 
-/// The open ports. Belongs to the sync thread; requests are answered by the server's thread.
+/// The open health check ports. They belong to the sync thread; the server's thread answers requests.
 pub struct HealthCheckPorts {
     runtime: Handle,
     connections: Connections,

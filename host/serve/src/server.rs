@@ -42,7 +42,7 @@ pub struct Options {
 /// What to do if an address cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindFailure {
-    /// Log it and retry after this time. kube-proxy's is [`BindFailure::RETRY`].
+    /// Log the failure and retry after this time. kube-proxy uses [`BindFailure::RETRY`].
     Retry(Duration),
     /// Fail to start (`bindAddressHardFail`).
     Fail,

@@ -15,8 +15,8 @@ use super::{NodeArguments, PolicyArguments};
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) input: RunInputArguments,
-    /// Directory (mode 700) for state that is kept across restarts: compiled plugins, and the time at which each
-    /// endpoint became ready.
+    /// Directory for state that is kept across restarts: compiled plugins, and the time at which each endpoint became
+    /// ready. Its subdirectory `plugins`, which weir creates, must have mode 700.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Append each question that weir asks a plugin, and the plugin's answer, to this file, for `weir replay`.

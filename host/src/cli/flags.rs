@@ -21,7 +21,7 @@ struct Flag {
     help: &'static str,
 }
 
-/// How its value is written.
+/// How a flag's value is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -32,7 +32,7 @@ enum Kind {
     Gates,
 }
 
-/// Which commands use it; only their help lists it.
+/// Which commands use a flag; only the help of these commands lists it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     /// It affects plans: every command.
@@ -54,18 +54,18 @@ const fn flag(
     Flag { name, field, kind, who, value, help }
 }
 
-/// In the order of the help text.
+/// All flags, in the order of the help text.
 #[rustfmt::skip]
 const FLAGS: &[Flag] = &[
     flag("proxy-mode", "mode", Text, Plans, "MODE", "mode: must be ipvs"),
     flag("ipvs-scheduler", "ipvs.scheduler", Text, Plans, "NAME", "ipvs.scheduler: rr, wrr, lc, wlc, sh, dh, sed, nq, mh, … [default: rr]"),
-    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: networks; weir never deletes virtual servers with addresses in them"),
+    flag("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", List, Plans, "CIDR,…", "ipvs.excludeCIDRs: networks in which weir never deletes virtual servers"),
     flag("ipvs-strict-arp", "ipvs.strictARP", Bool, Plans, "", "ipvs.strictARP: answer ARP only for addresses of the receiving interface"),
     flag("ipvs-tcp-timeout", "ipvs.tcpTimeout", Duration, Plans, "DURATION", "ipvs.tcpTimeout: IPVS's timeout for TCP connections, for example 900s; 0 keeps the kernel's value [default: 0]"),
     flag("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", Duration, Plans, "DURATION", "ipvs.tcpFinTimeout: IPVS's timeout for TCP connections after a FIN; 0 keeps the kernel's value [default: 0]"),
     flag("ipvs-udp-timeout", "ipvs.udpTimeout", Duration, Plans, "DURATION", "ipvs.udpTimeout: IPVS's timeout for UDP; 0 keeps the kernel's value [default: 0]"),
     flag("ipvs-sync-period", "ipvs.syncPeriod", Duration, Plans, "DURATION", "ipvs.syncPeriod: how often weir compares the whole kernel state with the plan [default: 30s]"),
-    flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: minimum time between two rounds of changes [default: 1s; 0 if a file does not set it]"),
+    flag("ipvs-min-sync-period", "ipvs.minSyncPeriod", Duration, Plans, "DURATION", "ipvs.minSyncPeriod: minimum time between two rounds of changes [default: 1s; with --config: 0]"),
     flag("masquerade-all", "iptables.masqueradeAll", Bool, Plans, "", "iptables.masqueradeAll: masquerade all traffic to cluster IPs"),
     flag("iptables-masquerade-bit", "iptables.masqueradeBit", Number, Plans, "BIT", "iptables.masqueradeBit: bit of the packet mark that requests masquerading, 0 to 31 [default: 14]"),
     flag("cluster-cidr", "clusterCIDR", Text, Plans, "CIDR,…", "clusterCIDR: the pod networks, at most one per address family"),
@@ -75,22 +75,22 @@ const FLAGS: &[Flag] = &[
     flag("nodeport-addresses", "nodePortAddresses", List, Plans, "CIDR,…", "nodePortAddresses: the node's addresses that serve node ports: networks, or the words primary, localhost or all [default: all addresses of the node]"),
     flag("bind-address", "bindAddress", Text, Plans, "IP", "bindAddress: the node's address; with 0.0.0.0 or ::, weir takes it from the Node object; weir does not listen on it [default: 0.0.0.0]"),
     flag("feature-gates", "featureGates", Gates, Plans, "GATE=BOOL,…", "featureGates, for example AllowServiceExternalIPs=false"),
-    flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: how to reach the API server [default: in-cluster]"),
+    flag("kubeconfig", "clientConnection.kubeconfig", Text, Daemon, "FILE", "clientConnection.kubeconfig: file with the API server's address and the credentials [default: the pod's service account]"),
     flag("kube-api-content-type", "clientConnection.contentType", Text, Daemon, "TYPE", "clientConnection.contentType: no effect, because weir always uses JSON [default: application/vnd.kubernetes.protobuf]"),
     flag("kube-api-qps", "clientConnection.qps", Number, Daemon, "NUMBER", "clientConnection.qps: maximum number of requests per second to the API server [default: 5]"),
     flag("kube-api-burst", "clientConnection.burst", Number, Daemon, "NUMBER", "clientConnection.burst: maximum number of requests to the API server at once [default: 10]"),
     flag("config-sync-period", "configSyncPeriod", Duration, Daemon, "DURATION", "configSyncPeriod: no effect, because weir does not process unchanged objects again [default: 15m]"),
-    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress: where weir serves its health; an empty value disables this [default: 0.0.0.0:10256]"),
-    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress: where weir serves its metrics; an empty value disables this [default: 127.0.0.1:10249]"),
+    flag("healthz-bind-address", "healthzBindAddress", Text, Daemon, "IP:PORT", "healthzBindAddress: address at which weir serves health checks; an empty value disables this [default: 0.0.0.0:10256]"),
+    flag("metrics-bind-address", "metricsBindAddress", Text, Daemon, "IP:PORT", "metricsBindAddress: address at which weir serves metrics; an empty value disables this [default: 127.0.0.1:10249]"),
     flag("bind-address-hard-fail", "bindAddressHardFail", Bool, Daemon, "", "bindAddressHardFail: exit if the health or the metrics address cannot be bound"),
-    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: no effect, because only Go programs have these profiles"),
+    flag("profiling", "enableProfiling", Bool, Daemon, "", "enableProfiling: no effect, because weir does not have Go's profiling pages"),
     flag("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", Text, Daemon, "VERSION", "showHiddenMetricsForVersion: no effect, because weir has no hidden metrics; only the previous minor version is accepted"),
     flag("oom-score-adj", "oomScoreAdj", Number, Daemon, "NUMBER", "oomScoreAdj: the OOM score adjustment of this process, -1000 to 1000 [default: -999]"),
     flag("conntrack-max-per-core", "conntrack.maxPerCore", Number, Daemon, "NUMBER", "conntrack.maxPerCore: maximum number of connections that the kernel tracks, per CPU; 0 keeps the kernel's value [default: 32768]"),
-    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: lower bound for the limit that conntrack.maxPerCore gives [default: 131072]"),
+    flag("conntrack-min", "conntrack.min", Number, Daemon, "NUMBER", "conntrack.min: minimum for the limit computed from conntrack.maxPerCore [default: 131072]"),
     flag("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", Duration, Daemon, "DURATION", "conntrack.tcpEstablishedTimeout: timeout for established TCP connections; 0 keeps the kernel's value [default: 24h]"),
     flag("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", Duration, Daemon, "DURATION", "conntrack.tcpCloseWaitTimeout: timeout for TCP connections in CLOSE_WAIT; 0 keeps the kernel's value [default: 1h]"),
-    flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: also track TCP packets outside the window"),
+    flag("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", Bool, Daemon, "", "conntrack.tcpBeLiberal: also track TCP packets outside the TCP window"),
     flag("conntrack-udp-timeout", "conntrack.udpTimeout", Duration, Daemon, "DURATION", "conntrack.udpTimeout: timeout for UDP flows without replies; 0 keeps the kernel's value [default: 0]"),
     flag("conntrack-udp-timeout-stream", "conntrack.udpStreamTimeout", Duration, Daemon, "DURATION", "conntrack.udpStreamTimeout: timeout for UDP flows with replies; 0 keeps the kernel's value [default: 0]"),
     flag("iptables-localhost-nodeports", "iptables.localhostNodePorts", Bool, Hidden, "", "without effect in IPVS mode"),
@@ -228,7 +228,7 @@ fn parser(flag: &Flag) -> ValueParser {
             for part in text.split(',').filter(|part| !part.trim().is_empty()) {
                 let value = part.split_once('=').map(|(_, value)| value.trim());
                 if value.is_none_or(|value| parse_bool(value).is_err()) {
-                    return Err(format!("`{part}`: write it as Gate=true or Gate=false"));
+                    return Err(format!("`{part}`: expected GATE=true or GATE=false"));
                 }
             }
             Ok(text.to_owned())

@@ -17,10 +17,10 @@ pub(crate) struct LabArguments {
     /// host/lab/examples.
     #[arg(long, value_name = "FILE")]
     pub(crate) traffic: PathBuf,
-    /// The policy to simulate. `builtin` decides as kube-proxy does; the name of a scheduler, such as `lc`, does
-    /// the same with that scheduler; `known` uses wrr with weights proportional to the speeds in the traffic file. With
-    /// a PolicyConfiguration file, weir calls the file's plugins on each client node, as `weir run` does. See
-    /// host/lab/examples/policy.yaml.
+    /// The policy to simulate. `builtin` decides as kube-proxy does; a scheduler name, such as `lc`, means `builtin`
+    /// with that scheduler as the default; `known` uses wrr with weights proportional to the speeds in the traffic
+    /// file. With a PolicyConfiguration file, weir calls the file's plugins on each client node, as `weir run` does.
+    /// See host/lab/examples/policy.yaml.
     #[arg(long, value_name = "NAME|FILE", default_value = "builtin")]
     pub(crate) policy: String,
     /// Further policies to compare with the one in --policy, in the same syntax.

@@ -16,8 +16,8 @@ use crate::top::Sort;
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Also write the status as an HTML page to this file. The daemon serves the same page at /status, on the port of
-    /// /metrics.
+    /// Also write the status as an HTML page to this file. The daemon serves the same page at /status on the metrics
+    /// port.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Output format. Times in JSON are seconds since 1970.
@@ -40,11 +40,11 @@ pub(crate) struct TopArguments {
     /// Time between two readings, at least 100ms. If reading takes more than 2 % of a CPU, weir waits longer.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
     pub(crate) interval: Duration,
-    /// Order of services and endpoints. On the screen, the key `s` changes it.
+    /// Order of services and endpoints. On the screen, the key `s` changes the order.
     #[arg(long, value_enum, default_value_t = Sort::Rate)]
     pub(crate) sort: Sort,
     /// Show only services whose address, port, protocol or scheduler contains this text. On the screen, the key `/`
-    /// changes it.
+    /// changes this filter.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) filter: String,
     /// Read the counters twice, --interval apart, then print the result and exit. Needs no terminal.

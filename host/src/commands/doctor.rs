@@ -1,4 +1,4 @@
-//! `weir doctor`: the checks that someone debugging IPVS mode would do by hand, each with a verdict and a fix.
+//! `weir doctor`: the checks that an operator would do by hand to debug IPVS mode, each with a verdict and a fix.
 
 use std::process::ExitCode;
 
@@ -143,8 +143,9 @@ fn other_variant(family: Family) -> Option<Finding> {
     }
     (rules > 0).then(|| {
         let rules = counted(rules, "rule");
-        let text =
-            format!("has {rules} that the kernel applies in addition to those of the installed variant");
+        let text = format!(
+            "has {rules}, which the kernel applies in addition to the rules of the installed variant"
+        );
         Finding::warning(&topic, text, format!("use only one variant; `{program}` shows these rules"))
     })
 }

@@ -25,7 +25,7 @@ use sampled::Sampled;
 /// Prints the explanation. Exit status 1 if a plugin was refused or failed to answer for the service.
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let (namespace, name) = arguments.service.split_once('/').with_context(|| {
-        format!("service `{}` is not written as NAMESPACE/NAME", printable(&arguments.service))
+        format!("service `{}`: must be written as NAMESPACE/NAME", printable(&arguments.service))
     })?;
     let settings = inputs::settings(&arguments.input.node)?;
     let addresses = inputs::host_addresses(&arguments.interfaces)?;
@@ -112,7 +112,7 @@ fn print_text(name: &ObjectName, explanation: &Explanation, refused: &[Refused],
     }
     for (server, want) in &explanation.wants.servers {
         if let Treatment::Address(address) = want.treatment {
-            say!("  source of connections to {server} becomes {address}");
+            say!("  source address of connections to {server} becomes {address}");
         }
     }
 }

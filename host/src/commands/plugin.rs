@@ -51,7 +51,7 @@ fn configuration(arguments: &PluginFileArguments) -> anyhow::Result<PluginConfig
         "name": "plugin",
         "source": "FILE",
         "configuration": given(arguments.configuration.as_deref())?,
-        // Someone trying out a plugin would rather wait than hit a deadline.
+        // When trying out a plugin, a long wait is better than a missed deadline.
         "limits": {"callTimeout": "5s", "syncBudget": "10s"},
     });
     if let Some(memory) = &arguments.memory {

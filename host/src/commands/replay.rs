@@ -155,11 +155,7 @@ impl Plugins<'_> {
 pub(super) fn interface(record: &Record) -> anyhow::Result<Interface> {
     let known = Interface::ALL.into_iter().find(|interface| interface.to_string() == record.interface);
     known.with_context(|| {
-        format!(
-            "the record has the interface `{}`, which does not exist: use filter, scheduler or \
-             masquerade",
-            record.interface
-        )
+        format!("the record's interface is `{}`: must be filter, scheduler or masquerade", record.interface)
     })
 }
 

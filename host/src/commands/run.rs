@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         // The supervisor restarts it.
         bail!("{why}");
     }
-    info!("stopped; the kernel keeps its state (`weir cleanup` removes it)");
+    info!("stopped; weir's state stays in the kernel (to remove it, run `weir cleanup`)");
     Ok(ExitCode::SUCCESS)
 }
 

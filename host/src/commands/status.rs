@@ -55,7 +55,7 @@ pub(crate) fn ask(settings: &Settings) -> anyhow::Result<Status> {
     let address = reachable(address);
     let answer = get(address).with_context(|| format!("http://{address}{}", status::JSON_PATH))?;
     serde_json::from_str(&answer)
-        .with_context(|| format!("the program at {address} is not weir, or a different version of it"))
+        .with_context(|| format!("the program at {address} is not weir, or is a different version of weir"))
 }
 
 /// The address at which a program on this machine reaches such a listener.
@@ -79,12 +79,14 @@ fn get(address: SocketAddr) -> anyhow::Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
-        Some(code) => bail!("the response has HTTP status {code}: is this an older weir, or kube-proxy?"),
-        None => bail!("the response has no HTTP status: is this an older weir, or kube-proxy?"),
+        Some(code) => {
+            bail!("the response has HTTP status {code}: is the program an older weir, or kube-proxy?")
+        }
+        None => bail!("the response has no HTTP status: is the program an older weir, or kube-proxy?"),
     }
 }
 
-/// The state of the kernel if no daemon answers. The picture needs the rules, which takes a process to read.
+/// The state of the kernel if no daemon answers. The picture needs the rules, and reading these starts a process.
 fn of_kernel(settings: &Settings, no_daemon: String, picture: bool) -> anyhow::Result<Status> {
     let probe = capabilities::probe();
     let families = probe.capabilities.families;

@@ -39,7 +39,10 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     // Read before the screen opens, so that an error appears on the normal terminal.
     source.read(&mut app)?;
     if let Some(Watched { server, .. }) = &app.open {
-        ensure!(app.has(*server), "the kernel has no virtual server {server}; `weir top --once` lists them");
+        ensure!(
+            app.has(*server),
+            "the kernel has no virtual server {server}; `weir top --once` lists all virtual servers"
+        );
     }
     if arguments.once {
         std::thread::sleep(arguments.interval);
@@ -85,7 +88,7 @@ fn watch(
             app.error = source.read(app).err().map(|error| format!("{error:#}"));
         }
         if reads || !is_drawn {
-            terminal.draw(|frame| view::draw(frame, app)).context("cannot draw")?;
+            terminal.draw(|frame| view::draw(frame, app)).context("cannot draw the screen")?;
             is_drawn = true;
         }
         if reads {

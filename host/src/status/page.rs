@@ -54,7 +54,7 @@ pub(crate) fn page(status: &Status) -> String {
         page += "<h2>Path of one packet through this node</h2>\n";
         page += &way::svg(journey);
     }
-    page += "<footer>Reload for current values. <code>weir status</code> prints the same.</footer>\n";
+    page += "<footer>Reload this page for current values. <code>weir status</code> prints the same values.</footer>\n";
     page += "</body>\n</html>\n";
     page
 }

@@ -78,7 +78,7 @@ fn plugins_that_are_not_called_need_attention() {
     );
     let said = advice(Plugin::GIVEN_UP);
     assert!(
-        said.contains("is no longer called, until it or its configuration changes (7 failed calls"),
+        said.contains("is not called until the plugin or its configuration changes (7 failed calls"),
         "{said}"
     );
 }

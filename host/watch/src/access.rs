@@ -20,7 +20,7 @@ pub(crate) use transport::is_of_an_authority;
 pub struct Access {
     /// A kubeconfig file; its current context is used.
     pub kubeconfig: Option<PathBuf>,
-    /// The server's URL. It overrides the kubeconfig's; alone, it is used without credentials.
+    /// The server's URL. It overrides the kubeconfig's server. Without a kubeconfig, it is used without credentials.
     pub master: Option<String>,
 }
 

@@ -236,7 +236,7 @@ impl Connection {
             (Err(error), Some(old)) => {
                 warn!(
                     error = with_causes(&error),
-                    "cannot reload credentials; the previous ones stay in use"
+                    "cannot reload credentials; the previous credentials stay in use"
                 );
                 Known { made, ..old }
             }

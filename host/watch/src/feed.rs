@@ -175,7 +175,11 @@ impl Feed {
     /// Reacts to a failure, and waits as long as necessary.
     async fn recover(&mut self, error: RequestError) -> Result<(), ReceiverGone> {
         if self.version.is_none() && self.lists == Lists::Streamed && error.is_invalid() {
-            debug!(resource = %self.resource, %error, "streamed lists are not supported here; requesting pages");
+            debug!(
+                resource = %self.resource,
+                %error,
+                "the API server does not support streamed lists; requesting pages"
+            );
             self.lists = Lists::Paged;
             return Ok(());
         }

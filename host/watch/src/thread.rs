@@ -46,8 +46,8 @@ impl Handle {
         &self.account
     }
 
-    /// Follows these resources from now on. The objects of resources no longer followed are withdrawn, and they
-    /// become incomplete.
+    /// Follows these resources from now on. Resources that are no longer followed become incomplete, and their objects
+    /// are withdrawn.
     pub fn follow(&self, resources: BTreeSet<Resource>) {
         self.wanted.send_if_modified(|wanted| {
             let others = *wanted != resources;

@@ -39,14 +39,16 @@ impl Golden {
                 let Some(node) = endpoint.node.as_deref() else { continue };
                 if !known.contains(node) {
                     remarks.push(format!(
-                        "{place}: {} is on the node `{node}`, which is not in `context.nodes`, so the plugin sees no \
-                         node for this endpoint",
+                        "{place}: endpoint {} is on the node `{node}`, which is not in `context.nodes`, so the plugin \
+                         sees no node for this endpoint",
                         endpoint.address
                     ));
                 }
-                if (node == self.context.node) != endpoint.local {
+                let local = node == self.context.node;
+                if local != endpoint.local {
                     remarks.push(format!(
-                        "{place}: {} is on `{node}` and this node is `{}`, but `local` is {}",
+                        "{place}: endpoint {} is on the node `{node}` and `context.node` is `{}`, so `local` must be \
+                         {local}, not {}",
                         endpoint.address, self.context.node, endpoint.local
                     ));
                 }

@@ -252,7 +252,7 @@ fn a_file_that_contradicts_itself_is_remarked() {
     assert!(remarks.contains("`endpoints-total` is 7, but the file has 1"), "{remarks}");
     assert!(remarks.contains("`n9`, which is not in `context.nodes`"), "{remarks}");
     golden.services[0].ports[0].endpoints[0].node = Some("n1".into());
-    assert!(golden.remarks(&needs).join("\n").contains("`local` is false"));
+    assert!(golden.remarks(&needs).join("\n").contains("`local` must be true, not false"));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Scheduler for PreferLocal {
             weights::spare(&mut weights, endpoints);
             weights::scheduling(prior.ports.get(index), context, weights)
         });
-        Ok(schedule.because(format!("{} % stays on {}", self.keep_percent, context.node)))
+        Ok(schedule.because(format!("{} % of the traffic stays on {}", self.keep_percent, context.node)))
     }
 }
 

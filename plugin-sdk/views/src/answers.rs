@@ -356,13 +356,13 @@ impl Treatments {
 pub enum Treatment {
     /// The same as kube-proxy.
     Default,
-    /// It stays.
+    /// The source address stays.
     Never,
-    /// It becomes the node's.
+    /// It becomes the node's address.
     Always,
-    /// It becomes the node's if it is outside the cluster.
+    /// It becomes the node's address if it is outside the cluster.
     OffCluster,
-    /// It becomes the node's if the endpoint is on another node.
+    /// It becomes the node's address if the endpoint is on another node.
     RemoteEndpoints,
     /// It becomes this address of the node.
     Address(IpAddr),

@@ -59,7 +59,7 @@ pub struct Node {
     /// Its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
-    /// Whether weir runs on it.
+    /// Whether it is this node.
     #[serde(skip_serializing_if = "is_false")]
     pub this: bool,
     /// Its labels that were declared as needs.
@@ -180,14 +180,14 @@ pub struct Port {
     /// All endpoints sorted by address; empty unless the need `endpoints` is declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
-    /// IPVS's counters, one per endpoint in order; empty before the first sample, and unless the port is TCP and the need
-    /// `statistics` is declared.
+    /// IPVS's counters, one per endpoint in order; empty before the first sample, and unless the port is TCP and the
+    /// need `statistics` is declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<ServerStatistics>,
 }
 
-/// IPVS's counters on this node for one endpoint, summed over the port's VIPs. All are 0 for an endpoint that has not been
-/// counted yet.
+/// IPVS's counters on this node for one endpoint, summed over the port's VIPs. All are 0 for an endpoint that has not
+/// been counted yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ServerStatistics {
@@ -207,8 +207,8 @@ pub struct ServerStatistics {
     pub bytes_out: u64,
     /// Thousandths of new connections, decaying with age: at the age given in the need, a connection counts 1/e.
     pub recent_connections: u64,
-    /// Active connections × milliseconds, decaying in the same way. Divided by the new connections it gives the mean duration
-    /// of a connection.
+    /// Active connections × milliseconds, decaying in the same way. Divided by the new connections it gives the mean
+    /// duration of a connection.
     pub recent_active_time: u64,
 }
 
@@ -255,7 +255,8 @@ pub struct Endpoint {
     /// Its EndpointSlice's name; absent unless a need for slices is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<Arc<str>>,
-    /// When this node saw it become ready, in seconds since 1970; absent for one that was ready before weir first saw it.
+    /// When this node saw it become ready, in seconds since 1970; absent for an endpoint that was ready before weir
+    /// first saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<u64>,
 }

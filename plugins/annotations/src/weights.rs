@@ -101,7 +101,7 @@ impl Weighing {
         };
         if spare(&mut weights, &port.endpoints) == Failsafe::Held {
             reader.complain(format!(
-                "weights of 0 leave no endpoint for port {}, so some of them are ignored",
+                "weights of 0 leave no endpoint for port {}, so some of these weights are ignored",
                 port.port
             ));
         }

@@ -20,10 +20,10 @@ pub(crate) fn sentence(
     measured.used().next()?;
     let Some(mean) = measured.mean.filter(|_| measured.connections >= shares.least as f64) else {
         let seen = measured.connections.round();
-        return Some(format!("{seen} recent connections, weights start at {}", shares.least));
+        return Some(format!("recent connections: {seen}, but weights need at least {}", shares.least));
     };
     let Some(weights) = weights else {
-        return Some(format!("connections take {}, endpoints differ only by chance", millis(mean)));
+        return Some(format!("connections take {}, and endpoints differ only by chance", millis(mean)));
     };
     let mut times: Vec<f64> =
         measured.used().map(|index| shares.time(&measured.counts[index], mean)).collect();
@@ -40,7 +40,7 @@ pub(crate) fn sentence(
     odd.sort_by(|a, b| far(b.1).total_cmp(&far(a.1)));
     let others = measured.used().count() - odd.len();
     if odd.is_empty() {
-        return Some(format!("connections take {} everywhere", millis(mean)));
+        return Some(format!("connections take {} at every endpoint", millis(mean)));
     }
     let rest = match others {
         0 => String::new(),
@@ -48,15 +48,23 @@ pub(crate) fn sentence(
             let plain = |index: &usize| odd.iter().all(|(named, _)| named != index);
             let plain = measured.used().filter(plain).map(|index| measured.counts[index]);
             let (connections, active) = plain.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-            format!(", the others {}", millis(if connections > 0.0 { active / connections } else { mean }))
+            format!(
+                ", the other endpoints {}",
+                millis(if connections > 0.0 { active / connections } else { mean })
+            )
         }
     };
     let name = |(index, time): &(usize, f64)| {
-        format!("{} takes {}: weight {}", port.endpoints[*index].address.ip(), millis(*time), weights[*index])
+        format!(
+            "endpoint {} takes {}: weight {}",
+            port.endpoints[*index].address.ip(),
+            millis(*time),
+            weights[*index]
+        )
     };
     if let [(index, time)] = &odd[..] {
         let address = port.endpoints[*index].address.ip();
-        return Some(format!("{address} takes {}{rest}: weight {}", millis(*time), weights[*index]));
+        return Some(format!("endpoint {address} takes {}{rest}: weight {}", millis(*time), weights[*index]));
     }
     let mut said: Vec<String> = odd.iter().take(NAMED).map(name).collect();
     if odd.len() > NAMED {

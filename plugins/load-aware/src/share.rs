@@ -43,7 +43,7 @@ impl Shares {
             let number = fields.text(key).unwrap_or(default);
             if !range.contains(&number) {
                 let (least, most) = range.into_inner();
-                fields.problem(key, format!("is {number}: write a number from {least} to {most}"));
+                fields.problem(key, format!("is {number}: write a whole number from {least} to {most}"));
             }
             number
         };

@@ -70,7 +70,7 @@ fn half_the_speed_is_half_the_weight() {
     let weights = weights(&answer);
     assert_eq!((weights[3], weights[0]), (50, 103));
     assert_eq!(answer.ports[0].scheduler.as_deref(), Some("wrr"));
-    assert_eq!(answer.reason, "10.0.1.4 takes 41 ms, the others 20 ms: weight 50");
+    assert_eq!(answer.reason, "endpoint 10.0.1.4 takes 41 ms, the other endpoints 20 ms: weight 50");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn little_traffic_moves_little_and_less_than_that_nothing() {
     assert_eq!((of(1), of(3), of(10), of(1000)), (57, 40, 30, 25));
     let answer = ask(json!(null), &service(&[(20, 9, 0), (400, 10, 0)]), &Schedule::keep());
     assert_eq!(weights(&answer), [100, 100]);
-    assert_eq!(answer.reason, "19 recent connections, weights start at 20");
+    assert_eq!(answer.reason, "recent connections: 19, but weights need at least 20");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn chance_moves_no_weight_and_what_is_known_is_not_forgotten_at_once() {
         ask(json!(null), &service(&counts), &Schedule::keep())
     };
     assert_eq!(weights(&answer(50, 100)), [100; 10]);
-    assert_eq!(answer(50, 100).reason, "connections take 220 ms, endpoints differ only by chance");
+    assert_eq!(answer(50, 100).reason, "connections take 220 ms, and endpoints differ only by chance");
     assert_ne!(weights(&answer(500, 100)), [100; 10], "with many connections it is not chance");
     assert_ne!(weights(&answer(50, 110)), [100; 10], "different weights stay while the times differ");
     assert_eq!(weights(&answer(5, 110)), [100; 10], "and become equal when they do not");

@@ -43,7 +43,10 @@ impl Rule {
         let scope = Scope::take(fields);
         let names = fields.texts::<String>("kinds");
         if names.as_ref().is_some_and(Vec::is_empty) {
-            fields.problem("kinds", "is empty, so the rule never applies: leave it out for all kinds");
+            fields.problem(
+                "kinds",
+                "is empty, so the rule never applies: leave `kinds` out to apply the rule to all kinds",
+            );
         }
         let mut kinds = Vec::new();
         for name in names.iter().flatten() {
@@ -80,7 +83,7 @@ fn treatment(fields: &mut Fields) -> Treatment {
     let mode = fields.text::<String>("treatment");
     let source = fields.text::<IpAddr>("source");
     if source.is_some() && mode.as_deref() != Some("address") {
-        fields.problem("source", "only applies to the treatment address");
+        fields.problem("source", "applies only to the treatment `address`: leave it out");
     }
     match mode.as_deref() {
         Some("default") => Treatment::Default,

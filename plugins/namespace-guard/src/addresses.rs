@@ -38,8 +38,8 @@ impl Addresses {
         }?;
         let inside = allowed.iter().any(|network| network.contains(&vip.address));
         (!inside).then(|| match allowed.as_slice() {
-            [] => format!("not allowed in namespace {namespace}"),
-            _ => format!("it is outside the networks of namespace {namespace}"),
+            [] => format!("VIPs of this kind are not allowed in namespace {namespace}"),
+            _ => format!("it is outside the networks allowed in namespace {namespace}"),
         })
     }
 }

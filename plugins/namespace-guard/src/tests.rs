@@ -125,8 +125,8 @@ fn vips_outside_the_networks_of_a_namespace_are_refused_once() {
         ("load-balancer", "2001:db8::1"),
     ]);
     let expected = [
-        "203.0.113.1: not allowed in namespace tenant-a",
-        "198.51.100.1: it is outside the networks of namespace tenant-a",
+        "203.0.113.1: VIPs of this kind are not allowed in namespace tenant-a",
+        "198.51.100.1: it is outside the networks allowed in namespace tenant-a",
     ];
     assert_eq!(refused(&plugin, &service, &Context::default()), expected);
 }

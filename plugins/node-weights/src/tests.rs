@@ -60,7 +60,10 @@ fn nothing_to_weigh() -> Schedule {
 fn a_zone_keeps_its_traffic_while_it_has_enough() {
     let keep = json!({"zone": {"keep-percent": 90, "enough": 2}});
     let answer = ask(keep.clone(), json!([]), &[("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")]);
-    assert_eq!((weights(&answer), answer.reason.as_str()), (&[9, 9, 1, 1][..], "90 % stays in zone a"));
+    assert_eq!(
+        (weights(&answer), answer.reason.as_str()),
+        (&[9, 9, 1, 1][..], "90 % of the traffic stays in zone a")
+    );
     let answer = ask(keep.clone(), json!([]), &[("n1", "a"), ("n3", "b"), ("n4", "b")]);
     assert_eq!(answer, nothing_to_weigh(), "one is not enough");
     let all = ask(json!({"zone": {}}), json!([]), &[("n1", "a"), ("n3", "b")]);

@@ -25,7 +25,7 @@ impl ZoneFirst {
     pub(crate) fn take(fields: &mut Fields) -> ZoneFirst {
         let keep_percent = fields.text("keep-percent").unwrap_or(100);
         if !(1..=100).contains(&keep_percent) {
-            fields.problem("keep-percent", format!("is {keep_percent}: write a number from 1 to 100"));
+            fields.problem("keep-percent", format!("is {keep_percent}: write a whole number from 1 to 100"));
         }
         let enough: u16 = fields.text("enough").unwrap_or(1);
         if enough == 0 {
@@ -60,6 +60,6 @@ impl Place<'_> {
     }
 
     pub(crate) fn reason(&self) -> String {
-        format!("{} % stays in zone {}", self.keep_percent, self.zone)
+        format!("{} % of the traffic stays in zone {}", self.keep_percent, self.zone)
     }
 }

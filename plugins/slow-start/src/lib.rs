@@ -42,11 +42,12 @@ impl Plugin for SlowStart {
             }
             let aggression = fields.text("aggression").unwrap_or(1);
             if !(1..=10).contains(&aggression) {
-                fields.problem("aggression", format!("is {aggression}: write a number from 1 to 10"));
+                fields.problem("aggression", format!("is {aggression}: write a whole number from 1 to 10"));
             }
             let min_percent = fields.text("min-percent").unwrap_or(10);
             if !(1..=100).contains(&min_percent) {
-                fields.problem("min-percent", format!("is {min_percent}: write a number from 1 to 100"));
+                fields
+                    .problem("min-percent", format!("is {min_percent}: write a whole number from 1 to 100"));
             }
             SlowStart { window, aggression, min_percent }
         })

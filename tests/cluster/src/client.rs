@@ -162,7 +162,10 @@ impl Client {
     pub fn await_refusal(&self) -> Result<()> {
         let start = Instant::now();
         while self.request("GET", "/api/v1/services", "", "")?.status != 401 {
-            ensure!(start.elapsed() < REMEMBERED, "the token is still valid");
+            ensure!(
+                start.elapsed() < REMEMBERED,
+                "the API server still accepts the token after {REMEMBERED:?}"
+            );
             sleep(PAUSE);
         }
         Ok(())
@@ -249,7 +252,7 @@ impl Client {
         let mut response = self.send("GET", &path, "", "")?;
         if response.status() != 200 {
             let text = response.body_mut().read_to_string().unwrap_or_default();
-            bail!("watching {kind}: {}: {text}", response.status());
+            bail!("cannot watch {kind}: {}: {text}", response.status());
         }
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
         Ok(Watch { lines: BufReader::new(body) })

@@ -272,7 +272,7 @@ impl Cluster {
         self.client.apply_value(&account)?;
         self.client.apply_value(&binding)?;
         let made = self.client.get(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}"))?;
-        let uid = made["metadata"]["uid"].as_str().context("a service account without uid")?.to_owned();
+        let uid = made["metadata"]["uid"].as_str().context("the service account has no uid")?.to_owned();
         Ok(ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned(), uid })
     }
 
@@ -321,7 +321,7 @@ impl Cluster {
         let mut response = agent()
             .post(format!("{}/v3/{what}", self.etcd_url))
             .send_json(body)
-            .with_context(|| format!("asking etcd: {what}"))?;
+            .with_context(|| format!("cannot ask etcd: {what}"))?;
         response.body_mut().read_json().context("invalid response from etcd")
     }
 }

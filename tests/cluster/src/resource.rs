@@ -79,8 +79,8 @@ impl Resource {
 
 /// The path of an object.
 pub(crate) fn path_of(object: &Value) -> Result<String> {
-    let kind = object["kind"].as_str().context("object without kind")?;
-    let name = object["metadata"]["name"].as_str().with_context(|| format!("{kind} without name"))?;
+    let kind = object["kind"].as_str().context("the object has no kind")?;
+    let name = object["metadata"]["name"].as_str().with_context(|| format!("the {kind} has no name"))?;
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     Ok(Resource::of_kind(kind)?.one(namespace, name))
 }

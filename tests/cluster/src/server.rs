@@ -77,7 +77,11 @@ impl Server {
                 Ok(()) => return Ok(()),
                 Err(_) if self.ended.load(Ordering::Acquire) => return Err(self.ended_early()),
                 Err(error) if start.elapsed() > PATIENCE => {
-                    return Err(error.context(format!("{} does not answer: {}", self.name, self.log_tail())));
+                    return Err(error.context(format!(
+                        "{} does not answer; last lines of its log:\n{}",
+                        self.name,
+                        self.log_tail()
+                    )));
                 }
                 Err(_) => thread::sleep(PAUSE),
             }
@@ -85,7 +89,7 @@ impl Server {
     }
 
     fn ended_early(&self) -> anyhow::Error {
-        anyhow!("{} exited: {}", self.name, self.log_tail())
+        anyhow!("{} exited; last lines of its log:\n{}", self.name, self.log_tail())
     }
 
     /// Whether a start failed because another program took the port.

@@ -299,7 +299,7 @@ impl Lab {
         requests: usize,
     ) -> Result<Tally> {
         let tally = self.host(client).requests(requests, protocol, target);
-        ensure!(tally.failures.is_empty(), "{client} → {protocol} {target}: {tally:?}");
+        ensure!(tally.failures.is_empty(), "{client} → {protocol} {target}: requests failed: {tally:?}");
         Ok(tally)
     }
 
@@ -320,7 +320,7 @@ impl Lab {
         for ((client, protocol, target), result) in requests.iter().zip(results) {
             let denied = *client == "node" && result == Err(Failure::Other(PermissionDenied));
             let silent = result == Err(Failure::Unanswered) || denied;
-            ensure!(silent, "{client} → {protocol} {target}: {result:?}");
+            ensure!(silent, "{client} → {protocol} {target}: {result:?}, expected silence");
         }
         Ok(())
     }
@@ -331,7 +331,7 @@ impl Lab {
     /// When it is answered.
     pub fn expect_unreachable(&self, client: &str, protocol: Protocol, target: SocketAddr) -> Result<()> {
         let result = self.host(client).request_within(SILENCE, protocol, target);
-        ensure!(result.is_err(), "{client} → {protocol} {target}: {result:?}");
+        ensure!(result.is_err(), "{client} → {protocol} {target}: {result:?}, expected no answer");
         Ok(())
     }
 
@@ -368,7 +368,7 @@ impl Lab {
             let mut active = daemon.real_servers(Protocol::Tcp, target)?;
             active.retain(|(_, weight)| *weight > 0);
             active.sort();
-            ensure!(active == wanted, "{target} has {active:?}, expected {wanted:?}");
+            ensure!(active == wanted, "{target} has the real servers {active:?}, expected {wanted:?}");
             Ok(())
         });
         reached.map_err(|error| daemon.blame(&error))
@@ -387,7 +387,10 @@ impl Lab {
         let own = self.host(client).address(Family::of(target.ip()));
         for _ in 0..ROUNDS {
             let answer = self.ask(client, protocol, target)?;
-            ensure!(answer.source.ip() == own, "{client} → {protocol} {target}: {answer:?}, expected {own}");
+            ensure!(
+                answer.source.ip() == own,
+                "{client} → {protocol} {target}: {answer:?}, expected the source {own}"
+            );
         }
         Ok(())
     }
@@ -403,7 +406,7 @@ impl Lab {
             let node = self.cluster.masquerade(pod, Family::of(target.ip()));
             ensure!(
                 answer.source.ip() == node,
-                "{client} → {protocol} {target}: {answer:?}, expected {node}"
+                "{client} → {protocol} {target}: {answer:?}, expected the source {node}"
             );
         }
         Ok(())

@@ -94,7 +94,7 @@ impl Policy {
     /// When there is no such plugin, or its file cannot be written.
     pub fn exchange(&mut self, name: &str, package: &'static str) -> Result<()> {
         let plugin = self.plugins.iter_mut().find(|plugin| plugin.name == name);
-        let plugin = plugin.with_context(|| format!("there is no plugin {name}"))?;
+        let plugin = plugin.with_context(|| format!("the policy has no plugin `{name}`"))?;
         plugin.package = package;
         let plugin = plugin.clone();
         self.put(&plugin)

@@ -60,7 +60,7 @@ pub fn all() -> Result<Vec<Scenario>> {
 /// # Errors
 /// When it does not exist or cannot be read.
 pub fn named(name: &str) -> Result<Scenario> {
-    all()?.into_iter().find(|s| s.name == name).with_context(|| format!("there is no scenario {name}"))
+    all()?.into_iter().find(|s| s.name == name).with_context(|| format!("there is no scenario `{name}`"))
 }
 
 impl Scenario {
@@ -110,7 +110,10 @@ impl Scenario {
     /// When the interfaces cannot be read or created.
     pub fn furnish(&self, netns: &Netns) -> Result<()> {
         let interfaces: Vec<Value> = serde_json::from_str(&read(&self.interfaces())?)?;
-        let eth0 = interfaces.iter().find(|interface| interface["name"] == "eth0").context("no eth0")?;
+        let eth0 = interfaces
+            .iter()
+            .find(|interface| interface["name"] == "eth0")
+            .context("interfaces.json has no interface eth0")?;
         let addresses: Vec<&str> = eth0["addresses"]
             .as_array()
             .context("eth0 has no addresses")?

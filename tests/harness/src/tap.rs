@@ -112,7 +112,10 @@ fn datagrams(capture: File) -> Result<Vec<(u16, Vec<u8>)>> {
                     }
                     PcapBlockOwned::Legacy(packet) => {
                         ensure!(packet.caplen == packet.origlen, "a datagram is truncated");
-                        let (head, rest) = packet.data.split_at_checked(16).context("no cooked header")?;
+                        let (head, rest) = packet
+                            .data
+                            .split_at_checked(16)
+                            .context("a datagram has no link-layer header")?;
                         datagrams.push((u16::from_be_bytes([head[14], head[15]]), rest.to_vec()));
                     }
                     PcapBlockOwned::NG(_) => {}

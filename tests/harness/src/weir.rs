@@ -183,8 +183,8 @@ impl Weir<'_> {
             command.args(arguments).output().with_context(|| format!("cannot start {command:?}"))?;
         Ok(Answer {
             status: status.code(),
-            stdout: String::from_utf8(stdout).context("standard output")?,
-            stderr: String::from_utf8(stderr).context("standard error")?,
+            stdout: String::from_utf8(stdout).context("standard output is not UTF-8")?,
+            stderr: String::from_utf8(stderr).context("standard error is not UTF-8")?,
         })
     }
 

@@ -273,7 +273,7 @@ fn administrator_path() -> String {
 fn write_root(tree: &Path, architecture: Architecture, version: &str, path: &Path) -> Result<()> {
     let modules = format!("usr/lib/modules/{version}");
     let dependencies =
-        fs::read_to_string(tree.join(&modules).join("modules.dep")).context("depmod wrote nothing")?;
+        fs::read_to_string(tree.join(&modules).join("modules.dep")).context("depmod wrote no modules.dep")?;
     let selected = kernel::select_modules(&dependencies);
     let all = format!("{modules}/kernel");
     let conversions = format!("usr/lib/{}/gconv", architecture.tuple());

@@ -13,7 +13,7 @@ use crate::overlay::Given;
 use crate::workspace;
 use crate::{cluster, setup};
 
-/// The programs it needs.
+/// The programs for such a run.
 pub(crate) struct Beside {
     driver: PathBuf,
     weir: PathBuf,

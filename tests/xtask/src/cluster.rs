@@ -21,7 +21,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build kube-apiserver, etcd, kubectl, kube-proxy and helm with Go; the first build takes several minutes
+    /// Build kube-apiserver, etcd, kubectl, kube-proxy, helm and a checker for Grafana dashboards with Go; the first
+    /// build takes several minutes
     Build {
         /// Also build what `cargo xtask e2e` needs: the programs of nodes with kubelets, and Kubernetes' own tests
         #[arg(long)]

@@ -77,9 +77,9 @@ impl Programs {
 
     fn without_the_guest(&self) -> String {
         format!(
-            "\nThis machine's kernel has IPVS. To see the same on it, in network namespaces of its own (as root; it \
-             loads\nthe modules ip_vs, sctp and br_netfilter, see tests/demo/README.md):\n  sudo {} --weir {} \
-             --manifests {MANIFESTS}",
+            "\nThis machine's kernel has IPVS. To run the demo here, in separate network namespaces, use this command. \
+             It needs\nroot, and loads the modules ip_vs, sctp and br_netfilter (see tests/demo/README.md):\n  sudo {} \
+             --weir {} --manifests {MANIFESTS}",
             self.demo.display(),
             self.weir.display()
         )

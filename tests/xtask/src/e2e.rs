@@ -76,7 +76,8 @@ pub(crate) struct Options {
     /// Stop the tests after this many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 1440)]
     timeout: u32,
-    /// Number of nodes. Each is a guest with 2 GB and one processor; a single node has two processors
+    /// Number of nodes. Each node is a guest with 2 GB of memory and one processor, or with two processors if it is the
+    /// only node
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
     /// Service proxy to install [default: weir, or kube-proxy for the scenario migration]

@@ -85,8 +85,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(if played { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Half a minute of it, to test the machinery: every arm must serve connections in time, and connections may only
-/// fail because the refusing pod refused them.
+/// Runs half a minute of an experiment, to test the machinery: every arm must serve connections in time, and connections
+/// may only fail because the refusing pod refused them.
 ///
 /// # Errors
 /// When it cannot run, or an arm behaves differently.
@@ -108,18 +108,21 @@ pub(crate) fn tier() -> Result<Counts> {
     for arm in &options.arms {
         let line = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut line = line.filter(|line| line["policy"] == arm.as_str());
-        judge(&line.next().with_context(|| format!("no result for {arm}"))?)?;
+        judge(&line.next().with_context(|| format!("no result for the arm {arm}"))?)?;
     }
     Ok(Counts { passed: 1, ..Counts::default() })
 }
 
 fn judge(line: &Value) -> Result<()> {
-    ensure!(line["objection"].is_null(), "{line}");
+    ensure!(line["objection"].is_null(), "the result is not valid: {line}");
     let failures = line["failures"].as_object();
     let refused = failures.is_some_and(|all| all.len() == 1 && all.contains_key("connection refused"));
     // An eighth of 100 connections, while the pod refuses.
     let share = line["share"]["10.244.0.1:8080"].as_f64();
-    ensure!(refused && share.is_some_and(|share| (3.0..25.0).contains(&share)), "{line}");
+    ensure!(
+        refused && share.is_some_and(|share| (3.0..25.0).contains(&share)),
+        "only refused connections may fail, and 10.244.0.1:8080 must get 3 to 25 % of the connections: {line}"
+    );
     Ok(())
 }
 

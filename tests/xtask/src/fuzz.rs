@@ -56,6 +56,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             }
         }
     }
-    println!("{} targets, {} failed: {}", targets.len(), findings.len(), findings.join(", "));
+    let names = findings.iter().map(|name| format!(" {name}")).collect::<String>();
+    println!("{} targets, {} failed{names}", targets.len(), findings.len());
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// [default: target/image]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Architecture to build for. Given several, build an image index
+    /// Architecture to build for. If several are given, build an image index
     #[arg(long = "arch", value_name = "ARCH", default_values_t = [Architecture::HOST])]
     architectures: Vec<Architecture>,
     /// Cargo profile to build weir with

@@ -50,7 +50,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install the packages that the other xtask commands need, or print how to, and build the guest
+    /// Install the packages that the other xtask commands need, or print the command for it, and build the guest
     Setup(setup::Options),
     /// Run all checks and tests, then print one line of counts
     Test(suite::Options),

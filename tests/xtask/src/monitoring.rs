@@ -24,7 +24,7 @@ pub(crate) fn program(architecture: Architecture, name: &str) -> Result<PathBuf>
     let program = root.join("usr/bin").join(name);
     if !program.exists() {
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-        // Its only dependency missing on some machines is for its web pages.
+        // The only dependency that some machines lack is for its web pages.
         let found = packages::fetch(architecture, &["prometheus"], |package| package.name == "prometheus")?;
         packages::unpack(found.iter().map(|(_, file)| file), &root)?;
         ensure!(program.exists(), "the package prometheus does not contain {name}");

@@ -60,8 +60,8 @@ fn refreshing(architecture: Architecture) -> String {
     match architecture {
         Architecture::HOST => "if the package lists are old, run: apt-get update".to_owned(),
         _ => format!(
-            "run: cargo xtask setup --refresh --arch {architecture} (it needs a distribution whose mirror has this \
-             architecture, like Debian's)"
+            "run: cargo xtask setup --refresh --arch {architecture} (this needs a distribution whose mirror has \
+             packages for this architecture, such as Debian)"
         ),
     }
 }

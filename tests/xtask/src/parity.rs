@@ -57,7 +57,7 @@ pub(crate) fn tier() -> Result<Counts> {
 
 /// Returns whether there was no unexplained difference.
 fn run(options: &Options) -> Result<bool> {
-    ensure!(options.batch > 0, "--batch must be at least 1");
+    ensure!(options.batch > 0, "--batch must be at least 1, not {}", options.batch);
     let beside = Beside::build("weir-parity", options.weir.as_deref())?;
     let arguments = ["--seeds", &options.seeds, "--mutations", &options.mutations.to_string(), "--batch"];
     let mut arguments: Vec<String> = arguments.map(str::to_owned).into();

@@ -40,7 +40,7 @@ const MEMORY: u64 = 6144;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Number of Services, each with ten endpoints. Given several numbers, measure each in turn
+    /// Number of Services, each with ten endpoints. If several numbers are given, measure each in turn
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
     services: Vec<u32>,
     /// Number of changes to measure for each proxy; each replaces the only endpoint of a Service
@@ -70,8 +70,8 @@ pub(crate) struct Options {
     /// Also draw the results as an SVG image, and write it to this file
     #[arg(long, value_name = "FILE", requires = "rivals")]
     svg: Option<PathBuf>,
-    /// Instead of measuring, print the results of an earlier run as tables. Read them from this file, the output of
-    /// that run with `-o json`
+    /// Instead of measuring, print the results of an earlier run as tables. The file must contain that run's output
+    /// with `-o json`
     #[arg(long, value_name = "FILE", requires = "rivals")]
     from: Option<PathBuf>,
 }
@@ -150,7 +150,7 @@ impl Writer {
     /// Fails if it has ended: the changes did not last until the end of the measurement.
     fn expect_running(&mut self) -> Result<()> {
         let status = self.0.try_wait().context("cannot check the background changes")?;
-        ensure!(status.is_none(), "the background changes ended early: see above");
+        ensure!(status.is_none(), "the background changes ended early; see the messages above");
         Ok(())
     }
 }

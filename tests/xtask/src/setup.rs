@@ -1,4 +1,4 @@
-//! What the host needs, and how to get it.
+//! The programs that the host needs, and their installation.
 
 use std::process::{Command, ExitCode};
 

@@ -33,8 +33,8 @@ fn ensure_room(free: u64, built: u64, place: &str) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     ensure!(
         free >= needed,
-        "{place} has {:.1} GB free, and building and running all tests takes {:.1} GB more; old files in target/ can be \
-         deleted with: cargo clean",
+        "{place} has {:.1} GB free, but building and running all tests needs {:.1} GB of free space; old files in \
+         target/ can be deleted with: cargo clean",
         gigabytes(free),
         gigabytes(needed)
     );
@@ -63,7 +63,7 @@ mod tests {
         ensure_room(RUN, 3 * WHOLE, "here").unwrap();
         let error = ensure_room(4 << 30, 0, "here").unwrap_err().to_string();
         assert!(
-            error.starts_with("here has 4.0 GB free, ") && error.contains(" takes 12.0 GB more"),
+            error.starts_with("here has 4.0 GB free, ") && error.contains(" needs 12.0 GB of free space"),
             "{error}"
         );
         ensure_room(RUN - 1, 3 * WHOLE, "here").unwrap_err();

@@ -52,7 +52,7 @@ pub(crate) fn main(options: Options) -> Result<ExitCode> {
         (true, true) => (Streams::Console, shell()),
         (true, false) => (Streams::Console, options.command),
         (false, false) => (Streams::Port, options.command),
-        (false, true) => bail!("nothing to run: give a command after `--`, or --shell"),
+        (false, true) => bail!("nothing to run: give a command after `--`, or --shell, or --test"),
     };
     let directory = std::env::current_dir().context("cannot find the working directory")?;
     let directory = directory.to_str().context("the working directory is not UTF-8")?.to_owned();

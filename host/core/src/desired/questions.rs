@@ -118,7 +118,8 @@ impl Desired {
                 service: loser.name.clone(),
                 reason: Reason::VirtualServerConflict,
                 message: format!(
-                    "{server} is already used by {owner}, which is older; change the address or port of one of them"
+                    "virtual server {server} already belongs to the older Service {owner}; change the address or port \
+                     of one of the two Services"
                 ),
             }));
         }
@@ -130,8 +131,9 @@ impl Desired {
                     service: owner.name.clone(),
                     reason: Reason::DecisionClamped,
                     message: format!(
-                        "{server}: the source address cannot be {address}: a node supports {SNAT_SLOTS} chosen \
-                         source addresses per family, and older services already use {}; the kernel picks an address",
+                        "virtual server {server}: the source address cannot be {address}: a node supports {SNAT_SLOTS} \
+                         chosen source addresses per family, and older services already use {}; the kernel picks an \
+                         address",
                         places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
                     ),
                 });

@@ -1,7 +1,7 @@
 //! Which changes must not be made because another change failed.
 //!
-//! Only a few pairs matter: those where the second change without the first would let packets pass that a filter
-//! should stop, bring up a VIP before it can work, or fail anyway with a less helpful error.
+//! Only a few pairs of changes matter: without the first change, the second would open a filtered VIP, bring up a VIP
+//! before it can work, or fail with a less helpful error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ pub struct Failures {
     small: BTreeSet<SetName>,
     /// Sets from which some entries could not be deleted.
     crowded: BTreeSet<SetName>,
-    /// Missing entries that would close a VIP to sources, or the host's own ports on an address.
+    /// Missing entries that would close a VIP to sources, or close the host's own ports on an address.
     entries: BTreeSet<(SetName, SetEntry)>,
     /// Families whose new filter rules are not in force.
     rules: BTreeSet<Family>,

@@ -270,16 +270,16 @@ fn flags_are_for_whom_they_mean_something() {
     assert_eq!(flagged(Protocol::Tcp, "sh", hashing), (hashing.0, vec![]));
     let (flags, said) = flagged(Protocol::Tcp, "rr", hashing);
     assert_eq!(flags, 0);
-    assert!(said[0].contains("to sh and mh, not to `rr`"), "{said:?}");
+    assert!(said[0].contains("to the schedulers sh and mh, not to `rr`"), "{said:?}");
     let (flags, said) = flagged(Protocol::Tcp, "rr", SchedulerFlags::ONE_PACKET);
     assert_eq!(flags, 0);
-    assert!(said[0].contains("one-packet scheduling only applies to UDP"), "{said:?}");
+    assert!(said[0].contains("one-packet scheduling applies only to UDP"), "{said:?}");
     let (flags, said) = flagged(Protocol::Udp, "rr", SchedulerFlags::ONE_PACKET);
     assert_eq!(flags, SchedulerFlags::ONE_PACKET.0);
     assert!(said[0].starts_with("OnePacket: "), "{said:?}");
     let (flags, said) = flagged(Protocol::Udp, "rr", SchedulerFlags(0x1000));
     assert_eq!(flags, 0);
-    assert!(said[0].contains("0x1000 has unknown scheduler flags"), "{said:?}");
+    assert!(said[0].contains("the scheduler flags 0x1000 contain unknown flags"), "{said:?}");
 }
 
 #[test]
@@ -293,7 +293,9 @@ fn persistence_has_its_ranges_and_every_port_its_decision() {
     let clamped = Persistence { timeout: 1, prefix: 32 };
     assert_eq!(decision.ports[0].scheduling.persistence, Some(clamped));
     assert!(
-        said[0].contains("persistence of 0 s with prefix length 33 is out of range; using 1 s and 32"),
+        said[0].contains(
+            "persistence of 0 s with prefix length 33 is out of range; using 1 s and prefix length 32"
+        ),
         "{said:?}"
     );
     assert_eq!(persist(86_400, 24).1, [""; 0]);

@@ -103,8 +103,9 @@ impl Planner {
             service: service.clone(),
             reason: Reason::ServiceNetworkInPodNetwork,
             message: format!(
-                "its cluster IP {ip} is inside {net} of {field}, so this node's own packets to cluster IPs keep a VIP as \
-                 their source and time out; {field} must contain the networks of pods, not those of services"
+                "its cluster IP {ip} is inside the network {net} of {field}, so this node's own packets to cluster IPs \
+                 keep a VIP as their source and time out; {field} must contain the networks of pods, not those of \
+                 services"
             ),
         })
     }

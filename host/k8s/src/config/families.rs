@@ -9,15 +9,15 @@ use super::Configuration;
 use crate::problem::{Problem, Problems};
 
 impl Configuration {
-    /// Warnings for a node with these families. kube-proxy gives the same at its start.
+    /// Warnings for a node with these families. kube-proxy gives the same warnings at start.
     pub fn warnings_for(&self, families: &[Family]) -> Vec<Problem> {
         let mut warnings = Problems::default();
         if self.texts("nodePortAddresses").next().is_none() {
             warnings.note(
                 "nodePortAddresses",
                 "",
-                "is not set, so node ports are served on all addresses of the node; `primary` limits them to its \
-                 node IPs",
+                "is not set, so node ports are served on all addresses of the node; `primary` limits node ports to \
+                 the node IPs",
             );
         }
         let [family] = families else { return warnings.into_vec() };
@@ -59,8 +59,8 @@ impl Configuration {
                 "clusterCIDR",
                 self.text("clusterCIDR"),
                 format!(
-                    "has no {family} network, but {family} is this node's only family: add one, or choose another \
-                     detectLocalMode"
+                    "has no {family} network, but {family} is this node's only family: add a network, or choose \
+                     another detectLocalMode"
                 ),
             );
         }

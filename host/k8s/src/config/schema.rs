@@ -192,9 +192,9 @@ fn why_not(kind: Kind, value: &Value) -> Option<&'static str> {
         (Number, _) => Some("expected a number"),
         (Duration | Interval, _) => Some("expected a duration such as 30s, 1m30s or 1.5h"),
         (Texts, _) => Some("expected a list of strings"),
-        (Gates, _) => Some("expected names with true or false"),
+        (Gates, _) => Some("expected names of feature gates, each with true or false"),
         (Quantity, _) => Some("expected a number of bytes such as 512Ki"),
-        (Modules, _) => Some("expected a list of filePattern with verbosity"),
+        (Modules, _) => Some("expected a list of entries with filePattern and verbosity"),
         (Section, _) => Some("expected keys and values"),
     }
 }

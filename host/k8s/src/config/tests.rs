@@ -173,7 +173,7 @@ fn a_config_map_is_read_by_the_key_that_holds_the_configuration() {
             assert_eq!(configuration.proxy_config().scheduler, "lc");
             let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
             let read =
-                "is used as the configuration; kube-proxy itself accepts only this text, in a separate file";
+                "is used as the configuration; kube-proxy itself accepts this text only as a separate file";
             let unknown = "sheduler: unknown key, ignored; did you mean `ipvs.scheduler`?";
             assert_eq!(warnings, [format!("{place}: {read}"), format!("{place}: {unknown}")]);
         }
@@ -193,7 +193,10 @@ fn the_document_that_is_a_configuration_is_read() {
     let (configuration, warnings) = parse(&format!("kind: Pod\n---\n{OWN}"), Map::new()).unwrap();
     assert_eq!(configuration.proxy_config().scheduler, "lc");
     let first = warnings[0].to_string();
-    assert_eq!(first, "document 2 is used, but kube-proxy reads only the first; remove the others");
+    assert_eq!(
+        first,
+        "document 2 is used, but kube-proxy reads only the first document; remove the other documents"
+    );
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn other_modes_are_refused_with_a_way_out() {
         parse(&text, Map::new()).map_err(|error| error.to_string())
     };
     assert!(mode("iptables").unwrap_err().contains("keep running kube-proxy"));
-    assert!(mode("userspace").unwrap_err().contains("ipvs is allowed"));
+    assert!(mode("userspace").unwrap_err().contains("must be ipvs"));
     assert_eq!(mode("").unwrap().1.len(), 1, "a warning");
 }
 

@@ -41,13 +41,13 @@ pub(super) fn values(configuration: &Configuration, warnings: &mut Problems, err
 pub(super) fn mode(configuration: &Configuration, warnings: &mut Problems, errors: &mut Problems) {
     match configuration.text("mode") {
         "ipvs" => {}
-        "" => warnings.note("mode", "", "not set; kube-proxy would use iptables, weir always uses ipvs"),
+        "" => warnings.note("mode", "", "not set; kube-proxy would use iptables, but weir always uses ipvs"),
         mode @ ("iptables" | "nftables") => errors.note(
             "mode",
             mode,
             "weir supports only IPVS: set `mode: ipvs`, or keep running kube-proxy on this node",
         ),
-        mode => errors.note("mode", mode, "only ipvs is allowed"),
+        mode => errors.note("mode", mode, "must be ipvs"),
     }
 }
 
@@ -160,7 +160,7 @@ fn logging(configuration: &Configuration, errors: &mut Problems) {
         let field = format!("logging.vmodule[{index}]");
         let pattern = module.get("filePattern").and_then(|pattern| pattern.as_str()).unwrap_or_default();
         if pattern.is_empty() || pattern.contains(['=', ',']) {
-            errors.note(field, pattern, "expected a file pattern without = and comma");
+            errors.note(field, pattern, "expected a file pattern that contains neither = nor a comma");
         } else if format == "json" {
             errors.note(field, pattern, "kube-proxy accepts this field only if logging.format is text");
         }
@@ -230,7 +230,10 @@ fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
         errors.note(
             field,
             name,
-            format!("detectLocalMode {mode} needs 1 to 15 characters of an interface's name here, without blanks and / : \" ' \\ ! +"),
+            format!(
+                "must be 1 to 15 characters of an interface's name, without blanks and / : \" ' \\ ! +, because \
+                 detectLocalMode is {mode}"
+            ),
         );
     }
 }

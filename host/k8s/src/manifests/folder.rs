@@ -15,7 +15,7 @@ use crate::Problem;
 use crate::document::{Format, SyntaxError};
 use crate::objects::Decoded;
 
-/// A folder of manifests, or a single file, with the last good version of each.
+/// A folder of manifests, or a single file, with the last good version of each object.
 ///
 /// Mistakes never remove anything: an unreadable file or an invalid object keeps its previous version, a file with an
 /// unparseable document keeps the objects that its other documents do not name, and a missing folder keeps
@@ -113,8 +113,8 @@ impl Folder {
         (events, problems)
     }
 
-    /// Whether the path could be listed at least once. Before that, what is wanted is unknown, as opposed to nothing
-    /// being wanted.
+    /// Whether the path could be listed at least once. Before that, it is unknown which objects are wanted. After that,
+    /// an empty folder means that no object is wanted.
     pub fn is_complete(&self) -> bool {
         self.listed
     }
@@ -211,8 +211,9 @@ impl FileState {
         let mut contents = text::read(&text, format, node);
         if let Some(line) = replaced {
             contents.is_partial = true;
-            let message =
-                format!("line {line}: not UTF-8 text; invalid bytes are read as \u{fffd}; save it as UTF-8");
+            let message = format!(
+                "line {line}: not UTF-8 text; invalid bytes are read as \u{fffd}; save the file as UTF-8"
+            );
             contents.problems.insert(0, Problem::of_object("", message));
         }
         self.take_over(path, contents);

@@ -69,8 +69,8 @@ impl Inventory {
         super::text::inventory(text, node)
     }
 
-    /// The events that lead from this set to `newer`: first new and changed objects, so that what moves from one
-    /// object to another is never missing in between, then deleted ones.
+    /// The events that lead from this set to `newer`: first new and changed objects, then deleted ones, so that content
+    /// that moves from one object to another is never missing in between.
     pub fn changes_to(&self, newer: &Inventory) -> Vec<Event> {
         let here = newer.objects.iter().filter(|(key, object)| self.objects.get(*key) != Some(*object));
         let gone = self.objects.keys().filter(|key| !newer.objects.contains_key(*key));

@@ -24,7 +24,7 @@ pub(super) fn endpoint_address(
     let field = field.into();
     let address = address(text, field.as_str(), problems)?;
     let Some(why) = unusable(address) else { return Some(address) };
-    problems.note(field, text, format!("must not be {why}; it is left out"));
+    problems.note(field, text, format!("{why} addresses are not allowed here; the endpoint is left out"));
     None
 }
 

@@ -96,7 +96,8 @@ fn amount(
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     read(&text).unwrap_or_else(|| {
         let field = format!("status.{part}.{resource}");
-        problems.note(field, text, "must be a quantity such as `500m` or `16Gi`; treated as unknown");
+        let message = "must be a quantity such as `500m` or `16Gi`; the amount is treated as unknown";
+        problems.note(field, text, message);
         0
     })
 }

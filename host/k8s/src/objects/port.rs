@@ -18,7 +18,7 @@ pub(super) fn number(
         port.and_then(Number::as_u64).and_then(|port| u16::try_from(port).ok()).and_then(NonZeroU16::new);
     if valid.is_none() {
         let found = port.map(Number::to_string).unwrap_or_default();
-        problems.note(field, found, format!("must be a port number, 1 to 65535; {what} is left out"));
+        problems.note(field, found, format!("must be a port number from 1 to 65535; {what} is left out"));
     }
     valid
 }

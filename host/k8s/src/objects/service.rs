@@ -274,7 +274,7 @@ impl Spec {
             problems.note(
                 "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
                 seconds,
-                format!("must be a number of seconds, 1 to {MAX_AFFINITY_SECONDS}"),
+                format!("must be a number of seconds from 1 to {MAX_AFFINITY_SECONDS}"),
             );
         }
         valid.map(Some)
@@ -363,13 +363,13 @@ fn note_meetings(ports: &[(usize, ServicePort)], problems: &mut Problems) {
         let field = |name| format!("spec.ports[{i}].{name}");
         if let Some(other) = names.insert((port.name.as_str(), port.protocol), i) {
             let message = format!(
-                "spec.ports[{other}] has the same name and protocol; only the last one is served; give one of them \
-                 another name"
+                "spec.ports[{other}] has the same name and protocol; only the last of the two ports is served; \
+                 change one of the names"
             );
             problems.note(field("name"), &port.name, message);
             continue;
         }
-        let one = "only one of them is served; give one of them another number";
+        let one = "only one of the two ports is served; change one of the numbers";
         if let Some(other) = numbers.insert((port.port, port.protocol), i) {
             let message = format!("spec.ports[{other}] has the same port and protocol; {one}");
             problems.note(field("port"), port.port, message);

@@ -152,7 +152,7 @@ pub enum SetError {
     #[error(transparent)]
     Netlink(NetlinkError),
     /// The kernel's protocol versions are not supported.
-    #[error("the kernel supports ipset protocols {oldest} to {newest}; weir needs 6 or 7")]
+    #[error("the kernel supports ipset protocol versions {oldest} to {newest}; weir needs version 6 or 7")]
     Protocol {
         /// The oldest version of the kernel.
         oldest: u8,

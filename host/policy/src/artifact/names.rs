@@ -87,7 +87,7 @@ fn check_import(import: &str) -> Result<(), LoadError> {
         return Ok(());
     }
     let what = match wasi::unversioned(import) {
-        name if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") => "network",
+        name if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") => "network access",
         name if name.starts_with(PACKAGE) => "such interface in this version of weir",
         _ => "such interface",
     };

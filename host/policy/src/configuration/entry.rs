@@ -140,7 +140,7 @@ impl Reader<'_> {
             Some((scheme, _)) => {
                 let message = format!(
                     "this version of weir cannot fetch `{scheme}://` sources; put the component into a file, \
-                     and give its path or file:///PATH"
+                     and give the file's path or file:///PATH"
                 );
                 self.problems.note("source", text, message);
                 return None;
@@ -265,7 +265,7 @@ impl Reader<'_> {
             let written = abridged(value);
             match parse_bytes(&written).filter(|bytes| MEMORY.contains(bytes)) {
                 Some(bytes) => limits.memory_bytes = bytes,
-                None => self.problems.note("limits.memory", written, "must be from 1Mi to 64Mi"),
+                None => self.problems.note("limits.memory", written, "must be a size from 1Mi to 64Mi"),
             }
         }
         if let Some(time) = self.duration(fields, "callTimeout", &CALL_TIMEOUT, "1ms to 5s") {
@@ -289,7 +289,7 @@ impl Reader<'_> {
         let value = field(fields, key)?;
         let time = value.as_str().and_then(parse_duration).filter(|time| allowed.contains(time));
         if time.is_none() {
-            let message = format!("must be a duration of {words}, such as `100ms`");
+            let message = format!("must be a duration from {words}, written like `100ms`");
             self.problems.note(format!("limits.{key}"), abridged(value), message);
         }
         time

@@ -75,7 +75,7 @@ fn a_large_change_is_held_until_it_is_confirmed() {
     let held = world.replace(&all);
     let Replacement::Held { changed: 300, services: 300, unconfirmed } = &held else { panic!("{held}") };
     let digest = unconfirmed[0].1.to_string();
-    assert!(held.to_string().contains(&format!("add {digest} to `confirmed`")), "{held}");
+    assert!(held.to_string().ends_with(&format!("to `confirmed` in the policy file: {digest}")), "{held}");
     assert_eq!(world.plan(), before, "the old one stays");
     let confirmed = policy(&[("p", HOSTILE, json!("good"))], json!({"confirmed": [digest]}));
     assert_eq!(world.replace(&confirmed), Replacement::Taken { changed: 300, services: 300 });

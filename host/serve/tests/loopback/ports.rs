@@ -156,7 +156,7 @@ fn a_port_that_is_taken_is_reported_and_opened_when_it_is_free() {
     assert_eq!((&failures[0].service, failures[0].family), (&name("web"), Family::V4));
     assert_eq!(failures[0].source.address, other.local_addr().unwrap());
     assert_eq!(failures[0].source.source.kind(), std::io::ErrorKind::AddrInUse);
-    assert_eq!(failures[0].to_string(), "the health check port of shop/web is not served over IPv4");
+    assert_eq!(failures[0].to_string(), "the health check port of service shop/web is not served over IPv4");
     assert_eq!(ports.addresses(&name("web")), [format!("[::1]:{port}").parse().unwrap()]);
     assert!(TcpStream::connect(("127.0.0.2", port)).is_err());
     assert_eq!(ports.addresses(&name("fine")).len(), 2);

@@ -36,7 +36,10 @@ pub(super) fn device(actual: &KernelState) -> Vec<Finding> {
     if !unserved.is_empty() {
         findings.push(Finding::warning(
             "addresses without a service",
-            format!("{}: this node accepts and refuses traffic to such addresses", some_of(unserved)),
+            format!(
+                "{}: packets to these addresses end at this node and reach no endpoint",
+                some_of(unserved)
+            ),
             "start `weir run`, which removes them, or use `ip addr del`",
         ));
     }
@@ -162,8 +165,8 @@ pub(super) fn servers(actual: &KernelState) -> Vec<Finding> {
         findings.push(Finding::warning(
             "draining",
             some_of(quiesced),
-            "nothing to do: weir removes them when their connections have ended (`ipvsadm -Lnc` shows the \
-             connections), unless a plugin set the weight to 0",
+            "nothing to do: weir removes these real servers when their connections have ended (`ipvsadm -Lnc` shows \
+             the connections), unless a plugin set the weight to 0",
         ));
     }
     findings

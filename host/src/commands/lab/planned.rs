@@ -47,7 +47,7 @@ pub(super) struct Target {
 
 /// The client nodes and their objects.
 pub(super) struct Laboratory {
-    /// One per client node that is planned separately; one for all if they are only counted.
+    /// One entry per named client node, or a single entry if the traffic file gives only their number.
     nodes: Vec<(Settings, Vec<Event>)>,
     /// Loaded chains, by policy file and index in `nodes`. Each run gets a fresh copy.
     chains: BTreeMap<(PathBuf, usize), Chain>,
@@ -108,7 +108,7 @@ impl Laboratory {
         let service = &traffic.service;
         let (namespace, name) = service
             .split_once('/')
-            .with_context(|| format!("service `{service}` is not written as namespace/name"))?;
+            .with_context(|| format!("service `{service}`: must be written as NAMESPACE/NAME"))?;
         let name = ObjectName::new(namespace, name);
         let mut addresses = BTreeSet::new();
         let mut servers = BTreeSet::new();
@@ -209,7 +209,7 @@ impl Laboratory {
 /// A policy planned by weir's planner, on each client node.
 pub(super) struct Planned {
     target: Rc<Target>,
-    /// One for all client nodes, if these are only counted and nothing is sampled.
+    /// A single entry if the traffic file gives only the number of client nodes, and nothing is sampled.
     nodes: Vec<Node>,
     /// How often the kernel is read for the policy.
     period: Option<Duration>,

@@ -31,7 +31,7 @@ pub(super) fn ask(arguments: &PluginRunArguments) -> anyhow::Result<ExitCode> {
     let now = inputs::now();
     let views = planner.views();
     if views.is_empty() {
-        complain!("no services that this node handles in {}", manifests.display());
+        complain!("--manifests {}: contains no service that this node handles", manifests.display());
         return Ok(ExitCode::FAILURE);
     }
     let decided = planner.decide(&views, now);

@@ -108,7 +108,7 @@ fn planner(endpoints: u32) -> anyhow::Result<Planner> {
         let (Decoded::Here(service), Decoded::Here(slice)) =
             (objects::service(&service).0, objects::endpoint_slice(&slice).0)
         else {
-            bail!("the benchmark's own objects are refused");
+            bail!("weir refuses the benchmark's own objects; this is a bug in weir");
         };
         planner.apply(Event::Service(Box::new(service)));
         planner.apply(Event::Slice(Box::new(slice)));

@@ -107,7 +107,7 @@ pub(super) fn new(arguments: &PluginNewArguments) -> anyhow::Result<ExitCode> {
     let sdk = sdk(&arguments.sdk)?;
     let component = name.replace('-', "_");
     let folder = Path::new(name);
-    ensure!(!folder.exists(), "`{name}` already exists; choose another name, or delete it");
+    ensure!(!folder.exists(), "`{name}` already exists in this folder; delete it, or choose another name");
     for (file, text) in TEMPLATE {
         let path = folder.join(file);
         let making = || format!("cannot create {}", path.display());
@@ -139,7 +139,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     );
     ensure!(
         !TAKEN.contains(&name.replace('-', "_").as_str()),
-        "`{name}` is not a valid plugin name: a crate of that name cannot be built here; use another, such as `my-{name}`"
+        "`{name}` is not a valid plugin name: a crate of this name cannot be built; use another name, such as `my-{name}`"
     );
     Ok(())
 }
@@ -157,7 +157,7 @@ fn sdk(folder: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(&manifest).with_context(place)?;
     ensure!(
         package_name(&text) == Some("weir-plugin-sdk"),
-        "{}: its Cargo.toml is not that of the package weir-plugin-sdk; give the folder plugin-sdk of weir's source tree",
+        "{}: its Cargo.toml is not for the package weir-plugin-sdk; give the folder plugin-sdk of weir's source tree",
         place()
     );
     let path = folder.to_str().with_context(|| format!("{}: the path is not UTF-8", place()))?;

@@ -26,7 +26,7 @@ pub(super) struct Plugins {
     seen: Vec<Stamp>,
 }
 
-/// What changes when a file does. `None` = the file cannot be accessed.
+/// Properties of a file that change with its content. `None` = the file cannot be accessed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,

@@ -91,11 +91,12 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
         udp_stream_timeout: wanted.udp_stream_timeout,
     };
     let changed = conntrack::set(&limits).context(
-        "cannot set connection tracking limits (to keep the kernel's values, set `conntrack.maxPerCore` to 0 and \
-         the timeouts in `conntrack` to 0s; or run `weir run --init-only` once with all privileges)",
+        "cannot set the limits and timeouts of connection tracking (to keep the kernel's values, set \
+         `conntrack.maxPerCore` to 0 and the timeouts in `conntrack` to 0s; or run `weir run --init-only` once with \
+         all privileges)",
     )?;
     for (file, value) in changed {
-        info!(file = %file.display(), value, "set a connection tracking limit");
+        info!(file = %file.display(), value, "set a connection tracking limit or timeout");
     }
     Ok(())
 }

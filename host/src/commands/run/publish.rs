@@ -58,7 +58,7 @@ pub(super) struct Publisher {
     /// The health checks of load balancers, and their answers.
     checks: BTreeMap<ObjectName, HealthCheck>,
     check_addresses: BTreeSet<IpAddr>,
-    /// Whether any of these could not be opened.
+    /// Whether any health check port could not be opened.
     checks_failed: bool,
 }
 

@@ -51,7 +51,7 @@ impl StateDirectory {
             Err(error) => {
                 warn!(
                     file = %file.display(),
-                    "cannot read when endpoints became ready: {error}; no endpoint counts as new"
+                    "cannot read the times at which endpoints became ready: {error}; no endpoint counts as new"
                 );
                 return Readiness::default();
             }
@@ -81,7 +81,8 @@ impl StateDirectory {
         if !same && let Err(error) = write(&self.file(), &text) {
             warn!(
                 file = %self.file().display(),
-                "cannot save when endpoints became ready: {error}; after a restart, no endpoint counts as new"
+                "cannot save the times at which endpoints became ready: {error}; after a restart, no endpoint counts \
+                 as new"
             );
         }
         self.written = Some((now, text));

@@ -38,7 +38,7 @@ impl Wake {
     const ALL: [Wake; 5] = [Wake::Manifests, Wake::Addresses, Wake::Policy, Wake::Configuration, Wake::Stop];
 }
 
-/// The most API server messages that wait; beyond that, no more are read.
+/// How many API server messages may wait. While this many wait, no more are read.
 const CAPACITY: usize = 64;
 
 /// How often the folder is checked if it cannot be watched or was replaced as a whole.

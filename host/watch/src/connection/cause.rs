@@ -58,13 +58,13 @@ fn about_certificate(error: &CertificateError) -> String {
                 .to_owned();
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "renew it, or correct this node's clock"
+            "renew the certificate, or correct this node's clock"
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "correct this node's clock"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "use one of its names as the server's address, or as `tls-server-name` in the kubeconfig"
+            "use one of the certificate's names as the server's address, or as `tls-server-name` in the kubeconfig"
         }
         _ => "check the certificate that the API server uses",
     };

@@ -105,7 +105,7 @@ impl Daemon {
         self.running = Some(self.run()?);
         let compared = patience::until(GENEROUS, || {
             let rounds = self.metric(ROUNDS)?;
-            ensure!(rounds >= Some(1.0), "{ROUNDS} is {rounds:?}");
+            ensure!(rounds >= Some(1.0), "{ROUNDS} is {rounds:?}, expected at least 1");
             Ok(())
         });
         compared.map_err(|error| self.blame(&error))

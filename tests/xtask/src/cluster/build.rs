@@ -155,7 +155,7 @@ pub(crate) fn build_kube_router() -> Result<PathBuf> {
 /// The version of Kubernetes that clusters have, as `v1.37.2`.
 pub(crate) fn kubernetes_version() -> Result<String> {
     let module = MODULES.iter().find(|module| module.versioned == KUBERNETES);
-    let module = module.context("the list of Go modules has none for Kubernetes")?;
+    let module = module.context("the list of Go modules does not contain Kubernetes")?;
     module.version(&module.source())
 }
 
@@ -237,7 +237,7 @@ impl Module {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         version_of(&text, self.versioned)
             .map(str::to_owned)
-            .with_context(|| format!("{} requires no {}", path.display(), self.versioned))
+            .with_context(|| format!("{} does not require {}", path.display(), self.versioned))
     }
 }
 
@@ -268,6 +268,6 @@ mod tests {
     #[test]
     fn what_is_built_is_what_clusters_look_for() {
         let built: Vec<&str> = MODULES.iter().flat_map(|m| m.programs).map(|(name, _)| *name).collect();
-        assert_eq!(built, ["etcd", "kube-apiserver", "kubectl", "kube-proxy", "helm"]);
+        assert_eq!(built, ["etcd", "kube-apiserver", "kubectl", "kube-proxy", "helm", "board"]);
     }
 }

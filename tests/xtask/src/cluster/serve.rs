@@ -30,7 +30,7 @@ pub(crate) fn serve(options: &Options) -> Result<ExitCode> {
     let cluster = Cluster::start()?;
     for path in &options.manifests {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        cluster.apply(&text).with_context(|| format!("in {}", path.display()))?;
+        cluster.apply(&text).with_context(|| format!("cannot apply {}", path.display()))?;
     }
     println!("API server   {}", cluster.server());
     println!("admin        --kubeconfig {}", cluster.kubeconfig().display());

@@ -137,8 +137,9 @@ impl RunningNodes {
         self.check()?;
         let node = self.node(number)?;
         node.stop()?;
-        let (name, _) = self.ends.recv_timeout(PATIENCE).context("the node did not stop")?;
-        ensure!(name == node.name(), "{name} has ended");
+        let (name, _) =
+            self.ends.recv_timeout(PATIENCE).with_context(|| format!("{} did not stop", node.name()))?;
+        ensure!(name == node.name(), "{name} ended during the reboot of {}", node.name());
         self.boot(node);
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(super) enum Scenario {
 /// Fails if these scenarios need more nodes.
 pub(super) fn check(scenarios: &[Scenario], nodes: u8) -> Result<()> {
     let is_enough = !scenarios.contains(&Scenario::Restarts) || nodes >= restarts::DRAINED;
-    ensure!(is_enough, "the scenario restarts drains one of two nodes; add: --nodes 2");
+    ensure!(is_enough, "the scenario `restarts` drains one of two nodes; add --nodes 2");
     Ok(())
 }
 

@@ -126,7 +126,7 @@ impl<'c> Traffic<'c> {
             let Look { streams, new } = traffic.look()?;
             match streams.expect_nothing_lost().and_then(|()| new.expect_nothing_lost()) {
                 Err(error) if start.elapsed() > SETTLED => {
-                    return Err(error.context("the Service does not work"));
+                    return Err(error.context("the clients do not get all answers from the Service web"));
                 }
                 Err(_) => thread::sleep(Duration::from_secs(1)),
                 Ok(()) => return Ok(traffic),
@@ -209,7 +209,8 @@ impl Outside {
     }
 
     fn last_line(&self) -> Result<String> {
-        let text = fs::read_to_string(&self.log).context("cannot read the log of the clients outside")?;
+        let text = fs::read_to_string(&self.log)
+            .context("cannot read the log of the clients outside the cluster")?;
         // The text after the last newline is incomplete.
         let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
         Ok(complete.lines().next_back().unwrap_or_default().to_owned())

@@ -165,7 +165,7 @@ impl Source {
                 let found =
                     directories.iter().map(|dir| format!("{dir}/{name}")).find(|p| self.place(p).is_file());
                 let path = found.with_context(|| {
-                    format!("{} needs {name}, which the packages do not contain", file.display())
+                    format!("{} needs the library {name}, which the packages do not contain", file.display())
                 })?;
                 if !tree.contains(&path) {
                     self.take(tree, &path)?;

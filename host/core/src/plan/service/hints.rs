@@ -56,8 +56,8 @@ fn node_addresses(view: &ServiceView) -> Option<String> {
     (!nodes.is_empty()).then(|| {
         let list = some_of(nodes.iter().map(|(ip, node)| format!("{ip} (node {node})")));
         format!(
-            "these VIPs are addresses of other nodes: {list}; they are not bound on this node, because it could then \
-             no longer reach those nodes. Clients reach the VIPs on those nodes"
+            "these VIPs are addresses of other nodes: {list}; this node does not bind them, because it could then no \
+             longer reach those nodes. Clients reach these VIPs on those nodes"
         )
     })
 }
@@ -111,8 +111,8 @@ fn unmatched(view: &ServiceView) -> Option<String> {
     if reachable.is_empty() {
         let (has, wants) = (filled[0].family, view.ports[0].family);
         return Some(format!(
-            "its endpoints have {has} addresses but its cluster IP is {wants}, so none of them is used; use EndpointSlices \
-             with addressType {wants}, or give the Service an {has} cluster IP"
+            "its endpoints have {has} addresses but its cluster IP is {wants}, so no endpoint is used; use \
+             EndpointSlices with addressType {wants}, or give the Service an {has} cluster IP"
         ));
     }
     let mut missing = BTreeSet::new();

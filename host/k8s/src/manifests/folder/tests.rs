@@ -148,7 +148,8 @@ fn a_byte_that_is_not_utf8_takes_nothing_away() {
     fs::write(lab.dir.path().join("1.yaml"), [text.as_slice(), b"--- # caf\xe9\n"].concat()).unwrap();
     let (events, problems) = lab.scan();
     assert_eq!(events, ["+a 10.0.0.1"]);
-    let expected = "1.yaml: line 3: not UTF-8 text; invalid bytes are read as \u{fffd}; save it as UTF-8";
+    let expected =
+        "1.yaml: line 3: not UTF-8 text; invalid bytes are read as \u{fffd}; save the file as UTF-8";
     assert_eq!(problems, [expected]);
     fs::write(lab.dir.path().join("1.yaml"), b"\xff\xfek\0").unwrap();
     let expected =

@@ -73,10 +73,13 @@ fn edit(stage: &Stage<'_>) -> Result<()> {
     let new = std::net::SocketAddr::new(stage.cluster.pod("web-4").host.address(Family::V4), POD_PORT);
     patience::until(GENEROUS, || {
         let real_servers = stage.daemon.real_servers(Protocol::Tcp, vip(CLUSTER_IP)?)?;
-        ensure!(real_servers.contains(&(new.to_string(), 1)), "{real_servers:?}");
+        ensure!(
+            real_servers.contains(&(new.to_string(), 1)),
+            "web-4 is not among the real servers: {real_servers:?}"
+        );
         Ok(())
     })?;
-    page::say(&format!("In the kernel {} ms after the edit.", start.elapsed().as_millis()));
+    page::say(&format!("web-4 is in the kernel {} ms after the edit.", start.elapsed().as_millis()));
     Ok(())
 }
 
@@ -85,6 +88,6 @@ fn show_servers(stage: &Stage<'_>) -> Result<()> {
     page::quote(text.lines());
     let old = std::net::SocketAddr::new(stage.cluster.pod("web-2").host.address(Family::V4), POD_PORT);
     let real_servers = stage.daemon.real_servers(Protocol::Tcp, vip(CLUSTER_IP)?)?;
-    ensure!(real_servers.contains(&(old.to_string(), 0)), "web-2 has no weight 0: {real_servers:?}");
+    ensure!(real_servers.contains(&(old.to_string(), 0)), "web-2 does not have weight 0: {real_servers:?}");
     Ok(())
 }

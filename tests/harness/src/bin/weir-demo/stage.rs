@@ -92,7 +92,10 @@ impl<'c> Stage<'c> {
         let lines: Vec<&str> = plan.lines().filter(|line| line.contains(&address)).collect();
         ensure!(!lines.is_empty(), "the plan does not mention {address}");
         page::quote(lines);
-        page::say(&format!("… of {} lines: sysctls, sets, rules, addresses, servers", plan.lines().count()));
+        page::say(&format!(
+            "The whole plan has {} lines: sysctls, sets, rules, addresses and servers.",
+            plan.lines().count()
+        ));
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl<'c> Stage<'c> {
         page::quote(text.lines().skip(1));
         for server in [CLUSTER_IP, NODE_PORT, LOAD_BALANCER] {
             let real_servers = self.daemon.real_servers(Protocol::Tcp, vip(server)?)?;
-            ensure!(real_servers.len() == 3, "{server} has {real_servers:?}");
+            ensure!(real_servers.len() == 3, "{server} must have 3 real servers, not {real_servers:?}");
         }
         Ok(())
     }
@@ -114,7 +117,7 @@ impl<'c> Stage<'c> {
         let trace = self.daemon.ask("trace", &["--from", &client, "--to", LOAD_BALANCER])?;
         page::quote(trace.lines());
         let endpoint = self.cluster.pod("web-1").host.address(Family::V4).to_string();
-        ensure!(trace.contains(&endpoint), "the packet does not reach the endpoints");
+        ensure!(trace.contains(&endpoint), "the trace does not contain the endpoint {endpoint}");
         Ok(())
     }
 }
