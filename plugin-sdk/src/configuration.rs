@@ -78,8 +78,10 @@ impl Fields {
         let known = self.known.join(", ");
         for key in self.values.keys() {
             self.problems.push(match known.as_str() {
-                "" => format!("{}{key} is unknown: there is nothing to configure", self.place),
-                known => format!("{}{key} is unknown: known fields are {known}", self.place),
+                "" => {
+                    format!("{}{key} is an unknown field: remove it", self.place)
+                }
+                known => format!("{}{key} is an unknown field: use one of {known}", self.place),
             });
         }
         self.problems
@@ -223,7 +225,7 @@ mod tests {
         let expected = [
             "a cannot be read: invalid type: string \"x\", expected u8",
             "rules[1].net is `10.0/8`: write a network like `10.0.0.0/8` or `fd00::/64`",
-            "rules[1].nett is unknown: known fields are net",
+            "rules[1].nett is an unknown field: use one of net",
             "rules[2] must be an object, not a number",
             "nets[0] is `lan`: write an address like `192.0.2.1` or `fd00::1`",
             "limits.most is `true`: write a whole number from 0 to 255",
@@ -240,7 +242,7 @@ mod tests {
             let mistakes = none(text).unwrap_err();
             assert!(mistakes[0].contains(complaint), "{text}: {mistakes:?}");
         }
-        assert_eq!(none(r#"{"a": 1}"#).unwrap_err(), ["a is unknown: there is nothing to configure"]);
+        assert_eq!(none(r#"{"a": 1}"#).unwrap_err(), ["a is an unknown field: remove it"]);
         assert_eq!(parse::<Vec<u8>>("[1]"), Ok(vec![1]));
         assert!(parse::<u8>("null").is_err());
     }

@@ -124,14 +124,8 @@ impl Retries {
                 let retry = entry.or_insert_with(|| Retry::new(change, failure, now));
                 retry.failure.clone_from(failure);
                 // Locks are held briefly, and `iptables-restore` also waits for its lock.
-                let pause = match failure.kind {
-                    FailureKind::Locked => FIRST,
-                    FailureKind::Stale
-                    | FailureKind::Prerequisite
-                    | FailureKind::Postponed
-                    | FailureKind::Busy
-                    | FailureKind::Refused => retry.pause.saturating_mul(2).max(FIRST),
-                };
+                let locked = failure.kind == FailureKind::Locked;
+                let pause = if locked { FIRST } else { retry.pause.saturating_mul(2).max(FIRST) };
                 retry.pause = pause.min(self.longest.max(FIRST));
                 // On whole seconds, so that changes that fail at different times are retried in the same round.
                 retry.next = whole_seconds(now + retry.pause);

@@ -186,8 +186,8 @@ fn probe_schedulers(
                 "{loaded}; other schedulers may be available, but this kernel's modules cannot be listed"
             ),
             format!(
-                "mount /lib/modules/{} here, or load the schedulers that you need, for example with `modprobe \
-                 ip_vs_wrr`",
+                "mount the node's /lib/modules/{} where weir runs, or load the schedulers that you need, \
+                 for example with `modprobe ip_vs_wrr`",
                 modules.release
             ),
         ));

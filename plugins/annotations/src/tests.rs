@@ -112,7 +112,7 @@ fn every_mistake_of_a_configuration_is_named() {
     let expected = [
         "dialects names `calico`: write any of weir, kube-router, cilium",
         "keys has `policy.weir/schedular`, which matches no key of the configured dialects",
-        "allow is unknown: known fields are dialects, keys",
+        "allow is an unknown field: use one of dialects, keys",
     ];
     assert_eq!(refusals, expected);
 }

@@ -102,7 +102,7 @@ fn every_mistake_of_a_configuration_is_named() {
         "window is 0 s: write a time from 1s to 24h",
         "aggression is 11: write a whole number from 1 to 10",
         "min-percent is 0: write a whole number from 1 to 100",
-        "minimum is unknown: known fields are window, aggression, min-percent",
+        "minimum is an unknown field: use one of window, aggression, min-percent",
     ];
     assert_eq!(refusals, expected);
 }

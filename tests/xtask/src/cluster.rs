@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build kube-apiserver, etcd, kubectl, kube-proxy, helm and a checker for Grafana dashboards with Go; the first
+    /// Use Go to build kube-apiserver, etcd, kubectl, kube-proxy, helm and a checker for Grafana dashboards; the first
     /// build takes several minutes
     Build {
         /// Also build what `cargo xtask e2e` needs: the programs of nodes with kubelets, and Kubernetes' own tests

@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Stop the guest after this many seconds
     #[arg(long, default_value_t = 7200)]
     timeout: u64,
-    /// Cargo profile to build with; the default is optimised, as for all measurements
+    /// Cargo profile to build with; the default is the optimised profile that all measurements use
     #[arg(long, default_value = "lab")]
     profile: String,
     /// Use this weir binary instead of building one

@@ -43,7 +43,8 @@ pub(crate) struct Options {
     /// Number of Services, each with ten endpoints. If several numbers are given, measure each in turn
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], requires = "rivals")]
     services: Vec<u32>,
-    /// Number of changes to measure for each proxy; each replaces the only endpoint of a Service
+    /// Number of changes to measure for each proxy. A change replaces the endpoint of an additional Service, which has
+    /// only this endpoint
     #[arg(long, default_value_t = 10, requires = "rivals")]
     changes: u32,
     /// During the measurements, change this many endpoints of other Services per second

@@ -37,7 +37,8 @@ pub(super) fn sample(
     planner.update(begin.as_secs());
     if planner.sampler().wishes(name).next().is_none() {
         bail!(
-            "no plugin declares the need `statistics` for {name}, so there is nothing to read; omit --sample"
+            "no plugin that selects {name} declares the need `statistics`, so weir reads no counters for this service; \
+             omit --sample, or check the plugin's `select`"
         );
     }
     let started = Instant::now();
@@ -197,6 +198,6 @@ mod tests {
             sample(&mut planner(), &name, Duration::from_secs(2), |_| read.clone()).unwrap_err().to_string()
         };
         assert!(sample("web", None).contains("run this as root"));
-        assert!(sample("api", Some(Default::default())).contains("no plugin declares the need"));
+        assert!(sample("api", Some(Default::default())).contains("declares the need `statistics`"));
     }
 }
