@@ -292,11 +292,14 @@ fn the_dashboard_matches_grafanas_schema() {
     let board = install().join("monitoring/dashboard.json");
     output(Command::new(&programs.board).arg(&board)).unwrap();
 
+    let text = fs::read_to_string(&board).unwrap();
     let wrong = tempfile::NamedTempFile::new().unwrap();
-    let text = fs::read_to_string(&board).unwrap().replace("\"legendFormat\"", "\"legendFormt\"");
-    fs::write(wrong.path(), text).unwrap();
-    let error = output(Command::new(&programs.board).arg(wrong.path())).unwrap_err().to_string();
-    assert!(error.contains("unexpected field 'legendFormt'"), "{error}");
+    for (field, misspelt) in [("legendFormat", "legendFormt"), ("unit", "unitt")] {
+        let text = text.replace(&format!("\"{field}\""), &format!("\"{misspelt}\""));
+        fs::write(wrong.path(), text).unwrap();
+        let error = output(Command::new(&programs.board).arg(wrong.path())).unwrap_err().to_string();
+        assert!(error.contains(misspelt), "{error}");
+    }
 }
 
 #[test]

@@ -19,6 +19,10 @@ func main() {
 	runtime.RegisterDataqueryVariant(prometheus.VariantConfig())
 	runtime.RegisterPanelcfgVariant(stat.VariantConfig())
 	runtime.RegisterPanelcfgVariant(timeseries.VariantConfig())
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: board FILE...")
+		os.Exit(2)
+	}
 	for _, file := range os.Args[1:] {
 		if err := check(file); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", file, err)
@@ -55,7 +59,7 @@ func check(file string) error {
 	return lost("", given, known)
 }
 
-// lost names the first field of `given` that `known` lacks or changes.
+// lost names the first field of `given` that `known` lacks or changes. Empty lists and objects may be left out.
 func lost(path string, given, known any) error {
 	switch given := given.(type) {
 	case map[string]any:

@@ -59,7 +59,8 @@ pub(super) fn syncer(kernel: Simulated) -> Syncer<Simulated> {
 
 /// Generates faults within the first rounds.
 pub(super) fn script() -> impl Strategy<Value = Vec<(u64, Fault)>> {
-    let kind = select(&[FailureKind::Stale, FailureKind::Busy, FailureKind::Refused][..]);
+    let kind =
+        select(&[FailureKind::Stale, FailureKind::Locked, FailureKind::Busy, FailureKind::Refused][..]);
     let fault = prop_oneof![
         3 => kind.clone().prop_map(Fault::Fail),
         2 => kind.prop_map(Fault::Lose),
