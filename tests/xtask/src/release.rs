@@ -28,6 +28,11 @@ const COSIGN: Tool = Tool::Go("cosign", "github.com/sigstore/cosign/v3/cmd/cosig
 const SOURCE: &str = "/weir";
 const CARGO: &str = "/cargo";
 
+/// The length of every checkout's path. `bindgen!` passes the path of the WIT file to the compiler, which records the
+/// positions of inline assembly (`srcloc`) in all code that it has read. A longer path moves these positions, and so
+/// changes the names that LLVM derives from a module's content.
+const PATH_LENGTH: usize = 100;
+
 /// The image index: its checksum is the digest of the image for all architectures.
 const INDEX: &str = "weir.index.json";
 const COMPONENTS: &str = "weir.cdx.json";
@@ -92,7 +97,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 /// builds have different paths.
 fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String> {
     let place = tempfile::tempdir().context("cannot create a directory")?;
-    let checkout = place.path().join(name);
+    let checkout = padded(place.path(), name)?;
     check_out(commit, &checkout)?;
     let mut weirs = Vec::new();
     for &architecture in Architecture::value_variants() {
@@ -119,6 +124,13 @@ fn git() -> Command {
 }
 
 /// Writes the commit's files, without untracked ones.
+/// A path in `place` of [`PATH_LENGTH`] bytes, which begins with `name`.
+fn padded(place: &Path, name: &str) -> Result<PathBuf> {
+    let width = PATH_LENGTH.saturating_sub(place.as_os_str().len() + 1);
+    ensure!(width >= name.len(), "the path of {} is too long; set TMPDIR to a shorter path", place.display());
+    Ok(place.join(format!("{name:-<width$}")))
+}
+
 fn check_out(commit: &str, directory: &Path) -> Result<()> {
     fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut archive =
@@ -188,4 +200,19 @@ fn sign(output: &Path, key: Option<&str>) -> Result<()> {
         return process::run(cosign.arg(CHECKSUMS));
     }
     process::run(cosign.arg(CHECKSUMS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkouts_have_different_paths_of_the_same_length() {
+        let paths = [("/tmp/.tmpZ8KNXD", "one"), ("/var/tmp/x", "the-other")];
+        let paths = paths.map(|(place, name)| padded(Path::new(place), name).unwrap());
+        assert!(paths.iter().all(|path| path.as_os_str().len() == PATH_LENGTH), "{paths:?}");
+        assert!(paths[1].starts_with("/var/tmp/x") && paths[1].to_string_lossy().contains("/the-other-"));
+        let error = padded(Path::new(&"/long".repeat(20)), "one").unwrap_err().to_string();
+        assert!(error.contains("set TMPDIR to a shorter path"), "{error}");
+    }
 }
