@@ -78,9 +78,7 @@ impl Fields {
         let known = self.known.join(", ");
         for key in self.values.keys() {
             self.problems.push(match known.as_str() {
-                "" => {
-                    format!("{}{key} is an unknown field: remove it", self.place)
-                }
+                "" => format!("{}{key} is an unknown field: remove it", self.place),
                 known => format!("{}{key} is an unknown field: use one of {known}", self.place),
             });
         }

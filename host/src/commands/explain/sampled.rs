@@ -198,6 +198,9 @@ mod tests {
             sample(&mut planner(), &name, Duration::from_secs(2), |_| read.clone()).unwrap_err().to_string()
         };
         assert!(sample("web", None).contains("run this as root"));
-        assert!(sample("api", Some(Default::default())).contains("declares the need `statistics`"));
+        assert!(
+            sample("api", Some(Default::default()))
+                .contains("no plugin that selects shop/api declares the need `statistics`")
+        );
     }
 }

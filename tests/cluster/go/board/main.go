@@ -73,7 +73,7 @@ func lost(path string, given, known any) error {
 	case []any:
 		known, _ := known.([]any)
 		if len(given) != len(known) {
-			return fmt.Errorf("%s: %d elements, of which %d are known", path, len(given), len(known))
+			return fmt.Errorf("%s: only %d of %d elements are known", path, len(known), len(given))
 		}
 		for i, value := range given {
 			if err := lost(fmt.Sprintf("%s[%d]", path, i), value, known[i]); err != nil {
