@@ -22,7 +22,7 @@ export function parse(configuration) {
     }
     for (const [field, value] of Object.entries(given)) {
         if (!Object.hasOwn(DEFAULTS, field)) {
-            problems.push(`${field}: unknown; known fields are ${Object.keys(DEFAULTS).join(", ")}`);
+            problems.push(`${field} is an unknown field: use one of ${Object.keys(DEFAULTS).join(", ")}`);
         } else if (typeof value !== "string" || value.trim() === "") {
             problems.push(`${field}: ${JSON.stringify(value)} is not text`);
         } else if (field === "scheduler" && !WEIGHTED.includes(value)) {

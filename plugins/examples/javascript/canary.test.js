@@ -55,7 +55,7 @@ test("a value that is no percentage is named", () => {
 
 test("every mistake in the configuration is named", () => {
     const { problems } = parse('{"anotation": "a", "label": 7, "scheduler": "rr"}');
-    const places = ["anotation: unknown", "label: 7 is not text", "scheduler: rr does not use weights"];
+    const places = ["anotation is an unknown field", "label: 7 is not text", "scheduler: rr does not use weights"];
     assert.equal(problems.length, places.length);
     places.forEach((place, index) => assert.ok(problems[index].startsWith(place), problems[index]));
     assert.deepEqual(parse("[]").problems, ["the configuration must be an object"]);

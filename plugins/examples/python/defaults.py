@@ -49,7 +49,7 @@ def parse(configuration: str) -> tuple[Defaults, list[str]]:
     document = json.loads(configuration)
     if not isinstance(document, dict):
         return Defaults([]), ['write {"defaults": [{"namespaces": "shop-*", "scheduler": "lc"}]}']
-    problems = [f"{field}: unknown; the only field is defaults" for field in document if field != "defaults"]
+    problems = [f"{field} is an unknown field: use defaults" for field in document if field != "defaults"]
     entries = document.get("defaults")
     if not isinstance(entries, list) or not entries:
         return Defaults([]), [*problems, "defaults: must be a list with at least one entry"]
@@ -72,4 +72,4 @@ def _mistakes(entry: object):
         if not isinstance(value, str) or not value.strip():
             yield f".{field}: must be text, not {json.dumps(value)}"
     for field in sorted(entry.keys() - {"namespaces", "scheduler"}):
-        yield f".{field}: unknown; known fields are namespaces and scheduler"
+        yield f".{field} is an unknown field: use one of namespaces, scheduler"

@@ -32,11 +32,11 @@ class Configuration(unittest.TestCase):
         self.assertEqual(
             problems,
             [
-                "default: unknown; the only field is defaults",
+                "default is an unknown field: use defaults",
                 "defaults[0]: must be an object with namespaces and scheduler",
                 "defaults[1].namespaces: must be text, not null",
                 'defaults[1].scheduler: must be text, not ""',
-                "defaults[1].namespace: unknown; known fields are namespaces and scheduler",
+                "defaults[1].namespace is an unknown field: use one of namespaces, scheduler",
             ],
         )
 
