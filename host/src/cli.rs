@@ -275,8 +275,8 @@ pub(crate) struct NodeArguments {
     /// machine's name.
     #[arg(long, visible_alias = "hostname-override", value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Apply internalTrafficPolicy Local as the API defines it, even where kube-proxy does not. If no endpoint is on
-    /// this node, weir gives the cluster IP no endpoints. Can be combined with --config.
+    /// Apply internalTrafficPolicy Local as the API defines it, even where kube-proxy does not. If this node has no
+    /// endpoint of a service, weir leaves the service's cluster IP without endpoints. Can be combined with --config.
     #[arg(long)]
     pub(crate) enforce_internal_traffic_policy: bool,
     #[command(flatten)]

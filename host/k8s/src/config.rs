@@ -113,8 +113,9 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     // kube-proxy reads only the first document.
     if at > 0 {
         let message = format!(
-            "document {} is used, but kube-proxy reads only the first document; remove the other documents",
-            at + 1
+            "document {used} is used, but kube-proxy reads only the first document; \
+             remove all documents except document {used}",
+            used = at + 1
         );
         warnings.note("", "", message);
     } else if count > 1 {

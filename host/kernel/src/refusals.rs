@@ -76,7 +76,7 @@ pub const REFUSALS: &[Refusal<Errno>] = &[
         &[Errno::EINVAL, Errno::EADDRNOTAVAIL],
         Refused,
         "no device can have this address",
-        "remove it from the Service, where it is in spec.externalIPs or in the load balancer's status",
+        "remove this address from the Service's spec.externalIPs or load balancer status",
     ),
     row(
         "virtual server",

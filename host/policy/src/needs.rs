@@ -81,8 +81,8 @@ pub enum NeedError {
     Unknown(String),
     /// Not a valid period and memory.
     #[error(
-        "it needs `{0}`, which is not a valid period and memory; write `statistics:PERIOD/MEMORY` with a period \
-         from 1s to 60s and a memory from the period to 3600s, such as `statistics:1s/20s`"
+        "it needs `{0}`, which is not a valid period and memory; write `statistics:PERIOD/MEMORY`, such as \
+         `statistics:1s/20s`. The period is 1s to 60s. The memory is at least the period and at most 3600s"
     )]
     Statistics(String),
     /// A key is missing.

@@ -19,7 +19,8 @@ pub(crate) struct RunArguments {
     /// ready. Its subdirectory `plugins`, which weir creates, must have mode 700.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Append each question that weir asks a plugin, and the plugin's answer, to this file, for `weir replay`.
+    /// File to which weir appends each question that it asks a plugin, together with the answer. `weir replay` reads
+    /// this file.
     #[arg(long, value_name = "FILE", requires = "policy", help_heading = "Policy")]
     pub(crate) record: Option<PathBuf>,
     /// Read all objects, bring the kernel in sync once, and exit. Exits with status 1 if anything failed.

@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
             && strangers.insert((record.plugin.clone(), record.digest.clone()))
         {
             inputs::warn(&format!(
-                "records of plugin {} were made with component {}; replaying with {} {}, {digest}",
+                "records of plugin {} were made with component {}; this replay uses another \
+                 component: {} {}, {digest}",
                 record.plugin,
                 record.digest,
                 artifact.facts().name,

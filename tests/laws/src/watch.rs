@@ -147,8 +147,8 @@ impl Limit {
     /// What is wrong if packets pass this limit of a VIP.
     fn passed_at(self, vip: VirtualServer) -> String {
         match self {
-            Limit::Ranges => format!("{vip} can be reached past its source ranges"),
-            Limit::Allow => format!("{vip} can be reached past a policy's allowed sources"),
+            Limit::Ranges => format!("{vip} can be reached from outside its source ranges"),
+            Limit::Allow => format!("{vip} can be reached from sources that a policy does not allow"),
             Limit::Deny(net) => format!("{vip} can be reached from {net}, which a policy denies"),
         }
     }

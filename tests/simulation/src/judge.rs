@@ -78,7 +78,9 @@ pub(crate) fn step(seen: &Seen<'_>) -> Vec<String> {
         now.forget_excluded(seen.excluded, seen.desired);
         let differences = now.differences(seen.desired);
         if !differences.is_empty() {
-            wrong.push(format!("reported in step, but differs: {differences:?}"));
+            wrong.push(format!(
+                "the daemon reported the desired state, but the kernel differs: {differences:?}"
+            ));
         }
     }
     for output in seen.outputs {

@@ -50,7 +50,8 @@ impl Pace {
             self.asked.get_or_insert(now);
         }
         let late = self.awaited.is_some_and(|since| now > since + NODES_WAIT + self.shortest + SLACK);
-        let wrong = late.then(|| "VIPs are held back beyond the wait for nodes".to_owned());
+        let wrong = late
+            .then(|| "VIPs are still held back although the wait for the list of nodes has ended".to_owned());
         Before { now, next: daemon.next(), complete: daemon.is_complete(), news, wrong }
     }
 
@@ -71,7 +72,7 @@ impl Pace {
             && due < before.next.min(end + self.shortest)
         {
             wrong.push(format!(
-                "news make a round due at {due:?}, {:?} after the end of the last one",
+                "an event makes a round due at {due:?}, {:?} after the end of the last round",
                 due - end
             ));
         }
@@ -83,7 +84,7 @@ impl Pace {
         {
             let latest = (asked + GATHER_AT_MOST).max(self.last_end.unwrap_or_default() + self.shortest);
             if daemon.next() > latest {
-                wrong.push(format!("news from {asked:?} wait until {:?}", daemon.next()));
+                wrong.push(format!("an event at {asked:?} waits for a round until {:?}", daemon.next()));
             }
         }
         let awaits = daemon.planner().node().others == OtherNodes::Awaited && !unread;

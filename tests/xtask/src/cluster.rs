@@ -24,7 +24,8 @@ enum Action {
     /// Use Go to build kube-apiserver, etcd, kubectl, kube-proxy, helm and a checker for Grafana dashboards; the first
     /// build takes several minutes
     Build {
-        /// Also build what `cargo xtask e2e` needs: the programs of nodes with kubelets, and Kubernetes' own tests
+        /// Also build what `cargo xtask e2e` needs: kubelet, containerd and the other programs of a cluster with
+        /// nodes, and Kubernetes' own tests
         #[arg(long)]
         nodes: bool,
     },

@@ -33,7 +33,7 @@ pub(crate) struct Hardware {
     /// Make the guest's clock count instructions: slower, but the ratios between measured times are repeatable
     #[arg(long)]
     pub(crate) icount: bool,
-    /// A loopback port of the host that the guest can reach: a cluster's API server
+    /// The host's loopback port at which a cluster's API server listens; the guest can reach this port
     #[arg(skip)]
     pub(crate) api_server: Option<u16>,
     #[arg(skip)]

@@ -50,7 +50,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install the packages that the other xtask commands need, or print the command for it, and build the guest
+    /// Install the packages that the other xtask commands need, then build the guest. If installing needs a password,
+    /// only print the install command
     Setup(setup::Options),
     /// Run all checks and tests, then print one line of counts
     Test(suite::Options),
@@ -73,7 +74,7 @@ enum Command {
     Examples(examples::Options),
     /// Compare weir with the real kube-proxy on random clusters, in a guest
     Parity(parity::Options),
-    /// Hand a node with traffic over from kube-proxy to weir and back, in a guest
+    /// Switch a node under traffic from kube-proxy to weir and back, in a guest
     Takeover(takeover::Options),
     /// Run Kubernetes' own tests against a cluster with kubelets. The service proxy is weir or the real kube-proxy
     E2e(e2e::Options),

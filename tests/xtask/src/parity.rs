@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Number of random changes to each cluster
     #[arg(long, default_value_t = 20)]
     mutations: usize,
-    /// Number of changes between two comparisons. With 1, the last change caused any difference that is found
+    /// Number of changes between two comparisons. Use 1 to find the change that causes a difference
     #[arg(long, default_value_t = 10)]
     batch: usize,
     /// Use this weir binary instead of building one

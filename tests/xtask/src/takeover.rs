@@ -19,7 +19,8 @@ const TIMEOUT: u64 = 1200;
 /// Options of `cargo xtask takeover`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Instead of the handover, damage the kernel state that a proxy has programmed, and report how each proxy reacts
+    /// Do not test the switch. Instead, damage the kernel state that each proxy has programmed, and report how the proxy
+    /// reacts
     #[arg(long)]
     drift: bool,
     /// Use this weir binary instead of building one

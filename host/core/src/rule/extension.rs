@@ -145,7 +145,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m set --match-set WEIR-TRY dst -j RETURN",
         without: Without::Needed,
-        means: "no rule can tell VIPs apart, so VIPs do not come up",
+        means: "no rule can recognise a VIP, so VIPs do not come up",
     },
     Row {
         extension: Extension::Mark,
@@ -166,7 +166,7 @@ pub const EXTENSIONS: [Row; 11] = [
         table: Table::Filter,
         example: "-m ipvs --ipvs -j RETURN",
         without: Without::LeftOut(Loss::Some),
-        means: "a node outside a load balancer's source ranges can still reach it",
+        means: "a node can reach a load balancer even if the load balancer's source ranges exclude the node",
     },
     Row {
         extension: Extension::SetMark,

@@ -195,7 +195,8 @@ fn the_document_that_is_a_configuration_is_read() {
     let first = warnings[0].to_string();
     assert_eq!(
         first,
-        "document 2 is used, but kube-proxy reads only the first document; remove the other documents"
+        "document 2 is used, but kube-proxy reads only the first document; \
+         remove all documents except document 2"
     );
 }
 
@@ -272,7 +273,7 @@ fn detection_modes_need_their_argument() {
         let told = problems(&format!(
             "detectLocalMode: BridgeInterface\ndetectLocal: {{bridgeInterface: {name}}}\n"
         ));
-        assert!(told.len() == 1 && told[0].contains("characters of an interface's name"), "{name}: {told:?}");
+        assert!(told.len() == 1 && told[0].contains("must have 1 to 15 characters"), "{name}: {told:?}");
     }
     assert_eq!(
         problems("detectLocalMode: Magic\n"),

@@ -231,8 +231,8 @@ fn needs(configuration: &Configuration, field: &str, errors: &mut Problems) {
             field,
             name,
             format!(
-                "must be 1 to 15 characters of an interface's name, without blanks and / : \" ' \\ ! +, because \
-                 detectLocalMode is {mode}"
+                "must have 1 to 15 characters, because detectLocalMode {mode} compares it with the names of \
+                 interfaces; it must not contain blanks or any of / : \" ' \\ ! +"
             ),
         );
     }

@@ -203,7 +203,7 @@ impl Spec {
             match self.family_at(i, problems) {
                 FamilyAt::Named(family) if family != Family::of(ip) => {
                     let message =
-                        format!("must be an {family} address, as spec.ipFamilies says; it is left out");
+                        format!("spec.ipFamilies requires an {family} address; this address is left out");
                     problems.note(field, text, message);
                     continue;
                 }
@@ -235,7 +235,7 @@ impl Spec {
             problems.note(
                 "spec.clusterIP",
                 &self.cluster_ip,
-                format!("must be equal to {field}, `{first}`, which is used"),
+                format!("must be equal to {field} (`{first}`); {field} is used"),
             );
         }
         texts

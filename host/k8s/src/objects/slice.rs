@@ -137,7 +137,8 @@ impl WireEndpoint {
         let field = format!("endpoints[{i}].addresses[0]");
         let address = address::endpoint_address(text, field.as_str(), problems)?;
         if Family::of(address) != family {
-            let message = format!("must be an {family} address, as addressType says; it is left out");
+            let message =
+                format!("must be an {family} address, as addressType says; the endpoint is left out");
             problems.note(field, text, message);
             return None;
         }

@@ -110,7 +110,7 @@ impl fmt::Display for Code {
             Self::Busy => "the set is in use",
             Self::ExistSetName2 => "a set with the second name exists",
             Self::TypeMismatch => "the sets have different types",
-            Self::Exist => "already exists, or is already absent",
+            Self::Exist => "already exists or is already absent",
             Self::InvalidCidr => "invalid prefix length",
             Self::InvalidNetmask => "invalid netmask",
             Self::InvalidFamily => "the set has another family",

@@ -90,8 +90,8 @@ impl Host for Machine {
             Ok(()) => warn!(
                 fix = "keep other network daemons off the device (systemd-networkd: Unmanaged=yes; NetworkManager: \
                        unmanaged-devices=interface-name:kube-ipvs0)",
-                "removed {names} from {DUMMY_DEVICE}: another program had added them, so the node attracted traffic \
-                 to these networks"
+                "removed networks that another program had added to {DUMMY_DEVICE}: {names}; the node \
+                 attracted traffic to these networks"
             ),
             Err(failure) => error!("{failure} (networks on {DUMMY_DEVICE}: {names})"),
         }

@@ -91,12 +91,12 @@ fn track_connections(configuration: &Configuration) -> anyhow::Result<()> {
         udp_stream_timeout: wanted.udp_stream_timeout,
     };
     let changed = conntrack::set(&limits).context(
-        "cannot set the limits and timeouts of connection tracking (to keep the kernel's values, set \
-         `conntrack.maxPerCore` to 0 and the timeouts in `conntrack` to 0s; or run `weir run --init-only` once with \
-         all privileges)",
+        "cannot set the limits and timeouts of connection tracking (run `weir run --init-only` once with \
+         all privileges; or, to keep the kernel's values, set `conntrack.maxPerCore` to 0 and the timeouts \
+         in `conntrack` to 0s)",
     )?;
     for (file, value) in changed {
-        info!(file = %file.display(), value, "set a connection tracking limit or timeout");
+        info!(file = %file.display(), value, "changed a limit or timeout of connection tracking");
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ fn initialise(settings: &Settings, probe: &Probe) -> anyhow::Result<()> {
     for (key, value) in &planned.sysctls {
         if sysctl::read(key)? != Some(*value) {
             sysctl::write(key, *value)?;
-            info!(sysctl = key.0, value, "set a sysctl");
+            info!(sysctl = key.0, value, "changed a sysctl");
         }
     }
     if !planned.timeouts.is_empty() {

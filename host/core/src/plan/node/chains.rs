@@ -1,6 +1,6 @@
 //! The chains and rules of IPVS mode, in kube-proxy's order (`pkg/proxy/ipvs/proxier.go`, `writeIptablesRules` and
 //! `createAndLinkKubeChain`). Their number does not depend on the number of services, except for one rule per
-//! load-balancer VIP whose source ranges exclude the node.
+//! port of a load-balancer VIP whose source ranges exclude the node.
 
 use super::{
     Chain, ConnectionState, Family, Match, NodeView, Ports, Protocol, Rule, Sense, Set, SetName, Side, Table,

@@ -19,13 +19,14 @@ use node::{Node, Program, nothing};
 use report::Report;
 use traffic::Traffic;
 
-/// Hands a node over between kube-proxy and weir.
+/// Switches a node under traffic between kube-proxy and weir.
 #[derive(Debug, Parser)]
 #[command(name = "weir-takeover")]
 struct Arguments {
     #[command(flatten)]
     programs: Programs,
-    /// Instead of the handover, damage the kernel state that a program has set up, and report how each program reacts.
+    /// Do not test the switch. Instead, damage the kernel state that each program has programmed, and report how the
+    /// program reacts.
     #[arg(long)]
     drift: bool,
 }
