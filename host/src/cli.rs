@@ -12,21 +12,20 @@ mod flags;
 mod invocation;
 mod lab;
 mod status;
+mod version;
 
 pub(crate) use daemon::{LoggingFlags, RunArguments, SpecialRuns};
 pub(crate) use flags::{ConfigurationFlags, for_field};
 pub(crate) use invocation::Invocation;
 pub(crate) use lab::{LabArguments, LabOutput};
 pub(crate) use status::{StatusArguments, TopArguments};
-
-/// Printed by `--version`, also when called as kube-proxy.
-pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (kube-proxy v1.37.2 compatible)");
+pub(crate) use version::version;
 
 /// A kube-proxy for IPVS nodes: programs IPVS, ipset and iptables for the Services of a cluster.
 #[derive(Parser, Debug)]
 #[command(
     name = "weir",
-    version = VERSION,
+    version = version::version(),
     max_term_width = 100,
     arg_required_else_help = true,
     args_override_self = true
@@ -88,7 +87,7 @@ pub(crate) enum Command {
 
 /// The command line; the help of `run` lists all of kube-proxy's flags.
 pub(crate) fn command() -> clap::Command {
-    let command = Cli::command()
+    let command = flags::listed(Cli::command())
         .mut_subcommand("run", |run| {
             let shown = flags::of_the_daemon().chain(daemon::OF_LOGGING);
             shown.fold(run, |run, name| run.mut_arg(name, |flag| flag.hide(false)))
@@ -130,15 +129,14 @@ pub(crate) struct InputArguments {
 
 /// The policy.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArguments {
     /// PolicyConfiguration file, which lists the plugins in the order in which weir calls them. Without this file, weir
     /// decides as kube-proxy does.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub(crate) policy: Option<PathBuf>,
     /// Run these plugins of the policy file in shadow mode: weir reports their changes, but does not apply them. A name
     /// that the policy file does not contain is an error.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy")]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "policy", help_heading = "Policy")]
     pub(crate) shadow: Vec<String>,
 }
 
@@ -421,92 +419,4 @@ pub(crate) struct CleanupArguments {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each command with a configuration, with the arguments it needs in addition to the daemon's.
-    const COMMANDS: [&str; 12] = [
-        "run",
-        "plan --manifests a",
-        "diff --manifests a",
-        "trace --manifests a --from host --to 10.0.0.1:80",
-        "explain a/b --manifests a",
-        "lab --manifests a --traffic t",
-        "record --manifests a --policy p",
-        "status",
-        "top",
-        "doctor",
-        "cleanup",
-        "plugin run p.wasm --manifests a",
-    ];
-
-    fn matches(line: &str) -> Result<clap::ArgMatches, clap::Error> {
-        command().try_get_matches_from(format!("weir {line}").split(' '))
-    }
-
-    #[test]
-    fn arguments_of_a_daemon_set_are_taken_by_every_command_with_a_configuration() {
-        command().debug_assert();
-        let lines = [
-            "--v=2",
-            "-v 2",
-            "-v2",
-            "--logging-format=json --vmodule=proxier=4 --log-flush-frequency=5s --log-json-split-stream",
-            "--config=/var/lib/kube-proxy/config.conf --hostname-override=n --state-dir=/var/lib/weir",
-            "--master=https://192.0.2.1:6443 --kubeconfig ./k --once --log debug --log-format text",
-            "--ipvs-exclude-cidrs=192.0.2.0/24 --ipvs-exclude-cidrs 198.51.100.0/24,203.0.113.0/24",
-            "--init-only --cleanup=false --write-config-to=/x --enforce-internal-traffic-policy",
-        ];
-        for name in COMMANDS {
-            for line in lines {
-                let line = format!("{name} {line}");
-                assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
-            }
-            for wrong in ["--logtostderr=true", "--v=x", "--log-flush-frequency=x", "-v"] {
-                assert!(matches(&format!("{name} {wrong}")).is_err(), "{name} {wrong}");
-            }
-        }
-        for name in ["status", "top", "doctor", "cleanup"] {
-            let line = format!("{name} --manifests=a --policy=p --shadow=s --record=r");
-            assert!(matches(&line).is_ok(), "{line}: {}", matches(&line).unwrap_err());
-        }
-    }
-
-    #[test]
-    fn what_the_daemon_does_instead_of_running_is_known_of_other_commands() {
-        let names = |line: &str| {
-            SpecialRuns::of_another(&matches(line).unwrap())
-                .map(|special| special.names().collect::<Vec<_>>())
-        };
-        let all = "--init-only --cleanup --write-config-to=x";
-        for name in COMMANDS {
-            let expected = (name != "run").then(|| vec!["write-config-to", "init-only", "cleanup"]);
-            assert_eq!(names(&format!("{name} {all}")), expected, "{name}");
-        }
-        assert_eq!(names("plan --manifests a --cleanup=false -v 2"), Some(vec![]));
-        assert_eq!(names("replay r --component c"), None);
-    }
-
-    #[test]
-    fn a_destination_without_a_port_is_reported_with_an_example() {
-        let said = |text: &str| parse_destination(text).unwrap_err();
-        assert!(said("10.96.0.10").ends_with("for example 10.96.0.10:80"));
-        assert!(said("fd00::10").ends_with("for example [fd00::10]:80"));
-        assert!(said("[fd00::10]").ends_with("for example [fd00::10]:80"));
-        assert!(said("web").starts_with("expected an IP address with a port"));
-        assert!(parse_destination("[fd00::10]:80").is_ok());
-    }
-
-    #[test]
-    fn help_names_what_a_command_uses() {
-        let help = |name: &str| {
-            let mut command = command();
-            command.find_subcommand_mut(name).unwrap().render_long_help().to_string()
-        };
-        for flag in ["--v <", "--state-dir", "--kubeconfig", "--init-only", "--log "] {
-            assert!(help("run").contains(flag), "run: {flag}");
-            assert!(!help("plan").contains(flag), "plan: {flag}");
-        }
-        assert!(help("plan").contains("--ipvs-scheduler"));
-    }
-}
+mod tests;

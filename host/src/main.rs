@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Ok((cli, matches)) => {
             if let Some(special) = SpecialRuns::of_another(&matches) {
                 if special.version() {
-                    say!("weir {}", cli::VERSION);
+                    say!("weir {}", cli::version());
                     return ExitCode::SUCCESS;
                 }
                 for name in special.names() {

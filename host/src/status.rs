@@ -72,6 +72,8 @@ pub(crate) struct Running {
     pub(crate) in_step_since: Option<u64>,
     /// Since when a change has been waiting to reach the kernel.
     pub(crate) late_since: Option<u64>,
+    /// How long a change may wait, in seconds.
+    pub(crate) late_after: u64,
     /// The last round that changed something.
     pub(crate) last_change: Option<LastChange>,
     /// Failing changes that are being retried, by cause.
@@ -88,6 +90,8 @@ pub(crate) struct Running {
     pub(crate) endpoints: Endpoints,
     /// Real servers being drained; the first 500.
     pub(crate) leaving: Vec<Leaving>,
+    /// Conditions under which this node may differ from what the cluster asks for.
+    pub(crate) warnings: Vec<Advice>,
     /// Reports about services, by reason.
     pub(crate) reports: Vec<Reported>,
     /// The plugins in use, including those in shadow mode, in order.

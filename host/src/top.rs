@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use weir_core::net::Protocol;
-use weir_core::sampling::{Reading, Totals};
+use weir_core::sampling::{Reading, Readings, Totals};
 use weir_core::state::VirtualServer;
 use weir_kernel::linux::{AllTraffic, Traffic};
 
@@ -18,6 +18,27 @@ pub(crate) mod view;
 /// counters only every two seconds (`estimation_timer` in `net/netfilter/ipvs/ip_vs_est.c`), so a short time would
 /// contain one update too many or too few.
 const WINDOW: Duration = Duration::from_secs(8);
+
+/// Reading takes at most one part in this many of the time: 2 % of a CPU. Drawing is cheap, because only visible rows
+/// are drawn.
+const SHARE: u32 = 50;
+
+/// A reading that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// A time since an arbitrary moment.
+    ended: Duration,
+    took: Duration,
+    /// Why it failed.
+    error: Option<String>,
+}
+
+impl Attempt {
+    /// The pause until the next reading, at least `interval`.
+    fn pause(&self, interval: Duration) -> Duration {
+        interval.max(self.took * SHARE)
+    }
+}
 
 /// Traffic through a virtual server or to one of its real servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -193,6 +214,9 @@ fn services(window: &mut Window<VirtualServer>, now: Duration, traffic: AllTraff
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Watched {
     pub(crate) server: VirtualServer,
+    /// Whether the kernel had it at the last reading.
+    pub(crate) exists: bool,
+    last: Option<Attempt>,
     window: Window<SocketAddr>,
     /// Sums since watching began.
     sums: BTreeMap<SocketAddr, Sum>,
@@ -212,11 +236,15 @@ struct Sum {
 impl Watched {
     /// Starts without a reading.
     pub(crate) fn new(server: VirtualServer) -> Watched {
-        Watched { server, window: Window::default(), sums: BTreeMap::new(), endpoints: Vec::new() }
+        let (window, sums) = (Window::default(), BTreeMap::new());
+        Watched { server, exists: true, last: None, window, sums, endpoints: Vec::new() }
     }
 
-    /// Adds a reading made at `now`, a time since an arbitrary moment. The first reading only sets the baseline.
-    pub(crate) fn take(&mut self, readings: BTreeMap<SocketAddr, Reading>, now: Duration, leaving: &Leaving) {
+    /// Adds a reading made at `now`, a time since an arbitrary moment; `None` if the kernel does not have the virtual
+    /// server. The first reading only sets the baseline.
+    pub(crate) fn take(&mut self, readings: Readings, now: Duration, leaving: &Leaving) {
+        self.exists = readings.is_some();
+        let readings = readings.unwrap_or_default();
         self.window.push(now, readings.iter().map(|(address, of)| (*address, of.totals)).collect());
         let (passed, added) = self.window.since_last();
         self.sums.retain(|address, _| readings.contains_key(address));

@@ -273,7 +273,9 @@ fn the_version_is_printed_under_both_names() {
     let folder = tempfile::tempdir().unwrap();
     let kube_proxy = folder.path().join("kube-proxy");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_weir"), &kube_proxy).unwrap();
-    let expected = format!("weir {} (kube-proxy v1.37.2 compatible)\n", env!("CARGO_PKG_VERSION"));
+    // Releases are built with the commit.
+    let commit = option_env!("WEIR_COMMIT").map(|commit| format!("+{}", &commit[..12])).unwrap_or_default();
+    let expected = format!("weir {}{commit} (kube-proxy v1.37.2 compatible)\n", env!("CARGO_PKG_VERSION"));
     for (program, arguments) in [
         (kube_proxy.as_path(), vec!["--version"]),
         (Path::new(env!("CARGO_BIN_EXE_weir")), vec!["--version"]),

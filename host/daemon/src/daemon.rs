@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_core::cluster::Event;
 use weir_core::kernel::ReadError;
 use weir_core::net::Family;
-use weir_core::node::{Capabilities, DetectLocal, NodeView, ProxyConfig};
+use weir_core::node::{Capabilities, NodeView, ProxyConfig};
 use weir_core::objects::ObjectName;
 use weir_core::planner::Planner;
 use weir_core::policy::{Policy, Reads};
@@ -22,12 +22,13 @@ use crate::hints::Hints;
 use crate::host::Host;
 use crate::message::{Done, Input, Listed, Output, Successor};
 use crate::others::Others;
-use crate::remark::Remark;
+use crate::warning::Warning;
 
 pub(crate) mod overview;
 mod sampling;
 mod telling;
 mod upkeep;
+mod warnings;
 
 /// How often cached answers of plugins are checked, and how many.
 const POLICY_AUDIT: Duration = Duration::from_secs(60);
@@ -94,6 +95,14 @@ pub struct Daemon<H> {
     addresses_known: bool,
     /// Whether addresses may have changed since they were read; the next round reads them once.
     addresses_changed: bool,
+    /// Why addresses could not be read the last time.
+    addresses_error: Option<ReadError>,
+    /// Whether this node's object was deleted.
+    node_is_gone: bool,
+    /// When lists that policies need are overdue; `None` if there are none to wait for.
+    lists_due: Option<Duration>,
+    /// The warnings that have been told and are still in force.
+    warnings: Vec<Warning>,
     /// Whether the last round could not write rules; a match may be missing.
     rules_failed: bool,
     /// When the last part of the counters was read.
@@ -130,6 +139,10 @@ impl<H: Host> Daemon<H> {
             complete: false,
             addresses_known: false,
             addresses_changed: false,
+            addresses_error: None,
+            node_is_gone: false,
+            lists_due: None,
+            warnings: Vec::new(),
             rules_failed: false,
             sampled: None,
             notes: overview::Notes::default(),
@@ -156,6 +169,7 @@ impl<H: Host> Daemon<H> {
         }
         if self.agenda.next() <= now {
             self.round(now);
+            self.warn(now);
             let overview = self.overview();
             self.tell(Output::Overview(Box::new(overview)));
         } else {
@@ -209,10 +223,6 @@ impl<H: Host> Daemon<H> {
         self.outputs.push(output);
     }
 
-    fn remark(&mut self, remark: Option<Remark>) {
-        self.outputs.extend(remark.map(Output::Remark));
-    }
-
     /// Records changes in the cluster.
     fn hear(&mut self, events: Vec<Event>, listed: Listed) {
         self.listed = listed;
@@ -222,14 +232,15 @@ impl<H: Host> Daemon<H> {
                 Event::NodeGone => {
                     // kube-proxy exits here and leaves the node unchanged. A plan for a node without addresses and
                     // networks would open node ports everywhere.
-                    self.tell(Output::Remark(Remark::NodeGone));
+                    self.node_is_gone = true;
                     continue;
                 }
                 Event::ServiceGone(name) => {
                     self.hints.forget(name);
                     self.deleted.insert(name.clone());
                 }
-                event => node_changed |= matches!(event, Event::Node(_)),
+                Event::Node(_) => (node_changed, self.node_is_gone) = (true, false),
+                _ => {}
             }
             self.planner.apply(event);
         }
@@ -249,10 +260,11 @@ impl<H: Host> Daemon<H> {
                 view.host_addresses = addresses;
                 self.planner.set_node(view);
                 (self.addresses_known, self.addresses_changed) = (true, false);
+                self.addresses_error = None;
             }
             Err(error) => {
                 self.addresses_changed = true;
-                self.tell(Output::Remark(Remark::Addresses { error, known: self.addresses_known }));
+                self.addresses_error = Some(error);
             }
         }
     }
@@ -283,15 +295,10 @@ impl<H: Host> Daemon<H> {
         if self.complete || !self.addresses_known {
             return self.complete;
         }
-        let node = self.planner.node_object();
-        let needs_networks = self.setup.proxy.detect_local == DetectLocal::NodeCidr;
-        let lacks_networks = needs_networks && node.is_some_and(|node| node.pod_cidrs.is_empty());
-        let is_there = node.is_some();
-        let wait = match is_there {
-            true if lacks_networks => NETWORKS_WAIT,
-            true => Duration::ZERO,
-            false if needs_networks => NETWORKS_WAIT,
-            false => NODE_WAIT,
+        let wait = match self.planner.node_object() {
+            _ if self.lacks_networks() => NETWORKS_WAIT,
+            Some(_) => Duration::ZERO,
+            None => NODE_WAIT,
         };
         let waited = now.saturating_sub(self.started);
         if (self.setup.from_api_server && waited < wait) || !self.listed.covers(Reads::default()) {
@@ -303,17 +310,9 @@ impl<H: Host> Daemon<H> {
         if !self.listed.covers(reads) && waited < NODE_WAIT {
             return false;
         }
-        if !self.listed.covers(self.policy_reads()) {
-            self.tell(Output::Remark(Remark::Unlisted));
-        }
+        self.lists_due = Some(now);
         if reads.nodes && !self.listed.nodes && self.planner.asks_for_nodes() {
-            let remark = self.others.give_up();
-            self.remark(remark);
-        }
-        if !is_there {
-            self.tell(Output::Remark(Remark::NoNode(self.setup.node_name.clone())));
-        } else if lacks_networks {
-            self.tell(Output::Remark(Remark::NoNetworks));
+            self.others.give_up();
         }
         self.complete = true;
         self.tell(Output::Requested);
@@ -323,14 +322,12 @@ impl<H: Host> Daemon<H> {
     /// Follows the objects that are needed, and lets VIPs wait for them.
     fn await_others(&mut self, now: Duration) {
         if self.setup.from_api_server && !self.policy_reads().nodes {
-            let remark = self.others.count(self.planner.surroundings(0).nodes.len());
-            self.remark(remark);
+            self.others.count(self.planner.surroundings(0).nodes.len());
         }
         let reads = self.reads();
         self.follow(reads);
         let needed = self.planner.asks_for_nodes();
-        let (others, remark) = self.others.judge(needed, self.listed.nodes, now);
-        self.remark(remark);
+        let others = self.others.judge(needed, self.listed.nodes, now);
         self.planner.set_other_nodes(others);
     }
 
@@ -342,6 +339,14 @@ impl<H: Host> Daemon<H> {
         self.next_policy_audit = now + POLICY_AUDIT;
         let reports = self.planner.audit_policy(POLICY_SAMPLE, self.policy_time(now));
         self.outputs.extend(reports.into_iter().map(Output::Report));
+    }
+
+    /// New plugins may read objects that were not followed before.
+    fn await_lists(&mut self, now: Duration) {
+        self.lists_due = match self.listed.covers(self.policy_reads()) {
+            true => None,
+            false => self.lists_due.or(Some(now + NODE_WAIT)),
+        };
     }
 
     /// Activates new plugins, if there are any, once all objects are known: `maxChange` limits changes of decisions.
@@ -370,6 +375,7 @@ impl<H: Host> Daemon<H> {
             return;
         }
         self.await_others(started);
+        self.await_lists(started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
         // Serving the API server reads the whole kernel, and has already reported its own planning time.
@@ -391,7 +397,13 @@ impl<H: Host> Daemon<H> {
                 let expiry = expiry.map(|at| Duration::from_secs(at.saturating_sub(self.setup.epoch)));
                 let addresses = self.addresses_changed.then_some(now + ADDRESSES_RETRY);
                 let others = self.others.deadline();
-                expiry.into_iter().chain(addresses).chain(others).for_each(|at| self.agenda.expect(at));
+                let lists = self.lists_due.filter(|due| *due > now);
+                expiry
+                    .into_iter()
+                    .chain(addresses)
+                    .chain(others)
+                    .chain(lists)
+                    .for_each(|at| self.agenda.expect(at));
             }
             Err(error) => {
                 let now = self.host().time();

@@ -19,10 +19,10 @@ mod hints;
 mod host;
 mod message;
 mod others;
-mod remark;
+mod warning;
 
 pub use daemon::overview::{Awaited, LastChange, Leaving, Overview, Pending, Reported};
 pub use daemon::{Daemon, Setup};
 pub use host::Host;
 pub use message::{Done, Input, Listed, Output, Successor};
-pub use remark::Remark;
+pub use warning::Warning;

@@ -15,7 +15,7 @@ use weir_core::sync::Round;
 use weir_policy::Replacement;
 
 use crate::daemon::overview::Overview;
-use crate::remark::Remark;
+use crate::warning::Warning;
 
 /// An input.
 pub enum Input {
@@ -78,8 +78,10 @@ pub enum Output {
     Requested,
     /// The objects to follow from now on, in addition to those that are always followed.
     Follow(Reads),
-    /// For the log.
-    Remark(Remark),
+    /// A condition under which the plan may differ from what the cluster asks for; output once, when it begins.
+    Warning(Warning),
+    /// iptables matches and targets that were missing work now.
+    ExtensionsBack,
     /// For the owner of a Service.
     Report(Report),
     /// All changes so far are in the plan.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_core::node::OtherNodes;
 
-use crate::remark::Remark;
+use crate::warning::Warning;
 
 /// How long VIPs are held back while the nodes are listed.
 const WAIT: Duration = crate::daemon::NODE_WAIT;
@@ -20,43 +20,41 @@ pub(crate) struct Others {
     asked: Option<Duration>,
     /// Whether the wait is over.
     given_up: bool,
-    /// Whether there are more nodes than are followed.
-    too_many: bool,
+    /// The number of nodes, if there are more than are followed.
+    too_many: Option<usize>,
 }
 
 impl Others {
     /// Whether nodes are followed because VIPs may be their addresses.
     pub(crate) fn are_followed(&self) -> bool {
-        !self.too_many
+        self.too_many.is_none()
     }
 
     /// Sets the number of nodes, if nodes are followed only for this.
-    pub(crate) fn count(&mut self, nodes: usize) -> Option<Remark> {
-        let news = nodes > MOST && !std::mem::replace(&mut self.too_many, true);
-        news.then_some(Remark::ManyNodes { nodes, most: MOST })
+    pub(crate) fn count(&mut self, nodes: usize) {
+        self.too_many = self.too_many.or((nodes > MOST).then_some(nodes));
     }
 
     /// What a plan may rely on. `needed`: a VIP may be a node's address; `listed`: all nodes are known.
-    pub(crate) fn judge(
-        &mut self,
-        needed: bool,
-        listed: bool,
-        now: Duration,
-    ) -> (OtherNodes, Option<Remark>) {
-        if !needed || listed || self.too_many {
+    pub(crate) fn judge(&mut self, needed: bool, listed: bool, now: Duration) -> OtherNodes {
+        if !needed || listed || !self.are_followed() {
             (self.asked, self.given_up) = (None, false);
-            return (OtherNodes::Known, None);
+            return OtherNodes::Known;
         }
         let since = *self.asked.get_or_insert(now);
-        if !self.given_up && now.saturating_sub(since) < WAIT {
-            return (OtherNodes::Awaited, None);
-        }
-        (OtherNodes::Known, self.give_up())
+        self.given_up |= now.saturating_sub(since) >= WAIT;
+        if self.given_up { OtherNodes::Known } else { OtherNodes::Awaited }
     }
 
     /// Stops waiting for the nodes.
-    pub(crate) fn give_up(&mut self) -> Option<Remark> {
-        (!std::mem::replace(&mut self.given_up, true)).then_some(Remark::NodesUnlisted)
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// Why VIPs are bound although they may be other nodes' addresses.
+    pub(crate) fn warning(&self) -> Option<Warning> {
+        let many = self.too_many.map(|nodes| Warning::ManyNodes { nodes, most: MOST });
+        many.or(self.given_up.then_some(Warning::NodesUnlisted))
     }
 
     /// When VIPs stop waiting.
@@ -70,38 +68,44 @@ mod tests {
     use super::*;
 
     const START: Duration = Duration::from_secs(7);
-    const KNOWN: (OtherNodes, Option<Remark>) = (OtherNodes::Known, None);
-    const AWAITED: (OtherNodes, Option<Remark>) = (OtherNodes::Awaited, None);
 
     #[test]
     fn vips_wait_for_the_list_of_nodes_but_not_for_ever() {
         let mut others = Others::default();
-        assert_eq!(others.judge(false, false, START), KNOWN, "nothing depends on it");
-        assert_eq!(others.judge(true, false, START), AWAITED);
+        assert_eq!(others.judge(false, false, START), OtherNodes::Known, "nothing depends on it");
+        assert_eq!(others.judge(true, false, START), OtherNodes::Awaited);
         assert_eq!(others.deadline(), Some(START + WAIT));
-        assert_eq!(others.judge(true, true, START + WAIT / 2), KNOWN);
-        assert_eq!(others.judge(true, false, START + WAIT), AWAITED, "asked again");
-        let told = (OtherNodes::Known, Some(Remark::NodesUnlisted));
-        assert_eq!(others.judge(true, false, START + WAIT * 2), told, "it takes too long");
-        assert_eq!(others.judge(true, false, START + WAIT * 2), KNOWN, "told once");
+        assert_eq!(others.judge(true, true, START + WAIT / 2), OtherNodes::Known);
+        assert_eq!(others.judge(true, false, START + WAIT), OtherNodes::Awaited, "asked again");
+        assert_eq!(others.warning(), None);
+        assert_eq!(others.judge(true, false, START + WAIT * 2), OtherNodes::Known, "it takes too long");
+        assert_eq!(others.warning(), Some(Warning::NodesUnlisted));
         assert_eq!(others.deadline(), None);
+        assert_eq!(others.judge(true, true, START + WAIT * 3), OtherNodes::Known);
+        assert_eq!(others.warning(), None, "they are listed at last");
     }
 
     #[test]
     fn the_nodes_of_a_large_cluster_are_not_followed() {
         let mut others = Others::default();
-        assert_eq!(others.count(MOST), None);
+        others.count(MOST);
         assert!(others.are_followed());
-        assert_eq!(others.count(MOST + 1), Some(Remark::ManyNodes { nodes: MOST + 1, most: MOST }));
-        assert_eq!(others.count(MOST + 1), None, "told once");
+        others.count(MOST + 1);
+        others.count(1);
+        assert_eq!(others.warning(), Some(Warning::ManyNodes { nodes: MOST + 1, most: MOST }));
         assert!(!others.are_followed());
-        assert_eq!(others.judge(true, false, START), KNOWN, "VIPs do not wait for what does not come");
+        assert_eq!(
+            others.judge(true, false, START),
+            OtherNodes::Known,
+            "VIPs do not wait for what does not come"
+        );
     }
 
     #[test]
     fn what_was_given_up_at_the_start_is_not_waited_for_again() {
         let mut others = Others::default();
-        assert_eq!(others.give_up(), Some(Remark::NodesUnlisted));
-        assert_eq!(others.judge(true, false, START), KNOWN);
+        others.give_up();
+        assert_eq!(others.judge(true, false, START), OtherNodes::Known);
+        assert_eq!(others.warning(), Some(Warning::NodesUnlisted));
     }
 }

@@ -149,6 +149,15 @@ impl Linux {
         self.ipvs.sample(server)
     }
 
+    /// Like [`Linux::sample`], but `None` means that the kernel does not have the virtual server. The cost does not
+    /// depend on the other virtual servers.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn readings(&mut self, server: VirtualServer) -> Result<Readings, ReadError> {
+        retry("virtual server", || self.ipvs.readings(server))
+    }
+
     /// Traffic through all virtual servers, or `None` if the kernel has no IPVS. One dump, and one read of a file.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use self::client::ClientMetrics;
 use self::plugins::{PluginMetrics, PluginSeries};
@@ -35,6 +35,9 @@ pub struct BuildInfo {
     pub platform: String,
 }
 
+/// Sets metrics when they are read.
+type Refresh = Box<dyn Fn(&ClientMetrics) + Send>;
+
 /// All metrics. Clones share their state. As in kube-proxy, a series appears with the first value of its labels.
 #[derive(Clone)]
 pub struct Metrics {
@@ -45,6 +48,8 @@ pub struct Metrics {
     /// The client of the API server.
     pub client: ClientMetrics,
     plugins: Arc<Mutex<PluginSeries>>,
+    configuration: IntGaugeVec,
+    refresh: Arc<Mutex<Option<Refresh>>>,
     registry: Registry,
     pub(crate) slis: Slis,
 }
@@ -55,14 +60,22 @@ impl Metrics {
         let registry = Registry::new();
         declare::register(&registry, Process::new());
         build_info(&registry, build);
-        Metrics {
+        let configuration = Opts::new(
+            "weir_configuration_not_taken",
+            "1 if the changed configuration file cannot be used, so that the previous configuration stays in use.",
+        );
+        let metrics = Metrics {
             proxy: ProxyMetrics::new(&registry),
             rounds: RoundMetrics::new(&registry),
             client: ClientMetrics::new(&registry),
             plugins: Arc::new(Mutex::new(PluginSeries::new(&registry))),
+            configuration: declare::levels(&registry, configuration, &[]),
+            refresh: Arc::default(),
             slis: Slis::new(),
             registry,
-        }
+        };
+        metrics.configuration_refused(false);
+        metrics
     }
 
     /// Sets the counts of all plugins after a round. Counts start when a plugin is loaded; a count that falls belongs
@@ -83,13 +96,26 @@ impl Metrics {
         self.series().sampled(read, failed, time);
     }
 
-    /// Counts a decision that the guard changed, by reason.
-    pub fn clamped(&self, reason: &'static str) {
-        self.series().clamped(reason);
+    /// Sets how many plugins of the policy file could not be loaded; 1 if the whole file could not be used.
+    pub fn refused(&self, plugins: u64) {
+        self.series().refused(plugins);
+    }
+
+    /// Sets whether the changed configuration file cannot be used.
+    pub fn configuration_refused(&self, refused: bool) {
+        self.configuration.with_label_values::<&str>(&[]).set(i64::from(refused));
+    }
+
+    /// Calls this before each exposition, to set metrics that change between rounds. Replaces an earlier function.
+    pub fn before_text(&self, refresh: impl Fn(&ClientMetrics) + Send + 'static) {
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(refresh));
     }
 
     /// The exposition format of Prometheus, version 0.0.4, sorted by name.
     pub fn text(&self) -> String {
+        if let Some(refresh) = &*self.refresh.lock().unwrap_or_else(PoisonError::into_inner) {
+            refresh(&self.client);
+        }
         text(&self.registry)
     }
 

@@ -47,22 +47,22 @@ pub(crate) struct RunInputArguments {
 
 /// kube-proxy's flags that do one task and exit.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Do one task and exit")]
 pub(crate) struct SpecialRuns {
     /// Write the effective configuration to this file and exit.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Do one task and exit")]
     pub(crate) write_config_to: Option<PathBuf>,
     /// Do only the setup that needs more than CAP_NET_ADMIN and CAP_NET_RAW (sysctls, connection tracking limits,
     /// loading the scheduler), and exit.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = parse_bool)]
+          value_parser = parse_bool, help_heading = "Do one task and exit")]
     init_only: Option<bool>,
     /// Do the same as `weir cleanup`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = parse_bool)]
+          value_parser = parse_bool, help_heading = "Do one task and exit")]
     cleanup: Option<bool>,
     /// Print the version.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = "Do one task and exit")]
     version: Option<String>,
 }
 
@@ -109,19 +109,18 @@ pub(super) const OF_LOGGING: [&str; 4] = ["log", "log_format", "logging_format",
 
 /// Logging. All of these can be combined with --config and only affect the daemon.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Logging")]
 pub(crate) struct LoggingFlags {
     /// Log level: error, warn, info, debug or trace. Overrides the verbosity (-v).
-    #[arg(long, hide = true, value_name = "LEVEL")]
+    #[arg(long, hide = true, value_name = "LEVEL", help_heading = "Logging")]
     pub(crate) log: Option<String>,
     /// Log format, text or JSON; same as --logging-format.
-    #[arg(long, hide = true, value_enum)]
+    #[arg(long, hide = true, value_enum, help_heading = "Logging")]
     log_format: Option<LogFormat>,
     /// logging.format: text or json [default: text]
-    #[arg(long, hide = true, value_name = "FORMAT")]
+    #[arg(long, hide = true, value_name = "FORMAT", help_heading = "Logging")]
     logging_format: Option<String>,
     /// logging.verbosity: up to 3 = info, 4 and 5 = debug, 6 and above = trace [default: 0]
-    #[arg(short = 'v', long = "v", hide = true, value_name = "LEVEL")]
+    #[arg(short = 'v', long = "v", hide = true, value_name = "LEVEL", help_heading = "Logging")]
     verbosity: Option<u32>,
     #[arg(long, hide = true, action = ArgAction::Append, value_delimiter = ',', value_parser = parse_module)]
     vmodule: Vec<Module>,

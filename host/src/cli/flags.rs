@@ -35,9 +35,10 @@ enum Kind {
 /// Which commands use a flag; only the help of these commands lists it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
-    /// It affects plans: every command.
+    /// It affects plans: every command, except those of [`USED_BY`].
     Plans,
-    /// Only the daemon. Other commands accept it silently, so that a kube-proxy command line can be tried with them.
+    /// Only the daemon, and commands of [`USED_BY`]. Other commands accept it silently, so that a kube-proxy command
+    /// line can be tried with them.
     Daemon,
     /// Accepted but not listed: deprecated, or without effect in IPVS mode.
     Hidden,
@@ -99,6 +100,26 @@ const FLAGS: &[Flag] = &[
     flag("healthz-port", "", Number, Hidden, "PORT", "deprecated: use --healthz-bind-address"),
     flag("metrics-port", "", Number, Hidden, "PORT", "deprecated: use --metrics-bind-address"),
 ];
+
+/// Commands that use only these flags, because they make no plan.
+const USED_BY: [(&str, &[&str]); 3] = [
+    ("status", &["ipvs-scheduler", "metrics-bind-address"]),
+    ("top", &["metrics-bind-address"]),
+    ("cleanup", &["ipvs-exclude-cidrs"]),
+];
+
+/// Makes the help of each command of [`USED_BY`] list the flags that it uses.
+pub(crate) fn listed(command: Command) -> Command {
+    USED_BY.iter().fold(command, |command, (name, used)| {
+        let list = |command, flag: &Flag| {
+            Command::mut_arg(command, flag.name, |arg| arg.hide(!used.contains(&flag.name)))
+        };
+        command.mut_subcommand(name, |command| {
+            let command = FLAGS.iter().fold(command, list);
+            command.mut_arg("enforce_internal_traffic_policy", |arg| arg.hide(true))
+        })
+    })
+}
 
 /// The names of the flags that only the daemon's help lists.
 pub(crate) fn of_the_daemon() -> impl Iterator<Item = &'static str> {

@@ -16,8 +16,8 @@ use crate::top::Sort;
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Also write the status as an HTML page to this file. The daemon serves the same page at /status on the metrics
-    /// port.
+    /// Also write the status as an HTML page to this file. With `-`, print only the page. The daemon serves the same
+    /// page at /status on the metrics port.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Output format. Times in JSON are seconds since 1970.
@@ -28,8 +28,8 @@ pub(crate) struct StatusArguments {
 /// `weir top`
 #[derive(Args, Debug)]
 pub(crate) struct TopArguments {
-    /// Show the endpoints of this virtual server, such as 10.96.0.10:80 or [fd00::10]:80. Without an address, show all
-    /// services.
+    /// Show the endpoints of this virtual server, such as `10.96.0.10:80` or `[fd00::10]:80`. Without an address, show
+    /// all services.
     #[arg(value_name = "IP:PORT", value_parser = super::parse_destination)]
     server: Option<SocketAddr>,
     /// Protocol of the virtual server: tcp, udp or sctp.
@@ -37,7 +37,8 @@ pub(crate) struct TopArguments {
     protocol: Protocol,
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-    /// Time between two readings, at least 100ms. If reading takes more than 2 % of a CPU, weir waits longer.
+    /// Time between two readings, at least 100ms. If reading would take more than 2 % of a CPU, weir waits longer, and the
+    /// screen shows the actual interval.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
     pub(crate) interval: Duration,
     /// Order of services and endpoints. On the screen, the key `s` changes the order.

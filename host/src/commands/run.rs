@@ -48,17 +48,23 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         ControlFlow::Break(status) => return Ok(status),
     };
     let (waker, wakes) = wake::start()?;
-    if let Some(file) = settings.file.clone() {
-        reload::watch(file, settings.configuration.clone(), waker.clone());
-    }
     let state = arguments.state_dir.as_deref().map(StateDirectory::new);
     let cache = state.as_ref().and_then(StateDirectory::cache);
     let (policy, chain) = Policy::start(arguments, &settings.node_name, cache, waker.clone())?;
-    let (objects, recorder) = Objects::start(&source, &settings, chain.reads(), waker)?;
+    let (objects, recorder) = Objects::start(&source, &settings, chain.reads(), waker.clone())?;
     let families = &probe.capabilities.families;
     let (health, from) = (Health::new(settings.proxy.sync_period), source.to_string());
     let board = Board::new(&settings, families, from, objects.account(), health.clone());
-    let publisher = Publisher::start(&settings, families, recorder, health, &board, !arguments.once)?;
+    let publisher =
+        Publisher::start(&settings, families, recorder, objects.account(), health, &board, !arguments.once)?;
+    if let Some(file) = settings.file.clone() {
+        let (metrics, board) = (publisher.metrics.clone(), board.clone());
+        let tell = move |why: Option<String>| {
+            metrics.configuration_refused(why.is_some());
+            board.configuration_refused(why);
+        };
+        reload::watch(file, settings.configuration.clone(), waker, tell);
+    }
     info!(node = settings.node_name, objects = %source, scheduler = settings.proxy.scheduler, "started");
     log::findings(&probe.findings);
     let machine = Machine::new(families);
@@ -78,7 +84,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         let succeeded = running.once(&wakes);
         return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    running.publisher.begin();
+    running.publisher.begin(running.policy.refused());
     running.board.refused(running.policy.refused());
     running.board.resources(running.objects.resources());
     let why = running.run(&wakes);
@@ -165,7 +171,7 @@ impl Running {
                 Wake::Addresses => self.step(Input::AddressesChanged),
                 Wake::Policy => {
                     let (next, refusals) = self.policy.take_updates();
-                    refusals.into_iter().for_each(|refusal| self.publisher.policy_refused(refusal));
+                    self.publisher.reload_refused(&refusals, self.policy.refused().len());
                     self.board.refused(self.policy.refused());
                     if let Some(next) = next {
                         self.step(Input::Policy(next));
@@ -201,7 +207,6 @@ impl Running {
         if acted {
             self.policy.keep_records(self.daemon.planner_mut());
             self.keep_state(false);
-            self.publisher.contact(self.objects.since_contact(), &self.objects.requests());
             self.publisher.forgotten(&self.daemon.host().take_forgotten());
             let time = self.daemon.policy_time(now);
             let plugins = weir_policy::status(self.daemon.planner(), time);
@@ -213,13 +218,17 @@ impl Running {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Requested => self.publisher.requested(),
-            Output::Follow(reads) => self.objects.follow(reads),
-            Output::Remark(remark) if remark.is_warning() => warn!("{remark}"),
-            Output::Remark(remark) => info!("{remark}"),
+            Output::Follow(reads) => {
+                self.objects.follow(reads);
+                self.board.resources(self.objects.resources());
+            }
+            Output::Warning(warning) => warn!(fix = warning.fix(), "{warning}"),
+            Output::ExtensionsBack => info!("all iptables matches and targets work now"),
             Output::Report(report) => self.publisher.report(&report),
             Output::Planned { stranded, health_checks } => {
                 self.publisher.planned(&stranded);
-                self.publisher.answer_health_checks(health_checks, self.daemon.planner().node());
+                let node = self.daemon.planner().node();
+                self.publisher.answer_health_checks(health_checks, node, &self.board);
             }
             Output::Replaced(replacement) => {
                 log::replaced(&replacement);
@@ -228,7 +237,10 @@ impl Running {
             }
             Output::Sampled { read, failed, took } => self.publisher.sampled(read, failed, took),
             Output::Round(done) => self.tell_of_round(&done),
-            Output::Overview(overview) => self.board.overview(*overview),
+            Output::Overview(overview) => {
+                self.publisher.reported(&overview.reports);
+                self.board.overview(*overview);
+            }
             Output::Serving(families) => takeover::end_nftables_mode(&families),
             Output::UpToDate(family) => self.publisher.up_to_date(family),
             Output::Unread(error) => {

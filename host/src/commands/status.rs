@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use weir_core::trace::{example, trace};
 use weir_kernel::Linux;
 use weir_kernel::capabilities::{self, Finding, Verdict};
 
-use crate::cli::{Output, StatusArguments, VERSION};
+use crate::cli::{Output, StatusArguments, version};
 use crate::inputs::{self, Settings};
-use crate::output::{out, say};
+use crate::output::out;
 use crate::status::way::Journey;
 use crate::status::{self, Backend, Held, Status, advice, page, text};
 
@@ -34,14 +35,24 @@ pub(crate) fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
         Ok(status) => status,
         Err(error) => of_kernel(&settings, format!("{error:#}"), arguments.html.is_some())?,
     };
-    if let Some(file) = &arguments.html {
-        std::fs::write(file, page::page(&status)).with_context(|| format!("--html {}", file.display()))?;
-    }
-    match arguments.output {
-        Output::Text => out(format_args!("{}", text::screen(&status, text::painted))),
-        Output::Json => say!("{}", status::to_json(&status).trim_end()),
-    }
+    out(format_args!("{}", show(&status, arguments.html.as_deref(), arguments.output)?));
     Ok(if status.needs_attention() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns the text for standard output. Writes the page if it has a file.
+fn show(status: &Status, html: Option<&Path>, output: Output) -> anyhow::Result<String> {
+    match html {
+        // A container's file system may be read-only.
+        Some(file) if file == "-" => return Ok(page::page(status)),
+        Some(file) => {
+            std::fs::write(file, page::page(status)).with_context(|| format!("--html {}", file.display()))?
+        }
+        None => {}
+    }
+    Ok(match output {
+        Output::Text => text::screen(status, text::painted),
+        Output::Json => format!("{}\n", status::to_json(status).trim_end()),
+    })
 }
 
 /// Asks the running daemon.
@@ -110,7 +121,7 @@ fn of_kernel(settings: &Settings, no_daemon: String, picture: bool) -> anyhow::R
         held.quiesced += behind.real_servers.len() - takers;
     }
     let status = Status {
-        version: VERSION.to_owned(),
+        version: version().to_owned(),
         node: settings.node_name.clone(),
         now: inputs::now(),
         backend: Backend::of(settings, &families),
@@ -163,6 +174,21 @@ mod tests {
         assert_eq!(asked("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"), Ok("{}".to_owned()));
         assert!(asked("HTTP/1.0 404 Not Found\r\n\r\n404").unwrap_err().contains("404"));
         assert!(asked("SSH-2.0-OpenSSH\r\n").unwrap_err().contains("not HTTP"));
+    }
+
+    #[test]
+    fn a_page_takes_the_place_of_the_screen_on_standard_output_only() {
+        let status = Status { node: "node1".to_owned(), ..Status::default() };
+        let page = page::page(&status);
+        assert_eq!(show(&status, Some(Path::new("-")), Output::Text).unwrap(), page);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("status.html");
+        let json = show(&status, Some(&file), Output::Json).unwrap();
+        assert_eq!(json, show(&status, None, Output::Json).unwrap());
+        assert_eq!(std::fs::read_to_string(file).unwrap(), page);
+        assert!(
+            show(&status, Some(folder.path()), Output::Text).unwrap_err().to_string().starts_with("--html /")
+        );
     }
 
     #[test]

@@ -10,8 +10,11 @@ use anyhow::{Context, ensure};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use serde_json::json;
+use weir_core::kernel::ReadError;
+use weir_core::sampling::Readings;
 use weir_core::state::VirtualServer;
 use weir_kernel::Linux;
+use weir_kernel::linux::AllTraffic;
 
 use super::status;
 use crate::cli::{Output, TopArguments};
@@ -19,9 +22,6 @@ use crate::inputs::{self, Settings};
 use crate::output::say;
 use crate::top::app::{App, Next};
 use crate::top::{Leaving, Watched, view};
-
-/// Reading and drawing take at most one part in this many of the time: 2 % of a CPU.
-const SHARE: u32 = 50;
 
 /// The longest delay until a signal is noticed.
 const LOOK: Duration = Duration::from_millis(250);
@@ -34,19 +34,22 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     }
     let settings = inputs::settings(&arguments.node)?;
     let mut source = Source { kernel: Linux::new(&[]), settings, started: Instant::now() };
-    let open = arguments.server().map(Watched::new);
-    let mut app = App { sort: arguments.sort, filter: arguments.filter.clone(), open, ..App::default() };
+    let (sort, filter, interval) = (arguments.sort, arguments.filter.clone(), arguments.interval);
+    let mut app = App { sort, filter, interval, ..App::default() };
     // Read before the screen opens, so that an error appears on the normal terminal.
     source.read(&mut app)?;
-    if let Some(Watched { server, .. }) = &app.open {
+    if let Some(server) = arguments.server() {
+        app.open = Some(Watched::new(server));
+        source.read(&mut app)?;
         ensure!(
-            app.has(*server),
+            app.open.as_ref().is_some_and(|watched| watched.exists),
             "the kernel has no virtual server {server}; `weir top --once` lists all virtual servers"
         );
     }
     if arguments.once {
-        std::thread::sleep(arguments.interval);
-        source.read(&mut app)?;
+        std::thread::sleep(interval);
+        source.read_services(&mut app)?;
+        source.read_endpoints(&mut app)?;
         print(&app, arguments.output);
     } else {
         let ended = Arc::new(AtomicBool::new(false));
@@ -58,7 +61,7 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
         let _restored = Restored;
         let mut terminal =
             ratatui::try_init().context("cannot use the terminal; `--once` works without one")?;
-        watch(&mut terminal, &mut app, &mut source, arguments.interval, &ended)?;
+        watch(&mut terminal, &mut app, &mut source, &ended)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,34 +78,27 @@ impl Drop for Restored {
 fn watch(
     terminal: &mut DefaultTerminal,
     app: &mut App,
-    source: &mut Source,
-    interval: Duration,
+    source: &mut Source<Linux>,
     ended: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let mut due = Instant::now() + interval;
     let mut is_drawn = false;
     while !ended.load(Ordering::Relaxed) {
-        let begin = Instant::now();
-        let reads = begin >= due && !app.paused;
+        let reads = source.now() >= app.due() && !app.paused;
         if reads {
-            app.error = source.read(app).err().map(|error| format!("{error:#}"));
+            // The screen shows errors.
+            source.read(app).ok();
         }
         if reads || !is_drawn {
             terminal.draw(|frame| view::draw(frame, app)).context("cannot draw the screen")?;
             is_drawn = true;
         }
-        if reads {
-            due = Instant::now() + interval.max(begin.elapsed() * SHARE);
-        }
-        let wait = if app.paused { LOOK } else { due.saturating_duration_since(Instant::now()).min(LOOK) };
+        let wait = if app.paused { LOOK } else { app.due().saturating_sub(source.now()).min(LOOK) };
         if event::poll(wait).context("cannot read keys")? {
             // All other events change the size of the terminal.
             is_drawn = false;
             let Event::Key(key) = event::read().context("cannot read keys")? else { continue };
-            match app.key(key) {
-                Next::Quit => return Ok(()),
-                Next::Look => app.error = source.look(app).err().map(|error| format!("{error:#}")),
-                Next::Draw => {}
+            if app.key(key) == Next::Quit {
+                return Ok(());
             }
         }
     }
@@ -120,34 +116,64 @@ fn print(app: &App, output: Output) {
     }
 }
 
+/// What the kernel counts.
+trait Counters {
+    /// As in [`Linux::traffic`].
+    fn traffic(&mut self) -> Result<Option<AllTraffic>, ReadError>;
+
+    /// As in [`Linux::readings`].
+    fn readings(&mut self, server: VirtualServer) -> Result<Readings, ReadError>;
+}
+
+impl Counters for Linux {
+    fn traffic(&mut self) -> Result<Option<AllTraffic>, ReadError> {
+        Linux::traffic(self)
+    }
+
+    fn readings(&mut self, server: VirtualServer) -> Result<Readings, ReadError> {
+        Linux::readings(self, server)
+    }
+}
+
 /// The source of the numbers.
-struct Source {
-    kernel: Linux,
+struct Source<K> {
+    kernel: K,
     settings: Settings,
     started: Instant,
 }
 
-impl Source {
-    /// Reads all services, and the endpoints if shown.
+impl<K: Counters> Source<K> {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Reads what the screen shows: the endpoints of one service, or all services.
     fn read(&mut self, app: &mut App) -> anyhow::Result<()> {
-        let begin = self.started.elapsed();
+        let begin = self.now();
+        let read = if app.open.is_some() { self.read_endpoints(app) } else { self.read_services(app) };
+        app.note(begin, self.now(), read.as_ref().err().map(|error| format!("{error:#}")));
+        read
+    }
+
+    fn read_services(&mut self, app: &mut App) -> anyhow::Result<()> {
+        let begin = self.now();
         let traffic = self
             .kernel
             .traffic()
             .context("cannot read the IPVS counters (this needs root or CAP_NET_ADMIN)")?;
         app.take(traffic.context("this kernel has no IPVS; run `modprobe ip_vs`")?, begin);
-        self.look(app)
+        Ok(())
     }
 
-    /// Reads the endpoints if they are shown.
-    fn look(&mut self, app: &mut App) -> anyhow::Result<()> {
+    /// Reads the endpoints of the open service, if there is one.
+    fn read_endpoints(&mut self, app: &mut App) -> anyhow::Result<()> {
         let Some(watched) = &mut app.open else { return Ok(()) };
-        let server = watched.server;
-        let readings = self.kernel.sample(server);
-        let readings = readings.with_context(|| format!("the counters of {server} cannot be read"))?;
-        let drains = readings.values().any(|reading| reading.weight == 0);
+        let (server, begin) = (watched.server, self.now());
+        let readings = self.kernel.readings(server);
+        let readings = readings.with_context(|| format!("cannot read the counters of {server}"))?;
+        let drains = readings.iter().flatten().any(|(_, reading)| reading.weight == 0);
         let leaving = if drains { self.leaving(server) } else { Leaving::new() };
-        watched.take(readings, self.started.elapsed(), &leaving);
+        watched.take(readings, begin, &leaving);
         app.arrange();
         Ok(())
     }
@@ -160,5 +186,56 @@ impl Source {
         let of_server = leaving.into_iter().filter(|of| of.virtual_server == server);
         let left = |deadline: u64| deadline.saturating_sub(status.now);
         of_server.filter_map(|of| Some((of.real_server.parse().ok()?, of.deadline.map(left)))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser;
+    use weir_core::net::Protocol;
+    use weir_kernel::linux::Traffic;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// A kernel with these virtual servers, and the number of times that all of them were read.
+    struct Fake {
+        servers: Vec<VirtualServer>,
+        all: u32,
+    }
+
+    impl Counters for Fake {
+        fn traffic(&mut self) -> Result<Option<AllTraffic>, ReadError> {
+            self.all += 1;
+            Ok(Some(self.servers.iter().map(|server| (*server, Traffic::default())).collect()))
+        }
+
+        fn readings(&mut self, server: VirtualServer) -> Result<Readings, ReadError> {
+            Ok(self.servers.contains(&server).then(BTreeMap::new))
+        }
+    }
+
+    #[test]
+    fn while_a_service_is_open_the_others_are_not_read() {
+        let server = |last| VirtualServer::new(Protocol::Tcp, [10, 96, 0, last].into(), 80);
+        let cli = Cli::parse_from(["weir", "top", "--node", "n"]);
+        let Command::Top(arguments) = cli.command else { panic!("another command") };
+        let settings = inputs::settings(&arguments.node).unwrap();
+        let kernel = Fake { servers: vec![server(1), server(2)], all: 0 };
+        let mut source = Source { kernel, settings, started: Instant::now() };
+        let mut app = App::default();
+        source.read(&mut app).unwrap();
+        assert_eq!((app.services.len(), source.kernel.all), (2, 1));
+        for (last, exists) in [(1, true), (3, false)] {
+            app.open = Some(Watched::new(server(last)));
+            source.read(&mut app).unwrap();
+            assert_eq!(app.open.as_ref().map(|of| of.exists), Some(exists));
+            assert_eq!(source.kernel.all, 1);
+        }
+        app.open = None;
+        source.read(&mut app).unwrap();
+        assert_eq!(source.kernel.all, 2);
     }
 }

@@ -21,9 +21,6 @@ pub(crate) struct Advice {
     pub(crate) fix: String,
 }
 
-/// How long a change may wait for its round, in seconds; the default of `minSyncPeriod` is far below.
-const LATE: u64 = 10;
-
 pub(crate) fn urgent(what: impl Into<String>, fix: impl Into<String>) -> Advice {
     Advice { urgent: true, what: what.into(), fix: fix.into() }
 }
@@ -45,6 +42,7 @@ pub(super) fn of(status: &Status) -> Vec<Advice> {
     if let Some(daemon) = &status.daemon {
         all.extend(kernel(daemon, status.now));
         all.extend(objects(daemon, status.now));
+        all.extend(daemon.warnings.iter().cloned());
         all.extend(policy(daemon));
         all.extend(services(daemon));
     }
@@ -70,7 +68,7 @@ fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
             },
         ));
     }
-    if let Some(since) = daemon.late_since.filter(|since| now.saturating_sub(*since) >= LATE)
+    if let Some(since) = daemon.late_since.filter(|since| now.saturating_sub(*since) >= daemon.late_after)
         && all.is_empty()
         && daemon.awaits.is_none()
     {

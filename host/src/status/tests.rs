@@ -59,6 +59,23 @@ fn a_loop_that_hangs_is_reported_although_it_says_nothing() {
     let status = status.with_advice();
     assert!(status.needs_attention());
     assert!(screen(&status, plain).contains("a change has been waiting for 40 s"));
+    let mut patient = status;
+    patient.daemon.as_mut().unwrap().late_after = 60;
+    assert!(!patient.with_advice().needs_attention(), "minSyncPeriod is long");
+}
+
+#[test]
+fn a_node_without_needed_data_is_not_well_although_the_kernel_is_in_sync() {
+    let with = |urgent| {
+        let mut status = status("well");
+        let (what, fix) = ("there is no Node object `node1`".to_owned(), "set the name".to_owned());
+        status.daemon.as_mut().unwrap().warnings = vec![Advice { urgent, what, fix }];
+        status.with_advice()
+    };
+    let status = with(true);
+    assert!(status.needs_attention());
+    assert!(screen(&status, plain).contains("\nwarnings   there is no Node object `node1`\n"));
+    assert!(!with(false).needs_attention(), "a limit of weir, which nobody can end");
 }
 
 #[test]

@@ -106,6 +106,11 @@ fn running(daemon: &Running, now: u64) -> Vec<Row> {
     ];
     rows.push(row("endpoints", Tone::Plain, [join(parts)]));
     rows.push(pending(daemon, now));
+    if !daemon.warnings.is_empty() {
+        let urgent = daemon.warnings.iter().any(|warning| warning.urgent);
+        let tone = if urgent { Tone::Bad } else { Tone::Doubtful };
+        rows.push(row("warnings", tone, daemon.warnings.iter().map(|warning| warning.what.clone())));
+    }
     if !daemon.reports.is_empty() {
         rows.push(row("reports", Tone::Doubtful, daemon.reports.iter().map(Reported::line)));
     }

@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use weir_core::state::VirtualServer;
 use weir_kernel::linux::AllTraffic;
 
-use super::{Endpoint, Service, Sort, Watched, Window, services};
+use super::{Attempt, Endpoint, Service, Sort, Watched, Window, services};
 
 /// The number of rows that a page key moves.
 const PAGE: usize = 20;
@@ -18,6 +18,10 @@ pub(crate) struct App {
     pub(crate) services: Vec<Service>,
     /// The readings behind the rates of services.
     pub(crate) window: Window<VirtualServer>,
+    /// The time between two readings that the user asked for.
+    pub(crate) interval: Duration,
+    /// The last reading of all services.
+    pub(crate) last: Option<Attempt>,
     pub(crate) sort: Sort,
     /// Only services that match this text are shown.
     pub(crate) filter: String,
@@ -28,17 +32,13 @@ pub(crate) struct App {
     pub(crate) selected: usize,
     /// The service whose endpoints are shown, in the order of `sort`.
     pub(crate) open: Option<Watched>,
-    /// Why the last reading failed.
-    pub(crate) error: Option<String>,
 }
 
 /// What to do after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Draw the screen.
+    /// Draw the screen, after a reading if one is due.
     Draw,
-    /// Read the endpoints of the service that was opened.
-    Look,
     /// Exit the program.
     Quit,
 }
@@ -55,9 +55,35 @@ impl App {
         self.services.iter().filter(passes).collect()
     }
 
-    /// Whether the kernel has this virtual server.
-    pub(crate) fn has(&self, server: VirtualServer) -> bool {
-        self.services.iter().any(|service| service.virtual_server == server)
+    /// When to read again what the screen shows, as a time since the same moment as those of readings.
+    pub(crate) fn due(&self) -> Duration {
+        self.last().map_or(Duration::ZERO, |last| last.ended + last.pause(self.interval))
+    }
+
+    /// Notes that what the screen shows was read from `begin` to `ended`, or could not be read.
+    pub(crate) fn note(&mut self, begin: Duration, ended: Duration, error: Option<String>) {
+        let last = Some(Attempt { ended, took: ended.saturating_sub(begin), error });
+        match &mut self.open {
+            Some(watched) => watched.last = last,
+            None => self.last = last,
+        }
+    }
+
+    /// Why what the screen shows could not be read again.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.last()?.error.as_deref()
+    }
+
+    /// If readings are rarer than the user asked for: the time between two of them, and how long one takes.
+    pub(crate) fn slowed(&self) -> Option<(Duration, Duration)> {
+        let last = self.last()?;
+        let pause = last.pause(self.interval);
+        (pause > self.interval).then_some((pause + last.took, last.took))
+    }
+
+    /// The last reading of what the screen shows.
+    fn last(&self) -> Option<&Attempt> {
+        self.open.as_ref().map_or(&self.last, |watched| &watched.last).as_ref()
     }
 
     /// Adds a reading of all services made at `now`, a time since an arbitrary moment.
@@ -115,7 +141,6 @@ impl App {
                 self.selected = 0;
                 // A paused screen would not show the endpoints, which have not been read yet.
                 self.paused = false;
-                return Next::Look;
             }
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Char('s') => self.sort = self.sort.next(),

@@ -77,7 +77,7 @@ fn at(last: u8) -> SocketAddr {
 fn watched(server: VirtualServer) -> Watched {
     let mut watched = Watched::new(server);
     let leaving = [(at(3), Some(40))].into();
-    let readings = |of: [Reading; 4]| (1..).map(at).zip(of).collect();
+    let readings = |of: [Reading; 4]| Some((1..).map(at).zip(of).collect());
     let first = [reading(1_000, 0, 3), reading(0, 2, 1), reading(7, 5, 0), reading(0, 0, 0)];
     watched.take(readings(first), SECOND, &leaving);
     let second = [reading(1_030, 3, 3), reading(10, 5, 1), reading(7, 4, 0), reading(0, 0, 0)];
@@ -119,7 +119,7 @@ fn endpoints_have_shares_and_a_connection_time_since_watching_began() {
     assert_eq!(watched.endpoints[0].flow.connections_per_second, 15.0);
     // The first was removed and added again; the last ones are gone.
     let third = [(at(1), reading(10, 0, 3)), (at(2), reading(20, 0, 0))];
-    watched.take(third.into(), 4 * SECOND, &Leaving::new());
+    watched.take(Some(third.into()), 4 * SECOND, &Leaving::new());
     let rates: Vec<_> = watched.endpoints.iter().map(|of| of.flow.connections_per_second).collect();
     assert_eq!(rates, [10.0 / 3.0, 20.0 / 3.0], "over all 3 seconds");
     let had: Vec<_> = watched.endpoints.iter().map(|of| of.share_had).collect();
@@ -165,16 +165,23 @@ fn words_say_what_colours_say() {
     assert_eq!(words(&lines[1]), "service conn/s active in/s out/s endpoints quiesced inactive scheduler");
     assert_eq!(words(&lines[2]), "> tcp 10.96.0.1:80 50.0 1 100 B 1.0 kB 2 0 1 rr");
     assert_eq!(words(&lines[4]), "tcp 10.96.0.3:80 4.0 9 0 B 0 B NONE 1 1 rr");
-    app.error = Some("no".to_owned());
+    app.note(SECOND, SECOND, Some("no".to_owned()));
     assert!(screen(100, 7, &app)[0].starts_with("CANNOT READ: no · "));
+    press(&mut app, &[KeyCode::Enter]);
+    app.note(SECOND, SECOND, None);
+    assert!(screen(100, 7, &app)[0].starts_with("tcp 10.96.0.1:80: "));
+    press(&mut app, &[KeyCode::Esc]);
+    assert!(screen(100, 7, &app)[0].starts_with("CANNOT READ: no · "), "still not read");
 }
 
 #[test]
 fn a_service_opens_and_closes() {
     let mut app = app();
     let keys = [KeyCode::Char('p'), KeyCode::Down, KeyCode::Enter];
-    assert_eq!(press(&mut app, &keys), Next::Look);
+    app.note(3 * SECOND, 4 * SECOND, None);
+    assert_eq!(press(&mut app, &keys), Next::Draw);
     assert_eq!(app.open.as_ref().map(|of| of.server), Some(server(2)));
+    assert_eq!(app.due(), Duration::ZERO, "its endpoints are read at once");
     assert!(!app.paused, "a pause would leave the endpoints unread");
     app.open = Some(watched(server(2)));
     app.arrange();
@@ -189,10 +196,31 @@ fn a_service_opens_and_closes() {
     assert_eq!(words(&lines[5]), "10.244.0.4:8080 0 0 % 0 % 0.0 0 - quiesced 0 0 B 0 B");
     press(&mut app, &[KeyCode::Char('s')]);
     assert!(screen(110, 8, &app)[2].starts_with("> 10.244.0.2:8080"), "by active connections");
-    app.take(AllTraffic::new(), 4 * SECOND);
-    assert!(screen(110, 8, &app)[0].starts_with("tcp 10.96.0.2:80 (DELETED): "));
+    app.open.as_mut().unwrap().take(None, 4 * SECOND, &Leaving::new());
+    assert!(screen(110, 8, &app)[0].starts_with("tcp 10.96.0.2:80 (DELETED): 0 endpoints"));
     press(&mut app, &[KeyCode::Esc]);
     assert!(app.open.is_none());
+}
+
+#[test]
+fn slow_readings_are_rare_and_the_screen_says_so() {
+    let mut app = App { interval: 2 * SECOND, ..app() };
+    assert_eq!(app.due(), Duration::ZERO, "nothing was read");
+    app.note(9_960 * SECOND / 1000, 10 * SECOND, None);
+    assert_eq!(app.due(), 12 * SECOND, "40 ms are 2 % of the interval");
+    let lines = screen(100, 7, &app);
+    app.note(8 * SECOND, 10 * SECOND, None);
+    assert_eq!(app.due(), 110 * SECOND, "2 s are 2 % of 100 s");
+    let slow = screen(100, 7, &app);
+    assert_eq!(slow[5], "refreshes every 102.0 s: reading all services takes 2.0 s");
+    assert_eq!((&slow[..5], &slow[6]), (&lines[..5], &lines[6]));
+    assert!(screen(100, 4, &app)[2].starts_with("> tcp 10.96.0.1:80"), "a row is more important");
+    press(&mut app, &[KeyCode::Enter]);
+    app.note(11 * SECOND, 11_100 * SECOND / 1000, None);
+    assert_eq!(app.due(), 16_100 * SECOND / 1000);
+    assert_eq!(screen(100, 7, &app)[5], "refreshes every 5.1 s: reading this service takes 100 ms");
+    press(&mut app, &[KeyCode::Esc]);
+    assert_eq!(app.due(), 110 * SECOND, "a service in between does not change when all are read");
 }
 
 #[test]

@@ -21,8 +21,11 @@ const MARK: &str = "> ";
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     let area = frame.area();
-    let [head, body, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
+    let remark = remark(app).filter(|_| area.height > LEAST_HEIGHT);
+    let remarks = Constraint::Length(remark.is_some().into());
+    let line = Constraint::Length(1);
+    let [head, body, above_foot, foot] =
+        Layout::vertical([line, Constraint::Min(0), remarks, line]).areas(area);
     // There may be thousands of rows, so only the visible ones are built.
     let height = usize::from(body.height.saturating_sub(1));
     let first = (app.selected + 1).saturating_sub(height);
@@ -34,6 +37,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(Line::from(title(app)).style(Modifier::BOLD), head);
     let mut state = TableState::new().with_selected(app.selected - first);
     frame.render_stateful_widget(sheet.table(), body, &mut state);
+    frame.render_widget(Line::from(remark.unwrap_or_default()), above_foot);
     frame.render_widget(Line::from(keys(app)).style(Modifier::DIM), foot);
 }
 
@@ -45,7 +49,7 @@ pub(crate) fn lines(app: &App) -> impl Iterator<Item = String> {
 fn title(app: &App) -> String {
     let (what, time) = match &app.open {
         Some(watched) => {
-            let deleted = if app.has(watched.server) { "" } else { " (DELETED)" };
+            let deleted = if watched.exists { "" } else { " (DELETED)" };
             let endpoints = counted(watched.endpoints.len(), "endpoint");
             (format!("{}{deleted}: {endpoints}", watched.server), watched.window.time())
         }
@@ -60,8 +64,17 @@ fn title(app: &App) -> String {
         }
     };
     let paused = if app.paused { "PAUSED · " } else { "" };
-    let error = app.error.as_ref().map(|error| format!("CANNOT READ: {error} · ")).unwrap_or_default();
+    let error = app.error().map(|error| format!("CANNOT READ: {error} · ")).unwrap_or_default();
     format!("{error}{paused}{what} · by {} · over {:.1} s", app.sort.name(), time.as_secs_f64())
+}
+
+/// Says why the screen is older than the user expects.
+fn remark(app: &App) -> Option<String> {
+    let (every, takes) = app.slowed()?;
+    let [every, takes] =
+        [every, takes].map(|of| text::time(u64::try_from(of.as_micros()).unwrap_or(u64::MAX)));
+    let what = if app.open.is_some() { "this service" } else { "all services" };
+    Some(format!("refreshes every {every}: reading {what} takes {takes}"))
 }
 
 fn keys(app: &App) -> &'static str {

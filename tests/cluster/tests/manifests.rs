@@ -1,9 +1,12 @@
 //! `host/install` on a real API server: the chart and the Kustomize bases produce the same objects, and helm installs,
-//! upgrades and removes them. The dashboard matches Grafana's schema.
+//! upgrades and removes them. The dashboard matches Grafana's schema, and Prometheus Operator defines every field of the
+//! chart's extras for monitoring.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Deserializer, Value, json};
@@ -11,6 +14,8 @@ use tempfile::TempDir;
 use weir_cluster::{Cluster, Programs, programs_or_skip};
 
 const SERVER: &str = "apiServer=https://control-plane.example:6443";
+/// As in `base/config.conf`.
+const PODS: &str = "config.clusterCIDR=10.244.0.0/16";
 const SYSTEM: &str = "/api/v1/namespaces/kube-system";
 
 fn install() -> PathBuf {
@@ -55,6 +60,15 @@ fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } = command.output()?;
     ensure!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
     Ok(String::from_utf8(stdout)?)
+}
+
+/// Waits until `kubectl auth can-i` says yes: the API server's authorizer learns of a new role after a moment.
+fn await_yes(can_i: &mut Command) {
+    let start = Instant::now();
+    while output(can_i).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{can_i:?} says no");
+        sleep(Duration::from_millis(100));
+    }
 }
 
 fn chart() -> PathBuf {
@@ -122,14 +136,14 @@ fn comparable(objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
-/// The overlay from the README, with this component. Kustomize accepts relative paths only.
-fn overlay(policy: &Path) -> TempDir {
+/// The overlay from the README, with these components. Kustomize accepts relative paths only.
+fn overlay(components: &[&Path]) -> TempDir {
     let overlay = tempfile::tempdir().unwrap();
     let up = "../".repeat(overlay.path().canonicalize().unwrap().components().count() - 1);
     let place = |path: &Path| format!("{up}{}", path.strip_prefix("/").unwrap().display());
     let text = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [place(&install().join("base"))], "components": [place(policy)],
+        "resources": [place(&install().join("base"))], "components": components.iter().map(|path| place(path)).collect::<Vec<_>>(),
     });
     fs::write(overlay.path().join("kustomization.yaml"), text.to_string()).unwrap();
     overlay
@@ -139,9 +153,11 @@ fn overlay(policy: &Path) -> TempDir {
 fn the_chart_and_the_kustomize_bases_make_the_same_objects() {
     let Some(programs) = programs_or_skip() else { return };
     let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
-    let overlay = overlay(&install().join("policy"));
-    let cases: [(&Path, &[&str], usize); 2] =
-        [(&install().join("base"), &[SERVER], 4), (overlay.path(), &[SERVER, "policy.enabled=true"], 5)];
+    let [base, policy, namespaces] = ["base", "policy", "namespaces"].map(|name| install().join(name));
+    let (with_policy, reads_namespaces) = (overlay(&[&policy]), overlay(&[&policy, &namespaces]));
+    let more = &[SERVER, PODS, "policy.enabled=true", "policy.readNamespaces=true"];
+    let cases: [(&Path, &[&str], usize); 3] =
+        [(&base, &more[..2], 4), (with_policy.path(), &more[..3], 5), (reads_namespaces.path(), more, 7)];
     for (kustomization, values, count) in cases {
         let of_kustomize = output(cluster.kubectl().arg("kustomize").arg(kustomization)).unwrap();
         let of_helm = helm.template(&chart(), values).unwrap();
@@ -169,7 +185,7 @@ fn a_plugin_is_applied_on_the_server_because_it_is_too_large_for_an_annotation()
     // No text, so that Kustomize encodes it as it does components.
     let plugin = policy.path().join("weir_plugin_annotations.wasm");
     fs::write(&plugin, vec![0xff; 340_000]).unwrap();
-    let (base, overlay) = (install().join("base"), overlay(policy.path()));
+    let (base, overlay) = (install().join("base"), overlay(&[policy.path()]));
     let apply = |options: &[&str], folder: &Path| {
         output(cluster.kubectl().arg("apply").args(options).arg("--kustomize").arg(folder))
     };
@@ -196,16 +212,20 @@ fn helm_installs_upgrades_and_removes_weir() {
     let checksum = |spec: &Value| spec["template"]["metadata"]["annotations"]["checksum/config"].clone();
     let command = |spec: &Value| spec["template"]["spec"]["containers"][0]["command"].to_string();
 
-    let notes = helm.write(&cluster, &["install", "weir", chart], &[SERVER]).unwrap();
-    assert!(notes.contains("rollout status daemonset/weir") && !notes.contains("WARNING"), "{notes}");
+    let notes = helm.write(&cluster, &["install", "weir", chart], &[SERVER, PODS]).unwrap();
+    assert!(notes.contains("starting on all nodes") && notes.contains("weir status"), "{notes}");
+    assert!(!notes.contains("rollout") && !notes.contains("WARNING"), "{notes}");
     let first = daemon_set().unwrap();
     assert!(!command(&first).contains("--policy"), "{first}");
 
     // A plugin does not change the configuration, only the pods' command.
     let plugin = ["policy.enabled=true", "policy.files.a\\.wasm=AGFzbQ=="];
     let source = ["policy.configuration.plugins[0].name=a", "policy.configuration.plugins[0].source=a.wasm"];
-    let values = [&[SERVER][..], &plugin, &source].concat();
-    helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
+    let values = [&[SERVER, PODS, "policy.readNamespaces=true"][..], &plugin, &source].concat();
+    let notes = helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
+    assert!(notes.contains("rollout status") && !notes.contains("starting on all"), "{notes}");
+    let may_list = "auth can-i list namespaces --as=system:serviceaccount:kube-system:weir";
+    await_yes(cluster.kubectl().args(may_list.split(' ')));
     let second = daemon_set().unwrap();
     assert!(command(&second).contains("--policy=/etc/weir/policy.yaml"), "{second}");
     assert_eq!(checksum(&second), checksum(&first));
@@ -221,7 +241,8 @@ fn helm_installs_upgrades_and_removes_weir() {
 
     // A changed configuration starts a rollout. If kube-proxy runs too, helm warns.
     create(&cluster, KUBE_PROXY, &[]).unwrap();
-    let values = [SERVER, "config.ipvs.scheduler=lc", "policy.enabled=true", "policy.existingConfigMap=mine"];
+    let policy = ["policy.enabled=true", "policy.existingConfigMap=mine"];
+    let values = [&[SERVER, PODS, "config.ipvs.scheduler=lc"][..], &policy].concat();
     let notes = helm.write(&cluster, &["upgrade", "weir", chart], &values).unwrap();
     assert!(notes.contains("WARNING: there is a DaemonSet kube-system/kube-proxy"), "{notes}");
     let third = daemon_set().unwrap();
@@ -245,23 +266,26 @@ spec:
     spec: {containers: [{name: kube-proxy, image: kube-proxy}]}
 ";
 
+/// All extras for monitoring.
+const EXTRAS: &[&str] = &[
+    SERVER,
+    PODS,
+    "monitoring.podMonitor.enabled=true",
+    "monitoring.rules.enabled=true",
+    "monitoring.rules.labels.release=prometheus",
+    "monitoring.dashboard.enabled=true",
+];
+
 #[test]
 fn the_extras_for_monitoring_are_the_files_of_this_folder() {
     let Some(programs) = programs_or_skip() else { return };
     let helm = Helm::new(&programs);
-    let values = [
-        SERVER,
-        "monitoring.podMonitor.enabled=true",
-        "monitoring.rules.enabled=true",
-        "monitoring.rules.labels.release=prometheus",
-        "monitoring.dashboard.enabled=true",
-    ];
-    let text = helm.template(&chart(), &values).unwrap();
+    let text = helm.template(&chart(), EXTRAS).unwrap();
     // The package that users install contains files where the folder has links to the alerts and the dashboard.
     let folder = tempfile::tempdir().unwrap();
     output(helm.command(&["package", "--destination"]).arg(folder.path()).arg(chart())).unwrap();
     let package = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(helm.template(&package, &values).unwrap(), text);
+    assert_eq!(helm.template(&package, EXTRAS).unwrap(), text);
 
     let objects = documents(&text);
     let read = |path: &str| fs::read_to_string(install().join("monitoring").join(path)).unwrap();
@@ -286,6 +310,46 @@ fn the_extras_for_monitoring_are_the_files_of_this_folder() {
     assert_eq!(config["metricsBindAddress"], "0.0.0.0:10249");
 }
 
+/// The Go module with the CRDs of Prometheus Operator, and the hash of its content.
+const OPERATOR: [&str; 2] = [
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+    "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+];
+
+/// The folder of these CRDs, or prints that the test is skipped: Go may have to download the module.
+fn operator_crds_or_skip() -> Option<PathBuf> {
+    let mut go = Command::new("go");
+    go.env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOWORK", "off");
+    let answer = output(go.args(["mod", "download", "-json", OPERATOR[0]]));
+    let answer = answer.inspect_err(|error| println!("SKIPPED: {error:#}")).ok()?;
+    let module: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(module["Sum"], OPERATOR[1]);
+    Some(Path::new(module["Dir"].as_str().unwrap()).join("example/prometheus-operator-crd"))
+}
+
+#[test]
+fn prometheus_operator_defines_every_field_of_the_extras() {
+    let Some(programs) = programs_or_skip() else { return };
+    let Some(crds) = operator_crds_or_skip() else { return };
+    let (cluster, helm) = (Cluster::start().unwrap(), Helm::new(&programs));
+    for resource in ["podmonitors", "prometheusrules"] {
+        let crd = fs::read_to_string(crds.join(format!("monitoring.coreos.com_{resource}.yaml"))).unwrap();
+        create(&cluster, &crd, &[]).unwrap();
+        let mut wait = cluster.kubectl();
+        wait.args(["wait", "--for=condition=Established", "--timeout=60s"]);
+        output(wait.arg(format!("crd/{resource}.monitoring.coreos.com"))).unwrap();
+    }
+    let text = helm.template(&chart(), EXTRAS).unwrap();
+    let objects = create(&cluster, &text, &["--dry-run=server"]).unwrap();
+    find(&objects, "PodMonitor", "weir");
+    find(&objects, "PrometheusRule", "weir");
+    for (field, misspelt) in [("jobLabel:", "jobLabell"), ("expr:", "exprr")] {
+        let text = text.replace(field, &format!("{misspelt}:"));
+        let error = create(&cluster, &text, &["--dry-run=server"]).unwrap_err().to_string();
+        assert!(error.contains(misspelt), "{error}");
+    }
+}
+
 #[test]
 fn the_dashboard_matches_grafanas_schema() {
     let Some(programs) = programs_or_skip() else { return };
@@ -306,10 +370,11 @@ fn the_dashboard_matches_grafanas_schema() {
 fn lint_has_nothing_to_say_and_a_digest_pins_the_image() {
     let Some(programs) = programs_or_skip() else { return };
     let helm = Helm::new(&programs);
-    output(helm.command(&["lint", "--strict", "--set", SERVER]).arg(chart())).unwrap();
+    output(helm.command(&["lint", "--strict", "--set", SERVER, "--set", PODS]).arg(chart())).unwrap();
     let digest = format!("sha256:{}", "0".repeat(64));
     let pin = format!("image.digest={digest}");
-    let text = helm.template(&chart(), &[SERVER, "image.repository=registry.example/weir", &pin]).unwrap();
+    let text =
+        helm.template(&chart(), &[SERVER, PODS, "image.repository=registry.example/weir", &pin]).unwrap();
     let image = format!("image: registry.example/weir@{digest}\n");
     assert_eq!(text.matches(&image).count(), 2, "{text}");
 }
@@ -318,10 +383,12 @@ fn lint_has_nothing_to_say_and_a_digest_pins_the_image() {
 fn wrong_values_are_refused_in_words_that_help() {
     let Some(programs) = programs_or_skip() else { return };
     let helm = Helm::new(&programs);
-    let cases: [(&[&str], &str); 7] = [
-        (&[], "apiServer is not set. It is an address of the API server that works without a proxy"),
-        (&["apiServer=https://kubernetes.default.svc:443"], "is the cluster IP of `kubernetes`"),
+    let cases: [(&[&str], &str); 9] = [
+        (&[PODS], "apiServer is not set. It is an address of the API server that works without a proxy"),
+        (&["apiServer=https://kubernetes.default.svc:443", PODS], "is the cluster IP of `kubernetes`"),
         (&["apiServer=control-plane.example:6443"], "'/apiServer'"),
+        (&[SERVER], "config.clusterCIDR is not set. Set it to the pod networks"),
+        (&[SERVER, "config.detectLocalMode=ClusterCIDR"], "config.clusterCIDR is not set"),
         (&[SERVER, "imagee.tag=1"], "'imagee' not allowed"),
         (&[SERVER, "image.digest=0123"], "'/image/digest'"),
         (&[SERVER, "config.mode=iptables"], "'/config/mode': value must be 'ipvs'"),
@@ -330,5 +397,54 @@ fn wrong_values_are_refused_in_words_that_help() {
     for (values, words) in cases {
         let error = helm.template(&chart(), values).unwrap_err().to_string();
         assert!(error.contains(words), "{values:?}: {error}");
+    }
+}
+
+#[test]
+fn the_pod_networks_may_be_left_out_if_pods_are_recognised_otherwise() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    let config = |value: &str| {
+        let text = helm.template(&chart(), &[SERVER, value]).unwrap();
+        yaml(find(&documents(&text), "ConfigMap", "weir")["data"]["config.conf"].as_str().unwrap())
+    };
+    assert_eq!(config("config.detectLocalMode=NodeCIDR")["clusterCIDR"], Value::Null);
+    // As in clusters whose kube-proxy has none.
+    assert_eq!(config("config.clusterCIDR=")["clusterCIDR"], "");
+}
+
+#[test]
+fn only_who_asks_for_it_may_read_namespaces() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    let rules = |values: &[&str]| {
+        let text = helm.template(&chart(), &[&[SERVER, PODS][..], values].concat()).unwrap();
+        let roles = documents(&text).into_iter().filter(|object| object["kind"] == "ClusterRole");
+        roles.map(|role| role["rules"].clone()).collect::<Vec<_>>()
+    };
+    let reads = json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]}]);
+    assert_eq!(rules(&["policy.enabled=true", "policy.readNamespaces=true"]), [reads]);
+    assert_eq!(rules(&["policy.enabled=true"]), [] as [Value; 0]);
+    assert_eq!(rules(&["policy.readNamespaces=true"]), [] as [Value; 0]);
+}
+
+/// Without a cluster, helm prints the notes of a first installation.
+#[test]
+fn notes_name_the_nodes_on_which_weir_starts() {
+    let Some(programs) = programs_or_skip() else { return };
+    let helm = Helm::new(&programs);
+    let notes = |values: &[&str]| {
+        let mut install = helm.command(&["install", "weir", "--dry-run=client"]);
+        let values = [SERVER, PODS].iter().chain(values).flat_map(|value| ["--set", value]);
+        let text = output(install.arg(chart()).args(values)).unwrap();
+        text.split_once("NOTES:\n").unwrap().1.to_owned()
+    };
+    let everywhere = notes(&[]);
+    assert!(everywhere.contains("starting on all nodes at the same time"), "{everywhere}");
+    assert!(everywhere.contains("--set nodeSelector.weir=enabled"), "{everywhere}");
+    let chosen = notes(&["nodeSelector.weir=enabled"]);
+    assert!(chosen.contains("on all nodes with these labels:\n\n  weir=enabled\n"), "{chosen}");
+    for notes in [everywhere, chosen] {
+        assert!(notes.contains("exec POD -- weir status") && !notes.contains("rollout"), "{notes}");
     }
 }

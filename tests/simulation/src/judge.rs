@@ -228,7 +228,8 @@ impl Told {
                     }
                 }
                 Output::Follow(_)
-                | Output::Remark(_)
+                | Output::Warning(_)
+                | Output::ExtensionsBack
                 | Output::Replaced(_)
                 | Output::Round(_)
                 | Output::Sampled { .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_core::node::OtherNodes;
-use weir_daemon::{Daemon, Output, Remark};
+use weir_daemon::{Daemon, Output, Overview, Warning};
 
 use crate::machine::Machine;
 
@@ -89,8 +89,11 @@ impl Pace {
         }
         let awaits = daemon.planner().node().others == OtherNodes::Awaited && !unread;
         self.awaited = if awaits { self.awaited.or(Some(now)) } else { None };
+        let failed = |overview: &Overview| {
+            overview.warnings.iter().any(|warning| matches!(warning, Warning::Addresses { .. }))
+        };
         self.addresses_asked |=
-            outputs.iter().any(|output| matches!(output, Output::Remark(Remark::Addresses { .. })));
+            outputs.iter().any(|output| matches!(output, Output::Overview(overview) if failed(overview)));
         if !before.complete && daemon.is_complete() {
             self.asked = None;
         }

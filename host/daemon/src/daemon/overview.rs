@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::kernel::{FailureKind, ReadError, by_cause};
-use weir_core::node::DetectLocal;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
 use weir_core::state::{RealServer, VirtualServer};
@@ -15,6 +14,7 @@ use weir_core::trace::{Packet, Trace, example, trace};
 
 use crate::host::Host;
 use crate::message::Done;
+use crate::warning::Warning;
 
 use super::Daemon;
 
@@ -47,6 +47,8 @@ pub struct Overview {
     pub draining: usize,
     /// The first 500 draining real servers.
     pub leaving: Vec<Leaving>,
+    /// The conditions under which the plan may differ from what the cluster asks for.
+    pub warnings: Vec<Warning>,
     /// Reports about services, by reason.
     pub reports: BTreeMap<Reason, Reported>,
     /// A packet and its path through this node, as of the last audit.
@@ -201,6 +203,7 @@ impl<H: Host> Daemon<H> {
             tally: self.planner.tally(),
             leaving,
             draining: self.syncer.draining(),
+            warnings: self.warnings.clone(),
             reports,
             example: self.notes.example.clone(),
         }
@@ -223,7 +226,6 @@ impl<H: Host> Daemon<H> {
         if self.complete {
             return None;
         }
-        let needs_networks = self.setup.proxy.detect_local == DetectLocal::NodeCidr;
         Some(if !self.addresses_known {
             Awaited::Addresses
         } else if !self.listed.services {
@@ -231,7 +233,7 @@ impl<H: Host> Daemon<H> {
         } else {
             match self.planner.node_object() {
                 None => Awaited::Node,
-                Some(node) if needs_networks && node.pod_cidrs.is_empty() => Awaited::Networks,
+                Some(_) if self.lacks_networks() => Awaited::Networks,
                 Some(_) if !self.listed.own_node => Awaited::Node,
                 Some(_) => Awaited::PolicyObjects,
             }

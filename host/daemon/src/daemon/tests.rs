@@ -115,7 +115,11 @@ fn daemon(machine: &Counting) -> Daemon<Counting> {
 }
 
 fn daemon_with(machine: &Counting, policy: Box<dyn Policy>) -> Daemon<Counting> {
-    let setup = Setup {
+    Daemon::new(setup(), machine.clone(), policy)
+}
+
+fn setup() -> Setup {
+    Setup {
         node_name: "node1".to_owned(),
         bind_address: None,
         proxy: ProxyConfig::default(),
@@ -124,8 +128,7 @@ fn daemon_with(machine: &Counting, policy: Box<dyn Policy>) -> Daemon<Counting> 
         epoch: 0,
         configured: true,
         readiness: Readiness::default(),
-    };
-    Daemon::new(setup, machine.clone(), policy)
+    }
 }
 
 /// A daemon in sync with this many services.
@@ -305,4 +308,73 @@ fn sampling_delays_no_change_and_what_it_does_not_change_is_not_written() {
     assert!(next <= Duration::from_millis(20_030), "{next:?}");
     daemon.step(Input::Time, at(&machine, 20_030));
     assert!(machine.0.borrow().batches > batches);
+}
+
+/// Reads namespaces, which are not listed.
+struct Reader;
+
+impl Policy for Reader {
+    fn decide(&mut self, views: &[ServiceView], around: &Surroundings<'_>) -> Vec<Decided> {
+        BuiltIn.decide(views, around)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { namespaces: true, ..Reads::default() }
+    }
+}
+
+/// The warnings in force after a step at this second, and those that are output for it.
+fn warnings(
+    (daemon, machine): (&mut Daemon<Counting>, &Counting),
+    second: u64,
+    input: Input,
+) -> (Vec<Warning>, Vec<Warning>) {
+    let (mut in_force, mut told) = (None, Vec::new());
+    let outputs = daemon.step(input, at(machine, second * 1_000));
+    for output in outputs.into_iter().chain(daemon.step(Input::Time, at(machine, second * 1_000 + 2_000))) {
+        match output {
+            Output::Overview(overview) => in_force = Some(overview.warnings),
+            Output::Warning(warning) => told.push(warning),
+            _ => {}
+        }
+    }
+    (in_force.expect("a round"), told)
+}
+
+#[test]
+fn a_node_that_is_unknown_or_gone_is_warned_about_once_and_until_it_is_back() {
+    let machine = Counting::default();
+    let setup = Setup { from_api_server: true, ..setup() };
+    let mut daemon = Daemon::new(setup, machine.clone(), Box::new(BuiltIn));
+    let mut step = |second, events| {
+        warnings((&mut daemon, &machine), second, Input::Objects { events, listed: Listed::ALL })
+    };
+    let node = || Event::Node(build::node("node1", &["192.0.2.1"]).into());
+    let unknown = Warning::NoNode("node1".to_owned());
+    assert_eq!(step(0, vec![service(1)]), (vec![], vec![]), "it may still arrive");
+    let late = NODE_WAIT.as_secs();
+    assert_eq!(step(late, vec![service(2)]), (vec![unknown.clone()], vec![unknown.clone()]));
+    assert_eq!(step(late + 10, vec![service(3)]), (vec![unknown], vec![]), "told once");
+    assert_eq!(step(late + 20, vec![node()]), (vec![], vec![]));
+    let gone = (vec![Warning::NodeGone], vec![Warning::NodeGone]);
+    assert_eq!(step(late + 30, vec![node(), Event::NodeGone]), gone);
+    assert_eq!(step(late + 40, vec![node()]), (vec![], vec![]));
+}
+
+#[test]
+fn lists_that_plugins_need_are_warned_about_while_they_are_missing() {
+    let machine = Counting::default();
+    let mut daemon = daemon_with(&machine, Box::new(Reader));
+    let mut step = |second, namespaces| {
+        let listed = Listed { namespaces, ..Listed::ALL };
+        let events = vec![Event::Node(build::node("node1", &["192.0.2.1"]).into())];
+        warnings((&mut daemon, &machine), second, Input::Objects { events, listed })
+    };
+    let missing = || vec![Warning::Unlisted { resources: "namespaces", awaited: false }];
+    let late = NODE_WAIT.as_secs();
+    assert_eq!(step(0, false), (vec![], vec![]), "they may still arrive");
+    assert_eq!(step(late, false), (missing(), missing()));
+    assert_eq!(step(late + 10, true), (vec![], vec![]));
+    assert_eq!(step(late + 20, false), (vec![], vec![]), "they are listed again");
+    assert_eq!(step(late * 3, false), (missing(), missing()));
 }

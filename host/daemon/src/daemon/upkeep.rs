@@ -8,7 +8,6 @@ use weir_core::sync::Round;
 
 use crate::host::Host;
 use crate::message::Output;
-use crate::remark::Remark;
 
 use super::Daemon;
 
@@ -29,7 +28,7 @@ impl<H: Host> Daemon<H> {
             return;
         }
         if missing.v4.is_empty() && missing.v6.is_empty() {
-            self.tell(Output::Remark(Remark::ExtensionsBack));
+            self.tell(Output::ExtensionsBack);
         }
         view.capabilities.missing = missing;
         self.planner_mut().set_node(view);

@@ -26,6 +26,13 @@ labels:
 {{- required (printf "apiServer is not set. It is an address of the API server that works without a proxy, %s" $example) .Values.apiServer -}}
 {{- end }}
 
+{{- /* A default would masquerade wrongly, without an error, in clusters with other pod networks. */ -}}
+{{- define "weir.checkPodNetworks" -}}
+{{- if and (eq (.detectLocalMode | default "ClusterCIDR") "ClusterCIDR") (not (hasKey . "clusterCIDR")) -}}
+{{- fail "config.clusterCIDR is not set. Set it to the pod networks (the value of --cluster-cidr of kube-controller-manager), for instance 10.244.0.0/16, or set config.detectLocalMode to NodeCIDR, BridgeInterface or InterfaceNamePrefix" -}}
+{{- end -}}
+{{- end }}
+
 {{- define "weir.policy" -}}
 {{- .Values.policy.existingConfigMap | default "weir-policy" -}}
 {{- end }}

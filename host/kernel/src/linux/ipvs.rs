@@ -193,6 +193,14 @@ impl Ipvs {
         let destinations = self.call(|client| client.destinations(&key(server))).ok()?;
         Some(destinations.iter().map(reading).collect())
     }
+
+    /// Like [`Ipvs::sample`], but `None` means that the kernel does not have the virtual server.
+    pub(super) fn readings(&mut self, server: VirtualServer) -> Result<Readings, IpvsError> {
+        let known = self.call(|client| client.service(&key(server)))?;
+        let Some(Service { key, .. }) = known else { return Ok(None) };
+        let destinations = self.call(|client| client.destinations(&key))?;
+        Ok(Some(destinations.iter().map(reading).collect()))
+    }
 }
 
 fn totals(statistics: &Statistics) -> Totals {

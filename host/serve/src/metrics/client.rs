@@ -80,7 +80,7 @@ impl ClientMetrics {
                 registry,
                 Opts::new(
                     "weir_api_last_contact_timestamp_seconds",
-                    "The last time the API server answered or sent data.",
+                    "The last time the API server answered or sent data; until the first time, the start of weir.",
                 ),
                 &[],
             ),
@@ -107,7 +107,7 @@ impl ClientMetrics {
         self.watch_errors.with_label_values(&[resource.label()]).inc();
     }
 
-    /// Records when the API server last answered, or sent an event or bookmark.
+    /// Records when the API server last answered, or sent an event or bookmark; before that, when weir started.
     pub fn contact(&self, at: SystemTime) {
         self.contact.with_label_values::<&str>(&[]).set(timestamp(at));
     }

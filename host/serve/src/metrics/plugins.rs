@@ -31,8 +31,8 @@ pub struct PluginMetrics {
     pub peak_memory: u64,
     /// Log lines that were dropped because there were too many.
     pub dropped_lines: u64,
-    /// Answers that differed when the same question was asked again.
-    pub impure: u64,
+    /// Whether a repeated question got a different answer, so that its answers are not cached.
+    pub is_impure: bool,
     /// Whether it is being called.
     pub condition: PluginCondition,
     /// Its own metrics.
@@ -79,6 +79,7 @@ impl PluginCondition {
 impl ReloadResult {
     const ALL: [ReloadResult; 4] =
         [ReloadResult::Taken, ReloadResult::Held, ReloadResult::Broken, ReloadResult::Refused];
+    const NOT_TAKEN: [ReloadResult; 3] = [ReloadResult::Held, ReloadResult::Broken, ReloadResult::Refused];
 
     fn label(self) -> &'static str {
         match self {
@@ -100,10 +101,10 @@ pub(super) struct PluginSeries {
     time: CounterVec,
     peak_memory: IntGaugeVec,
     dropped_lines: IntCounterVec,
-    impure: IntCounterVec,
+    impure: IntGaugeVec,
     condition: IntGaugeVec,
     reloads: IntCounterVec,
-    clamps: IntCounterVec,
+    not_taken: IntGaugeVec,
     samples: IntCounterVec,
     sampling: CounterVec,
     own: OwnSeries,
@@ -144,9 +145,13 @@ impl PluginSeries {
                 &["plugin"],
             ),
             dropped_lines: count("weir_plugin_dropped_lines_total", "Dropped log lines of plugins."),
-            impure: count(
-                "weir_plugin_impure_total",
-                "Answers that differed when the same question was asked again.",
+            impure: levels(
+                registry,
+                Opts::new(
+                    "weir_plugin_impure",
+                    "1 if the plugin gave different answers to the same question, so that they are not cached.",
+                ),
+                &["plugin"],
             ),
             condition: levels(
                 registry,
@@ -158,10 +163,13 @@ impl PluginSeries {
                 Opts::new("weir_plugin_reloads_total", "Plugin reloads, by result."),
                 &["result"],
             ),
-            clamps: counts(
+            not_taken: levels(
                 registry,
-                Opts::new("weir_clamps_total", "Decisions changed by the guard, by reason."),
-                &["reason"],
+                Opts::new(
+                    "weir_plugins_not_taken",
+                    "Plugins or policy files that are not in use, by reason.",
+                ),
+                &["result"],
             ),
             samples: counts(
                 registry,
@@ -180,22 +188,31 @@ impl PluginSeries {
         for result in ReloadResult::ALL {
             series.reloads.with_label_values(&[result.label()]);
         }
+        for result in ReloadResult::NOT_TAKEN {
+            series.not_taken.with_label_values(&[result.label()]);
+        }
         series.sampled(0, 0, Duration::ZERO);
         series
     }
 
     pub(super) fn reloaded(&self, result: ReloadResult) {
         self.reloads.with_label_values(&[result.label()]).inc();
+        // A refused file says nothing about plugins that were held back before.
+        if result != ReloadResult::Refused {
+            for held in [ReloadResult::Held, ReloadResult::Broken] {
+                self.not_taken.with_label_values(&[held.label()]).set(i64::from(held == result));
+            }
+        }
+    }
+
+    pub(super) fn refused(&self, plugins: u64) {
+        self.not_taken.with_label_values(&[ReloadResult::Refused.label()]).set(level(plugins));
     }
 
     pub(super) fn sampled(&self, read: u64, failed: u64, time: Duration) {
         self.samples.with_label_values(&["read"]).inc_by(read);
         self.samples.with_label_values(&["failed"]).inc_by(failed);
         self.sampling.with_label_values::<&str>(&[]).inc_by(time.as_secs_f64());
-    }
-
-    pub(super) fn clamped(&self, reason: &'static str) {
-        self.clamps.with_label_values(&[reason]).inc();
     }
 
     pub(super) fn update(&mut self, plugins: &[PluginMetrics]) {
@@ -224,7 +241,6 @@ impl PluginSeries {
             (&self.remembered, before.remembered, now.remembered),
             (&self.fallbacks, before.fallbacks, now.fallbacks),
             (&self.dropped_lines, before.dropped_lines, now.dropped_lines),
-            (&self.impure, before.impure, now.impure),
         ] {
             series.with_label_values(plugin).inc_by(advance(before, now));
         }
@@ -235,6 +251,7 @@ impl PluginSeries {
         let time = now.time.saturating_sub(before.time);
         self.time.with_label_values(plugin).inc_by(time.as_secs_f64());
         self.peak_memory.with_label_values(plugin).set(level(now.peak_memory));
+        self.impure.with_label_values(plugin).set(i64::from(now.is_impure));
         for condition in PluginCondition::ALL {
             let labels = [now.name.as_str(), condition.label()];
             self.condition.with_label_values(&labels).set(i64::from(condition == now.condition));
@@ -243,9 +260,7 @@ impl PluginSeries {
 
     /// Removes a plugin's series. All of them were created, so this cannot fail; if it did, nothing would be lost.
     fn forget(&self, name: &str, failures: &[&'static str]) {
-        for series in
-            [&self.calls, &self.asked, &self.remembered, &self.fallbacks, &self.dropped_lines, &self.impure]
-        {
+        for series in [&self.calls, &self.asked, &self.remembered, &self.fallbacks, &self.dropped_lines] {
             let _ = series.remove_label_values(&[name]);
         }
         for word in failures {
@@ -253,6 +268,7 @@ impl PluginSeries {
         }
         let _ = self.time.remove_label_values(&[name]);
         let _ = self.peak_memory.remove_label_values(&[name]);
+        let _ = self.impure.remove_label_values(&[name]);
         for condition in PluginCondition::ALL {
             let _ = self.condition.remove_label_values(&[name, condition.label()]);
         }
@@ -272,7 +288,7 @@ impl PluginMetrics {
             time: Duration::ZERO,
             peak_memory: 0,
             dropped_lines: 0,
-            impure: 0,
+            is_impure: false,
             condition: now.condition,
             own: Vec::new(),
         }
@@ -288,6 +304,5 @@ impl PluginMetrics {
             || self.fallbacks < before.fallbacks
             || self.time < before.time
             || self.dropped_lines < before.dropped_lines
-            || self.impure < before.impure
     }
 }

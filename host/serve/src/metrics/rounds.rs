@@ -1,5 +1,6 @@
 //! What rounds did and what they cost.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ pub struct RoundMetrics {
     drift: IntCounterVec,
     draining: IntGaugeVec,
     retries: IntCounterVec,
+    reports: IntGaugeVec,
+    /// The reasons that have a series in `reports`.
+    reasons: Arc<Mutex<BTreeSet<&'static str>>>,
     work: Arc<Mutex<KernelWork>>,
 }
 
@@ -111,6 +115,12 @@ impl RoundMetrics {
                 &[],
             ),
             retries: count("weir_retries_total", "Rounds that retried failed changes.", &[]),
+            reports: levels(
+                registry,
+                Opts::new("weir_reported_services", "Services with a current report, by reason."),
+                &["reason"],
+            ),
+            reasons: Arc::default(),
             work: Arc::default(),
         };
         metrics.with_zeros()
@@ -171,6 +181,17 @@ impl RoundMetrics {
     /// Sets the number of quiesced real servers that wait for their connections to end.
     pub fn draining(&self, real_servers: u64) {
         self.draining.with_label_values::<&str>(&[]).set(level(real_servers));
+    }
+
+    /// Sets the number of services with a current report, by reason; other reasons have none.
+    pub fn reported(&self, services: &BTreeMap<&'static str, u64>) {
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.extend(services.keys());
+        // No series is ever removed, because an alert would then count as resolved.
+        for reason in &*reasons {
+            let count = services.get(reason).copied().unwrap_or_default();
+            self.reports.with_label_values(&[*reason]).set(level(count));
+        }
     }
 
     /// Counts a round that runs because the previous one failed.

@@ -134,7 +134,7 @@ fn account(name: &str) -> PluginMetrics {
         time: Duration::from_millis(1500),
         peak_memory: 65_536,
         dropped_lines: 5,
-        impure: 1,
+        is_impure: true,
         condition: PluginCondition::Ready,
         own: vec![
             OwnMetric {
@@ -178,10 +178,10 @@ fn what_plugins_declare_comes_and_goes() {
 }
 
 /// Each of weir's own metrics: type, label names.
-const OWN: [(&str, &str, &[&str]); 30] = [
+const OWN: [(&str, &str, &[&str]); 32] = [
     ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
     ("weir_changes_total", "counter", &["kind", "outcome"]),
-    ("weir_clamps_total", "counter", &["reason"]),
+    ("weir_configuration_not_taken", "gauge", &[]),
     ("weir_draining_real_servers", "gauge", &[]),
     ("weir_drift_repaired_total", "counter", &[]),
     ("weir_kernel_messages_total", "counter", &[]),
@@ -193,13 +193,15 @@ const OWN: [(&str, &str, &[&str]); 30] = [
     ("weir_plugin_dropped_lines_total", "counter", &["plugin"]),
     ("weir_plugin_failures_total", "counter", &["plugin", "reason"]),
     ("weir_plugin_fallbacks_total", "counter", &["plugin"]),
-    ("weir_plugin_impure_total", "counter", &["plugin"]),
+    ("weir_plugin_impure", "gauge", &["plugin"]),
     ("weir_plugin_peak_memory_bytes", "gauge", &["plugin"]),
     ("weir_plugin_reloads_total", "counter", &["result"]),
     ("weir_plugin_remembered_total", "counter", &["plugin"]),
     ("weir_plugin_seconds_total", "counter", &["plugin"]),
+    ("weir_plugins_not_taken", "gauge", &["result"]),
     ("weir_policy_moved_total", "counter", &["plugin"]),
     ("weir_policy_slow_endpoints", "gauge", &["plugin"]),
+    ("weir_reported_services", "gauge", &["reason"]),
     ("weir_retries_total", "counter", &[]),
     ("weir_round_step_duration_seconds", "histogram", &["step"]),
     ("weir_rounds_total", "counter", &["result"]),
@@ -220,7 +222,7 @@ fn everything_of_weirs_own_is_there() {
     metrics.client.contact(UNIX_EPOCH + Duration::from_secs(5));
     metrics.client.watch_failed(Resource::Nodes);
     metrics.plugins(&[account("guard")]);
-    metrics.clamped("DecisionClamped");
+    metrics.rounds.reported(&[("DecisionClamped", 1)].into());
     metrics.sampled(1, 0, Duration::from_millis(1));
     let all = families(&metrics.text());
     let own: BTreeSet<&str> = OWN.iter().map(|(name, ..)| *name).collect();
@@ -245,6 +247,24 @@ fn everything_of_weirs_own_is_there() {
     for bound in bounds {
         let series = format!(r#"weir_round_step_duration_seconds_bucket{{step="apply",le="{bound}"}}"#);
         assert_eq!(value(&metrics, &series), Some(1.0), "{series}");
+    }
+}
+
+/// A renamed metric would silence an alert.
+#[test]
+fn the_alerts_and_the_dashboard_use_these_names() {
+    let files = [
+        include_str!("../../../install/monitoring/rules.yaml"),
+        include_str!("../../../install/monitoring/rules.test.yaml"),
+        include_str!("../../../install/monitoring/dashboard.json"),
+        include_str!("../../../install/monitoring/RUNBOOK.md"),
+    ];
+    for text in files {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words.filter(|word| word.starts_with("weir_")) {
+            let name = word.trim_end_matches("_bucket");
+            assert!(OWN.iter().any(|(own, ..)| *own == name), "{word}");
+        }
     }
 }
 
@@ -283,6 +303,7 @@ fn accounts_of_plugins_go_on_over_a_reload() {
     metrics.plugins(&[account("guard"), account("other")]);
     assert_eq!(value(&metrics, r#"weir_plugin_calls_total{plugin="guard"}"#), Some(10.0));
     assert_eq!(value(&metrics, r#"weir_plugin_seconds_total{plugin="guard"}"#), Some(1.5));
+    assert_eq!(value(&metrics, r#"weir_plugin_impure{plugin="guard"}"#), Some(1.0));
 
     let anew = PluginMetrics {
         calls: 3,
@@ -290,6 +311,7 @@ fn accounts_of_plugins_go_on_over_a_reload() {
         failures: [("trap", 1)].into(),
         time: Duration::from_millis(500),
         peak_memory: 4096,
+        is_impure: false,
         condition: PluginCondition::Suspended,
         ..account("guard")
     };
@@ -302,6 +324,7 @@ fn accounts_of_plugins_go_on_over_a_reload() {
         (r#"weir_plugin_failures_total{plugin="guard",reason="trap"}"#, Some(2.0)),
         (r#"weir_plugin_seconds_total{plugin="guard"}"#, Some(2.0)),
         (r#"weir_plugin_peak_memory_bytes{plugin="guard"}"#, Some(4096.0)),
+        (r#"weir_plugin_impure{plugin="guard"}"#, Some(0.0)),
         (r#"weir_plugin_condition{condition="ready",plugin="guard"}"#, Some(0.0)),
         (r#"weir_plugin_condition{condition="suspended",plugin="guard"}"#, Some(1.0)),
         (r#"weir_plugin_condition{condition="given-up",plugin="guard"}"#, Some(0.0)),
@@ -316,14 +339,51 @@ fn accounts_of_plugins_go_on_over_a_reload() {
 }
 
 #[test]
-fn reloads_and_clamps() {
+fn reloads_are_counted_and_what_is_not_in_use_is_shown_until_it_is() {
     let metrics = metrics();
+    let expect = |[refused, held, broken]: [f64; 3]| {
+        for (result, expected) in [("refused", refused), ("held", held), ("broken", broken)] {
+            let series = format!(r#"weir_plugins_not_taken{{result="{result}"}}"#);
+            assert_eq!(value(&metrics, &series), Some(expected), "{series}");
+        }
+    };
+    expect([0.0, 0.0, 0.0]);
+    metrics.refused(2);
     metrics.reloaded(ReloadResult::Held);
-    metrics.clamped("DecisionClamped");
-    metrics.clamped("DecisionClamped");
+    expect([2.0, 1.0, 0.0]);
+    metrics.reloaded(ReloadResult::Refused);
+    expect([2.0, 1.0, 0.0]);
+    metrics.reloaded(ReloadResult::Broken);
+    expect([2.0, 0.0, 1.0]);
+    metrics.refused(0);
+    metrics.reloaded(ReloadResult::Taken);
+    expect([0.0, 0.0, 0.0]);
     assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="held"}"#), Some(1.0));
-    assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="refused"}"#), Some(0.0));
-    assert_eq!(value(&metrics, r#"weir_clamps_total{reason="DecisionClamped"}"#), Some(2.0));
+    assert_eq!(value(&metrics, r#"weir_plugin_reloads_total{result="refused"}"#), Some(1.0));
+}
+
+#[test]
+fn reports_are_shown_while_they_last() {
+    let metrics = metrics();
+    let of = |reason: &str| value(&metrics, &format!(r#"weir_reported_services{{reason="{reason}"}}"#));
+    metrics.rounds.reported(&[("DecisionClamped", 3), ("PolicyFailed", 1)].into());
+    assert_eq!((of("DecisionClamped"), of("PolicyFailed"), of("ClosedToAll")), (Some(3.0), Some(1.0), None));
+    metrics.rounds.reported(&[("DecisionClamped", 2)].into());
+    assert_eq!((of("DecisionClamped"), of("PolicyFailed")), (Some(2.0), Some(0.0)));
+}
+
+/// The text is read more often than anything happens.
+#[test]
+fn the_client_is_asked_when_the_text_is_read() {
+    let metrics = metrics();
+    let seconds = std::sync::atomic::AtomicU64::new(5);
+    metrics.before_text(move |client| {
+        let at = seconds.fetch_add(60, std::sync::atomic::Ordering::Relaxed);
+        client.contact(UNIX_EPOCH + Duration::from_secs(at));
+    });
+    for expected in [5.0, 65.0] {
+        assert_eq!(value(&metrics, "weir_api_last_contact_timestamp_seconds"), Some(expected));
+    }
 }
 
 #[test]

@@ -5,19 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use weir_core::net::Family;
-use weir_daemon::Overview;
+use weir_daemon::{Overview, Warning};
 use weir_policy::configuration::Mode;
 use weir_policy::{Condition, Replacement};
 use weir_serve::{ContentType, Health, Moment, Page};
 use weir_watch::Account;
 
-use crate::cli::VERSION;
+use crate::cli::version;
 use crate::inputs::{self, Settings};
+use crate::status::advice::urgent;
 use crate::status::way::Journey;
 use crate::status::{
-    self, Backend, Endpoints, LastChange, Leaving, Objects, Pending, Plugin, Reported, Resource, Running,
-    Services, Status, Unread,
+    self, Advice, Backend, Endpoints, LastChange, Leaving, Objects, Pending, Plugin, Reported, Resource,
+    Running, Services, Status, Unread,
 };
+
+/// How long a change may wait for its round, unless `minSyncPeriod` is long.
+const LATE: Duration = Duration::from_secs(10);
 
 /// The status to serve. Clones share it.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ struct Shared {
     account: Option<Arc<Account>>,
     health: Health,
     started: Instant,
+    /// How long a change may wait, in seconds.
+    late_after: u64,
     told: Mutex<Told>,
 }
 
@@ -43,6 +49,10 @@ struct Told {
     /// Why new plugins are not active.
     held_back: Option<String>,
     resources: Vec<Resource>,
+    /// Health check ports that could not be opened.
+    closed_ports: Vec<Advice>,
+    /// Why the configuration file cannot be used any more.
+    configuration: Option<Advice>,
 }
 
 impl Board {
@@ -55,14 +65,15 @@ impl Board {
         health: Health,
     ) -> Board {
         let base = Status {
-            version: VERSION.to_owned(),
+            version: version().to_owned(),
             node: settings.node_name.clone(),
             now: inputs::now(),
             backend: Backend::of(settings, families),
             ..Status::default()
         };
-        let told = Mutex::default();
-        Board(Arc::new(Shared { base, source, account, health, started: Instant::now(), told }))
+        let late_after = settings.proxy.min_sync_period.saturating_mul(2).max(LATE).as_secs();
+        let (started, told) = (Instant::now(), Mutex::default());
+        Board(Arc::new(Shared { base, source, account, health, started, late_after, told }))
     }
 
     /// The pages that show the status.
@@ -99,6 +110,18 @@ impl Board {
         };
     }
 
+    /// Records whether the configuration file cannot be used any more, and why.
+    pub(super) fn configuration_refused(&self, why: Option<String>) {
+        let fix = "correct the file: with this file, weir cannot start again";
+        self.told().configuration =
+            why.map(|why| urgent(format!("the changed configuration file is not used: {why}"), fix));
+    }
+
+    /// Records the health check ports that could not be opened.
+    pub(super) fn closed_ports(&self, closed: Vec<Advice>) {
+        self.told().closed_ports = closed;
+    }
+
     pub(super) fn resources(&self, resources: Vec<Resource>) {
         self.told().resources = resources;
     }
@@ -121,13 +144,18 @@ impl Board {
         let running = self.told().running(shared.base.now);
         let example = self.told().overview.example.clone();
         let journey = example.map(|example| Journey::of(&example.0, &example.1));
-        let running = Running { objects, late_since: late, ..running };
+        let running = Running { objects, late_since: late, late_after: shared.late_after, ..running };
         let now = shared.base.now + elapsed.as_secs();
         Status { now, daemon: Some(running), journey, ..shared.base.clone() }.with_advice()
     }
 }
 
 impl Told {
+    fn warnings(&self) -> impl Iterator<Item = Advice> {
+        let noted = self.configuration.iter().chain(&self.closed_ports).cloned();
+        self.overview.warnings.iter().map(advice).chain(noted)
+    }
+
     /// The part reported by the loop; `started` is the start of its clock, in seconds since 1970.
     fn running(&self, started: u64) -> Running {
         let at = |time: Duration| started + time.as_secs();
@@ -142,6 +170,7 @@ impl Told {
             tally,
             draining,
             leaving,
+            warnings: _,
             reports,
             example: _,
         } = &self.overview;
@@ -189,6 +218,7 @@ impl Told {
                     deadline: leaving.deadline.map(at),
                 })
                 .collect(),
+            warnings: self.warnings().collect(),
             reports: reports
                 .iter()
                 .map(|(reason, reported)| Reported {
@@ -203,6 +233,10 @@ impl Told {
             ..Running::default()
         }
     }
+}
+
+fn advice(warning: &Warning) -> Advice {
+    Advice { urgent: warning.is_urgent(), what: warning.to_string(), fix: warning.fix().to_owned() }
 }
 
 fn plugin(status: &weir_policy::Status) -> Plugin {
@@ -229,4 +263,55 @@ fn plugin(status: &weir_policy::Status) -> Plugin {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn board(flag: &str) -> Board {
+        let cli = Cli::parse_from(["weir", "top", "--node", "n", flag]);
+        let Command::Top(arguments) = cli.command else { panic!("another command") };
+        let settings = inputs::settings(&arguments.node).unwrap();
+        Board::new(
+            &settings,
+            &[Family::V4],
+            "a folder".to_owned(),
+            None,
+            Health::new(Duration::from_secs(30)),
+        )
+    }
+
+    #[test]
+    fn warnings_from_everywhere_are_in_the_status_while_they_last() {
+        let board = board("--ipvs-sync-period=30s");
+        let warnings = || -> Vec<String> {
+            board.status().daemon.unwrap().warnings.into_iter().map(|warning| warning.what).collect()
+        };
+        board.overview(Overview { warnings: vec![Warning::NodesUnlisted], ..Overview::default() });
+        board.configuration_refused(Some("mode: must be ipvs".to_owned()));
+        board.closed_ports(vec![urgent("a port", "a fix")]);
+        assert_eq!(
+            warnings(),
+            [
+                Warning::NodesUnlisted.to_string(),
+                "the changed configuration file is not used: mode: must be ipvs".to_owned(),
+                "a port".to_owned(),
+            ]
+        );
+        board.overview(Overview::default());
+        board.configuration_refused(None);
+        board.closed_ports(Vec::new());
+        assert_eq!(warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_change_may_wait_longer_if_rounds_are_rare() {
+        let late_after = |flag| board(flag).status().daemon.unwrap().late_after;
+        assert_eq!(late_after("--ipvs-min-sync-period=1s"), 10);
+        assert_eq!(late_after("--ipvs-min-sync-period=20s"), 40);
+    }
 }

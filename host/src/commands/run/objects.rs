@@ -1,8 +1,7 @@
 //! The source of the objects: a folder of manifests, or the API server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{info, warn};
@@ -11,7 +10,7 @@ use weir_core::policy::Reads;
 use weir_daemon::Listed;
 use weir_k8s::Problem;
 use weir_k8s::manifests::Folder;
-use weir_watch::{Account, Handle, Message, Rate, Recorder, Request, Resource, Standing, Standings};
+use weir_watch::{Account, Handle, Message, Rate, Recorder, Resource, Standing, Standings};
 
 use super::wake::{self, Waker};
 use crate::inputs::Settings;
@@ -37,6 +36,8 @@ pub(super) enum Objects {
         handle: Handle,
         /// How complete its data is.
         standings: Standings,
+        /// What it follows.
+        followed: BTreeSet<Resource>,
         /// Events not yet taken.
         news: Vec<Event>,
         /// What was listed at the last take.
@@ -62,12 +63,13 @@ impl Objects {
             Source::ApiServer(server) => {
                 let mut watched = weir_watch::Settings::new(server.access(), &settings.node_name);
                 watched.requests = rate(server);
-                watched.resources = resources(reads);
+                let followed = resources(reads);
+                watched.resources = followed.clone();
                 let (sender, ring) = waker.messages();
                 let (handle, recorder) =
                     weir_watch::spawn(watched, sender, ring).with_context(|| server.to_string())?;
                 let (standings, news, told) = Default::default();
-                Ok((Objects::ApiServer { handle, standings, news, told }, Some(recorder)))
+                Ok((Objects::ApiServer { handle, standings, followed, news, told }, Some(recorder)))
             }
         }
     }
@@ -103,11 +105,7 @@ impl Objects {
 
     /// How far the API server's data can be relied on, for the resources in use; empty without one.
     pub(super) fn resources(&self) -> Vec<status::Resource> {
-        let Objects::ApiServer { standings, .. } = self else { return Vec::new() };
-        let needed = Resource::NEEDED.into_iter().chain([Resource::OwnNode]);
-        let others = Resource::ALL.into_iter().filter(|resource| !needed.clone().any(|of| of == *resource));
-        // The other resources are followed only for plugins, and never listed if no plugin reads them.
-        let others = others.filter(|resource| standings.of(*resource) != Standing::Incomplete);
+        let Objects::ApiServer { standings, followed, .. } = self else { return Vec::new() };
         let of = |resource: Resource| status::Resource {
             name: resource.to_string(),
             standing: match standings.of(resource) {
@@ -116,7 +114,7 @@ impl Objects {
                 Standing::Stale => status::Standing::Stale,
             },
         };
-        needed.clone().chain(others).map(of).collect()
+        Resource::ALL.into_iter().filter(|resource| followed.contains(resource)).map(of).collect()
     }
 
     /// Whether changes would be noticed.
@@ -124,22 +122,6 @@ impl Objects {
         match self {
             Objects::ApiServer { handle, .. } => handle.is_running(),
             Objects::Manifests { .. } => true,
-        }
-    }
-
-    /// Time since the last contact with the API server; `None` if there was none.
-    pub(super) fn since_contact(&self) -> Option<Duration> {
-        match self {
-            Objects::ApiServer { handle, .. } => handle.account().figures().since_contact,
-            Objects::Manifests { .. } => None,
-        }
-    }
-
-    /// The requests sent to the API server.
-    pub(super) fn requests(&self) -> BTreeMap<Request, u64> {
-        match self {
-            Objects::ApiServer { handle, .. } => handle.account().requests(),
-            Objects::Manifests { .. } => BTreeMap::new(),
         }
     }
 
@@ -185,9 +167,10 @@ impl Objects {
     }
 
     /// Follows what policies read.
-    pub(super) fn follow(&self, reads: Reads) {
-        if let Objects::ApiServer { handle, .. } = self {
-            handle.follow(resources(reads));
+    pub(super) fn follow(&mut self, reads: Reads) {
+        if let Objects::ApiServer { handle, followed, .. } = self {
+            *followed = resources(reads);
+            handle.follow(followed.clone());
         }
     }
 }

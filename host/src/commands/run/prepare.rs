@@ -14,7 +14,7 @@ use weir_k8s::config::Configuration;
 use weir_kernel::capabilities::{self, Probe};
 use weir_kernel::{Linux, conntrack, oom, sysctl};
 
-use crate::cli::{Output, RunArguments, VERSION};
+use crate::cli::{Output, RunArguments, version};
 use crate::commands::cleanup;
 use crate::inputs::{self, Settings};
 use crate::logging;
@@ -33,7 +33,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> anyhow::Result<ControlFlow<Ex
     let done = Ok(ControlFlow::Break(ExitCode::SUCCESS));
     let special = &arguments.special;
     if special.version() {
-        say!("weir {VERSION}");
+        say!("weir {}", version());
         return done;
     }
     let (settings, remarks) = inputs::read_settings(&arguments.input.node)?;

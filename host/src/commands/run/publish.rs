@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use tracing::warn;
@@ -15,19 +16,22 @@ use weir_core::node::NodeView;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
 use weir_core::standing::{HealthCheck, Scope};
-use weir_daemon::Done;
+use weir_daemon::{Done, Reported};
 use weir_kernel::linux::{Effort, Forgotten};
-use weir_policy::{Condition, MetricKind, Replacement, Status};
 use weir_serve::{
     BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment,
-    NodeState, Options, OwnKind, OwnMetric, PluginCondition, PluginMetrics, ReloadResult, RequestOutcome,
-    RoundResult, Server, StartError, Step,
+    NodeState, Options, RequestOutcome, RoundResult, Server, StartError, Step,
 };
-use weir_watch::{Note, Recorder, Regarding, Request, Resource, Severity};
+use weir_watch::{Account, Note, Recorder, Regarding, Resource, Severity};
 
 use super::board::Board;
 use super::log;
 use crate::inputs::Settings;
+use crate::status::advice::urgent;
+
+mod plugins;
+#[cfg(test)]
+mod tests;
 
 /// The reasons of Events that kube-proxy also emits (`cmd/kube-proxy/app/server.go`, `pkg/proxy/healthcheck`).
 const KUBE_PROXY_SAYS: [&str; 4] = [
@@ -36,6 +40,9 @@ const KUBE_PROXY_SAYS: [&str; 4] = [
     "FailedToStartMetricServer",
     "FailedToStartServiceHealthcheck",
 ];
+
+/// The reasons of reports that `install/monitoring/rules.yaml` has alerts for; they always have a metric.
+const ALERTED: [Reason; 2] = [Reason::DecisionClamped, Reason::PolicyFailed];
 
 /// The annotation of an EndpointSlice with the time of the change that caused it.
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
@@ -75,12 +82,14 @@ impl Publisher {
         settings: &Settings,
         families: &[Family],
         recorder: Option<Recorder>,
+        account: Option<Arc<Account>>,
         health: Health,
         board: &Board,
         served: bool,
     ) -> anyhow::Result<Publisher> {
         let configuration = &settings.configuration;
         let metrics = Metrics::new(&build_info());
+        account.into_iter().for_each(|account| follow(&metrics, account));
         let mut publisher = Publisher {
             health: health.clone(),
             metrics: metrics.clone(),
@@ -125,13 +134,14 @@ impl Publisher {
         self.about_node(Severity::Warning, reason, "StartKubeProxy", with_causes(error));
     }
 
-    /// Publishes that the loop starts.
-    pub(super) fn begin(&self) {
+    /// Publishes that the loop starts, and which parts of the policy file are not used.
+    pub(super) fn begin(&self, refused: &[String]) {
         for family in &self.families {
             self.health.updated(*family, Moment::now());
             self.metrics.proxy.queued(*family, SystemTime::now());
         }
         self.about_node(Severity::Normal, "Starting", "StartKubeProxy", String::new());
+        self.refused(refused, refused.len());
     }
 
     /// Publishes that a round was requested.
@@ -194,9 +204,6 @@ impl Publisher {
     /// Reports something that a service's owner should know.
     pub(super) fn report(&self, report: &Report) {
         warn!(service = %report.service, reason = %report.reason, "{}", report.message);
-        if !matches!(report.reason, Reason::ShadowDifference | Reason::PolicyImpure) {
-            self.metrics.clamped(report.reason.as_str());
-        }
         let severity = match report.reason {
             Reason::ServiceIgnored | Reason::VipRefused | Reason::ShadowDifference => Severity::Normal,
             _ => Severity::Warning,
@@ -208,6 +215,13 @@ impl Publisher {
             name: report.service.name.clone(),
         };
         self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
+    }
+
+    /// Publishes how many services have a report now, by reason.
+    pub(super) fn reported(&self, reports: &BTreeMap<Reason, Reported>) {
+        let none = ALERTED.map(|reason| (reason.as_str(), 0));
+        let some = reports.iter().map(|(reason, of)| (reason.as_str(), of.services as u64));
+        self.metrics.rounds.reported(&none.into_iter().chain(some).collect());
     }
 
     /// Publishes the results of a round; `effort` is the total since the start.
@@ -269,6 +283,7 @@ impl Publisher {
         &mut self,
         changes: BTreeMap<ObjectName, Option<HealthCheck>>,
         node: &NodeView,
+        board: &Board,
     ) {
         let Some(ports) = &mut self.ports else { return };
         let addresses = node.health_check_ips();
@@ -285,6 +300,7 @@ impl Publisher {
         let wanted = &self.checks;
         let failures = ports.sync(&ListenAddresses::Only(addresses), wanted);
         self.checks_failed = !failures.is_empty();
+        let mut closed = Vec::new();
         for failure in failures {
             let service = &failure.service;
             let port = wanted.get(service).map_or(0, |check| check.port);
@@ -294,6 +310,8 @@ impl Publisher {
                 self.node
             );
             warn!("{text}");
+            let what = format!("the health check port {port} of {service} cannot be opened: {cause}");
+            closed.push(urgent(what, "find the program that uses the port: `ss -lntp`"));
             let regarding = Regarding {
                 api_version: "v1".to_owned(),
                 kind: "Service".to_owned(),
@@ -302,6 +320,7 @@ impl Publisher {
             };
             self.note(regarding, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", text);
         }
+        board.closed_ports(closed);
     }
 
     /// Publishes that contact with the API server was lost for a resource.
@@ -314,70 +333,11 @@ impl Publisher {
         });
     }
 
-    /// Publishes the time since the last contact with the API server, and the requests so far.
-    pub(super) fn contact(&self, since: Option<Duration>, requests: &BTreeMap<Request, u64>) {
-        for (request, total) in requests {
-            let outcome = request.status.map_or(RequestOutcome::Error, RequestOutcome::Status);
-            self.metrics.client.requested(outcome, &request.method, &request.host, *total);
-        }
-        if let Some(at) = since.and_then(|since| SystemTime::now().checked_sub(since)) {
-            self.metrics.client.contact(at);
-        }
-    }
-
     /// Publishes how many UDP flows were deleted.
     pub(super) fn forgotten(&self, searches: &[Forgotten]) {
         for Forgotten { family, took, flows } in searches {
             self.metrics.proxy.flows_forgotten(*family, *took, *flows);
         }
-    }
-
-    /// Publishes what plugins did and cost since the start.
-    pub(super) fn plugins(&self, status: Vec<Status>) {
-        let metrics = |status: Status| {
-            let account = status.account;
-            PluginMetrics {
-                name: status.name,
-                calls: account.calls,
-                asked: account.asked,
-                remembered: account.remembered,
-                failures: account.failures,
-                fallbacks: account.fallbacks,
-                time: account.time,
-                peak_memory: account.peak_memory,
-                dropped_lines: account.dropped_lines,
-                impure: account.impure,
-                condition: match status.condition {
-                    Condition::Ready => PluginCondition::Ready,
-                    Condition::Suspended(_) => PluginCondition::Suspended,
-                    Condition::GivenUp => PluginCondition::GivenUp,
-                },
-                own: status.facts.metrics.into_iter().zip(status.totals).map(own_metric).collect(),
-            }
-        };
-        self.metrics.plugins(&status.into_iter().map(metrics).collect::<Vec<_>>());
-    }
-
-    /// Publishes that counters were read for plugins.
-    pub(super) fn sampled(&self, read: u64, failed: u64, time: Duration) {
-        self.metrics.sampled(read, failed, time);
-    }
-
-    /// Publishes that a policy file, or one of its plugins, is not used.
-    pub(super) fn policy_refused(&self, text: String) {
-        self.metrics.reloaded(ReloadResult::Refused);
-        self.about_node(Severity::Warning, "PolicyRefused", "LoadPolicy", text);
-    }
-
-    /// Publishes the outcome of replacing plugins.
-    pub(super) fn replaced(&self, replacement: &Replacement) {
-        let (result, severity, reason) = match replacement {
-            Replacement::Taken { .. } => (ReloadResult::Taken, Severity::Normal, "PolicyTaken"),
-            Replacement::Held { .. } => (ReloadResult::Held, Severity::Warning, "PolicyHeld"),
-            Replacement::Broken(_) => (ReloadResult::Broken, Severity::Warning, "PolicyBroken"),
-        };
-        self.metrics.reloaded(result);
-        self.about_node(severity, reason, "LoadPolicy", replacement.to_string());
     }
 
     fn about_node(&self, severity: Severity, reason: &str, action: &str, text: String) {
@@ -399,12 +359,17 @@ impl Publisher {
     }
 }
 
-fn own_metric((metric, value): (weir_policy::Metric, u128)) -> OwnMetric {
-    let kind = match metric.kind {
-        MetricKind::Sum | MetricKind::Max => OwnKind::Gauge,
-        MetricKind::Counter => OwnKind::Counter,
-    };
-    OwnMetric { name: metric.name, help: metric.help, kind, value }
+/// Publishes the client of the API server whenever metrics are read: a quiet node has no rounds for minutes.
+fn follow(metrics: &Metrics, account: Arc<Account>) {
+    let start = Instant::now();
+    metrics.before_text(move |client| {
+        for (request, total) in account.requests() {
+            let outcome = request.status.map_or(RequestOutcome::Error, RequestOutcome::Status);
+            client.requested(outcome, &request.method, &request.host, total);
+        }
+        let silent = account.figures().since_contact.unwrap_or_else(|| start.elapsed());
+        SystemTime::now().checked_sub(silent).into_iter().for_each(|at| client.contact(at));
+    });
 }
 
 fn build_info() -> BuildInfo {

@@ -14,8 +14,14 @@ use crate::inputs::ConfigurationFile;
 const POLL: Duration = Duration::from_secs(1);
 
 /// Wakes the loop when the file differs in meaning from the configuration in use. A file that cannot be used is
-/// ignored: the daemon would exit only to fail at its next start.
-pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Waker) {
+/// ignored: the daemon would exit only to fail at its next start. `tell` is called with the reason, or with `None`
+/// for a file that can be used.
+pub(super) fn watch(
+    file: ConfigurationFile,
+    running: Configuration,
+    waker: Waker,
+    tell: impl Fn(Option<String>) + Send + 'static,
+) {
     std::thread::spawn(move || {
         let read = || std::fs::read(&file.path).ok();
         let mut last = read();
@@ -25,7 +31,9 @@ pub(super) fn watch(file: ConfigurationFile, running: Configuration, waker: Wake
             let text = read();
             // Half-written files do not count, nor does the moment between two versions.
             if text.is_some() && text == last && text != judged {
-                match file.load() {
+                let loaded = file.load();
+                tell(loaded.as_ref().err().map(|error| with_causes(error)));
+                match loaded {
                     Ok((configuration, _)) if configuration == running => {
                         debug!(file = %file.path.display(), "the configuration file has no effective changes");
                     }
@@ -53,6 +61,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::path::Path;
+    use std::sync::mpsc::{self, Receiver};
 
     use serde_json::Map;
 
@@ -62,12 +71,14 @@ mod tests {
     const TEXT: &str =
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
 
-    fn watching(path: &Path) -> Wakes {
+    fn watching(path: &Path) -> (Wakes, Receiver<bool>) {
         let file = ConfigurationFile { path: path.to_owned(), over: Map::new() };
         let (running, _) = file.load().unwrap();
         let (waker, wakes) = channel();
-        watch(file, running, waker);
-        wakes
+        let (sender, ignored) = mpsc::channel();
+        let tell = move |why: Option<String>| sender.send(why.is_some()).unwrap_or_default();
+        watch(file, running, waker, tell);
+        (wakes, ignored)
     }
 
     #[test]
@@ -80,7 +91,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("one", at("data")).unwrap();
         std::os::unix::fs::symlink("data/config.conf", at("config.conf")).unwrap();
-        let wakes = watching(&at("config.conf"));
+        let (wakes, _) = watching(&at("config.conf"));
         std::os::unix::fs::symlink("two", at("next")).unwrap();
         fs::rename(at("next"), at("data")).unwrap();
         assert_eq!(wakes.wait(HANGS).unwrap().unwrap().reasons, [Wake::Configuration]);
@@ -90,11 +101,14 @@ mod tests {
     fn what_means_the_same_or_cannot_be_used_is_no_reason_to_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), TEXT).unwrap();
-        let wakes = watching(file.path());
+        let (wakes, ignored) = watching(file.path());
+        assert_eq!(ignored.recv_timeout(HANGS), Ok(false));
         fs::write(file.path(), format!("{TEXT}# only a remark\noomScoreAdj: -999\n")).unwrap();
         assert_eq!(wakes.wait(3 * POLL), Ok(None));
+        assert_eq!(ignored.recv_timeout(HANGS), Ok(false));
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: none\n")).unwrap();
         assert_eq!(wakes.wait(3 * POLL), Ok(None));
+        assert_eq!(ignored.recv_timeout(HANGS), Ok(true));
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: 1\n")).unwrap();
         assert_eq!(wakes.wait(HANGS).unwrap().unwrap().reasons, [Wake::Configuration]);
     }
