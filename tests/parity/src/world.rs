@@ -81,7 +81,7 @@ impl World {
         world
     }
 
-    /// A cluster that only contains what [`World::mark`] needs, with its own step.
+    /// A cluster that only contains what `World::mark` needs, with its own step.
     pub fn empty(step: u16) -> World {
         let mut world = World { objects: BTreeMap::new(), extras: BTreeMap::new(), step };
         world.apply(Event::Node(Box::new(Seed::new(0).take(node(&APART)))));

@@ -8,6 +8,8 @@ mod cluster;
 mod cpio;
 mod demo;
 mod deny;
+#[cfg(test)]
+mod documented;
 mod e2e;
 mod examples;
 mod experiment;
@@ -22,6 +24,7 @@ mod machine;
 mod monitoring;
 mod overlay;
 mod packages;
+mod page;
 mod parity;
 mod process;
 mod relay;
@@ -64,6 +67,8 @@ enum Command {
     Bench(bench::Options),
     /// Run a `weir lab` load on a real kernel in a guest and compare the results
     Experiment(experiment::Options),
+    /// Open the status page in a real browser, Debian's Chromium, and check what the browser makes of the page
+    Page,
     /// Build the container image, without a container daemon
     Image(image::Options),
     /// Build a release from the last commit: image, SBOM, provenance and checksums, signed on request
@@ -83,8 +88,8 @@ enum Command {
     Relay(relay::Options),
     /// Run every fuzz target for a limited time, with a nightly compiler
     Fuzz(fuzz::Options),
-    /// Check the dependencies with cargo-deny: licences, sources and banned crates
-    Deny,
+    /// Check the dependencies with cargo-deny: licences, sources and banned crates; or the advisory database
+    Deny(deny::Options),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +110,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Vm(options) => vm::main(options),
         Command::Bench(options) => bench::main(&options),
         Command::Experiment(options) => experiment::main(&options),
+        Command::Page => page::main(),
         Command::Image(options) => image::main(&options),
         Command::Release(options) => release::main(&options),
         Command::Cluster(options) => cluster::main(&options),
@@ -114,6 +120,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::E2e(options) => e2e::main(&options),
         Command::Relay(options) => relay::main(&options),
         Command::Fuzz(options) => fuzz::main(&options),
-        Command::Deny => deny::check().map(|()| ExitCode::SUCCESS),
+        Command::Deny(options) => deny::main(&options).map(|()| ExitCode::SUCCESS),
     }
 }

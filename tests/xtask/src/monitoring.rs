@@ -1,11 +1,10 @@
 //! Debian's Prometheus, unpacked but never installed: its `promtool` checks the alerts of
 //! `host/install/monitoring`, and the server scrapes weir in a guest test.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::architecture::Architecture;
 use crate::tally::Counts;
@@ -19,16 +18,10 @@ const CHECKS: [[&str; 3]; 2] = [["check", "rules", "rules.yaml"], ["test", "rule
 /// # Errors
 /// When the package cannot be downloaded.
 pub(crate) fn program(architecture: Architecture, name: &str) -> Result<PathBuf> {
-    let _lock = workspace::lock_lab()?;
-    let root = workspace::lab().join(format!("prometheus{}", architecture.suffix()));
+    // The only dependency that some machines lack is for its web pages.
+    let root = packages::unpacked(architecture, "prometheus", |package| package.name == "prometheus")?;
     let program = root.join("usr/bin").join(name);
-    if !program.exists() {
-        fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-        // The only dependency that some machines lack is for its web pages.
-        let found = packages::fetch(architecture, &["prometheus"], |package| package.name == "prometheus")?;
-        packages::unpack(found.iter().map(|(_, file)| file), &root)?;
-        ensure!(program.exists(), "the package prometheus does not contain {name}");
-    }
+    ensure!(program.exists(), "the package prometheus does not contain {name}");
     Ok(program)
 }
 

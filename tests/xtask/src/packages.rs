@@ -172,6 +172,27 @@ pub(crate) fn unpack<'a>(files: impl IntoIterator<Item = &'a PathBuf>, root: &Pa
     Ok(())
 }
 
+/// Returns a directory in the lab with the files of the package `name` and of its wanted dependencies.
+///
+/// # Errors
+/// When a package cannot be downloaded or unpacked.
+pub(crate) fn unpacked(
+    architecture: Architecture,
+    name: &str,
+    is_wanted: impl Fn(&Package) -> bool,
+) -> Result<PathBuf> {
+    let _lock = workspace::lock_lab()?;
+    let root = workspace::lab().join(format!("{name}{}", architecture.suffix()));
+    if !root.exists() {
+        let found = fetch(architecture, &[name], is_wanted)?;
+        // Only complete directories have the name.
+        let new = tempfile::tempdir_in(workspace::lab()).context("cannot create a directory")?;
+        unpack(found.iter().map(|(_, file)| file), new.path())?;
+        fs::rename(new.keep(), &root).with_context(|| format!("cannot create {}", root.display()))?;
+    }
+    Ok(root)
+}
+
 /// Lists a package file's paths, without leading slashes, as they are once `/usr` is merged.
 pub(crate) fn list(file: &Path) -> Result<Vec<String>> {
     // Columns as in `ls -l`; a link is followed by its target.

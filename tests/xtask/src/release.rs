@@ -99,12 +99,13 @@ fn make(commit: &str, output: &Path, name: &str, builder: &str) -> Result<String
     let place = tempfile::tempdir().context("cannot create a directory")?;
     let checkout = padded(place.path(), name)?;
     check_out(commit, &checkout)?;
+    let source = Source::of(commit)?;
     let mut weirs = Vec::new();
     for &architecture in Architecture::value_variants() {
-        weirs.push((architecture, build(&checkout, architecture)?));
+        weirs.push((architecture, build(&checkout, architecture, &source)?));
     }
     let (digest, packages) = image::write_release(&weirs, output)?;
-    let components = components(&checkout, commit)?;
+    let components = components(&checkout, &source)?;
     write(output, COMPONENTS, &statements::with_packages(&components, &digest, &packages)?)?;
     let lock = fs::read(checkout.join("Cargo.lock")).context("cannot read Cargo.lock")?;
     let compiler = process::output(Command::new("rustc").arg("--version").current_dir(&checkout))?;
@@ -123,7 +124,6 @@ fn git() -> Command {
     git
 }
 
-/// Writes the commit's files, without untracked ones.
 /// A path in `place` of [`PATH_LENGTH`] bytes, which begins with `name`.
 fn padded(place: &Path, name: &str) -> Result<PathBuf> {
     let width = PATH_LENGTH.saturating_sub(place.as_os_str().len() + 1);
@@ -131,6 +131,7 @@ fn padded(place: &Path, name: &str) -> Result<PathBuf> {
     Ok(place.join(format!("{name:-<width$}")))
 }
 
+/// Writes the commit's files, without untracked ones.
 fn check_out(commit: &str, directory: &Path) -> Result<()> {
     fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut archive =
@@ -141,8 +142,38 @@ fn check_out(commit: &str, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a build records about its sources. A date of the build itself would differ between two builds.
+struct Source<'a> {
+    commit: &'a str,
+    /// When the commit was made, in seconds since 1970.
+    seconds: String,
+    /// The same, as in `2026-11-30T07:00:00Z`.
+    date: String,
+}
+
+impl<'a> Source<'a> {
+    fn of(commit: &'a str) -> Result<Source<'a>> {
+        let mut git = git();
+        // `format-local` uses the time zone of the environment.
+        git.env("TZ", "UTC").args([
+            "log",
+            "-1",
+            "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+            "--format=%ct %cd",
+        ]);
+        let text = process::output(git.arg(commit))?;
+        let (seconds, date) = text.trim().split_once(' ').context("git log printed no date")?;
+        Ok(Source { commit, seconds: seconds.to_owned(), date: date.to_owned() })
+    }
+
+    /// Tells weir's build what `weir --version` and the metric `kubernetes_build_info` show.
+    fn record(&self, cargo: &mut Command) {
+        cargo.env("WEIR_COMMIT", self.commit).env("WEIR_BUILD_DATE", &self.date);
+    }
+}
+
 /// Builds weir in a checkout. Panic messages would contain the names of this machine's directories, so they are replaced.
-fn build(checkout: &Path, architecture: Architecture) -> Result<PathBuf> {
+fn build(checkout: &Path, architecture: Architecture, source: &Source<'_>) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home
         .or_else(|| Some(std::env::home_dir()?.join(".cargo")))
@@ -156,15 +187,15 @@ fn build(checkout: &Path, architecture: Architecture) -> Result<PathBuf> {
     cargo.args(["build", "--locked", "--release", "--package", "weir", "--bin", "weir"]);
     cargo.args(["--target", architecture.target()]);
     workspace::set_linker(&mut cargo, architecture)?;
+    source.record(&mut cargo);
     process::run(&mut cargo)?;
     Ok(target.join(architecture.target()).join("release/weir"))
 }
 
 /// Lists the crates of weir with cargo-cyclonedx.
-fn components(checkout: &Path, commit: &str) -> Result<String> {
-    let time = process::output(git().args(["log", "-1", "--format=%ct", commit]))?;
+fn components(checkout: &Path, source: &Source<'_>) -> Result<String> {
     let mut cyclonedx = CYCLONEDX.command()?;
-    cyclonedx.current_dir(checkout).env("SOURCE_DATE_EPOCH", time.trim());
+    cyclonedx.current_dir(checkout).env("SOURCE_DATE_EPOCH", &source.seconds);
     cyclonedx.args(["--manifest-path", "host/Cargo.toml", "--format", "json", "--spec-version", "1.5"]);
     // weir for arm64 needs no other crates.
     cyclonedx.args(["--target", "x86_64-unknown-linux-gnu", "--override-filename", "weir.cdx", "--quiet"]);
@@ -205,6 +236,22 @@ fn sign(output: &Path, key: Option<&str>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weir_reads_the_commit_and_the_date_of_its_release() {
+        let source = Source { commit: "c0ffee", seconds: "0".into(), date: "1970-01-01T00:00:00Z".into() };
+        let mut command = Command::new("cargo");
+        source.record(&mut command);
+        let readers = [
+            include_str!("../../../host/src/cli/version.rs"),
+            include_str!("../../../host/src/commands/run/publish.rs"),
+        ];
+        assert_eq!(command.get_envs().count(), 2);
+        for (name, _) in command.get_envs() {
+            let read = format!("option_env!({name:?})");
+            assert!(readers.iter().any(|reader| reader.contains(&read)), "weir does not read {name:?}");
+        }
+    }
 
     #[test]
     fn checkouts_have_different_paths_of_the_same_length() {

@@ -59,6 +59,10 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         };
         clippy(&["--all-targets"]);
         clippy(&["--test", "*"]);
+        // Finds broken links in doc comments.
+        let mut documentation = workspace::cargo();
+        documentation.env("RUSTDOCFLAGS", "--deny warnings");
+        report.check("documentation", documentation.args(["doc", "--quiet", "--workspace", "--no-deps"]));
     }
     // Later tiers need programs that take minutes to build; earlier ones often wait for time to pass.
     let no_nodes = e2e::missing();

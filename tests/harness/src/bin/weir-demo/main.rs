@@ -7,6 +7,8 @@
 //! Every claim is checked; the exit status is 1 if one does not hold.
 
 mod page;
+#[cfg(test)]
+mod quoted;
 mod requests;
 mod rollout;
 mod stage;
