@@ -192,8 +192,8 @@ pub(crate) struct AskedArguments {
     /// Component (.wasm file) to call for every record, with the configuration that the record contains.
     #[arg(long, value_name = "FILE")]
     pub(crate) component: Option<PathBuf>,
-    /// PolicyConfiguration file. weir replays each record with the plugin that has the same name in this file, and uses
-    /// the configuration given there.
+    /// PolicyConfiguration file. weir replays the records of a plugin with the plugin of the same name in this file,
+    /// and with its configuration in this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 }

@@ -80,7 +80,7 @@ impl ClientMetrics {
                 registry,
                 Opts::new(
                     "weir_api_last_contact_timestamp_seconds",
-                    "The last time the API server answered or sent data; until the first time, the start of weir.",
+                    "The last time the API server answered or sent data; before the first contact, weir's start.",
                 ),
                 &[],
             ),
