@@ -64,6 +64,8 @@ pub(crate) struct Backend {
 pub(crate) struct Running {
     /// When it started.
     pub(crate) started: u64,
+    /// When its main loop last ran: at most a minute ago, unless it hangs.
+    pub(crate) turned: u64,
     /// Where objects come from, and how current they are.
     pub(crate) objects: Objects,
     /// What must arrive before anything is written.

@@ -21,6 +21,7 @@ use crate::agenda::Agenda;
 use crate::hints::Hints;
 use crate::host::Host;
 use crate::message::{Done, Input, Listed, Output, Successor};
+use crate::missing::Missing;
 use crate::others::Others;
 use crate::warning::Warning;
 
@@ -99,8 +100,8 @@ pub struct Daemon<H> {
     addresses_error: Option<ReadError>,
     /// Whether this node's object was deleted.
     node_is_gone: bool,
-    /// When lists that policies need are overdue; `None` if there are none to wait for.
-    lists_due: Option<Duration>,
+    /// Lists that policies need and that have not arrived.
+    missing: Missing,
     /// The warnings that have been told and are still in force.
     warnings: Vec<Warning>,
     /// Whether the last round could not write rules; a match may be missing.
@@ -141,7 +142,7 @@ impl<H: Host> Daemon<H> {
             addresses_changed: false,
             addresses_error: None,
             node_is_gone: false,
-            lists_due: None,
+            missing: Missing::default(),
             warnings: Vec::new(),
             rules_failed: false,
             sampled: None,
@@ -310,7 +311,7 @@ impl<H: Host> Daemon<H> {
         if !self.listed.covers(reads) && waited < NODE_WAIT {
             return false;
         }
-        self.lists_due = Some(now);
+        self.missing.note(self.policy_reads(), self.listed, self.started);
         if reads.nodes && !self.listed.nodes && self.planner.asks_for_nodes() {
             self.others.give_up();
         }
@@ -341,20 +342,11 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(reports.into_iter().map(Output::Report));
     }
 
-    /// New plugins may read objects that were not followed before.
-    fn await_lists(&mut self, now: Duration) {
-        self.lists_due = match self.listed.covers(self.policy_reads()) {
-            true => None,
-            false => self.lists_due.or(Some(now + NODE_WAIT)),
-        };
-    }
-
-    /// Activates new plugins, if there are any, once all objects are known: `maxChange` limits changes of decisions.
+    /// Activates new plugins, if there are any, once the objects that they read are known: `maxChange` limits changes
+    /// of decisions.
     fn exchange_policy(&mut self, time: u64) {
-        if !self.listed.covers(self.policy_reads()) {
-            return;
-        }
-        let Some(next) = self.next_policy.take() else { return };
+        let listed = self.listed;
+        let Some(next) = self.next_policy.take_if(|next| listed.covers(next.reads())) else { return };
         let replacement = next.replace(&mut self.planner, time, !self.setup.configured);
         self.setup.configured |= matches!(replacement, Replacement::Taken { .. });
         self.tell(Output::Replaced(replacement));
@@ -375,7 +367,7 @@ impl<H: Host> Daemon<H> {
             return;
         }
         self.await_others(started);
-        self.await_lists(started);
+        self.missing.note(self.policy_reads(), self.listed, started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
         // Serving the API server reads the whole kernel, and has already reported its own planning time.
@@ -397,7 +389,8 @@ impl<H: Host> Daemon<H> {
                 let expiry = expiry.map(|at| Duration::from_secs(at.saturating_sub(self.setup.epoch)));
                 let addresses = self.addresses_changed.then_some(now + ADDRESSES_RETRY);
                 let others = self.others.deadline();
-                let lists = self.lists_due.filter(|due| *due > now);
+                // Lists due before `started` have been warned about.
+                let lists = self.missing.deadlines().filter(|due| *due > started);
                 expiry
                     .into_iter()
                     .chain(addresses)

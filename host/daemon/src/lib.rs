@@ -18,6 +18,7 @@ mod daemon;
 mod hints;
 mod host;
 mod message;
+mod missing;
 mod others;
 mod warning;
 

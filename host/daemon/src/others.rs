@@ -22,6 +22,8 @@ pub(crate) struct Others {
     given_up: bool,
     /// The number of nodes, if there are more than are followed.
     too_many: Option<usize>,
+    /// Whether VIPs may be the addresses of nodes that are not listed.
+    unchecked: bool,
 }
 
 impl Others {
@@ -37,7 +39,8 @@ impl Others {
 
     /// What a plan may rely on. `needed`: a VIP may be a node's address; `listed`: all nodes are known.
     pub(crate) fn judge(&mut self, needed: bool, listed: bool, now: Duration) -> OtherNodes {
-        if !needed || listed || !self.are_followed() {
+        self.unchecked = needed && !listed;
+        if !self.unchecked || !self.are_followed() {
             (self.asked, self.given_up) = (None, false);
             return OtherNodes::Known;
         }
@@ -54,7 +57,7 @@ impl Others {
     /// Why VIPs are bound although they may be other nodes' addresses.
     pub(crate) fn warning(&self) -> Option<Warning> {
         let many = self.too_many.map(|nodes| Warning::ManyNodes { nodes, most: MOST });
-        many.or(self.given_up.then_some(Warning::NodesUnlisted))
+        many.or(self.given_up.then_some(Warning::NodesUnlisted)).filter(|_| self.unchecked)
     }
 
     /// When VIPs stop waiting.
@@ -92,13 +95,14 @@ mod tests {
         assert!(others.are_followed());
         others.count(MOST + 1);
         others.count(1);
-        assert_eq!(others.warning(), Some(Warning::ManyNodes { nodes: MOST + 1, most: MOST }));
         assert!(!others.are_followed());
-        assert_eq!(
-            others.judge(true, false, START),
-            OtherNodes::Known,
-            "VIPs do not wait for what does not come"
-        );
+        let vip_needs_a_check = others.judge(true, false, START);
+        assert_eq!(vip_needs_a_check, OtherNodes::Known, "VIPs do not wait for what does not come");
+        assert_eq!(others.warning(), Some(Warning::ManyNodes { nodes: MOST + 1, most: MOST }));
+        others.judge(false, false, START);
+        assert_eq!(others.warning(), None, "no VIP needs a check");
+        others.judge(true, true, START);
+        assert_eq!(others.warning(), None, "a plugin reads all nodes");
     }
 
     #[test]

@@ -40,6 +40,19 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// The reason in the metric `weir_warnings`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Warning::NodeGone => "NodeGone",
+            Warning::NoNode(_) => "NoNode",
+            Warning::NoNetworks => "NoNetworks",
+            Warning::Unlisted { .. } => "Unlisted",
+            Warning::NodesUnlisted => "NodesUnlisted",
+            Warning::ManyNodes { .. } => "ManyNodes",
+            Warning::Addresses { .. } => "Addresses",
+        }
+    }
+
     /// Whether an operator can end the condition, and should. The other conditions are limits of weir.
     pub fn is_urgent(&self) -> bool {
         !matches!(self, Warning::ManyNodes { .. })

@@ -41,6 +41,9 @@ use wake::{News, Wake, Wakes};
 /// How long a single round waits until all objects are known.
 const ONCE_WAIT: Duration = Duration::from_secs(60);
 
+/// The longest time without a turn of the loop, so that an old turn reveals a loop that hangs.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Runs until a signal; the kernel keeps its state.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let Prepared { settings, source, probe } = match prepare::prepare(arguments)? {
@@ -139,8 +142,10 @@ impl Running {
 
     /// Waits, at most this long, until something happens or is due, and handles it.
     fn turn(&mut self, wakes: &Wakes, most: Duration) -> ControlFlow<End> {
-        let pause = self.daemon.next().saturating_sub(self.daemon.host().time()).min(most);
+        let pause = self.daemon.next().saturating_sub(self.daemon.host().time()).min(most).min(LONGEST_PAUSE);
         let Ok(news) = wakes.wait(pause) else { return ControlFlow::Break(None) };
+        self.publisher.turned();
+        self.board.turned();
         if let Some(news) = news {
             self.take_note(news)?;
         }
@@ -239,6 +244,7 @@ impl Running {
             Output::Round(done) => self.tell_of_round(&done),
             Output::Overview(overview) => {
                 self.publisher.reported(&overview.reports);
+                self.publisher.warned(&overview.warnings);
                 self.board.overview(*overview);
             }
             Output::Serving(families) => takeover::end_nftables_mode(&families),

@@ -33,7 +33,8 @@ pub(crate) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
         ensure!(std::io::stdout().is_terminal(), "standard output is not a terminal; use --once");
     }
     let settings = inputs::settings(&arguments.node)?;
-    let mut source = Source { kernel: Linux::new(&[]), settings, started: Instant::now() };
+    let started = Instant::now();
+    let mut source = Source { kernel: Linux::new(&[]), settings, started, waited: Duration::ZERO };
     let (sort, filter, interval) = (arguments.sort, arguments.filter.clone(), arguments.interval);
     let mut app = App { sort, filter, interval, ..App::default() };
     // Read before the screen opens, so that an error appears on the normal terminal.
@@ -140,6 +141,8 @@ struct Source<K> {
     kernel: K,
     settings: Settings,
     started: Instant,
+    /// How long the last reading waited for the daemon, which uses no processor here.
+    waited: Duration,
 }
 
 impl<K: Counters> Source<K> {
@@ -150,8 +153,9 @@ impl<K: Counters> Source<K> {
     /// Reads what the screen shows: the endpoints of one service, or all services.
     fn read(&mut self, app: &mut App) -> anyhow::Result<()> {
         let begin = self.now();
+        self.waited = Duration::ZERO;
         let read = if app.open.is_some() { self.read_endpoints(app) } else { self.read_services(app) };
-        app.note(begin, self.now(), read.as_ref().err().map(|error| format!("{error:#}")));
+        app.note(begin + self.waited, self.now(), read.as_ref().err().map(|error| format!("{error:#}")));
         read
     }
 
@@ -172,7 +176,9 @@ impl<K: Counters> Source<K> {
         let readings = self.kernel.readings(server);
         let readings = readings.with_context(|| format!("cannot read the counters of {server}"))?;
         let drains = readings.iter().flatten().any(|(_, reading)| reading.weight == 0);
+        let read = self.now();
         let leaving = if drains { self.leaving(server) } else { Leaving::new() };
+        self.waited = self.now().saturating_sub(read);
         watched.take(readings, begin, &leaving);
         app.arrange();
         Ok(())
@@ -224,7 +230,8 @@ mod tests {
         let Command::Top(arguments) = cli.command else { panic!("another command") };
         let settings = inputs::settings(&arguments.node).unwrap();
         let kernel = Fake { servers: vec![server(1), server(2)], all: 0 };
-        let mut source = Source { kernel, settings, started: Instant::now() };
+        let (started, waited) = (Instant::now(), Duration::ZERO);
+        let mut source = Source { kernel, settings, started, waited };
         let mut app = App::default();
         source.read(&mut app).unwrap();
         assert_eq!((app.services.len(), source.kernel.all), (2, 1));

@@ -51,8 +51,17 @@ pub(super) fn of(status: &Status) -> Vec<Advice> {
     all
 }
 
+/// How long the main loop may take for a turn, in seconds, in addition to the minute between two turns.
+const HANGS: u64 = 120;
+
 fn kernel(daemon: &Running, now: u64) -> Vec<Advice> {
     let mut all = Vec::new();
+    if now.saturating_sub(daemon.turned) >= HANGS {
+        all.push(urgent(
+            format!("weir's main loop has not run for {}", age(now, daemon.turned)),
+            "look for hung tasks in the node's kernel log (`dmesg`), then restart weir's pod",
+        ));
+    }
     if let Some(unread) = &daemon.unread {
         all.push(urgent(unread.line(now), "run `weir doctor` on this node"));
     }

@@ -441,7 +441,9 @@ fn notes_name_the_nodes_on_which_weir_starts() {
     };
     let everywhere = notes(&[]);
     assert!(everywhere.contains("starting on all nodes at the same time"), "{everywhere}");
-    assert!(everywhere.contains("--set nodeSelector.weir=enabled"), "{everywhere}");
+    // With a new selector, weir would stop on the other nodes.
+    assert!(everywhere.contains("One node first") && !everywhere.contains("helm upgrade"), "{everywhere}");
+    assert_eq!(notes(&["nodeSelector=null"]), everywhere);
     let chosen = notes(&["nodeSelector.weir=enabled"]);
     assert!(chosen.contains("on all nodes with these labels:\n\n  weir=enabled\n"), "{chosen}");
     for notes in [everywhere, chosen] {

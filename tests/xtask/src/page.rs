@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -65,6 +65,8 @@ fn write_page(weir: &Path, name: &str, page: &Path) -> Result<()> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+    // Ends a wait for a request that weir did not send.
+    drop(TcpStream::connect(&address));
     serving.join().unwrap_or_else(|_| bail!("the thread that serves the status panicked"))
 }
 
@@ -72,6 +74,7 @@ fn write_page(weir: &Path, name: &str, page: &Path) -> Result<()> {
 fn answer(listener: &TcpListener, status: &Value) -> Result<()> {
     let (mut stream, _) = listener.accept().context("weir status did not connect")?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
+    ensure!(lines.next().is_some(), "weir status did not send a request");
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
     write!(stream, "HTTP/1.0 200 OK\r\n\r\n{status}").context("weir status did not read the status")
 }

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use weir_core::diff::Change;
 use weir_core::kernel::{Connections, Fact, Kernel, Outcome, Unread};
 use weir_core::net::PerFamily;
-use weir_core::node::HostAddress;
+use weir_core::node::{DetectLocal, HostAddress};
+use weir_core::objects::Node;
 use weir_core::policy::{BuiltIn, Decided, Policy, Surroundings};
 use weir_core::rule::Extension;
 use weir_core::sampling::{Reading, Readings, Totals, Wish};
@@ -323,6 +324,20 @@ impl Policy for Reader {
     }
 }
 
+/// New plugins, which replace the current ones without a trial.
+struct Next(Box<dyn Policy>);
+
+impl Successor for Next {
+    fn reads(&self) -> Reads {
+        self.0.reads()
+    }
+
+    fn replace(self: Box<Self>, planner: &mut Planner, now: u64, _: bool) -> Replacement {
+        planner.consider(self.0, now).accept();
+        Replacement::Taken { changed: 0, services: 0 }
+    }
+}
+
 /// The warnings in force after a step at this second, and those that are output for it.
 fn warnings(
     (daemon, machine): (&mut Daemon<Counting>, &Counting),
@@ -365,16 +380,41 @@ fn a_node_that_is_unknown_or_gone_is_warned_about_once_and_until_it_is_back() {
 fn lists_that_plugins_need_are_warned_about_while_they_are_missing() {
     let machine = Counting::default();
     let mut daemon = daemon_with(&machine, Box::new(Reader));
-    let mut step = |second, namespaces| {
-        let listed = Listed { namespaces, ..Listed::ALL };
-        let events = vec![Event::Node(build::node("node1", &["192.0.2.1"]).into())];
-        warnings((&mut daemon, &machine), second, Input::Objects { events, listed })
+    let mut step = |second, input| warnings((&mut daemon, &machine), second, input);
+    let objects = |namespaces| Input::Objects {
+        events: vec![Event::Node(build::node("node1", &["192.0.2.1"]).into())],
+        listed: Listed { namespaces, ..Listed::ALL },
     };
-    let missing = || vec![Warning::Unlisted { resources: "namespaces", awaited: false }];
+    let plugins = |policy: Box<dyn Policy>| Input::Policy(Box::new(Next(policy)));
+    let missing = |awaited| vec![Warning::Unlisted { resources: "namespaces", awaited }];
     let late = NODE_WAIT.as_secs();
-    assert_eq!(step(0, false), (vec![], vec![]), "they may still arrive");
-    assert_eq!(step(late, false), (missing(), missing()));
-    assert_eq!(step(late + 10, true), (vec![], vec![]));
-    assert_eq!(step(late + 20, false), (vec![], vec![]), "they are listed again");
-    assert_eq!(step(late * 3, false), (missing(), missing()));
+    assert_eq!(step(0, objects(false)), (vec![], vec![]), "they may still arrive");
+    assert_eq!(step(late, Input::Time), (missing(false), missing(false)));
+    assert_eq!(step(late + 10, objects(true)), (vec![], vec![]));
+    assert_eq!(step(late + 20, objects(false)), (vec![], vec![]), "they are listed again");
+    assert_eq!(step(late * 3, objects(false)), (missing(false), missing(false)));
+    assert_eq!(step(late * 3 + 10, plugins(Box::new(BuiltIn))), (vec![], vec![]), "replaced all the same");
+    assert_eq!(step(late * 4, plugins(Box::new(Reader))), (vec![], vec![]), "they may still arrive");
+    assert_eq!(step(late * 5 + 1, objects(false)), (missing(true), missing(true)));
+    assert!(!daemon.planner().reads().namespaces, "the previous plugins decide");
+}
+
+#[test]
+fn missing_networks_and_unreadable_addresses_are_warned_about_while_they_last() {
+    let machine = Counting::default();
+    let proxy = ProxyConfig { detect_local: DetectLocal::NodeCidr, ..ProxyConfig::default() };
+    let mut daemon = Daemon::new(Setup { proxy, ..setup() }, machine.clone(), Box::new(BuiltIn));
+    let mut step = |second, networks: &[&str]| {
+        let pod_cidrs = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let node = Node { pod_cidrs, ..build::node("node1", &["192.0.2.1"]) };
+        let events = vec![Event::Node(node.into())];
+        warnings((&mut daemon, &machine), second, Input::Objects { events, listed: Listed::ALL }).0
+    };
+    assert_eq!(step(0, &[]), [Warning::NoNetworks]);
+    assert_eq!(step(10, &["10.244.1.0/24"]), []);
+    machine.0.borrow_mut().unreadable = true;
+    let unreadable = step(40, &["10.244.1.0/24"]);
+    assert!(matches!(unreadable[..], [Warning::Addresses { known: true, .. }]), "{unreadable:?}");
+    machine.0.borrow_mut().unreadable = false;
+    assert_eq!(step(80, &["10.244.1.0/24"]), []);
 }

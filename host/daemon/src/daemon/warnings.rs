@@ -41,16 +41,12 @@ impl<H: Host> Daemon<H> {
     }
 
     fn lists_warning(&self, now: Duration) -> Option<Warning> {
-        self.lists_due.filter(|due| *due <= now)?;
-        let reads = self.policy_reads();
-        let nodes = reads.nodes && !self.listed.nodes;
-        let namespaces = reads.namespaces && !self.listed.namespaces;
-        let resources = match (nodes, namespaces) {
-            (true, true) => "nodes and namespaces",
-            (true, false) => "nodes",
-            (false, _) => "namespaces",
+        let unlisted = |reads, awaited| {
+            let resources = self.missing.overdue(reads, now)?;
+            Some(Warning::Unlisted { resources, awaited })
         };
-        Some(Warning::Unlisted { resources, awaited: self.next_policy.is_some() })
+        let next = self.next_policy.as_ref().and_then(|next| unlisted(next.reads(), true));
+        next.or_else(|| unlisted(self.planner.reads(), false))
     }
 
     /// Whether masquerading needs pod networks, and no object of this node names any.

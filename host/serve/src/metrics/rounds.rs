@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use weir_core::kernel::FailureKind;
 
-use super::declare::{counts, exponential, histograms, levels};
-use super::proxy::level;
+use super::declare::{counts, exponential, gauges, histograms, levels};
+use super::proxy::{level, timestamp};
 
 /// Metrics of rounds. Clones share their state.
 #[derive(Clone)]
@@ -22,10 +22,35 @@ pub struct RoundMetrics {
     drift: IntCounterVec,
     draining: IntGaugeVec,
     retries: IntCounterVec,
-    reports: IntGaugeVec,
-    /// The reasons that have a series in `reports`.
-    reasons: Arc<Mutex<BTreeSet<&'static str>>>,
+    reports: ByReason,
+    warnings: ByReason,
+    turn: GaugeVec,
     work: Arc<Mutex<KernelWork>>,
+}
+
+/// Gauges by reason.
+#[derive(Clone)]
+struct ByReason {
+    gauges: IntGaugeVec,
+    /// The reasons that have a series.
+    known: Arc<Mutex<BTreeSet<&'static str>>>,
+}
+
+impl ByReason {
+    fn new(registry: &Registry, options: Opts) -> ByReason {
+        ByReason { gauges: levels(registry, options, &["reason"]), known: Arc::default() }
+    }
+
+    /// Sets all gauges; reasons without a count have zero.
+    fn set(&self, counts: &BTreeMap<&'static str, u64>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(counts.keys());
+        // No series is ever removed, because an alert would then count as resolved.
+        for reason in &*known {
+            let count = counts.get(reason).copied().unwrap_or_default();
+            self.gauges.with_label_values(&[*reason]).set(level(count));
+        }
+    }
 }
 
 /// The outcome of a round.
@@ -115,12 +140,19 @@ impl RoundMetrics {
                 &[],
             ),
             retries: count("weir_retries_total", "Rounds that retried failed changes.", &[]),
-            reports: levels(
+            reports: ByReason::new(
                 registry,
                 Opts::new("weir_reported_services", "Services with a current report, by reason."),
-                &["reason"],
             ),
-            reasons: Arc::default(),
+            warnings: ByReason::new(registry, Opts::new("weir_warnings", "Warnings in force, by reason.")),
+            turn: gauges(
+                registry,
+                Opts::new(
+                    "weir_loop_last_turn_timestamp_seconds",
+                    "The last time the main loop ran; it runs at least once a minute.",
+                ),
+                &[],
+            ),
             work: Arc::default(),
         };
         metrics.with_zeros()
@@ -185,13 +217,17 @@ impl RoundMetrics {
 
     /// Sets the number of services with a current report, by reason; other reasons have none.
     pub fn reported(&self, services: &BTreeMap<&'static str, u64>) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.extend(services.keys());
-        // No series is ever removed, because an alert would then count as resolved.
-        for reason in &*reasons {
-            let count = services.get(reason).copied().unwrap_or_default();
-            self.reports.with_label_values(&[*reason]).set(level(count));
-        }
+        self.reports.set(services);
+    }
+
+    /// Sets the number of warnings in force, by reason; other reasons have none.
+    pub fn warned(&self, warnings: &BTreeMap<&'static str, u64>) {
+        self.warnings.set(warnings);
+    }
+
+    /// Records that the main loop runs.
+    pub fn turned(&self, at: SystemTime) {
+        self.turn.with_label_values::<&str>(&[]).set(timestamp(at));
     }
 
     /// Counts a round that runs because the previous one failed.

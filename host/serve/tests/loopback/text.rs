@@ -178,7 +178,7 @@ fn what_plugins_declare_comes_and_goes() {
 }
 
 /// Each of weir's own metrics: type, label names.
-const OWN: [(&str, &str, &[&str]); 32] = [
+const OWN: [(&str, &str, &[&str]); 34] = [
     ("weir_api_last_contact_timestamp_seconds", "gauge", &[]),
     ("weir_changes_total", "counter", &["kind", "outcome"]),
     ("weir_configuration_not_taken", "gauge", &[]),
@@ -187,6 +187,7 @@ const OWN: [(&str, &str, &[&str]); 32] = [
     ("weir_kernel_messages_total", "counter", &[]),
     ("weir_kernel_processes_total", "counter", &[]),
     ("weir_kernel_sends_total", "counter", &[]),
+    ("weir_loop_last_turn_timestamp_seconds", "gauge", &[]),
     ("weir_plugin_asked_total", "counter", &["plugin"]),
     ("weir_plugin_calls_total", "counter", &["plugin"]),
     ("weir_plugin_condition", "gauge", &["condition", "plugin"]),
@@ -207,6 +208,7 @@ const OWN: [(&str, &str, &[&str]); 32] = [
     ("weir_rounds_total", "counter", &["result"]),
     ("weir_samples_total", "counter", &["result"]),
     ("weir_sampling_seconds_total", "counter", &[]),
+    ("weir_warnings", "gauge", &["reason"]),
     ("weir_watch_errors_total", "counter", &["resource"]),
     ("process_open_fds", "gauge", &[]),
     ("process_start_time_seconds", "gauge", &[]),
@@ -223,6 +225,8 @@ fn everything_of_weirs_own_is_there() {
     metrics.client.watch_failed(Resource::Nodes);
     metrics.plugins(&[account("guard")]);
     metrics.rounds.reported(&[("DecisionClamped", 1)].into());
+    metrics.rounds.warned(&[("NoNode", 1)].into());
+    metrics.rounds.turned(std::time::SystemTime::now());
     metrics.sampled(1, 0, Duration::from_millis(1));
     let all = families(&metrics.text());
     let own: BTreeSet<&str> = OWN.iter().map(|(name, ..)| *name).collect();

@@ -43,6 +43,8 @@ struct Shared {
 /// The loop's last report.
 #[derive(Default)]
 struct Told {
+    /// When the loop last ran.
+    turned: Option<Instant>,
     overview: Overview,
     plugins: Vec<weir_policy::Status>,
     refused: Vec<String>,
@@ -97,6 +99,11 @@ impl Board {
         self.told().plugins = plugins;
     }
 
+    /// Records that the loop runs.
+    pub(super) fn turned(&self) {
+        self.told().turned = Some(Instant::now());
+    }
+
     /// Records plugins and policy files that are not used.
     pub(super) fn refused(&self, refused: &[String]) {
         self.told().refused = refused.to_vec();
@@ -141,10 +148,12 @@ impl Board {
             heard: shared.account.as_ref().and_then(|of| of.figures().since_contact).map(ago),
         };
         let late = shared.health.waits_since().map(|since| ago(Moment::now().since(since)));
+        let turned = self.told().turned.unwrap_or(shared.started).saturating_duration_since(shared.started);
         let running = self.told().running(shared.base.now);
         let example = self.told().overview.example.clone();
         let journey = example.map(|example| Journey::of(&example.0, &example.1));
-        let running = Running { objects, late_since: late, late_after: shared.late_after, ..running };
+        let (turned, late_after) = (shared.base.now + turned.as_secs(), shared.late_after);
+        let running = Running { objects, turned, late_since: late, late_after, ..running };
         let now = shared.base.now + elapsed.as_secs();
         Status { now, daemon: Some(running), journey, ..shared.base.clone() }.with_advice()
     }

@@ -16,7 +16,7 @@ use weir_core::node::NodeView;
 use weir_core::objects::ObjectName;
 use weir_core::report::{Reason, Report};
 use weir_core::standing::{HealthCheck, Scope};
-use weir_daemon::{Done, Reported};
+use weir_daemon::{Done, Reported, Warning};
 use weir_kernel::linux::{Effort, Forgotten};
 use weir_serve::{
     BindFailure, BuildInfo, Health, HealthCheckPorts, KernelWork, ListenAddresses, Metrics, Moment,
@@ -44,6 +44,9 @@ const KUBE_PROXY_SAYS: [&str; 4] = [
 /// The reasons of reports that `install/monitoring/rules.yaml` has alerts for; they always have a metric.
 const ALERTED: [Reason; 2] = [Reason::DecisionClamped, Reason::PolicyFailed];
 
+/// The most health check ports that `weir status` shows because they could not be opened.
+const SHOWN_PORTS: usize = 20;
+
 /// The annotation of an EndpointSlice with the time of the change that caused it.
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -65,8 +68,8 @@ pub(super) struct Publisher {
     /// The health checks of load balancers, and their answers.
     checks: BTreeMap<ObjectName, HealthCheck>,
     check_addresses: BTreeSet<IpAddr>,
-    /// Whether any health check port could not be opened.
-    checks_failed: bool,
+    /// Health check ports that could not be opened, as told.
+    closed: BTreeSet<String>,
 }
 
 /// Changes that arrived and are not yet in a plan.
@@ -103,7 +106,7 @@ impl Publisher {
             pending: Pending::default(),
             checks: BTreeMap::new(),
             check_addresses: BTreeSet::new(),
-            checks_failed: false,
+            closed: BTreeSet::new(),
         };
         if served {
             let hard = configuration.bind_address_hard_fail();
@@ -224,6 +227,18 @@ impl Publisher {
         self.metrics.rounds.reported(&none.into_iter().chain(some).collect());
     }
 
+    /// Publishes the warnings in force.
+    pub(super) fn warned(&self, warnings: &[Warning]) {
+        let mut counts: BTreeMap<&str, u64> = [("HealthCheckPort", self.closed.len() as u64)].into();
+        warnings.iter().for_each(|warning| *counts.entry(warning.reason()).or_default() += 1);
+        self.metrics.rounds.warned(&counts);
+    }
+
+    /// Publishes that the loop runs.
+    pub(super) fn turned(&self) {
+        self.metrics.rounds.turned(SystemTime::now());
+    }
+
     /// Publishes the results of a round; `effort` is the total since the start.
     pub(super) fn ended(&mut self, done: &Done, effort: Effort) {
         let Done { round, drift, planning, kernel } = done;
@@ -287,7 +302,7 @@ impl Publisher {
     ) {
         let Some(ports) = &mut self.ports else { return };
         let addresses = node.health_check_ips();
-        if changes.is_empty() && addresses == self.check_addresses && !self.checks_failed {
+        if changes.is_empty() && addresses == self.check_addresses && self.closed.is_empty() {
             return;
         }
         for (service, check) in changes {
@@ -299,8 +314,7 @@ impl Publisher {
         self.check_addresses.clone_from(&addresses);
         let wanted = &self.checks;
         let failures = ports.sync(&ListenAddresses::Only(addresses), wanted);
-        self.checks_failed = !failures.is_empty();
-        let mut closed = Vec::new();
+        let (told, mut advice) = (std::mem::take(&mut self.closed), Vec::new());
         for failure in failures {
             let service = &failure.service;
             let port = wanted.get(service).map_or(0, |check| check.port);
@@ -309,9 +323,13 @@ impl Publisher {
                 "node {} failed to start healthcheck \"{service}\" on port {port}: {cause}",
                 self.node
             );
-            warn!("{text}");
             let what = format!("the health check port {port} of {service} cannot be opened: {cause}");
-            closed.push(urgent(what, "find the program that uses the port: `ss -lntp`"));
+            advice.push(urgent(what, "find the program that uses the port: `ss -lntp`"));
+            self.closed.insert(text.clone());
+            if told.contains(&text) {
+                continue;
+            }
+            warn!("{text}");
             let regarding = Regarding {
                 api_version: "v1".to_owned(),
                 kind: "Service".to_owned(),
@@ -320,7 +338,8 @@ impl Publisher {
             };
             self.note(regarding, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", text);
         }
-        board.closed_ports(closed);
+        advice.truncate(SHOWN_PORTS);
+        board.closed_ports(advice);
     }
 
     /// Publishes that contact with the API server was lost for a resource.

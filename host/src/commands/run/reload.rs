@@ -29,8 +29,8 @@ pub(super) fn watch(
         let mut judged = None;
         loop {
             let text = read();
-            // Half-written files do not count, nor does the moment between two versions.
-            if text.is_some() && text == last && text != judged {
+            // A half-written file does not count, nor does a missing file in the moment between two versions.
+            if text == last && judged.as_ref() != Some(&text) {
                 let loaded = file.load();
                 tell(loaded.as_ref().err().map(|error| with_causes(error)));
                 match loaded {
@@ -48,7 +48,7 @@ pub(super) fn watch(
                         with_causes(&error)
                     ),
                 }
-                judged.clone_from(&text);
+                judged = Some(text.clone());
             }
             last = text;
             std::thread::sleep(POLL);
@@ -109,6 +109,8 @@ mod tests {
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: none\n")).unwrap();
         assert_eq!(wakes.wait(3 * POLL), Ok(None));
         assert_eq!(ignored.recv_timeout(HANGS), Ok(true));
+        fs::remove_file(file.path()).unwrap();
+        assert_eq!(ignored.recv_timeout(HANGS), Ok(true), "a missing file cannot be used either");
         fs::write(file.path(), format!("{TEXT}oomScoreAdj: 1\n")).unwrap();
         assert_eq!(wakes.wait(HANGS).unwrap().unwrap().reasons, [Wake::Configuration]);
     }

@@ -91,7 +91,9 @@ fn contact_with_the_api_server_is_told_without_a_round() {
     let server = ApiServer::start();
     let scene = Scene::of(&server);
     scene.wait_for("rest_client_requests_total", |requests| requests > 0.0);
-    server.wait_for_open_watch(Collection::Services);
+    for collection in [Collection::Services, Collection::EndpointSlices, Collection::Nodes] {
+        server.wait_for_open_watch(collection);
+    }
     std::thread::sleep(Duration::from_millis(500));
     // Milliseconds are rounded.
     let before = now() - 0.1;
@@ -126,4 +128,26 @@ fn services_with_reports_are_counted_by_reason() {
     assert_eq!(scene.value("weir_reported_services{reason=\"PolicyFailed\"}"), Some(0.0));
     scene.publisher.reported(&BTreeMap::new());
     assert_eq!(scene.value(series), Some(0.0));
+}
+
+#[test]
+fn warnings_are_counted_by_reason_until_they_end() {
+    let scene = Scene::of(&ApiServer::start());
+    let series = format!("weir_warnings{{reason=\"{}\"}}", Warning::NoNetworks.reason());
+    scene.publisher.warned(&[Warning::NoNetworks, Warning::NodesUnlisted]);
+    assert_eq!(scene.value(&series), Some(1.0));
+    scene.publisher.warned(&[Warning::NodesUnlisted]);
+    assert_eq!(scene.value(&series), Some(0.0));
+}
+
+/// A renamed reason would silence an alert.
+#[test]
+fn the_alerts_use_these_reasons() {
+    let rules = include_str!("../../../../install/monitoring/rules.yaml");
+    let named = |operator: &str| -> BTreeSet<&str> {
+        let values = rules.split(&format!("reason{operator}\"")).skip(1);
+        values.filter_map(|text| text.split('"').next()).collect()
+    };
+    assert_eq!(named("="), ALERTED.map(Reason::as_str).into());
+    assert_eq!(named("!="), [Warning::ManyNodes { nodes: 0, most: 0 }.reason()].into());
 }
