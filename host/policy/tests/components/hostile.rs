@@ -260,7 +260,7 @@ fn what_a_plugin_may_not_be_is_found_when_it_is_loaded() {
     assert!(said("describe-trap").contains("it trapped"));
     assert!(said("describe-memory").contains("limits.memory"));
     assert!(said("needs-unknown").contains("`wallet`"));
-    assert!(said("needs-statistics").contains("from 1s to 60s"));
+    assert!(said("needs-statistics").contains("The period is 1s to 60s"));
     assert_eq!(said("metrics-many"), "it declares 10000 metrics, but weir exports at most 8 per plugin");
     assert!(said("metrics-kind").contains("`summary`; use `sum`, `max` or `counter`"));
     let names = said("metrics-names");
