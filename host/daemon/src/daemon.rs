@@ -367,9 +367,9 @@ impl<H: Host> Daemon<H> {
             return;
         }
         self.await_others(started);
-        self.missing.note(self.policy_reads(), self.listed, started);
         let time = self.policy_time(started);
         self.exchange_policy(time);
+        self.missing.note(self.policy_reads(), self.listed, started);
         // Serving the API server reads the whole kernel, and has already reported its own planning time.
         let (read_all, begun) = match self.serve_api_server(time, started) {
             true => (false, self.host().time()),

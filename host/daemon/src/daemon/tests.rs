@@ -325,9 +325,9 @@ impl Policy for Reader {
 }
 
 /// New plugins, which replace the current ones without a trial.
-struct Next(Box<dyn Policy>);
+struct Next<P>(P);
 
-impl Successor for Next {
+impl<P: Policy + 'static> Successor for Next<P> {
     fn reads(&self) -> Reads {
         self.0.reads()
     }
@@ -385,7 +385,6 @@ fn lists_that_plugins_need_are_warned_about_while_they_are_missing() {
         events: vec![Event::Node(build::node("node1", &["192.0.2.1"]).into())],
         listed: Listed { namespaces, ..Listed::ALL },
     };
-    let plugins = |policy: Box<dyn Policy>| Input::Policy(Box::new(Next(policy)));
     let missing = |awaited| vec![Warning::Unlisted { resources: "namespaces", awaited }];
     let late = NODE_WAIT.as_secs();
     assert_eq!(step(0, objects(false)), (vec![], vec![]), "they may still arrive");
@@ -393,8 +392,16 @@ fn lists_that_plugins_need_are_warned_about_while_they_are_missing() {
     assert_eq!(step(late + 10, objects(true)), (vec![], vec![]));
     assert_eq!(step(late + 20, objects(false)), (vec![], vec![]), "they are listed again");
     assert_eq!(step(late * 3, objects(false)), (missing(false), missing(false)));
-    assert_eq!(step(late * 3 + 10, plugins(Box::new(BuiltIn))), (vec![], vec![]), "replaced all the same");
-    assert_eq!(step(late * 4, plugins(Box::new(Reader))), (vec![], vec![]), "they may still arrive");
+    assert_eq!(
+        step(late * 3 + 10, Input::Policy(Box::new(Next(BuiltIn)))),
+        (vec![], vec![]),
+        "replaced all the same"
+    );
+    assert_eq!(
+        step(late * 4, Input::Policy(Box::new(Next(Reader)))),
+        (vec![], vec![]),
+        "they may still arrive"
+    );
     assert_eq!(step(late * 5 + 1, objects(false)), (missing(true), missing(true)));
     assert!(!daemon.planner().reads().namespaces, "the previous plugins decide");
 }
