@@ -113,7 +113,7 @@ pub fn parse(text: &str, over: Map<String, Value>) -> Result<Read, ConfigError> 
     // kube-proxy reads only the first document.
     if at > 0 {
         let message = format!(
-            "document {used} is used, but kube-proxy reads only the first document; \
+            "weir uses document {used}, but kube-proxy would use document 1; \
              remove all documents except document {used}",
             used = at + 1
         );

@@ -195,7 +195,7 @@ fn the_document_that_is_a_configuration_is_read() {
     let first = warnings[0].to_string();
     assert_eq!(
         first,
-        "document 2 is used, but kube-proxy reads only the first document; \
+        "weir uses document 2, but kube-proxy would use document 1; \
          remove all documents except document 2"
     );
 }
