@@ -220,6 +220,47 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
         );
     }
 
+    /// If both filters of a VIP change, a source that each of them admits at some time is never let in, unless both
+    /// admit it in one of the plans.
+    #[test]
+    fn two_filters_stop_admitting_before_they_admit_others() {
+        let closed = "\
+set KUBE-LOAD-BALANCER-FW hash:ip,port family inet maxelem 65536
+set KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net family inet maxelem 65536
+set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
+set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
+entry KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:53
+entry KUBE-LOAD-BALANCER-FW 203.0.113.2,tcp:53
+entry WEIR-SOURCE-LIMITED 203.0.113.1,tcp:53
+entry WEIR-SOURCE-LIMITED 203.0.113.2,tcp:53
+";
+        let actual = format!(
+            "{closed}\
+entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8
+entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.2,tcp:53,10.0.0.0/8
+entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
+"
+        );
+        let desired = format!(
+            "{closed}\
+entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,192.0.2.0/24
+entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.2,tcp:53,10.1.0.0/16
+entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,10.0.0.0/8
+"
+        );
+        assert_eq!(
+            changes(&desired, &actual),
+            [
+                "delete entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24",
+                "delete entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8",
+                "add entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,192.0.2.0/24",
+                "add entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.2,tcp:53,10.1.0.0/16",
+                "add entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,10.0.0.0/8",
+                "delete entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.2,tcp:53,10.0.0.0/8",
+            ]
+        );
+    }
+
     /// A source that was both admitted and denied, and is now neither, is never let in during the change.
     #[test]
     fn permissions_go_before_what_denied_the_same_source() {

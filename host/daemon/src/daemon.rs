@@ -307,11 +307,12 @@ impl<H: Host> Daemon<H> {
         }
         let reads = self.reads();
         self.follow(reads);
-        // These objects may never arrive if permissions are missing, and traffic must not wait forever.
-        if !self.listed.covers(reads) && waited < NODE_WAIT {
+        // These objects may never arrive if permissions are missing, and traffic must not wait forever. After an outage
+        // of the API server, lists arrive one by one, so the wait starts with the first.
+        self.missing.note(reads, self.listed, now);
+        if !self.listed.covers(reads) && self.missing.overdue(reads, now).is_none() {
             return false;
         }
-        self.missing.note(self.policy_reads(), self.listed, self.started);
         if reads.nodes && !self.listed.nodes && self.planner.asks_for_nodes() {
             self.others.give_up();
         }
@@ -342,10 +343,13 @@ impl<H: Host> Daemon<H> {
         self.outputs.extend(reports.into_iter().map(Output::Report));
     }
 
-    /// Activates new plugins, if there are any, once the objects that they read are known: `maxChange` limits changes
-    /// of decisions.
-    fn exchange_policy(&mut self, time: u64) {
-        let listed = self.listed;
+    /// Activates new plugins, if there are any, once the objects that they and the current plugins read are known,
+    /// because `maxChange` limits changes of decisions. Current plugins whose lists are overdue decide without them.
+    fn exchange_policy(&mut self, time: u64, now: Duration) {
+        let (listed, current) = (self.listed, self.planner.reads());
+        if !listed.covers(current) && self.missing.overdue(current, now).is_none() {
+            return;
+        }
         let Some(next) = self.next_policy.take_if(|next| listed.covers(next.reads())) else { return };
         let replacement = next.replace(&mut self.planner, time, !self.setup.configured);
         self.setup.configured |= matches!(replacement, Replacement::Taken { .. });
@@ -368,7 +372,7 @@ impl<H: Host> Daemon<H> {
         }
         self.await_others(started);
         let time = self.policy_time(started);
-        self.exchange_policy(time);
+        self.exchange_policy(time, started);
         self.missing.note(self.policy_reads(), self.listed, started);
         // Serving the API server reads the whole kernel, and has already reported its own planning time.
         let (read_all, begun) = match self.serve_api_server(time, started) {

@@ -60,9 +60,9 @@ fn a_loop_that_hangs_is_reported_although_it_says_nothing() {
     assert!(status.needs_attention());
     assert!(screen(&status, plain).contains("a change has been waiting for 40 s"));
     let mut hanging = status.clone();
-    hanging.daemon.as_mut().unwrap().turned = status.now - 150;
+    hanging.daemon.as_mut().unwrap().turned = status.now - 310;
     let first = hanging.with_advice().todo.remove(0).what;
-    assert_eq!(first, "weir's main loop has not run for 2 min 30 s");
+    assert_eq!(first, "weir's main loop has not run for 5 min 10 s");
     let mut patient = status;
     patient.daemon.as_mut().unwrap().late_after = 60;
     assert!(!patient.with_advice().needs_attention(), "minSyncPeriod is long");

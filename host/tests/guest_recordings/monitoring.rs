@@ -160,6 +160,10 @@ pub(crate) fn board_and_alerts_work() -> Result<()> {
         ensure!(all.is_empty(), "nothing is wrong: {all:?}");
         Ok(())
     })?;
+    // Without these series, their alerts could never fire.
+    for healthy in ["time() - weir_loop_last_turn_timestamp_seconds < 120", "weir_warnings == 0"] {
+        ensure!(series(&cluster, healthy)? > 0, "{healthy}");
+    }
 
     let becomes = |alert: &str| {
         patience::until(2 * GENEROUS, || {

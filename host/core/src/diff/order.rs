@@ -4,7 +4,7 @@
 //! with their real servers, and only then the address that attracts traffic. Turning off: the reverse.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Change, Changes, Differences, Direction, Pair, Wanted, rules};
@@ -25,6 +25,10 @@ pub(crate) fn order(
     order.settings();
     let Prepared { rules: actual_rules, recreated, shrinking } = order.sets(waits);
     let permissions = order.add_entries(&recreated);
+    // If both filters of a VIP change, one might admit a source that the other still admits, although both plans block
+    // this source. So both filters first stop admitting sources.
+    let (early, extra) = order.permissions_beside(&permissions, order.extra_entries(&recreated));
+    order.delete_entries(early);
     let rules = match &differences.rules {
         Some((desired, _)) => rules::compare(desired, &actual_rules),
         None => Vec::new(),
@@ -40,7 +44,7 @@ pub(crate) fn order(
     // A source that is no longer admitted may also have been denied: the denial stays in force until the
     // permission is gone.
     let (permissions, others): (Vec<_>, Vec<_>) =
-        order.extra_entries(&recreated).into_iter().partition(|entry| order.admits_to_closed(*entry));
+        extra.into_iter().partition(|entry| order.admits_to_closed(*entry));
     order.delete_entries(permissions);
     order.changes.extend(losses.into_iter().map(Change::WriteRules));
     order.delete_entries(others);
@@ -202,6 +206,29 @@ impl<W: Wanted> Order<'_, W> {
         extra.retain(|(name, _)| !going.contains(name) && !recreated.contains(name));
         extra.sort_by_key(|(name, _)| (Reverse(name.set.row().step), *name));
         extra
+    }
+
+    /// Separates, from the entries to delete, those that admit sources to a closed VIP to which another filter starts
+    /// to admit sources.
+    fn permissions_beside(
+        &self,
+        added: &[Change],
+        extra: Vec<(SetName, SetEntry)>,
+    ) -> (Vec<(SetName, SetEntry)>, Vec<(SetName, SetEntry)>) {
+        let mut growing: BTreeMap<SetEntry, BTreeSet<SetName>> = BTreeMap::new();
+        for change in added {
+            if let Change::AddEntry(name, entry) = change
+                && let Some((filter, vip)) = name.companion(*entry)
+            {
+                growing.entry(vip).or_default().insert(filter);
+            }
+        }
+        extra.into_iter().partition(|(name, entry)| {
+            self.admits_to_closed((*name, *entry))
+                && name.companion(*entry).is_some_and(|(filter, vip)| {
+                    growing.get(&vip).is_some_and(|filters| filters.iter().any(|other| *other != filter))
+                })
+        })
     }
 
     /// Whether an entry admits sources to a VIP that stays closed to all other sources.

@@ -379,30 +379,42 @@ fn a_node_that_is_unknown_or_gone_is_warned_about_once_and_until_it_is_back() {
 #[test]
 fn lists_that_plugins_need_are_warned_about_while_they_are_missing() {
     let machine = Counting::default();
-    let mut daemon = daemon_with(&machine, Box::new(Reader));
-    let mut step = |second, input| warnings((&mut daemon, &machine), second, input);
+    // No audit makes a round due.
+    let proxy = ProxyConfig { sync_period: Duration::from_secs(3_600), ..ProxyConfig::default() };
+    let mut daemon = Daemon::new(Setup { proxy, ..setup() }, machine.clone(), Box::new(Reader));
+    let step = |daemon: &mut Daemon<Counting>, second, input| warnings((daemon, &machine), second, input);
     let objects = |namespaces| Input::Objects {
         events: vec![Event::Node(build::node("node1", &["192.0.2.1"]).into())],
         listed: Listed { namespaces, ..Listed::ALL },
     };
     let missing = |awaited| vec![Warning::Unlisted { resources: "namespaces", awaited }];
     let late = NODE_WAIT.as_secs();
-    assert_eq!(step(0, objects(false)), (vec![], vec![]), "they may still arrive");
-    assert_eq!(step(late, Input::Time), (missing(false), missing(false)));
-    assert_eq!(step(late + 10, objects(true)), (vec![], vec![]));
-    assert_eq!(step(late + 20, objects(false)), (vec![], vec![]), "they are listed again");
-    assert_eq!(step(late * 3, objects(false)), (missing(false), missing(false)));
+    let outage = 100;
+    assert_eq!(step(&mut daemon, outage, objects(false)), (vec![], vec![]), "they may still arrive");
+    assert_eq!(step(&mut daemon, outage + late, Input::Time), (missing(false), missing(false)));
+    assert_eq!(step(&mut daemon, outage + late + 10, objects(true)), (vec![], vec![]));
     assert_eq!(
-        step(late * 3 + 10, Input::Policy(Box::new(Next(BuiltIn)))),
+        step(&mut daemon, outage + late + 20, objects(false)),
+        (vec![], vec![]),
+        "they are listed again"
+    );
+    let due = daemon.next().as_secs();
+    assert!(
+        (outage + late * 2..outage + late * 2 + 30).contains(&due),
+        "the warning makes a round due: {due}"
+    );
+    assert_eq!(step(&mut daemon, outage + late * 3, objects(false)), (missing(false), missing(false)));
+    assert_eq!(
+        step(&mut daemon, outage + late * 3 + 10, Input::Policy(Box::new(Next(BuiltIn)))),
         (vec![], vec![]),
         "replaced all the same"
     );
     assert_eq!(
-        step(late * 4, Input::Policy(Box::new(Next(Reader)))),
+        step(&mut daemon, outage + late * 4, Input::Policy(Box::new(Next(Reader)))),
         (vec![], vec![]),
         "they may still arrive"
     );
-    assert_eq!(step(late * 5 + 1, objects(false)), (missing(true), missing(true)));
+    assert_eq!(step(&mut daemon, outage + late * 5 + 1, objects(false)), (missing(true), missing(true)));
     assert!(!daemon.planner().reads().namespaces, "the previous plugins decide");
 }
 

@@ -25,7 +25,7 @@ impl<H: Host> Daemon<H> {
         all.extend(self.addresses_error.clone().map(|error| Warning::Addresses { error, known }));
         if self.complete {
             all.extend(self.node_warning());
-            all.extend(self.lists_warning(now));
+            all.extend(self.lists_warnings(now));
             all.extend(self.others.warning());
         }
         all
@@ -40,13 +40,13 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    fn lists_warning(&self, now: Duration) -> Option<Warning> {
+    fn lists_warnings(&self, now: Duration) -> impl Iterator<Item = Warning> {
         let unlisted = |reads, awaited| {
             let resources = self.missing.overdue(reads, now)?;
             Some(Warning::Unlisted { resources, awaited })
         };
         let next = self.next_policy.as_ref().and_then(|next| unlisted(next.reads(), true));
-        next.or_else(|| unlisted(self.planner.reads(), false))
+        unlisted(self.planner.reads(), false).into_iter().chain(next)
     }
 
     /// Whether masquerading needs pod networks, and no object of this node names any.

@@ -1,6 +1,7 @@
 //! The process according to `/proc`, under the names used by Prometheus client libraries.
 
 use std::fs;
+use std::sync::LazyLock;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -83,11 +84,15 @@ fn parse_stat(text: &str, tick: f64, page: f64) -> Option<Stat> {
     })
 }
 
-/// Seconds since 1970.
+/// Seconds since 1970. The kernel moves its boot time when the clock is set, so it is read only once: a start that
+/// moves would look like a restart.
 pub(super) fn start_time() -> Option<f64> {
-    let boot = fs::read_to_string("/proc/stat").ok()?;
-    let boot: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    Some(boot + stat()?.start_seconds)
+    static START: LazyLock<Option<f64>> = LazyLock::new(|| {
+        let boot = fs::read_to_string("/proc/stat").ok()?;
+        let boot: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        Some(boot + stat()?.start_seconds)
+    });
+    *START
 }
 
 fn open_files() -> Option<f64> {
