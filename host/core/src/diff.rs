@@ -251,8 +251,8 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,10.0.0.0/8
         assert_eq!(
             changes(&desired, &actual),
             [
-                "delete entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24",
                 "delete entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8",
+                "delete entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24",
                 "add entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,192.0.2.0/24",
                 "add entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.2,tcp:53,10.1.0.0/16",
                 "add entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,10.0.0.0/8",

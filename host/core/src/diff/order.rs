@@ -43,7 +43,7 @@ pub(crate) fn order(
     order.turn_off();
     // A source that is no longer admitted may also have been denied: the denial stays in force until the
     // permission is gone.
-    let (permissions, others): (Vec<_>, Vec<_>) =
+    let (permissions, others): (Entries, Entries) =
         extra.into_iter().partition(|entry| order.admits_to_closed(*entry));
     order.delete_entries(permissions);
     order.changes.extend(losses.into_iter().map(Change::WriteRules));
@@ -52,6 +52,8 @@ pub(crate) fn order(
     order.delete_sets();
     Changes(order.changes)
 }
+
+type Entries = Vec<(SetName, SetEntry)>;
 
 struct Order<'a, W> {
     differences: &'a Differences<'a>,
@@ -199,7 +201,7 @@ impl<W: Wanted> Order<'_, W> {
     }
 
     /// The entries to delete, in order, without those of sets that are destroyed or recreated.
-    fn extra_entries(&self, recreated: &BTreeSet<SetName>) -> Vec<(SetName, SetEntry)> {
+    fn extra_entries(&self, recreated: &BTreeSet<SetName>) -> Entries {
         let going = self.differences.sets.iter().filter(|(_, pair)| pair.desired.is_none());
         let going: BTreeSet<SetName> = going.map(|(name, _)| *name).collect();
         let mut extra = self.differences.extra.clone();
@@ -210,11 +212,7 @@ impl<W: Wanted> Order<'_, W> {
 
     /// Separates, from the entries to delete, those that admit sources to a closed VIP to which another filter starts
     /// to admit sources.
-    fn permissions_beside(
-        &self,
-        added: &[Change],
-        extra: Vec<(SetName, SetEntry)>,
-    ) -> (Vec<(SetName, SetEntry)>, Vec<(SetName, SetEntry)>) {
+    fn permissions_beside(&self, added: &[Change], extra: Entries) -> (Entries, Entries) {
         let mut growing: BTreeMap<SetEntry, BTreeSet<SetName>> = BTreeMap::new();
         for change in added {
             if let Change::AddEntry(name, entry) = change
@@ -237,7 +235,7 @@ impl<W: Wanted> Order<'_, W> {
             && name.companion(entry).is_some_and(|(set, vip)| self.wanted.has_entry(set, vip))
     }
 
-    fn delete_entries(&mut self, extra: Vec<(SetName, SetEntry)>) {
+    fn delete_entries(&mut self, extra: Entries) {
         self.changes.extend(extra.into_iter().map(|(name, entry)| Change::DeleteEntry(name, entry)));
     }
 

@@ -10,7 +10,7 @@ use weir_core::net::Family;
 use weir_core::node::HostAddress;
 use weir_core::set::{Set, SetEntry};
 use weir_core::simulated::{Fault, Simulated};
-use weir_core::state::KernelState;
+use weir_core::state::{KernelState, VirtualServer};
 use weir_core::trace::{Origin, Packet, Verdict, trace};
 
 use super::runs::{Step, step, syncer};
@@ -20,7 +20,7 @@ use super::traces::arrivals;
 const PACKETS: usize = 16;
 
 /// Returns some packets to VIPs that are in both plans.
-fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
+fn packets(step: &Step, choice: &[Index]) -> Vec<(VirtualServer, Packet)> {
     let before = &step.before.state;
     let kept =
         step.after.plan.state.virtual_servers.keys().filter(|s| before.virtual_servers.contains_key(s));
@@ -30,7 +30,8 @@ fn packets(step: &Step, choice: &[Index]) -> Vec<Packet> {
         origins.push((server.address.ip(), Origin::Host));
         for (source, origin) in origins {
             let source = SocketAddr::new(source, 40_000);
-            all.extend(Packet::new(server.protocol, source, server.address, origin));
+            let packet = Packet::new(server.protocol, source, server.address, origin);
+            all.extend(packet.map(|packet| (*server, packet)));
         }
     }
     if all.is_empty() { all } else { choice.iter().map(|index| index.get(&all).clone()).collect() }
@@ -53,11 +54,10 @@ fn answer(state: &KernelState, host: &[HostAddress], packet: &Packet) -> Answer 
     }
 }
 
-/// Whether both source filters of a packet's VIP change: the object's ranges and a policy's. Then both first stop
+/// Whether both source filters of a VIP change: the object's ranges and a policy's. Then both first stop
 /// admitting sources, and a client may be blocked for a moment although both plans admit it.
-fn filters_change(before: &KernelState, after: &KernelState, packet: &Packet) -> bool {
-    let destination = packet.destination;
-    let vip = SetEntry::IpPort(destination.ip(), packet.protocol, destination.port());
+fn filters_change(before: &KernelState, after: &KernelState, server: VirtualServer) -> bool {
+    let vip = SetEntry::IpPort(server.address.ip(), server.protocol, server.address.port());
     let changes = |sets: &[Set]| {
         let [before, after] = [before, after].map(|state| {
             let of_vip = state.entries.keys().filter(|(name, entry)| {
@@ -83,9 +83,9 @@ proptest! {
     ) {
         let choice = packets(&step, &choice);
         let Step { before, mut after, host } = step;
-        let same = |packet: &Packet| {
+        let same = |(server, packet): &(VirtualServer, Packet)| {
             let answers = [&before, &after.plan].map(|plan| answer(&plan.state, &host, packet));
-            let may_be_blocked = filters_change(&before.state, &after.plan.state, packet);
+            let may_be_blocked = filters_change(&before.state, &after.plan.state, *server);
             (answers[0] == answers[1] && !(answers[0] == Answer::Served && may_be_blocked))
                 .then_some((packet.clone(), answers[0]))
         };
