@@ -45,7 +45,7 @@ fn settle(stage: &Stage, running: &Running, change: impl Fn(&str) -> Option<Stri
 pub(crate) fn match_that_does_not_load_keeps_no_other_rule_out() -> Result<()> {
     let stage = Stage::named("lb-source-ranges-exclude-node")?;
     let mut running = start_without(&stage, &["libxt_ipvs"])?;
-    running.await_line("about the match", |line| says(line, &["libxt_ipvs", "can still reach it"]))?;
+    running.await_line("about the match", |line| says(line, &["libxt_ipvs", "can reach a load balancer"]))?;
     let recorded = stage.recorded()?;
     let without: Vec<&String> =
         recorded.section("iptables").iter().filter(|line| !line.contains("-m ipvs")).collect();
