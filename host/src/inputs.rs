@@ -56,6 +56,15 @@ pub(crate) fn settings(arguments: &NodeArguments) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
+/// The configuration of the node `node1` with these flags.
+#[cfg(test)]
+pub(crate) fn example(flags: &[&str]) -> Settings {
+    use clap::Parser;
+    let line = ["weir", "top", "--node", "node1"].into_iter().chain(flags.iter().copied());
+    let cli::Command::Top(arguments) = cli::Cli::parse_from(line).command else { panic!("another command") };
+    settings(&arguments.node).expect("the flags are valid")
+}
+
 /// Reads the configuration from the file, or from flags. Also returns warnings about it.
 pub(crate) fn read_settings(arguments: &NodeArguments) -> anyhow::Result<(Settings, Vec<String>)> {
     let mut remarks = Vec::new();

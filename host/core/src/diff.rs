@@ -168,6 +168,14 @@ impl fmt::Display for Change {
 mod tests {
     use super::*;
 
+    /// The sets of both source filters: a Service's source ranges and a policy's allowed sources.
+    const FILTERS: &str = "\
+set KUBE-LOAD-BALANCER-FW hash:ip,port family inet maxelem 65536
+set KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net family inet maxelem 65536
+set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
+set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
+";
+
     fn changes(desired: &str, actual: &str) -> Vec<String> {
         let [desired, actual] = [desired, actual].map(|text| text.parse::<KernelState>().unwrap());
         diff(&desired, &actual).0.iter().map(Change::to_string).collect()
@@ -196,13 +204,7 @@ real tcp 10.96.0.2:53 -> 10.244.0.2:53 weight {b}
     /// is never let in.
     #[test]
     fn what_closes_comes_before_what_admits_to_a_closed_vip() {
-        let closed = "\
-set KUBE-LOAD-BALANCER-FW hash:ip,port family inet maxelem 65536
-set KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net family inet maxelem 65536
-set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
-set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
-entry KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:53
-";
+        let closed = format!("{FILTERS}entry KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:53\n");
         let desired = format!(
             "{closed}\
 entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8
@@ -211,7 +213,7 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
 "
         );
         assert_eq!(
-            changes(&desired, closed),
+            changes(&desired, &closed),
             [
                 "add entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24",
                 "add entry WEIR-SOURCE-LIMITED 203.0.113.1,tcp:53",
@@ -224,16 +226,14 @@ entry WEIR-SOURCE-ALLOW 203.0.113.1,tcp:53,192.0.2.0/24
     /// admit it in one of the plans.
     #[test]
     fn two_filters_stop_admitting_before_they_admit_others() {
-        let closed = "\
-set KUBE-LOAD-BALANCER-FW hash:ip,port family inet maxelem 65536
-set KUBE-LOAD-BALANCER-SOURCE-CIDR hash:ip,port,net family inet maxelem 65536
-set WEIR-SOURCE-LIMITED hash:ip,port family inet maxelem 65536
-set WEIR-SOURCE-ALLOW hash:ip,port,net family inet maxelem 65536
+        let closed = format!(
+            "{FILTERS}\
 entry KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:53
 entry KUBE-LOAD-BALANCER-FW 203.0.113.2,tcp:53
 entry WEIR-SOURCE-LIMITED 203.0.113.1,tcp:53
 entry WEIR-SOURCE-LIMITED 203.0.113.2,tcp:53
-";
+"
+        );
         let actual = format!(
             "{closed}\
 entry KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:53,10.0.0.0/8

@@ -308,7 +308,7 @@ impl<H: Host> Daemon<H> {
         let reads = self.reads();
         self.follow(reads);
         // These objects may never arrive if permissions are missing, and traffic must not wait forever. After an outage
-        // of the API server, lists arrive one by one, so the wait starts with the first.
+        // of the API server, lists arrive one by one, so the wait starts when all others are there.
         self.missing.note(reads, self.listed, now);
         if !self.listed.covers(reads) && self.missing.overdue(reads, now).is_none() {
             return false;

@@ -51,7 +51,7 @@ fn show(status: &Status, html: Option<&Path>, output: Output) -> anyhow::Result<
     }
     Ok(match output {
         Output::Text => text::screen(status, text::painted),
-        Output::Json => format!("{}\n", status::to_json(status).trim_end()),
+        Output::Json => status::to_json(status),
     })
 }
 

@@ -199,12 +199,10 @@ impl<K: Counters> Source<K> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use clap::Parser;
     use weir_core::net::Protocol;
     use weir_kernel::linux::Traffic;
 
     use super::*;
-    use crate::cli::{Cli, Command};
 
     /// A kernel with these virtual servers, and the number of times that all of them were read.
     struct Fake {
@@ -226,9 +224,7 @@ mod tests {
     #[test]
     fn while_a_service_is_open_the_others_are_not_read() {
         let server = |last| VirtualServer::new(Protocol::Tcp, [10, 96, 0, last].into(), 80);
-        let cli = Cli::parse_from(["weir", "top", "--node", "n"]);
-        let Command::Top(arguments) = cli.command else { panic!("another command") };
-        let settings = inputs::settings(&arguments.node).unwrap();
+        let settings = inputs::example(&[]);
         let kernel = Fake { servers: vec![server(1), server(2)], all: 0 };
         let (started, waited) = (Instant::now(), Duration::ZERO);
         let mut source = Source { kernel, settings, started, waited };

@@ -79,7 +79,7 @@ fn a_node_without_needed_data_is_not_well_although_the_kernel_is_in_sync() {
     let status = with(true);
     assert!(status.needs_attention());
     assert!(screen(&status, plain).contains("\nwarnings   there is no Node object `node1`\n"));
-    assert!(!with(false).needs_attention(), "a limit of weir, which nobody can end");
+    assert!(!with(false).needs_attention(), "an operator cannot end a limit of weir");
 }
 
 #[test]

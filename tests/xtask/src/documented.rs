@@ -72,7 +72,7 @@ fn every_tested_limit_has_a_command() {
     }
 }
 
-/// Whoever can move a tag of an action could otherwise change what a workflow does, and what a release contains.
+/// A tag can move to another commit. The action would then change the workflow, and a release.
 #[test]
 fn workflows_use_actions_by_commit() {
     let mut count = 0;

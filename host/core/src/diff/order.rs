@@ -221,12 +221,11 @@ impl<W: Wanted> Order<'_, W> {
                 growing.entry(vip).or_default().insert(filter);
             }
         }
-        extra.into_iter().partition(|(name, entry)| {
-            self.admits_to_closed((*name, *entry))
-                && name.companion(*entry).is_some_and(|(filter, vip)| {
-                    growing.get(&vip).is_some_and(|filters| filters.iter().any(|other| *other != filter))
-                })
-        })
+        let is_beside = |(name, entry): &(SetName, SetEntry)| {
+            let Some((filter, vip)) = name.companion(*entry) else { return false };
+            growing.get(&vip).is_some_and(|filters| filters.iter().any(|other| *other != filter))
+        };
+        extra.into_iter().partition(|entry| is_beside(entry) && self.admits_to_closed(*entry))
     }
 
     /// Whether an entry admits sources to a VIP that stays closed to all other sources.

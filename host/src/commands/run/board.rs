@@ -276,15 +276,10 @@ fn micros(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, Command};
 
     fn board(flag: &str) -> Board {
-        let cli = Cli::parse_from(["weir", "top", "--node", "n", flag]);
-        let Command::Top(arguments) = cli.command else { panic!("another command") };
-        let settings = inputs::settings(&arguments.node).unwrap();
+        let settings = inputs::example(&[flag]);
         Board::new(
             &settings,
             &[Family::V4],

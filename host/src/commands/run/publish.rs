@@ -211,13 +211,8 @@ impl Publisher {
             Reason::ServiceIgnored | Reason::VipRefused | Reason::ShadowDifference => Severity::Normal,
             _ => Severity::Warning,
         };
-        let regarding = Regarding {
-            api_version: "v1".to_owned(),
-            kind: "Service".to_owned(),
-            namespace: report.service.namespace.clone(),
-            name: report.service.name.clone(),
-        };
-        self.note(regarding, severity, report.reason.as_str(), "Plan", report.message.clone());
+        let (regarding, reason) = (about(&report.service), report.reason.as_str());
+        self.note(regarding, severity, reason, "Plan", report.message.clone());
     }
 
     /// Publishes how many services have a report now, by reason.
@@ -330,13 +325,8 @@ impl Publisher {
                 continue;
             }
             warn!("{text}");
-            let regarding = Regarding {
-                api_version: "v1".to_owned(),
-                kind: "Service".to_owned(),
-                namespace: service.namespace.clone(),
-                name: service.name.clone(),
-            };
-            self.note(regarding, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", text);
+            let reason = "FailedToStartServiceHealthcheck";
+            self.note(about(service), Severity::Warning, reason, "Listen", text);
         }
         advice.truncate(SHOWN_PORTS);
         board.closed_ports(advice);
@@ -375,6 +365,16 @@ impl Publisher {
             let (reason, action) = (reason.to_owned(), action.to_owned());
             recorder.record(Note { controller, regarding, severity, reason, action, text });
         }
+    }
+}
+
+/// The Service that an Event is about.
+fn about(service: &ObjectName) -> Regarding {
+    Regarding {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
     }
 }
 

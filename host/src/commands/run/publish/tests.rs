@@ -3,13 +3,13 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::Map;
 use weir_api_server::{ApiServer, Collection, PATIENCE};
 use weir_core::objects::ObjectName;
 use weir_policy::Replacement;
 use weir_watch::{Access, Handle, Message};
 
 use super::*;
+use crate::inputs;
 
 const CONTACT: &str = "weir_api_last_contact_timestamp_seconds";
 
@@ -25,9 +25,7 @@ impl Scene {
         let (sender, messages) = sync_channel(64);
         let (handle, recorder) =
             weir_watch::spawn(weir_watch::Settings::new(access, "node1"), sender, || {}).unwrap();
-        let (configuration, _) = weir_k8s::config::from_flags(Map::new()).unwrap();
-        let proxy = configuration.proxy_config();
-        let settings = Settings { node_name: "node1".to_owned(), configuration, file: None, proxy };
+        let settings = inputs::example(&[]);
         let (health, account) = (Health::new(Duration::ZERO), Arc::clone(handle.account()));
         let board = Board::new(&settings, &Family::BOTH, String::new(), None, health.clone());
         let (recorder, account) = (Some(recorder), Some(account));
